@@ -1,0 +1,23 @@
+"""Checkpoints that ship in the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+
+
+def shipped_checkpoints() -> list[str]:
+    """Names of the checkpoints that ship in the package."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/config.json"))
+
+
+def resolve_checkpoint(name: Any) -> Any:
+    """The folder of a shipped checkpoint for its name; anything else as it is. A local folder of that name goes first."""
+    if isinstance(name, str) and name in shipped_checkpoints() and not Path(name).is_dir():
+        return str(FOLDER / name)
+    return name
+
+
+__all__ = ["resolve_checkpoint", "shipped_checkpoints"]

@@ -1,0 +1,629 @@
+"""DNABERT-2: BERT with ALiBi and gated linear units (arXiv 2306.15006, section 3.2), computed on packed tokens.
+
+Behaviour follows `bert_layers.py` of `zhihan1996/DNABERT-2-117M`. Padding never reaches a matrix product: tokens of a
+batch are laid end to end, sequences ordered by length, and attention runs within groups of exactly equal length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput, SequenceClassifierOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import can_return_tuple
+
+from .configuration_dnabert2 import DnaBert2Config
+
+POOLING_MODES = ("mean", "mean_over_max_length", "cls")
+
+
+def alibi_slopes(n_heads: int) -> list[float]:
+    """Slopes of ALiBi, one a head (arXiv 2108.12409, section 3), also for head counts that are no power of two."""
+    power = 2 ** math.floor(math.log2(n_heads))
+    ratio = 2.0 ** (-8.0 / power)
+    slopes = [ratio ** (i + 1) for i in range(power)]
+    if power < n_heads:
+        slopes += alibi_slopes(2 * power)[0::2][: n_heads - power]
+    return slopes
+
+
+@dataclass(frozen=True)
+class PackedLayout:
+    """Where the sequences of a packed batch lie.
+
+    Attributes:
+        groups: `(first_token, n_sequences, length)` of each run of equally long sequences, in packed order.
+    """
+
+    groups: tuple[tuple[int, int, int], ...]
+
+    @classmethod
+    def from_sorted_lengths(cls, lengths: list[int]) -> PackedLayout:
+        """Layout of sequences that lie in order of length."""
+        groups: list[tuple[int, int, int]] = []
+        first = 0
+        for length in lengths:
+            if groups and groups[-1][2] == length:
+                start, n, _ = groups[-1]
+                groups[-1] = (start, n + 1, length)
+            elif length:
+                groups.append((first, 1, length))
+            first += length
+        return cls(tuple(groups))
+
+    @property
+    def max_length(self) -> int:
+        return max((length for _, _, length in self.groups), default=0)
+
+    def views(self, packed: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Each group of `packed` `(n_tokens, ...)` as `(n_sequences, length, ...)`, without a copy."""
+        for first, n, length in self.groups:
+            yield packed[first : first + n * length].unflatten(0, (n, length))
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    scores = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = nn.functional.softmax(scores, dim=-1)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    return torch.matmul(weights, value).transpose(1, 2), weights
+
+
+class DnaBert2Embeddings(nn.Module):
+    def __init__(self, config: DnaBert2Config) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None = None) -> torch.Tensor:
+        words = self.word_embeddings(input_ids)
+        types = self.token_type_embeddings.weight[0] if token_type_ids is None else self.token_type_embeddings(token_type_ids)
+        return self.dropout(self.LayerNorm(words + types))
+
+
+class DnaBert2SelfAttention(nn.Module):
+    def __init__(self, config: DnaBert2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.is_causal = False
+        self.Wqkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+
+    def forward(
+        self, hidden_states: torch.Tensor, layout: PackedLayout, bias: torch.Tensor, output_attentions: bool
+    ) -> tuple[torch.Tensor, list[torch.Tensor] | None]:
+        implementation = "eager" if output_attentions else self.config._attn_implementation
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+        qkv = self.Wqkv(hidden_states).unflatten(-1, (3, self.config.num_attention_heads, self.head_dim))
+        contexts, attentions = [], []
+        for group in layout.views(qkv):
+            length = group.shape[1]
+            query, key, value = group.permute(2, 0, 3, 1, 4).unbind(0)
+            context, weights = attend(
+                self,
+                query,
+                key,
+                value,
+                bias[:, :, :length, :length],
+                dropout=self.config.attention_probs_dropout_prob if self.training else 0.0,
+                scaling=self.scaling,
+            )
+            contexts.append(context.reshape(-1, self.config.hidden_size))
+            attentions.append(weights)
+        context = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
+        return context, attentions if output_attentions else None
+
+
+class DnaBert2SelfOutput(nn.Module):
+    def __init__(self, config: DnaBert2Config) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        return self.LayerNorm(self.dropout(self.dense(hidden_states)) + residual)
+
+
+class DnaBert2Attention(nn.Module):
+    def __init__(self, config: DnaBert2Config) -> None:
+        super().__init__()
+        self.self = DnaBert2SelfAttention(config)
+        self.output = DnaBert2SelfOutput(config)
+
+    def forward(
+        self, hidden_states: torch.Tensor, layout: PackedLayout, bias: torch.Tensor, output_attentions: bool
+    ) -> tuple[torch.Tensor, list[torch.Tensor] | None]:
+        context, attentions = self.self(hidden_states, layout, bias, output_attentions)
+        return self.output(context, hidden_states), attentions
+
+
+class DnaBert2GatedMLP(nn.Module):
+    def __init__(self, config: DnaBert2Config) -> None:
+        super().__init__()
+        self.gated_layers = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
+        self.act = ACT2FN[config.hidden_act]
+        self.wo = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        gate, value = self.gated_layers(hidden_states).chunk(2, dim=-1)
+        return self.layernorm(self.wo(self.dropout(self.act(gate) * value)) + hidden_states)
+
+
+class DnaBert2Layer(GradientCheckpointingLayer):
+    def __init__(self, config: DnaBert2Config) -> None:
+        super().__init__()
+        self.attention = DnaBert2Attention(config)
+        self.mlp = DnaBert2GatedMLP(config)
+
+    def forward(
+        self, hidden_states: torch.Tensor, layout: PackedLayout, bias: torch.Tensor, output_attentions: bool = False
+    ) -> tuple[torch.Tensor, list[torch.Tensor] | None]:
+        hidden_states, attentions = self.attention(hidden_states, layout, bias, output_attentions)
+        return self.mlp(hidden_states), attentions
+
+
+class DnaBert2Encoder(nn.Module):
+    def __init__(self, config: DnaBert2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.layer = nn.ModuleList([DnaBert2Layer(config) for _ in range(config.num_hidden_layers)])
+        self.gradient_checkpointing = False
+
+    def alibi_bias(self, length: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+        """ALiBi: minus slope times distance, `(1, n_heads, length, length)`."""
+        slopes = torch.tensor(alibi_slopes(self.config.num_attention_heads), device=device)
+        position = torch.arange(length, device=device)
+        distance = (position[None, :] - position[:, None]).abs()
+        return (-slopes[:, None, None] * distance).to(dtype)[None]
+
+
+class DnaBert2Pooler(nn.Module):
+    def __init__(self, config: DnaBert2Config) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, first_token: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.dense(first_token))
+
+
+class DnaBert2PreTrainedModel(PreTrainedModel):
+    """Weight initialisation and loading, strict about missing and unexpected weights."""
+
+    config_class = DnaBert2Config
+    base_model_prefix = "bert"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["DnaBert2Layer"]
+    _supports_sdpa = True
+    _supports_flash_attn = False
+    _supports_flex_attn = False
+    _may_be_missing: tuple[str, ...] = ()
+    _may_be_left_over: tuple[str, ...] = ("embeddings.position_ids",)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        std = self.config.initializer_range
+        if isinstance(module, nn.Linear):
+            init.normal_(module.weight, mean=0.0, std=std)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, mean=0.0, std=std)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Load a checkpoint of this package or a published DNABERT-2 / DNABERT-S / DNABERT-MS one, by folder or Hub id.
+
+        Args:
+            pretrained_model_name_or_path: Folder or Hub id with `config.json` and safetensors weights.
+            *args: Passed on to `PreTrainedModel.from_pretrained`.
+            **kwargs: Passed on to `PreTrainedModel.from_pretrained`.
+
+        Returns:
+            The model, in evaluation mode; with `output_loading_info=True` a pair of it and the loading record.
+
+        Raises:
+            ValueError: The config is not DNABERT-2's, or a weight is missing, unexpected or of another shape.
+            OSError: There is no config or no safetensors file.
+        """
+        wants_info = kwargs.pop("output_loading_info", False)
+        if pretrained_model_name_or_path is not None:
+            _refuse_pickles(str(pretrained_model_name_or_path))
+            kwargs.setdefault("use_safetensors", True)
+        model, info = super().from_pretrained(
+            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+        )
+        missing = [key for key in info["missing_keys"] if not key.startswith(cls._may_be_missing)]
+        unexpected = [key for key in info["unexpected_keys"] if not key.startswith(cls._may_be_left_over)]
+        if missing or unexpected or info["mismatched_keys"]:
+            parts = [
+                f"{len(keys)} {what} ({', '.join(map(str, sorted(keys)[:3]))}{', …' if len(keys) > 3 else ''})"
+                for keys, what in (
+                    (missing, "missing"),
+                    (unexpected, "unexpected"),
+                    (info["mismatched_keys"], "of another shape"),
+                )
+                if keys
+            ]
+            raise ValueError(
+                f"The weights in {pretrained_model_name_or_path} do not fit {cls.__name__}: {'; '.join(parts)}; "
+                "check that config and weights come from one checkpoint."
+            )
+        if isinstance(model, DnaBert2Model) and any(key.startswith("pooler.") for key in info["missing_keys"]):
+            # Random numbers are no pooled output.
+            model.pooler = None
+            model.config.add_pooling_layer = False
+        return (model, info) if wants_info else model
+
+
+def _refuse_pickles(path: str) -> None:
+    folder = Path(path)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        pickles = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")))
+        if pickles:
+            raise OSError(
+                f"{folder} holds its weights as a pickle ({pickles[0]}) and no safetensors, and pickles are never "
+                f"loaded; convert it once with: biomeformer convert {folder} {folder}-safetensors"
+            )
+
+
+class DnaBert2Model(DnaBert2PreTrainedModel):
+    """The encoder. Takes `[CLS] tokens [SEP]` and returns one vector a token."""
+
+    _may_be_missing = ("pooler.",)
+    _may_be_left_over = ("embeddings.position_ids", "bert.embeddings.position_ids", "cls.", "classifier.")
+
+    def __init__(self, config: DnaBert2Config, add_pooling_layer: bool | None = None) -> None:
+        super().__init__(config)
+        self.embeddings = DnaBert2Embeddings(config)
+        self.encoder = DnaBert2Encoder(config)
+        with_pooler = config.add_pooling_layer if add_pooling_layer is None else add_pooling_layer
+        self.pooler = DnaBert2Pooler(config) if with_pooler else None
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.embeddings.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.embeddings.word_embeddings = value
+
+    def forward_packed(
+        self,
+        input_ids: torch.Tensor,
+        layout: PackedLayout,
+        token_type_ids: torch.Tensor | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> tuple[torch.Tensor, list[torch.Tensor], list[list[torch.Tensor]]]:
+        """Encode packed tokens.
+
+        Args:
+            input_ids: `(n_tokens,)`, sequences end to end in the order of `layout`.
+            layout: Where the sequences lie.
+            token_type_ids: `(n_tokens,)`; zeros by default.
+            output_hidden_states: Whether to keep every layer's input.
+            output_attentions: Whether to keep attention weights; computed eagerly.
+
+        Returns:
+            Token vectors `(n_tokens, hidden_size)`, the hidden states (one more than layers, or none), and for each
+            layer the groups' attention weights `(n_sequences, n_heads, length, length)` (or none).
+        """
+        hidden_states = self.embeddings(input_ids, token_type_ids)
+        bias = self.encoder.alibi_bias(layout.max_length, hidden_states.device, hidden_states.dtype)
+        all_hidden, all_attentions = [], []
+        for layer in self.encoder.layer:
+            if output_hidden_states:
+                all_hidden.append(hidden_states)
+            hidden_states, attentions = layer(hidden_states, layout, bias, output_attentions)
+            if attentions is not None:
+                all_attentions.append(attentions)
+        if output_hidden_states:
+            all_hidden.append(hidden_states)
+        return hidden_states, all_hidden, all_attentions
+
+    def embed_packed(
+        self, input_ids: torch.Tensor, lengths: torch.Tensor, pooling: str = "mean", max_length: int | None = None
+    ) -> torch.Tensor:
+        """One vector a sequence, without padding anywhere.
+
+        Args:
+            input_ids: `(n_tokens,)`, sequences end to end in any order, special tokens included.
+            lengths: `(n_sequences,)`, tokens of each sequence, all positive. Kept on the CPU to spare a transfer back.
+            pooling: `mean` (over all tokens, `[CLS]` and `[SEP]` included), `mean_over_max_length` (their sum over
+                `max_length`, the scale of the published MetagenBERT scripts) or `cls`.
+            max_length: Divisor of `mean_over_max_length`, in tokens.
+
+        Returns:
+            `(n_sequences, hidden_size)`, in the order given, in float32 for the two means.
+
+        Raises:
+            ValueError: `pooling` is unknown, or `max_length` is missing where needed.
+        """
+        if pooling not in POOLING_MODES:
+            raise ValueError(f"pooling {pooling!r} is not one of {', '.join(POOLING_MODES)}.")
+        if pooling == "mean_over_max_length" and not max_length:
+            raise ValueError("pooling 'mean_over_max_length' needs max_length, the divisor in tokens.")
+        lengths = lengths.cpu()
+        order = torch.argsort(lengths, stable=True)
+        sorted_lengths = lengths[order]
+        if not torch.equal(sorted_lengths, lengths):
+            starts = torch.cumsum(lengths, 0) - lengths
+            new_starts = torch.cumsum(sorted_lengths, 0) - sorted_lengths
+            shift = torch.repeat_interleave(starts[order] - new_starts, sorted_lengths)
+            source = shift + torch.arange(len(shift))
+            input_ids = input_ids[source.to(input_ids.device)]
+        layout = PackedLayout.from_sorted_lengths(sorted_lengths.tolist())
+        hidden_states, _, _ = self.forward_packed(input_ids, layout)
+        if pooling == "cls":
+            pooled = torch.cat([group[:, 0] for group in layout.views(hidden_states)])
+        else:
+            sums = [group.sum(dim=1, dtype=torch.float32) for group in layout.views(hidden_states)]
+            pooled = torch.cat(sums)
+            if pooling == "mean":
+                pooled = pooled / sorted_lengths.to(pooled.device)[:, None]
+            else:
+                pooled = pooled / max_length
+        inverse = torch.empty_like(order)
+        inverse[order] = torch.arange(len(order))
+        return pooled[inverse.to(pooled.device)]
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPooling:
+        """Encode padded sequences.
+
+        Args:
+            input_ids: `(batch, length)`.
+            attention_mask: `(batch, length)`, 1 on tokens and 0 on padding, which may stand on either side.
+            token_type_ids: `(batch, length)`; zeros by default.
+            output_hidden_states: Also return every layer's vectors.
+            output_attentions: Also return attention weights; these are computed eagerly, whatever the model's kernel.
+            **kwargs: Ignored arguments of the transformers interface.
+
+        Returns:
+            `last_hidden_state (batch, length, hidden_size)`, zero on padding as in the published code;
+            `pooler_output (batch, hidden_size)` where the checkpoint has a pooler; hidden states and attentions when
+            asked for.
+
+        Raises:
+            ValueError: A row of `attention_mask` has padding between tokens, or no token at all.
+        """
+        output_hidden_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        packing = BatchPacking.from_mask(input_ids, attention_mask)
+        token_types = None if token_type_ids is None else packing.pack(token_type_ids)
+        hidden, all_hidden, all_attentions = self.forward_packed(
+            packing.pack(input_ids), packing.layout, token_types, bool(output_hidden_states), bool(output_attentions)
+        )
+        last_hidden_state = packing.unpack(hidden)
+        first_tokens = last_hidden_state[torch.arange(len(input_ids), device=hidden.device), packing.first_token]
+        return BaseModelOutputWithPooling(
+            last_hidden_state=last_hidden_state,
+            pooler_output=None if self.pooler is None else self.pooler(first_tokens),
+            hidden_states=tuple(packing.unpack(states) for states in all_hidden) if output_hidden_states else None,
+            attentions=tuple(packing.unpack_attentions(a) for a in all_attentions) if output_attentions else None,
+        )
+
+
+@dataclass(frozen=True)
+class BatchPacking:
+    """Between a padded batch and its packed tokens, sequences ordered by length.
+
+    Attributes:
+        shape: `(batch, length)` of the padded batch.
+        source: `(n_tokens,)` flat position in the padded batch of each packed token.
+        order: `(batch,)` row of each packed sequence.
+        first_token: `(batch,)` column of each row's first token.
+        layout: Groups of the packed sequences.
+    """
+
+    shape: tuple[int, int]
+    source: torch.Tensor
+    order: torch.Tensor
+    first_token: torch.Tensor
+    layout: PackedLayout
+
+    @classmethod
+    def from_mask(cls, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> BatchPacking:
+        batch, length = input_ids.shape
+        mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+        if mask.shape != input_ids.shape:
+            raise ValueError(f"attention_mask is {tuple(mask.shape)} and input_ids {tuple(input_ids.shape)}; they must agree.")
+        lengths = mask.sum(1)
+        first = mask.int().argmax(1)
+        column = torch.arange(length, device=mask.device)
+        run = (column >= first[:, None]) & (column < (first + lengths)[:, None])
+        bad = (lengths == 0) | (run != mask).any(1)
+        if bool(bad.any()):
+            row = int(bad.nonzero()[0])
+            what = "has no token" if int(lengths[row]) == 0 else "has padding between tokens"
+            raise ValueError(f"attention_mask row {row} {what}; padding may only stand before or after a sequence.")
+        order = torch.argsort(lengths, stable=True)
+        flat = torch.arange(batch * length, device=mask.device).view(batch, length)
+        source = flat[order][mask[order]]
+        return cls((batch, length), source, order, first, PackedLayout.from_sorted_lengths(lengths[order].tolist()))
+
+    def pack(self, padded: torch.Tensor) -> torch.Tensor:
+        return padded.reshape(-1, *padded.shape[2:])[self.source]
+
+    def unpack(self, packed: torch.Tensor) -> torch.Tensor:
+        batch, length = self.shape
+        padded = packed.new_zeros(batch * length, *packed.shape[1:])
+        return padded.index_copy(0, self.source, packed).unflatten(0, (batch, length))
+
+    def unpack_attentions(self, groups: list[torch.Tensor]) -> torch.Tensor:
+        """Groups' weights as one `(batch, n_heads, length, length)`, zero on padding."""
+        batch, length = self.shape
+        padded = groups[0].new_zeros(batch, groups[0].shape[1], length, length)
+        done = 0
+        for group in groups:
+            for weights in group:
+                row = int(self.order[done])
+                first, size = int(self.first_token[row]), weights.shape[-1]
+                padded[row, :, first : first + size, first : first + size] = weights
+                done += 1
+        return padded
+
+
+class DnaBert2PredictionHeadTransform(nn.Module):
+    def __init__(self, config: DnaBert2Config) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.act = ACT2FN[config.hidden_act]
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.LayerNorm(self.act(self.dense(hidden_states)))
+
+
+class DnaBert2LMPredictionHead(nn.Module):
+    def __init__(self, config: DnaBert2Config) -> None:
+        super().__init__()
+        self.transform = DnaBert2PredictionHeadTransform(config)
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.decoder(self.transform(hidden_states))
+
+
+class DnaBert2OnlyMLMHead(nn.Module):
+    def __init__(self, config: DnaBert2Config) -> None:
+        super().__init__()
+        self.predictions = DnaBert2LMPredictionHead(config)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.predictions(hidden_states)
+
+
+class DnaBert2ForMaskedLM(DnaBert2PreTrainedModel):
+    """The encoder with its masked-language-model head, tied to the input embeddings."""
+
+    _tied_weights_keys = {"cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight"}
+    _may_be_missing = ("cls.predictions.decoder.weight",)
+    _may_be_left_over = ("bert.embeddings.position_ids", "bert.pooler.", "cls.seq_relationship.", "cls.predictions.bias")
+
+    def __init__(self, config: DnaBert2Config) -> None:
+        super().__init__(config)
+        self.bert = DnaBert2Model(config, add_pooling_layer=False)
+        self.cls = DnaBert2OnlyMLMHead(config)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Linear:
+        return self.cls.predictions.decoder
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        self.cls.predictions.decoder = new_embeddings
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> MaskedLMOutput:
+        """Predict tokens.
+
+        Args:
+            input_ids: `(batch, length)`.
+            attention_mask: `(batch, length)`.
+            labels: `(batch, length)`, token ids, and -100 where no loss is wanted.
+            **kwargs: As for `DnaBert2Model.forward`.
+
+        Returns:
+            `logits (batch, length, vocab_size)`, and `loss` (mean cross-entropy) with labels.
+        """
+        outputs = self.bert(input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
+        logits = self.cls(outputs.last_hidden_state)
+        loss = None
+        if labels is not None:
+            loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
+        return MaskedLMOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+class DnaBert2ForSequenceClassification(DnaBert2PreTrainedModel):
+    """The encoder with its pooler and a linear head over the first token, as the published fine-tuning code."""
+
+    _may_be_missing = ("bert.pooler.", "classifier.")
+    _may_be_left_over = ("bert.embeddings.position_ids", "cls.")
+
+    def __init__(self, config: DnaBert2Config) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.bert = DnaBert2Model(config, add_pooling_layer=True)
+        dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> SequenceClassifierOutput:
+        """Classify sequences.
+
+        Args:
+            input_ids: `(batch, length)`.
+            attention_mask: `(batch, length)`.
+            labels: `(batch,)` class numbers, `(batch, num_labels)` of 0 and 1 for several labels at once, or floats for
+                regression, by `config.problem_type`.
+            **kwargs: As for `DnaBert2Model.forward`.
+
+        Returns:
+            `logits (batch, num_labels)`, and `loss` with labels.
+        """
+        outputs = self.bert(input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
+        logits = self.classifier(self.dropout(outputs.pooler_output))
+        loss = None if labels is None else self.loss_function(labels, logits, config=self.config)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+__all__ = [
+    "DnaBert2ForMaskedLM",
+    "DnaBert2ForSequenceClassification",
+    "DnaBert2Model",
+    "DnaBert2PreTrainedModel",
+]

@@ -1,0 +1,334 @@
+"""MetagenBERT-Glob: reads to vectors to nearest centroids (arXiv 2601.03295)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput, can_return_tuple
+
+from .configuration_metagenbert import MetagenBertConfig
+from .processing_metagenbert import MetagenBertProcessor
+
+if TYPE_CHECKING:
+    from ..embedding import AbundanceTable, SampleEmbedding
+    from ..reads import Cohort
+
+# A gap between the two nearest centroids under this share of the vectors' scale may be rounding noise.
+TIE_TOLERANCE = 1e-5
+
+
+@dataclass
+class MetagenBertOutput(ModelOutput):
+    """What `MetagenBertModel.forward` returns.
+
+    Attributes:
+        read_embeddings: `(n_reads, hidden_size)`, float32.
+        cluster_ids: `(n_reads,)`, int64, the nearest centroid of each read.
+        squared_distances: `(n_reads, n_clusters)`, float32.
+    """
+
+    read_embeddings: torch.Tensor | None = None
+    cluster_ids: torch.Tensor | None = None
+    squared_distances: torch.Tensor | None = None
+
+
+class MetagenBertModel(PreTrainedModel):
+    """A read encoder with the centroids of a reference cohort, as one checkpoint.
+
+    `from_pretrained` also loads the `MetagenBertProcessor` that the checkpoint carries, so that a model goes from FASTQ
+    to abundance vectors by itself.
+    """
+
+    config_class = MetagenBertConfig
+    base_model_prefix = "metagenbert"
+    main_input_name = "input_ids"
+    _keep_in_fp32_modules_strict = {"centroids"}
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    supports_gradient_checkpointing = True
+
+    def __init__(self, config: MetagenBertConfig) -> None:
+        super().__init__(config)
+        self.encoder = AutoModel.from_config(config.encoder_config)
+        self.centroids = nn.Parameter(
+            torch.empty(config.n_clusters, config.hidden_size, dtype=torch.float32), requires_grad=False
+        )
+        self.processor: MetagenBertProcessor | None = None
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, MetagenBertModel):
+            init.normal_(module.centroids, mean=0.0, std=self.config.initializer_range)
+
+    def _apply(self, fn: Callable[..., torch.Tensor], recurse: bool = True) -> MetagenBertModel:
+        """Keep the centroids in float32 through `.half()`, `.bfloat16()` and `.to(dtype)`."""
+        exact = self.centroids.data
+        super()._apply(fn, recurse)
+        if self.centroids.dtype != torch.float32:
+            self.centroids.data = exact.to(self.centroids.device)
+        return self
+
+    @classmethod
+    def from_encoder_and_centroids(
+        cls,
+        encoder: PreTrainedModel,
+        centroids: np.ndarray | torch.Tensor | str | Path,
+        *,
+        processor: MetagenBertProcessor | None = None,
+        tokenizer: Any = None,
+        normalize_embeddings: bool = False,
+        **contract: Any,
+    ) -> MetagenBertModel:
+        """Wrap an encoder and an array of centroids, for instance the one the authors publish.
+
+        Args:
+            encoder: The read encoder the centroids were learnt with.
+            centroids: `(n_clusters, hidden_size)` array, tensor, or path of a `.npy` file. For the authors' published
+                centroids give `pooling="mean_over_max_length"` and their `max_length`, since they live on that scale.
+            processor: The contract under which reads are tokenised; or give
+            tokenizer: a tokenizer, from which a processor is made with
+            **contract: fields of `MetagenBertProcessor`.
+            normalize_embeddings: Whether read vectors have unit length.
+
+        Returns:
+            The model, in evaluation mode, sharing the encoder given.
+
+        Raises:
+            ValueError: The array is not finite, or its shape does not fit the encoder.
+            OSError: The file cannot be read.
+        """
+        if isinstance(centroids, (str, Path)):
+            centroids = np.load(centroids, allow_pickle=False)
+        values = torch.as_tensor(np.asarray(centroids, dtype=np.float32))
+        hidden_size = int(encoder.config.hidden_size)
+        if values.ndim != 2 or values.shape[1] != hidden_size or not len(values):
+            raise ValueError(
+                f"The centroids are {tuple(values.shape)} and the encoder's hidden_size is {hidden_size}; "
+                "give an array of shape (n_clusters, hidden_size)."
+            )
+        if not torch.isfinite(values).all():
+            raise ValueError("The centroids hold NaN or infinity; give the array that k-means returned.")
+        if processor is None and tokenizer is not None:
+            processor = MetagenBertProcessor(tokenizer, **contract)
+        config = MetagenBertConfig(
+            encoder_config=encoder.config,
+            n_clusters=len(values),
+            pooling=processor.pooling if processor else contract.get("pooling", "mean"),
+            max_length=processor.max_length if processor else contract.get("max_length"),
+            normalize_embeddings=normalize_embeddings,
+        )
+        with torch.device("meta"):
+            model = cls(config)
+        model.encoder = encoder
+        model.centroids = nn.Parameter(values.clone().to(encoder.device), requires_grad=False)
+        model.processor = processor
+        return model.eval()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Load a checkpoint and its processor, from a folder, a Hub id, or the name of one that ships in the package.
+
+        Args:
+            pretrained_model_name_or_path: For instance `metagenbert-mini`.
+            *args: Passed on to `PreTrainedModel.from_pretrained`.
+            **kwargs: Passed on, `revision` and `dtype` among them.
+
+        Returns:
+            The model, in evaluation mode; with `output_loading_info=True` a pair of it and the loading record.
+
+        Raises:
+            ValueError: Weights are missing, unexpected or of another shape, or the contract contradicts the config.
+            OSError: A file is missing.
+        """
+        from ..checkpoints import resolve_checkpoint
+
+        path = resolve_checkpoint(pretrained_model_name_or_path)
+        wants_info = kwargs.pop("output_loading_info", False)
+        if path is not None:
+            kwargs.setdefault("use_safetensors", True)
+        model, info = super().from_pretrained(path, *args, output_loading_info=True, **kwargs)
+        wrong = {
+            "missing": info["missing_keys"],
+            "unexpected": info["unexpected_keys"],
+            "of another shape": [key[0] for key in info["mismatched_keys"]],
+        }
+        parts = [f"{len(keys)} {what} (such as {sorted(keys)[0]})" for what, keys in wrong.items() if keys]
+        if parts:
+            raise ValueError(
+                f"The weights in {path} do not fit the config: {'; '.join(parts)}; "
+                "check that both come from one checkpoint."
+            )
+        if path is not None:
+            model._weights_source = (str(path), kwargs.get("revision"), kwargs.get("cache_dir"))
+            hub_options = {k: v for k, v in kwargs.items() if k in ("revision", "cache_dir", "local_files_only", "token")}
+            model.processor = MetagenBertProcessor.from_pretrained(path, trust_remote_code=False, **hub_options)
+            model.processor.check_agrees(model.config)
+        return (model, info) if wants_info else model
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """Save config, weights and, where there is one, the processor, in one folder."""
+        super().save_pretrained(save_directory, **kwargs)
+        if self.processor is not None:
+            self.processor.save_pretrained(save_directory)
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """SHA-256 over names, shapes, types and values of all weights as they are held."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def embed_packed(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """One vector a read, from packed tokens, without padding.
+
+        Args:
+            input_ids: `(n_tokens,)`, reads end to end.
+            lengths: `(n_reads,)`, tokens of each read, all positive, on the CPU.
+
+        Returns:
+            `(n_reads, hidden_size)`, float32, of unit length where the config says so.
+        """
+        pooling, max_length = self.config.pooling, self.config.max_length
+        packed = getattr(self.encoder, "embed_packed", None)
+        if packed is not None:
+            vectors = packed(input_ids, lengths, pooling=pooling, max_length=max_length)
+        else:
+            vectors = self._embed_by_length(input_ids, lengths)
+        return self._finish(vectors)
+
+    def _embed_by_length(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        starts = torch.cumsum(lengths, 0) - lengths
+        vectors = torch.empty(len(lengths), self.config.hidden_size, device=input_ids.device)
+        for length in torch.unique(lengths).tolist():
+            rows = (lengths == length).nonzero()[:, 0]
+            source = starts[rows][:, None] + torch.arange(length)
+            ids = input_ids[source.to(input_ids.device)]
+            hidden = self.encoder(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+            vectors[rows.to(vectors.device)] = self._pool(hidden, torch.ones_like(ids)).float()
+        return vectors
+
+    def _pool(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if self.config.pooling == "cls":
+            return hidden[:, 0]
+        total = (hidden.float() * mask[:, :, None]).sum(1)
+        if self.config.pooling == "mean_over_max_length":
+            return total / self.config.max_length
+        return total / mask.sum(1, keepdim=True)
+
+    def _finish(self, vectors: torch.Tensor) -> torch.Tensor:
+        vectors = vectors.float()
+        return nn.functional.normalize(vectors, dim=-1) if self.config.normalize_embeddings else vectors
+
+    def squared_distances(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Squared Euclidean distances `(n_reads, n_clusters)` in float32."""
+        centroids = self.centroids.float()
+        norms = vectors.square().sum(1, keepdim=True) + centroids.square().sum(1)
+        return (norms - 2 * vectors @ centroids.T).clamp_min(0)
+
+    def assign_packed(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Nearest centroid of each read, the same whatever batch a read is in.
+
+        Matrix products round differently at different shapes, so a read whose two nearest centroids are as good as
+        equally far is embedded again by itself and compared in float64: its answer then depends on the read alone.
+
+        Args:
+            input_ids: `(n_tokens,)`, reads end to end.
+            lengths: `(n_reads,)`, tokens of each read, all positive, on the CPU.
+
+        Returns:
+            Cluster ids, int64 `(n_reads,)`; of equally near centroids the first.
+        """
+        vectors = self.embed_packed(input_ids, lengths)
+        norms = self.centroids.square().sum(1)
+        # Without the read's own norm, which is the same for every centroid.
+        distances = torch.addmm(norms, vectors, self.centroids.T, alpha=-2)
+        if self.config.n_clusters == 1:
+            return torch.zeros(len(vectors), dtype=torch.int64, device=vectors.device)
+        nearest, ids = distances.topk(2, dim=1, largest=False)
+        cluster_ids = ids[:, 0]
+        scale = vectors.square().sum(1) + norms.max()
+        doubtful = (nearest[:, 1] - nearest[:, 0] <= TIE_TOLERANCE * scale).nonzero()[:, 0]
+        if len(doubtful):
+            centroids = self.centroids.double()
+            starts = torch.cumsum(lengths, 0) - lengths
+            for row in doubtful.tolist():
+                if getattr(self.encoder, "embeds_reads_independently", False):
+                    vector = vectors[row]
+                else:
+                    first, length = int(starts[row]), lengths[row : row + 1]
+                    vector = self.embed_packed(input_ids[first : first + int(length)], length)[0]
+                cluster_ids[row] = (centroids - vector.double()).square().sum(1).argmin()
+        return cluster_ids
+
+    @can_return_tuple
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> MetagenBertOutput:
+        """Embed reads and find their nearest centroids.
+
+        Args:
+            input_ids: `(n_reads, length)`.
+            attention_mask: `(n_reads, length)`, 1 on tokens.
+            **kwargs: Passed on to the encoder.
+
+        Returns:
+            Read embeddings, cluster ids and squared distances.
+        """
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        hidden = self.encoder(input_ids=input_ids, attention_mask=mask, **kwargs).last_hidden_state
+        vectors = self._finish(self._pool(hidden, mask))
+        distances = self.squared_distances(vectors)
+        return MetagenBertOutput(
+            read_embeddings=vectors, cluster_ids=distances.argmin(1), squared_distances=distances
+        )
+
+    def embed_sample(
+        self, fastq_1: str | Path, fastq_2: str | Path | None = None, **options: Any
+    ) -> SampleEmbedding:
+        """Abundance vector of one sample; see `biomeformer.embedding.embed_sample` for the options.
+
+        Args:
+            fastq_1: FASTQ or FASTA file, plain or compressed.
+            fastq_2: The mates' file of a paired sample.
+            **options: `read_fraction`, `seed`, `batch_tokens`, `progress`.
+
+        Returns:
+            Counts, abundance and tallies.
+        """
+        from ..embedding import embed_sample
+        from ..reads import SampleReads
+
+        reads = SampleReads.single(fastq_1) if fastq_2 is None else SampleReads.paired(fastq_1, fastq_2)
+        return embed_sample(self, reads, **options)
+
+    def embed_cohort(self, cohort: str | Path | Cohort, **options: Any) -> AbundanceTable:
+        """Abundance table of a cohort; see `biomeformer.embedding.embed_cohort` for the options.
+
+        Args:
+            cohort: Path of a cohort CSV or TSV, or a `Cohort`.
+            **options: `read_fraction`, `seed`, `batch_tokens`, `output`, `progress`.
+
+        Returns:
+            One row a sample.
+        """
+        from ..embedding import embed_cohort
+
+        return embed_cohort(self, cohort, **options)
+
+
+__all__ = ["MetagenBertModel", "MetagenBertOutput"]

@@ -1,0 +1,301 @@
+"""From reads to tokens, under the preprocessing contract that is saved with a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from transformers import BatchFeature, ProcessorMixin
+
+from .configuration_metagenbert import MetagenBertConfig
+
+CONTRACT_FIELDS = (
+    "case",
+    "uracil",
+    "ambiguous_bases",
+    "min_read_length",
+    "max_length",
+    "truncation",
+    "add_special_tokens",
+    "reverse_complement",
+    "pooling",
+    "distance_dtype",
+)
+CHOICES = {
+    "case": ("upper", "keep"),
+    "uracil": ("to_t", "keep"),
+    "ambiguous_bases": ("to_n", "keep"),
+    "truncation": ("keep_head",),
+    "reverse_complement": ("none",),
+    "pooling": ("mean", "mean_over_max_length", "cls"),
+    "distance_dtype": ("float32",),
+}
+UNAMBIGUOUS = b"ACGTUacgtu"
+LOWER_CASE = b"abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True)
+class PackedReads:
+    """Tokens of the usable reads of a batch, end to end.
+
+    Attributes:
+        input_ids: int64 `(n_tokens,)`.
+        lengths: int64 `(n_used,)`, tokens of each usable read, special ones included.
+        rows: int64 `(n_used,)`, place of each usable read in the batch that was given.
+        tallies: `n_used`, `n_too_short`, `n_no_tokens`, and of the used reads `n_truncated` (lost their tail),
+            `n_ambiguous` (had a base other than A, C, G, T, U) and `n_lower_case` (had a lower-case base).
+    """
+
+    input_ids: np.ndarray
+    lengths: np.ndarray
+    rows: np.ndarray
+    tallies: dict[str, int]
+
+
+class MetagenBertProcessor(ProcessorMixin):
+    r"""
+    Tokenizer and preprocessing contract of a `MetagenBertModel`.
+
+    Args:
+        tokenizer: Tokenizer of the read encoder.
+        case: `upper` folds lower case; `keep` leaves it to the tokenizer (most then give `[UNK]`).
+        uracil: `to_t` reads U as T; `keep` leaves it.
+        ambiguous_bases: `to_n` writes every base other than A, C, G, T as N, which a BPE tokenizer makes `[UNK]` and a
+            k-mer tokenizer leaves out with the k-mers that hold it; `keep` leaves IUPAC codes as they are.
+        min_read_length: Reads of fewer bases are not used, and tallied as too short.
+        max_length: Longest read in tokens, special ones included. `None`: no limit.
+        truncation: What happens to longer reads: `keep_head`.
+        add_special_tokens: Whether the tokenizer adds its special tokens.
+        reverse_complement: `none`: reads are taken as they are.
+        pooling: Must agree with the model's config.
+        distance_dtype: Type in which distances to centroids are computed.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        case: str = "upper",
+        uracil: str = "to_t",
+        ambiguous_bases: str = "to_n",
+        min_read_length: int = 1,
+        max_length: int | None = None,
+        truncation: str = "keep_head",
+        add_special_tokens: bool = True,
+        reverse_complement: str = "none",
+        pooling: str = "mean",
+        distance_dtype: str = "float32",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(tokenizer, **kwargs)
+        self.case = case
+        self.uracil = uracil
+        self.ambiguous_bases = ambiguous_bases
+        self.min_read_length = min_read_length
+        self.max_length = max_length
+        self.truncation = truncation
+        self.add_special_tokens = add_special_tokens
+        self.reverse_complement = reverse_complement
+        self.pooling = pooling
+        self.distance_dtype = distance_dtype
+        for field, choices in CHOICES.items():
+            if getattr(self, field) not in choices:
+                raise ValueError(f"{field} is {getattr(self, field)!r}; this version knows {', '.join(choices)}.")
+        if min_read_length < 1:
+            raise ValueError(f"min_read_length is {min_read_length}; it must be at least 1 base.")
+        self._table = translation_table(case, uracil, ambiguous_bases)
+        self._backend = _PackedTokenizer(tokenizer, add_special_tokens, max_length)
+
+    @property
+    def contract(self) -> dict[str, Any]:
+        """The preprocessing contract: everything but the vocabulary that decides which tokens a read becomes."""
+        return {field: getattr(self, field) for field in CONTRACT_FIELDS}
+
+    def check_agrees(self, config: MetagenBertConfig) -> None:
+        """Raise `ValueError` if the contract and a model's config say different things."""
+        for field in ("pooling", "max_length"):
+            if getattr(self, field) != getattr(config, field):
+                raise ValueError(
+                    f"The preprocessing contract says {field} {getattr(self, field)!r} and the model's config "
+                    f"{getattr(config, field)!r}; processor_config.json and config.json must come from one checkpoint."
+                )
+
+    def encode_reads(self, sequence: np.ndarray, offsets: np.ndarray) -> PackedReads:
+        """Tokenise a batch of reads.
+
+        Args:
+            sequence: uint8 `(n_bases,)`, the reads' bases end to end.
+            offsets: int64 `(n_reads + 1,)`, where each read begins and the last ends.
+
+        Returns:
+            Tokens of the reads that can be used, and tallies that account for every read.
+        """
+        raw = sequence.tobytes()
+        n_bases = np.diff(offsets)
+        used = n_bases >= self.min_read_length
+        n_too_short = int(len(used) - used.sum())
+        ambiguous = _count_per_read(raw, UNAMBIGUOUS, offsets, present=False)
+        lower = _count_per_read(raw, LOWER_CASE, offsets, present=True)
+        if ambiguous is not None:
+            used &= ambiguous < n_bases
+        folded = np.frombuffer(raw.translate(self._table), np.uint8)
+        if not used.all():
+            folded = folded[np.repeat(used, n_bases)]
+            rows = np.flatnonzero(used)
+            kept_offsets = np.concatenate([[0], np.cumsum(n_bases[rows])])
+        else:
+            rows, kept_offsets = np.arange(len(n_bases)), offsets
+        ids, lengths, truncated = self._backend.encode(folded, kept_offsets)
+        if (lengths == 0).any():
+            has_tokens = lengths > 0
+            rows, truncated, lengths = rows[has_tokens], truncated[has_tokens], lengths[has_tokens]
+        tallies = {
+            "n_used": len(rows),
+            "n_too_short": n_too_short,
+            "n_no_tokens": len(n_bases) - n_too_short - len(rows),
+            "n_truncated": int(truncated.sum()),
+            "n_ambiguous": 0 if ambiguous is None else int((ambiguous[rows] > 0).sum()),
+            "n_lower_case": 0 if lower is None else int((lower[rows] > 0).sum()),
+        }
+        return PackedReads(ids, lengths, rows, tallies)
+
+    def __call__(self, reads: str | list[str], return_tensors: str | None = "pt", **kwargs: Any) -> BatchFeature:
+        """Tokenise reads into a padded batch for `MetagenBertModel.forward`.
+
+        Args:
+            reads: One read or several.
+            return_tensors: `pt` for tensors, `np` for arrays.
+            **kwargs: None are known; any is an error.
+
+        Returns:
+            `input_ids` and `attention_mask`, `(n_reads, longest)`.
+
+        Raises:
+            ValueError: A read cannot be used under the contract (too short, or it gives no token).
+        """
+        if kwargs:
+            raise ValueError(f"{', '.join(kwargs)}: not an option here; the preprocessing contract decides.")
+        texts = [reads] if isinstance(reads, str) else list(reads)
+        sequence = np.frombuffer("".join(texts).encode(), np.uint8)
+        offsets = np.cumsum([0, *map(len, texts)])
+        packed = self.encode_reads(sequence, offsets)
+        if len(packed.rows) < len(texts):
+            missing = sorted(set(range(len(texts))) - set(packed.rows.tolist()))[0]
+            raise ValueError(
+                f"Read {missing} ({len(texts[missing])} bases) gives no token under the preprocessing contract "
+                f"(min_read_length {self.min_read_length}); leave it out."
+            )
+        width = int(packed.lengths.max(initial=0))
+        mask = np.arange(width) < packed.lengths[:, None]
+        pad = self.tokenizer.pad_token_id
+        input_ids = np.full(mask.shape, 0 if pad is None else pad, np.int64)
+        input_ids[mask] = packed.input_ids
+        return BatchFeature(
+            {"input_ids": input_ids, "attention_mask": mask.astype(np.int64)}, tensor_type=return_tensors
+        )
+
+
+def translation_table(case: str, uracil: str, ambiguous_bases: str) -> bytes:
+    """The contract's treatment of single characters, for `bytes.translate`."""
+    table = bytearray(range(256))
+    if ambiguous_bases == "to_n":
+        for code in range(256):
+            upper = chr(code).upper()
+            if upper.isascii() and upper.isalpha() and upper not in "ACGTU":
+                table[code] = ord("n" if chr(code).islower() else "N")
+    if uracil == "to_t":
+        table[ord("U")], table[ord("u")] = ord("T"), ord("t")
+    if case == "upper":
+        table = bytearray(ord(chr(code).upper()) if code < 128 else code for code in table)
+    return bytes(table)
+
+
+def _count_per_read(raw: bytes, characters: bytes, offsets: np.ndarray, present: bool) -> np.ndarray | None:
+    """How many bases of each read are (or are not) among `characters`; None where no read has any."""
+    others = raw.translate(None, characters)
+    if (len(others) == len(raw)) if present else not others:
+        return None
+    table = np.full(256, not present)
+    table[list(characters)] = present
+    total = np.concatenate([[0], np.cumsum(table[np.frombuffer(raw, np.uint8)])])
+    return total[offsets[1:]] - total[offsets[:-1]]
+
+
+class _PackedTokenizer:
+    """Packed token ids from any tokenizer: its own `encode_packed`, a `tokenizers` backend, or plain calls."""
+
+    def __init__(self, tokenizer: Any, add_special_tokens: bool, max_length: int | None) -> None:
+        self.tokenizer = tokenizer
+        self.add_special_tokens = add_special_tokens
+        self.max_length = max_length
+        self.own = getattr(tokenizer, "encode_packed", None)
+        self.backend: Any = None
+        if self.own is None and getattr(tokenizer, "is_fast", False):
+            from tokenizers import Tokenizer
+
+            self.backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+            self.backend.no_padding()
+            self.backend.no_truncation()
+            longest_token = max(map(len, self.backend.get_vocab()), default=1)
+        else:
+            longest_token = max(map(len, tokenizer.get_vocab()), default=1) if self.own is None else 1
+        # Nothing past this many bases can reach the first max_length tokens.
+        self.max_bases = None if max_length is None or self.own is not None else (max_length + 1) * longest_token
+        self.n_suffix = 0 if self.own is not None or not add_special_tokens else self._n_suffix()
+        if max_length is not None and max_length <= self._n_special():
+            raise ValueError(f"max_length is {max_length}; it must leave room for a token beside the special ones.")
+
+    def _ids(self, texts: list[str], special: bool) -> list[list[int]]:
+        if self.backend is not None:
+            return [e.ids for e in self.backend.encode_batch_fast(texts, add_special_tokens=special)]
+        return list(self.tokenizer(texts, add_special_tokens=special)["input_ids"])
+
+    def _n_special(self) -> int:
+        if self.own is not None or not self.add_special_tokens:
+            return 0
+        return len(self._ids(["ACGT"], True)[0]) - len(self._ids(["ACGT"], False)[0])
+
+    def _n_suffix(self) -> int:
+        full, bare = self._ids(["ACGT"], True)[0], self._ids(["ACGT"], False)[0]
+        n_prefix = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), 0)
+        return len(full) - len(bare) - n_prefix
+
+    def encode(self, sequence: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Token ids end to end, tokens of each read, and which reads were cut."""
+        if self.own is not None:
+            ids, lengths = self.own(sequence, offsets)
+            return self._cut(ids, lengths)
+        text = sequence.tobytes().decode("ascii")
+        limit = self.max_bases
+        texts = [
+            text[begin : end if limit is None else min(end, begin + limit)]
+            for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+        ]
+        encoded = self._ids(texts, self.add_special_tokens)
+        truncated = np.zeros(len(encoded), bool)
+        if self.max_length is not None:
+            for i, ids in enumerate(encoded):
+                if len(ids) > self.max_length:
+                    truncated[i] = True
+                    encoded[i] = ids[: self.max_length - self.n_suffix] + ids[len(ids) - self.n_suffix :]
+        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        flat = np.fromiter((token for ids in encoded for token in ids), np.int64, int(lengths.sum()))
+        return flat, lengths, truncated
+
+    def _cut(self, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        truncated = np.zeros(len(lengths), bool) if self.max_length is None else lengths > self.max_length
+        if truncated.any():
+            assert self.max_length is not None
+            starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+            ids = ids[np.arange(len(ids)) - starts < self.max_length]
+            lengths = np.minimum(lengths, self.max_length)
+        return ids, lengths, truncated
+
+
+def contract_json(processor: MetagenBertProcessor) -> str:
+    """The contract as canonical JSON, for fingerprints."""
+    return json.dumps(processor.contract, sort_keys=True)
+
+
+__all__ = ["CONTRACT_FIELDS", "MetagenBertProcessor", "PackedReads", "contract_json"]
