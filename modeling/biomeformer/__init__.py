@@ -1,0 +1,93 @@
+"""Foundation models for metagenomes and microbial genomes.
+
+Importing the package registers its models with transformers' Auto classes.
+"""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .clustering import fit_centroids
+    from .dnabert2 import (
+        DnaBert2Config,
+        DnaBert2ForMaskedLM,
+        DnaBert2ForSequenceClassification,
+        DnaBert2Model,
+        convert_checkpoint,
+    )
+    from .embedding import AbundanceTable, SampleEmbedding, embed_cohort, embed_sample
+    from .kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
+    from .loading import load, load_read_encoder
+    from .metagenbert import MetagenBertConfig, MetagenBertModel, MetagenBertOutput, MetagenBertProcessor
+    from .reads import Cohort, SampleReads, read_cohort
+
+_HOME = {
+    "AbundanceTable": "embedding",
+    "Cohort": "reads",
+    "DnaBert2Config": "dnabert2",
+    "DnaBert2ForMaskedLM": "dnabert2",
+    "DnaBert2ForSequenceClassification": "dnabert2",
+    "DnaBert2Model": "dnabert2",
+    "KmerEncoderConfig": "kmer_encoder",
+    "KmerEncoderModel": "kmer_encoder",
+    "KmerTokenizer": "kmer_encoder",
+    "MetagenBertConfig": "metagenbert",
+    "MetagenBertModel": "metagenbert",
+    "MetagenBertOutput": "metagenbert",
+    "MetagenBertProcessor": "metagenbert",
+    "SampleEmbedding": "embedding",
+    "SampleReads": "reads",
+    "convert_checkpoint": "dnabert2",
+    "embed_cohort": "embedding",
+    "embed_sample": "embedding",
+    "fit_centroids": "clustering",
+    "load": "loading",
+    "load_read_encoder": "loading",
+    "read_cohort": "reads",
+}
+
+__all__ = [
+    "AbundanceTable",
+    "Cohort",
+    "DnaBert2Config",
+    "DnaBert2ForMaskedLM",
+    "DnaBert2ForSequenceClassification",
+    "DnaBert2Model",
+    "KmerEncoderConfig",
+    "KmerEncoderModel",
+    "KmerTokenizer",
+    "MetagenBertConfig",
+    "MetagenBertModel",
+    "MetagenBertOutput",
+    "MetagenBertProcessor",
+    "SampleEmbedding",
+    "SampleReads",
+    "__version__",
+    "convert_checkpoint",
+    "embed_cohort",
+    "embed_sample",
+    "fit_centroids",
+    "load",
+    "load_read_encoder",
+    "read_cohort",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+# Each model folder registers its classes when it is imported. The command line imports them when a command needs them,
+# because transformers takes seconds to load and `biomeformer --help` should not.
+if not sys.argv or Path(sys.argv[0]).name != "biomeformer":
+    from . import dnabert2, kmer_encoder, metagenbert  # noqa: F401

@@ -1,0 +1,19 @@
+"""From FASTQ to cluster counts: the read-embedding engine and abundance tables."""
+
+from .abundance_table import AbundanceTable
+from .cohort import embed_cohort, provenance
+from .engine import DEFAULT_BATCH_TOKENS, embed_vectors, iter_token_batches
+from .sample import TALLIES, ProgressCallback, SampleEmbedding, embed_sample
+
+__all__ = [
+    "DEFAULT_BATCH_TOKENS",
+    "TALLIES",
+    "AbundanceTable",
+    "ProgressCallback",
+    "SampleEmbedding",
+    "embed_cohort",
+    "embed_sample",
+    "embed_vectors",
+    "iter_token_batches",
+    "provenance",
+]

@@ -1,0 +1,140 @@
+"""Batches by token budget, tokenised away from the main thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..metagenbert import MetagenBertModel, MetagenBertProcessor, PackedReads
+from ..reads import ReadBatch
+
+DEFAULT_BATCH_TOKENS = {"cpu": 16_384, "cuda": 262_144}
+# An encoder that only looks vectors up gains nothing from small batches.
+LOOKUP_BATCH_TOKENS = 1_048_576
+
+Item = TypeVar("Item")
+
+
+def prefetch(items: Iterable[Item], depth: int = 4) -> Iterator[Item]:
+    """Run an iterator in a thread of its own, at most `depth` items ahead; its exception comes out here."""
+    done = object()
+    buffer: queue.Queue[object] = queue.Queue(depth)
+    stop = threading.Event()
+    failure: list[BaseException] = []
+
+    def put(item: object) -> bool:
+        while not stop.is_set():
+            try:
+                buffer.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put(item):
+                    return
+        except BaseException as error:
+            failure.append(error)
+        finally:
+            put(done)
+
+    thread = threading.Thread(target=work, daemon=True, name="biomeformer-prefetch")
+    thread.start()
+    try:
+        while (item := buffer.get()) is not done:
+            yield item  # type: ignore[misc]
+        if failure:
+            raise failure[0]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def default_batch_tokens(model: MetagenBertModel) -> int:
+    """Token budget of a batch where none is asked for."""
+    if getattr(model.encoder, "embeds_reads_independently", False):
+        return LOOKUP_BATCH_TOKENS
+    return DEFAULT_BATCH_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
+
+
+def check_batch_tokens(batch_tokens: int | None, model: MetagenBertModel) -> int:
+    """The token budget to use.
+
+    Raises:
+        InputError: It is not positive.
+    """
+    if batch_tokens is None:
+        return default_batch_tokens(model)
+    if batch_tokens < 1:
+        raise InputError(f"batch_tokens is {batch_tokens}; it must be at least 1 token.")
+    return batch_tokens
+
+
+def encode_batches(processor: MetagenBertProcessor, batches: Iterable[ReadBatch]) -> Iterator[tuple[ReadBatch, PackedReads]]:
+    """Tokenise batches of reads."""
+    for batch in batches:
+        yield batch, processor.encode_reads(batch.sequence, batch.offsets)
+
+
+def iter_token_batches(packed: PackedReads, batch_tokens: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
+    """Cut packed reads into batches of at most `batch_tokens` tokens, reads in order of length.
+
+    A read that is longer than the budget by itself makes a batch of its own.
+
+    Args:
+        packed: Tokens of the usable reads.
+        batch_tokens: Budget.
+
+    Yields:
+        `input_ids (n_tokens,)`, `lengths (n_reads,)`, and the reads' places among the usable reads.
+    """
+    if not len(packed.lengths):
+        return
+    if len(packed.input_ids) <= batch_tokens:
+        yield torch.from_numpy(packed.input_ids), torch.from_numpy(packed.lengths), np.arange(len(packed.lengths))
+        return
+    order = np.argsort(packed.lengths, kind="stable")
+    lengths = packed.lengths[order]
+    starts = (np.cumsum(packed.lengths) - packed.lengths)[order]
+    ends = np.cumsum(lengths)
+    first = 0
+    while first < len(lengths):
+        used = ends[first - 1] if first else 0
+        last = max(int(np.searchsorted(ends, used + batch_tokens, side="right")), first + 1)
+        part = lengths[first:last]
+        within = np.arange(int(part.sum())) - np.repeat(np.cumsum(part) - part, part)
+        source = np.repeat(starts[first:last], part) + within
+        yield torch.from_numpy(packed.input_ids[source]), torch.from_numpy(part), order[first:last]
+        first = last
+
+
+@torch.inference_mode()
+def embed_vectors(
+    model: MetagenBertModel, processor: MetagenBertProcessor, batch: ReadBatch, batch_tokens: int | None = None
+) -> tuple[np.ndarray, PackedReads]:
+    """Vectors of a batch of reads held in memory.
+
+    Args:
+        model: Its encoder, pooling and normalisation are used; its centroids are not.
+        processor: The contract.
+        batch: The reads.
+        batch_tokens: Token budget of one pass through the encoder.
+
+    Returns:
+        float32 `(n_used, hidden_size)`, and the tokens with their tallies.
+    """
+    budget = check_batch_tokens(batch_tokens, model)
+    packed = processor.encode_reads(batch.sequence, batch.offsets)
+    vectors = np.empty((len(packed.lengths), model.config.hidden_size), np.float32)
+    for input_ids, lengths, places in iter_token_batches(packed, budget):
+        vectors[places] = model.embed_packed(input_ids.to(model.device), lengths).cpu().numpy()
+    return vectors, packed

@@ -1,0 +1,126 @@
+"""One sample: reads in, cluster counts out; no read's vector is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..metagenbert import MetagenBertModel, MetagenBertProcessor
+from ..reads import SampleReader, SampleReads
+from .engine import check_batch_tokens, encode_batches, iter_token_batches, prefetch
+
+TALLIES = (
+    "n_reads",
+    "n_selected",
+    "n_used",
+    "n_too_short",
+    "n_no_tokens",
+    "n_truncated",
+    "n_ambiguous",
+    "n_lower_case",
+)
+ProgressCallback = Callable[[str, int, int, int], None]
+
+
+@dataclass(frozen=True)
+class SampleEmbedding:
+    """Cluster counts of one sample.
+
+    Attributes:
+        counts: int64 `(n_clusters,)`, reads per cluster.
+        tallies: `n_reads` in the files, `n_selected` by subsampling, of which `n_used + n_too_short + n_no_tokens`; and
+            of the used ones `n_truncated`, `n_ambiguous`, `n_lower_case`.
+        sample_id: Name of the sample in its cohort.
+    """
+
+    counts: np.ndarray
+    tallies: dict[str, int]
+    sample_id: str | None = None
+
+    @property
+    def abundance(self) -> np.ndarray:
+        """Abundance vector: float64 `(n_clusters,)`, the share of the used reads each cluster holds."""
+        return self.counts / max(int(self.counts.sum()), 1)
+
+
+def require_processor(model: MetagenBertModel) -> MetagenBertProcessor:
+    """The processor a model was loaded with.
+
+    Raises:
+        InputError: It has none.
+    """
+    if not isinstance(model.processor, MetagenBertProcessor):
+        raise InputError(
+            "The model has no processor, so reads cannot be tokenised; load it with from_pretrained, or set "
+            "model.processor to a MetagenBertProcessor."
+        )
+    return model.processor
+
+
+@torch.inference_mode()
+def embed_sample(
+    model: MetagenBertModel,
+    reads: SampleReads,
+    *,
+    sample_id: str | None = None,
+    read_fraction: float = 1.0,
+    seed: int = 0,
+    batch_tokens: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> SampleEmbedding:
+    """Embed a sample's reads and count those nearest to each centroid.
+
+    Args:
+        model: Model with its processor, on the device to use.
+        reads: The sample's files.
+        sample_id: Name for progress and results.
+        read_fraction: Share of the reads to use; read *i* is kept or not by a hash of *i* and the seed, and mates stay
+            together, so equal arguments keep equal reads however the work is split.
+        seed: Seed of that hash.
+        batch_tokens: Token budget of one pass through the encoder. Counts do not depend on it.
+        progress: Called after each batch with sample id, reads seen, bytes read and bytes in all.
+
+    Returns:
+        Counts and tallies.
+
+    Raises:
+        ReadFileError: A file is damaged, or no read was found.
+        InputError: An argument is out of range, or no read can be used.
+    """
+    processor = require_processor(model)
+    budget = check_batch_tokens(batch_tokens, model)
+    was_training = model.training
+    model.eval()
+    counts = np.zeros(model.config.n_clusters, np.int64)
+    tallies = dict.fromkeys(TALLIES, 0)
+    reader = SampleReader(reads, read_fraction=read_fraction, seed=seed)
+    try:
+        for _, packed in prefetch(encode_batches(processor, reader)):
+            for input_ids, lengths, _ in iter_token_batches(packed, budget):
+                cluster_ids = model.assign_packed(input_ids.to(model.device), lengths)
+                counts += torch.bincount(cluster_ids, minlength=len(counts)).cpu().numpy()
+            for name, value in packed.tallies.items():
+                tallies[name] += value
+            if progress is not None:
+                progress(sample_id or "", reader.n_reads, reader.bytes_done, reader.bytes_total)
+    finally:
+        model.train(was_training)
+    tallies["n_reads"], tallies["n_selected"] = reader.n_reads, reader.n_selected
+    if not tallies["n_used"]:
+        raise InputError(_nothing_used(reads, tallies, read_fraction, processor.contract))
+    return SampleEmbedding(counts, tallies, sample_id)
+
+
+def _nothing_used(reads: SampleReads, tallies: dict[str, int], read_fraction: float, contract: dict[str, Any]) -> str:
+    where = ", ".join(map(str, reads.paths()))
+    if not tallies["n_selected"]:
+        return f"{where}: none of {tallies['n_reads']} reads fell under the read fraction {read_fraction}; raise it."
+    return (
+        f"{where}: none of {tallies['n_selected']} reads can be used ({tallies['n_too_short']} under "
+        f"{contract['min_read_length']} bases, {tallies['n_no_tokens']} without tokens); check that this is the right file."
+    )

@@ -1,0 +1,183 @@
+"""Loading by name, folder or Hub id, with errors that say what to do."""
+
+from __future__ import annotations
+
+import json
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import cached_file
+
+from .checkpoints import resolve_checkpoint, shipped_checkpoints
+from .dnabert2 import DnaBert2Model
+from .dnabert2.configuration_dnabert2 import is_published_layout
+from .errors import CheckpointError, InputError
+from .metagenbert import MetagenBertModel
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+MODEL_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device asked for.
+
+    Raises:
+        InputError: There is no such device here.
+    """
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device {device!r} is unknown; give cpu, cuda, cuda:N or mps.") from error
+    if resolved.type == "cuda":
+        n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (resolved.index or 0) >= n_devices:
+            raise InputError(f"device {device!r} was asked for and {n_devices} CUDA devices are here; use --device cpu.")
+    elif resolved.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise InputError(f"device {device!r} was asked for and there is none here; use --device cpu.")
+    elif resolved.type != "cpu":
+        raise InputError(f"device {device!r} is not supported; give cpu, cuda, cuda:N or mps.")
+    return resolved
+
+
+def resolve_dtype(dtype: str) -> torch.dtype:
+    """The type asked for.
+
+    Raises:
+        InputError: It is unknown.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r} is unknown; give {', '.join(DTYPES)}.")
+    return DTYPES[dtype]
+
+
+def read_config(name: str, revision: str | None = None) -> dict[str, Any]:
+    """A checkpoint's `config.json`, from a folder, the package, the Hub or its cache.
+
+    Raises:
+        CheckpointError: There is none, or it is not JSON.
+    """
+    path = Path(resolve_checkpoint(name))
+    if path.is_dir():
+        file: str | Path | None = path / "config.json"
+        if not (path / "config.json").is_file():
+            raise CheckpointError(f"{path} has no config.json, so it is not a checkpoint; give the folder that holds one.")
+    elif path.exists():
+        raise CheckpointError(f"{path} is a file; give the checkpoint's folder.")
+    else:
+        try:
+            file = cached_file(name, "config.json", revision=revision)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(_not_found(name, error)) from error
+    assert file is not None
+    try:
+        config = json.loads(Path(file).read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{file} is not valid JSON ({error}); fetch the checkpoint again.") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{file} is not a config: it holds no JSON object; fetch the checkpoint again.")
+    return config
+
+
+def _not_found(name: str, error: Exception) -> str:
+    close = get_close_matches(name, shipped_checkpoints(), n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return (
+        f"No checkpoint {name!r}: it is no folder, none of the shipped ones ({', '.join(shipped_checkpoints())}), and "
+        f"the Hub gave none ({type(error).__name__}); {hint}check the name, or the network."
+    )
+
+
+def load(
+    name: str | Path, *, revision: str | None = None, device: str = "cpu", dtype: str = "float32"
+) -> MetagenBertModel:
+    """Load a MetagenBERT checkpoint with its processor.
+
+    Args:
+        name: A shipped checkpoint (`metagenbert-mini`), a folder, or a Hub id.
+        revision: Branch, tag or commit of a Hub id.
+        device: `cpu`, `cuda`, `cuda:N` or `mps`.
+        dtype: `float32`, `bfloat16` or `float16`, of the read encoder; centroids and distances stay float32.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        CheckpointError: It cannot be found, or is damaged or inconsistent.
+        InputError: Device or dtype is unknown or absent.
+    """
+    name = str(name)
+    target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
+    config = read_config(name, revision)
+    if config.get("model_type") != "metagenbert":
+        raise CheckpointError(
+            f"{name} is a checkpoint of model_type {config.get('model_type')!r}, not metagenbert; a read encoder gets "
+            "its centroids with `biomeformer fit-centroids COHORT.csv --read-encoder`."
+        )
+    try:
+        model = MetagenBertModel.from_pretrained(name, revision=revision, dtype=torch_dtype)
+    except MODEL_ERRORS as error:
+        raise CheckpointError(one_sentence(name, error)) from error
+    return model.to(target).eval()
+
+
+def load_read_encoder(
+    name: str | Path, *, revision: str | None = None, device: str = "cpu", dtype: str = "float32"
+) -> tuple[PreTrainedModel, Any]:
+    """Load a read encoder and its tokenizer: ours, a published DNABERT-2, or any transformers encoder.
+
+    Args:
+        name: A folder or a Hub id; of a MetagenBERT checkpoint, shipped ones too, its encoder is taken.
+        revision: Branch, tag or commit of a Hub id.
+        device: As for `load`.
+        dtype: As for `load`.
+
+    Returns:
+        Encoder in evaluation mode, and tokenizer.
+
+    Raises:
+        CheckpointError: It cannot be found, or is damaged or inconsistent.
+        InputError: Device or dtype is unknown or absent.
+    """
+    name = str(name)
+    target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
+    config = read_config(name, revision)
+    if config.get("model_type") == "metagenbert":
+        model = load(name, revision=revision, device=device, dtype=dtype)
+        assert model.processor is not None
+        return model.encoder, model.processor.tokenizer
+    try:
+        cls = DnaBert2Model if config.get("model_type") == "dnabert2" or is_published_layout(config) else AutoModel
+        encoder = cls.from_pretrained(
+            name, revision=revision, dtype=torch_dtype, use_safetensors=True, trust_remote_code=False
+        )
+        tokenizer = _load_tokenizer(name, revision)
+    except MODEL_ERRORS as error:
+        raise CheckpointError(one_sentence(name, error)) from error
+    if not hasattr(encoder.config, "hidden_size"):
+        raise CheckpointError(f"{name}: a {config.get('model_type')} model has no hidden_size; give an encoder.")
+    return encoder.to(target).eval(), tokenizer
+
+
+def _load_tokenizer(name: str, revision: str | None) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+    except MODEL_ERRORS:
+        # A tokenizer.json without the config that says which class it is: DNABERT-2's, for one.
+        file = cached_file(name, "tokenizer.json", revision=revision)
+        return PreTrainedTokenizerFast(
+            tokenizer_file=file, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", mask_token="[MASK]"
+        )
+
+
+def one_sentence(name: str, error: Exception) -> str:
+    """A library's error on one line, with the checkpoint's name in it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if name in text else f"{name}: {text}"
+
+
+__all__ = ["load", "load_read_encoder", "read_config", "resolve_device", "resolve_dtype"]
