@@ -1,0 +1,59 @@
+"""Drawing a fixed number of reads from a sample."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from biomeformer.errors import InputError
+from biomeformer.reads.batch import ReadBatch
+from biomeformer.reads.sample import SampleReader, SampleReads
+from biomeformer.reads.subsampling import read_hash
+
+
+def draw_reads(reads: SampleReads, n_reads: int, *, seed: int = 0) -> tuple[ReadBatch, int]:
+    """Draws the `n_reads` reads whose numbers have the smallest hashes; uniform, and the same however often it is run.
+
+    One pass over the files; memory grows with `n_reads`, not with the sample. Of the last pair drawn, only the first
+    mate may fit.
+
+    Args:
+        reads: The files.
+        n_reads: Reads to draw, mates counted as two; all of them where the sample has fewer.
+        seed: The draw's seed.
+
+    Returns:
+        The reads in the order of their numbers, and how many reads the sample has.
+
+    Raises:
+        InputError: `n_reads` is below 1.
+        ReadFileError: as `SampleReader`.
+    """
+    if n_reads < 1:
+        raise InputError(f"n_reads is {n_reads}; draw at least one read")
+    reader = SampleReader(reads)
+    pool: list[ReadBatch] = []
+    n_pooled = 0
+    limit = np.uint64(np.iinfo(np.uint64).max)
+    for batch in reader:
+        candidates = batch.select(read_hash(batch.index, seed) <= limit)
+        if not len(candidates):
+            continue
+        pool.append(candidates)
+        n_pooled += len(candidates)
+        if n_pooled >= 2 * n_reads:
+            drawn, limit = _smallest(ReadBatch.concatenate(pool), n_reads, seed)
+            pool, n_pooled = [drawn], len(drawn)
+    drawn, _ = _smallest(ReadBatch.concatenate(pool), n_reads, seed)
+    return drawn, reader.n_reads
+
+
+def _smallest(batch: ReadBatch, n_reads: int, seed: int) -> tuple[ReadBatch, np.uint64]:
+    """The `n_reads` reads with the smallest hashes, in the order of the batch, and the largest hash among them."""
+    hashes = read_hash(batch.index, seed)
+    if len(batch) <= n_reads:
+        return batch, np.uint64(np.iinfo(np.uint64).max)
+    order: npt.NDArray[np.intp] = np.argsort(hashes, kind="stable")[:n_reads]
+    keep = np.zeros(len(batch), dtype=np.bool_)
+    keep[order] = True
+    return batch.select(keep), np.uint64(hashes[order[-1]])

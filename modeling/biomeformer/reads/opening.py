@@ -1,0 +1,217 @@
+"""Opening files by content: what compressed a file is told by its first bytes, never by its name."""
+
+from __future__ import annotations
+
+import bz2
+import io
+import lzma
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+from isal import igzip_lib
+
+from biomeformer.errors import ReadFileError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_INPUT_BYTES = 64 << 10
+_OUTPUT_BYTES = 256 << 10
+_SKIPPABLE_ZSTD = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
+_DECOMPRESSION_ERRORS: tuple[type[Exception], ...] = (
+    cast("type[Exception]", igzip_lib.error),
+    zstd.ZstdError,
+    lzma.LZMAError,
+    OSError,
+    EOFError,
+)
+
+
+class _Decompressor(Protocol):
+    """What the standard library's incremental decompressors have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class _Compression:
+    name: str
+    magic: tuple[bytes, ...]
+    decompressor: Callable[[], _Decompressor]
+
+
+_COMPRESSIONS = (
+    _Compression("gzip", (b"\x1f\x8b",), lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)),
+    _Compression("zstd", (b"\x28\xb5\x2f\xfd", *_SKIPPABLE_ZSTD), lambda: zstd.ZstdDecompressor()),
+    _Compression("bzip2", (b"BZh",), lambda: bz2.BZ2Decompressor()),
+    _Compression("xz", (b"\xfd7zXZ\x00",), lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ)),
+)
+_LONGEST_MAGIC = max(len(magic) for compression in _COMPRESSIONS for magic in compression.magic)
+
+
+class StreamError(Exception):
+    """A compressed stream breaks; the message is the reason alone, the reader of records adds file and record."""
+
+
+class ReadStream(io.RawIOBase):
+    """A file's decompressed bytes: plain, gzip (bgzip and any other run of members), zstd, bzip2 or xz.
+
+    Unlike `gzip`, `bz2` and `lzma`, every byte in front of a break is delivered before the error is raised, and
+    anything but zero bytes after a stream's end is an error, not the end of the file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ReadFileError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = open_file(path)
+        self._consumed = 0
+        self._input = b""
+        self._output = memoryview(b"")
+        self._decompressor: _Decompressor | None = None
+        self._compression: _Compression | None = None
+        try:
+            self._fill_input(_LONGEST_MAGIC)
+        except OSError as error:
+            self._file.close()
+            raise ReadFileError(f"cannot read {path}: {error.strerror or error}") from error
+        self._compression = _compression_of(self._input)
+        if self._compression is not None:
+            self._decompressor = self._compression.decompressor()
+
+    @property
+    def bytes_consumed(self) -> int:
+        """Bytes taken from the file so far, compressed as they lie there."""
+        return self._consumed
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+    def peek(self) -> bytes:
+        """The next decompressed bytes without taking them: at least one, unless the stream has ended.
+
+        Raises:
+            StreamError: the stream is broken here.
+        """
+        if not self._output:
+            self._output = memoryview(self._next_output())
+        return bytes(self._output[:256])
+
+    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        """Fills the front of `buffer`; 0 at the end. Raises `StreamError` where the stream breaks."""
+        if not self._output:
+            self._output = memoryview(self._next_output())
+        n_bytes = min(len(buffer), len(self._output))
+        buffer[:n_bytes] = self._output[:n_bytes]
+        self._output = self._output[n_bytes:]
+        return n_bytes
+
+    def _fill_input(self, n_bytes: int) -> None:
+        """Reads until at least `n_bytes` of input are at hand or the file has ended."""
+        while len(self._input) < n_bytes:
+            data = self._file.read(_INPUT_BYTES)
+            if not data:
+                return
+            self._consumed += len(data)
+            self._input += data
+
+    def _next_output(self) -> bytes:
+        """The next non-empty block of decompressed bytes, or b"" at the end."""
+        try:
+            if self._compression is None:
+                self._fill_input(1)
+                data, self._input = self._input, b""
+                return data
+            return self._decompress(self._compression)
+        except _DECOMPRESSION_ERRORS as error:
+            raise StreamError(_reason(error, self._compression)) from error
+
+    def _decompress(self, compression: _Compression) -> bytes:
+        while (decompressor := self._decompressor or self._next_member(compression)) is not None:
+            data = b""
+            if decompressor.needs_input:
+                self._fill_input(1)
+                if not self._input:
+                    raise StreamError(
+                        f"the {compression.name} stream is cut short; copy the file again, its end is missing"
+                    )
+                data, self._input = self._input, b""
+            output = decompressor.decompress(data, _OUTPUT_BYTES)
+            self._decompressor = decompressor
+            if decompressor.eof:
+                self._input = decompressor.unused_data + self._input
+                self._decompressor = None
+            # What follows a member is looked at only after its last block has been delivered.
+            if output:
+                return output
+        return b""
+
+    def _next_member(self, compression: _Compression) -> _Decompressor | None:
+        """Makes ready for the next compressed member, if there is one; zero bytes after members are padding."""
+        while True:
+            self._fill_input(_LONGEST_MAGIC)
+            stripped = self._input.lstrip(b"\0")
+            if stripped == self._input:
+                break
+            self._input = stripped
+        if not self._input:
+            return None
+        if not self._input.startswith(compression.magic):
+            raise StreamError(
+                f"bytes that are not {compression.name} follow the end of the {compression.name} stream "
+                f"({self._input[:8]!r}); copy the file again, or cut them off"
+            )
+        return compression.decompressor()
+
+
+def open_file(path: Path) -> io.FileIO:
+    """Opens a file unbuffered for reading.
+
+    Raises:
+        ReadFileError: it is missing, is a directory, or may not be read.
+    """
+    try:
+        return io.FileIO(os.fspath(path), "rb")
+    except FileNotFoundError:
+        raise ReadFileError(f"{path}: there is no such file; check the path") from None
+    except IsADirectoryError:
+        raise ReadFileError(f"{path} is a directory; give the FASTQ or FASTA files themselves") from None
+    except PermissionError:
+        raise ReadFileError(f"{path}: you may not read this file; ask its owner or change its permissions") from None
+    except OSError as error:
+        raise ReadFileError(f"{path} cannot be opened: {error.strerror or error}") from error
+
+
+def _compression_of(head: bytes) -> _Compression | None:
+    for compression in _COMPRESSIONS:
+        if head.startswith(compression.magic):
+            return compression
+    return None
+
+
+def _reason(error: Exception, compression: _Compression | None) -> str:
+    detail = str(error) or type(error).__name__
+    if compression is None:
+        return f"reading failed ({detail})"
+    return f"the {compression.name} stream is damaged ({detail}); copy the file again from its source"

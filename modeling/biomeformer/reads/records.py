@@ -1,0 +1,151 @@
+"""Records of one FASTQ or FASTA file, with errors that name file, record and reason."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+from dnaio import FastqReader, FileFormatError, SequenceRecord
+
+from biomeformer.errors import ReadFileError
+from biomeformer.reads.opening import ReadStream, StreamError
+
+NUCLEOTIDE_LETTERS = b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv"
+_IS_NUCLEOTIDE = np.zeros(256, dtype=np.bool_)
+_IS_NUCLEOTIDE[list(NUCLEOTIDE_LETTERS)] = True
+_KNOWN_CONTENT = (
+    (b"BAM\x01", "a BAM file; convert it with samtools fastq"),
+    (b"CRAM", "a CRAM file; convert it with samtools fastq"),
+    (b"NCBI.sra", "an SRA archive; convert it with fasterq-dump"),
+    (b"PK\x03\x04", "a zip archive; unpack it first"),
+    (b"\x1f\x8b", "compressed twice; decompress it once first"),
+    (b"\xef\xbb\xbf", "text with a byte-order mark; save it as plain ASCII text"),
+    (b"\xff\xfe", "UTF-16 text; save it as plain ASCII text"),
+    (b"<", "a web page or XML; download the reads themselves"),
+)
+
+
+class RecordFile:
+    """One open FASTQ or FASTA file, told apart by its first decompressed byte.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ReadFileError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stream = ReadStream(path)
+        self._fastq: FastqReader | None = None
+        self._n_fasta = 0
+
+    def __enter__(self) -> RecordFile:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stream.close()
+
+    @property
+    def bytes_consumed(self) -> int:
+        """Compressed bytes taken from the file so far."""
+        return self._stream.bytes_consumed
+
+    @property
+    def n_records(self) -> int:
+        """Records delivered so far."""
+        return self._n_fasta if self._fastq is None else int(self._fastq.number_of_records)
+
+    def __iter__(self) -> Iterator[SequenceRecord]:
+        """Yields the records.
+
+        Raises:
+            ReadFileError: the file holds no reads, is neither FASTQ nor FASTA, or breaks; the record is named.
+        """
+        try:
+            yield from self._open_records()
+        except StreamError as error:
+            raise self._error(str(error)) from error
+        except FileFormatError as error:
+            line = "" if error.line is None else f"line {error.line + 1}: "
+            raise self._error(f"{line}{_one_sentence(error.message)}; the file is cut or was edited") from error
+        if self.n_records == 0:
+            raise ReadFileError(f"{self.path} holds no reads; remove it from the sample or copy it again")
+
+    def _open_records(self) -> Iterator[SequenceRecord]:
+        head = self._stream.peek()
+        if not head:
+            return iter(())
+        if head.startswith(b"@"):
+            self._fastq = FastqReader(cast(BinaryIO, self._stream))
+            return iter(self._fastq)
+        if head.startswith(b">"):
+            return self._fasta_records()
+        for magic, content in _KNOWN_CONTENT:
+            if head.startswith(magic):
+                raise ReadFileError(f"{self.path} is {content}")
+        raise self._error(
+            f"neither FASTQ nor FASTA, it starts with {head[:20]!r} where '@' or '>' should be; give a file of reads"
+        )
+
+    def _fasta_records(self) -> Iterator[SequenceRecord]:
+        """Yields FASTA records; lines of one record are joined, blank lines are layout."""
+        name: str | None = None
+        parts: list[bytes] = []
+        for line in io.BufferedReader(self._stream, 256 << 10):
+            line = line.rstrip()
+            if not line.startswith(b">"):
+                parts.append(line)
+                continue
+            if b"\r" in line:
+                raise self._error("the lines end in carriage returns alone; convert the line ends, e.g. with mac2unix")
+            if name is not None:
+                yield self._fasta_record(name, parts)
+            name = line[1:].decode("ascii", "replace").replace("\ufffd", "?")
+            parts = []
+        if name is not None:
+            yield self._fasta_record(name, parts)
+
+    def _fasta_record(self, name: str, parts: list[bytes]) -> SequenceRecord:
+        sequence = (parts[0] if len(parts) == 1 else b"".join(parts)).decode("latin-1")
+        if not sequence.isascii():
+            letter = next(letter for letter in sequence if not letter.isascii())
+            raise self._error(bad_letter_reason(letter))
+        self._n_fasta += 1
+        return SequenceRecord(name, sequence)
+
+    def _error(self, reason: str) -> ReadFileError:
+        return record_error(self.path, self.n_records + 1, reason)
+
+
+def record_error(path: Path, record: int, reason: str) -> ReadFileError:
+    """An error that names file, record (from 1) and reason."""
+    return ReadFileError(f"{path}, record {record}: {reason}")
+
+
+def bad_letter_reason(letter: str) -> str:
+    """Why a read with `letter` in it is refused."""
+    return f"the sequence holds {letter!r}, which is no IUPAC nucleotide letter; give unaligned DNA or RNA reads"
+
+
+def first_bad_letter(joined: bytes, sequence: npt.NDArray[np.uint8]) -> int | None:
+    """Position of the first letter that is no IUPAC nucleotide code in either case, or None.
+
+    Args:
+        joined: The sequences end to end.
+        sequence: The same bytes as an array `(n_bases,)`.
+    """
+    if not joined.translate(None, NUCLEOTIDE_LETTERS):
+        return None
+    return int(np.argmin(_IS_NUCLEOTIDE[sequence]))
+
+
+def _one_sentence(message: str) -> str:
+    """A parser's message as the middle of a sentence, without the text of the record it quotes."""
+    message = message.partition(". ")[0].strip().rstrip(".")
+    return message[:1].lower() + message[1:]

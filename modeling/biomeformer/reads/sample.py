@@ -1,0 +1,258 @@
+"""A sample's read files, and the reader that turns them into batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain, count, repeat, zip_longest
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from dnaio import SequenceRecord
+
+from biomeformer.errors import InputError, ReadFileError
+from biomeformer.reads.batch import ReadBatch
+from biomeformer.reads.records import RecordFile, bad_letter_reason, first_bad_letter, record_error
+from biomeformer.reads.subsampling import check_read_fraction, keep_reads
+
+PathLike: TypeAlias = "str | os.PathLike[str]"
+
+_FLAGS_A_BLOCK = 4096
+_SCANNED_READS_A_BATCH = 1 << 20
+
+
+@dataclass(frozen=True)
+class SampleReads:
+    """The files of one sample, in reading order.
+
+    Attributes:
+        files: One entry a run or lane: `(single,)` or `(r1, r2)`.
+    """
+
+    files: tuple[tuple[Path, ...], ...]
+
+    def __post_init__(self) -> None:
+        if not self.files or not all(len(mates) in (1, 2) for mates in self.files):
+            raise InputError("a sample needs at least one read file, or pairs of them; give FASTQ or FASTA paths")
+
+    @classmethod
+    def single(cls, *paths: PathLike) -> SampleReads:
+        """A sample of single reads (or of mates to be treated as such) in one or several files."""
+        return cls(tuple((Path(path),) for path in paths))
+
+    @classmethod
+    def paired(cls, r1: PathLike | Sequence[PathLike], r2: PathLike | Sequence[PathLike]) -> SampleReads:
+        """A sample of read pairs; lists of equal length where it has several runs.
+
+        Raises:
+            InputError: the lists differ in length.
+        """
+        first, second = _as_paths(r1), _as_paths(r2)
+        if len(first) != len(second):
+            raise InputError(
+                f"{len(first)} files of first mates and {len(second)} of second mates; give as many of each"
+            )
+        return cls(tuple(zip(first, second, strict=True)))
+
+    def paths(self) -> list[Path]:
+        """Every file, in reading order."""
+        return list(chain.from_iterable(self.files))
+
+    def check_files(self) -> int:
+        """Looks at every file without reading it.
+
+        Returns:
+            The bytes of all files together, as they lie on disk.
+
+        Raises:
+            ReadFileError: a file is missing, is a directory, or is given twice (also through links).
+        """
+        n_bytes = 0
+        seen: dict[tuple[int, int], Path] = {}
+        for path in self.paths():
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                raise ReadFileError(f"{path}: there is no such file; check the path") from None
+            except OSError as error:
+                raise ReadFileError(f"{path} cannot be opened: {error.strerror or error}; check the path") from None
+            if path.is_dir():
+                raise ReadFileError(f"{path} is a directory; give the FASTQ or FASTA files themselves")
+            identity = (status.st_dev, status.st_ino)
+            if identity in seen:
+                same = "twice" if seen[identity] == path else f"also as {seen[identity]}"
+                raise ReadFileError(f"{path} is given {same} for one sample; give each file once")
+            seen[identity] = path
+            n_bytes += status.st_size
+        return n_bytes
+
+
+class SampleReader:
+    """Reads a sample once, yielding `ReadBatch` after `ReadBatch`.
+
+    Mates come one after the other (r1, r2, r1, r2, …) and are never torn apart. A batch ends with `batch_reads` reads,
+    at the first read that brings it to `batch_bases` bases, and at the end of a file. Reads outside the fraction
+    are parsed and counted; their letters are not looked at. Errors may come after many good batches: commit results
+    when the iteration has ended.
+
+    Args:
+        reads: The files.
+        read_fraction: Share of the reads to keep, above 0 and at most 1 (see `keep_reads`).
+        seed: The subsample's seed.
+        batch_reads: Most reads in a batch; at least two, so that a pair fits.
+        batch_bases: Bases that close a batch; one read may be longer.
+
+    Attributes:
+        n_reads: Reads seen in the files so far; mates count as two.
+        n_selected: Reads kept by the subsampling so far.
+        bytes_total: Bytes of all files, compressed as they lie on disk.
+
+    Raises:
+        ReadFileError: a file is missing, a directory or given twice; while iterating, a file is damaged, empty, not
+            FASTQ or FASTA, or its mates do not fit. File, record and reason are named.
+        InputError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        reads: SampleReads,
+        *,
+        read_fraction: float = 1.0,
+        seed: int = 0,
+        batch_reads: int = 8192,
+        batch_bases: int = 4 << 20,
+    ) -> None:
+        check_read_fraction(read_fraction)
+        if batch_reads < 2 or batch_bases < 1:
+            raise InputError(
+                f"batch_reads is {batch_reads} and batch_bases {batch_bases}; give at least 2 reads and 1 base"
+            )
+        self.n_reads = 0
+        self.n_selected = 0
+        self.bytes_total = reads.check_files()
+        self._reads = reads
+        self._read_fraction = read_fraction
+        self._seed = seed
+        self._batch_reads = batch_reads
+        self._batch_bases = batch_bases
+        self._started = False
+        self._bytes_finished = 0
+        self._open_files: list[RecordFile] = []
+
+    @property
+    def bytes_done(self) -> int:
+        """Bytes taken from the files so far, compressed as they lie on disk."""
+        return self._bytes_finished + sum(file.bytes_consumed for file in self._open_files)
+
+    def __iter__(self) -> Iterator[ReadBatch]:
+        if self._started:
+            raise RuntimeError("a SampleReader reads its sample once; make another one")
+        self._started = True
+        first_number = 0
+        for paths in self._reads.files:
+            n_before = self.n_reads
+            with ExitStack() as stack:
+                self._open_files = [stack.enter_context(RecordFile(path)) for path in paths]
+                yield from self._read_files(first_number)
+                self._bytes_finished = self.bytes_done
+                self._open_files = []
+            first_number += (self.n_reads - n_before) // len(paths)
+
+    def _read_files(self, first_number: int) -> Iterator[ReadBatch]:
+        """Batches of one file or one pair of files, whose first read has number `first_number`."""
+        files = self._open_files
+        records: Iterable[SequenceRecord] = files[0] if len(files) == 1 else _paired_records(files[0], files[1])
+        n_mates = len(files)
+        n_before = self.n_reads
+        batch_reads = self._batch_reads - self._batch_reads % n_mates
+        batch_bases = self._batch_bases
+        sequences: list[str] = []
+        start = end = n_bases = 0
+        for record, kept in zip(records, self._keep_flags(first_number, n_mates), strict=False):
+            end += 1
+            if kept:
+                sequence = record.sequence
+                sequences.append(sequence)
+                n_bases += len(sequence)
+                full = len(sequences) == batch_reads or n_bases >= batch_bases
+            else:
+                full = end - start >= _SCANNED_READS_A_BATCH
+            if full and end % n_mates == 0:
+                self.n_reads = n_before + end
+                if sequences:
+                    yield self._batch(sequences, start, end, first_number)
+                sequences, start, n_bases = [], end, 0
+        self.n_reads = n_before + end
+        if sequences:
+            yield self._batch(sequences, start, end, first_number)
+
+    def _keep_flags(self, first_number: int, n_mates: int) -> Iterator[bool]:
+        """Whether each read, mate by mate, is kept."""
+        if self._read_fraction == 1:
+            return repeat(True)
+        blocks = (
+            np.repeat(
+                keep_reads(np.arange(start, start + _FLAGS_A_BLOCK), self._read_fraction, self._seed), n_mates
+            ).tolist()
+            for start in count(first_number, _FLAGS_A_BLOCK)
+        )
+        return chain.from_iterable(blocks)
+
+    def _batch(self, sequences: list[str], start: int, end: int, first_number: int) -> ReadBatch:
+        """Packs the kept reads among those at positions `start` … `end` - 1 of the open files, mates counted."""
+        n_mates = len(self._open_files)
+        joined = "".join(sequences).encode("ascii")
+        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+        offsets = np.zeros(len(sequences) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        numbers = np.arange(start, end, dtype=np.int64) // n_mates + first_number
+        batch = ReadBatch(
+            sequence=np.frombuffer(joined, dtype=np.uint8),
+            offsets=offsets,
+            index=numbers[keep_reads(numbers, self._read_fraction, self._seed)],
+        )
+        position = first_bad_letter(joined, batch.sequence)
+        if position is not None:
+            row = int(np.searchsorted(offsets, position, side="right")) - 1
+            raise record_error(
+                self._open_files[row % n_mates].path,
+                int(batch.index[row]) - first_number + 1,
+                bad_letter_reason(chr(joined[position])),
+            )
+        self.n_selected += len(batch)
+        return batch
+
+
+def _as_paths(paths: PathLike | Sequence[PathLike]) -> list[Path]:
+    if isinstance(paths, str | os.PathLike):
+        return [Path(paths)]
+    return [Path(path) for path in paths]
+
+
+def _paired_records(first: RecordFile, second: RecordFile) -> Iterator[SequenceRecord]:
+    """Yields mates in turn.
+
+    Raises:
+        ReadFileError: the names of two mates differ, or one file ends before the other.
+    """
+    for mate_1, mate_2 in zip_longest(first, second):
+        if mate_1 is None or mate_2 is None:
+            short, long = (first, second) if mate_1 is None else (second, first)
+            raise record_error(
+                short.path,
+                short.n_records + 1,
+                f"the file ends after {short.n_records} records while its mate {long.path} goes on; "
+                "give two files with the same pairs",
+            )
+        if not mate_1.is_mate(mate_2):
+            raise record_error(
+                first.path,
+                first.n_records,
+                f"the read's name is {mate_1.id!r}, but its mate in {second.path} is {mate_2.id!r}; "
+                "give two files with the same pairs in the same order",
+            )
+        yield mate_1
+        yield mate_2
