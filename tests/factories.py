@@ -1,0 +1,91 @@
+"""Small models, tokenizers, reads and cohorts that tests make for themselves."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerFast
+
+from biomeformer.dnabert2 import DnaBert2Config, DnaBert2Model
+from biomeformer.metagenbert import MetagenBertModel, MetagenBertProcessor
+
+SPECIALS = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
+
+
+def random_sequences(n: int, low: int = 100, high: int = 150, seed: int = 0) -> list[str]:
+    """Random DNA of `low` to `high` bases."""
+    rng = np.random.default_rng(seed)
+    return ["".join(rng.choice(list("ACGT"), rng.integers(low, high + 1))) for _ in range(n)]
+
+
+def bpe_tokenizer(vocab_size: int = 120) -> PreTrainedTokenizerFast:
+    """A BPE tokenizer laid out as DNABERT-2's, learnt on random DNA."""
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.train_from_iterator(
+        random_sequences(200, seed=7), trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIALS, show_progress=False)
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        mask_token="[MASK]",
+    )
+
+
+def tiny_dnabert2(seed: int = 0) -> DnaBert2Model:
+    """A DNABERT-2 with random weights."""
+    torch.manual_seed(seed)
+    config = DnaBert2Config(
+        vocab_size=120, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=40
+    )
+    return DnaBert2Model(config).eval()
+
+
+def tiny_bert(seed: int = 0) -> BertModel:
+    """A stock BERT with random weights, as any other encoder."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=120, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=40, pad_token_id=3
+    )
+    return BertModel(config).eval()
+
+
+def tiny_metagenbert(encoder: PreTrainedModel | None = None, n_clusters: int = 7, seed: int = 3, **contract) -> MetagenBertModel:
+    """An encoder and centroids that are vectors of random reads."""
+    encoder = encoder or tiny_dnabert2()
+    processor = MetagenBertProcessor(bpe_tokenizer(), **contract)
+    hidden = encoder.config.hidden_size
+    probe = MetagenBertModel.from_encoder_and_centroids(encoder, np.zeros((1, hidden)), processor=processor)
+    with torch.no_grad():
+        batch = processor(random_sequences(n_clusters, seed=seed))
+        centroids = probe(**batch).read_embeddings.numpy()
+    return MetagenBertModel.from_encoder_and_centroids(encoder, centroids, processor=processor)
+
+
+def write_fastq(path: Path, sequences: list[str], name: str = "read", mate: int | None = None) -> Path:
+    """FASTQ, gzipped where the name ends in .gz."""
+    suffix = "" if mate is None else f"/{mate}"
+    text = "".join(f"@{name}{i}{suffix}\n{s}\n+\n{'I' * len(s)}\n" for i, s in enumerate(sequences))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+def write_cohort(folder: Path, n_samples: int = 3, n_reads: int = 60) -> Path:
+    """A cohort of single-end samples of random reads, with a phenotype column."""
+    rows = ["sample_id,fastq,group"]
+    for i in range(n_samples):
+        write_fastq(folder / f"s{i}.fastq.gz", random_sequences(n_reads, seed=10 + i))
+        rows.append(f"s{i},s{i}.fastq.gz,{'ab'[i % 2]}")
+    (folder / "cohort.csv").write_text("\n".join(rows) + "\n")
+    return folder / "cohort.csv"
