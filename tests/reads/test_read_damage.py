@@ -7,10 +7,13 @@ import gzip
 import lzma
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from read_files import BGZF_END, COMPRESSORS, bgzip, fasta, fastq, random_sequences, write, zstd
 
 from biomeformer.errors import ReadFileError
@@ -29,9 +32,9 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def flip_bit(data: bytes, position: int) -> bytes:
+def flip(data: bytes, position: int, bits: int = 8) -> bytes:
     position %= len(data)
-    return data[:position] + bytes([data[position] ^ 8]) + data[position + 1 :]
+    return data[:position] + bytes([data[position] ^ bits]) + data[position + 1 :]
 
 
 def failure(path: Path) -> str:
@@ -56,7 +59,10 @@ def test_truncated_stream(tmp_path: Path, compression: str) -> None:
     data = PACK[compression](TEXT)
     for n_bytes in (len(data) // 2, len(data) - len(BGZF_END) - 3):
         message = failure(write(tmp_path, "reads.gz", data[:n_bytes]))
-        assert f"the {compression.removeprefix('b') if 'gz' in compression else compression} stream is cut short" in message
+        assert (
+            f"the {compression.removeprefix('b') if 'gz' in compression else compression} stream is cut short"
+            in message
+        )
         assert 1 <= record_of(message) <= N_READS + 1
 
 
@@ -74,7 +80,7 @@ def test_truncated_stream_names_the_first_record_that_is_lost(tmp_path: Path) ->
 
 def test_gzip_checksum_and_length(tmp_path: Path) -> None:
     for position in (-8, -1):
-        message = failure(write(tmp_path, "reads.gz", flip_bit(GZIP, position)))
+        message = failure(write(tmp_path, "reads.gz", flip(GZIP, position)))
         assert "the gzip stream is damaged" in message
         assert "checksum" in message
 
@@ -83,7 +89,27 @@ def test_gzip_checksum_and_length(tmp_path: Path) -> None:
 def test_bit_flip(tmp_path: Path, compression: str) -> None:
     data = PACK[compression](TEXT)
     for position in (len(data) // 3, len(data) // 2, len(data) * 2 // 3):
-        assert 1 <= record_of(failure(write(tmp_path, "reads.gz", flip_bit(data, position)))) <= N_READS + 1
+        assert 1 <= record_of(failure(write(tmp_path, "reads.gz", flip(data, position)))) <= N_READS + 1
+
+
+SMALL = {name: pack(fastq(random_sequences(30, length=40))) for name, pack in PACK.items()}
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), compression=st.sampled_from(sorted(PACK)))
+def test_any_changed_byte_or_cut_is_harmless_or_an_error(data: st.DataObject, compression: str) -> None:
+    packed = SMALL[compression]
+    position = data.draw(st.integers(0, len(packed) - 1))
+    broken = data.draw(st.sampled_from([packed[:position], flip(packed, position, data.draw(st.integers(1, 255)))]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder), "reads.gz", broken)
+        try:
+            sequences = [read for batch in SampleReader(SampleReads.single(path)) for read in batch.strings()]
+        except ReadFileError as error:
+            outcome: object = str(error).startswith(str(path))
+        else:
+            outcome = sequences == random_sequences(30, length=40)
+    assert outcome is True
 
 
 @pytest.mark.parametrize("garbage", [b"garbage", b"\0\0\0garbage", b"\n", b"x"])
@@ -160,7 +186,7 @@ def test_other_content(tmp_path: Path, data: bytes, reason: str) -> None:
         (b"@a\nA1\n+\nII\n", 1, "holds '1'"),
         (b"@a\nA C\n+\nIII\n", 1, "holds ' '"),
         (b"@a\nA\0C\n+\nIII\n", 1, r"holds '\\x00'"),
-        (b"@a\nAC\n+\nII\n@b\nA\xc3\n+\nII\n", 2, "non-ASCII"),
+        (b"@a\nAC\n+\nII\n@b\nA\xc3\n+\nII\n", 2, "the byte 0xc3 is not ASCII"),
         (b"@a\nACGT\nACGT\n+\nIIIIIIII\n", 1, "line 3: line expected to start with '\\+'"),
         (b"@a\nAC\n+\nII\n\n@b\nAC\n+\nII\n", 2, "line 5: line expected to start with '@'"),
         (b"@a\nAC\n+\nII\n\n", 2, "premature end of file"),
@@ -187,7 +213,9 @@ def test_a_bad_letter_far_into_the_second_file(tmp_path: Path) -> None:
 
 
 def test_a_bad_letter_in_a_second_mate(tmp_path: Path) -> None:
-    reads = SampleReads.paired(write(tmp_path, "r1", fastq(["AC"] * 5)), write(tmp_path, "r2", fastq(["AC"] * 4 + ["A!"])))
+    reads = SampleReads.paired(
+        write(tmp_path, "r1", fastq(["AC"] * 5)), write(tmp_path, "r2", fastq(["AC"] * 4 + ["A!"]))
+    )
     with pytest.raises(ReadFileError, match=r"r2, record 5: the sequence holds '!'"):
         list(SampleReader(reads, batch_reads=4))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +149,7 @@ def _text(table: Path) -> str:
 
 def _rows(table: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """Yields line number and stripped fields of the header and of every row; blank lines are layout."""
-    lines = text.splitlines(keepends=True)
+    lines = list(io.StringIO(text, newline=""))
     header = next(line for line in lines if line.strip())
     reader = csv.reader(lines, delimiter="\t" if "\t" in header else ",", strict=True)
     line = 1

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from isal import igzip_lib
 
@@ -20,6 +20,9 @@ if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _INPUT_BYTES = 64 << 10
 _OUTPUT_BYTES = 256 << 10
@@ -84,6 +87,8 @@ class ReadStream(io.RawIOBase):
         self._consumed = 0
         self._input = b""
         self._output = memoryview(b"")
+        self._ascii_only = False
+        self._break: StreamError | None = None
         self._decompressor: _Decompressor | None = None
         self._compression: _Compression | None = None
         try:
@@ -118,12 +123,18 @@ class ReadStream(io.RawIOBase):
             self._output = memoryview(self._next_output())
         return bytes(self._output[:256])
 
-    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def require_ascii(self) -> None:
+        """Makes a byte above 127 break the stream, from the next byte on."""
+        self._ascii_only = True
+        self._output = memoryview(self._ascii_part(bytes(self._output)))
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Fills the front of `buffer`; 0 at the end. Raises `StreamError` where the stream breaks."""
         if not self._output:
             self._output = memoryview(self._next_output())
-        n_bytes = min(len(buffer), len(self._output))
-        buffer[:n_bytes] = self._output[:n_bytes]
+        target = memoryview(buffer)
+        n_bytes = min(len(target), len(self._output))
+        target[:n_bytes] = self._output[:n_bytes]
         self._output = self._output[n_bytes:]
         return n_bytes
 
@@ -138,14 +149,27 @@ class ReadStream(io.RawIOBase):
 
     def _next_output(self) -> bytes:
         """The next non-empty block of decompressed bytes, or b"" at the end."""
+        if self._break is not None:
+            raise self._break
         try:
             if self._compression is None:
                 self._fill_input(1)
-                data, self._input = self._input, b""
-                return data
-            return self._decompress(self._compression)
+                output, self._input = self._input, b""
+            else:
+                output = self._decompress(self._compression)
         except _DECOMPRESSION_ERRORS as error:
             raise StreamError(_reason(error, self._compression)) from error
+        return self._ascii_part(output) if self._ascii_only else output
+
+    def _ascii_part(self, output: bytes) -> bytes:
+        """What stands in front of the first byte above 127; that byte then breaks the stream."""
+        if output.isascii():
+            return output
+        position = next(position for position, byte in enumerate(output) if byte > 127)
+        self._break = StreamError(f"the byte {output[position]:#x} is not ASCII; the file is damaged or not a FASTQ")
+        if position == 0:
+            raise self._break
+        return output[:position]
 
     def _decompress(self, compression: _Compression) -> bytes:
         while (decompressor := self._decompressor or self._next_member(compression)) is not None:

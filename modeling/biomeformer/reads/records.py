@@ -82,6 +82,7 @@ class RecordFile:
         if not head:
             return iter(())
         if head.startswith(b"@"):
+            self._stream.require_ascii()
             self._fastq = FastqReader(cast(BinaryIO, self._stream))
             return iter(self._fastq)
         if head.startswith(b">"):
@@ -147,5 +148,5 @@ def first_bad_letter(joined: bytes, sequence: npt.NDArray[np.uint8]) -> int | No
 
 def _one_sentence(message: str) -> str:
     """A parser's message as the middle of a sentence, without the text of the record it quotes."""
-    message = message.partition(". ")[0].strip().rstrip(".")
+    message = " ".join(message.split()).partition(". ")[0].rstrip(".")
     return message[:1].lower() + message[1:]
