@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain, count, repeat, zip_longest
+from itertools import chain, compress, count, islice, zip_longest
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,6 +20,7 @@ from biomeformer.reads.subsampling import check_read_fraction, keep_reads
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
+_CHUNK_READS = 64
 _FLAGS_A_BLOCK = 4096
 _SCANNED_READS_A_BATCH = 1 << 20
 
@@ -94,9 +95,9 @@ class SampleReader:
     """Reads a sample once, yielding `ReadBatch` after `ReadBatch`.
 
     Mates come one after the other (r1, r2, r1, r2, …) and are never torn apart. A batch ends with `batch_reads` reads,
-    at the first read that brings it to `batch_bases` bases, and at the end of a file. Reads outside the fraction
-    are parsed and counted; their letters are not looked at. Errors may come after many good batches: commit results
-    when the iteration has ended.
+    at the read that brings it to `batch_bases` bases (a few dozen reads later where reads suddenly get longer), and at
+    the end of a file. Reads outside the fraction are parsed and counted; their letters are not looked at. Errors may
+    come after many good batches: commit results when the iteration has ended.
 
     Args:
         reads: The files.
@@ -164,23 +165,28 @@ class SampleReader:
     def _read_files(self, first_number: int) -> Iterator[ReadBatch]:
         """Batches of one file or one pair of files, whose first read has number `first_number`."""
         files = self._open_files
-        records: Iterable[SequenceRecord] = files[0] if len(files) == 1 else _paired_records(files[0], files[1])
         n_mates = len(files)
+        records = iter(files[0]) if n_mates == 1 else _paired_records(files[0], files[1])
+        keep_flags = self._keep_flags(first_number, n_mates) if self._read_fraction < 1 else None
         n_before = self.n_reads
         batch_reads = self._batch_reads - self._batch_reads % n_mates
-        batch_bases = self._batch_bases
         sequences: list[str] = []
-        start = end = n_bases = 0
-        for record, kept in zip(records, self._keep_flags(first_number, n_mates), strict=False):
-            end += 1
-            if kept:
-                sequence = record.sequence
-                sequences.append(sequence)
-                n_bases += len(sequence)
-                full = len(sequences) == batch_reads or n_bases >= batch_bases
-            else:
-                full = end - start >= _SCANNED_READS_A_BATCH
-            if full and end % n_mates == 0:
+        start = end = n_bases = longest = 0
+        # Records are taken by the chunk, for speed; no chunk of reads as long as those seen passes the batch's end.
+        while True:
+            fitting = (self._batch_bases - n_bases) // longest if longest else 0
+            size = min(_CHUNK_READS, batch_reads - len(sequences), fitting)
+            chunk = [record.sequence for record in islice(records, max(size - size % n_mates, n_mates))]
+            if not chunk:
+                break
+            end += len(chunk)
+            longest = max(longest, max(map(len, chunk)))
+            if keep_flags is not None:
+                chunk = list(compress(chunk, keep_flags))
+            sequences += chunk
+            n_bases += sum(map(len, chunk))
+            full = len(sequences) >= batch_reads or n_bases >= self._batch_bases
+            if full or end - start >= _SCANNED_READS_A_BATCH:
                 self.n_reads = n_before + end
                 if sequences:
                     yield self._batch(sequences, start, end, first_number)
@@ -191,8 +197,6 @@ class SampleReader:
 
     def _keep_flags(self, first_number: int, n_mates: int) -> Iterator[bool]:
         """Whether each read, mate by mate, is kept."""
-        if self._read_fraction == 1:
-            return repeat(True)
         blocks = (
             np.repeat(
                 keep_reads(np.arange(start, start + _FLAGS_A_BLOCK), self._read_fraction, self._seed), n_mates
