@@ -1,0 +1,13 @@
+"""A read encoder for CPUs: the mean of learnt vectors of a read's canonical k-mers."""
+
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from .configuration_kmer_encoder import KmerEncoderConfig
+from .modeling_kmer_encoder import KmerEncoderModel
+from .tokenization_kmer_encoder import KmerTokenizer
+
+AutoConfig.register("kmer_encoder", KmerEncoderConfig, exist_ok=True)
+AutoModel.register(KmerEncoderConfig, KmerEncoderModel, exist_ok=True)
+AutoTokenizer.register(KmerEncoderConfig, slow_tokenizer_class=KmerTokenizer, exist_ok=True)
+
+__all__ = ["KmerEncoderConfig", "KmerEncoderModel", "KmerTokenizer"]

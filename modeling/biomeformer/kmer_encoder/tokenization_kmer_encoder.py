@@ -1,0 +1,170 @@
+"""Canonical k-mers as tokens, over whole batches of reads at once."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizer
+
+from .configuration_kmer_encoder import MAX_K, n_canonical_kmers
+
+BASES = "ACGT"
+AMBIGUOUS = 4
+
+
+def _base_codes() -> np.ndarray:
+    codes = np.full(256, AMBIGUOUS, np.uint8)
+    for code, base in enumerate(BASES):
+        codes[[ord(base), ord(base.lower())]] = code
+    codes[[ord("U"), ord("u")]] = BASES.index("T")
+    return codes
+
+
+BASE_CODES = _base_codes()
+
+
+@lru_cache(maxsize=4)
+def canonical_table(k: int) -> np.ndarray:
+    """Token id of each of the `4**k` k-mers: int32, the same for a k-mer and its reverse complement, from 1."""
+    forward = np.arange(4**k, dtype=np.uint32)
+    reverse = np.zeros_like(forward)
+    rest = forward.copy()
+    for _ in range(k):
+        reverse = (reverse << 2) | (3 - (rest & 3))
+        rest >>= 2
+    canonical = np.minimum(forward, reverse)
+    rank = np.cumsum(canonical == forward, dtype=np.int32)
+    return rank[canonical]
+
+
+def _window_type(n_bases: int) -> type[np.unsignedinteger[Any]]:
+    return np.uint8 if n_bases <= 4 else np.uint16 if n_bases <= 8 else np.uint32
+
+
+def _windows(codes: np.ndarray, k: int) -> np.ndarray:
+    """The k-mer that begins at each position, as a number in base 4, in about log2(k) passes."""
+    done, size = None, 0
+    power, width = codes, 1
+    remaining = k
+    while True:
+        if remaining & 1:
+            if done is None:
+                done, size = power, width
+            else:
+                total = size + width
+                kind = _window_type(total)
+                n = len(codes) - total + 1
+                done = (done[:n].astype(kind) << kind(2 * width)) | power[size : size + n]
+                size = total
+        remaining >>= 1
+        if not remaining:
+            assert done is not None
+            return done
+        kind = _window_type(2 * width)
+        n = len(codes) - 2 * width + 1
+        power = (power[:n].astype(kind) << kind(2 * width)) | power[width : width + n]
+        width *= 2
+
+
+class KmerTokenizer(PreTrainedTokenizer):
+    r"""
+    Tokens are the canonical k-mers of a read, one for each position.
+
+    Lower case counts as upper case and U as T. A k-mer that holds any other letter gives no token, and neither does a
+    read shorter than k. There are no special tokens but `[PAD]`, id 0.
+
+    Args:
+        k: Bases of a k-mer, 1 to 12.
+        pad_token: Padding.
+        **kwargs: Passed on to `PreTrainedTokenizer`.
+    """
+
+    model_input_names = ["input_ids", "attention_mask"]
+    vocab_files_names: dict[str, str] = {}
+
+    def __init__(self, k: int = 8, pad_token: str = "[PAD]", **kwargs: Any) -> None:
+        if not 1 <= k <= MAX_K:
+            raise ValueError(f"k is {k}; it must be from 1 to {MAX_K}.")
+        self.k = k
+        kwargs.pop("unk_token", None)
+        super().__init__(k=k, pad_token=pad_token, unk_token=None, **kwargs)
+
+    @property
+    def vocab_size(self) -> int:
+        """Canonical k-mers and padding."""
+        return n_canonical_kmers(self.k) + 1
+
+    def get_vocab(self) -> dict[str, int]:
+        """All tokens with their ids."""
+        return {str(self.pad_token): 0} | {self._convert_id_to_token(i): i for i in range(1, self.vocab_size)}
+
+    def encode_packed(self, sequence: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens of many reads at once.
+
+        Args:
+            sequence: uint8 `(n_bases,)`, the reads' bases end to end, in ASCII.
+            offsets: int64 `(n_reads + 1,)`, where each read begins and the last ends.
+
+        Returns:
+            Token ids int32 `(n_tokens,)`, and tokens of each read int64 `(n_reads,)`.
+        """
+        k = self.k
+        lengths = np.maximum(np.diff(offsets) - k + 1, 0)
+        if len(sequence) < k:
+            return np.empty(0, np.int32), np.zeros(len(offsets) - 1, np.int64)
+        codes = BASE_CODES[sequence]
+        n_windows = len(codes) - k + 1
+        whole = np.ones(n_windows, bool)
+        ends = offsets[1:]
+        for back in range(1, k):
+            border = ends - back
+            whole[border[(border >= 0) & (border < n_windows)]] = False
+        ambiguous = np.flatnonzero(codes == AMBIGUOUS)
+        if len(ambiguous):
+            codes[ambiguous] = 0
+            for back in range(k):
+                start = ambiguous - back
+                whole[start[(start >= 0) & (start < n_windows)]] = False
+            total = np.concatenate([[0], np.cumsum(whole)])
+            lengths = total[np.minimum(offsets[1:], n_windows)] - total[np.minimum(offsets[:-1], n_windows)]
+        kmers = _windows(codes, k)[whole]
+        return canonical_table(k)[kmers], lengths.astype(np.int64)
+
+    def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
+        raw = np.frombuffer(text.encode("ascii", "replace"), np.uint8)
+        ids, _ = self.encode_packed(raw, np.array([0, len(raw)]))
+        return [self._convert_id_to_token(int(i)) for i in ids]
+
+    def _convert_token_to_id(self, token: str) -> int:
+        value = 0
+        for base in token:
+            value = 4 * value + BASES.index(base)
+        return int(canonical_table(self.k)[value])
+
+    def _convert_id_to_token(self, index: int) -> str:
+        if index == 0:
+            return str(self.pad_token)
+        value = int(_canonical_values(self.k)[index - 1])
+        return "".join(BASES[(value >> (2 * place)) & 3] for place in reversed(range(self.k)))
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        """Tokens with spaces between: overlapping canonical k-mers do not give the read back."""
+        return " ".join(tokens)
+
+    def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
+        """There is no vocabulary file: k says it all."""
+        return ()
+
+
+@lru_cache(maxsize=4)
+def _canonical_values(k: int) -> np.ndarray:
+    """The canonical k-mers, as numbers, in the order of their ids."""
+    table = canonical_table(k)
+    values = np.full(n_canonical_kmers(k), 4**k, np.int64)
+    np.minimum.at(values, table - 1, np.arange(4**k))
+    return values
+
+
+__all__ = ["KmerTokenizer"]
