@@ -10,8 +10,11 @@ import pytest
 
 from biomeformer.reads import ReadBatch, SampleReader, SampleReads, draw_reads
 
-FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data" / "reads"
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the public reads are not at {FOLDER}")
+
+@pytest.fixture
+def folder(shared_data: Path) -> Path:
+    """Folder of the public reads."""
+    return shared_data / "reads"
 
 
 N_READS = {
@@ -27,8 +30,8 @@ N_READS = {
 
 
 @pytest.mark.parametrize("name", N_READS)
-def test_single_reads(name: str) -> None:
-    path = FOLDER / name
+def test_single_reads(folder: Path, name: str) -> None:
+    path = folder / name
     reader = SampleReader(SampleReads.single(path))
     batch = ReadBatch.concatenate(list(reader))
     assert (reader.n_reads, reader.n_selected, len(batch)) == (N_READS[name],) * 3
@@ -41,8 +44,8 @@ def test_single_reads(name: str) -> None:
         assert "".join(batch.strings()) == "".join(line for line in lines if not line.startswith(">"))
 
 
-def test_paired_reads() -> None:
-    reads = SampleReads.paired(*(FOLDER / f"metawibele_sample1_R{mate}.fastq.gz" for mate in (1, 2)))
+def test_paired_reads(folder: Path) -> None:
+    reads = SampleReads.paired(*(folder / f"metawibele_sample1_R{mate}.fastq.gz" for mate in (1, 2)))
     batch = ReadBatch.concatenate(list(SampleReader(reads)))
     assert len(batch) == 40_000
     assert batch.index.tolist() == [number for number in range(20_000) for _ in range(2)]

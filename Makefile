@@ -1,0 +1,34 @@
+# Each target sets up .venv by itself. On Linux without a GPU, TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+# spares the download of CUDA libraries.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/.demo-ready  ## the main job on the example cohort, with the shipped checkpoint
+	$(BIN)/biomeformer demo --output demo-output
+
+test: check  ## linters, type checker and all tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.test-ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/.demo-ready: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): some minutes the first time."
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) '$(TORCH)' $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL))
+	$(PIP_INSTALL) -c constraints.txt -e '.[cpu]'
+	@touch $@
+
+$(VENV)/.test-ready: $(VENV)/.demo-ready
+	$(PIP_INSTALL) -c constraints.txt -e '.[cpu,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo-output build *.egg-info modeling/*.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,41 @@
+"""No network, two threads, and the shared data where it lies beside the checkout."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import socket
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+LOOPBACK = ("127.", "::1", "localhost")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network():
+    """Refuse every connection that leaves this machine."""
+    real = socket.socket.connect
+
+    def guarded(self, address):
+        if self.family != socket.AF_UNIX and not str(address[0]).startswith(LOOPBACK):
+            raise AssertionError(f"a test tried to connect to {address}")
+        return real(self, address)
+
+    socket.socket.connect = guarded
+    yield
+    socket.socket.connect = real
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real data, which is not part of the project."""
+    if not SHARED_DATA.is_dir():
+        reason = "the shared data is not beside this checkout"
+        if os.environ.get("BIOMEFORMER_REQUIRE_SHARED_DATA"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return SHARED_DATA
