@@ -1,0 +1,83 @@
+"""The command and its verbs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .console import out
+from .convert import convert
+from .demo import demo
+from .embed import embed
+from .fit_centroids import fit_centroids
+from .group import BiomeformerGroup
+from .inspect import inspect
+
+EPILOG = """**Examples**
+
+    biomeformer demo
+
+    biomeformer embed cohort.csv --model metagenbert-mini --output results
+
+    biomeformer fit-centroids cohort.csv --read-encoder dnabert2 --n-clusters 1024 --output my-model
+
+Exit codes: 0 done, 1 failure, 2 bad input, 130 interrupted.
+"""
+
+app = typer.Typer(
+    cls=BiomeformerGroup,
+    name="biomeformer",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EPILOG,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from biomeformer import __version__
+
+        out(f"biomeformer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """From metagenomes to abundance vectors: foundation models for microbiomes."""
+
+
+app.command(epilog="Example: `biomeformer demo --output demo-results`")(demo)
+app.command(
+    epilog="""**Examples**
+
+    biomeformer embed cohort.csv --model metagenbert-mini --output results
+
+    biomeformer embed cohort.csv --model ./my-model --output results --read-fraction 0.1 --seed 1
+
+    biomeformer embed cohort.csv --model ./my-model --output results --device cuda --dtype bfloat16
+"""
+)(embed)
+app.command(
+    "fit-centroids",
+    epilog="""**Examples**
+
+    biomeformer fit-centroids cohort.csv --read-encoder metagenbert-mini --n-clusters 256 --output my-model
+
+    biomeformer fit-centroids cohort.csv --read-encoder ./dnabert2 --n-clusters 1024 --device cuda --output my-model
+""",
+)(fit_centroids)
+app.command(epilog="Examples: `biomeformer inspect metagenbert-mini`, `biomeformer inspect ./my-model --json`")(inspect)
+app.command(epilog="Example: `biomeformer convert zhihan1996/DNABERT-2-117M dnabert2`")(convert)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app(prog_name="biomeformer")

@@ -1,0 +1,36 @@
+"""`biomeformer convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import doing, report_files
+from .options import Revision
+
+
+def convert(
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="Folder or Hub id with pytorch_model.bin.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Argument(metavar="DST", help="Folder to write.", show_default=False)],
+    revision: Revision = None,
+) -> None:
+    """Turn a published DNABERT-2 family checkpoint (pytorch_model.bin) into safetensors.
+
+    The pickle is read as plain tensors; no code in it is run.
+    """
+    from ..errors import CheckpointError
+    from .runtime import start
+
+    with doing(f"converting {source}"):
+        start()
+        from ..dnabert2 import convert_checkpoint
+
+        try:
+            folder = convert_checkpoint(source, output, revision=revision)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(str(error)) from error
+    report_files({"checkpoint": folder})

@@ -1,0 +1,63 @@
+"""Errors on one line, and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from typer.core import TyperGroup
+
+from ..errors import BiomeformerError
+from .console import error_line
+
+INTERRUPTED = 130
+
+
+class BiomeformerGroup(TyperGroup):
+    """Commands whose errors are one `error:` line on stderr: 2 for bad input, 1 for failure, 130 for Ctrl-C."""
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+        """Run the command line and leave the process with its exit code; `--debug` is taken anywhere."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        debug = "--debug" in options
+        if debug:
+            arguments.remove("--debug")
+        extra.pop("standalone_mode", None)
+        try:
+            code = super().main(arguments, prog_name, standalone_mode=False, **extra)
+        except (KeyboardInterrupt, EOFError):
+            error_line("interrupted; nothing was written.")
+            code = INTERRUPTED
+        except BrokenPipeError:
+            # Whoever reads our output has gone; keep the interpreter from complaining about it at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 1
+        except Exception as error:  # noqa: BLE001
+            code = self._report(error, debug)
+        if code == INTERRUPTED and debug:
+            traceback.print_exc()
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def _report(self, error: Exception, debug: bool) -> int:
+        usage = getattr(error, "format_message", None)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error, file=sys.stderr)
+            return 2
+        if usage is not None:
+            context = getattr(error, "ctx", None)
+            path = context.command_path if context is not None else "biomeformer"
+            error_line(f"{usage().rstrip('.')}; see `{path} --help`.")
+            return int(getattr(error, "exit_code", 2))
+        if debug:
+            traceback.print_exception(error)
+        if isinstance(error, BiomeformerError):
+            error_line(str(error))
+            return error.exit_code
+        what = " ".join(str(error).split())
+        sentence = f"{type(error).__name__}: {what}" if what else type(error).__name__
+        error_line(sentence if debug else f"{sentence.rstrip('.')}; re-run with --debug for the traceback.")
+        return 1

@@ -1,0 +1,153 @@
+"""`biomeformer inspect`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .console import doing, out
+from .options import Revision
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def inspect(
+    model: Annotated[str, typer.Argument(metavar="M", help="A shipped checkpoint, a folder, or a Hub id.")],
+    revision: Revision = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a checkpoint is: model, preprocessing contract and provenance.
+
+    The checkpoint is loaded, so that a damaged one is found out.
+    """
+    from .runtime import start
+
+    with doing(f"loading {model}"):
+        start()
+        record = describe(model, revision)
+    if as_json:
+        out(json.dumps(record, indent=2, sort_keys=True))
+    else:
+        _print_tables(record)
+
+
+def describe(name: str, revision: str | None = None) -> dict[str, Any]:
+    """What is known of a checkpoint, in sections `model`, `contract` (of a MetagenBERT model) and `provenance`.
+
+    Args:
+        name: A shipped checkpoint, a folder, or a Hub id.
+        revision: Branch, tag or commit of a Hub id.
+
+    Returns:
+        Values that JSON can hold.
+
+    Raises:
+        CheckpointError: It cannot be loaded.
+    """
+    from ..loading import load, load_read_encoder, read_config
+
+    config = read_config(name, revision)
+    record: dict[str, Any] = {"checkpoint": name}
+    if config.get("model_type") == "metagenbert":
+        model = load(name, revision=revision)
+        assert model.processor is not None
+        record["model"] = {
+            "model_type": "metagenbert",
+            "n_clusters": model.config.n_clusters,
+            "centroids_dtype": str(model.centroids.dtype).removeprefix("torch."),
+            "normalize_embeddings": model.config.normalize_embeddings,
+        } | _encoder(model.encoder, model.processor.tokenizer, "read_encoder")
+        record["contract"] = model.processor.contract
+        loaded: PreTrainedModel = model
+        weights = {"weights_sha256": model.weights_sha256}
+    else:
+        loaded, tokenizer = load_read_encoder(name, revision=revision)
+        record["model"] = _encoder(loaded, tokenizer, "model_type")
+        weights = {}
+    record["provenance"] = {
+        "revision": getattr(loaded.config, "_commit_hash", None),
+        **weights,
+        "saved_with_transformers": config.get("transformers_version"),
+        **_training_record(name, revision),
+    }
+    return record
+
+
+def _encoder(encoder: PreTrainedModel, tokenizer: Any, type_key: str) -> dict[str, Any]:
+    return {
+        type_key: encoder.config.model_type,
+        "hidden_size": int(encoder.config.hidden_size),
+        "n_layers": int(getattr(encoder.config, "num_hidden_layers", 0)),
+        "n_parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+        "stored_dtype": str(encoder.config.dtype).removeprefix("torch.") if encoder.config.dtype else None,
+        "tokenizer": type(tokenizer).__name__,
+        "vocab_size": len(tokenizer),
+    }
+
+
+def _training_record(name: str, revision: str | None) -> dict[str, Any]:
+    """`training_record.json` of a checkpoint that has one."""
+    from transformers.utils import cached_file
+
+    from ..checkpoints import resolve_checkpoint
+
+    file = cached_file(
+        resolve_checkpoint(name),
+        "training_record.json",
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if file is None:
+        return {}
+    from ..errors import CheckpointError
+
+    try:
+        record = json.loads(Path(file).read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{file} is not valid JSON ({error}); fetch the checkpoint again.") from error
+    return {"training": record}
+
+
+def _print_tables(record: dict[str, Any]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=True)
+    console.print(record["checkpoint"], markup=False, highlight=False, style="bold")
+    for section in ("model", "contract", "provenance"):
+        if section not in record:
+            continue
+        table = Table(title=section, title_justify="left", box=box.SIMPLE_HEAD, show_header=False)
+        table.add_column(style="cyan", no_wrap=True)
+        table.add_column(overflow="fold")
+        for key, value in _flat(record[section]):
+            table.add_row(key, _shown(value))
+        console.print(table, markup=False)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", value))
+    return rows
+
+
+def _shown(value: Any) -> str:
+    from rich.markup import escape
+
+    if value is None:
+        return "-"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, list) and len(value) > 8:
+        return escape(f"{value[0]} … {value[-1]} ({len(value)} values)")
+    return escape(str(value))

@@ -1,0 +1,63 @@
+"""Output folders that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InputError
+
+
+def check_output(folder: Path, *, overwrite: bool = False, can_overwrite: bool = False) -> None:
+    """See, before any work is done, that results can be written to a folder.
+
+    Args:
+        folder: A new or empty folder; one with content where `overwrite`.
+        overwrite: Whether the folder may have content.
+        can_overwrite: Whether the command has `--overwrite`, for the advice.
+
+    Raises:
+        InputError: It is a file, has content, or cannot be written to.
+    """
+    if folder.is_dir():
+        if any(folder.iterdir()) and not overwrite:
+            advice = "give a new one, or --overwrite" if can_overwrite else "give a new one"
+            raise InputError(f"--output {folder} is a folder that is not empty; {advice}.")
+    elif folder.exists() or folder.is_symlink():
+        raise InputError(f"--output {folder} is a file, not a folder; give a new one.")
+    ancestor = folder
+    while not ancestor.exists():
+        ancestor = ancestor.parent
+    if not ancestor.is_dir():
+        raise InputError(f"--output {folder} cannot be made: {ancestor} is a file; give another folder.")
+    # Work in progress lies beside the folder.
+    for place in {ancestor, ancestor.parent if ancestor == folder else ancestor}:
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise InputError(f"--output {folder} cannot be written: no permission in {place}; give another folder.")
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A folder to write into; what it holds moves to `folder` if all went well, and is gone otherwise."""
+    folder = folder.absolute()
+    made = [parent for parent in folder.parents if not parent.exists()]
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.is_dir():
+            for path in sorted(partial.iterdir()):
+                os.replace(path, folder / path.name)
+        else:
+            os.replace(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        for parent in made:
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
+        raise
+    shutil.rmtree(partial, ignore_errors=True)

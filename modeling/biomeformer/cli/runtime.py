@@ -1,0 +1,31 @@
+"""Bringing torch and transformers up, quietly, once a command needs them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+
+def start(threads: int | None = None) -> None:
+    """Import the model folders (which registers their classes) with the libraries' bars and remarks off.
+
+    Args:
+        threads: CPU threads to compute with; the libraries' own choice where None.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(threads)
+    warnings.filterwarnings("ignore")
+
+    import torch
+    from transformers.utils import logging
+
+    from .. import dnabert2, kmer_encoder, metagenbert  # noqa: F401
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if threads is not None:
+        torch.set_num_threads(threads)
