@@ -44,7 +44,9 @@ def write_reads(path: Path, n_reads: int, length: int, seed: int) -> None:
     with gzip.open(path, "wb", compresslevel=4) as handle:
         for first in range(0, n_reads, 50_000):
             block = rng.choice(np.frombuffer(b"ACGT", np.uint8), (min(50_000, n_reads - first), length))
-            handle.write(b"".join(b"@r%d\n%s\n+\n%s\n" % (first + i, r.tobytes(), quality) for i, r in enumerate(block)))
+            handle.write(
+                b"".join(b"@r%d\n%s\n+\n%s\n" % (first + i, r.tobytes(), quality) for i, r in enumerate(block))
+            )
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -115,11 +117,17 @@ def main() -> None:
         "dtype": args.dtype,
         "threads": args.threads,
         "processor": platform.processor() or platform.machine(),
-        "versions": {"biomeformer": biomeformer.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "biomeformer": biomeformer.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
     }
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(result, indent=2) + "\n")
-    table = Table("stage", "reads/s", "ratio to read by read", title=f"{args.model}, {args.reads:,} reads of {args.length} bp")
+    table = Table(
+        "stage", "reads/s", "ratio to read by read", title=f"{args.model}, {args.reads:,} reads of {args.length} bp"
+    )
     for name, rate in rates.items():
         table.add_row(name.replace("_", " "), f"{rate:,.0f}", f"{rate / rates['read_by_read']:.1f}")
     console = Console()

@@ -2,8 +2,8 @@
 
 Reads are drawn on the fly, evenly by genome, from both strands and with substitution errors. The encoder learns to tell
 species apart: cross-entropy between a read's normalised vector and one learnt vector a species. Then reads of the same
-genomes are embedded and clustered with FAISS k-means, and encoder, centroids and preprocessing contract are written as one
-MetagenBERT checkpoint with a `training_record.json`.
+genomes are embedded and clustered with FAISS k-means, and encoder, centroids and preprocessing contract are written as
+one MetagenBERT checkpoint with a `training_record.json`.
 
 Genera in `held_out_genera` are kept out of everything, so that the checkpoint can be judged on them.
 
@@ -92,7 +92,9 @@ class RecipeConfig:
         values = yaml.safe_load(path.read_text()) or {}
         unknown = set(values) - set(cls.__dataclass_fields__)
         if unknown:
-            raise InputError(f"{path}: unknown field {sorted(unknown)[0]}; known are {', '.join(cls.__dataclass_fields__)}.")
+            raise InputError(
+                f"{path}: unknown field {sorted(unknown)[0]}; known are {', '.join(cls.__dataclass_fields__)}."
+            )
         config = cls(**values)
         config.read_length = (int(config.read_length[0]), int(config.read_length[1]))
         return config
@@ -206,7 +208,11 @@ class EncoderWithLoss(nn.Module):
 def learning_rate_factor(step: int, n_steps: int) -> float:
     """Linear warm-up over a twentieth of the steps, then cosine decay."""
     warm_up = max(n_steps // 20, 1)
-    return (step + 1) / warm_up if step < warm_up else 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (n_steps - warm_up)))
+    return (
+        (step + 1) / warm_up
+        if step < warm_up
+        else 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (n_steps - warm_up)))
+    )
 
 
 def train(
@@ -228,7 +234,11 @@ def train(
         ids, lengths = tokenizer.encode_packed(*genomes.draw(which, config.read_length, config.error_rate, generator))
         used = lengths > 0
         species = torch.from_numpy(species_of[which[used]])
-        return torch.from_numpy(ids).to(accelerator.device), torch.from_numpy(lengths[used]), species.to(accelerator.device)
+        return (
+            torch.from_numpy(ids).to(accelerator.device),
+            torch.from_numpy(lengths[used]),
+            species.to(accelerator.device),
+        )
 
     losses: list[float] = []
     columns = (*Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.3f}"))
@@ -257,7 +267,9 @@ def train(
     return bundle.encoder, tokenizer, metrics
 
 
-def fit(config: RecipeConfig, genomes: GenomeSet, encoder: KmerEncoderModel, tokenizer: KmerTokenizer) -> MetagenBertModel:
+def fit(
+    config: RecipeConfig, genomes: GenomeSet, encoder: KmerEncoderModel, tokenizer: KmerTokenizer
+) -> MetagenBertModel:
     """Spherical k-means over reads of every genome."""
     rng = np.random.default_rng([config.seed, 3])
     vectors = []

@@ -27,7 +27,8 @@ def bpe_tokenizer(vocab_size: int = 120) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.train_from_iterator(
-        random_sequences(200, seed=7), trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIALS, show_progress=False)
+        random_sequences(200, seed=7),
+        trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIALS, show_progress=False),
     )
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
@@ -60,7 +61,9 @@ def tiny_bert(seed: int = 0) -> BertModel:
     return BertModel(config).eval()
 
 
-def tiny_metagenbert(encoder: PreTrainedModel | None = None, n_clusters: int = 7, seed: int = 3, **contract) -> MetagenBertModel:
+def tiny_metagenbert(
+    encoder: PreTrainedModel | None = None, n_clusters: int = 7, seed: int = 3, **contract
+) -> MetagenBertModel:
     """An encoder and centroids that are vectors of random reads."""
     encoder = encoder or tiny_dnabert2()
     processor = MetagenBertProcessor(bpe_tokenizer(), **contract)

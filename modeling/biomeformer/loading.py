@@ -35,7 +35,9 @@ def resolve_device(device: str) -> torch.device:
     if resolved.type == "cuda":
         n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (resolved.index or 0) >= n_devices:
-            raise InputError(f"device {device!r} was asked for and {n_devices} CUDA devices are here; use --device cpu.")
+            raise InputError(
+                f"device {device!r} was asked for and {n_devices} CUDA devices are here; use --device cpu."
+            )
     elif resolved.type == "mps":
         if not torch.backends.mps.is_available():
             raise InputError(f"device {device!r} was asked for and there is none here; use --device cpu.")
@@ -65,7 +67,9 @@ def read_config(name: str, revision: str | None = None) -> dict[str, Any]:
     if path.is_dir():
         file: str | Path | None = path / "config.json"
         if not (path / "config.json").is_file():
-            raise CheckpointError(f"{path} has no config.json, so it is not a checkpoint; give the folder that holds one.")
+            raise CheckpointError(
+                f"{path} has no config.json, so it is not a checkpoint; give the folder that holds one."
+            )
     elif path.exists():
         raise CheckpointError(f"{path} is a file; give the checkpoint's folder.")
     else:
@@ -170,7 +174,12 @@ def _load_tokenizer(name: str, revision: str | None) -> Any:
         # A tokenizer.json without the config that says which class it is: DNABERT-2's, for one.
         file = cached_file(name, "tokenizer.json", revision=revision)
         return PreTrainedTokenizerFast(
-            tokenizer_file=file, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", mask_token="[MASK]"
+            tokenizer_file=file,
+            unk_token="[UNK]",
+            cls_token="[CLS]",
+            sep_token="[SEP]",
+            pad_token="[PAD]",
+            mask_token="[MASK]",
         )
 
 

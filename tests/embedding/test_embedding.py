@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from factories import random_sequences, tiny_bert, tiny_dnabert2, tiny_metagenbert, write_cohort, write_fastq
 
 from biomeformer.embedding import TALLIES, AbundanceTable, embed_vectors
 from biomeformer.embedding.engine import iter_token_batches, prefetch
 from biomeformer.errors import InputError, ReadFileError, TableError
 from biomeformer.metagenbert import PackedReads
 from biomeformer.reads import ReadBatch
+from factories import random_sequences, tiny_bert, tiny_dnabert2, tiny_metagenbert, write_cohort, write_fastq
 
 
 def packed_reads(lengths):
@@ -81,7 +81,7 @@ def test_paired_and_subsampled(tmp_path):
 def test_nothing_usable_is_an_error(tmp_path):
     model = tiny_metagenbert(min_read_length=50)
     path = write_fastq(tmp_path / "short.fastq", ["ACGT"] * 5)
-    with pytest.raises(InputError, match="none of 5 reads can be used.*5 under 50 bases"):
+    with pytest.raises(InputError, match=r"none of 5 reads can be used.*5 under 50 bases"):
         model.embed_sample(path)
     with pytest.raises(InputError, match="batch_tokens is 0"):
         model.embed_sample(path, batch_tokens=0)

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from factories import bpe_tokenizer, random_sequences
 
 from biomeformer.metagenbert import MetagenBertProcessor
+from factories import bpe_tokenizer, random_sequences
 
 READ = "ACGTTGCAACGGTTAACCGATAGCATCGACTG"
 

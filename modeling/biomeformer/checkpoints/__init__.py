@@ -14,7 +14,7 @@ def shipped_checkpoints() -> list[str]:
 
 
 def resolve_checkpoint(name: Any) -> Any:
-    """The folder of a shipped checkpoint for its name; anything else as it is. A local folder of that name goes first."""
+    """The folder of a shipped checkpoint for its name; anything else as it is. A local folder so named goes first."""
     if isinstance(name, str) and name in shipped_checkpoints() and not Path(name).is_dir():
         return str(FOLDER / name)
     return name

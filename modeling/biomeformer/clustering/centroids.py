@@ -54,7 +54,7 @@ class CentroidFit:
         }
 
     def save(self, folder: str | Path) -> Path:
-        """Write the checkpoint with its record to a folder that does not exist yet, or is empty: whole or not at all."""
+        """Write checkpoint and record, whole or not at all, to a folder that does not exist yet or is empty."""
         folder = Path(folder)
         partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -131,8 +131,8 @@ def fit_centroids(
             progress(sample.sample_id, len(new), i, len(cohort.samples))
     if n_used < n_clusters:
         raise InputError(
-            f"{n_clusters} clusters were asked for and the cohort gives {n_used} usable reads; ask for fewer clusters or "
-            "draw more reads a sample."
+            f"{n_clusters} clusters were asked for and the cohort gives {n_used} usable reads; ask for fewer clusters "
+            "or draw more reads a sample."
         )
     fit = run_kmeans(
         vectors[:n_used],

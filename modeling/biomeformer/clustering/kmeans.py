@@ -44,9 +44,7 @@ def import_faiss() -> Any:
     Raises:
         MissingDependencyError: None is, or its package is empty (as after removing one of two builds).
     """
-    advice = (
-        "install one build of it: pip install 'biomeformer[cpu]', or 'biomeformer[gpu]' for CUDA, never both in one environment."
-    )
+    advice = "install one build: pip install 'biomeformer[cpu]', or 'biomeformer[gpu]' for CUDA, never both at once."
     try:
         import faiss
     except ImportError as error:
@@ -68,8 +66,8 @@ def _gpu_number(faiss: Any, device: str) -> int | None:
     if gpu >= n_gpus:
         build = "has GPU support" if hasattr(faiss, "StandardGpuResources") else "is built for the CPU"
         raise InputError(
-            f"device {device!r} was asked for and faiss sees {n_gpus} GPUs (this build {build}); use the cpu, or install "
-            "'biomeformer[gpu]' in an environment without faiss-cpu."
+            f"device {device!r} was asked for and faiss sees {n_gpus} GPUs (this build {build}); use the cpu, or "
+            "install 'biomeformer[gpu]' in an environment without faiss-cpu."
         )
     return gpu
 
@@ -111,7 +109,9 @@ def run_kmeans(
     if n_clusters < 1 or n_iterations < 1:
         raise InputError(f"n_clusters is {n_clusters} and n_iterations {n_iterations}; both must be at least 1.")
     if n_points < n_clusters:
-        raise InputError(f"{n_clusters} clusters were asked for and there are {n_points} points; ask for fewer clusters.")
+        raise InputError(
+            f"{n_clusters} clusters were asked for and there are {n_points} points; ask for fewer clusters."
+        )
     if not np.isfinite(embeddings).all():
         raise InputError("K-means was given vectors with NaN or infinity; check the read encoder's weights.")
     gpu = _gpu_number(faiss, device)

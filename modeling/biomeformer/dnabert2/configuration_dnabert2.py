@@ -10,8 +10,7 @@ from transformers import PreTrainedConfig
 
 @strict
 class DnaBert2Config(PreTrainedConfig):
-    r"""
-    Configuration of a DNABERT-2 encoder. The defaults are those of `zhihan1996/DNABERT-2-117M`.
+    r"""Configuration of a DNABERT-2 encoder. The defaults are those of `zhihan1996/DNABERT-2-117M`.
 
     A published `config.json` (`model_type: "bert"` with an `auto_map` to `bert_layers.py`) is read as it is; a stock
     BERT configuration is refused, because its weights have learnt positions where DNABERT-2 has ALiBi.

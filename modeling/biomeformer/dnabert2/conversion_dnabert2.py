@@ -45,12 +45,16 @@ def convert_checkpoint(source: str | Path, output: str | Path, *, revision: str 
     """
     output = Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise OSError(f"{output} exists and is not an empty folder; give a new one to write the converted checkpoint to.")
+        raise OSError(
+            f"{output} exists and is not an empty folder; give a new one to write the converted checkpoint to."
+        )
     folder = Path(source)
     if not folder.is_dir():
         if folder.exists() or str(source).count("/") != 1:
             raise OSError(f"{source} is neither a folder nor a Hub id of the form owner/name; give one of the two.")
-        folder = Path(snapshot_download(str(source), revision=revision, allow_patterns=["config.json", WEIGHTS, *SIDE_FILES]))
+        folder = Path(
+            snapshot_download(str(source), revision=revision, allow_patterns=["config.json", WEIGHTS, *SIDE_FILES])
+        )
     for name in ("config.json", WEIGHTS):
         if not (folder / name).is_file():
             raise OSError(f"{folder} has no {name}; convert takes a folder laid out like zhihan1996/DNABERT-2-117M.")
@@ -63,11 +67,13 @@ def convert_checkpoint(source: str | Path, output: str | Path, *, revision: str 
         state = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise ValueError(
-            f"{folder / WEIGHTS} cannot be read as plain tensors ({str(error).splitlines()[0]}); it is damaged or holds "
-            "code, which is never run; fetch the checkpoint again."
+            f"{folder / WEIGHTS} cannot be read as plain tensors ({str(error).splitlines()[0]}); it is damaged or "
+            "holds code, which is never run; fetch the checkpoint again."
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError(f"{folder / WEIGHTS} is not a state dict of tensors; give the model's weights, not a training state.")
+        raise ValueError(
+            f"{folder / WEIGHTS} is not a state dict of tensors; give the model's weights, not a training state."
+        )
     config.add_pooling_layer = any("pooler." in key for key in state)
 
     partial = output.with_name(f".{output.name}.partial")

@@ -99,7 +99,11 @@ class DnaBert2Embeddings(nn.Module):
 
     def forward(self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None = None) -> torch.Tensor:
         words = self.word_embeddings(input_ids)
-        types = self.token_type_embeddings.weight[0] if token_type_ids is None else self.token_type_embeddings(token_type_ids)
+        types = (
+            self.token_type_embeddings.weight[0]
+            if token_type_ids is None
+            else self.token_type_embeddings(token_type_ids)
+        )
         return self.dropout(self.LayerNorm(words + types))
 
 
@@ -258,9 +262,7 @@ class DnaBert2PreTrainedModel(PreTrainedModel):
         if pretrained_model_name_or_path is not None:
             _refuse_pickles(str(pretrained_model_name_or_path))
             kwargs.setdefault("use_safetensors", True)
-        model, info = super().from_pretrained(
-            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-        )
+        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         missing = [key for key in info["missing_keys"] if not key.startswith(cls._may_be_missing)]
         unexpected = [key for key in info["unexpected_keys"] if not key.startswith(cls._may_be_left_over)]
         if missing or unexpected or info["mismatched_keys"]:
@@ -387,10 +389,8 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         else:
             sums = [group.sum(dim=1, dtype=torch.float32) for group in layout.views(hidden_states)]
             pooled = torch.cat(sums)
-            if pooling == "mean":
-                pooled = pooled / sorted_lengths.to(pooled.device)[:, None]
-            else:
-                pooled = pooled / max_length
+            divisor = sorted_lengths.to(pooled.device)[:, None] if pooling == "mean" else max_length
+            pooled = torch.div(pooled, divisor)
         inverse = torch.empty_like(order)
         inverse[order] = torch.arange(len(order))
         return pooled[inverse.to(pooled.device)]
@@ -423,7 +423,9 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         Raises:
             ValueError: A row of `attention_mask` has padding between tokens, or no token at all.
         """
-        output_hidden_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        output_hidden_states = (
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        )
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         packing = BatchPacking.from_mask(input_ids, attention_mask)
         token_types = None if token_type_ids is None else packing.pack(token_type_ids)
@@ -463,7 +465,9 @@ class BatchPacking:
         batch, length = input_ids.shape
         mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
         if mask.shape != input_ids.shape:
-            raise ValueError(f"attention_mask is {tuple(mask.shape)} and input_ids {tuple(input_ids.shape)}; they must agree.")
+            raise ValueError(
+                f"attention_mask is {tuple(mask.shape)} and input_ids {tuple(input_ids.shape)}; they must agree."
+            )
         lengths = mask.sum(1)
         first = mask.int().argmax(1)
         column = torch.arange(length, device=mask.device)
@@ -535,7 +539,12 @@ class DnaBert2ForMaskedLM(DnaBert2PreTrainedModel):
 
     _tied_weights_keys = {"cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight"}
     _may_be_missing = ("cls.predictions.decoder.weight",)
-    _may_be_left_over = ("bert.embeddings.position_ids", "bert.pooler.", "cls.seq_relationship.", "cls.predictions.bias")
+    _may_be_left_over = (
+        "bert.embeddings.position_ids",
+        "bert.pooler.",
+        "cls.seq_relationship.",
+        "cls.predictions.bias",
+    )
 
     def __init__(self, config: DnaBert2Config) -> None:
         super().__init__(config)

@@ -72,7 +72,9 @@ class AbundanceTable:
             columns[name] = pa.array(self.tallies[name].to_numpy(np.int64), pa.int64())
         columns["counts"] = pa.array(list(self.counts), pa.list_(pa.int64()))
         for name in self.metadata.columns:
-            columns[f"metadata.{name}" if name in columns else name] = pa.array(self.metadata[name].astype(str).tolist())
+            columns[f"metadata.{name}" if name in columns else name] = pa.array(
+                self.metadata[name].astype(str).tolist()
+            )
         record = {
             "format_version": FORMAT_VERSION,
             "tally_columns": list(self.tallies.columns),
@@ -98,12 +100,16 @@ class AbundanceTable:
         try:
             table = pq.read_table(path)
         except FileNotFoundError as error:
-            raise TableError(f"{path}: no such file; give the abundance.parquet that `biomeformer embed` wrote.") from error
+            raise TableError(
+                f"{path}: no such file; give the abundance.parquet that `biomeformer embed` wrote."
+            ) from error
         except (pa.ArrowInvalid, OSError) as error:
             raise TableError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
         raw = (table.schema.metadata or {}).get(METADATA_KEY)
         if raw is None:
-            raise TableError(f"{path}: has no biomeformer record; give an abundance.parquet that `biomeformer embed` wrote.")
+            raise TableError(
+                f"{path}: has no biomeformer record; give an abundance.parquet that `biomeformer embed` wrote."
+            )
         record = json.loads(raw)
         if record["format_version"] != FORMAT_VERSION:
             raise TableError(

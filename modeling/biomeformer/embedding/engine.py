@@ -79,13 +79,17 @@ def check_batch_tokens(batch_tokens: int | None, model: MetagenBertModel) -> int
     return batch_tokens
 
 
-def encode_batches(processor: MetagenBertProcessor, batches: Iterable[ReadBatch]) -> Iterator[tuple[ReadBatch, PackedReads]]:
+def encode_batches(
+    processor: MetagenBertProcessor, batches: Iterable[ReadBatch]
+) -> Iterator[tuple[ReadBatch, PackedReads]]:
     """Tokenise batches of reads."""
     for batch in batches:
         yield batch, processor.encode_reads(batch.sequence, batch.offsets)
 
 
-def iter_token_batches(packed: PackedReads, batch_tokens: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
+def iter_token_batches(
+    packed: PackedReads, batch_tokens: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
     """Cut packed reads into batches of at most `batch_tokens` tokens, reads in order of length.
 
     A read that is longer than the budget by itself makes a batch of its own.

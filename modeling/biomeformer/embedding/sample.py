@@ -122,5 +122,5 @@ def _nothing_used(reads: SampleReads, tallies: dict[str, int], read_fraction: fl
         return f"{where}: none of {tallies['n_reads']} reads fell under the read fraction {read_fraction}; raise it."
     return (
         f"{where}: none of {tallies['n_selected']} reads can be used ({tallies['n_too_short']} under "
-        f"{contract['min_read_length']} bases, {tallies['n_no_tokens']} without tokens); check that this is the right file."
+        f"{contract['min_read_length']} bases, {tallies['n_no_tokens']} without tokens); is this the right file?"
     )

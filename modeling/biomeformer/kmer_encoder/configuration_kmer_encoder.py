@@ -18,8 +18,7 @@ def n_canonical_kmers(k: int) -> int:
 
 @strict
 class KmerEncoderConfig(PreTrainedConfig):
-    r"""
-    Configuration of a `KmerEncoderModel`.
+    r"""Configuration of a `KmerEncoderModel`.
 
     Args:
         k: Bases of a k-mer, 1 to 12.

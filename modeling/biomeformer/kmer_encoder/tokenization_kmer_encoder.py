@@ -69,8 +69,7 @@ def _windows(codes: np.ndarray, k: int) -> np.ndarray:
 
 
 class KmerTokenizer(PreTrainedTokenizer):
-    r"""
-    Tokens are the canonical k-mers of a read, one for each position.
+    r"""Tokens are the canonical k-mers of a read, one for each position.
 
     Lower case counts as upper case and U as T. A k-mer that holds any other letter gives no token, and neither does a
     read shorter than k. There are no special tokens but `[PAD]`, id 0.

@@ -12,8 +12,7 @@ POOLING_MODES = ("mean", "mean_over_max_length", "cls")
 
 @strict
 class MetagenBertConfig(PreTrainedConfig):
-    r"""
-    Configuration of a read encoder with centroids.
+    r"""Configuration of a read encoder with centroids.
 
     Args:
         encoder_config: Configuration of the read encoder, any transformers encoder (a config or its dictionary).
@@ -54,7 +53,7 @@ class MetagenBertConfig(PreTrainedConfig):
     @property
     def hidden_size(self) -> int:
         """Width of a read's vector and of a centroid."""
-        return int(self.encoder_config.hidden_size)
+        return int(getattr(self.encoder_config, "hidden_size"))  # noqa: B009
 
 
 __all__ = ["POOLING_MODES", "MetagenBertConfig"]

@@ -173,7 +173,9 @@ class MetagenBertModel(PreTrainedModel):
             )
         if path is not None:
             model._weights_source = (str(path), kwargs.get("revision"), kwargs.get("cache_dir"))
-            hub_options = {k: v for k, v in kwargs.items() if k in ("revision", "cache_dir", "local_files_only", "token")}
+            hub_options = {
+                k: v for k, v in kwargs.items() if k in ("revision", "cache_dir", "local_files_only", "token")
+            }
             model.processor = MetagenBertProcessor.from_pretrained(path, trust_remote_code=False, **hub_options)
             model.processor.check_agrees(model.config)
         return (model, info) if wants_info else model
@@ -293,13 +295,9 @@ class MetagenBertModel(PreTrainedModel):
         hidden = self.encoder(input_ids=input_ids, attention_mask=mask, **kwargs).last_hidden_state
         vectors = self._finish(self._pool(hidden, mask))
         distances = self.squared_distances(vectors)
-        return MetagenBertOutput(
-            read_embeddings=vectors, cluster_ids=distances.argmin(1), squared_distances=distances
-        )
+        return MetagenBertOutput(read_embeddings=vectors, cluster_ids=distances.argmin(1), squared_distances=distances)
 
-    def embed_sample(
-        self, fastq_1: str | Path, fastq_2: str | Path | None = None, **options: Any
-    ) -> SampleEmbedding:
+    def embed_sample(self, fastq_1: str | Path, fastq_2: str | Path | None = None, **options: Any) -> SampleEmbedding:
         """Abundance vector of one sample; see `biomeformer.embedding.embed_sample` for the options.
 
         Args:

@@ -55,8 +55,7 @@ class PackedReads:
 
 
 class MetagenBertProcessor(ProcessorMixin):
-    r"""
-    Tokenizer and preprocessing contract of a `MetagenBertModel`.
+    r"""Tokenizer and preprocessing contract of a `MetagenBertModel`.
 
     Args:
         tokenizer: Tokenizer of the read encoder.

@@ -106,9 +106,11 @@ class ReadStream(io.RawIOBase):
         return self._consumed
 
     def readable(self) -> bool:
+        """Always."""
         return True
 
     def close(self) -> None:
+        """Close the file beneath."""
         if not self.closed:
             self._file.close()
         super().close()
