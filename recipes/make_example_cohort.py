@@ -1,13 +1,13 @@
 """Simulate the example cohort that ships in the package.
 
 Twelve paired samples in two groups are drawn from genomes of host-associated species: a group's mean community, a
-Dirichlet draw around it for each sample, a multinomial draw of read pairs, and short reads with substitution errors from
-both ends of fragments of either strand. Equal arguments give equal bytes.
+Dirichlet draw around it for each sample, a multinomial draw of read pairs, and short reads with substitution errors
+from both ends of fragments of either strand. Equal arguments give equal bytes.
 
     python recipes/make_example_cohort.py --genomes GENOMES --output modeling/biomeformer/example_cohort
 
-GENOMES holds one gzipped FASTA a genome and `genomes.tsv` with the columns genome_id, species, file. It is an error if one
-of the species below is missing there.
+GENOMES holds one gzipped FASTA a genome and `genomes.tsv` with the columns genome_id, species, file. It is an error if
+one of the species below is missing there.
 """
 
 from __future__ import annotations
@@ -176,17 +176,20 @@ def readme(simulation: Simulation, genome_ids: dict[str, str]) -> str:
         f"| {name} | {genome_ids[name]} | {100 * control:.1f} | {100 * case:.1f} |"
         for name, control, case in zip(COMMUNITY, means["control"], means["case"], strict=True)
     )
+    shortest, longest = simulation.read_length
+    fragment, deviation = simulation.fragment_length
     return f"""# Example cohort (simulated)
 
-**No sample here comes from a person.** {2 * simulation.n_samples} paired samples, {simulation.n_samples} a group, were simulated by
-`recipes/make_example_cohort.py` with seed {simulation.seed}: {simulation.n_pairs:,} pairs each, reads of {simulation.read_length[0]} to \
-{simulation.read_length[1]} bases from fragments of {simulation.fragment_length[0]:.0f} (sd {simulation.fragment_length[1]:.0f}),
-{100 * simulation.error_rate:.1f} % substitutions, constant quality. The groups were made to differ, so that there is something to see;
-what they show says nothing of any disease or method.
+**No sample here comes from a person.** {2 * simulation.n_samples} paired samples, {simulation.n_samples} a group, were
+simulated by `recipes/make_example_cohort.py` with seed {simulation.seed}: {simulation.n_pairs:,} pairs each, reads of
+{shortest} to {longest} bases from fragments of {fragment:.0f} (sd {deviation:.0f}), {simulation.error_rate:.1%}
+substitutions, constant quality. The groups were made to differ, so that there is something to see; what they show
+says nothing of any disease, and is no test of a model: genomes of these species may well be among those it learnt from.
 
-- `cohort.csv`: sample_id, fastq_1, fastq_2, `group` (control or case), `age` (drawn evenly from 25 to 74, of no effect).
-- `true_abundance.csv`: each sample's community, shares of cells: a Dirichlet draw (concentration {simulation.concentration:g}) around its
-  group's mean. A genome gives reads in proportion to its share and its length.
+- `cohort.csv`: sample_id, fastq_1, fastq_2, `group` (control or case), `age` (simulated: even from 25 to 74, without
+  effect).
+- `true_abundance.csv`: each sample's community, shares of cells: a Dirichlet draw around its group's mean
+  (concentration {simulation.concentration:g}). A genome gives reads in proportion to its share and its length.
 
 Mean communities, in percent of cells:
 
