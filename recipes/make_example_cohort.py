@@ -79,7 +79,7 @@ class Simulation:
     read_length: tuple[int, int] = (100, 150)
     fragment_length: tuple[float, float] = (320.0, 40.0)
     error_rate: float = 0.005
-    concentration: float = 60.0
+    concentration: float = 120.0
     seed: int = 2026
 
 
