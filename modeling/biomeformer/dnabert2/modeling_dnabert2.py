@@ -389,8 +389,8 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         else:
             sums = [group.sum(dim=1, dtype=torch.float32) for group in layout.views(hidden_states)]
             pooled = torch.cat(sums)
-            divisor = sorted_lengths.to(pooled.device)[:, None] if pooling == "mean" else max_length
-            pooled = torch.div(pooled, divisor)
+            divisor = sorted_lengths.to(pooled.device)[:, None] if pooling == "mean" else max_length or 1
+            pooled = pooled / divisor
         inverse = torch.empty_like(order)
         inverse[order] = torch.arange(len(order))
         return pooled[inverse.to(pooled.device)]

@@ -67,7 +67,7 @@ class KmerEncoderModel(PreTrainedModel):
         offsets = (torch.cumsum(lengths, 0) - lengths).to(input_ids.device, input_ids.dtype)
         mode = "mean" if pooling == "mean" else "sum"
         vectors = nn.functional.embedding_bag(input_ids, self.embeddings.weight, offsets, mode=mode)
-        return vectors if mode == "mean" else torch.div(vectors, max_length)
+        return vectors if mode == "mean" else vectors / (max_length or 1)
 
     @can_return_tuple
     def forward(

@@ -171,8 +171,9 @@ class MetagenBertModel(PreTrainedModel):
                 f"The weights in {path} do not fit the config: {'; '.join(parts)}; "
                 "check that both come from one checkpoint."
             )
+        # Loading makes every weight trainable; centroids are not.
+        model.centroids.requires_grad_(False)
         if path is not None:
-            model._weights_source = (str(path), kwargs.get("revision"), kwargs.get("cache_dir"))
             hub_options = {
                 k: v for k, v in kwargs.items() if k in ("revision", "cache_dir", "local_files_only", "token")
             }

@@ -1,0 +1,100 @@
+"""K-means on FAISS, and centroids of a cohort."""
+
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+
+import biomeformer
+from biomeformer.clustering import fit_centroids, run_kmeans
+from biomeformer.errors import InputError, MissingDependencyError
+from biomeformer.metagenbert import MetagenBertProcessor
+from factories import bpe_tokenizer, tiny_dnabert2, write_cohort
+
+
+@pytest.fixture
+def blobs():
+    """Five well-separated groups, with their centres."""
+    rng = np.random.default_rng(0)
+    centres = 20 * np.eye(5, 8)
+    points = centres[np.arange(1000) % 5] + rng.normal(size=(1000, 8))
+    return points.astype(np.float32), centres
+
+
+def test_finds_planted_centres(blobs):
+    points, centres = blobs
+    best = min((run_kmeans(points, 5, seed=seed) for seed in range(5)), key=lambda fit: fit.objective[-1])
+    distance = np.linalg.norm(best.centroids[:, None] - centres, axis=2).min(0)
+    assert distance.max() < 0.5
+    assert best.cluster_sizes.tolist() == [200] * 5 and best.n_empty == 0 and best.device == "cpu"
+    exact = ((points[:, None] - best.centroids) ** 2).sum(2).min(1).sum()
+    assert best.objective[-1] == pytest.approx(exact, rel=1e-3)
+
+
+def test_objective_falls_and_seed_decides(blobs):
+    points, _ = blobs
+    first, again, other = (run_kmeans(points, 12, seed=seed, n_iterations=8) for seed in (1, 1, 2))
+    assert np.array_equal(first.centroids, again.centroids) and not np.array_equal(first.centroids, other.centroids)
+    assert all(late <= early * (1 + 1e-6) for early, late in zip(first.objective, first.objective[1:], strict=False))
+    assert first.centroids.shape == (12, 8) and first.cluster_sizes.sum() == 1000
+
+
+def test_spherical_centroids_have_unit_length(blobs):
+    points = blobs[0] / np.linalg.norm(blobs[0], axis=1, keepdims=True)
+    fit = run_kmeans(points, 5, spherical=True)
+    np.testing.assert_allclose(np.linalg.norm(fit.centroids, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("points", "options", "message"),
+    [
+        (np.zeros((3, 4), np.float32), {}, "5 clusters were asked for and there are 3 points"),
+        (np.zeros((9, 4)), {}, "type float64"),
+        (np.zeros(9, np.float32), {}, r"shape \(9,\)"),
+        (np.full((9, 4), np.nan, np.float32), {}, "NaN"),
+        (np.zeros((9, 4), np.float32), {"n_iterations": 0}, "n_iterations 0"),
+        (np.zeros((9, 4), np.float32), {"device": "tpu"}, "'tpu'"),
+        (np.zeros((9, 4), np.float32), {"device": "cuda:99"}, "'cuda:99' was asked for and faiss sees"),
+    ],
+)
+def test_bad_arguments(points, options, message):
+    with pytest.raises(InputError, match=message):
+        run_kmeans(points, 5, **options)
+
+
+@pytest.mark.parametrize("module", [None, types.ModuleType("faiss")])
+def test_faiss_missing_or_empty(monkeypatch, module):
+    monkeypatch.setitem(sys.modules, "faiss", module)
+    with pytest.raises(MissingDependencyError, match=r"biomeformer\[cpu\]"):
+        run_kmeans(np.zeros((9, 4), np.float32), 2)
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_fit_centroids_to_checkpoint(tmp_path, spherical):
+    cohort = write_cohort(tmp_path, n_samples=3, n_reads=60)
+    processor = MetagenBertProcessor(bpe_tokenizer(), max_length=42, pooling="mean_over_max_length")
+    fit = fit_centroids(
+        cohort, tiny_dnabert2(), processor, n_clusters=6, reads_per_sample=40, n_iterations=5, spherical=spherical
+    )
+    assert fit.n_reads_used == {"s0": 40, "s1": 40, "s2": 40} and fit.kmeans.n_points == 120
+    folder = fit.save(tmp_path / "checkpoint")
+    record = json.loads((folder / "training_record.json").read_text())
+    assert record["kmeans"]["objective"] == list(fit.kmeans.objective) and record["n_reads_used"] == 120
+    model = biomeformer.load(folder)
+    assert np.array_equal(model.centroids.numpy(), fit.kmeans.centroids)
+    assert model.config.normalize_embeddings == spherical and model.config.pooling == "mean_over_max_length"
+    counts = model.embed_cohort(cohort).counts
+    assert counts.shape == (3, 6) and (counts.sum(1) == 60).all() and (counts.sum(0) > 0).sum() > 1
+
+
+def test_fit_centroids_refuses(tmp_path):
+    cohort = write_cohort(tmp_path, n_samples=2, n_reads=10)
+    processor = MetagenBertProcessor(bpe_tokenizer())
+    with pytest.raises(InputError, match="30 clusters were asked for and the cohort gives 20 usable reads"):
+        fit_centroids(cohort, tiny_dnabert2(), processor, n_clusters=30)
+    with pytest.raises(InputError, match="n_clusters is 0"):
+        fit_centroids(cohort, tiny_dnabert2(), processor, n_clusters=0)
+    with pytest.raises(InputError, match="reads_per_sample is 0"):
+        fit_centroids(cohort, tiny_dnabert2(), processor, n_clusters=2, reads_per_sample=0)

@@ -1,0 +1,137 @@
+"""Canonical k-mers against a plain reimplementation, and the encoder over them."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModel, AutoTokenizer
+
+from biomeformer import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer, MetagenBertProcessor
+from biomeformer.embedding import embed_vectors
+from biomeformer.metagenbert import MetagenBertModel
+from biomeformer.reads import ReadBatch
+
+COMPLEMENT = str.maketrans("ACGT", "TGCA")
+
+
+def reverse_complement(read: str) -> str:
+    return read.translate(COMPLEMENT)[::-1]
+
+
+def canonical_kmers(read: str, k: int) -> list[str]:
+    read = read.upper().replace("U", "T")
+    windows = (read[i : i + k] for i in range(len(read) - k + 1))
+    return [min(w, reverse_complement(w)) for w in windows if set(w) <= set("ACGT")]
+
+
+def pack(tokenizer, reads):
+    sequence = np.frombuffer("".join(reads).encode(), np.uint8)
+    return tokenizer.encode_packed(sequence, np.cumsum([0, *map(len, reads)]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(k=st.integers(1, 9), reads=st.lists(st.text("ACGTACGTacgtuNR", max_size=40), max_size=12))
+def test_tokens_are_the_canonical_kmers(k, reads):
+    tokenizer = KmerTokenizer(k=k)
+    ids, lengths = pack(tokenizer, reads)
+    expected = [canonical_kmers(read, k) for read in reads]
+    assert lengths.tolist() == [len(kmers) for kmers in expected]
+    assert tokenizer.convert_ids_to_tokens(ids.tolist()) == [kmer for kmers in expected for kmer in kmers]
+    assert tokenizer.convert_tokens_to_ids([kmer for kmers in expected for kmer in kmers]) == ids.tolist()
+
+
+@pytest.mark.parametrize(("k", "n"), [(1, 2), (2, 10), (3, 32), (4, 136), (8, 32_896)])
+def test_vocabulary(k, n):
+    tokenizer = KmerTokenizer(k=k)
+    assert tokenizer.vocab_size == n + 1 == KmerEncoderConfig(k=k).vocab_size
+    if n < 200:
+        vocabulary = tokenizer.get_vocab()
+        assert sorted(vocabulary.values()) == list(range(n + 1))
+        assert vocabulary["[PAD]"] == 0
+
+
+def test_longest_kmers():
+    read = "ACGTTGCAACGGTTAACC"
+    ids, _ = pack(KmerTokenizer(k=12), [read])
+    assert KmerTokenizer(k=12).convert_ids_to_tokens(ids.tolist()) == canonical_kmers(read, 12)
+    with pytest.raises(ValueError, match="k is 13"):
+        KmerTokenizer(k=13)
+    with pytest.raises(ValueError, match="k is 0"):
+        KmerEncoderConfig(k=0)
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    return KmerEncoderModel(KmerEncoderConfig(k=5, hidden_size=12)).eval()
+
+
+def test_padded_and_packed_agree(encoder):
+    tokenizer = KmerTokenizer(k=5)
+    reads = ["ACGTTGCAACGG", "TTTTTTACG", "ACGTA", "GGGCATTACNGGCATTA"]
+    batch = tokenizer(reads, padding=True, return_tensors="pt")
+    ids, lengths = pack(tokenizer, reads)
+    assert batch["input_ids"][batch["attention_mask"].bool()].tolist() == ids.tolist()
+    with torch.no_grad():
+        outputs = encoder(**batch)
+        packed = encoder.embed_packed(torch.from_numpy(ids), torch.from_numpy(lengths))
+        summed = encoder.embed_packed(
+            torch.from_numpy(ids), torch.from_numpy(lengths), pooling="mean_over_max_length", max_length=20
+        )
+    torch.testing.assert_close(outputs.pooler_output, packed, atol=1e-6, rtol=0)
+    torch.testing.assert_close(summed, packed * torch.from_numpy(lengths)[:, None] / 20, atol=1e-6, rtol=0)
+    assert outputs.last_hidden_state[batch["attention_mask"] == 0].abs().max() == 0
+    with pytest.raises(ValueError, match="no \\[CLS\\]"):
+        encoder.embed_packed(torch.from_numpy(ids), torch.from_numpy(lengths), pooling="cls")
+
+
+def test_strands_and_batches_give_one_vector(encoder):
+    tokenizer = KmerTokenizer(k=5)
+    rng = np.random.default_rng(0)
+    reads = ["".join(rng.choice(list("ACGT"), rng.integers(20, 150))) for _ in range(50)]
+
+    def embed(batch):
+        ids, lengths = pack(tokenizer, batch)
+        with torch.no_grad():
+            return encoder.embed_packed(torch.from_numpy(ids), torch.from_numpy(lengths))
+
+    together = embed(reads)
+    torch.testing.assert_close(embed([reverse_complement(r) for r in reads]), together, atol=1e-6, rtol=0)
+    assert torch.equal(torch.cat([embed([read]) for read in reads]), together)
+
+
+def test_saved_and_reloaded_in_a_fresh_process(encoder, tmp_path):
+    tokenizer = KmerTokenizer(k=5)
+    encoder.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    again = AutoModel.from_pretrained(tmp_path)
+    assert torch.equal(again.embeddings.weight, encoder.embeddings.weight)
+    assert encoder.embeddings.weight[0].abs().max() == 0
+    with torch.device("meta"):
+        meta = KmerEncoderModel(encoder.config)
+    assert meta.embeddings.weight.shape == encoder.embeddings.weight.shape
+    assert AutoTokenizer.from_pretrained(tmp_path).k == 5
+    script = f"""
+import biomeformer
+from transformers import AutoModel, AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained({str(tmp_path)!r})
+model = AutoModel.from_pretrained({str(tmp_path)!r})
+print(tokenizer(["ACGTTGCA"])["input_ids"][0], type(model).__name__)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == f"{tokenizer(['ACGTTGCA'])['input_ids'][0]} KmerEncoderModel"
+
+
+def test_under_the_contract(encoder):
+    processor = MetagenBertProcessor(KmerTokenizer(k=5), min_read_length=8, max_length=10)
+    model = MetagenBertModel.from_encoder_and_centroids(encoder, np.eye(3, 12), processor=processor)
+    reads = ["ACGTTGCAACGG", "ACGTTGC", "NNNNNNNNNN", "ACGNACGNACGN", "acgttgcaacggacgttgcaacgg"]
+    vectors, packed = embed_vectors(model, processor, ReadBatch.from_strings(reads))
+    assert packed.rows.tolist() == [0, 4] and packed.lengths.tolist() == [8, 10] and vectors.shape == (2, 12)
+    assert packed.tallies == {
+        "n_used": 2, "n_too_short": 1, "n_no_tokens": 2, "n_truncated": 1, "n_ambiguous": 0, "n_lower_case": 1
+    }  # fmt: skip
