@@ -20,4 +20,10 @@ def resolve_checkpoint(name: Any) -> Any:
     return name
 
 
-__all__ = ["resolve_checkpoint", "shipped_checkpoints"]
+def checkpoint_name(name_or_path: str) -> str:
+    """The name of a shipped checkpoint for its folder; anything else as it is."""
+    path = Path(name_or_path)
+    return path.name if path.parent == FOLDER else name_or_path
+
+
+__all__ = ["checkpoint_name", "resolve_checkpoint", "shipped_checkpoints"]

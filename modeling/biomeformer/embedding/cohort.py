@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import transformers
 
+from ..checkpoints import checkpoint_name
 from ..metagenbert import MetagenBertModel
 from ..reads import Cohort, read_cohort
 from .abundance_table import AbundanceTable
@@ -19,7 +20,7 @@ def provenance(model: MetagenBertModel, *, read_fraction: float, seed: int) -> d
     from .. import __version__
 
     return {
-        "model": model.name_or_path,
+        "model": checkpoint_name(model.name_or_path),
         "revision": getattr(model.config, "_commit_hash", None),
         "weights_sha256": model.weights_sha256,
         "contract": require_processor(model).contract,

@@ -1,0 +1,175 @@
+"""One picture of a cohort: who is like whom, and which clusters tell them apart."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ..embedding import AbundanceTable
+from .ordination import bray_curtis_pcoa
+
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MAX_NAMED_SAMPLES = 24
+N_HEATMAP_CLUSTERS = 30
+MISSING = "(none)"
+
+
+def default_colour_column(metadata: pd.DataFrame) -> str | None:
+    """The first column that puts the samples into two to eight groups, none of which is a single sample."""
+    for name in metadata.columns:
+        sizes = metadata[name].astype(str).value_counts()
+        if 2 <= len(sizes) <= len(COLOURS) and sizes.min() > 1:
+            return str(name)
+    return None
+
+
+def numeric_values(values: pd.Series) -> np.ndarray | None:
+    """A column as numbers, where it is one of measurements rather than groups."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().sum() < max(3, 0.8 * len(values)) or numbers.nunique() <= len(COLOURS):
+        return None
+    return numbers.to_numpy(float)
+
+
+def _shorten(text: str, longest: int = 24) -> str:
+    """The text, its middle left out where it is long: names of samples tend to differ at their ends."""
+    if len(text) <= longest:
+        return text
+    head = longest // 2
+    return f"{text[:head]}…{text[len(text) - (longest - head - 1) :]}"
+
+
+def _draw_ordination(axes: Any, table: AbundanceTable, colour_by: str | None) -> None:
+    points, shares = bray_curtis_pcoa(table.abundance)
+    values = None if colour_by is None else table.metadata[colour_by]
+    numbers = None if values is None else numeric_values(values)
+    if values is None:
+        axes.scatter(points[:, 0], points[:, 1], s=46, color=COLOURS[0], edgecolor="white", linewidth=0.7, zorder=3)
+    elif numbers is not None:
+        drawn = axes.scatter(points[:, 0], points[:, 1], s=46, c=numbers, cmap="viridis", zorder=3)
+        axes.figure.colorbar(drawn, ax=axes, label=_shorten(str(colour_by)), shrink=0.8)
+    else:
+        labels = values.astype(str).replace("", MISSING)
+        groups = list(labels.value_counts().index)
+        shown = groups if len(groups) <= len(COLOURS) else groups[: len(COLOURS) - 1]
+        for i, group in enumerate(shown):
+            rows = (labels == group).to_numpy()
+            name = f"{_shorten(group)} (n = {rows.sum()})"
+            style = {"color": COLOURS[i], "marker": MARKERS[i]}
+            axes.scatter(*points[rows].T, s=50, label=name, edgecolor="white", linewidth=0.7, zorder=3, **style)
+        rest = ~labels.isin(shown).to_numpy()
+        if rest.any():
+            name = f"{len(groups) - len(shown)} other groups (n = {rest.sum()})"
+            axes.scatter(*points[rest].T, s=50, label=name, color=COLOURS[-1], marker=MARKERS[-1], zorder=3)
+        axes.legend(
+            title=_shorten(str(colour_by)), loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False
+        )
+    axes.set_xlabel(f"PCo 1 ({shares[0]:.0%} of variance)")
+    axes.set_ylabel(f"PCo 2 ({shares[1]:.0%} of variance)")
+    axes.set_title("Samples by Bray–Curtis dissimilarity", loc="left", fontsize=11)
+    axes.axhline(0, color="#dddddd", linewidth=0.8, zorder=0)
+    axes.axvline(0, color="#dddddd", linewidth=0.8, zorder=0)
+    axes.margins(0.14)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _name_samples(axes: Any, names: tuple[str, ...], points: np.ndarray) -> None:
+    """Write each sample's name on the side of its point where it hides no other name."""
+    renderer = axes.figure.canvas.get_renderer()
+    taken: list[Any] = []
+    for name, point in zip(names, points, strict=True):
+        for dx, dy in ((5, 4), (5, -11), (-5, 4), (-5, -11), (5, 13), (-5, 13), (5, -20), (-5, -20)):
+            label = axes.annotate(
+                _shorten(name, 12),
+                point,
+                xytext=(dx, dy),
+                textcoords="offset points",
+                ha="left" if dx > 0 else "right",
+                fontsize=7,
+                color="#555555",
+            )
+            box = label.get_window_extent(renderer)
+            if not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            label.remove()
+
+
+def _draw_heatmap(axes: Any, table: AbundanceTable, colour_by: str | None) -> None:
+    abundance = table.abundance
+    clusters = np.argsort(-abundance.var(0), kind="stable")[: min(N_HEATMAP_CLUSTERS, abundance.shape[1])]
+    groups = None if colour_by is None else table.metadata[colour_by].astype(str).replace("", MISSING)
+    points, _ = bray_curtis_pcoa(abundance)
+    keys = pd.DataFrame({"group": "" if groups is None else groups.to_numpy(), "place": points[:, 0]})
+    if groups is None or numeric_values(table.metadata[colour_by]) is not None:
+        keys["group"] = ""
+    order = keys.sort_values(["group", "place"], kind="stable").index.to_numpy()
+    # Clusters in the order of where they are most abundant, so that groups show as blocks.
+    shown = abundance[np.ix_(order, clusters)]
+    centre = (shown * np.arange(len(order))[:, None]).sum(0) / np.maximum(shown.sum(0), 1e-12)
+    arrangement = np.argsort(centre, kind="stable")
+    shown, clusters = shown[:, arrangement], clusters[arrangement]
+    image = axes.imshow(100 * shown.T, aspect="auto", cmap="magma", interpolation="nearest")
+    axes.figure.colorbar(image, ax=axes, label="reads in cluster (%)", shrink=0.8)
+    axes.set_yticks(range(len(clusters)), [str(c) for c in clusters], fontsize=6.5)
+    axes.set_ylabel(f"{len(clusters)} most variable of {abundance.shape[1]} clusters")
+    if len(order) <= 2 * MAX_NAMED_SAMPLES:
+        names = [_shorten(table.sample_ids[i], 14) for i in order]
+        axes.set_xticks(range(len(order)), names, rotation=90, fontsize=7)
+    else:
+        axes.set_xticks([])
+    sorted_groups = keys["group"].to_numpy()[order]
+    borders = [i for i in range(1, len(order)) if sorted_groups[i] != sorted_groups[i - 1]]
+    for border in borders:
+        axes.axvline(border - 0.5, color="white", linewidth=2)
+    if borders and len(borders) < len(COLOURS):
+        edges = [0, *borders, len(order)]
+        for first, last in pairwise(edges):
+            width = max(int((last - first) / len(order) * 40), 4)
+            label = _shorten(sorted_groups[first], width)
+            axes.text((first + last - 1) / 2, -0.9, label, ha="center", va="bottom", fontsize=8.5)
+    axes.set_title("Cluster abundance", loc="left", fontsize=11, pad=20 if borders else 6)
+
+
+def make_cohort_figure(table: AbundanceTable, *, colour_by: str | None = None, title: str | None = None) -> Figure:
+    """The figure itself; see `cohort_figure`."""
+    colour_by = default_colour_column(table.metadata) if colour_by is None else colour_by
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+    _draw_ordination(left, table, colour_by)
+    _draw_heatmap(right, table, colour_by)
+    if title:
+        figure.suptitle(title, fontsize=13, x=0.01, ha="left", fontweight="bold")
+    if len(table.sample_ids) <= MAX_NAMED_SAMPLES:
+        figure.canvas.draw()
+        points, _ = bray_curtis_pcoa(table.abundance)
+        _name_samples(left, table.sample_ids, points)
+    return figure
+
+
+def cohort_figure(
+    table: AbundanceTable, path: str | Path, *, colour_by: str | None = None, title: str | None = None
+) -> Path:
+    """Draw a cohort: principal coordinates beside a heatmap of its most variable clusters.
+
+    Args:
+        table: The abundance table.
+        path: File to write; its ending decides the format (png, pdf, svg).
+        colour_by: Metadata column for colours; by default the first with two to eight groups of two samples or more.
+        title: Above the figure.
+
+    Returns:
+        The path written.
+    """
+    path = Path(path)
+    make_cohort_figure(table, colour_by=colour_by, title=title).savefig(path, dpi=160)
+    return path

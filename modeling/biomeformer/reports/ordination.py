@@ -1,0 +1,42 @@
+"""Where samples lie to one another."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.distance import pdist, squareform
+
+
+def bray_curtis_pcoa(abundance: np.ndarray, n_axes: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Principal coordinates of Bray-Curtis dissimilarities (Gower 1966).
+
+    Args:
+        abundance: float64 `(n_samples, n_clusters)`.
+        n_axes: Axes wanted; those that do not exist are zero.
+
+    Returns:
+        Coordinates `(n_samples, n_axes)`, and the share `(n_axes,)` of the positive eigenvalues' sum on each axis.
+    """
+    n_samples = len(abundance)
+    coordinates, shares = np.zeros((n_samples, n_axes)), np.zeros(n_axes)
+    if n_samples < 2:
+        return coordinates, shares
+    squared = squareform(pdist(abundance, "braycurtis")) ** 2
+    centred = squared - squared.mean(0) - squared.mean(1, keepdims=True) + squared.mean()
+    values, vectors = np.linalg.eigh(-centred / 2)
+    order = np.argsort(-values)[:n_axes]
+    positive = np.clip(values, 0, None)
+    found = np.clip(values[order], 0, None)
+    coordinates[:, : len(order)] = vectors[:, order] * np.sqrt(found)
+    if positive.sum() > 0:
+        shares[: len(order)] = found / positive.sum()
+    # Eigenvectors have no sign of their own: the largest entry of each axis points up.
+    for axis in range(n_axes):
+        if coordinates[np.abs(coordinates[:, axis]).argmax(), axis] < 0:
+            coordinates[:, axis] *= -1
+    return coordinates, shares
+
+
+def shannon_entropy(abundance: np.ndarray) -> np.ndarray:
+    """Shannon entropy of each row, in bits."""
+    logs = np.log2(np.where(abundance > 0, abundance, 1.0))
+    return -(abundance * logs).sum(1) + 0.0

@@ -1,0 +1,100 @@
+"""Figures and reports hold what the table holds."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from biomeformer.embedding import TALLIES, AbundanceTable
+from biomeformer.reports import bray_curtis_pcoa, cohort_figure, cohort_report, shannon_entropy
+from biomeformer.reports.figure import default_colour_column, make_cohort_figure
+
+PROVENANCE = {
+    "model": "a <model>",
+    "weights_sha256": "0123456789abcdef" * 4,
+    "dtype": "float32",
+    "n_clusters": 16,
+    "read_fraction": 0.5,
+    "seed": 3,
+    "contract": {"pooling": "mean", "min_read_length": 32, "max_length": 42},
+    "versions": {"biomeformer": "0"},
+}
+
+
+def table(n_samples, metadata=None):
+    rng = np.random.default_rng(0)
+    shift = np.where(np.arange(n_samples)[:, None] % 2 == 0, np.arange(16), np.arange(16)[::-1])
+    counts = rng.poisson(5 + 4 * shift).astype(np.int64)
+    ids = tuple(f"sample_{i}" for i in range(n_samples))
+    index = pd.Index(ids, name="sample_id")
+    tallies = pd.DataFrame({name: counts.sum(1) for name in TALLIES}, index=index)
+    return AbundanceTable(ids, counts, tallies, pd.DataFrame(metadata or {}, index=index), PROVENANCE)
+
+
+def test_pcoa_keeps_euclidean_distances():
+    # Two clusters only: Bray-Curtis of shares is the distance along a line.
+    abundance = np.array([[0.1, 0.9], [0.3, 0.7], [0.8, 0.2]])
+    points, shares = bray_curtis_pcoa(abundance)
+    distance = np.abs(points[:, None, 0] - points[None, :, 0])
+    np.testing.assert_allclose(distance, np.abs(abundance[:, None, 0] - abundance[None, :, 0]), atol=1e-9)
+    np.testing.assert_allclose(shares, [1, 0], atol=1e-9)
+
+
+def test_pcoa_tells_groups_apart():
+    points, shares = bray_curtis_pcoa(table(12).abundance)
+    assert abs(points[::2, 0].mean() - points[1::2, 0].mean()) > 5 * points[::2, 0].std()
+    assert shares[0] > shares[1] > 0 and shares.sum() <= 1
+    for n_samples in (1, 2):
+        points, _ = bray_curtis_pcoa(table(n_samples).abundance)
+        assert points.shape == (n_samples, 2) and np.isfinite(points).all()
+
+
+def test_shannon_entropy():
+    values = shannon_entropy(np.array([[1.0, 0, 0, 0], [0.25] * 4, [0.5, 0.5, 0, 0]]))
+    np.testing.assert_allclose(values, [0, 2, 1])
+
+
+def test_default_colours():
+    assert default_colour_column(table(6, {"age": [*"123456"], "group": [*"ababab"]}).metadata) == "group"
+    assert default_colour_column(table(3, {"group": [*"abc"]}).metadata) is None
+    assert default_colour_column(table(3).metadata) is None
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "metadata", "colour_by"),
+    [
+        (1, None, None),
+        (2, {"group": ["a", "b"]}, "group"),
+        (12, {"group": [*"ab" * 6]}, None),
+        (30, {"age": [str(40 + i / 2) for i in range(30)]}, "age"),
+        (40, {"site": [f"site {i % 12}" for i in range(40)]}, "site"),
+        (60, {"group": [""] * 30 + ["x" * 60] * 30}, "group"),
+    ],
+)
+def test_figures(tmp_path, n_samples, metadata, colour_by):
+    sample_table = table(n_samples, metadata)
+    path = cohort_figure(sample_table, tmp_path / "cohort.png", colour_by=colour_by, title="A title")
+    assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 20_000
+    figure = make_cohort_figure(sample_table, colour_by=colour_by)
+    drawn = sum(
+        len(points.get_offsets()) for points in figure.axes[0].collections if points.get_label() != "<colorbar>"
+    )
+    assert drawn == n_samples
+
+
+def test_names_do_not_overlap():
+    figure = make_cohort_figure(table(12, {"group": [*"ab" * 6]}))
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) > 6
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_report_is_one_file_with_every_sample(tmp_path):
+    path = cohort_report(table(12, {"group": ["<b>", "c"] * 6}), tmp_path / "report.html", title="Gut & soil")
+    page = path.read_text()
+    assert "Gut &amp; soil" in page and "&lt;b&gt;" in page and "<b>&" not in page and "a &lt;model&gt;" in page
+    assert all(f"sample_{i}" in page for i in range(12))
+    assert "A fraction 0.5 of the reads" in page and "at most 42 tokens" in page and "0123456789ab…" in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page) and "@import" not in page and "url(" not in page
