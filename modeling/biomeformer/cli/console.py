@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -10,10 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+ANSI_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+
 
 def one_line(text: str) -> str:
     """Text on one line, without control characters."""
-    joined = " ".join(text.split())
+    joined = " ".join(ANSI_STYLE.sub("", text).split())
     return "".join(letter if letter.isprintable() else "?" for letter in joined)
 
 
@@ -151,9 +154,8 @@ class DrawProgress:
 
 @contextmanager
 def doing(what: str) -> Iterator[None]:
-    """Say what takes a while: a spinner in a terminal, a line elsewhere."""
+    """Say what takes a while, in a terminal."""
     if not sys.stderr.isatty():
-        note(f"{what} …")
         yield
         return
     from rich.console import Console

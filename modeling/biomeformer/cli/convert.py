@@ -28,9 +28,10 @@ def convert(
     with doing(f"converting {source}"):
         start()
         from ..dnabert2 import convert_checkpoint
+        from ..loading import one_sentence
 
         try:
             folder = convert_checkpoint(source, output, revision=revision)
         except (OSError, ValueError) as error:
-            raise CheckpointError(str(error)) from error
+            raise CheckpointError(one_sentence(source, error)) from error
     report_files({"checkpoint": folder})

@@ -17,14 +17,17 @@ MODEL = "metagenbert-mini"
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("biomeformer-demo"),
     threads: Threads = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace results in a folder that is not empty.")] = False,
 ) -> None:
     """Embed the example cohort with the checkpoint that ships in the package.
 
-    The cohort is simulated: twelve small samples in two groups, from public genomes.
+    The cohort is simulated: twelve small samples in two groups, from public genomes. Results of an earlier demo are
+    replaced.
     """
-    from .embed import run
+    from .embed import RESULTS, run
 
+    is_earlier_demo = output.is_dir() and {path.name for path in output.iterdir()} <= set(RESULTS.values())
     with as_file(files("biomeformer") / "example_cohort") as folder:
         note(f"the example cohort (simulated reads): {folder / 'cohort.csv'}")
-        run(folder / "cohort.csv", MODEL, output, threads=threads, colour_by="group", overwrite=overwrite)
+        table = folder / "cohort.csv"
+        title = f"Example cohort (simulated reads), embedded with {MODEL}"
+        run(table, MODEL, output, threads=threads, colour_by="group", title=title, overwrite=is_earlier_demo)

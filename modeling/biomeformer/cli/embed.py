@@ -11,6 +11,8 @@ from .console import SampleProgress, doing, note, report_files
 from .options import BatchTokens, Cohort, Device, Revision, Seed, Threads
 from .output import check_output, staged
 
+RESULTS = {"table": "abundance.parquet", "figure": "cohort.png", "report": "report.html"}
+
 
 def embed(
     cohort: Cohort,
@@ -69,6 +71,7 @@ def run(
     threads: int | None = None,
     revision: str | None = None,
     colour_by: str | None = None,
+    title: str | None = None,
     overwrite: bool = False,
 ) -> None:
     """Embed a cohort and say where the results are."""
@@ -88,6 +91,7 @@ def run(
         from ..loading import load
         from ..reports import cohort_figure, cohort_report
 
+        title = title or f"{cohort.stem}, embedded with {Path(model).name}"
         loaded = load(model, revision=revision, device=device, dtype=dtype)
     with SampleProgress(len(samples)) as progress:
         table = loaded.embed_cohort(
@@ -95,13 +99,7 @@ def run(
         )
     note(f"{progress.n_reads:,} reads of {progress.n_done} samples, {progress.reads_per_second:,.0f} reads/s")
     with doing("drawing the figure and the report"), staged(output) as folder:
-        table.write(folder / "abundance.parquet")
-        cohort_figure(table, folder / "cohort.png", colour_by=colour_by)
-        cohort_report(table, folder / "report.html", colour_by=colour_by)
-    report_files(
-        {
-            "table": output / "abundance.parquet",
-            "figure": output / "cohort.png",
-            "report": output / "report.html",
-        }
-    )
+        table.write(folder / RESULTS["table"])
+        cohort_figure(table, folder / RESULTS["figure"], colour_by=colour_by, title=title)
+        cohort_report(table, folder / RESULTS["report"], colour_by=colour_by, title=title)
+    report_files({what: output / name for what, name in RESULTS.items()})

@@ -20,11 +20,13 @@ def fit_centroids(
         str,
         typer.Option(help="Encoder: a folder or Hub id; of a MetagenBERT checkpoint its encoder.", show_default=False),
     ],
-    n_clusters: Annotated[int, typer.Option("--n-clusters", "-k", min=1, help="How many centroids.", show_default=False)],
+    n_clusters: Annotated[
+        int, typer.Option("--n-clusters", "-k", min=1, help="How many centroids.", show_default=False)
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint folder to write.", show_default=False)],
     reads_per_sample: Annotated[int, typer.Option(min=1, help="Reads drawn from each sample.")] = 10_000,
     n_iterations: Annotated[int, typer.Option(min=1, help="Iterations of k-means.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw and of k-means.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the draw and of k-means.")] = 0,
     spherical: Annotated[bool, typer.Option(help="Scale read vectors and centroids to unit length.")] = False,
     pooling: Annotated[
         Pooling | None,

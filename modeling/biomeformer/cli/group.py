@@ -19,30 +19,37 @@ INTERRUPTED = 130
 class BiomeformerGroup(TyperGroup):
     """Commands whose errors are one `error:` line on stderr: 2 for bad input, 1 for failure, 130 for Ctrl-C."""
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run the command line and leave the process with its exit code; `--debug` is taken anywhere."""
         arguments = list(sys.argv[1:] if args is None else args)
         options = arguments[: arguments.index("--")] if "--" in arguments else arguments
         debug = "--debug" in options
         if debug:
             arguments.remove("--debug")
-        extra.pop("standalone_mode", None)
         try:
-            code = super().main(arguments, prog_name, standalone_mode=False, **extra)
-        except (KeyboardInterrupt, EOFError):
-            error_line("interrupted; nothing was written.")
+            code = super().main(arguments, prog_name, complete_var, False, windows_expand_args, **extra)
+        except KeyboardInterrupt:
             code = INTERRUPTED
         except BrokenPipeError:
             # Whoever reads our output has gone; keep the interpreter from complaining about it at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             code = self._report(error, debug)
-        if code == INTERRUPTED and debug:
-            traceback.print_exc()
+        if code == INTERRUPTED:
+            error_line("interrupted; no results were written.")
         sys.exit(code if isinstance(code, int) else 0)
 
     def _report(self, error: Exception, debug: bool) -> int:
+        # Click's own exceptions; typer carries a copy of click whose names are private.
         usage = getattr(error, "format_message", None)
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error, file=sys.stderr)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    model: Annotated[str, typer.Argument(metavar="M", help="A shipped checkpoint, a folder, or a Hub id.")],
+    model: Annotated[
+        str, typer.Argument(metavar="M", help="A shipped checkpoint, a folder, or a Hub id.", show_default=False)
+    ],
     revision: Revision = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -81,7 +83,7 @@ def _encoder(encoder: PreTrainedModel, tokenizer: Any, type_key: str) -> dict[st
     return {
         type_key: encoder.config.model_type,
         "hidden_size": int(encoder.config.hidden_size),
-        "n_layers": int(getattr(encoder.config, "num_hidden_layers", 0)),
+        "n_layers": getattr(encoder.config, "num_hidden_layers", None),
         "n_parameters": sum(parameter.numel() for parameter in encoder.parameters()),
         "stored_dtype": str(encoder.config.dtype).removeprefix("torch.") if encoder.config.dtype else None,
         "tokenizer": type(tokenizer).__name__,
@@ -148,6 +150,8 @@ def _shown(value: Any) -> str:
         return "-"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return f"{len(value):,} entries, shown by --json"
     if isinstance(value, list) and len(value) > 8:
         return escape(f"{value[0]} … {value[-1]} ({len(value)} values)")
     return escape(str(value))
