@@ -65,10 +65,11 @@ def render_card(name: str, entry: dict[str, Any], checkpoint: Path, template: st
     except OSError as error:
         raise CheckpointError(f"{checkpoint}: {error.filename} is missing, and the card is made from it.") from error
     encoder = config["encoder_config"]
+    space = "unit" if config["normalize_embeddings"] else "raw"
     facts = {
         "Read encoder": f"{encoder['model_type']}, hidden size {encoder['hidden_size']}"
         + (f", canonical {encoder['k']}-mers" if "k" in encoder else ""),
-        "Centroids": f"{config['n_clusters']} (k-means, {'unit vectors' if config['normalize_embeddings'] else 'raw vectors'})",
+        "Centroids": f"{config['n_clusters']} (k-means, {space} vectors)",
         "Pooling": config["pooling"],
         "Shortest read": f"{contract['min_read_length']} bases",
         "Longest read": "no limit" if config["max_length"] is None else f"{config['max_length']} tokens",
