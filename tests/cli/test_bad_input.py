@@ -585,7 +585,21 @@ def convert_another_model(work):
     return ["convert", source, work.output], [str(source)]
 
 
-@pytest.mark.parametrize("name", CASES)
+KNOWN_FAULTS = {
+    "model_weights_of_another_shape": "the message refers to a report that is not shown",
+    "model_without_contract": "the default contract is taken in silence",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=KNOWN_FAULTS[name]))
+        if name in KNOWN_FAULTS
+        else name
+        for name in CASES
+    ],
+)
 def test_bad_input(name, work, run):
     arguments, fragments = CASES[name](work)
     before = work.contents()
