@@ -615,6 +615,12 @@ def test_bad_input(name, work, run):
     assert work.contents() == before
 
 
+@pytest.mark.xfail(strict=True, reason="torch's advice to load with weights_only=False is passed on")
+def test_convert_gives_no_dangerous_advice(work, run):
+    result = run(convert_bin_that_is_text(work)[0])
+    assert result.exit_code == 2 and "arbitrary code" not in result.stderr and "2.6" not in result.stderr
+
+
 def test_there_are_many_kinds():
     assert len(CASES) >= 30
 
