@@ -89,5 +89,5 @@ def __dir__() -> list[str]:
 
 # Each model folder registers its classes when it is imported. The command line imports them when a command needs them,
 # because transformers takes seconds to load and `biomeformer --help` should not.
-if not sys.argv or Path(sys.argv[0]).name != "biomeformer":
+if not sys.argv or Path(sys.argv[0]).stem != "biomeformer":
     from . import dnabert2, kmer_encoder, metagenbert  # noqa: F401

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
@@ -87,7 +87,38 @@ def read_config(name: str, revision: str | None = None) -> dict[str, Any]:
     return config
 
 
+def check_weights(name: str) -> None:
+    """See that a folder has weights, and that they are whole safetensors files.
+
+    Raises:
+        CheckpointError: They are missing, pickled or damaged.
+    """
+    folder = Path(resolve_checkpoint(name))
+    if not folder.is_dir():
+        return
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+        if pickles:
+            raise CheckpointError(
+                f"{folder} holds its weights as a pickle ({pickles[0]}), which is never loaded, and no safetensors; "
+                f"convert a DNABERT-2 checkpoint once with: biomeformer convert {folder} {folder}-safetensors"
+            )
+        raise CheckpointError(f"{folder} has no model.safetensors, so it has no weights; fetch the checkpoint again.")
+    for file in files:
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(
+                f"{file} is damaged or no safetensors file ({reason}); fetch the checkpoint again."
+            ) from error
+
+
 def _not_found(name: str, error: Exception) -> str:
+    if name.count("/") > 1 or name.startswith((".", "/", "~")):
+        return f"{name}: no such folder; give a checkpoint's folder, a shipped name or a Hub id."
     close = get_close_matches(name, shipped_checkpoints(), n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     return (
@@ -122,6 +153,7 @@ def load(
             f"{name} is a checkpoint of model_type {config.get('model_type')!r}, not metagenbert; a read encoder gets "
             "its centroids with `biomeformer fit-centroids COHORT.csv --read-encoder`."
         )
+    check_weights(name)
     try:
         model = MetagenBertModel.from_pretrained(name, revision=revision, dtype=torch_dtype)
     except MODEL_ERRORS as error:
@@ -154,14 +186,21 @@ def load_read_encoder(
         model = load(name, revision=revision, device=device, dtype=dtype)
         assert model.processor is not None
         return model.encoder, model.processor.tokenizer
+    check_weights(name)
     try:
         cls = DnaBert2Model if config.get("model_type") == "dnabert2" or is_published_layout(config) else AutoModel
         encoder = cls.from_pretrained(
             name, revision=revision, dtype=torch_dtype, use_safetensors=True, trust_remote_code=False
         )
-        tokenizer = _load_tokenizer(name, revision)
     except MODEL_ERRORS as error:
         raise CheckpointError(one_sentence(name, error)) from error
+    try:
+        tokenizer = _load_tokenizer(name, revision)
+    except MODEL_ERRORS as error:
+        raise CheckpointError(
+            f"{name}: its tokenizer cannot be loaded ({type(error).__name__}); the folder must hold tokenizer.json, or "
+            "a tokenizer_config.json that names a class transformers knows."
+        ) from error
     if not hasattr(encoder.config, "hidden_size"):
         raise CheckpointError(f"{name}: a {config.get('model_type')} model has no hidden_size; give an encoder.")
     return encoder.to(target).eval(), tokenizer
@@ -185,6 +224,8 @@ def _load_tokenizer(name: str, revision: str | None) -> Any:
 
 def one_sentence(name: str, error: Exception) -> str:
     """A library's error on one line, with the checkpoint's name in it."""
+    if "tokenizer" in str(error) and "instantiate" in str(error):
+        return f"{name}: its tokenizer is missing or damaged (tokenizer.json); fetch the checkpoint again."
     text = " ".join(str(error).split()) or type(error).__name__
     return text if name in text else f"{name}: {text}"
 

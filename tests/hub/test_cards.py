@@ -10,7 +10,7 @@ import yaml
 
 from biomeformer.checkpoints import resolve_checkpoint, shipped_checkpoints
 from biomeformer.errors import CheckpointError, InputError
-from biomeformer.hub import load_manifest, render_card, stale_cards
+from biomeformer.hub.cards import load_manifest, render_card, stale_cards
 from factories import random_sequences, write_fastq
 
 FOLDER = Path(__file__).resolve().parents[2] / "model_cards"

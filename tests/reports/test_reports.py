@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from biomeformer.embedding import TALLIES, AbundanceTable
+from biomeformer.errors import InputError, TableError
 from biomeformer.reports import bray_curtis_pcoa, cohort_figure, cohort_report, shannon_entropy
 from biomeformer.reports.figure import default_colour_column, make_cohort_figure
 
@@ -81,6 +82,19 @@ def test_figures(tmp_path, n_samples, metadata, colour_by):
         len(points.get_offsets()) for points in figure.axes[0].collections if points.get_label() != "<colorbar>"
     )
     assert drawn == n_samples
+
+
+def test_odd_labels_and_gaps(tmp_path):
+    odd = table(6, {"group": [r"a$\frac$", r"a$\frac$", "b$", "b$", None, None], "age": ["1.5", *"23456"]})
+    odd = AbundanceTable((r"s$x_1$", *odd.sample_ids[1:]), odd.counts, odd.tallies, odd.metadata, PROVENANCE)
+    assert cohort_figure(odd, tmp_path / "odd.png", colour_by="group").is_file()
+    ages = table(30, {"age": ["" if i % 5 == 0 else str(40 + i / 2) for i in range(30)]})
+    axes = make_cohort_figure(ages, colour_by="age").axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["no value (n = 6)"]
+    with pytest.raises(TableError, match=r"no metadata column 'sex'.*it has age"):
+        cohort_figure(ages, tmp_path / "x.png", colour_by="sex")
+    with pytest.raises(InputError, match=r"not written as '\.xyz'"):
+        cohort_figure(ages, tmp_path / "x.xyz")
 
 
 def test_names_do_not_overlap():

@@ -67,8 +67,8 @@ def convert_checkpoint(source: str | Path, output: str | Path, *, revision: str 
         state = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise ValueError(
-            f"{folder / WEIGHTS} cannot be read as plain tensors ({str(error).splitlines()[0]}); it is damaged or "
-            "holds code, which is never run; fetch the checkpoint again."
+            f"{folder / WEIGHTS} cannot be read as plain tensors: it is damaged, a pointer to the file, or holds code, "
+            "which is never run; fetch the checkpoint again."
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(

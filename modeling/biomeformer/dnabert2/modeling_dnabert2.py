@@ -259,19 +259,24 @@ class DnaBert2PreTrainedModel(PreTrainedModel):
             OSError: There is no config or no safetensors file.
         """
         wants_info = kwargs.pop("output_loading_info", False)
+        # Without this, transformers stops at the first weight of another shape and refers to a report elsewhere.
+        takes_other_shapes = kwargs.pop("ignore_mismatched_sizes", False)
         if pretrained_model_name_or_path is not None:
             _refuse_pickles(str(pretrained_model_name_or_path))
             kwargs.setdefault("use_safetensors", True)
-        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        model, info = super().from_pretrained(
+            pretrained_model_name_or_path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+        )
         missing = [key for key in info["missing_keys"] if not key.startswith(cls._may_be_missing)]
         unexpected = [key for key in info["unexpected_keys"] if not key.startswith(cls._may_be_left_over)]
-        if missing or unexpected or info["mismatched_keys"]:
+        mismatched = [] if takes_other_shapes else [key[0] for key in info["mismatched_keys"]]
+        if missing or unexpected or mismatched:
             parts = [
-                f"{len(keys)} {what} ({', '.join(map(str, sorted(keys)[:3]))}{', …' if len(keys) > 3 else ''})"
+                f"{len(keys)} {what} ({', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''})"
                 for keys, what in (
                     (missing, "missing"),
                     (unexpected, "unexpected"),
-                    (info["mismatched_keys"], "of another shape"),
+                    (mismatched, "of another shape"),
                 )
                 if keys
             ]

@@ -101,7 +101,11 @@ def render_card(name: str, entry: dict[str, Any], checkpoint: Path, template: st
 
 
 def _table(values: dict[str, Any]) -> str:
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in values.items())])
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {_plain(value)} |" for name, value in values.items())])
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _cards(folder: str | Path) -> dict[Path, str]:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput, can_return_tuple
+from transformers.utils import PROCESSOR_NAME, ModelOutput, cached_file, can_return_tuple
 
 from .configuration_metagenbert import MetagenBertConfig
 from .processing_metagenbert import MetagenBertProcessor
@@ -157,13 +157,18 @@ class MetagenBertModel(PreTrainedModel):
 
         path = resolve_checkpoint(pretrained_model_name_or_path)
         wants_info = kwargs.pop("output_loading_info", False)
+        # Without this, transformers stops at the first weight of another shape and refers to a report elsewhere.
+        takes_other_shapes = kwargs.pop("ignore_mismatched_sizes", False)
         if path is not None:
             kwargs.setdefault("use_safetensors", True)
-        model, info = super().from_pretrained(path, *args, output_loading_info=True, **kwargs)
+            _require_contract(path, _hub_options(kwargs))
+        model, info = super().from_pretrained(
+            path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+        )
         wrong = {
             "missing": info["missing_keys"],
             "unexpected": info["unexpected_keys"],
-            "of another shape": [key[0] for key in info["mismatched_keys"]],
+            "of another shape": [] if takes_other_shapes else [key[0] for key in info["mismatched_keys"]],
         }
         parts = [f"{len(keys)} {what} (such as {sorted(keys)[0]})" for what, keys in wrong.items() if keys]
         if parts:
@@ -174,10 +179,9 @@ class MetagenBertModel(PreTrainedModel):
         # Loading makes every weight trainable; centroids are not.
         model.centroids.requires_grad_(False)
         if path is not None:
-            hub_options = {
-                k: v for k, v in kwargs.items() if k in ("revision", "cache_dir", "local_files_only", "token")
-            }
-            model.processor = MetagenBertProcessor.from_pretrained(path, trust_remote_code=False, **hub_options)
+            model.processor = MetagenBertProcessor.from_pretrained(
+                path, trust_remote_code=False, **_hub_options(kwargs)
+            )
             model.processor.check_agrees(model.config)
         return (model, info) if wants_info else model
 
@@ -328,6 +332,20 @@ class MetagenBertModel(PreTrainedModel):
         from ..embedding import embed_cohort
 
         return embed_cohort(self, cohort, **options)
+
+
+def _hub_options(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {key: kwargs[key] for key in ("revision", "cache_dir", "local_files_only", "token") if key in kwargs}
+
+
+def _require_contract(path: Any, hub_options: dict[str, Any]) -> None:
+    try:
+        cached_file(path, PROCESSOR_NAME, **hub_options)
+    except OSError as error:
+        raise OSError(
+            f"{path} has no {PROCESSOR_NAME}, the preprocessing contract, so it is unknown what its reads must become; "
+            "fetch the checkpoint again, or save the model with its processor."
+        ) from error
 
 
 __all__ = ["MetagenBertModel", "MetagenBertOutput"]

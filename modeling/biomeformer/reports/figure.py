@@ -6,16 +6,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..embedding import AbundanceTable
+from ..errors import InputError, TableError
 from .ordination import bray_curtis_pcoa
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#000000")
+REST_COLOUR = "#AAAAAA"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 MAX_NAMED_SAMPLES = 24
 N_HEATMAP_CLUSTERS = 30
@@ -25,7 +28,7 @@ MISSING = "(none)"
 def default_colour_column(metadata: pd.DataFrame) -> str | None:
     """The first column that puts the samples into two to eight groups, none of which is a single sample."""
     for name in metadata.columns:
-        sizes = metadata[name].astype(str).value_counts()
+        sizes = metadata[name].fillna("").astype(str).value_counts()
         if 2 <= len(sizes) <= len(COLOURS) and sizes.min() > 1:
             return str(name)
     return None
@@ -47,6 +50,17 @@ def _shorten(text: str, longest: int = 24) -> str:
     return f"{text[:head]}…{text[len(text) - (longest - head - 1) :]}"
 
 
+def _groups(values: pd.Series) -> tuple[pd.Series, list[str]]:
+    """A column's labels, and its groups from the largest down."""
+    labels = values.fillna("").astype(str).replace("", MISSING)
+    return labels, list(labels.value_counts().index)
+
+
+def _shown_groups(groups: list[str]) -> list[str]:
+    """The groups that get a colour of their own."""
+    return groups if len(groups) <= len(COLOURS) else groups[: len(COLOURS) - 1]
+
+
 def _draw_ordination(axes: Any, table: AbundanceTable, colour_by: str | None) -> None:
     points, shares = bray_curtis_pcoa(table.abundance)
     values = None if colour_by is None else table.metadata[colour_by]
@@ -54,12 +68,16 @@ def _draw_ordination(axes: Any, table: AbundanceTable, colour_by: str | None) ->
     if values is None:
         axes.scatter(points[:, 0], points[:, 1], s=46, color=COLOURS[0], edgecolor="white", linewidth=0.7, zorder=3)
     elif numbers is not None:
-        drawn = axes.scatter(points[:, 0], points[:, 1], s=46, c=numbers, cmap="viridis", zorder=3)
+        known = np.isfinite(numbers)
+        drawn = axes.scatter(*points[known].T, s=46, c=numbers[known], cmap="viridis", zorder=3)
+        if not known.all():
+            name = f"no value (n = {(~known).sum()})"
+            axes.scatter(*points[~known].T, s=46, color=REST_COLOUR, marker="X", label=name, zorder=2)
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
         axes.figure.colorbar(drawn, ax=axes, label=_shorten(str(colour_by)), shrink=0.8)
     else:
-        labels = values.astype(str).replace("", MISSING)
-        groups = list(labels.value_counts().index)
-        shown = groups if len(groups) <= len(COLOURS) else groups[: len(COLOURS) - 1]
+        labels, groups = _groups(values)
+        shown = _shown_groups(groups)
         for i, group in enumerate(shown):
             rows = (labels == group).to_numpy()
             name = f"{_shorten(group)} (n = {rows.sum()})"
@@ -68,7 +86,7 @@ def _draw_ordination(axes: Any, table: AbundanceTable, colour_by: str | None) ->
         rest = ~labels.isin(shown).to_numpy()
         if rest.any():
             name = f"{len(groups) - len(shown)} other groups (n = {rest.sum()})"
-            axes.scatter(*points[rest].T, s=50, label=name, color=COLOURS[-1], marker=MARKERS[-1], zorder=3)
+            axes.scatter(*points[rest].T, s=50, label=name, color=REST_COLOUR, marker=MARKERS[-1], zorder=2)
         axes.legend(
             title=_shorten(str(colour_by)), loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False
         )
@@ -105,12 +123,13 @@ def _name_samples(axes: Any, names: tuple[str, ...], points: np.ndarray) -> None
 
 def _draw_heatmap(axes: Any, table: AbundanceTable, colour_by: str | None) -> None:
     abundance = table.abundance
-    clusters = np.argsort(-abundance.var(0), kind="stable")[: min(N_HEATMAP_CLUSTERS, abundance.shape[1])]
-    groups = None if colour_by is None else table.metadata[colour_by].astype(str).replace("", MISSING)
+    varying = bool((abundance.var(0) > 0).any())
+    clusters = np.lexsort((-abundance.mean(0), -abundance.var(0)))[:N_HEATMAP_CLUSTERS]
     points, _ = bray_curtis_pcoa(abundance)
-    keys = pd.DataFrame({"group": "" if groups is None else groups.to_numpy(), "place": points[:, 0]})
-    if groups is None or numeric_values(table.metadata[colour_by]) is not None:
-        keys["group"] = ""
+    labels, groups = pd.Series([""] * len(points)), [""]
+    if colour_by is not None and numeric_values(table.metadata[colour_by]) is None:
+        labels, groups = _groups(table.metadata[colour_by])
+    keys = pd.DataFrame({"group": [groups.index(label) for label in labels], "place": points[:, 0]})
     order = keys.sort_values(["group", "place"], kind="stable").index.to_numpy()
     # Clusters in the order of where they are most abundant, so that groups show as blocks.
     shown = abundance[np.ix_(order, clusters)]
@@ -120,7 +139,7 @@ def _draw_heatmap(axes: Any, table: AbundanceTable, colour_by: str | None) -> No
     image = axes.imshow(100 * shown.T, aspect="auto", cmap="magma", interpolation="nearest")
     axes.figure.colorbar(image, ax=axes, label="reads in cluster (%)", shrink=0.8)
     axes.set_yticks(range(len(clusters)), [str(c) for c in clusters], fontsize=6.5)
-    axes.set_ylabel(f"{len(clusters)} most variable of {abundance.shape[1]} clusters")
+    axes.set_ylabel(f"{len(clusters)} most {'variable' if varying else 'abundant'} of {abundance.shape[1]} clusters")
     if len(order) <= 2 * MAX_NAMED_SAMPLES:
         names = [_shorten(table.sample_ids[i], 14) for i in order]
         axes.set_xticks(range(len(order)), names, rotation=90, fontsize=7)
@@ -130,17 +149,31 @@ def _draw_heatmap(axes: Any, table: AbundanceTable, colour_by: str | None) -> No
     borders = [i for i in range(1, len(order)) if sorted_groups[i] != sorted_groups[i - 1]]
     for border in borders:
         axes.axvline(border - 0.5, color="white", linewidth=2)
-    if borders and len(borders) < len(COLOURS):
+    if borders:
         edges = [0, *borders, len(order)]
         for first, last in pairwise(edges):
-            width = max(int((last - first) / len(order) * 40), 4)
-            label = _shorten(sorted_groups[first], width)
-            axes.text((first + last - 1) / 2, -0.9, label, ha="center", va="bottom", fontsize=8.5)
-    axes.set_title("Cluster abundance", loc="left", fontsize=11, pad=20 if borders else 6)
+            group = groups[sorted_groups[first]]
+            named = group in _shown_groups(groups)
+            colour = COLOURS[sorted_groups[first]] if named else REST_COLOUR
+            axes.plot((first - 0.4, last - 0.6), (-1.0, -1.0), color=colour, linewidth=4, clip_on=False)
+            width = int((last - first) / len(order) * 40)
+            if named and width >= 4:
+                axes.text((first + last - 1) / 2, -1.6, _shorten(group, width), ha="center", va="bottom", fontsize=8.5)
+    axes.set_ylim(len(clusters) - 0.5, -0.5)
+    axes.set_title("Cluster abundance", loc="left", fontsize=11, pad=26 if borders else 6)
 
 
 def make_cohort_figure(table: AbundanceTable, *, colour_by: str | None = None, title: str | None = None) -> Figure:
     """The figure itself; see `cohort_figure`."""
+    # Sample names and groups are text: a $ in one does not begin a formula.
+    with matplotlib.rc_context({"text.parse_math": False}):
+        return _make_cohort_figure(table, colour_by, title)
+
+
+def _make_cohort_figure(table: AbundanceTable, colour_by: str | None, title: str | None) -> Figure:
+    if colour_by is not None and colour_by not in table.metadata.columns:
+        there = ", ".join(map(str, table.metadata.columns)) or "none"
+        raise TableError(f"The table has no metadata column {colour_by!r} to colour by; it has {there}.")
     colour_by = default_colour_column(table.metadata) if colour_by is None else colour_by
     figure = Figure(figsize=(12, 6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -169,7 +202,14 @@ def cohort_figure(
 
     Returns:
         The path written.
+
+    Raises:
+        TableError: The table has no such column.
+        InputError: The path's ending is no picture format.
     """
     path = Path(path)
+    formats = FigureCanvasAgg.get_supported_filetypes()
+    if path.suffix[1:].lower() not in formats:
+        raise InputError(f"{path}: figures are not written as {path.suffix!r}; end the name in .png, .pdf or .svg.")
     make_cohort_figure(table, colour_by=colour_by, title=title).savefig(path, dpi=160)
     return path

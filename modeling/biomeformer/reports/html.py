@@ -53,8 +53,8 @@ def methods_sentence(table: AbundanceTable) -> str:
         f"{part} of {len(table.sample_ids)} samples were embedded with {record['model']} (weights SHA-256 "
         f"{record['weights_sha256'][:12]}…, {record['dtype']}, {contract['pooling']} pooling, reads of at least "
         f"{contract['min_read_length']} bases, {limit}) and assigned to the nearest of {record['n_clusters']} "
-        f"centroids; a sample's abundance vector is the share of its reads in each cluster (MetagenBERT-Glob, arXiv:2601.03295; "
-        f"biomeformer {record['versions']['biomeformer']})."
+        f"centroids; a sample's abundance vector is the share of its reads in each cluster (MetagenBERT-Glob, "
+        f"arXiv:2601.03295; biomeformer {record['versions']['biomeformer']})."
     )
 
 
