@@ -72,6 +72,9 @@ def read_config(name: str, revision: str | None = None) -> dict[str, Any]:
             )
     elif path.exists():
         raise CheckpointError(f"{path} is a file; give the checkpoint's folder.")
+    elif "/" not in name and get_close_matches(name, shipped_checkpoints(), n=1, cutoff=0.8):
+        # A slip of the keyboard: the Hub need not be asked.
+        raise CheckpointError(_not_found(name))
     else:
         try:
             file = cached_file(name, "config.json", revision=revision)
@@ -116,14 +119,15 @@ def check_weights(name: str) -> None:
             ) from error
 
 
-def _not_found(name: str, error: Exception) -> str:
+def _not_found(name: str, error: Exception | None = None) -> str:
     if name.count("/") > 1 or name.startswith((".", "/", "~")):
         return f"{name}: no such folder; give a checkpoint's folder, a shipped name or a Hub id."
     close = get_close_matches(name, shipped_checkpoints(), n=1)
     hint = f"did you mean {close[0]}? " if close else ""
+    hub = "" if error is None else f", and the Hub gave none ({type(error).__name__})"
     return (
-        f"No checkpoint {name!r}: it is no folder, none of the shipped ones ({', '.join(shipped_checkpoints())}), and "
-        f"the Hub gave none ({type(error).__name__}); {hint}check the name, or the network."
+        f"No checkpoint {name!r}: it is no folder and none of the shipped ones ({', '.join(shipped_checkpoints())}){hub}; "
+        f"{hint}check the name, or the network."
     )
 
 

@@ -73,7 +73,7 @@ def render_card(name: str, entry: dict[str, Any], checkpoint: Path, template: st
         "Pooling": config["pooling"],
         "Shortest read": f"{contract['min_read_length']} bases",
         "Longest read": "no limit" if config["max_length"] is None else f"{config['max_length']} tokens",
-        "Weights": f"{len(weights) / 1e6:.1f} MB, SHA-256 `{hashlib.sha256(weights).hexdigest()}`",
+        "`model.safetensors`": f"{len(weights) / 1e6:.1f} MB, SHA-256 `{hashlib.sha256(weights).hexdigest()}`",
     }
     training = {
         "Genomes": f"{len(record['genomes'])} (identifiers and SHA-256 in `training_record.json`)",

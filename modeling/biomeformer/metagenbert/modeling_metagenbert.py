@@ -193,7 +193,7 @@ class MetagenBertModel(PreTrainedModel):
 
     @cached_property
     def weights_sha256(self) -> str:
-        """SHA-256 over names, shapes, types and values of all weights as they are held."""
+        """SHA-256 over names, shapes, types and values of all weights as they are held (not of the file)."""
         digest = hashlib.sha256()
         for name, value in sorted(self.state_dict().items()):
             digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
