@@ -125,8 +125,9 @@ def _not_found(name: str, error: Exception | None = None) -> str:
     close = get_close_matches(name, shipped_checkpoints(), n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     hub = "" if error is None else f", and the Hub gave none ({type(error).__name__})"
+    shipped = ", ".join(shipped_checkpoints())
     return (
-        f"No checkpoint {name!r}: it is no folder and none of the shipped ones ({', '.join(shipped_checkpoints())}){hub}; "
+        f"No checkpoint {name!r}: it is no folder and none of the shipped ones ({shipped}){hub}; "
         f"{hint}check the name, or the network."
     )
 
