@@ -194,11 +194,23 @@ def load_read_encoder(
     check_weights(name)
     try:
         cls = DnaBert2Model if config.get("model_type") == "dnabert2" or is_published_layout(config) else AutoModel
-        encoder = cls.from_pretrained(
-            name, revision=revision, dtype=torch_dtype, use_safetensors=True, trust_remote_code=False
+        encoder, info = cls.from_pretrained(
+            name,
+            revision=revision,
+            dtype=torch_dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
     except MODEL_ERRORS as error:
         raise CheckpointError(one_sentence(name, error)) from error
+    # A masked-language-model checkpoint has no pooler, and reads are not pooled by one.
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise CheckpointError(
+            f"{name}: {len(missing)} weights of the encoder are missing (such as {missing[0]}); check that config and "
+            "weights come from one checkpoint."
+        )
     try:
         tokenizer = _load_tokenizer(name, revision)
     except MODEL_ERRORS as error:

@@ -55,6 +55,7 @@ def test_spherical_centroids_have_unit_length(blobs):
         (np.zeros(9, np.float32), {}, r"shape \(9,\)"),
         (np.full((9, 4), np.nan, np.float32), {}, "NaN"),
         (np.zeros((9, 4), np.float32), {"n_iterations": 0}, "n_iterations 0"),
+        (np.zeros((9, 4), np.float32), {"seed": 2**31}, "seed is 2147483648"),
         (np.zeros((9, 4), np.float32), {"device": "tpu"}, "'tpu'"),
         (np.zeros((9, 4), np.float32), {"device": "cuda:99"}, "'cuda:99' was asked for and faiss sees"),
     ],

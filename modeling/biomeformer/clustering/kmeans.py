@@ -108,6 +108,8 @@ def run_kmeans(
     n_points, hidden_size = embeddings.shape
     if n_clusters < 1 or n_iterations < 1:
         raise InputError(f"n_clusters is {n_clusters} and n_iterations {n_iterations}; both must be at least 1.")
+    if not 0 <= seed < 2**31:
+        raise InputError(f"seed is {seed}; FAISS takes 0 to 2147483647.")
     if n_points < n_clusters:
         raise InputError(
             f"{n_clusters} clusters were asked for and there are {n_points} points; ask for fewer clusters."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -21,7 +21,7 @@ LOOKUP_BATCH_TOKENS = 1_048_576
 Item = TypeVar("Item")
 
 
-def prefetch(items: Iterable[Item], depth: int = 4) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
     """Run an iterator in a thread of its own, at most `depth` items ahead; its exception comes out here."""
     done = object()
     buffer: queue.Queue[object] = queue.Queue(depth)

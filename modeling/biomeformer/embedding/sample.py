@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,14 +101,16 @@ def embed_sample(
     tallies = dict.fromkeys(TALLIES, 0)
     reader = SampleReader(reads, read_fraction=read_fraction, seed=seed)
     try:
-        for _, packed in prefetch(encode_batches(processor, reader)):
-            for input_ids, lengths, _ in iter_token_batches(packed, budget):
-                cluster_ids = model.assign_packed(input_ids.to(model.device), lengths)
-                counts += torch.bincount(cluster_ids, minlength=len(counts)).cpu().numpy()
-            for name, value in packed.tallies.items():
-                tallies[name] += value
-            if progress is not None:
-                progress(sample_id or "", reader.n_reads, reader.bytes_done, reader.bytes_total)
+        # Closed at once if a batch fails, so that no thread reads on.
+        with closing(prefetch(encode_batches(processor, reader))) as batches:
+            for _, packed in batches:
+                for input_ids, lengths, _ in iter_token_batches(packed, budget):
+                    cluster_ids = model.assign_packed(input_ids.to(model.device), lengths)
+                    counts += torch.bincount(cluster_ids, minlength=len(counts)).cpu().numpy()
+                for name, value in packed.tallies.items():
+                    tallies[name] += value
+                if progress is not None:
+                    progress(sample_id or "", reader.n_reads, reader.bytes_done, reader.bytes_total)
     finally:
         model.train(was_training)
     tallies["n_reads"], tallies["n_selected"] = reader.n_reads, reader.n_selected
