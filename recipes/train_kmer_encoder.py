@@ -17,8 +17,6 @@ It raises `InputError` when that table is malformed, a file is missing, or the o
 from __future__ import annotations
 
 import argparse
-import csv
-import hashlib
 import json
 import math
 import os
@@ -40,10 +38,7 @@ from biomeformer.clustering import run_kmeans
 from biomeformer.errors import InputError
 from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
 from biomeformer.metagenbert import MetagenBertModel, MetagenBertProcessor
-from biomeformer.reads import SampleReader, SampleReads
-
-COMPLEMENT = np.arange(256, dtype=np.uint8)
-COMPLEMENT[list(b"ACGT")] = list(b"TGCA")
+from biomeformer.reads import GenomeSet
 
 
 @dataclass
@@ -98,82 +93,6 @@ class RecipeConfig:
         config = cls(**values)
         config.read_length = (int(config.read_length[0]), int(config.read_length[1]))
         return config
-
-
-@dataclass
-class GenomeSet:
-    """Genomes in memory.
-
-    Attributes:
-        ids: `genome_id` of each.
-        species: Species of each.
-        genera: Genus of each.
-        sequences: uint8 `(length,)` of each, contigs joined by N.
-        sha256: Of each sequence.
-    """
-
-    ids: list[str]
-    species: list[str]
-    genera: list[str]
-    sequences: list[np.ndarray]
-    sha256: list[str]
-
-    @classmethod
-    def load(cls, folder: Path, held_out: set[str], *, only_held_out: bool = False) -> GenomeSet:
-        """Load the genomes of `folder` that are (or are not) of held-out genera.
-
-        Raises:
-            InputError: The table is missing, malformed, or names no genome to use.
-        """
-        table = folder / "genomes.tsv"
-        if not table.is_file():
-            raise InputError(f"{folder} has no genomes.tsv; it must list genome_id, species, genus and file.")
-        with table.open(newline="") as handle:
-            rows = list(csv.DictReader(handle, delimiter="\t"))
-        for column in ("genome_id", "species", "genus", "file"):
-            if not rows or column not in rows[0]:
-                raise InputError(f"{table} has no column {column}; it must list genome_id, species, genus and file.")
-        unknown = held_out - {row["genus"] for row in rows}
-        if unknown:
-            raise InputError(f"{table} has no genus {sorted(unknown)[0]}, which is to be held out; correct the list.")
-        genomes = cls([], [], [], [], [])
-        for row in rows:
-            if (row["genus"] in held_out) != only_held_out:
-                continue
-            parts = []
-            for batch in SampleReader(SampleReads.single(folder / row["file"])):
-                parts += [part for text in batch.strings() for part in (text.upper(), "N")]
-            raw = "".join(parts).encode()
-            genomes.ids.append(row["genome_id"])
-            genomes.species.append(row["species"])
-            genomes.genera.append(row["genus"])
-            genomes.sequences.append(np.frombuffer(raw, np.uint8))
-            genomes.sha256.append(hashlib.sha256(raw).hexdigest())
-        if not genomes.ids:
-            raise InputError(f"{table} lists no genome to use; hold out fewer genera.")
-        return genomes
-
-    def draw(
-        self, which: np.ndarray, length: tuple[int, int], error_rate: float, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Reads of the genomes numbered `which`, as bases end to end and offsets."""
-        lengths = rng.integers(length[0], length[1] + 1, len(which))
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        flat = np.empty(int(offsets[-1]), np.uint8)
-        for genome in np.unique(which):
-            rows = np.flatnonzero(which == genome)
-            sequence, size = self.sequences[genome], lengths[rows]
-            starts = rng.integers(0, len(sequence) - size)
-            step = np.where(rng.random(len(rows)) < 0.5, 1, -1)
-            first = np.where(step == 1, starts, starts + size - 1)
-            within = np.arange(int(size.sum())) - np.repeat(np.cumsum(size) - size, size)
-            bases = sequence[np.repeat(first, size) + within * np.repeat(step, size)]
-            backwards = np.repeat(step == -1, size)
-            bases = np.where(backwards, COMPLEMENT[bases], bases)
-            flat[np.repeat(offsets[rows], size) + within] = bases
-        wrong = rng.random(len(flat)) < error_rate
-        flat[wrong] = rng.choice(np.frombuffer(b"ACGT", np.uint8), int(wrong.sum()))
-        return flat, offsets
 
 
 class SpeciesLoss(nn.Module):

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from recipes.train_kmer_encoder import GenomeSet, RecipeConfig
+from recipes.train_kmer_encoder import RecipeConfig
 from safetensors.torch import load_file
 
 import biomeformer
+from biomeformer.reads import GenomeSet
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "recipes" / "configs" / "train_kmer_encoder"

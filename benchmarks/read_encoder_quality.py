@@ -1,0 +1,264 @@
+"""How well a read encoder tells microbes and phenotypes apart, against 4-mers, an untrained encoder and the truth.
+
+Genera that no shipped encoder has seen are listed in `recipes/configs/held_out_genera.txt`; everything is measured on
+genomes of seen and of unseen genera.
+
+* Per read (150 bp, 0.5 % errors): NMI and ARI of k-means with as many clusters as species; accuracy of a linear probe
+  with 1, 5 and 20 reads a species; recall of the nearest species mean.
+* Per cohort: **simulated** reads of real species tables (a simulator given with --simulator), centroids learnt on the
+  cohort's reads, and the 10-fold ROC-AUC of a random forest and an L1 logistic regression on the abundance vector. The
+  true species abundances are the ceiling; the gap closed is (ours - 4-mers) / (truth - 4-mers), by random forest.
+
+    python benchmarks/read_encoder_quality.py --genomes GENOMES --model metagenbert-mini \
+        --simulator simulate_cohort.py --cohorts COHORTS --names cirrhosis ibd --seeds 0 1 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import biomeformer
+from biomeformer.clustering import fit_centroids, run_kmeans
+from biomeformer.embedding import embed_cohort, embed_vectors
+from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
+from biomeformer.metagenbert import MetagenBertModel, MetagenBertProcessor
+from biomeformer.reads import GenomeSet, ReadBatch
+
+ROOT = Path(__file__).resolve().parents[1]
+HELD_OUT = ROOT / "recipes" / "configs" / "held_out_genera.txt"
+READ_LENGTH, ERROR_RATE = (150, 150), 0.005
+
+
+def four_mers() -> MetagenBertModel:
+    """Canonical 4-mer frequencies, as an encoder whose k-mer vectors are unit vectors."""
+    encoder = KmerEncoderModel(KmerEncoderConfig(k=4, hidden_size=136))
+    encoder.embeddings.weight.data = torch.eye(137)[:, 1:].contiguous()
+    return as_model(encoder, KmerTokenizer(k=4), spherical=False)
+
+
+def untrained(model: MetagenBertModel) -> MetagenBertModel:
+    """The architecture of `model` with random weights."""
+    torch.manual_seed(0)
+    assert model.processor is not None
+    encoder = type(model.encoder)(model.encoder.config).eval()
+    return as_model(encoder, model.processor.tokenizer, spherical=model.config.normalize_embeddings)
+
+
+def as_model(encoder: Any, tokenizer: Any, *, spherical: bool) -> MetagenBertModel:
+    """An encoder as a model whose centroids are yet to be learnt."""
+    return MetagenBertModel.from_encoder_and_centroids(
+        encoder,
+        np.zeros((1, encoder.config.hidden_size)),
+        processor=MetagenBertProcessor(tokenizer),
+        normalize_embeddings=spherical,
+    )
+
+
+def read_vectors(model: MetagenBertModel, genomes: GenomeSet, n_reads: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of `n_reads` reads of each species, with species numbers."""
+    names = sorted(set(genomes.species))
+    species = np.array([names.index(name) for name in genomes.species])
+    first = np.array([np.flatnonzero(species == i)[0] for i in range(len(names))])
+    which = np.repeat(first, n_reads)
+    sequence, offsets = genomes.draw(which, READ_LENGTH, ERROR_RATE, np.random.default_rng(seed))
+    batch = ReadBatch(sequence, offsets, np.arange(len(which)))
+    assert model.processor is not None
+    vectors, packed = embed_vectors(model, model.processor, batch)
+    return vectors, species[which][packed.rows]
+
+
+def per_read(model: MetagenBertModel, genomes: GenomeSet, n_reads: int, seed: int) -> dict[str, float]:
+    """Clustering, few-shot and nearest-mean figures on one set of genomes."""
+    vectors, species = read_vectors(model, genomes, n_reads, seed)
+    n_species = int(species.max()) + 1
+    spherical = model.config.normalize_embeddings
+    kmeans = run_kmeans(vectors, n_species, n_iterations=30, seed=seed, spherical=spherical)
+    clusters = (((kmeans.centroids**2).sum(1)) - 2 * vectors @ kmeans.centroids.T).argmin(1)
+    figures = {
+        "nmi": float(normalized_mutual_info_score(species, clusters)),
+        "ari": float(adjusted_rand_score(species, clusters)),
+    }
+    train, train_species = read_vectors(model, genomes, 100, seed + 1000)
+    for shots in (1, 5, 20):
+        rows = np.concatenate([np.flatnonzero(train_species == i)[:shots] for i in range(n_species)])
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+        probe.fit(train[rows], train_species[rows])
+        figures[f"probe_{shots}"] = float((probe.predict(vectors) == species).mean())
+    means = np.stack([train[train_species == i].mean(0) for i in range(n_species)])
+    nearest = ((means**2).sum(1) - 2 * vectors @ means.T).argmin(1)
+    figures["nearest_mean"] = float((nearest == species).mean())
+    return figures
+
+
+def simulate(args: argparse.Namespace, name: str, seed: int, genomes: list[str], folder: Path) -> Path:
+    """Reads of a real cohort table, drawn from the genomes named; gives the folder."""
+    subset = folder / "genomes"
+    subset.mkdir()
+    with (args.genomes / "genomes.tsv").open(newline="") as handle:
+        rows = [row for row in csv.DictReader(handle, delimiter="\t") if row["genome_id"] in set(genomes)]
+    with (subset / "genomes.tsv").open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]), delimiter="\t")
+        writer.writeheader()
+        writer.writerows(rows)
+    for row in rows:
+        (subset / row["file"]).symlink_to((args.genomes / row["file"]).resolve())
+    table, labels = (args.cohorts / f"{name}.{suffix}" for suffix in ("species_abundance.tsv.gz", "samples.tsv"))
+    numbers = ["--reads", str(args.reads), "--species", str(min(100, len(rows))), "--seed", str(seed)]
+    paths = ["--table", table, "--labels", labels, "--genomes", subset, "--out", folder / "reads"]
+    subprocess.run([sys.executable, args.simulator, *map(str, paths), *numbers], check=True)
+    return folder / "reads"
+
+
+def auc(features: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]:
+    """10-fold ROC-AUC of a random forest and an L1 logistic regression."""
+    folds = StratifiedKFold(10, shuffle=True, random_state=seed)
+    forest = RandomForestClassifier(500, random_state=seed, n_jobs=-1)
+    linear = make_pipeline(StandardScaler(), LogisticRegression(l1_ratio=1, solver="liblinear", C=0.1))
+    scores = {}
+    for name, classifier in (("forest", forest), ("l1", linear)):
+        guesses = cross_val_predict(classifier, features, labels, cv=folds, method="predict_proba")[:, 1]
+        scores[name] = float(roc_auc_score(labels, guesses))
+    return scores
+
+
+def per_cohort(
+    models: dict[str, MetagenBertModel],
+    shipped: MetagenBertModel,
+    args: argparse.Namespace,
+    name: str,
+    seed: int,
+    genomes: list[str],
+) -> dict[str, dict[str, float]]:
+    """AUCs of every encoder and of the truth on one simulated cohort."""
+    results = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = simulate(args, name, seed, genomes, Path(temporary))
+        cohort = biomeformer.read_cohort(folder / "cohort.csv")
+        labels = cohort.metadata()["label"].astype(int).to_numpy()
+        for encoder, model in models.items():
+            assert model.processor is not None
+            fit = fit_centroids(
+                cohort,
+                model.encoder,
+                model.processor,
+                n_clusters=args.n_clusters,
+                reads_per_sample=1000,
+                seed=seed,
+                spherical=model.config.normalize_embeddings,
+            )
+            results[encoder] = auc(embed_cohort(fit.model, cohort).abundance, labels, seed)
+        results["shipped centroids"] = auc(embed_cohort(shipped, cohort).abundance, labels, seed)
+        with gzip.open(folder / "truth.tsv.gz", "rt") as handle:
+            truth = np.array([line.split("\t")[1:] for line in handle.read().splitlines()[1:]], float)
+        results["truth"] = auc(truth, labels, seed)
+    return results
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--genomes", type=Path, required=True)
+    parser.add_argument("--model", default="metagenbert-mini")
+    parser.add_argument("--simulator", type=Path)
+    parser.add_argument("--cohorts", type=Path)
+    parser.add_argument("--names", nargs="*", default=["cirrhosis", "ibd"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--reads", type=int, default=4000, help="reads a simulated sample")
+    parser.add_argument("--n-clusters", type=int, default=256)
+    parser.add_argument("--reads-per-species", type=int, default=200)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "read_encoder_quality.json")
+    args = parser.parse_args()
+
+    start = time.monotonic()
+    shipped = biomeformer.load(args.model)
+    assert shipped.processor is not None
+    held_out = set(HELD_OUT.read_text().split())
+    sets = {
+        "seen": GenomeSet.load(args.genomes, held_out),
+        "unseen": GenomeSet.load(args.genomes, held_out, only_held_out=True),
+    }
+    models = {
+        args.model: as_model(
+            shipped.encoder, shipped.processor.tokenizer, spherical=shipped.config.normalize_embeddings
+        ),
+        "untrained": untrained(shipped),
+        "4-mers": four_mers(),
+    }
+    console = Console()
+    reads: dict[str, Any] = {}
+    for genera, genomes in sets.items():
+        reads[genera] = {"n_species": len(set(genomes.species))}
+        for encoder, model in models.items():
+            runs = [per_read(model, genomes, args.reads_per_species, seed) for seed in args.seeds]
+            reads[genera][encoder] = {key: round(float(np.mean([run[key] for run in runs])), 4) for key in runs[0]}
+        table = Table("encoder", *reads[genera][args.model], title=f"150-bp reads, {genera} genera")
+        for encoder in models:
+            table.add_row(encoder, *(f"{value:.3f}" for value in reads[genera][encoder].values()))
+        console.print(table)
+
+    cohorts: dict[str, Any] = {}
+    for name in args.names if args.simulator else []:
+        for genera, genomes in sets.items():
+            runs = [per_cohort(models, shipped, args, name, seed, genomes.ids) for seed in args.seeds]
+            mean = {
+                encoder: {
+                    key: round(float(np.mean([run[encoder][key] for run in runs])), 4) for key in ("forest", "l1")
+                }
+                for encoder in runs[0]
+            }
+            room = mean["truth"]["forest"] - mean["4-mers"]["forest"]
+            for scores in mean.values():
+                scores["gap_closed"] = round((scores["forest"] - mean["4-mers"]["forest"]) / room, 3)
+            cohorts[f"{name}, {genera}"] = {"mean": mean, "runs": runs}
+            table = Table("encoder", "forest", "L1", "gap closed", title=f"{name}, simulated reads, {genera} genera")
+            for encoder, scores in mean.items():
+                table.add_row(encoder, *(f"{scores[key]:.3f}" for key in ("forest", "l1", "gap_closed")))
+            console.print(table)
+    result = {
+        "model": args.model,
+        "weights_sha256": shipped.weights_sha256,
+        "reads": reads,
+        "cohorts": cohorts,
+        "settings": {
+            "seeds": args.seeds,
+            "reads_per_sample": args.reads,
+            "n_clusters": args.n_clusters,
+            "reads_per_species": args.reads_per_species,
+        },
+        "wall_time_s": round(time.monotonic() - start, 1),
+        "device": f"cpu, {os.cpu_count()} cores",
+        "versions": {
+            "biomeformer": biomeformer.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(result, indent=1) + "\n")
+    console.print(f"Written to {args.output}")
+
+
+if __name__ == "__main__":
+    main()
