@@ -48,6 +48,7 @@ from biomeformer.reads import GenomeSet, ReadBatch
 
 ROOT = Path(__file__).resolve().parents[1]
 HELD_OUT = ROOT / "recipes" / "configs" / "held_out_genera.txt"
+TO_N = bytes(code if not 65 <= code <= 90 or chr(code) in "ACGT" else ord("N") for code in range(256))
 READ_LENGTH, ERROR_RATE = (150, 150), 0.005
 
 
@@ -123,7 +124,14 @@ def simulate(args: argparse.Namespace, name: str, seed: int, genomes: list[str],
         writer.writeheader()
         writer.writerows(rows)
     for row in rows:
-        (subset / row["file"]).symlink_to((args.genomes / row["file"]).resolve())
+        source = (args.genomes / row["file"]).resolve()
+        lines = gzip.decompress(source.read_bytes()).split(b"\n")
+        # The simulator complements A, C, G, T and N alone, so other IUPAC codes must not reach it.
+        if any(line.translate(None, b"ACGTNacgtn\r") for line in lines if not line.startswith(b">")):
+            clean = [line if line.startswith(b">") else line.upper().translate(TO_N) for line in lines]
+            (subset / row["file"]).write_bytes(gzip.compress(b"\n".join(clean), 1))
+        else:
+            (subset / row["file"]).symlink_to(source)
     table, labels = (args.cohorts / f"{name}.{suffix}" for suffix in ("species_abundance.tsv.gz", "samples.tsv"))
     numbers = ["--reads", str(args.reads), "--species", str(min(100, len(rows))), "--seed", str(seed)]
     paths = ["--table", table, "--labels", labels, "--genomes", subset, "--out", folder / "reads"]

@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-MAX_K = 12
+MAX_K = 10
 
 
 def n_canonical_kmers(k: int) -> int:
@@ -21,7 +21,7 @@ class KmerEncoderConfig(PreTrainedConfig):
     r"""Configuration of a `KmerEncoderModel`.
 
     Args:
-        k: Bases of a k-mer, 1 to 12.
+        k: Bases of a k-mer, 1 to 10.
         hidden_size: Width of a k-mer's vector and of a read's.
         pad_token_id: Token id of padding; k-mers begin at 1.
         initializer_range: Standard deviation of new weights.

@@ -75,7 +75,7 @@ class KmerTokenizer(PreTrainedTokenizer):
     read shorter than k. There are no special tokens but `[PAD]`, id 0.
 
     Args:
-        k: Bases of a k-mer, 1 to 12.
+        k: Bases of a k-mer, 1 to 10.
         pad_token: Padding.
         **kwargs: Passed on to `PreTrainedTokenizer`.
     """
@@ -97,7 +97,7 @@ class KmerTokenizer(PreTrainedTokenizer):
 
     def get_vocab(self) -> dict[str, int]:
         """All tokens with their ids."""
-        return {str(self.pad_token): 0} | {self._convert_id_to_token(i): i for i in range(1, self.vocab_size)}
+        return {str(self.pad_token): 0, **_kmer_ids(self.k)}
 
     def encode_packed(self, sequence: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of many reads at once.
@@ -155,6 +155,15 @@ class KmerTokenizer(PreTrainedTokenizer):
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
         """There is no vocabulary file: k says it all."""
         return ()
+
+
+@lru_cache(maxsize=4)
+def _kmer_ids(k: int) -> dict[str, int]:
+    """Canonical k-mers with their ids."""
+    places = 2 * np.arange(k - 1, -1, -1)
+    letters = np.frombuffer(BASES.encode(), np.uint8)[(_canonical_values(k)[:, None] >> places) & 3]
+    kmers = np.ascontiguousarray(letters).view(f"S{k}")[:, 0].astype(str).tolist()
+    return {kmer: i for i, kmer in enumerate(kmers, 1)}
 
 
 @lru_cache(maxsize=4)
