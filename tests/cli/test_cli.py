@@ -244,9 +244,8 @@ def test_interrupt(tmp_path, model_dir):
                 time.sleep(0.1)
         assert writer is not None
         process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
-        os.close(writer)
         out, err = process.communicate(timeout=60)
+        os.close(writer)
     finally:
         process.kill()
     assert process.returncode == 130, err

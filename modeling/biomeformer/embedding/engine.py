@@ -21,7 +21,7 @@ LOOKUP_BATCH_TOKENS = 1_048_576
 Item = TypeVar("Item")
 
 
-def prefetch(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
+def prefetch(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
     """Run an iterator in a thread of its own, at most `depth` items ahead; its exception comes out here."""
     done = object()
     buffer: queue.Queue[object] = queue.Queue(depth)
@@ -56,7 +56,8 @@ def prefetch(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, Non
             raise failure[0]
     finally:
         stop.set()
-        thread.join()
+        # A thread that waits on a file system that does not answer must not hold up an interruption.
+        thread.join(timeout=2)
 
 
 def default_batch_tokens(model: MetagenBertModel) -> int:
