@@ -243,8 +243,13 @@ def test_interrupt(tmp_path, model_dir):
                 assert process.poll() is None, process.stderr.read()
                 time.sleep(0.1)
         assert writer is not None
+        time.sleep(2)  # Past the start of the reader's thread, where an interruption may be lost.
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
         os.close(writer)
     finally:
         process.kill()
