@@ -1,4 +1,4 @@
-"""Canonical k-mers against a plain reimplementation, and the encoder over them."""
+"""K-mers against a plain reimplementation, and the encoder over them."""
 
 import subprocess
 import sys
@@ -28,6 +28,13 @@ def canonical_kmers(read: str, k: int) -> list[str]:
     return [min(w, reverse_complement(w)) for w in windows if set(w) <= set("ACGT")]
 
 
+def framed_kmers(read: str, k: int) -> list[str]:
+    read = read.upper().replace("U", "T")
+    windows = [read[i : i + k] for i in range(len(read) - k + 1)]
+    kmers = [w if set(w) <= set("ACGT") else "[PAD]" for w in windows]
+    return kmers if set(kmers) > {"[PAD]"} or (kmers and "[PAD]" not in kmers) else []
+
+
 def pack(tokenizer, reads):
     sequence = np.frombuffer("".join(reads).encode(), np.uint8)
     return tokenizer.encode_packed(sequence, np.cumsum([0, *map(len, reads)]))
@@ -44,6 +51,18 @@ def test_tokens_are_the_canonical_kmers(k, reads):
     assert tokenizer.convert_tokens_to_ids([kmer for kmers in expected for kmer in kmers]) == ids.tolist()
 
 
+@settings(max_examples=150, deadline=None)
+@given(k=st.integers(1, 9), reads=st.lists(st.text("ACGTACGTacgtuNR", max_size=40), max_size=12))
+def test_tokens_in_frame_are_the_kmers(k, reads):
+    tokenizer = KmerTokenizer(k=k, canonical=False)
+    ids, lengths = pack(tokenizer, reads)
+    expected = [framed_kmers(read, k) for read in reads]
+    assert lengths.tolist() == [len(kmers) for kmers in expected]
+    kmers = [kmer for read in expected for kmer in read]
+    assert tokenizer.convert_ids_to_tokens(ids.tolist()) == kmers
+    assert tokenizer.convert_tokens_to_ids(kmers) == ids.tolist()
+
+
 @pytest.mark.parametrize(("k", "n"), [(1, 2), (2, 10), (3, 32), (4, 136), (8, 32_896)])
 def test_vocabulary(k, n):
     tokenizer = KmerTokenizer(k=k)
@@ -54,6 +73,12 @@ def test_vocabulary(k, n):
         assert vocabulary["[PAD]"] == 0
 
 
+def test_vocabulary_in_frame():
+    vocabulary = KmerTokenizer(k=2, canonical=False).get_vocab()
+    assert len(vocabulary) == 17 == KmerEncoderConfig(k=2, hidden_size=4, num_gate_heads=2).vocab_size
+    assert (vocabulary["[PAD]"], vocabulary["AA"], vocabulary["AC"], vocabulary["TT"]) == (0, 1, 2, 16)
+
+
 def test_longest_kmers():
     read = "ACGTTGCAACGGTTAACC"
     ids, _ = pack(KmerTokenizer(k=10), [read])
@@ -62,16 +87,59 @@ def test_longest_kmers():
         KmerTokenizer(k=11)
     with pytest.raises(ValueError, match="k is 0"):
         KmerEncoderConfig(k=0)
+    with pytest.raises(ValueError, match="no multiple of num_gate_heads 3"):
+        KmerEncoderConfig(num_gate_heads=3)
+
+
+@pytest.fixture(params=[0, 3], ids=["canonical", "gated"])
+def encoder(request):
+    torch.manual_seed(0)
+    config = KmerEncoderConfig(k=5, hidden_size=12, num_gate_heads=request.param, initializer_range=0.5)
+    return KmerEncoderModel(config).eval()
 
 
 @pytest.fixture
-def encoder():
-    torch.manual_seed(0)
-    return KmerEncoderModel(KmerEncoderConfig(k=5, hidden_size=12)).eval()
+def tokenizer(encoder):
+    return KmerTokenizer(k=5, canonical=encoder.gates is None)
 
 
-def test_padded_and_packed_agree(encoder):
-    tokenizer = KmerTokenizer(k=5)
+def gated_by_hand(encoder, read):
+    """Six frames, one k-mer at a time, as the class docstring says."""
+    tokenizer, k = KmerTokenizer(k=5, canonical=False), 5
+    sums, scores, n = np.zeros((6, 12)), np.zeros((6, 3)), 0
+    for i in range(len(read) - k + 1):
+        kmer = read[i : i + k]
+        if set(kmer) <= set("ACGT"):
+            n += 1
+            for strand, oriented in enumerate((kmer, reverse_complement(kmer))):
+                token = tokenizer.convert_tokens_to_ids(oriented)
+                sums[i % 3 + 3 * strand] += encoder.embeddings.weight[token].detach().numpy()
+                scores[i % 3 + 3 * strand] += encoder.gates.weight[token].detach().numpy()
+    weights = np.exp(scores - scores.max(0))
+    weights /= weights.sum(0)
+    return (sums.reshape(6, 3, 4) * weights[:, :, None]).sum(0).ravel() * 6 / n
+
+
+def test_gates_weigh_reading_frames(encoder, tokenizer):
+    if encoder.gates is None:
+        pytest.skip("has no gates")
+    reads = ["ACGTTGCAACGGTTA", "TTTTTTACG", "ACGTA", "GGGCATTACNGGCATTA", "NNACGTTGCANNNNNNNNNGGCTAT"]
+    ids, lengths = pack(tokenizer, reads)
+    with torch.no_grad():
+        vectors = encoder.embed_packed(torch.from_numpy(ids), torch.from_numpy(lengths))
+    expected = np.stack([gated_by_hand(encoder, read) for read in reads])
+    np.testing.assert_allclose(vectors.numpy(), expected, atol=1e-5)
+
+
+def test_padding_is_never_trained(encoder, tokenizer):
+    ids, lengths = pack(tokenizer, ["ACGTTGCANCGGTTAGGCATTANGG"])
+    encoder.embed_packed(torch.from_numpy(ids), torch.from_numpy(lengths)).sum().backward()
+    tables = [encoder.embeddings] + ([encoder.gates] if encoder.gates is not None else [])
+    for table in tables:
+        assert table.weight.grad[0].abs().max() == 0 and table.weight.grad.abs().max() > 0
+
+
+def test_padded_and_packed_agree(encoder, tokenizer):
     reads = ["ACGTTGCAACGG", "TTTTTTACG", "ACGTA", "GGGCATTACNGGCATTA"]
     batch = tokenizer(reads, padding=True, return_tensors="pt")
     ids, lengths = pack(tokenizer, reads)
@@ -82,15 +150,15 @@ def test_padded_and_packed_agree(encoder):
         summed = encoder.embed_packed(
             torch.from_numpy(ids), torch.from_numpy(lengths), pooling="mean_over_max_length", max_length=20
         )
-    torch.testing.assert_close(outputs.pooler_output, packed, atol=1e-6, rtol=0)
-    torch.testing.assert_close(summed, packed * torch.from_numpy(lengths)[:, None] / 20, atol=1e-6, rtol=0)
+    n_kmers = torch.tensor([8, 5, 1, 8])
+    torch.testing.assert_close(outputs.pooler_output, packed, atol=1e-5, rtol=0)
+    torch.testing.assert_close(summed, packed * n_kmers[:, None] / 20, atol=1e-5, rtol=0)
     assert outputs.last_hidden_state[batch["attention_mask"] == 0].abs().max() == 0
     with pytest.raises(ValueError, match="no \\[CLS\\]"):
         encoder.embed_packed(torch.from_numpy(ids), torch.from_numpy(lengths), pooling="cls")
 
 
-def test_strands_and_batches_give_one_vector(encoder):
-    tokenizer = KmerTokenizer(k=5)
+def test_strands_and_batches_give_one_vector(encoder, tokenizer):
     rng = np.random.default_rng(0)
     reads = ["".join(rng.choice(list("ACGT"), rng.integers(20, 150))) for _ in range(50)]
 
@@ -100,12 +168,11 @@ def test_strands_and_batches_give_one_vector(encoder):
             return encoder.embed_packed(torch.from_numpy(ids), torch.from_numpy(lengths))
 
     together = embed(reads)
-    torch.testing.assert_close(embed([reverse_complement(r) for r in reads]), together, atol=1e-6, rtol=0)
+    torch.testing.assert_close(embed([reverse_complement(r) for r in reads]), together, atol=1e-5, rtol=0)
     assert torch.equal(torch.cat([embed([read]) for read in reads]), together)
 
 
-def test_saved_and_reloaded_in_a_fresh_process(encoder, tmp_path):
-    tokenizer = KmerTokenizer(k=5)
+def test_saved_and_reloaded_in_a_fresh_process(encoder, tokenizer, tmp_path):
     encoder.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     again = AutoModel.from_pretrained(tmp_path)
@@ -114,7 +181,8 @@ def test_saved_and_reloaded_in_a_fresh_process(encoder, tmp_path):
     with torch.device("meta"):
         meta = KmerEncoderModel(encoder.config)
     assert meta.embeddings.weight.shape == encoder.embeddings.weight.shape
-    assert AutoTokenizer.from_pretrained(tmp_path).k == 5
+    reloaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert (reloaded.k, reloaded.canonical) == (5, encoder.gates is None)
     script = f"""
 import biomeformer
 from transformers import AutoModel, AutoTokenizer
@@ -126,8 +194,8 @@ print(tokenizer(["ACGTTGCA"])["input_ids"][0], type(model).__name__)
     assert run.stdout.strip() == f"{tokenizer(['ACGTTGCA'])['input_ids'][0]} KmerEncoderModel"
 
 
-def test_under_the_contract(encoder):
-    processor = MetagenBertProcessor(KmerTokenizer(k=5), min_read_length=8, max_length=10)
+def test_under_the_contract(encoder, tokenizer):
+    processor = MetagenBertProcessor(tokenizer, min_read_length=8, max_length=10)
     model = MetagenBertModel.from_encoder_and_centroids(encoder, np.eye(3, 12), processor=processor)
     reads = ["ACGTTGCAACGG", "ACGTTGC", "NNNNNNNNNN", "ACGNACGNACGN", "acgttgcaacggacgttgcaacgg"]
     vectors, packed = embed_vectors(model, processor, ReadBatch.from_strings(reads))

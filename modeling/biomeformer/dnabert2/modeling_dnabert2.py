@@ -291,6 +291,30 @@ class DnaBert2PreTrainedModel(PreTrainedModel):
         return (model, info) if wants_info else model
 
 
+def _token_places(starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Places of the tokens of sequences that begin at `starts`, end to end."""
+    packed_starts = torch.cumsum(lengths, 0) - lengths
+    shift = torch.repeat_interleave(starts - packed_starts, lengths)
+    return shift + torch.arange(len(shift))
+
+
+def _inverse(order: torch.Tensor) -> torch.Tensor:
+    inverse = torch.empty_like(order)
+    inverse[order] = torch.arange(len(order))
+    return inverse
+
+
+def _pool_groups(
+    hidden_states: torch.Tensor, layout: PackedLayout, pooling: str, max_length: int | None
+) -> torch.Tensor:
+    """One vector a sequence, in the order of `layout`."""
+    if pooling == "cls":
+        return torch.cat([group[:, 0] for group in layout.views(hidden_states)])
+    sums = [group.sum(dim=1, dtype=torch.float32) for group in layout.views(hidden_states)]
+    divisors = [length if pooling == "mean" else max_length or 1 for _, _, length in layout.groups]
+    return torch.cat([total / divisor for total, divisor in zip(sums, divisors, strict=True)])
+
+
 def _refuse_pickles(path: str) -> None:
     folder = Path(path)
     if folder.is_dir() and not any(folder.glob("*.safetensors")):
@@ -383,22 +407,61 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         sorted_lengths = lengths[order]
         if not torch.equal(sorted_lengths, lengths):
             starts = torch.cumsum(lengths, 0) - lengths
-            new_starts = torch.cumsum(sorted_lengths, 0) - sorted_lengths
-            shift = torch.repeat_interleave(starts[order] - new_starts, sorted_lengths)
-            source = shift + torch.arange(len(shift))
-            input_ids = input_ids[source.to(input_ids.device)]
+            input_ids = input_ids[_token_places(starts[order], sorted_lengths).to(input_ids.device)]
         layout = PackedLayout.from_sorted_lengths(sorted_lengths.tolist())
         hidden_states, _, _ = self.forward_packed(input_ids, layout)
-        if pooling == "cls":
-            pooled = torch.cat([group[:, 0] for group in layout.views(hidden_states)])
-        else:
-            sums = [group.sum(dim=1, dtype=torch.float32) for group in layout.views(hidden_states)]
-            pooled = torch.cat(sums)
-            divisor = sorted_lengths.to(pooled.device)[:, None] if pooling == "mean" else max_length or 1
-            pooled = pooled / divisor
-        inverse = torch.empty_like(order)
-        inverse[order] = torch.arange(len(order))
-        return pooled[inverse.to(pooled.device)]
+        return _pool_groups(hidden_states, layout, pooling, max_length)[_inverse(order).to(hidden_states.device)]
+
+    @property
+    def num_mixup_layers(self) -> int:
+        """Layers at whose input `embed_packed_mixed` can mix: the embeddings are the first."""
+        return int(self.config.num_hidden_layers)
+
+    def embed_packed_mixed(
+        self,
+        input_ids: torch.Tensor,
+        lengths: torch.Tensor,
+        partners: torch.Tensor,
+        weights: torch.Tensor,
+        layer: int,
+    ) -> torch.Tensor:
+        """One vector a sequence after manifold instance mixup (DNABERT-S, arXiv 2402.08777, section 3.3).
+
+        As in the published `train/pretrain/DNABERT2_MIX/bert_layers.py`, token vectors at the input of one layer are
+        mixed place by place, as far as the shorter of the two sequences reaches.
+
+        Args:
+            input_ids: `(n_tokens,)`, sequences end to end in any order, special tokens included.
+            lengths: `(n_sequences,)`, tokens of each sequence, all positive, on the CPU.
+            partners: `(n_sequences,)`, the number of the sequence that is mixed into each, on the CPU.
+            weights: `(n_sequences,)`, each sequence's own share.
+            layer: Where to mix, from 0 (the embeddings) to `num_mixup_layers - 1`.
+
+        Returns:
+            float32 `(n_sequences, hidden_size)`, means over tokens, in the order given.
+        """
+        order = torch.argsort(lengths, stable=True)
+        starts = torch.cumsum(lengths, 0) - lengths
+        places = _token_places(starts[order], lengths[order])
+        layout = PackedLayout.from_sorted_lengths(lengths[order].tolist())
+        hidden_states = self.embeddings(input_ids[places.to(input_ids.device)])
+        bias = self.encoder.alibi_bias(layout.max_length, hidden_states.device, hidden_states.dtype)
+        for module in self.encoder.layer[:layer]:
+            hidden_states, _ = module(hidden_states, layout, bias, False)
+
+        sorted_starts = torch.cumsum(lengths[order], 0) - lengths[order]
+        packed_starts = sorted_starts[_inverse(order)]
+        shared = torch.minimum(lengths, lengths[partners])
+        order = torch.argsort(shared, stable=True)
+        layout = PackedLayout.from_sorted_lengths(shared[order].tolist())
+        device = hidden_states.device
+        own = _token_places(packed_starts[order], shared[order]).to(device)
+        other = _token_places(packed_starts[partners[order]], shared[order]).to(device)
+        share = torch.repeat_interleave(weights.to(device)[order.to(device)], shared[order].to(device))[:, None]
+        hidden_states = share * hidden_states[own] + (1 - share) * hidden_states[other]
+        for module in self.encoder.layer[layer:]:
+            hidden_states, _ = module(hidden_states, layout, bias, False)
+        return _pool_groups(hidden_states, layout, "mean", None)[_inverse(order).to(device)]
 
     @can_return_tuple
     def forward(

@@ -23,6 +23,8 @@ class KmerEncoderConfig(PreTrainedConfig):
     Args:
         k: Bases of a k-mer, 1 to 10.
         hidden_size: Width of a k-mer's vector and of a read's.
+        num_gate_heads: 0: a read's vector is the mean over its canonical k-mers. More: tokens are the k-mers of the
+            read as it stands, and its six reading frames are weighed against each other by this many heads.
         pad_token_id: Token id of padding; k-mers begin at 1.
         initializer_range: Standard deviation of new weights.
     """
@@ -31,6 +33,7 @@ class KmerEncoderConfig(PreTrainedConfig):
 
     k: int = 8
     hidden_size: int = 64
+    num_gate_heads: int = 0
     pad_token_id: int | None = 0
     initializer_range: float = 0.02
 
@@ -38,11 +41,13 @@ class KmerEncoderConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         if not 1 <= self.k <= MAX_K:
             raise ValueError(f"k is {self.k}; it must be from 1 to {MAX_K}.")
+        if self.num_gate_heads < 0 or (self.num_gate_heads and self.hidden_size % self.num_gate_heads):
+            raise ValueError(f"hidden_size {self.hidden_size} is no multiple of num_gate_heads {self.num_gate_heads}.")
 
     @property
     def vocab_size(self) -> int:
-        """Canonical k-mers and padding."""
-        return n_canonical_kmers(self.k) + 1
+        """K-mers, canonical ones alone where there are no gates, and padding."""
+        return (4**self.k if self.num_gate_heads else n_canonical_kmers(self.k)) + 1
 
 
 __all__ = ["KmerEncoderConfig", "n_canonical_kmers"]

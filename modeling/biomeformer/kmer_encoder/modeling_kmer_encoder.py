@@ -1,4 +1,4 @@
-"""The mean of learnt k-mer vectors: composition over medium k-mers, at the speed of a table look-up."""
+"""Learnt k-mer vectors summed over a read, at the speed of a table look-up; with gates, one sum a reading frame."""
 
 from __future__ import annotations
 
@@ -13,9 +13,30 @@ from transformers.utils import can_return_tuple
 
 from .configuration_kmer_encoder import KmerEncoderConfig
 
+CODON = 3
+
+
+def reverse_complement_ids(k: int, device: torch.device) -> torch.Tensor:
+    """Token id of the reverse complement of each of the `4**k` k-mers and of padding, int64 `(4**k + 1,)`."""
+    rest = torch.arange(4**k, device=device)
+    reverse = torch.zeros_like(rest)
+    for _ in range(k):
+        reverse = (reverse << 2) | (3 - (rest & 3))
+        rest = rest >> 2
+    return torch.cat([reverse.new_zeros(1), reverse + 1])
+
 
 class KmerEncoderModel(PreTrainedModel):
-    """One vector a k-mer; a read's vector is their mean, and the same on both strands."""
+    """One vector a k-mer and one vector a read, the same for both strands.
+
+    Without gates a read's vector is the mean of its canonical k-mers' vectors.
+
+    With gates, each k-mer has a score a head beside its vector. The k-mers of each of the six reading frames (three on
+    either strand) are summed apart; the frames' scores, through a softmax, say how much of each frame's sum goes into the
+    read's vector, each head for its share of the dimensions. With k = 6 these are the codon pairs that tell coding
+    frames apart (hexamer usage: Fickett and Tung 1992, doi:10.1093/nar/20.24.6441): most of a microbial genome is coding, and
+    in the frame that codes a species' codon usage shows most clearly.
+    """
 
     config_class = KmerEncoderConfig
     base_model_prefix = "kmer_encoder"
@@ -26,6 +47,9 @@ class KmerEncoderModel(PreTrainedModel):
     def __init__(self, config: KmerEncoderConfig) -> None:
         super().__init__(config)
         self.embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=0)
+        self.gates = (
+            nn.Embedding(config.vocab_size, config.num_gate_heads, padding_idx=0) if config.num_gate_heads else None
+        )
         self.post_init()
 
     @torch.no_grad()
@@ -50,7 +74,7 @@ class KmerEncoderModel(PreTrainedModel):
 
         Args:
             input_ids: `(n_tokens,)`, reads end to end, int32 or int64.
-            lengths: `(n_reads,)`, k-mers of each read.
+            lengths: `(n_reads,)`, tokens of each read.
             pooling: `mean`, or `mean_over_max_length` (sum over `max_length`).
             max_length: Divisor of `mean_over_max_length`.
 
@@ -64,28 +88,98 @@ class KmerEncoderModel(PreTrainedModel):
             raise ValueError(f"pooling {pooling!r} is not one of mean, mean_over_max_length: k-mers have no [CLS].")
         if pooling == "mean_over_max_length" and not max_length:
             raise ValueError("pooling 'mean_over_max_length' needs max_length, the divisor in tokens.")
-        offsets = (torch.cumsum(lengths, 0) - lengths).to(input_ids.device, input_ids.dtype)
-        mode = "mean" if pooling == "mean" else "sum"
-        vectors = nn.functional.embedding_bag(input_ids, self.embeddings.weight, offsets, mode=mode)
-        return vectors if mode == "mean" else vectors / (max_length or 1)
+        lengths = lengths.to(input_ids.device)
+        starts = torch.cumsum(lengths, 0) - lengths
+        if self.gates is None:
+            mode = "mean" if pooling == "mean" else "sum"
+            vectors = nn.functional.embedding_bag(
+                input_ids, self.embeddings.weight, starts.to(input_ids.dtype), mode=mode
+            )
+            return vectors if mode == "mean" else vectors / (max_length or 1)
+        vectors = self._gate(self._frame_sums(input_ids, starts))
+        if pooling == "mean_over_max_length":
+            return vectors / (max_length or 1)
+        unknown = nn.functional.pad(torch.cumsum(input_ids == 0, 0), (1, 0))
+        n_kmers = lengths - (unknown[starts + lengths] - unknown[starts])
+        return vectors / n_kmers.clamp_min(1)[:, None]
+
+    num_mixup_layers = 1
+
+    def embed_packed_mixed(
+        self,
+        input_ids: torch.Tensor,
+        lengths: torch.Tensor,
+        partners: torch.Tensor,
+        weights: torch.Tensor,
+        layer: int = 0,
+    ) -> torch.Tensor:
+        """One vector a read after instance mixup, as `DnaBert2Model.embed_packed_mixed`; what is mixed are the vectors.
+
+        Args:
+            input_ids: `(n_tokens,)`, reads end to end.
+            lengths: `(n_reads,)`, tokens of each read.
+            partners: `(n_reads,)`, the number of the read that is mixed into each.
+            weights: `(n_reads,)`, each read's own share.
+            layer: 0; there is one layer.
+
+        Returns:
+            `(n_reads, hidden_size)`.
+        """
+        vectors = self.embed_packed(input_ids, lengths)
+        share = weights.to(vectors)[:, None]
+        return share * vectors + (1 - share) * vectors[partners.to(vectors.device)]
+
+    def _frame_table(self) -> torch.Tensor:
+        """Vectors and scores of each k-mer, then of its reverse complement: `(vocab_size, 2 * (hidden + heads))`."""
+        assert self.gates is not None
+        known = torch.cat([self.embeddings.weight, self.gates.weight], dim=1)[1:]
+        forward = nn.functional.pad(known, (0, 0, 1, 0))
+        return torch.cat([forward, forward[reverse_complement_ids(self.config.k, forward.device)]], dim=1)
+
+    def _frame_sums(self, input_ids: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+        """Sums over the k-mers of each reading frame, `(n_reads, 6, hidden_size + num_gate_heads)`.
+
+        Every third token of the whole batch makes a slice, in which the tokens of one frame of one read lie together.
+        """
+        slices = [input_ids[residue::CODON] for residue in range(CODON)]
+        offsets, first = [], 0
+        for residue, part in enumerate(slices):
+            offsets.append((starts + (CODON - 1 - residue)) // CODON + first)
+            first += len(part)
+        sums = nn.functional.embedding_bag(
+            torch.cat(slices), self._frame_table(), torch.cat(offsets).to(input_ids.dtype), mode="sum"
+        )
+        sums = sums.view(CODON, len(starts), -1)
+        # Frame f of a read lies in slice (start + f) mod 3; in the read's own order, batch-mates do not show.
+        slice_of = (starts[None, :] + torch.arange(CODON, device=starts.device)[:, None]) % CODON
+        sums = sums[slice_of, torch.arange(len(starts), device=starts.device)]
+        return sums.view(CODON, len(starts), 2, -1).permute(1, 2, 0, 3).flatten(1, 2)
+
+    def _gate(self, sums: torch.Tensor) -> torch.Tensor:
+        """Weigh the frames, `(n_reads, 6, hidden_size + num_gate_heads)` to `(n_reads, hidden_size)`."""
+        hidden_size, n_heads = self.config.hidden_size, self.config.num_gate_heads
+        weights = sums[..., hidden_size:].softmax(dim=1)
+        vectors = sums[..., :hidden_size].unflatten(-1, (n_heads, -1))
+        return (weights[..., None] * vectors).sum(1).flatten(1) * (2 * CODON)
 
     @can_return_tuple
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
     ) -> BaseModelOutputWithPooling:
-        """K-mer vectors and their mean.
+        """K-mer vectors, and one vector a read.
 
         Args:
             input_ids: `(batch, length)`.
-            attention_mask: `(batch, length)`, 1 on k-mers.
+            attention_mask: `(batch, length)`, 1 on tokens.
             **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
-            `last_hidden_state (batch, length, hidden_size)`, zero on padding; `pooler_output (batch, hidden_size)`.
+            `last_hidden_state (batch, length, hidden_size)`, the k-mers' own vectors, zero on padding; `pooler_output
+            (batch, hidden_size)`, as `embed_packed` with mean pooling.
         """
         mask = input_ids != 0 if attention_mask is None else attention_mask.bool()
         hidden = self.embeddings(input_ids) * mask[:, :, None]
-        pooled = hidden.sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
+        pooled = self.embed_packed(input_ids[mask], mask.sum(1))
         return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=pooled)
 
 

@@ -1,4 +1,4 @@
-"""Canonical k-mers as tokens, over whole batches of reads at once."""
+"""K-mers as tokens, over whole batches of reads at once."""
 
 from __future__ import annotations
 
@@ -69,13 +69,15 @@ def _windows(codes: np.ndarray, k: int) -> np.ndarray:
 
 
 class KmerTokenizer(PreTrainedTokenizer):
-    r"""Tokens are the canonical k-mers of a read, one for each position.
+    r"""Tokens are the k-mers of a read, one for each position.
 
-    Lower case counts as upper case and U as T. A k-mer that holds any other letter gives no token, and neither does a
-    read shorter than k. There are no special tokens but `[PAD]`, id 0.
+    Lower case counts as upper case and U as T. A k-mer that holds any other letter gives no token where k-mers are
+    canonical; elsewhere it gives `[PAD]`, so that the k-mers after it keep their reading frame. A read without any
+    k-mer gives no token. There are no special tokens but `[PAD]`, id 0.
 
     Args:
         k: Bases of a k-mer, 1 to 10.
+        canonical: Whether a k-mer and its reverse complement are one token.
         pad_token: Padding.
         **kwargs: Passed on to `PreTrainedTokenizer`.
     """
@@ -83,21 +85,22 @@ class KmerTokenizer(PreTrainedTokenizer):
     model_input_names = ["input_ids", "attention_mask"]
     vocab_files_names: dict[str, str] = {}
 
-    def __init__(self, k: int = 8, pad_token: str = "[PAD]", **kwargs: Any) -> None:
+    def __init__(self, k: int = 8, canonical: bool = True, pad_token: str = "[PAD]", **kwargs: Any) -> None:
         if not 1 <= k <= MAX_K:
             raise ValueError(f"k is {k}; it must be from 1 to {MAX_K}.")
         self.k = k
+        self.canonical = canonical
         kwargs.pop("unk_token", None)
-        super().__init__(k=k, pad_token=pad_token, unk_token=None, **kwargs)
+        super().__init__(k=k, canonical=canonical, pad_token=pad_token, unk_token=None, **kwargs)
 
     @property
     def vocab_size(self) -> int:
-        """Canonical k-mers and padding."""
-        return n_canonical_kmers(self.k) + 1
+        """K-mers and padding."""
+        return (n_canonical_kmers(self.k) if self.canonical else 4**self.k) + 1
 
     def get_vocab(self) -> dict[str, int]:
         """All tokens with their ids."""
-        return {str(self.pad_token): 0, **_kmer_ids(self.k)}
+        return {str(self.pad_token): 0, **_kmer_ids(self.k, self.canonical)}
 
     def encode_packed(self, sequence: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of many reads at once.
@@ -128,8 +131,21 @@ class KmerTokenizer(PreTrainedTokenizer):
                 whole[start[(start >= 0) & (start < n_windows)]] = False
             total = np.concatenate([[0], np.cumsum(whole)])
             lengths = total[np.minimum(offsets[1:], n_windows)] - total[np.minimum(offsets[:-1], n_windows)]
-        kmers = _windows(codes, k)[whole]
-        return canonical_table(k)[kmers], lengths.astype(np.int64)
+        if self.canonical:
+            return canonical_table(k)[_windows(codes, k)[whole]], lengths.astype(np.int64)
+        return self._in_frame(_windows(codes, k), whole, lengths, offsets)
+
+    def _in_frame(
+        self, windows: np.ndarray, whole: np.ndarray, n_kmers: np.ndarray, offsets: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A token for each position of the reads that have a k-mer."""
+        ids = windows.astype(np.int32) + 1
+        lengths = np.where(n_kmers > 0, np.maximum(np.diff(offsets) - self.k + 1, 0), 0)
+        if int(lengths.sum()) == int(n_kmers.sum()):
+            return ids[whole], lengths.astype(np.int64)
+        ids[~whole] = 0
+        starts = np.repeat(offsets[:-1] - (np.cumsum(lengths) - lengths), lengths)
+        return ids[starts + np.arange(len(starts))], lengths.astype(np.int64)
 
     def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
         raw = np.frombuffer(text.encode("ascii", "replace"), np.uint8)
@@ -140,12 +156,12 @@ class KmerTokenizer(PreTrainedTokenizer):
         value = 0
         for base in token:
             value = 4 * value + BASES.index(base)
-        return int(canonical_table(self.k)[value])
+        return int(canonical_table(self.k)[value]) if self.canonical else value + 1
 
     def _convert_id_to_token(self, index: int) -> str:
         if index == 0:
             return str(self.pad_token)
-        value = int(_canonical_values(self.k)[index - 1])
+        value = int(_kmer_values(self.k, self.canonical)[index - 1])
         return "".join(BASES[(value >> (2 * place)) & 3] for place in reversed(range(self.k)))
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
@@ -158,17 +174,19 @@ class KmerTokenizer(PreTrainedTokenizer):
 
 
 @lru_cache(maxsize=4)
-def _kmer_ids(k: int) -> dict[str, int]:
-    """Canonical k-mers with their ids."""
+def _kmer_ids(k: int, canonical: bool) -> dict[str, int]:
+    """K-mers with their ids."""
     places = 2 * np.arange(k - 1, -1, -1)
-    letters = np.frombuffer(BASES.encode(), np.uint8)[(_canonical_values(k)[:, None] >> places) & 3]
+    letters = np.frombuffer(BASES.encode(), np.uint8)[(_kmer_values(k, canonical)[:, None] >> places) & 3]
     kmers = np.ascontiguousarray(letters).view(f"S{k}")[:, 0].astype(str).tolist()
     return {kmer: i for i, kmer in enumerate(kmers, 1)}
 
 
 @lru_cache(maxsize=4)
-def _canonical_values(k: int) -> np.ndarray:
-    """The canonical k-mers, as numbers, in the order of their ids."""
+def _kmer_values(k: int, canonical: bool) -> np.ndarray:
+    """The k-mers, as numbers, in the order of their ids."""
+    if not canonical:
+        return np.arange(4**k)
     table = canonical_table(k)
     values = np.full(n_canonical_kmers(k), 4**k, np.int64)
     np.minimum.at(values, table - 1, np.arange(4**k))

@@ -291,14 +291,13 @@ class MetagenBertModel(PreTrainedModel):
         Args:
             input_ids: `(n_reads, length)`.
             attention_mask: `(n_reads, length)`, 1 on tokens.
-            **kwargs: Passed on to the encoder.
+            **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
             Read embeddings, cluster ids and squared distances.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        hidden = self.encoder(input_ids=input_ids, attention_mask=mask, **kwargs).last_hidden_state
-        vectors = self._finish(self._pool(hidden, mask))
+        vectors = self.embed_packed(input_ids[mask.bool()], mask.sum(1).cpu())
         distances = self.squared_distances(vectors)
         return MetagenBertOutput(read_embeddings=vectors, cluster_ids=distances.argmin(1), squared_distances=distances)
 
