@@ -32,10 +32,10 @@ class KmerEncoderModel(PreTrainedModel):
     Without gates a read's vector is the mean of its canonical k-mers' vectors.
 
     With gates, each k-mer has a score a head beside its vector. The k-mers of each of the six reading frames (three on
-    either strand) are summed apart; the frames' scores, through a softmax, say how much of each frame's sum goes into the
-    read's vector, each head for its share of the dimensions. With k = 6 these are the codon pairs that tell coding
-    frames apart (hexamer usage: Fickett and Tung 1992, doi:10.1093/nar/20.24.6441): most of a microbial genome is coding, and
-    in the frame that codes a species' codon usage shows most clearly.
+    either strand) are summed apart; the frames' scores, through a softmax, say how much of each frame's sum goes into
+    the read's vector, each head for its share of the dimensions. With k = 6 these are the codon pairs that tell coding
+    frames apart (hexamer usage: Fickett and Tung 1992, doi:10.1093/nar/20.24.6441): most of a microbial genome is
+    coding, and a species' codon usage shows most clearly in the frame that codes.
     """
 
     config_class = KmerEncoderConfig

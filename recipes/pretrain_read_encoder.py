@@ -1,0 +1,984 @@
+"""Pretrain a read encoder on genomes, then learn centroids under it.
+
+This is how `metagenbert-mini` was made from scratch, and how DNABERT-MS can be repeated on one's own genomes.
+
+Stages, each alone or in sequence:
+
+* `mlm`: masked language modelling, DNABERT-2's objective (arXiv 2306.15006).
+* `species`: cross-entropy of a read's unit vector against one learnt unit vector a species.
+* `contrastive`: DNABERT-S's curriculum (arXiv 2402.08777): pairs of reads of one genome, weighted SimCLR, then
+  manifold instance mixup.
+* `centroids`: FAISS k-means over reads of every genome.
+
+Reads are drawn on the fly, evenly by genome, from both strands, with substitution errors. What a step draws depends on
+the seed, the stage, the step and the micro-batch alone: a run that was interrupted goes on as if it had not been, and
+any number of processes among which the micro-batches can be shared evenly gives the same losses.
+
+    accelerate launch recipes/pretrain_read_encoder.py --config recipes/configs/pretrain_read_encoder/mini.yaml \
+        --genomes GENOMES --output RUN
+
+GENOMES holds one FASTA a genome, plain or compressed, and `genomes.tsv` with the columns genome_id, species, genus and
+file. RUN gets `encoder/` and, after centroids, `model/`, which `from_pretrained` loads, with `history.csv` (the loss of
+every step), `evaluation.csv` and `training_record.json`. The same command goes on where an interrupted run stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from rich.console import Console
+from rich.progress import Progress, TextColumn
+from safetensors.torch import load_model, save_model
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerFast
+
+import biomeformer
+from biomeformer import load_read_encoder
+from biomeformer.clustering import run_kmeans
+from biomeformer.embedding import embed_vectors
+from biomeformer.embedding.engine import prefetch
+from biomeformer.errors import BiomeformerError, InputError
+from biomeformer.kmer_encoder import KmerTokenizer
+from biomeformer.metagenbert import MetagenBertModel, MetagenBertProcessor, PackedReads
+from biomeformer.pretraining import instance_mixup_loss, mask_tokens, weighted_simclr_loss
+from biomeformer.reads import GenomeSet, ReadBatch
+
+# Tied weights are saved once, which is no news.
+logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
+transformers.utils.logging.disable_progress_bar()
+
+SPECIAL_TOKENS = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
+OBJECTIVES = ("mlm", "species", "contrastive")
+
+
+@dataclass
+class StageConfig:
+    """One stage of training.
+
+    Attributes:
+        objective: `mlm`, `species` or `contrastive`.
+        n_steps: Optimiser steps.
+        micro_batches: A step's micro-batches, shared out among processes; a multiple of their number.
+        micro_batch_reads: Reads (contrastive: pairs of reads) a micro-batch. Contrastive negatives lie within one.
+        learning_rate: Peak; cosine decay to zero after the warm-up.
+        warmup: Share of the steps with a linearly rising learning rate.
+        weight_decay: Of AdamW.
+        max_grad_norm: Gradients are clipped to this norm; null does not clip.
+        read_length: Shortest and longest read, in bases.
+        one_length: Whether reads of a micro-batch are of one length, itself drawn anew.
+        error_rate: Substitutions a base.
+        mask_fraction: Of tokens hidden (mlm).
+        scale: Factor of the cosine similarities (species).
+        temperature: Divisor of the similarities (contrastive).
+        simclr_share: Share of the steps with weighted SimCLR, before mixup begins (contrastive).
+        mixup_alpha: Of the Beta distribution that mixes (contrastive).
+        projection_size: Width in which reads are contrasted (contrastive).
+        head_learning_rate_factor: Learning rate of the head over the encoder's.
+        evaluate_every: Steps between evaluations; 0 evaluates at the end alone.
+        patience: Evaluations without a better score after which the stage stops and takes its best weights; null never
+            stops.
+        save_every: Steps between saved states.
+    """
+
+    objective: str
+    n_steps: int
+    micro_batches: int = 1
+    micro_batch_reads: int = 256
+    learning_rate: float = 1e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.0
+    max_grad_norm: float | None = None
+    read_length: tuple[int, int] = (75, 150)
+    one_length: bool = False
+    error_rate: float = 0.005
+    mask_fraction: float = 0.15
+    scale: float = 20.0
+    temperature: float = 0.05
+    simclr_share: float = 1 / 3
+    mixup_alpha: float = 1.0
+    projection_size: int = 128
+    head_learning_rate_factor: float = 1.0
+    evaluate_every: int = 0
+    patience: int | None = None
+    save_every: int = 1000
+
+    def check(self, where: str) -> None:
+        """Raise `InputError` where a value is out of range."""
+        if self.objective not in OBJECTIVES:
+            raise InputError(f"{where}: objective is {self.objective!r}; give {', '.join(OBJECTIVES)}.")
+        self.read_length = (int(self.read_length[0]), int(self.read_length[1]))
+        for name in ("n_steps", "micro_batches", "micro_batch_reads", "save_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{where}: {name} is {getattr(self, name)}; it must be at least 1.")
+        if not 0 < self.read_length[0] <= self.read_length[1]:
+            raise InputError(f"{where}: read_length is {list(self.read_length)}; give shortest and longest, in bases.")
+
+
+@dataclass
+class CentroidsConfig:
+    """K-means under the encoder.
+
+    Attributes:
+        n_clusters: Centroids.
+        reads_per_genome: Reads of each genome that k-means sees.
+        n_iterations: Of k-means.
+        read_length: Shortest and longest read, in bases.
+        error_rate: Substitutions a base.
+    """
+
+    n_clusters: int
+    reads_per_genome: int = 2000
+    n_iterations: int = 25
+    read_length: tuple[int, int] = (75, 150)
+    error_rate: float = 0.005
+
+
+@dataclass
+class RecipeConfig:
+    """Fields of the YAML file.
+
+    Attributes:
+        encoder: Folder, shipped name or Hub id of the encoder to go on with; or, as a mapping, the `model_type` and
+            config of a new one.
+        stages: Stages of training, in order.
+        centroids: The last stage; null for none.
+        tokenizer: For a new encoder that is not of k-mers: `vocab_size` and `n_reads` of a new BPE vocabulary.
+        revision: Of an encoder from the Hub.
+        contract: Fields of `MetagenBertProcessor`.
+        normalize_embeddings: Whether read vectors have unit length under the centroids.
+        held_out_genera: File with one genus a line, relative to the YAML file, kept out of all training; evaluation
+            draws from them.
+        evaluation_reads: Reads a species in an evaluation.
+        gradient_checkpointing: Whether to recompute activations instead of keeping them.
+        mixed_precision: `auto` (bf16 on a GPU that has it), `bf16` or `no`.
+        seed: Of everything.
+    """
+
+    encoder: str | dict[str, Any]
+    stages: list[StageConfig] = field(default_factory=list)
+    centroids: CentroidsConfig | None = None
+    tokenizer: dict[str, int] | None = None
+    revision: str | None = None
+    contract: dict[str, Any] = field(default_factory=dict)
+    normalize_embeddings: bool = False
+    held_out_genera: str | None = None
+    evaluation_reads: int = 100
+    gradient_checkpointing: bool = False
+    mixed_precision: str = "auto"
+    seed: int = 0
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> RecipeConfig:
+        """Read and check a config.
+
+        Raises:
+            InputError: It cannot be read, lacks a field, has one that is not known, or a value is out of range.
+        """
+        try:
+            values = yaml.safe_load(path.read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise InputError(f"{path} cannot be read ({error}); give one of recipes/configs.") from error
+        stages, centroids = values.pop("stages", []), values.pop("centroids", None)
+        config = _build(cls, values, str(path))
+        config.stages = [_build(StageConfig, stage, f"{path}, stage {i}") for i, stage in enumerate(stages, 1)]
+        for i, stage in enumerate(config.stages, 1):
+            stage.check(f"{path}, stage {i}")
+        if centroids is not None:
+            config.centroids = _build(CentroidsConfig, centroids, f"{path}, centroids")
+        if config.mixed_precision not in ("auto", "bf16", "no"):
+            raise InputError(f"{path}: mixed_precision is {config.mixed_precision!r}; give auto, bf16 or no.")
+        return config
+
+
+def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise InputError(f"{where}: unknown field {unknown[0]}; known are {', '.join(known)}.")
+    required = [n for n, f in known.items() if f.default is f.default_factory is dataclasses.MISSING]
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise InputError(f"{where}: {missing[0]} is missing.")
+    return cls(**values)
+
+
+class ReadSource:
+    """Reads of genomes, drawn by (seed, stage, step, micro-batch)."""
+
+    def __init__(self, genomes: GenomeSet, processor: MetagenBertProcessor, seed: int) -> None:
+        self.genomes, self.processor, self.seed = genomes, processor, seed
+        self.names = sorted(set(genomes.species))
+        self.species = np.array([self.names.index(name) for name in genomes.species])
+
+    def rng(self, *key: int) -> np.random.Generator:
+        """The generator of one draw."""
+        return np.random.default_rng([self.seed, *key])
+
+    def evenly(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """`n` genome numbers, none again before all others have come."""
+        n_genomes = len(self.genomes.ids)
+        return np.concatenate([rng.permutation(n_genomes) for _ in range(-(-n // n_genomes))])[:n]
+
+    def reads(
+        self, which: np.ndarray, length: tuple[int, int], error_rate: float, rng: np.random.Generator
+    ) -> tuple[PackedReads, np.ndarray]:
+        """One read of each genome numbered, tokenised, and the numbers of those that gave tokens."""
+        packed = self.processor.encode_reads(*self.genomes.draw(which, length, error_rate, rng))
+        return packed, which[packed.rows]
+
+    def batch(self, stage: StageConfig, *key: int) -> dict[str, Any]:
+        """Tensors of one micro-batch, on the CPU; a read that gives no token is drawn again with its batch."""
+        rng = self.rng(*key)
+        for _ in range(100):
+            length = stage.read_length
+            if stage.one_length:
+                length = (int(rng.integers(length[0], length[1] + 1)),) * 2
+            which = self.evenly(stage.micro_batch_reads, rng)
+            packed, used = self.reads(which, length, stage.error_rate, rng)
+            if stage.objective != "contrastive":
+                if len(used):
+                    return {**_tensors(packed), "species": torch.from_numpy(self.species[used])}
+                continue
+            second, kept = self.reads(which, length, stage.error_rate, rng)
+            if len(used) == len(kept) == len(which):
+                batch = {**_tensors(packed), "species": torch.from_numpy(self.species[which])}
+                return {**batch, **{f"second_{name}": value for name, value in _tensors(second).items()}}
+        raise InputError(
+            f"Reads of {list(stage.read_length)} bases of these genomes give no tokens; draw longer ones, or look for "
+            "genomes of N."
+        )
+
+
+def _tensors(packed: PackedReads) -> dict[str, torch.Tensor]:
+    return {"input_ids": torch.from_numpy(packed.input_ids), "lengths": torch.from_numpy(packed.lengths)}
+
+
+def pad(packed_ids: np.ndarray, lengths: np.ndarray, value: int) -> np.ndarray:
+    """Packed `(n_tokens,)` as int64 `(n_reads, longest)`."""
+    mask = np.arange(int(lengths.max())) < lengths[:, None]
+    padded = np.full(mask.shape, value, np.int64)
+    padded[mask] = packed_ids
+    return padded
+
+
+class MaskedLanguageModelling(nn.Module):
+    """DNABERT-2's objective, on any encoder with a masked-language-model head."""
+
+    def __init__(self, encoder: PreTrainedModel, tokenizer: Any, stage: StageConfig, source: str | None) -> None:
+        super().__init__()
+        if getattr(tokenizer, "mask_token_id", None) is None:
+            raise InputError("mlm needs a tokenizer with a [MASK] token; a k-mer encoder learns from species instead.")
+        self.model = _with_language_model_head(encoder, source)
+        self.tokenizer, self.stage = tokenizer, stage
+
+    @property
+    def heads(self) -> list[nn.Parameter]:
+        """Parameters outside the encoder."""
+        inside = {id(p) for p in self.model.base_model.parameters()}
+        return [p for p in self.model.parameters() if id(p) not in inside]
+
+    def prepare(self, batch: dict[str, torch.Tensor], rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Hide tokens and pad."""
+        ids, lengths = batch["input_ids"].numpy(), batch["lengths"].numpy()
+        hidden, labels = mask_tokens(
+            ids,
+            self.tokenizer.all_special_ids,
+            self.tokenizer.mask_token_id,
+            len(self.tokenizer),
+            rng,
+            self.stage.mask_fraction,
+        )
+        prepared = {
+            "input_ids": pad(hidden, lengths, self.tokenizer.pad_token_id),
+            "attention_mask": pad(np.ones_like(ids), lengths, 0),
+            "labels": pad(labels, lengths, -100),
+        }
+        return {name: torch.from_numpy(value) for name, value in prepared.items()}
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Mean loss over hidden tokens."""
+        return self.model(**batch).loss
+
+    def release(self, encoder: PreTrainedModel) -> None:
+        """Give what was learnt to `encoder`."""
+        trained = {name: value.detach().cpu() for name, value in self.model.base_model.state_dict().items()}
+        left_over = encoder.load_state_dict(trained, strict=False).unexpected_keys
+        if left_over:
+            raise RuntimeError(f"The language model has weights that the encoder lacks, such as {left_over[0]}.")
+
+
+def _with_language_model_head(encoder: PreTrainedModel, source: str | None) -> PreTrainedModel:
+    """The encoder's weights under its checkpoint's language-model head, or under a new one where it has none."""
+    try:
+        model = AutoModelForMaskedLM.from_config(encoder.config)
+    except ValueError as error:
+        raise InputError(
+            f"mlm cannot train a {encoder.config.model_type}: transformers knows no language-model head for it."
+        ) from error
+    if source is not None:
+        try:
+            model = type(model).from_pretrained(source, trust_remote_code=False)
+        except (ValueError, OSError):
+            Console(stderr=True).print(f"{source} has no language-model head; a new one is trained with it.")
+    weights = {name: value.cpu() for name, value in encoder.state_dict().items()}
+    model.base_model.load_state_dict(
+        {name: value for name, value in weights.items() if name in model.base_model.state_dict()}
+    )
+    return model
+
+
+class SpeciesClassification(nn.Module):
+    """Cross-entropy of a read's unit vector against one learnt unit vector a species."""
+
+    def __init__(self, encoder: PreTrainedModel, stage: StageConfig, n_species: int) -> None:
+        super().__init__()
+        self.encoder, self.stage = encoder, stage
+        self.weight = nn.Parameter(torch.randn(n_species, encoder.config.hidden_size))
+
+    @property
+    def heads(self) -> list[nn.Parameter]:
+        """Parameters outside the encoder."""
+        return [self.weight]
+
+    def logits(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Scaled cosine similarities `(n_reads, n_species)`."""
+        vectors = self.encoder.embed_packed(batch["input_ids"], batch["lengths"])
+        vectors, weight = (nn.functional.normalize(v, dim=-1) for v in (vectors, self.weight))
+        return self.stage.scale * vectors @ weight.T
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Mean loss."""
+        return nn.functional.cross_entropy(self.logits(batch).float(), batch["species"])
+
+
+class ContrastiveLearning(nn.Module):
+    """DNABERT-S's objective: mean token vectors under a projection of two layers."""
+
+    def __init__(self, encoder: PreTrainedModel, stage: StageConfig) -> None:
+        super().__init__()
+        if not hasattr(encoder, "embed_packed_mixed"):
+            raise InputError(
+                f"contrastive learning mixes inside the encoder, and a {encoder.config.model_type} cannot."
+            )
+        self.encoder, self.stage = encoder, stage
+        size = encoder.config.hidden_size
+        self.projection = nn.Sequential(
+            nn.Linear(size, size, bias=False), nn.ReLU(), nn.Linear(size, stage.projection_size, bias=False)
+        )
+
+    @property
+    def heads(self) -> list[nn.Parameter]:
+        """Parameters outside the encoder."""
+        return list(self.projection.parameters())
+
+    def prepare(self, batch: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """Draw partners, shares and the layer of a mixup."""
+        alpha, n_pairs = self.stage.mixup_alpha, len(batch["species"])
+        share = rng.beta(alpha, alpha, n_pairs)
+        batch["weights"] = torch.from_numpy(np.maximum(share, 1 - share).astype(np.float32))
+        batch["partners"] = torch.from_numpy(rng.permutation(n_pairs))
+        batch["layer"] = int(rng.integers(self.encoder.num_mixup_layers))
+        return batch
+
+    def forward(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Weighted SimCLR; mixup once the batch brings partners."""
+        second = self.encoder.embed_packed(batch["second_input_ids"], batch["second_lengths"])
+        reads = (batch["input_ids"], batch["lengths"])
+        mixed = "partners" in batch
+        if mixed:
+            first = self.encoder.embed_packed_mixed(*reads, batch["partners"], batch["weights"], batch["layer"])
+        else:
+            first = self.encoder.embed_packed(*reads)
+        first, second = (nn.functional.normalize(self.projection(v), dim=-1) for v in (first, second))
+        species, temperature = batch["species"], self.stage.temperature
+        if not mixed:
+            return weighted_simclr_loss(first, second, species, temperature)
+        partners = batch["partners"].to(first.device)
+        return instance_mixup_loss(first, second, species, partners, batch["weights"], temperature)
+
+
+def learning_rate_factor(step: int, stage: StageConfig) -> float:
+    """Linear warm-up, then cosine decay."""
+    warm_up = max(round(stage.n_steps * stage.warmup), 1)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (stage.n_steps - warm_up)))
+
+
+class RunFolder:
+    """The output folder: what the run is, what it has reached, and its history."""
+
+    def __init__(self, path: Path, identity: dict[str, Any], accelerator: Accelerator) -> None:
+        self.path, self.identity, self.accelerator = path, identity, accelerator
+
+    def open(self, overwrite: bool) -> None:
+        """Begin or go on.
+
+        Raises:
+            InputError: The folder holds another run, or something else.
+        """
+        file = self.path / "run.json"
+        if overwrite and self.accelerator.is_main_process:
+            shutil.rmtree(self.path, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        if file.is_file():
+            before = json.loads(file.read_text())
+            now = json.loads(json.dumps(self.identity))
+            changed = [key for key in now if before.get(key) != now[key]]
+            if changed:
+                raise InputError(
+                    f"{self.path} holds a run with another {', '.join(changed)}; give another folder, or --overwrite."
+                )
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise InputError(f"{self.path} exists and holds something else; give another folder, or --overwrite.")
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process and not file.is_file():
+            self.path.mkdir(parents=True, exist_ok=True)
+            _write(file, json.dumps(self.identity, indent=1) + "\n")
+        self.accelerator.wait_for_everyone()
+
+    def finished(self, stage: int) -> Path | None:
+        """Encoder that a finished stage left."""
+        folder = self.path / "stages" / f"{stage}"
+        return folder if (folder / "result.json").is_file() else None
+
+    def save_state(self, stage: int, step: int, extra: dict[str, Any]) -> None:
+        """Write weights, optimiser and position, whole or not at all; older states go."""
+        states = self.path / "state"
+        name, partial = f"{stage}-{step}", states / ".partial"
+        if self.accelerator.is_main_process:
+            shutil.rmtree(partial, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.save_state(str(partial))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            _write(partial / "position.json", json.dumps({"stage": stage, "step": step, **extra}))
+            shutil.rmtree(states / name, ignore_errors=True)
+            os.replace(partial, states / name)
+            for other in states.iterdir():
+                if other.name not in (name, "best.safetensors"):
+                    shutil.rmtree(other)
+        self.accelerator.wait_for_everyone()
+
+    def load_state(self, stage: int) -> dict[str, Any] | None:
+        """Restore the newest state of a stage; gives its position."""
+        found = sorted((self.path / "state").glob(f"{stage}-*/position.json"), key=lambda p: p.stat().st_mtime)
+        if not found:
+            return None
+        self.accelerator.load_state(str(found[-1].parent))
+        position = json.loads(found[-1].read_text())
+        if self.accelerator.is_main_process:
+            for name in ("history.csv", "evaluation.csv"):
+                self._truncate(name, stage, position["step"])
+        return position
+
+    def forget(self, stage: int) -> None:
+        """Remove a stage's rows, before it begins anew."""
+        if self.accelerator.is_main_process:
+            for name in ("history.csv", "evaluation.csv"):
+                self._truncate(name, stage, 0)
+
+    def _truncate(self, name: str, stage: int, step: int) -> None:
+        file = self.path / name
+        if file.is_file():
+            header, *rows = file.read_text().splitlines()
+            kept = [row for row in rows if tuple(map(int, row.split(",")[:2])) <= (stage, step)]
+            _write(file, "\n".join([header, *kept]) + "\n")
+
+    def append(self, name: str, row: dict[str, Any]) -> None:
+        """Add a row to a CSV of the run."""
+        file = self.path / name
+        new = not file.is_file()
+        with file.open("a", newline="") as handle:
+            writer = csv.DictWriter(handle, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+class Trainer:
+    """Runs the stages."""
+
+    def __init__(
+        self,
+        config: RecipeConfig,
+        accelerator: Accelerator,
+        run: RunFolder,
+        train: GenomeSet,
+        held_out: GenomeSet | None,
+        encoder: PreTrainedModel,
+        tokenizer: Any,
+        source: str | None,
+    ) -> None:
+        self.config, self.accelerator, self.run = config, accelerator, run
+        self.encoder, self.tokenizer, self.origin = encoder, tokenizer, source
+        self.processor = MetagenBertProcessor(tokenizer, **config.contract)
+        self.source = ReadSource(train, self.processor, config.seed)
+        self.judge = ReadSource(held_out or train, self.processor, config.seed)
+        if getattr(encoder, "pooler", None) is not None:
+            # Reads are pooled by their mean, so a pooler gets no gradient.
+            encoder.pooler.requires_grad_(False)
+
+    def objective(self, stage: StageConfig, number: int) -> Any:
+        """The module that gives a stage's loss."""
+        torch.manual_seed(_torch_seed(self.config.seed, number))
+        if stage.objective == "mlm":
+            return MaskedLanguageModelling(self.encoder, self.tokenizer, stage, self.origin)
+        if stage.objective == "species":
+            return SpeciesClassification(self.encoder, stage, len(self.source.names))
+        return ContrastiveLearning(self.encoder, stage)
+
+    def batches(self, stage: StageConfig, number: int, objective: Any, first: int) -> Iterator[Any]:
+        """This process's micro-batches, step after step."""
+        rank, n_ranks = self.accelerator.process_index, self.accelerator.num_processes
+        for step in range(first, stage.n_steps):
+            for micro in range(rank, stage.micro_batches, n_ranks):
+                batch: dict[str, Any] = self.source.batch(stage, number, step, micro)
+                rng = self.source.rng(number, step, micro, 1)
+                if stage.objective == "mlm" or (
+                    stage.objective == "contrastive" and step >= round(stage.simclr_share * stage.n_steps)
+                ):
+                    batch = objective.prepare(batch, rng)
+                yield micro, batch
+
+    def train(self, stage: StageConfig, number: int) -> dict[str, Any]:
+        """Run one stage; gives its figures."""
+        accelerator, run = self.accelerator, self.run
+        n_ranks = accelerator.num_processes
+        if stage.micro_batches % n_ranks:
+            raise InputError(
+                f"Stage {number + 1} has {stage.micro_batches} micro_batches, which {n_ranks} processes cannot share "
+                "evenly; make it a multiple."
+            )
+        objective = self.objective(stage, number)
+        if self.config.gradient_checkpointing:
+            trained = objective.model if stage.objective == "mlm" else self.encoder
+            if trained.supports_gradient_checkpointing:
+                trained.gradient_checkpointing_enable()
+        heads = {id(p) for p in objective.heads}
+        body = [p for p in objective.parameters() if id(p) not in heads and p.requires_grad]
+        factors = (1.0, stage.head_learning_rate_factor)
+        groups = [{"params": group} for group in (body, objective.heads)]
+        optimizer = torch.optim.AdamW(groups, lr=stage.learning_rate, weight_decay=stage.weight_decay)
+        model, optimizer = accelerator.prepare(objective, optimizer)
+        model.train()
+        position = run.load_state(number) or {"step": 0, "best": None, "stale": 0, "seconds": 0.0}
+        if position["step"] == 0:
+            run.forget(number)
+        step, best, stale = position["step"], position["best"], position["stale"]
+        begun = time.monotonic() - position["seconds"]
+        own = stage.micro_batches // n_ranks
+        batches = prefetch(self.batches(stage, number, objective, step))
+        columns = (*Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.4f}"))
+        stopped = best is not None and stage.patience is not None and stale >= stage.patience
+        with Progress(*columns, disable=not accelerator.is_main_process) as progress:
+            bar = progress.add_task(
+                f"stage {number + 1}: {stage.objective}", total=stage.n_steps, completed=step, loss=float("nan")
+            )
+            while step < stage.n_steps and not stopped:
+                for group, factor in zip(optimizer.param_groups, factors, strict=True):
+                    group["lr"] = stage.learning_rate * factor * learning_rate_factor(step, stage)
+                total = torch.zeros((), device=accelerator.device)
+                for i in range(own):
+                    micro, batch = next(batches)
+                    batch = {name: self._place(name, value) for name, value in batch.items()}
+                    torch.manual_seed(_torch_seed(self.config.seed, number, step, micro))
+                    with nullcontext() if i == own - 1 else accelerator.no_sync(model):
+                        with accelerator.autocast():
+                            loss = model(batch) / own
+                        accelerator.backward(loss)
+                    total += loss.detach()
+                if stage.max_grad_norm is not None:
+                    accelerator.clip_grad_norm_(model.parameters(), stage.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+                step += 1
+                value = float(accelerator.reduce(total, "mean"))
+                if not math.isfinite(value):
+                    raise BiomeformerError(
+                        f"The loss of stage {number + 1} is {value} at step {step}; lower its learning_rate. The last "
+                        f"saved state is in {run.path / 'state'}."
+                    )
+                if accelerator.is_main_process:
+                    run.append("history.csv", {"stage": number, "step": step, "loss": f"{value:.6f}"})
+                accelerator.log({f"{stage.objective}/loss": value}, step=step)
+                progress.update(bar, advance=1, loss=value)
+                due = stage.evaluate_every and step % stage.evaluate_every == 0
+                if due or step == stage.n_steps:
+                    score = self.evaluate(stage, number, step, accelerator.unwrap_model(model))
+                    if best is None or score > best:
+                        best, stale = score, 0
+                        if stage.patience is not None:
+                            self._save_best(accelerator.unwrap_model(model))
+                    else:
+                        stale += 1
+                    stopped = stage.patience is not None and stale >= stage.patience
+                if step % stage.save_every == 0 and step < stage.n_steps and not stopped:
+                    seconds = time.monotonic() - begun
+                    run.save_state(number, step, {"best": best, "stale": stale, "seconds": seconds})
+        batches.close()
+        objective = accelerator.unwrap_model(model)
+        if stage.patience is not None:
+            load_model(objective, self.run.path / "state" / "best.safetensors")
+        figures = self._figures(stage, number, objective, best)
+        figures["seconds"] = round(time.monotonic() - begun, 1)
+        self._finish(stage, number, objective, figures)
+        accelerator.free_memory()
+        return figures
+
+    def _place(self, name: str, value: Any) -> Any:
+        # Lengths and partners decide the layout of a batch, which is worked out on the CPU.
+        stays = name.endswith("lengths") or name == "partners" or not isinstance(value, torch.Tensor)
+        return value if stays else value.to(self.accelerator.device, non_blocking=True)
+
+    def _save_best(self, objective: nn.Module) -> None:
+        if self.accelerator.is_main_process:
+            folder = self.run.path / "state"
+            folder.mkdir(exist_ok=True)
+            save_model(objective, folder / ".best.partial")
+            os.replace(folder / ".best.partial", folder / "best.safetensors")
+        self.accelerator.wait_for_everyone()
+
+    def evaluate(self, stage: StageConfig, number: int, step: int, objective: Any) -> float:
+        """Score on reads of held-out genera, higher being better; every process gets the main process's."""
+        score = [0.0]
+        if self.accelerator.is_main_process:
+            objective.eval()
+            with torch.no_grad(), self.accelerator.autocast():
+                score = [self._masked_score(stage, objective) if stage.objective == "mlm" else self._recall(stage)]
+            objective.train()
+            name = "minus masked-token loss" if stage.objective == "mlm" else "nearest-species recall"
+            self.run.append("evaluation.csv", {"stage": number, "step": step, "score": f"{score[0]:.6f}", "what": name})
+        broadcast_object_list(score)
+        self.accelerator.log({f"{stage.objective}/held-out score": score[0]}, step=step)
+        return score[0]
+
+    def _masked_score(self, stage: StageConfig, objective: MaskedLanguageModelling) -> float:
+        n_batches = max(1, self.config.evaluation_reads * len(self.judge.names) // stage.micro_batch_reads)
+        losses = []
+        for micro in range(n_batches):
+            batch = objective.prepare(self.judge.batch(stage, 10_000, micro), self.judge.rng(10_001, micro))
+            losses.append(float(objective({name: self._place(name, value) for name, value in batch.items()})))
+        return -sum(losses) / len(losses)
+
+    def _recall(self, stage: StageConfig) -> float:
+        """Share of reads whose nearest mean of fresh reads of a species is their own species'."""
+        length = (stage.read_length[1],) * 2
+        vectors, species = [], []
+        for draw in range(2):
+            which = np.repeat(np.arange(len(self.judge.genomes.ids)), self.config.evaluation_reads)
+            new, used = self._vectors(self.judge, which, length, stage.error_rate, self.judge.rng(10_002, draw))
+            vectors.append(new / np.maximum(np.linalg.norm(new, axis=1, keepdims=True), 1e-12))
+            species.append(self.judge.species[used])
+        means = np.stack([vectors[0][species[0] == i].mean(0) for i in range(len(self.judge.names))])
+        nearest = ((means**2).sum(1) - 2 * vectors[1] @ means.T).argmin(1)
+        return float((nearest == species[1]).mean())
+
+    def _vectors(
+        self,
+        source: ReadSource,
+        which: np.ndarray,
+        length: tuple[int, int],
+        error_rate: float,
+        rng: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """float32 `(n_used, hidden_size)`, and the genomes of these reads."""
+        batch = ReadBatch(*source.genomes.draw(which, length, error_rate, rng), np.arange(len(which)))
+        vectors, packed = embed_vectors(
+            self.as_model(np.zeros((1, self.encoder.config.hidden_size))), self.processor, batch
+        )
+        return vectors, which[packed.rows]
+
+    def as_model(self, centroids: np.ndarray) -> MetagenBertModel:
+        """The encoder with centroids."""
+        training = self.encoder.training
+        model = MetagenBertModel.from_encoder_and_centroids(
+            self.encoder,
+            centroids,
+            processor=self.processor,
+            normalize_embeddings=self.config.normalize_embeddings,
+        )
+        self.encoder.train(training)
+        return model
+
+    def _figures(self, stage: StageConfig, number: int, objective: Any, best: float | None) -> dict[str, Any]:
+        """What a finished stage is judged by."""
+        figures: dict[str, Any] = {"best_score" if stage.patience is not None else "score": best}
+        if not self.accelerator.is_main_process:
+            return figures
+        rows = [row for row in csv.DictReader((self.run.path / "history.csv").open()) if int(row["stage"]) == number]
+        losses = [float(row["loss"]) for row in rows]
+        tail = losses[-max(len(losses) // 10, 1) :]
+        figures |= {"n_steps": len(losses), "first_loss": losses[0], "final_loss": sum(tail) / len(tail)}
+        if stage.objective == "species":
+            objective.eval()
+            fresh = dataclasses.replace(stage, micro_batch_reads=20_000, one_length=False)
+            batch = {n: self._place(n, v) for n, v in self.source.batch(fresh, 10_003).items()}
+            with torch.inference_mode():
+                guesses = objective.logits(batch).argmax(1)
+            figures["species_accuracy"] = float((guesses == batch["species"]).float().mean())
+            figures["n_species"] = len(self.source.names)
+        return figures
+
+    def _finish(self, stage: StageConfig, number: int, objective: Any, figures: dict[str, Any]) -> None:
+        """Keep the stage's encoder, and let its state go."""
+        if stage.objective == "mlm":
+            objective.release(self.encoder)
+        self.encoder.cpu().eval()
+        if self.config.gradient_checkpointing and self.encoder.supports_gradient_checkpointing:
+            self.encoder.gradient_checkpointing_disable()
+        if self.accelerator.is_main_process:
+            folder = self.run.path / "stages" / f"{number}"
+            shutil.rmtree(folder, ignore_errors=True)
+            self.encoder.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+            if stage.objective == "mlm":
+                objective.model.cpu().save_pretrained(folder / "masked_lm")
+            _write(folder / "result.json", json.dumps(figures))
+            shutil.rmtree(self.run.path / "state", ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+
+    def fit_centroids(self, config: CentroidsConfig) -> tuple[MetagenBertModel, dict[str, Any]]:
+        """K-means over reads of every genome, on the main process."""
+        self.encoder.to(self.accelerator.device).eval()
+        vectors = []
+        n_genomes = len(self.source.genomes.ids)
+        with Progress() as progress:
+            for genome in progress.track(range(n_genomes), description="embedding reads for centroids"):
+                which = np.full(config.reads_per_genome, genome)
+                rng = self.source.rng(10_004, genome)
+                length = (int(config.read_length[0]), int(config.read_length[1]))
+                vectors.append(self._vectors(self.source, which, length, config.error_rate, rng)[0])
+        self.encoder.cpu()
+        fit = run_kmeans(
+            np.concatenate(vectors),
+            config.n_clusters,
+            n_iterations=config.n_iterations,
+            seed=self.config.seed,
+            spherical=self.config.normalize_embeddings,
+        )
+        figures = {"kmeans_objective": fit.objective[-1], "n_empty_clusters": fit.n_empty, "n_reads": fit.n_points}
+        return self.as_model(fit.centroids), figures
+
+
+def _torch_seed(*key: int) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+
+def new_tokenizer(config: RecipeConfig, genomes: GenomeSet) -> Any:
+    """The tokenizer of an encoder from scratch: k-mers, or a BPE vocabulary learnt as DNABERT-2's."""
+    assert isinstance(config.encoder, dict)
+    if config.encoder["model_type"] == "kmer_encoder":
+        return KmerTokenizer(k=config.encoder.get("k", 8), canonical=not config.encoder.get("num_gate_heads", 0))
+    sizes = {"vocab_size": 4096, "n_reads": 100_000, **(config.tokenizer or {})}
+    rng = np.random.default_rng([config.seed, 10_005])
+    which = rng.integers(0, len(genomes.ids), sizes["n_reads"])
+    text, offsets = genomes.draw(which, (150, 150), 0.0, rng)
+    reads = text.tobytes().decode()
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.train_from_iterator(
+        (reads[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)),
+        trainers.BpeTrainer(vocab_size=sizes["vocab_size"], special_tokens=SPECIAL_TOKENS, show_progress=False),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(name, SPECIAL_TOKENS.index(name)) for name in ("[CLS]", "[SEP]")]
+    )
+    names = dict(zip(("unk_token", "cls_token", "sep_token", "pad_token", "mask_token"), SPECIAL_TOKENS, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+def starting_point(
+    config: RecipeConfig, genomes: GenomeSet, run: RunFolder, accelerator: Accelerator
+) -> tuple[PreTrainedModel, Any, str | None]:
+    """Encoder, tokenizer and, of an encoder that exists, where it came from."""
+    if isinstance(config.encoder, str):
+        return (*load_read_encoder(config.encoder, revision=config.revision), config.encoder)
+    folder = run.path / "tokenizer"
+    if accelerator.is_main_process and not folder.exists():
+        partial = run.path / ".tokenizer.partial"
+        new_tokenizer(config, genomes).save_pretrained(partial)
+        os.replace(partial, folder)
+    accelerator.wait_for_everyone()
+    cls = KmerTokenizer if config.encoder["model_type"] == "kmer_encoder" else PreTrainedTokenizerFast
+    tokenizer = cls.from_pretrained(folder)
+    values = dict(config.encoder)
+    model_type = values.pop("model_type")
+    if model_type != "kmer_encoder":
+        values = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **values}
+    torch.manual_seed(_torch_seed(config.seed))
+    return AutoModel.from_config(AutoConfig.for_model(model_type, **values)), tokenizer, None
+
+
+def describe_device(accelerator: Accelerator) -> str:
+    """What the run computed on."""
+    name = "cpu" if accelerator.device.type == "cpu" else torch.cuda.get_device_name(accelerator.device)
+    return (
+        f"{name}, {accelerator.num_processes} process, {os.cpu_count()} cores, {accelerator.mixed_precision} precision"
+    )
+
+
+def make_accelerator(config: RecipeConfig, args: argparse.Namespace) -> Accelerator:
+    """Devices, precision and tracker.
+
+    Raises:
+        InputError: bf16 was asked for and the GPU lacks it, or the tracker is not installed.
+    """
+    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    precision = config.mixed_precision
+    if precision == "auto":
+        precision = "bf16" if has_bf16 and not args.cpu else "no"
+    try:
+        return Accelerator(cpu=args.cpu, mixed_precision=precision, log_with=args.tracker, project_dir=str(args.output))
+    except (ValueError, ImportError) as error:
+        raise InputError(
+            f"{' '.join(str(error).split())} (mixed_precision {precision}, tracker {args.tracker})"
+        ) from error
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--genomes", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--encoder", help="start from this encoder instead of the config's")
+    parser.add_argument("--stages", nargs="+", choices=[*OBJECTIVES, "centroids"], help="only these; default all")
+    parser.add_argument("--n-steps", type=int, help="steps of every stage, instead of the config's")
+    parser.add_argument("--tracker", choices=["tensorboard", "trackio"], help="follow the run there too")
+    parser.add_argument("--cpu", action="store_true", help="leave GPUs alone")
+    parser.add_argument("--overwrite", action="store_true", help="replace what the output folder holds")
+    return parser
+
+
+def main() -> None:
+    """Train the stages asked for, cluster, save."""
+    try:
+        run_recipe(parser().parse_args())
+    except BiomeformerError as error:
+        sys.exit(f"error: {error}")
+
+
+def run_recipe(args: argparse.Namespace) -> None:
+    """The whole run."""
+    config = RecipeConfig.from_yaml(args.config)
+    if args.encoder is not None:
+        config.encoder = args.encoder
+    held_out: set[str] = set()
+    if config.held_out_genera:
+        held_out = set((args.config.parent / config.held_out_genera).read_text().split())
+    if args.n_steps is not None:
+        for stage in config.stages:
+            stage.n_steps = args.n_steps
+    if args.stages is not None:
+        config.stages = [stage for stage in config.stages if stage.objective in args.stages]
+        config.centroids = config.centroids if "centroids" in args.stages else None
+    if not config.stages and config.centroids is None:
+        raise InputError(f"{args.config} has none of the stages asked for.")
+
+    accelerator = make_accelerator(config, args)
+    start = time.monotonic()
+    train = GenomeSet.load(args.genomes, held_out)
+    judge = GenomeSet.load(args.genomes, held_out, only_held_out=True) if held_out else None
+    digest = hashlib.sha256("".join(train.sha256).encode()).hexdigest()
+    run = RunFolder(
+        args.output, {"config": asdict(config), "genomes": digest, "held_out": sorted(held_out)}, accelerator
+    )
+    run.open(args.overwrite)
+    accelerator.init_trackers("pretrain_read_encoder", config={"seed": config.seed, "config": str(args.config)})
+
+    encoder, tokenizer, source = starting_point(config, train, run, accelerator)
+    done = [number for number in range(len(config.stages)) if run.finished(number)]
+    if done:
+        source = str(run.finished(done[-1]))
+        encoder, tokenizer = load_read_encoder(source)
+        accelerator.print(f"Going on after stage {done[-1] + 1}, which is finished.")
+    trainer = Trainer(config, accelerator, run, train, judge, encoder, tokenizer, source)
+    metrics: dict[str, Any] = {}
+    for number, stage in enumerate(config.stages):
+        finished = run.finished(number)
+        figures = json.loads((finished / "result.json").read_text()) if finished else trainer.train(stage, number)
+        metrics[f"{number + 1} {stage.objective}"] = figures
+    accelerator.end_training()
+    if not accelerator.is_main_process:
+        return
+
+    seconds = sum(figures["seconds"] for figures in metrics.values())
+    outputs = {"encoder": lambda folder: (encoder.save_pretrained(folder), tokenizer.save_pretrained(folder))}
+    if config.centroids is not None:
+        clock = time.monotonic()
+        model, figures = trainer.fit_centroids(config.centroids)
+        metrics["centroids"] = {**figures, "seconds": round(time.monotonic() - clock, 1)}
+        seconds += time.monotonic() - clock
+        outputs["model"] = model.save_pretrained
+    record = {
+        "recipe": "recipes/pretrain_read_encoder.py",
+        "config": asdict(config),
+        "genomes": [{"genome_id": g, "sha256": h} for g, h in zip(train.ids, train.sha256, strict=True)],
+        "held_out_genera": sorted(held_out),
+        "n_reads": sum(
+            metrics[f"{i} {s.objective}"]["n_steps"]
+            * s.micro_batches
+            * s.micro_batch_reads
+            * (2 if s.objective == "contrastive" else 1)
+            for i, s in enumerate(config.stages, 1)
+        ),
+        "seed": config.seed,
+        "wall_time_s": round(seconds, 1),
+        "session_time_s": round(time.monotonic() - start, 1),
+        "device": describe_device(accelerator),
+        "versions": {
+            "biomeformer": biomeformer.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "metrics": _rounded(metrics),
+    }
+    for name, save in outputs.items():
+        partial, folder = args.output / f".{name}.partial", args.output / name
+        shutil.rmtree(partial, ignore_errors=True)
+        save(partial)
+        (partial / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+    _write(args.output / "training_record.json", json.dumps(record, indent=1) + "\n")
+    accelerator.print(f"Wrote {', '.join(str(args.output / name) for name in outputs)}")
+
+
+def _rounded(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {name: _rounded(value) for name, value in values.items()}
+    return round(values, 4) if isinstance(values, float) else values
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""The pretraining recipe on small genomes: it learns, goes on after an interruption, and shares out its work."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM
+
+import biomeformer
+from biomeformer import load_read_encoder
+from biomeformer.dnabert2 import DnaBert2Model
+from biomeformer.errors import InputError
+from biomeformer.kmer_encoder import KmerEncoderModel
+from biomeformer.reads import GenomeSet
+from recipes import pretrain_read_encoder as recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "recipes" / "configs" / "pretrain_read_encoder"
+SMOKE = CONFIGS / "smoke.yaml"
+# Losses of some steps of the smoke config on the genomes of conftest.py, by stage.
+EXPECTED = {
+    0: {1: 4.863214, 6: 4.676660, 12: 4.648551},
+    1: {1: 3.373934, 6: 2.543546, 12: 2.541613},
+    2: {1: 6.908728, 6: 2.199012, 12: 2.093329},
+}
+
+
+def run(genomes, output, config=SMOKE, *options):
+    """The recipe in this process."""
+    AcceleratorState._reset_state(True)
+    arguments = ["--config", config, "--genomes", genomes, "--output", output, "--cpu", *options]
+    parsed = recipe.parser().parse_args([str(argument) for argument in arguments])
+    recipe.run_recipe(parsed)
+    return json.loads((output / "training_record.json").read_text())
+
+
+def history(output):
+    with (output / "history.csv").open() as handle:
+        return {(int(row["stage"]), int(row["step"])): float(row["loss"]) for row in csv.DictReader(handle)}
+
+
+def write_config(path, **changes):
+    values = yaml.safe_load(SMOKE.read_text())
+    path.write_text(yaml.safe_dump({**values, **changes}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def smoke(genomes, tmp_path_factory):
+    """An uninterrupted run of every stage."""
+    output = tmp_path_factory.mktemp("pretrain") / "run"
+    return output, run(genomes, output)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configs_are_valid(path):
+    config = recipe.RecipeConfig.from_yaml(path)
+    assert config.stages and config.centroids.n_clusters > 1
+    recipe.MetagenBertProcessor(recipe.KmerTokenizer(k=4), **config.contract)
+    if config.held_out_genera:
+        assert len((path.parent / config.held_out_genera).read_text().split()) == 15
+
+
+def test_shipped_configs_cover_the_published_stages():
+    objectives = {
+        p.stem: [s.objective for s in recipe.RecipeConfig.from_yaml(p).stages] for p in CONFIGS.glob("*.yaml")
+    }
+    assert objectives["dnabert_ms"] == ["mlm", "contrastive"]
+    assert objectives["smoke"] == ["mlm", "contrastive", "species"]
+    assert objectives["mini"] == ["species"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rte": 1}, "unknown field learning_rte; known are encoder"),
+        ({"stages": [{"objective": "mlm", "n_steps": 3, "steps": 1}]}, "stage 1: unknown field steps"),
+        ({"stages": [{"objective": "mlm"}]}, "stage 1: n_steps is missing"),
+        ({"stages": [{"objective": "nsp", "n_steps": 1}]}, "objective is 'nsp'; give mlm, species, contrastive"),
+        ({"stages": [{"objective": "mlm", "n_steps": 0}]}, "n_steps is 0; it must be at least 1"),
+        ({"stages": [{"objective": "mlm", "n_steps": 1, "read_length": [9, 5]}]}, r"read_length is \[9, 5\]"),
+        ({"mixed_precision": "fp8"}, "mixed_precision is 'fp8'; give auto, bf16 or no"),
+        ({"centroids": {"reads_per_genome": 5}}, "centroids: n_clusters is missing"),
+    ],
+)
+def test_bad_configs_are_refused(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        recipe.RecipeConfig.from_yaml(write_config(tmp_path / "bad.yaml", **changes))
+
+
+def test_reads_come_from_their_genome_on_both_strands(genomes):
+    loaded = GenomeSet.load(genomes, {"G5"})
+    assert loaded.ids == ["g0", "g1", "g2", "g3", "g4"]
+    which = np.array([3, 0, 3, 1, 4, 3, 0, 2] * 5)
+    flat, offsets = loaded.draw(which, (30, 60), 0.0, np.random.default_rng(0))
+    complement = str.maketrans("ACGT", "TGCA")
+    strands = []
+    for i, genome in enumerate(which):
+        read = flat[offsets[i] : offsets[i + 1]].tobytes().decode()
+        text = loaded.sequences[genome].tobytes().decode()
+        strands.append(read in text)
+        assert 30 <= len(read) <= 60 and (read in text or read.translate(complement)[::-1] in text)
+    assert 5 < sum(strands) < 35
+    with pytest.raises(ValueError, match="no genus Elsewhere"):
+        GenomeSet.load(genomes, {"Elsewhere"})
+
+
+def test_losses_are_the_expected_ones(smoke):
+    losses = history(smoke[0])
+    assert len(losses) == 36
+    for stage, steps in EXPECTED.items():
+        for step, loss in steps.items():
+            assert losses[stage, step] == pytest.approx(loss, abs=1e-4), (stage, step)
+
+
+def test_what_a_run_leaves_loads(smoke):
+    output, record = smoke
+    model = biomeformer.load(output / "model")
+    assert model.config.n_clusters == 8 and model.processor.min_read_length == 20
+    encoder, tokenizer = load_read_encoder(output / "encoder")
+    assert isinstance(encoder, DnaBert2Model) and tokenizer.mask_token_id is not None
+    for name, value in model.encoder.state_dict().items():
+        assert torch.equal(value, encoder.state_dict()[name])
+    language_model = AutoModelForMaskedLM.from_pretrained(output / "stages" / "0" / "masked_lm")
+    assert language_model.config.vocab_size == len(tokenizer)
+    assert not (output / "state").exists()
+    assert record["metrics"]["3 species"]["n_species"] == 6 and len(record["genomes"]) == 6
+    assert record["n_reads"] == 12 * (2 * 32 + 2 * 2 * 16 + 2 * 32)
+    vectors = model(**model.processor(["ACGT" * 20])).read_embeddings
+    assert torch.isfinite(vectors).all()
+
+
+@pytest.mark.parametrize(("stage", "step"), [(0, 7), (1, 11), (2, 3)])
+def test_a_resumed_run_equals_the_uninterrupted_one(genomes, smoke, tmp_path, monkeypatch, stage, step):
+    append = recipe.RunFolder.append
+
+    def interrupt(self, name, row):
+        append(self, name, row)
+        if name == "history.csv" and (row["stage"], row["step"]) == (stage, step):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(recipe.RunFolder, "append", interrupt)
+        run(genomes, tmp_path / "run")
+    assert max(history(tmp_path / "run")) == (stage, step)
+    run(genomes, tmp_path / "run")
+    expected, resumed = history(smoke[0]), history(tmp_path / "run")
+    assert list(resumed) == list(expected)
+    assert [resumed[key] for key in expected] == pytest.approx(list(expected.values()), abs=1e-6)
+    assert (tmp_path / "run" / "evaluation.csv").read_text() == (smoke[0] / "evaluation.csv").read_text()
+    weights, again = (load_file(folder / "model" / "model.safetensors") for folder in (smoke[0], tmp_path / "run"))
+    for name, value in weights.items():
+        torch.testing.assert_close(again[name], value, atol=1e-5, rtol=0)
+
+
+def test_two_processes_equal_one(genomes, smoke, tmp_path):
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    command = [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", "recipes/pretrain_read_encoder.py"]
+    command += ["--config", str(SMOKE), "--genomes", str(genomes), "--output", str(tmp_path / "run")]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "modeling"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    one, two = history(smoke[0]), history(tmp_path / "run")
+    assert list(two) == list(one)
+    assert list(two.values()) == pytest.approx(list(one.values()), abs=1e-4)
+
+
+def test_a_stage_alone_from_an_encoder_that_exists(genomes, smoke, tmp_path):
+    record = run(genomes, tmp_path / "run", SMOKE, "--stages", "contrastive", "--encoder", smoke[0] / "encoder")
+    assert list(record["metrics"]) == ["1 contrastive"] and not (tmp_path / "run" / "model").exists()
+    centroids = run(genomes, tmp_path / "c", SMOKE, "--stages", "centroids", "--encoder", tmp_path / "run" / "encoder")
+    assert list(centroids["metrics"]) == ["centroids"]
+    encoder, _ = load_read_encoder(tmp_path / "run" / "encoder")
+    model = biomeformer.load(tmp_path / "c" / "model")
+    assert torch.equal(model.encoder.embeddings.word_embeddings.weight, encoder.embeddings.word_embeddings.weight)
+
+
+def mini_like(path, **changes):
+    stage = {
+        "objective": "species", "n_steps": 60, "micro_batch_reads": 128, "learning_rate": 0.02, "read_length": [60, 90],
+        "one_length": True, "evaluate_every": 10, **changes,
+    }  # fmt: skip
+    encoder = {"model_type": "kmer_encoder", "k": 4, "hidden_size": 16, "num_gate_heads": 4}
+    return write_config(path, encoder=encoder, stages=[stage], normalize_embeddings=True, contract={}, tokenizer=None)
+
+
+def test_a_kmer_encoder_learns_species(genomes, tmp_path):
+    record = run(genomes, tmp_path / "run", mini_like(tmp_path / "mini.yaml"))
+    figures = record["metrics"]["1 species"]
+    assert figures["final_loss"] < 0.7 * figures["first_loss"] and figures["species_accuracy"] > 2 / 6
+    model = biomeformer.load(tmp_path / "run" / "model")
+    assert isinstance(model.encoder, KmerEncoderModel) and model.encoder.gates is not None
+    torch.testing.assert_close(model.centroids.norm(dim=1), torch.ones(8))
+
+
+def test_a_stage_stops_early_and_keeps_its_best_weights(genomes, tmp_path, monkeypatch):
+    scores = iter([0.1, 0.5, 0.4, 0.3, 0.9])
+    kept = {}
+
+    def recall(self, stage):
+        score = next(scores)
+        kept[score] = {name: value.clone() for name, value in self.encoder.state_dict().items()}
+        return score
+
+    monkeypatch.setattr(recipe.Trainer, "_recall", recall)
+    (tmp_path / "held_out.txt").write_text("G4\nG5\n")
+    config = mini_like(tmp_path / "mini.yaml", patience=2)
+    config.write_text(config.read_text() + "held_out_genera: held_out.txt\n")
+    record = run(genomes, tmp_path / "run", config)
+    assert record["metrics"]["1 species"]["n_steps"] == 40 and record["metrics"]["1 species"]["best_score"] == 0.5
+    assert [genome["genome_id"] for genome in record["genomes"]] == ["g0", "g1", "g2", "g3"]
+    encoder, _ = load_read_encoder(tmp_path / "run" / "encoder")
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, kept[0.5][name])
+
+
+def test_another_run_in_the_folder_is_refused(genomes, smoke, tmp_path):
+    changed = write_config(tmp_path / "changed.yaml", seed=1)
+    with pytest.raises(InputError, match="holds a run with another config"):
+        run(genomes, smoke[0], changed)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds something else"):
+        run(genomes, tmp_path)
+
+
+def test_work_that_cannot_be_done_is_refused(genomes, smoke, tmp_path):
+    kmers = mini_like(tmp_path / "a.yaml", objective="mlm")
+    with pytest.raises(InputError, match=r"mlm needs a tokenizer with a \[MASK\] token"):
+        run(genomes, tmp_path / "a", kmers)
+    short = mini_like(tmp_path / "b.yaml", read_length=[3, 3])
+    with pytest.raises(InputError, match="give no tokens; draw longer ones"):
+        run(genomes, tmp_path / "b", short)
+    with pytest.raises(InputError, match="none of the stages asked for"):
+        run(genomes, tmp_path / "c", mini_like(tmp_path / "c.yaml"), "--stages", "mlm")
+
+
+def test_a_tracker_follows(genomes, tmp_path):
+    run(genomes, tmp_path / "run", mini_like(tmp_path / "mini.yaml", n_steps=2), "--tracker", "tensorboard")
+    assert list((tmp_path / "run").rglob("events.out.tfevents*"))
