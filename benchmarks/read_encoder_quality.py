@@ -9,8 +9,10 @@ genomes of seen and of unseen genera.
   cohort's reads, and the 10-fold ROC-AUC of a random forest and an L1 logistic regression on the abundance vector. The
   true species abundances are the ceiling; the gap closed is (ours - 4-mers) / (truth - 4-mers), by random forest.
 
-    python benchmarks/read_encoder_quality.py --genomes GENOMES --model metagenbert-mini \
+    python benchmarks/read_encoder_quality.py --genomes GENOMES --models metagenbert-mini \
         --simulator simulate_cohort.py --cohorts COHORTS --names cirrhosis ibd --seeds 0 1 2
+
+The first model's own centroids are judged too; further models are compared with it.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,6 +44,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import biomeformer
+from biomeformer.checkpoints import resolve_checkpoint
 from biomeformer.clustering import fit_centroids, run_kmeans
 from biomeformer.embedding import embed_cohort, embed_vectors
 from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
@@ -113,8 +118,20 @@ def per_read(model: MetagenBertModel, genomes: GenomeSet, n_reads: int, seed: in
     return figures
 
 
-def simulate(args: argparse.Namespace, name: str, seed: int, genomes: list[str], folder: Path) -> Path:
-    """Reads of a real cohort table, drawn from the genomes named; gives the folder."""
+def simulated(args: argparse.Namespace, name: str, genera: str, seed: int, genomes: list[str]) -> Path:
+    """Folder of a simulated cohort, made unless it was kept."""
+    folder = args.cache / f"{name}-{genera}-{seed}-{args.reads}"
+    if not folder.is_dir():
+        partial = args.cache / f".{folder.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        simulate(args, name, seed, genomes, partial)
+        partial.rename(folder)
+    return folder / "reads"
+
+
+def simulate(args: argparse.Namespace, name: str, seed: int, genomes: list[str], folder: Path) -> None:
+    """Reads of a real cohort table, drawn from the genomes named, into `folder / "reads"`."""
     subset = folder / "genomes"
     subset.mkdir()
     with (args.genomes / "genomes.tsv").open(newline="") as handle:
@@ -136,7 +153,6 @@ def simulate(args: argparse.Namespace, name: str, seed: int, genomes: list[str],
     numbers = ["--reads", str(args.reads), "--species", str(min(100, len(rows))), "--seed", str(seed)]
     paths = ["--table", table, "--labels", labels, "--genomes", subset, "--out", folder / "reads"]
     subprocess.run([sys.executable, args.simulator, *map(str, paths), *numbers], check=True)
-    return folder / "reads"
 
 
 def auc(features: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]:
@@ -152,35 +168,28 @@ def auc(features: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]
 
 
 def per_cohort(
-    models: dict[str, MetagenBertModel],
-    shipped: MetagenBertModel,
-    args: argparse.Namespace,
-    name: str,
-    seed: int,
-    genomes: list[str],
+    models: dict[str, MetagenBertModel], shipped: MetagenBertModel, args: argparse.Namespace, folder: Path, seed: int
 ) -> dict[str, dict[str, float]]:
     """AUCs of every encoder and of the truth on one simulated cohort."""
     results = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = simulate(args, name, seed, genomes, Path(temporary))
-        cohort = biomeformer.read_cohort(folder / "cohort.csv")
-        labels = cohort.metadata()["label"].astype(int).to_numpy()
-        for encoder, model in models.items():
-            assert model.processor is not None
-            fit = fit_centroids(
-                cohort,
-                model.encoder,
-                model.processor,
-                n_clusters=args.n_clusters,
-                reads_per_sample=1000,
-                seed=seed,
-                spherical=model.config.normalize_embeddings,
-            )
-            results[encoder] = auc(embed_cohort(fit.model, cohort).abundance, labels, seed)
-        results["shipped centroids"] = auc(embed_cohort(shipped, cohort).abundance, labels, seed)
-        with gzip.open(folder / "truth.tsv.gz", "rt") as handle:
-            truth = np.array([line.split("\t")[1:] for line in handle.read().splitlines()[1:]], float)
-        results["truth"] = auc(truth, labels, seed)
+    cohort = biomeformer.read_cohort(folder / "cohort.csv")
+    labels = cohort.metadata()["label"].astype(int).to_numpy()
+    for encoder, model in models.items():
+        assert model.processor is not None
+        fit = fit_centroids(
+            cohort,
+            model.encoder,
+            model.processor,
+            n_clusters=args.n_clusters,
+            reads_per_sample=1000,
+            seed=seed,
+            spherical=model.config.normalize_embeddings,
+        )
+        results[encoder] = auc(embed_cohort(fit.model, cohort).abundance, labels, seed)
+    results["shipped centroids"] = auc(embed_cohort(shipped, cohort).abundance, labels, seed)
+    with gzip.open(folder / "truth.tsv.gz", "rt") as handle:
+        truth = np.array([line.split("\t")[1:] for line in handle.read().splitlines()[1:]], float)
+    results["truth"] = auc(truth, labels, seed)
     return results
 
 
@@ -188,32 +197,43 @@ def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--genomes", type=Path, required=True)
-    parser.add_argument("--model", default="metagenbert-mini")
+    parser.add_argument("--models", nargs="+", default=["metagenbert-mini"], help="names or folders")
     parser.add_argument("--simulator", type=Path)
     parser.add_argument("--cohorts", type=Path)
     parser.add_argument("--names", nargs="*", default=["cirrhosis", "ibd"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--reads", type=int, default=4000, help="reads a simulated sample")
-    parser.add_argument("--n-clusters", type=int, default=256)
+    parser.add_argument("--n-clusters", type=int, default=1024)
+    parser.add_argument("--cache", type=Path, help="keep simulated cohorts here; default a temporary folder")
     parser.add_argument("--reads-per-species", type=int, default=200)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "read_encoder_quality.json")
     args = parser.parse_args()
 
+    if args.cache is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            args.cache = Path(temporary)
+            measure(args)
+    else:
+        measure(args)
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Measure, print, write."""
     start = time.monotonic()
-    shipped = biomeformer.load(args.model)
-    assert shipped.processor is not None
+    loaded = {Path(name).name if Path(name).is_dir() else name: biomeformer.load(name) for name in args.models}
+    first = next(iter(loaded))
+    shipped = loaded[first]
     held_out = set(HELD_OUT.read_text().split())
     sets = {
         "seen": GenomeSet.load(args.genomes, held_out),
         "unseen": GenomeSet.load(args.genomes, held_out, only_held_out=True),
     }
     models = {
-        args.model: as_model(
-            shipped.encoder, shipped.processor.tokenizer, spherical=shipped.config.normalize_embeddings
-        ),
-        "untrained": untrained(shipped),
-        "4-mers": four_mers(),
+        name: as_model(model.encoder, model.processor.tokenizer, spherical=model.config.normalize_embeddings)
+        for name, model in loaded.items()
+        if model.processor is not None
     }
+    models |= {"untrained": untrained(shipped), "4-mers": four_mers()}
     console = Console()
     reads: dict[str, Any] = {}
     for genera, genomes in sets.items():
@@ -221,7 +241,7 @@ def main() -> None:
         for encoder, model in models.items():
             runs = [per_read(model, genomes, args.reads_per_species, seed) for seed in args.seeds]
             reads[genera][encoder] = {key: round(float(np.mean([run[key] for run in runs])), 4) for key in runs[0]}
-        table = Table("encoder", *reads[genera][args.model], title=f"150-bp reads, {genera} genera")
+        table = Table("encoder", *reads[genera][first], title=f"150-bp reads, {genera} genera")
         for encoder in models:
             table.add_row(encoder, *(f"{value:.3f}" for value in reads[genera][encoder].values()))
         console.print(table)
@@ -229,7 +249,11 @@ def main() -> None:
     cohorts: dict[str, Any] = {}
     for name in args.names if args.simulator else []:
         for genera, genomes in sets.items():
-            runs = [per_cohort(models, shipped, args, name, seed, genomes.ids) for seed in args.seeds]
+            folders = [simulated(args, name, genera, seed, genomes.ids) for seed in args.seeds]
+            runs = [
+                per_cohort(models, shipped, args, folder, seed)
+                for seed, folder in zip(args.seeds, folders, strict=True)
+            ]
             mean = {
                 encoder: {
                     key: round(float(np.mean([run[encoder][key] for run in runs])), 4) for key in ("forest", "l1")
@@ -245,8 +269,11 @@ def main() -> None:
                 table.add_row(encoder, *(f"{scores[key]:.3f}" for key in ("forest", "l1", "gap_closed")))
             console.print(table)
     result = {
-        "model": args.model,
-        "weights_sha256": shipped.weights_sha256,
+        "model": first,
+        "model_sha256": {
+            label: hashlib.sha256((Path(resolve_checkpoint(name)) / "model.safetensors").read_bytes()).hexdigest()
+            for label, name in zip(loaded, args.models, strict=True)
+        },
         "reads": reads,
         "cohorts": cohorts,
         "settings": {

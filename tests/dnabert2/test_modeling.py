@@ -14,7 +14,7 @@ from biomeformer.dnabert2 import (
     DnaBert2Model,
     convert_checkpoint,
 )
-from biomeformer.dnabert2.modeling_dnabert2 import alibi_slopes
+from biomeformer.dnabert2.modeling_dnabert2 import PackedLayout, alibi_slopes
 
 PUBLISHED = {
     "model_type": "bert",
@@ -112,6 +112,31 @@ def test_hidden_states_and_attentions(model):
     distance = (torch.arange(9)[:, None] - torch.arange(9)).abs()
     expected = torch.softmax(query @ key.T / math.sqrt(8) - alibi_slopes(3)[0] * distance, -1)
     torch.testing.assert_close(full.attentions[0][1, 0, :9, :9], expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_mixup_mixes_at_the_input_of_a_layer(model, layer):
+    lengths, partners = [7, 4, 7, 9, 3], [1, 3, 2, 0, 4]
+    weights = torch.tensor([0.7, 0.6, 0.9, 0.5, 1.0])
+    sequences = tokens(lengths)
+    with torch.no_grad():
+        mixed = model.embed_packed_mixed(
+            torch.cat(sequences), torch.tensor(lengths), torch.tensor(partners), weights, layer
+        )
+        # One read at a time: the states of the two at the layer's input, mixed, then the rest of the layers.
+        states = [model(sequence[None], output_hidden_states=True).hidden_states[layer][0] for sequence in sequences]
+        for i, partner in enumerate(partners):
+            shared = min(lengths[i], lengths[partner])
+            hidden = weights[i] * states[i][:shared] + (1 - weights[i]) * states[partner][:shared]
+            layout = PackedLayout.from_sorted_lengths([shared])
+            bias = model.encoder.alibi_bias(shared, hidden.device, hidden.dtype)
+            for module in model.encoder.layer[layer:]:
+                hidden, _ = module(hidden, layout, bias, False)
+            torch.testing.assert_close(mixed[i], hidden.mean(0), atol=1e-5, rtol=0)
+        plain = model.embed_packed(torch.cat(sequences), torch.tensor(lengths))
+    torch.testing.assert_close(mixed[2], plain[2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(mixed[4], plain[4], atol=1e-5, rtol=0)
+    assert model.num_mixup_layers == 2
 
 
 def test_mask_with_a_gap_is_refused(model):

@@ -1,6 +1,7 @@
 """Cards are generated, current and true."""
 
 import hashlib
+import json
 import re
 import shutil
 from pathlib import Path
@@ -39,20 +40,24 @@ def test_card_is_true(name, tmp_path, monkeypatch):
 
 
 def test_stale_and_incomplete(tmp_path):
-    manifest = load_manifest(FOLDER)
+    entry = load_manifest(FOLDER)["metagenbert-mini"]
     source = Path(resolve_checkpoint("metagenbert-mini"))
     checkpoint = tmp_path / "checkpoint"
     shutil.copytree(source, checkpoint)
     template = (FOLDER / "model_card.md").read_text()
-    card = render_card("metagenbert-mini", manifest["metagenbert-mini"], checkpoint, template)
+    evaluation = json.loads((FOLDER / entry["evaluation"]).read_text())
+    card = render_card("metagenbert-mini", entry, checkpoint, template, evaluation)
     assert card == (source / "README.md").read_text()
+    changed = {**evaluation, "settings": {**evaluation["settings"], "seeds": [7]}}
+    assert render_card("metagenbert-mini", entry, checkpoint, template, changed) != card
     weights = bytearray((checkpoint / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (checkpoint / "model.safetensors").write_bytes(weights)
-    assert render_card("metagenbert-mini", manifest["metagenbert-mini"], checkpoint, template) != card
+    with pytest.raises(CheckpointError, match="its evaluation is of other weights"):
+        render_card("metagenbert-mini", entry, checkpoint, template, evaluation)
     (checkpoint / "training_record.json").unlink()
     with pytest.raises(CheckpointError, match=r"training_record\.json"):
-        render_card("metagenbert-mini", manifest["metagenbert-mini"], checkpoint, template)
+        render_card("metagenbert-mini", entry, checkpoint, template, evaluation)
     (tmp_path / "models.toml").write_text('[x]\ntitle = "x"\n')
     with pytest.raises(InputError, match="x has no class"):
         load_manifest(tmp_path)

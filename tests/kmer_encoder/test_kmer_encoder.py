@@ -120,9 +120,8 @@ def gated_by_hand(encoder, read):
     return (sums.reshape(6, 3, 4) * weights[:, :, None]).sum(0).ravel() * 6 / n
 
 
+@pytest.mark.parametrize("encoder", [3], indirect=True)
 def test_gates_weigh_reading_frames(encoder, tokenizer):
-    if encoder.gates is None:
-        pytest.skip("has no gates")
     reads = ["ACGTTGCAACGGTTA", "TTTTTTACG", "ACGTA", "GGGCATTACNGGCATTA", "NNACGTTGCANNNNNNNNNGGCTAT"]
     ids, lengths = pack(tokenizer, reads)
     with torch.no_grad():
@@ -172,6 +171,15 @@ def test_strands_and_batches_give_one_vector(encoder, tokenizer):
     assert torch.equal(torch.cat([embed([read]) for read in reads]), together)
 
 
+def test_mixup_mixes_vectors(encoder, tokenizer):
+    ids, lengths = (torch.from_numpy(x) for x in pack(tokenizer, ["ACGTTGCAACGG", "TTTTTTACG", "GGCATTAGG"]))
+    with torch.no_grad():
+        plain = encoder.embed_packed(ids, lengths)
+        mixed = encoder.embed_packed_mixed(ids, lengths, torch.tensor([2, 0, 1]), torch.tensor([1.0, 0.75, 0.5]))
+    expected = torch.stack([plain[0], 0.75 * plain[1] + 0.25 * plain[0], 0.5 * plain[2] + 0.5 * plain[1]])
+    torch.testing.assert_close(mixed, expected)
+
+
 def test_saved_and_reloaded_in_a_fresh_process(encoder, tokenizer, tmp_path):
     encoder.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
@@ -200,6 +208,8 @@ def test_under_the_contract(encoder, tokenizer):
     reads = ["ACGTTGCAACGG", "ACGTTGC", "NNNNNNNNNN", "ACGNACGNACGN", "acgttgcaacggacgttgcaacgg"]
     vectors, packed = embed_vectors(model, processor, ReadBatch.from_strings(reads))
     assert packed.rows.tolist() == [0, 4] and packed.lengths.tolist() == [8, 10] and vectors.shape == (2, 12)
+    outputs = model(**processor([reads[0], reads[4]]))
+    np.testing.assert_allclose(outputs.read_embeddings.detach().numpy(), vectors, atol=1e-5)
     assert packed.tallies == {
         "n_used": 2, "n_too_short": 1, "n_no_tokens": 2, "n_truncated": 1, "n_ambiguous": 0, "n_lower_case": 1
     }  # fmt: skip

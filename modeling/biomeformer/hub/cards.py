@@ -21,7 +21,19 @@ from ..checkpoints import resolve_checkpoint
 from ..errors import CheckpointError, InputError
 
 MANIFEST, TEMPLATE, CARD = "models.toml", "model_card.md", "README.md"
-FIELDS = ("title", "class", "license", "tags", "summary", "intended_use", "limits", "training_data", "how")
+# Of `evaluation` in an entry: the JSON that benchmarks/read_encoder_quality.py wrote, relative to the manifest.
+FIELDS = (
+    "title",
+    "class",
+    "license",
+    "tags",
+    "summary",
+    "intended_use",
+    "limits",
+    "training_data",
+    "how",
+    "evaluation",
+)
 
 
 def load_manifest(folder: str | Path) -> dict[str, dict[str, Any]]:
@@ -42,7 +54,7 @@ def load_manifest(folder: str | Path) -> dict[str, dict[str, Any]]:
     return manifest
 
 
-def render_card(name: str, entry: dict[str, Any], checkpoint: Path, template: str) -> str:
+def render_card(name: str, entry: dict[str, Any], checkpoint: Path, template: str, evaluation: dict[str, Any]) -> str:
     """The card of one checkpoint.
 
     Args:
@@ -50,12 +62,13 @@ def render_card(name: str, entry: dict[str, Any], checkpoint: Path, template: st
         entry: Its entry in the manifest.
         checkpoint: Folder with `config.json`, `model.safetensors`, `processor_config.json`, `training_record.json`.
         template: Text with `$fields`.
+        evaluation: What `benchmarks/read_encoder_quality.py` wrote.
 
     Returns:
         Markdown with the Hub's metadata on top.
 
     Raises:
-        CheckpointError: A file is missing.
+        CheckpointError: A file is missing, or the evaluation is of other weights.
     """
     try:
         config = json.loads((checkpoint / "config.json").read_text())
@@ -64,16 +77,21 @@ def render_card(name: str, entry: dict[str, Any], checkpoint: Path, template: st
         weights = (checkpoint / "model.safetensors").read_bytes()
     except OSError as error:
         raise CheckpointError(f"{checkpoint}: {error.filename} is missing, and the card is made from it.") from error
+    digest = hashlib.sha256(weights).hexdigest()
+    if evaluation["model_sha256"].get(name) != digest:
+        raise CheckpointError(
+            f"{checkpoint}: its evaluation is of other weights; run benchmarks/read_encoder_quality.py --models {name}."
+        )
     encoder = config["encoder_config"]
     space = "unit" if config["normalize_embeddings"] else "raw"
     facts = {
         "Read encoder": f"{encoder['model_type']}, hidden size {encoder['hidden_size']}"
-        + (f", canonical {encoder['k']}-mers" if "k" in encoder else ""),
+        + (f", {_tokens(encoder)}" if "k" in encoder else ""),
         "Centroids": f"{config['n_clusters']} (k-means, {space} vectors)",
         "Pooling": config["pooling"],
         "Shortest read": f"{contract['min_read_length']} bases",
         "Longest read": "no limit" if config["max_length"] is None else f"{config['max_length']} tokens",
-        "`model.safetensors`": f"{len(weights) / 1e6:.1f} MB, SHA-256 `{hashlib.sha256(weights).hexdigest()}`",
+        "`model.safetensors`": f"{len(weights) / 1e6:.1f} MB, SHA-256 `{digest}`",
     }
     training = {
         "Genomes": f"{len(record['genomes'])} (identifiers and SHA-256 in `training_record.json`)",
@@ -95,8 +113,68 @@ def render_card(name: str, entry: dict[str, Any], checkpoint: Path, template: st
         name=name,
         facts=_table(facts),
         training=_table(training),
-        metrics=_table(record["metrics"]),
-        **{field: str(entry[field]).strip() for field in FIELDS if field not in ("license", "tags", "class")},
+        metrics=_table(
+            {f"{stage}: {k}": v for stage, figures in record["metrics"].items() for k, v in figures.items()}
+        ),
+        reads=_reads_table(evaluation, name),
+        cohorts=_cohorts_table(evaluation, name),
+        protocol=_protocol(evaluation),
+        **{field: str(entry[field]).strip() for field in FIELDS if field not in NOT_TEXT},
+    )
+
+
+NOT_TEXT = ("license", "tags", "class", "evaluation")
+READ_FIGURES = {
+    "nmi": "NMI",
+    "ari": "ARI",
+    "probe_1": "probe, 1 read",
+    "probe_5": "5 reads",
+    "probe_20": "20 reads",
+    "nearest_mean": "nearest species",
+}
+
+
+def _tokens(encoder: dict[str, Any]) -> str:
+    if encoder.get("num_gate_heads"):
+        return f"{encoder['k']}-mers of six reading frames, weighed by {encoder['num_gate_heads']} heads"
+    return f"canonical {encoder['k']}-mers"
+
+
+def _grid(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _reads_table(evaluation: dict[str, Any], name: str) -> str:
+    rows = []
+    for genera, results in evaluation["reads"].items():
+        for encoder in (name, "4-mers", "untrained"):
+            values = [f"{results[encoder][key]:.3f}" for key in READ_FIGURES]
+            rows.append([f"{genera} ({results['n_species']} species)", encoder, *values])
+    return _grid(["genera", "encoder", *READ_FIGURES.values()], rows)
+
+
+def _cohorts_table(evaluation: dict[str, Any], name: str) -> str:
+    rows = []
+    for cohort, results in evaluation["cohorts"].items():
+        labels = {
+            name: f"{name}, centroids of the cohort",
+            "shipped centroids": f"{name}, its own centroids",
+            "4-mers": "4-mers",
+            "untrained": "untrained",
+            "truth": "true species abundances",
+        }
+        for encoder, label in labels.items():
+            scores = results["mean"][encoder]
+            rows.append([cohort, label, *(f"{scores[key]:.3f}" for key in ("forest", "l1", "gap_closed"))])
+    return _grid(["cohort, genera", "features", "random forest", "L1 logistic", "gap closed"], rows)
+
+
+def _protocol(evaluation: dict[str, Any]) -> str:
+    settings = evaluation["settings"]
+    return (
+        f"{settings['reads_per_sample']:,} reads a sample, {settings['n_clusters']} clusters, "
+        f"seeds {', '.join(map(str, settings['seeds']))}"
     )
 
 
@@ -113,7 +191,8 @@ def _cards(folder: str | Path) -> dict[Path, str]:
     cards = {}
     for name, entry in load_manifest(folder).items():
         checkpoint = Path(resolve_checkpoint(name))
-        cards[checkpoint / CARD] = render_card(name, entry, checkpoint, template)
+        evaluation = json.loads((Path(folder) / entry["evaluation"]).read_text(encoding="utf-8"))
+        cards[checkpoint / CARD] = render_card(name, entry, checkpoint, template, evaluation)
     return cards
 
 
