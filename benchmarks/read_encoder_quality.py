@@ -201,6 +201,7 @@ def main() -> None:
     parser.add_argument("--simulator", type=Path)
     parser.add_argument("--cohorts", type=Path)
     parser.add_argument("--names", nargs="*", default=["cirrhosis", "ibd"])
+    parser.add_argument("--compare-on", nargs="*", help="cohorts for the models after the first; default all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--reads", type=int, default=4000, help="reads a simulated sample")
     parser.add_argument("--n-clusters", type=int, default=1024)
@@ -250,9 +251,11 @@ def measure(args: argparse.Namespace) -> None:
     for name in args.names if args.simulator else []:
         for genera, genomes in sets.items():
             folders = [simulated(args, name, genera, seed, genomes.ids) for seed in args.seeds]
+            here = models
+            if args.compare_on is not None and name not in args.compare_on:
+                here = {encoder: model for encoder, model in models.items() if encoder not in list(loaded)[1:]}
             runs = [
-                per_cohort(models, shipped, args, folder, seed)
-                for seed, folder in zip(args.seeds, folders, strict=True)
+                per_cohort(here, shipped, args, folder, seed) for seed, folder in zip(args.seeds, folders, strict=True)
             ]
             mean = {
                 encoder: {

@@ -48,12 +48,11 @@ import transformers
 import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from rich.console import Console
 from rich.progress import Progress, TextColumn
 from safetensors.torch import load_model, save_model
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
 import biomeformer
 from biomeformer import load_read_encoder
@@ -62,8 +61,8 @@ from biomeformer.embedding import embed_vectors
 from biomeformer.embedding.engine import prefetch
 from biomeformer.errors import BiomeformerError, InputError
 from biomeformer.kmer_encoder import KmerTokenizer
-from biomeformer.metagenbert import MetagenBertModel, MetagenBertProcessor, PackedReads
-from biomeformer.pretraining import instance_mixup_loss, mask_tokens, weighted_simclr_loss
+from biomeformer.metagenbert import MetagenBertModel, MetagenBertProcessor
+from biomeformer.pretraining import ContrastiveLearning, MaskedLanguageModelling, ReadSource, SpeciesClassification
 from biomeformer.reads import GenomeSet, ReadBatch
 
 # Tied weights are saved once, which is no news.
@@ -225,199 +224,16 @@ def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
     return cls(**values)
 
 
-class ReadSource:
-    """Reads of genomes, drawn by (seed, stage, step, micro-batch)."""
-
-    def __init__(self, genomes: GenomeSet, processor: MetagenBertProcessor, seed: int) -> None:
-        self.genomes, self.processor, self.seed = genomes, processor, seed
-        self.names = sorted(set(genomes.species))
-        self.species = np.array([self.names.index(name) for name in genomes.species])
-
-    def rng(self, *key: int) -> np.random.Generator:
-        """The generator of one draw."""
-        return np.random.default_rng([self.seed, *key])
-
-    def evenly(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """`n` genome numbers, none again before all others have come."""
-        n_genomes = len(self.genomes.ids)
-        return np.concatenate([rng.permutation(n_genomes) for _ in range(-(-n // n_genomes))])[:n]
-
-    def reads(
-        self, which: np.ndarray, length: tuple[int, int], error_rate: float, rng: np.random.Generator
-    ) -> tuple[PackedReads, np.ndarray]:
-        """One read of each genome numbered, tokenised, and the numbers of those that gave tokens."""
-        packed = self.processor.encode_reads(*self.genomes.draw(which, length, error_rate, rng))
-        return packed, which[packed.rows]
-
-    def batch(self, stage: StageConfig, *key: int) -> dict[str, Any]:
-        """Tensors of one micro-batch, on the CPU; a read that gives no token is drawn again with its batch."""
-        rng = self.rng(*key)
-        for _ in range(100):
-            length = stage.read_length
-            if stage.one_length:
-                length = (int(rng.integers(length[0], length[1] + 1)),) * 2
-            which = self.evenly(stage.micro_batch_reads, rng)
-            packed, used = self.reads(which, length, stage.error_rate, rng)
-            if stage.objective != "contrastive":
-                if len(used):
-                    return {**_tensors(packed), "species": torch.from_numpy(self.species[used])}
-                continue
-            second, kept = self.reads(which, length, stage.error_rate, rng)
-            if len(used) == len(kept) == len(which):
-                batch = {**_tensors(packed), "species": torch.from_numpy(self.species[which])}
-                return {**batch, **{f"second_{name}": value for name, value in _tensors(second).items()}}
-        raise InputError(
-            f"Reads of {list(stage.read_length)} bases of these genomes give no tokens; draw longer ones, or look for "
-            "genomes of N."
-        )
-
-
-def _tensors(packed: PackedReads) -> dict[str, torch.Tensor]:
-    return {"input_ids": torch.from_numpy(packed.input_ids), "lengths": torch.from_numpy(packed.lengths)}
-
-
-def pad(packed_ids: np.ndarray, lengths: np.ndarray, value: int) -> np.ndarray:
-    """Packed `(n_tokens,)` as int64 `(n_reads, longest)`."""
-    mask = np.arange(int(lengths.max())) < lengths[:, None]
-    padded = np.full(mask.shape, value, np.int64)
-    padded[mask] = packed_ids
-    return padded
-
-
-class MaskedLanguageModelling(nn.Module):
-    """DNABERT-2's objective, on any encoder with a masked-language-model head."""
-
-    def __init__(self, encoder: PreTrainedModel, tokenizer: Any, stage: StageConfig, source: str | None) -> None:
-        super().__init__()
-        if getattr(tokenizer, "mask_token_id", None) is None:
-            raise InputError("mlm needs a tokenizer with a [MASK] token; a k-mer encoder learns from species instead.")
-        self.model = _with_language_model_head(encoder, source)
-        self.tokenizer, self.stage = tokenizer, stage
-
-    @property
-    def heads(self) -> list[nn.Parameter]:
-        """Parameters outside the encoder."""
-        inside = {id(p) for p in self.model.base_model.parameters()}
-        return [p for p in self.model.parameters() if id(p) not in inside]
-
-    def prepare(self, batch: dict[str, torch.Tensor], rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Hide tokens and pad."""
-        ids, lengths = batch["input_ids"].numpy(), batch["lengths"].numpy()
-        hidden, labels = mask_tokens(
-            ids,
-            self.tokenizer.all_special_ids,
-            self.tokenizer.mask_token_id,
-            len(self.tokenizer),
-            rng,
-            self.stage.mask_fraction,
-        )
-        prepared = {
-            "input_ids": pad(hidden, lengths, self.tokenizer.pad_token_id),
-            "attention_mask": pad(np.ones_like(ids), lengths, 0),
-            "labels": pad(labels, lengths, -100),
-        }
-        return {name: torch.from_numpy(value) for name, value in prepared.items()}
-
-    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Mean loss over hidden tokens."""
-        return self.model(**batch).loss
-
-    def release(self, encoder: PreTrainedModel) -> None:
-        """Give what was learnt to `encoder`."""
-        trained = {name: value.detach().cpu() for name, value in self.model.base_model.state_dict().items()}
-        left_over = encoder.load_state_dict(trained, strict=False).unexpected_keys
-        if left_over:
-            raise RuntimeError(f"The language model has weights that the encoder lacks, such as {left_over[0]}.")
-
-
-def _with_language_model_head(encoder: PreTrainedModel, source: str | None) -> PreTrainedModel:
-    """The encoder's weights under its checkpoint's language-model head, or under a new one where it has none."""
-    try:
-        model = AutoModelForMaskedLM.from_config(encoder.config)
-    except ValueError as error:
-        raise InputError(
-            f"mlm cannot train a {encoder.config.model_type}: transformers knows no language-model head for it."
-        ) from error
-    if source is not None:
-        try:
-            model = type(model).from_pretrained(source, trust_remote_code=False)
-        except (ValueError, OSError):
-            Console(stderr=True).print(f"{source} has no language-model head; a new one is trained with it.")
-    weights = {name: value.cpu() for name, value in encoder.state_dict().items()}
-    model.base_model.load_state_dict(
-        {name: value for name, value in weights.items() if name in model.base_model.state_dict()}
+def draw(source: ReadSource, stage: StageConfig, *key: int) -> dict[str, Any]:
+    """One micro-batch of a stage."""
+    return source.batch(
+        key,
+        stage.micro_batch_reads,
+        stage.read_length,
+        stage.error_rate,
+        one_length=stage.one_length,
+        pairs=stage.objective == "contrastive",
     )
-    return model
-
-
-class SpeciesClassification(nn.Module):
-    """Cross-entropy of a read's unit vector against one learnt unit vector a species."""
-
-    def __init__(self, encoder: PreTrainedModel, stage: StageConfig, n_species: int) -> None:
-        super().__init__()
-        self.encoder, self.stage = encoder, stage
-        self.weight = nn.Parameter(torch.randn(n_species, encoder.config.hidden_size))
-
-    @property
-    def heads(self) -> list[nn.Parameter]:
-        """Parameters outside the encoder."""
-        return [self.weight]
-
-    def logits(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Scaled cosine similarities `(n_reads, n_species)`."""
-        vectors = self.encoder.embed_packed(batch["input_ids"], batch["lengths"])
-        vectors, weight = (nn.functional.normalize(v, dim=-1) for v in (vectors, self.weight))
-        return self.stage.scale * vectors @ weight.T
-
-    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Mean loss."""
-        return nn.functional.cross_entropy(self.logits(batch).float(), batch["species"])
-
-
-class ContrastiveLearning(nn.Module):
-    """DNABERT-S's objective: mean token vectors under a projection of two layers."""
-
-    def __init__(self, encoder: PreTrainedModel, stage: StageConfig) -> None:
-        super().__init__()
-        if not hasattr(encoder, "embed_packed_mixed"):
-            raise InputError(
-                f"contrastive learning mixes inside the encoder, and a {encoder.config.model_type} cannot."
-            )
-        self.encoder, self.stage = encoder, stage
-        size = encoder.config.hidden_size
-        self.projection = nn.Sequential(
-            nn.Linear(size, size, bias=False), nn.ReLU(), nn.Linear(size, stage.projection_size, bias=False)
-        )
-
-    @property
-    def heads(self) -> list[nn.Parameter]:
-        """Parameters outside the encoder."""
-        return list(self.projection.parameters())
-
-    def prepare(self, batch: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        """Draw partners, shares and the layer of a mixup."""
-        alpha, n_pairs = self.stage.mixup_alpha, len(batch["species"])
-        share = rng.beta(alpha, alpha, n_pairs)
-        batch["weights"] = torch.from_numpy(np.maximum(share, 1 - share).astype(np.float32))
-        batch["partners"] = torch.from_numpy(rng.permutation(n_pairs))
-        batch["layer"] = int(rng.integers(self.encoder.num_mixup_layers))
-        return batch
-
-    def forward(self, batch: dict[str, Any]) -> torch.Tensor:
-        """Weighted SimCLR; mixup once the batch brings partners."""
-        second = self.encoder.embed_packed(batch["second_input_ids"], batch["second_lengths"])
-        reads = (batch["input_ids"], batch["lengths"])
-        mixed = "partners" in batch
-        if mixed:
-            first = self.encoder.embed_packed_mixed(*reads, batch["partners"], batch["weights"], batch["layer"])
-        else:
-            first = self.encoder.embed_packed(*reads)
-        first, second = (nn.functional.normalize(self.projection(v), dim=-1) for v in (first, second))
-        species, temperature = batch["species"], self.stage.temperature
-        if not mixed:
-            return weighted_simclr_loss(first, second, species, temperature)
-        partners = batch["partners"].to(first.device)
-        return instance_mixup_loss(first, second, species, partners, batch["weights"], temperature)
 
 
 def learning_rate_factor(step: int, stage: StageConfig) -> float:
@@ -552,17 +368,18 @@ class Trainer:
         """The module that gives a stage's loss."""
         torch.manual_seed(_torch_seed(self.config.seed, number))
         if stage.objective == "mlm":
-            return MaskedLanguageModelling(self.encoder, self.tokenizer, stage, self.origin)
+            revision = self.config.revision if self.origin == self.config.encoder else None
+            return MaskedLanguageModelling(self.encoder, self.tokenizer, stage.mask_fraction, self.origin, revision)
         if stage.objective == "species":
-            return SpeciesClassification(self.encoder, stage, len(self.source.names))
-        return ContrastiveLearning(self.encoder, stage)
+            return SpeciesClassification(self.encoder, len(self.source.names), stage.scale)
+        return ContrastiveLearning(self.encoder, stage.projection_size, stage.temperature, stage.mixup_alpha)
 
     def batches(self, stage: StageConfig, number: int, objective: Any, first: int) -> Iterator[Any]:
         """This process's micro-batches, step after step."""
         rank, n_ranks = self.accelerator.process_index, self.accelerator.num_processes
         for step in range(first, stage.n_steps):
             for micro in range(rank, stage.micro_batches, n_ranks):
-                batch: dict[str, Any] = self.source.batch(stage, number, step, micro)
+                batch = draw(self.source, stage, number, step, micro)
                 rng = self.source.rng(number, step, micro, 1)
                 if stage.objective == "mlm" or (
                     stage.objective == "contrastive" and step >= round(stage.simclr_share * stage.n_steps)
@@ -686,7 +503,7 @@ class Trainer:
         n_batches = max(1, self.config.evaluation_reads * len(self.judge.names) // stage.micro_batch_reads)
         losses = []
         for micro in range(n_batches):
-            batch = objective.prepare(self.judge.batch(stage, 10_000, micro), self.judge.rng(10_001, micro))
+            batch = objective.prepare(draw(self.judge, stage, 10_000, micro), self.judge.rng(10_001, micro))
             losses.append(float(objective({name: self._place(name, value) for name, value in batch.items()})))
         return -sum(losses) / len(losses)
 
@@ -742,7 +559,7 @@ class Trainer:
         if stage.objective == "species":
             objective.eval()
             fresh = dataclasses.replace(stage, micro_batch_reads=20_000, one_length=False)
-            batch = {n: self._place(n, v) for n, v in self.source.batch(fresh, 10_003).items()}
+            batch = {n: self._place(n, v) for n, v in draw(self.source, fresh, 10_003).items()}
             with torch.inference_mode():
                 guesses = objective.logits(batch).argmax(1)
             figures["species_accuracy"] = float((guesses == batch["species"]).float().mean())
@@ -763,6 +580,7 @@ class Trainer:
             self.tokenizer.save_pretrained(folder)
             if stage.objective == "mlm":
                 objective.model.cpu().save_pretrained(folder / "masked_lm")
+                self.tokenizer.save_pretrained(folder / "masked_lm")
             _write(folder / "result.json", json.dumps(figures))
             shutil.rmtree(self.run.path / "state", ignore_errors=True)
         self.accelerator.wait_for_everyone()
@@ -842,9 +660,9 @@ def starting_point(
 def describe_device(accelerator: Accelerator) -> str:
     """What the run computed on."""
     name = "cpu" if accelerator.device.type == "cpu" else torch.cuda.get_device_name(accelerator.device)
-    return (
-        f"{name}, {accelerator.num_processes} process, {os.cpu_count()} cores, {accelerator.mixed_precision} precision"
-    )
+    precision = "float32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
+    n_ranks = accelerator.num_processes
+    return f"{name}, {n_ranks} process{'es' if n_ranks > 1 else ''}, {os.cpu_count()} cores, {precision}"
 
 
 def make_accelerator(config: RecipeConfig, args: argparse.Namespace) -> Accelerator:

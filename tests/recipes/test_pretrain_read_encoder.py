@@ -193,6 +193,22 @@ def test_a_stage_alone_from_an_encoder_that_exists(genomes, smoke, tmp_path):
     assert torch.equal(model.encoder.embeddings.word_embeddings.weight, encoder.embeddings.word_embeddings.weight)
 
 
+def test_masked_language_modelling_goes_on_with_its_head(genomes, smoke, tmp_path):
+    source = smoke[0] / "stages" / "0" / "masked_lm"
+    run(genomes, tmp_path / "run", SMOKE, "--stages", "mlm", "--encoder", source, "--n-steps", 2)
+    losses = history(tmp_path / "run")
+    assert losses[0, 1] < 4.72 < history(smoke[0])[0, 3]
+
+
+def test_gradient_checkpointing_changes_no_loss(genomes, smoke, tmp_path):
+    config = write_config(tmp_path / "c.yaml", gradient_checkpointing=True)
+    config.write_text(config.read_text().replace("patience: 3", "patience: null"))
+    run(genomes, tmp_path / "run", config, "--stages", "mlm", "contrastive")
+    expected, losses = history(smoke[0]), history(tmp_path / "run")
+    assert len(losses) == 24
+    assert list(losses.values()) == pytest.approx([expected[key] for key in losses], abs=1e-4)
+
+
 def mini_like(path, **changes):
     stage = {
         "objective": "species", "n_steps": 60, "micro_batch_reads": 128, "learning_rate": 0.02, "read_length": [60, 90],

@@ -1,6 +1,16 @@
-"""Objectives for pretraining read encoders: masked tokens, species, and species-aware contrastive learning."""
+"""Pretraining of read encoders: reads drawn on the fly, and what is minimised on them."""
 
 from .contrastive import instance_mixup_loss, weighted_simclr_loss
 from .masking import mask_tokens
+from .objectives import ContrastiveLearning, MaskedLanguageModelling, SpeciesClassification
+from .reads import ReadSource
 
-__all__ = ["instance_mixup_loss", "mask_tokens", "weighted_simclr_loss"]
+__all__ = [
+    "ContrastiveLearning",
+    "MaskedLanguageModelling",
+    "ReadSource",
+    "SpeciesClassification",
+    "instance_mixup_loss",
+    "mask_tokens",
+    "weighted_simclr_loss",
+]

@@ -1,0 +1,201 @@
+"""What pretraining minimises. Each objective is one module, so that Accelerate can distribute it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoModelForMaskedLM, PreTrainedModel
+
+from ..errors import InputError
+from .contrastive import instance_mixup_loss, weighted_simclr_loss
+from .masking import IGNORED, mask_tokens
+
+logger = logging.getLogger(__name__)
+
+
+class MaskedLanguageModelling(nn.Module):
+    """DNABERT-2's objective, on any encoder with a masked-language-model head.
+
+    Args:
+        encoder: Its weights are trained in a copy; `release` gives them back.
+        tokenizer: Needs a `[MASK]` token.
+        mask_fraction: Share of tokens hidden.
+        source: Checkpoint whose head is taken; a new head where it has none, or where this is None.
+        revision: Of `source`.
+
+    Raises:
+        InputError: The tokenizer has no `[MASK]`, or transformers knows no such head for the encoder.
+    """
+
+    def __init__(
+        self,
+        encoder: PreTrainedModel,
+        tokenizer: Any,
+        mask_fraction: float = 0.15,
+        source: str | None = None,
+        revision: str | None = None,
+    ) -> None:
+        super().__init__()
+        if getattr(tokenizer, "mask_token_id", None) is None:
+            raise InputError("mlm needs a tokenizer with a [MASK] token; a k-mer encoder learns from species instead.")
+        self.model = _with_language_model_head(encoder, source, revision)
+        self.tokenizer, self.mask_fraction = tokenizer, mask_fraction
+
+    @property
+    def heads(self) -> list[nn.Parameter]:
+        """Parameters outside the encoder."""
+        inside = {id(p) for p in self.model.base_model.parameters()}
+        return [p for p in self.model.parameters() if id(p) not in inside]
+
+    def prepare(self, batch: dict[str, torch.Tensor], rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Hide tokens and pad."""
+        ids, lengths = batch["input_ids"].numpy(), batch["lengths"].numpy()
+        hidden, labels = mask_tokens(
+            ids,
+            self.tokenizer.all_special_ids,
+            self.tokenizer.mask_token_id,
+            len(self.tokenizer),
+            rng,
+            self.mask_fraction,
+        )
+        prepared = {
+            "input_ids": _pad(hidden, lengths, self.tokenizer.pad_token_id),
+            "attention_mask": _pad(np.ones_like(ids), lengths, 0),
+            "labels": _pad(labels, lengths, IGNORED),
+        }
+        return {name: torch.from_numpy(value) for name, value in prepared.items()}
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Mean loss over hidden tokens."""
+        loss: torch.Tensor = self.model(**batch).loss
+        return loss
+
+    def release(self, encoder: PreTrainedModel) -> None:
+        """Give what was learnt to `encoder`."""
+        trained = {name: value.detach().cpu() for name, value in self.model.base_model.state_dict().items()}
+        left_over = encoder.load_state_dict(trained, strict=False).unexpected_keys
+        if left_over:
+            raise RuntimeError(f"The language model has weights that the encoder lacks, such as {left_over[0]}.")
+
+
+def _with_language_model_head(encoder: PreTrainedModel, source: str | None, revision: str | None) -> PreTrainedModel:
+    """The encoder's weights under its checkpoint's language-model head, or under a new one where it has none."""
+    try:
+        model = AutoModelForMaskedLM.from_config(encoder.config)
+    except ValueError as error:
+        raise InputError(
+            f"mlm cannot train a {encoder.config.model_type}: transformers knows no language-model head for it."
+        ) from error
+    if source is not None:
+        try:
+            model = type(model).from_pretrained(source, revision=revision, trust_remote_code=False)
+        except (ValueError, OSError):
+            logger.warning("%s has no language-model head; a new one is trained with it.", source)
+    weights = {name: value.cpu() for name, value in encoder.state_dict().items()}
+    model.base_model.load_state_dict(
+        {name: value for name, value in weights.items() if name in model.base_model.state_dict()}
+    )
+    return model
+
+
+def _pad(packed_ids: np.ndarray, lengths: np.ndarray, value: int) -> np.ndarray:
+    """Packed `(n_tokens,)` as int64 `(n_reads, longest)`."""
+    mask = np.arange(int(lengths.max())) < lengths[:, None]
+    padded = np.full(mask.shape, value, np.int64)
+    padded[mask] = packed_ids
+    return padded
+
+
+class SpeciesClassification(nn.Module):
+    """Cross-entropy of a read's unit vector against one learnt unit vector a species.
+
+    Args:
+        encoder: One with `embed_packed`.
+        n_species: How many.
+        scale: Factor of the cosine similarities.
+    """
+
+    def __init__(self, encoder: PreTrainedModel, n_species: int, scale: float = 20.0) -> None:
+        super().__init__()
+        if not hasattr(encoder, "embed_packed"):
+            raise InputError(f"Species are learnt from packed reads, which a {encoder.config.model_type} cannot take.")
+        self.encoder, self.scale = encoder, scale
+        self.weight = nn.Parameter(torch.randn(n_species, encoder.config.hidden_size))
+
+    @property
+    def heads(self) -> list[nn.Parameter]:
+        """Parameters outside the encoder."""
+        return [self.weight]
+
+    def logits(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Scaled cosine similarities `(n_reads, n_species)`."""
+        vectors = self.encoder.embed_packed(batch["input_ids"], batch["lengths"])
+        vectors, weight = (nn.functional.normalize(v, dim=-1) for v in (vectors, self.weight))
+        logits: torch.Tensor = self.scale * vectors @ weight.T
+        return logits
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Mean loss."""
+        return nn.functional.cross_entropy(self.logits(batch).float(), batch["species"])
+
+
+class ContrastiveLearning(nn.Module):
+    """DNABERT-S's objective: mean token vectors under a projection of two layers.
+
+    Args:
+        encoder: One with `embed_packed` and `embed_packed_mixed`.
+        projection_size: Width in which reads are contrasted.
+        temperature: Divisor of the similarities.
+        mixup_alpha: Of the Beta distribution that mixes.
+    """
+
+    def __init__(
+        self, encoder: PreTrainedModel, projection_size: int = 128, temperature: float = 0.05, mixup_alpha: float = 1.0
+    ) -> None:
+        super().__init__()
+        if not hasattr(encoder, "embed_packed_mixed"):
+            raise InputError(
+                f"contrastive learning mixes inside the encoder, and a {encoder.config.model_type} cannot."
+            )
+        self.encoder, self.temperature, self.mixup_alpha = encoder, temperature, mixup_alpha
+        size = encoder.config.hidden_size
+        self.projection = nn.Sequential(
+            nn.Linear(size, size, bias=False), nn.ReLU(), nn.Linear(size, projection_size, bias=False)
+        )
+
+    @property
+    def heads(self) -> list[nn.Parameter]:
+        """Parameters outside the encoder."""
+        return list(self.projection.parameters())
+
+    def prepare(self, batch: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """Draw partners, shares and the layer of a mixup."""
+        alpha, n_pairs = self.mixup_alpha, len(batch["species"])
+        share = rng.beta(alpha, alpha, n_pairs)
+        batch["weights"] = torch.from_numpy(np.maximum(share, 1 - share).astype(np.float32))
+        batch["partners"] = torch.from_numpy(rng.permutation(n_pairs))
+        batch["layer"] = int(rng.integers(self.encoder.num_mixup_layers))
+        return batch
+
+    def forward(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Weighted SimCLR; mixup once the batch brings partners."""
+        second = self.encoder.embed_packed(batch["second_input_ids"], batch["second_lengths"])
+        reads = (batch["input_ids"], batch["lengths"])
+        mixed = "partners" in batch
+        if mixed:
+            first = self.encoder.embed_packed_mixed(*reads, batch["partners"], batch["weights"], batch["layer"])
+        else:
+            first = self.encoder.embed_packed(*reads)
+        first, second = (nn.functional.normalize(self.projection(v), dim=-1) for v in (first, second))
+        species, temperature = batch["species"], self.temperature
+        if not mixed:
+            return weighted_simclr_loss(first, second, species, temperature)
+        partners = batch["partners"].to(first.device)
+        return instance_mixup_loss(first, second, species, partners, batch["weights"], temperature)
+
+
+__all__ = ["ContrastiveLearning", "MaskedLanguageModelling", "SpeciesClassification"]
