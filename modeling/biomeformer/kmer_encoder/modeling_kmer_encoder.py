@@ -99,8 +99,10 @@ class KmerEncoderModel(PreTrainedModel):
         vectors = self._gate(self._frame_sums(input_ids, starts))
         if pooling == "mean_over_max_length":
             return vectors / (max_length or 1)
-        unknown = nn.functional.pad(torch.cumsum(input_ids == 0, 0), (1, 0))
-        n_kmers = lengths - (unknown[starts + lengths] - unknown[starts])
+        n_kmers, unknown = lengths, input_ids == 0
+        if unknown.any():
+            total = nn.functional.pad(torch.cumsum(unknown, 0), (1, 0))
+            n_kmers = lengths - (total[starts + lengths] - total[starts])
         return vectors / n_kmers.clamp_min(1)[:, None]
 
     num_mixup_layers = 1
@@ -149,11 +151,10 @@ class KmerEncoderModel(PreTrainedModel):
         sums = nn.functional.embedding_bag(
             torch.cat(slices), self._frame_table(), torch.cat(offsets).to(input_ids.dtype), mode="sum"
         )
-        sums = sums.view(CODON, len(starts), -1)
         # Frame f of a read lies in slice (start + f) mod 3; in the read's own order, batch-mates do not show.
-        slice_of = (starts[None, :] + torch.arange(CODON, device=starts.device)[:, None]) % CODON
-        sums = sums[slice_of, torch.arange(len(starts), device=starts.device)]
-        return sums.view(CODON, len(starts), 2, -1).permute(1, 2, 0, 3).flatten(1, 2)
+        reads = torch.arange(len(starts), device=starts.device)[:, None]
+        slice_of = (starts[:, None] + torch.arange(CODON, device=starts.device)) % CODON
+        return sums[slice_of * len(starts) + reads].view(len(starts), 2 * CODON, -1)
 
     def _gate(self, sums: torch.Tensor) -> torch.Tensor:
         """Weigh the frames, `(n_reads, 6, hidden_size + num_gate_heads)` to `(n_reads, hidden_size)`."""

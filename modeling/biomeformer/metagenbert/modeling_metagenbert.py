@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -266,10 +267,10 @@ class MetagenBertModel(PreTrainedModel):
         distances = torch.addmm(norms, vectors, self.centroids.T, alpha=-2)
         if self.config.n_clusters == 1:
             return torch.zeros(len(vectors), dtype=torch.int64, device=vectors.device)
-        nearest, ids = distances.topk(2, dim=1, largest=False)
-        cluster_ids = ids[:, 0]
+        nearest, cluster_ids = distances.min(1)
+        second = distances.scatter_(1, cluster_ids[:, None], math.inf).amin(1)
         scale = vectors.square().sum(1) + norms.max()
-        doubtful = (nearest[:, 1] - nearest[:, 0] <= TIE_TOLERANCE * scale).nonzero()[:, 0]
+        doubtful = (second - nearest <= TIE_TOLERANCE * scale).nonzero()[:, 0]
         if len(doubtful):
             centroids = self.centroids.double()
             starts = torch.cumsum(lengths, 0) - lengths
