@@ -700,10 +700,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Train the stages asked for, cluster, save."""
+    args = parser().parse_args()
     try:
-        run_recipe(parser().parse_args())
+        run_recipe(args)
     except BiomeformerError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+    except KeyboardInterrupt:
+        print(f"Interrupted; the same command goes on from the last state saved in {args.output}.", file=sys.stderr)
+        sys.exit(130)
 
 
 def run_recipe(args: argparse.Namespace) -> None:

@@ -268,6 +268,25 @@ def test_work_that_cannot_be_done_is_refused(genomes, smoke, tmp_path):
         run(genomes, tmp_path / "c", mini_like(tmp_path / "c.yaml"), "--stages", "mlm")
 
 
+def test_errors_are_one_line_and_an_exit_code(genomes, tmp_path, monkeypatch, capsys):
+    arguments = ["recipe", "--config", str(SMOKE), "--genomes", str(tmp_path / "none"), "--output", str(tmp_path / "o")]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--cpu"])
+    AcceleratorState._reset_state(True)
+    with pytest.raises(SystemExit) as stop:
+        recipe.main()
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and "genomes.tsv" in message and message.count("\n") == 1
+
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipe, "run_recipe", interrupt)
+    with pytest.raises(SystemExit) as stop:
+        recipe.main()
+    assert stop.value.code == 130 and "the same command goes on" in capsys.readouterr().err
+
+
 def test_a_tracker_follows(genomes, tmp_path):
     run(genomes, tmp_path / "run", mini_like(tmp_path / "mini.yaml", n_steps=2), "--tracker", "tensorboard")
     assert list((tmp_path / "run").rglob("events.out.tfevents*"))
