@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "read_encoder_quality.json")
     args = parser.parse_args()
 
+    # One read a species is few-shot learning, not regression.
+    warnings.filterwarnings("ignore", message="The number of unique classes", category=UserWarning)
     if args.cache is None:
         with tempfile.TemporaryDirectory() as temporary:
             args.cache = Path(temporary)

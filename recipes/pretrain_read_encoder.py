@@ -452,7 +452,7 @@ class Trainer:
                 due = stage.evaluate_every and step % stage.evaluate_every == 0
                 if due or step == stage.n_steps:
                     score = self.evaluate(stage, number, step, accelerator.unwrap_model(model))
-                    if best is None or score > best:
+                    if stage.patience is None or best is None or score > best:
                         best, stale = score, 0
                         if stage.patience is not None:
                             self._save_best(accelerator.unwrap_model(model))
@@ -547,9 +547,9 @@ class Trainer:
         self.encoder.train(training)
         return model
 
-    def _figures(self, stage: StageConfig, number: int, objective: Any, best: float | None) -> dict[str, Any]:
+    def _figures(self, stage: StageConfig, number: int, objective: Any, kept: float | None) -> dict[str, Any]:
         """What a finished stage is judged by."""
-        figures: dict[str, Any] = {"best_score" if stage.patience is not None else "score": best}
+        figures: dict[str, Any] = {"score": kept}
         if not self.accelerator.is_main_process:
             return figures
         rows = [row for row in csv.DictReader((self.run.path / "history.csv").open()) if int(row["stage"]) == number]

@@ -221,6 +221,8 @@ def mini_like(path, **changes):
 def test_a_kmer_encoder_learns_species(genomes, tmp_path):
     record = run(genomes, tmp_path / "run", mini_like(tmp_path / "mini.yaml"))
     figures = record["metrics"]["1 species"]
+    with (tmp_path / "run" / "evaluation.csv").open() as handle:
+        assert figures["score"] == pytest.approx(float(list(csv.DictReader(handle))[-1]["score"]), abs=1e-4)
     assert figures["final_loss"] < 0.7 * figures["first_loss"] and figures["species_accuracy"] > 2 / 6
     model = biomeformer.load(tmp_path / "run" / "model")
     assert isinstance(model.encoder, KmerEncoderModel) and model.encoder.gates is not None
@@ -241,7 +243,7 @@ def test_a_stage_stops_early_and_keeps_its_best_weights(genomes, tmp_path, monke
     config = mini_like(tmp_path / "mini.yaml", patience=2)
     config.write_text(config.read_text() + "held_out_genera: held_out.txt\n")
     record = run(genomes, tmp_path / "run", config)
-    assert record["metrics"]["1 species"]["n_steps"] == 40 and record["metrics"]["1 species"]["best_score"] == 0.5
+    assert record["metrics"]["1 species"]["n_steps"] == 40 and record["metrics"]["1 species"]["score"] == 0.5
     assert [genome["genome_id"] for genome in record["genomes"]] == ["g0", "g1", "g2", "g3"]
     encoder, _ = load_read_encoder(tmp_path / "run" / "encoder")
     for name, value in encoder.state_dict().items():

@@ -1,0 +1,59 @@
+"""The shipped checkpoint is what its config makes, has not seen what was held out, and beats 4-mers there."""
+
+import csv
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.read_encoder_quality import HELD_OUT, as_model, four_mers, read_vectors
+from recipes.pretrain_read_encoder import RecipeConfig
+from sklearn.metrics import normalized_mutual_info_score
+
+import biomeformer
+from biomeformer.checkpoints import resolve_checkpoint
+from biomeformer.clustering import run_kmeans
+from biomeformer.reads import GenomeSet
+
+ROOT = Path(__file__).resolve().parents[2]
+MINI = Path(resolve_checkpoint("metagenbert-mini"))
+RECORD = json.loads((MINI / "training_record.json").read_text())
+
+
+def test_the_config_is_the_one_that_made_it():
+    config = RecipeConfig.from_yaml(ROOT / "recipes" / "configs" / "pretrain_read_encoder" / "mini.yaml")
+    assert json.loads(json.dumps(asdict(config))) == RECORD["config"]
+    assert RECORD["held_out_genera"] == sorted(HELD_OUT.read_text().split()) and len(RECORD["held_out_genera"]) == 15
+    assert (MINI / "model.safetensors").stat().st_size <= 16_000_000
+    losses = RECORD["metrics"]["1 species"]
+    assert losses["final_loss"] < 0.5 * losses["first_loss"] and losses["n_steps"] == config.stages[0].n_steps
+
+
+def test_held_out_genomes_were_not_seen(shared_data):
+    with (shared_data / "genomes" / "genomes.tsv").open() as handle:
+        genera = {row["genome_id"]: row["genus"] for row in csv.DictReader(handle, delimiter="\t")}
+    seen = {genera[genome["genome_id"]] for genome in RECORD["genomes"]}
+    assert not seen & set(RECORD["held_out_genera"])
+    assert set(genera.values()) - seen == set(RECORD["held_out_genera"])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_reads_of_unseen_genera_cluster_better_than_by_four_mers(unseen, seed):
+    model = biomeformer.load("metagenbert-mini")
+    models = [as_model(model.encoder, model.processor.tokenizer, spherical=True), four_mers()]
+    scores = []
+    for judged in models:
+        vectors, species = read_vectors(judged, unseen, 100, seed)
+        spherical = judged.config.normalize_embeddings
+        kmeans = run_kmeans(vectors, int(species.max()) + 1, seed=seed, spherical=spherical)
+        clusters = ((kmeans.centroids**2).sum(1) - 2 * vectors @ kmeans.centroids.T).argmin(1)
+        scores.append(normalized_mutual_info_score(species, clusters))
+    assert scores[0] > scores[1] + 0.02, scores
+
+
+@pytest.fixture(scope="module")
+def unseen(shared_data):
+    genomes = GenomeSet.load(shared_data / "genomes", set(RECORD["held_out_genera"]), only_held_out=True)
+    assert len(np.unique(genomes.species)) == 24
+    return genomes
