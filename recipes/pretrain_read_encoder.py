@@ -62,7 +62,13 @@ from biomeformer.embedding.engine import prefetch
 from biomeformer.errors import BiomeformerError, InputError
 from biomeformer.kmer_encoder import KmerTokenizer
 from biomeformer.metagenbert import MetagenBertModel, MetagenBertProcessor
-from biomeformer.pretraining import ContrastiveLearning, MaskedLanguageModelling, ReadSource, SpeciesClassification
+from biomeformer.pretraining import (
+    ContrastiveLearning,
+    MaskedLanguageModelling,
+    ReadSource,
+    SpeciesClassification,
+    with_diverged_copies,
+)
 from biomeformer.reads import GenomeSet, ReadBatch
 
 # Tied weights are saved once, which is no news.
@@ -156,6 +162,19 @@ class CentroidsConfig:
 
 
 @dataclass
+class DivergedCopiesConfig:
+    """Species beyond the genomes: see `biomeformer.pretraining.divergence`.
+
+    Attributes:
+        n_copies: Of each genome, to train on; centroids see the genomes alone.
+        rate: Smallest and largest mean substitutions a base.
+    """
+
+    n_copies: int
+    rate: tuple[float, float] = (0.05, 0.25)
+
+
+@dataclass
 class RecipeConfig:
     """Fields of the YAML file.
 
@@ -170,6 +189,7 @@ class RecipeConfig:
         normalize_embeddings: Whether read vectors have unit length under the centroids.
         held_out_genera: File with one genus a line, relative to the YAML file, kept out of all training; evaluation
             draws from them.
+        diverged_copies: Copies of the genomes with mutational biases of their own, as further species; null for none.
         evaluation_reads: Reads a species in an evaluation.
         gradient_checkpointing: Whether to recompute activations instead of keeping them.
         mixed_precision: `auto` (bf16 on a GPU that has it), `bf16` or `no`.
@@ -184,6 +204,7 @@ class RecipeConfig:
     contract: dict[str, Any] = field(default_factory=dict)
     normalize_embeddings: bool = False
     held_out_genera: str | None = None
+    diverged_copies: DivergedCopiesConfig | None = None
     evaluation_reads: int = 100
     gradient_checkpointing: bool = False
     mixed_precision: str = "auto"
@@ -201,12 +222,15 @@ class RecipeConfig:
         except (OSError, yaml.YAMLError) as error:
             raise InputError(f"{path} cannot be read ({error}); give one of recipes/configs.") from error
         stages, centroids = values.pop("stages", []), values.pop("centroids", None)
+        copies = values.pop("diverged_copies", None)
         config = _build(cls, values, str(path))
         config.stages = [_build(StageConfig, stage, f"{path}, stage {i}") for i, stage in enumerate(stages, 1)]
         for i, stage in enumerate(config.stages, 1):
             stage.check(f"{path}, stage {i}")
         if centroids is not None:
             config.centroids = _build(CentroidsConfig, centroids, f"{path}, centroids")
+        if copies is not None:
+            config.diverged_copies = _build(DivergedCopiesConfig, copies, f"{path}, diverged_copies")
         if config.mixed_precision not in ("auto", "bf16", "no"):
             raise InputError(f"{path}: mixed_precision is {config.mixed_precision!r}; give auto, bf16 or no.")
         return config
@@ -358,7 +382,13 @@ class Trainer:
         self.config, self.accelerator, self.run = config, accelerator, run
         self.encoder, self.tokenizer, self.origin = encoder, tokenizer, source
         self.processor = MetagenBertProcessor(tokenizer, **config.contract)
-        self.source = ReadSource(train, self.processor, config.seed)
+        copies = config.diverged_copies
+        species = train
+        if copies is not None and config.stages:
+            rate = (float(copies.rate[0]), float(copies.rate[1]))
+            species = with_diverged_copies(train, copies.n_copies, rate, config.seed)
+        self.genomes = ReadSource(train, self.processor, config.seed)
+        self.source = ReadSource(species, self.processor, config.seed)
         self.judge = ReadSource(held_out or train, self.processor, config.seed)
         if getattr(encoder, "pooler", None) is not None:
             # Reads are pooled by their mean, so a pooler gets no gradient.
@@ -589,13 +619,13 @@ class Trainer:
         """K-means over reads of every genome, on the main process."""
         self.encoder.to(self.accelerator.device).eval()
         vectors = []
-        n_genomes = len(self.source.genomes.ids)
+        n_genomes = len(self.genomes.genomes.ids)
         with Progress() as progress:
             for genome in progress.track(range(n_genomes), description="embedding reads for centroids"):
                 which = np.full(config.reads_per_genome, genome)
-                rng = self.source.rng(10_004, genome)
+                rng = self.genomes.rng(10_004, genome)
                 length = (int(config.read_length[0]), int(config.read_length[1]))
-                vectors.append(self._vectors(self.source, which, length, config.error_rate, rng)[0])
+                vectors.append(self._vectors(self.genomes, which, length, config.error_rate, rng)[0])
         self.encoder.cpu()
         fit = run_kmeans(
             np.concatenate(vectors),
@@ -744,6 +774,7 @@ def run_recipe(args: argparse.Namespace) -> None:
     if done:
         source = str(run.finished(done[-1]))
         encoder, tokenizer = load_read_encoder(source)
+        encoder.config._name_or_path = ""
         accelerator.print(f"Going on after stage {done[-1] + 1}, which is finished.")
     trainer = Trainer(config, accelerator, run, train, judge, encoder, tokenizer, source)
     metrics: dict[str, Any] = {}

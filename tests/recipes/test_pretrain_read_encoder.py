@@ -229,6 +229,15 @@ def test_a_kmer_encoder_learns_species(genomes, tmp_path):
     torch.testing.assert_close(model.centroids.norm(dim=1), torch.ones(8))
 
 
+def test_diverged_copies_are_further_species(genomes, tmp_path):
+    config = mini_like(tmp_path / "mini.yaml", n_steps=3)
+    config.write_text(config.read_text() + "diverged_copies: {n_copies: 2}\n")
+    record = run(genomes, tmp_path / "run", config)
+    assert record["metrics"]["1 species"]["n_species"] == 18 and len(record["genomes"]) == 6
+    assert record["metrics"]["centroids"]["n_reads"] == 6 * 50
+    assert record["config"]["diverged_copies"] == {"n_copies": 2, "rate": [0.05, 0.25]}
+
+
 def test_a_stage_stops_early_and_keeps_its_best_weights(genomes, tmp_path, monkeypatch):
     scores = iter([0.1, 0.5, 0.4, 0.3, 0.9])
     kept = {}

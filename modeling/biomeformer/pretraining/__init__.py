@@ -1,6 +1,7 @@
 """Pretraining of read encoders: reads drawn on the fly, and what is minimised on them."""
 
 from .contrastive import instance_mixup_loss, weighted_simclr_loss
+from .divergence import with_diverged_copies
 from .masking import mask_tokens
 from .objectives import ContrastiveLearning, MaskedLanguageModelling, SpeciesClassification
 from .reads import ReadSource
@@ -13,4 +14,5 @@ __all__ = [
     "instance_mixup_loss",
     "mask_tokens",
     "weighted_simclr_loss",
+    "with_diverged_copies",
 ]
