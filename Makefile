@@ -9,7 +9,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 .PHONY: demo test check clean
 
 demo: $(VENV)/.demo-ready  ## the main job on the example cohort, with the shipped checkpoint
-	$(BIN)/biomeformer demo --output demo-output --overwrite
+	$(BIN)/biomeformer demo --output demo-output
 
 test: check  ## linters, type checker and all tests
 	$(BIN)/python -m pytest
