@@ -320,7 +320,7 @@ class RunFolder:
             os.replace(partial, states / name)
             for other in states.iterdir():
                 if other.name not in (name, "best.safetensors"):
-                    shutil.rmtree(other)
+                    shutil.rmtree(other, ignore_errors=True)
         self.accelerator.wait_for_everyone()
 
     def load_state(self, stage: int) -> dict[str, Any] | None:
@@ -541,9 +541,9 @@ class Trainer:
         """Share of reads whose nearest mean of fresh reads of a species is their own species'."""
         length = (stage.read_length[1],) * 2
         vectors, species = [], []
-        for draw in range(2):
+        for half in range(2):
             which = np.repeat(np.arange(len(self.judge.genomes.ids)), self.config.evaluation_reads)
-            new, used = self._vectors(self.judge, which, length, stage.error_rate, self.judge.rng(10_002, draw))
+            new, used = self._vectors(self.judge, which, length, stage.error_rate, self.judge.rng(10_002, half))
             vectors.append(new / np.maximum(np.linalg.norm(new, axis=1, keepdims=True), 1e-12))
             species.append(self.judge.species[used])
         means = np.stack([vectors[0][species[0] == i].mean(0) for i in range(len(self.judge.names))])

@@ -95,10 +95,9 @@ def _with_language_model_head(encoder: PreTrainedModel, source: str | None, revi
             model = type(model).from_pretrained(source, revision=revision, trust_remote_code=False)
         except (ValueError, OSError):
             logger.warning("%s has no language-model head; a new one is trained with it.", source)
-    weights = {name: value.cpu() for name, value in encoder.state_dict().items()}
-    model.base_model.load_state_dict(
-        {name: value for name, value in weights.items() if name in model.base_model.state_dict()}
-    )
+    wanted = model.base_model.state_dict().keys()
+    weights = {name: value.cpu() for name, value in encoder.state_dict().items() if name in wanted}
+    model.base_model.load_state_dict(weights)
     return model
 
 
