@@ -759,7 +759,6 @@ def run_recipe(args: argparse.Namespace) -> None:
         raise InputError(f"{args.config} has none of the stages asked for.")
 
     accelerator = make_accelerator(config, args)
-    start = time.monotonic()
     train = GenomeSet.load(args.genomes, held_out)
     judge = GenomeSet.load(args.genomes, held_out, only_held_out=True) if held_out else None
     digest = hashlib.sha256("".join(train.sha256).encode()).hexdigest()
@@ -808,7 +807,6 @@ def run_recipe(args: argparse.Namespace) -> None:
         ),
         "seed": config.seed,
         "wall_time_s": round(seconds, 1),
-        "session_time_s": round(time.monotonic() - start, 1),
         "device": describe_device(accelerator),
         "versions": {
             "biomeformer": biomeformer.__version__,
