@@ -167,7 +167,8 @@ def test_two_processes_equal_one(genomes, smoke, tmp_path):
         sys.executable,
         "-m",
         "accelerate.commands.launch",
-        "--cpu",
+        # With --cpu it would start one process, whatever their number.
+        "--multi_gpu",
         "--num_processes",
         "2",
         "--num_machines",
@@ -176,8 +177,10 @@ def test_two_processes_equal_one(genomes, smoke, tmp_path):
     command = [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", "recipes/pretrain_read_encoder.py"]
     command += ["--config", str(SMOKE), "--genomes", str(genomes), "--output", str(tmp_path / "run")]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "modeling"), "OMP_NUM_THREADS": "1"}
+    env |= {"ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    assert "2 processes" in json.loads((tmp_path / "run" / "training_record.json").read_text())["device"]
     one, two = history(smoke[0]), history(tmp_path / "run")
     assert list(two) == list(one)
     assert list(two.values()) == pytest.approx(list(one.values()), abs=1e-4)
