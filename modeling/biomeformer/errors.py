@@ -35,3 +35,42 @@ class MissingDependencyError(BiomeformerError, ImportError):
     """An optional dependency that the requested feature needs is not installed."""
 
     exit_code = 2
+
+
+class RunError(BiomeformerError):
+    """A run cannot go on for a reason that is no bad input, such as a full disk; it can be taken up again."""
+
+
+class RunInterrupted(BiomeformerError):
+    """A signal asked the run to stop; it can be taken up again.
+
+    Args:
+        message: What was interrupted.
+        signal_number: The signal; the command line exits with 128 more, as shells do.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
+
+
+class RankError(BiomeformerError):
+    """Another process of the job failed, or does not answer."""
+
+
+class RankStopped(RankError):
+    """Another process of the job stopped after saying why itself."""
+
+
+class SamplesFailedError(BiomeformerError):
+    """Some samples of a cohort could not be used; the others were.
+
+    Args:
+        message: How many, and what to do.
+        failed: The reason of each, by sample.
+    """
+
+    def __init__(self, message: str, failed: dict[str, str]) -> None:
+        super().__init__(message)
+        self.failed = failed

@@ -13,6 +13,7 @@ from .embed import embed
 from .fit_centroids import fit_centroids
 from .group import BiomeformerGroup
 from .inspect import inspect
+from .status import status
 
 EPILOG = """**Examples**
 
@@ -22,7 +23,7 @@ EPILOG = """**Examples**
 
     biomeformer fit-centroids cohort.csv --read-encoder dnabert2 --n-clusters 1024 --output my-model
 
-Exit codes: 0 done, 1 failure, 2 bad input, 130 interrupted.
+Exit codes: 0 done, 1 failure, 2 bad input, 130 and 143 interrupted.
 """
 
 app = typer.Typer(
@@ -63,8 +64,11 @@ app.command(
     biomeformer embed cohort.csv --model ./my-model --output results --read-fraction 0.1 --seed 1
 
     biomeformer embed cohort.csv --model ./my-model --output results --device cuda --dtype bfloat16
+
+    accelerate launch --num_processes 8 -m biomeformer embed cohort.csv -m ./my-model -o results --device cuda
 """
 )(embed)
+app.command(epilog="Example: `biomeformer status results`")(status)
 app.command(
     "fit-centroids",
     epilog="""**Examples**

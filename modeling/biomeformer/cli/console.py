@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -9,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..parallel import Ranks
 
 ANSI_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -43,25 +47,26 @@ def report_files(files: dict[str, Path]) -> None:
 
 
 class SampleProgress:
-    """Progress of a cohort: bars in a terminal, one line a finished sample elsewhere.
+    """Progress of a run over a cohort: bars in a terminal, one line a finished sample elsewhere.
 
-    Use as a context manager; `update` has the signature of the library's progress callback.
+    Use as a context manager. In a terminal the main process shows what all of them have done.
 
     Args:
         n_samples: Samples in all.
+        ranks: The processes of the job.
     """
 
-    def __init__(self, n_samples: int) -> None:
-        self.n_samples = n_samples
-        self.n_done = 0
-        self.n_reads = 0
-        self._current: str | None = None
+    def __init__(self, n_samples: int, ranks: Ranks) -> None:
+        self.n_samples, self.ranks = n_samples, ranks
+        self.n_done = self.n_failed = self.n_reads = self.n_before = 0
+        self._n_mine = n_samples
         self._current_reads = 0
         self._start = time.perf_counter()
+        self._drawn = 0.0
         self._bars: Any = None
 
     def __enter__(self) -> SampleProgress:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and self.ranks.is_main:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -82,80 +87,63 @@ class SampleProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            self._finish_sample()
         if self._bars is not None:
             self._bars.stop()
 
+    def plan(self, n_before: int, n_mine: int) -> None:
+        """Take note of what an earlier attempt finished, and of how many samples this process will do."""
+        self.n_before, self._n_mine = n_before, n_mine
+        if n_before and self.ranks.is_main:
+            note(f"going on with an earlier run: {n_before:,} of {self.n_samples:,} samples are done")
+
     @property
     def reads_per_second(self) -> float:
-        """Reads a second since the start."""
+        """Reads a second since the start, of this process."""
         return (self.n_reads + self._current_reads) / max(time.perf_counter() - self._start, 1e-9)
 
     def update(self, sample_id: str, n_reads: int, bytes_done: int, bytes_total: int) -> None:
         """Take note of a batch."""
-        if sample_id != self._current:
-            self._finish_sample()
-            self._current = sample_id
         self._current_reads = n_reads
+        self.ranks.report = {"n_done": self.n_done, "reads_per_second": self.reads_per_second}
         if self._bars is not None:
-            self._bars.update(self._all, completed=self.n_done, figure=f"{self.n_done}/{self.n_samples}")
             self._bars.update(
-                self._one,
-                description=sample_id,
-                completed=bytes_done,
-                total=bytes_total,
-                figure=f"{n_reads:,} reads, {self.reads_per_second:,.0f} reads/s",
+                self._one, description=sample_id, completed=bytes_done, total=bytes_total, figure=f"{n_reads:,} reads"
             )
+            self.draw()
 
-    def _finish_sample(self) -> None:
-        if self._current is None:
+    def draw(self) -> None:
+        """Show what all processes have done, at most once a second."""
+        if self._bars is None or time.perf_counter() - self._drawn < 1:
             return
-        self.n_reads += self._current_reads
+        self._drawn = time.perf_counter()
+        reports = self.ranks.reports()
+        n_done = self.n_before + int(sum(report.get("n_done", 0) for report in reports))
+        speed = sum(report.get("reads_per_second", 0) for report in reports)
+        figure = f"{n_done:,}/{self.n_samples:,}, {speed:,.0f} reads/s"
+        self._bars.update(self._all, completed=n_done, figure=figure)
+
+    def finish(self, sample_id: str, reason: str | None) -> None:
+        """Take note of a finished sample, or of why it failed."""
+        speed = self.reads_per_second
+        n_reads, self._current_reads = self._current_reads, 0
+        self.n_reads += n_reads
         self.n_done += 1
-        if self._bars is None:
-            n_reads, self._current_reads = self._current_reads, 0
-            note(
-                f"{self.n_done}/{self.n_samples} {one_line(self._current)}: {n_reads:,} reads "
-                f"({self.reads_per_second:,.0f} reads/s)"
-            )
-        self._current, self._current_reads = None, 0
-
-
-class DrawProgress:
-    """Progress of drawing reads from a cohort; `update` takes samples done and in all."""
-
-    def __init__(self) -> None:
-        self._bars: Any = None
-
-    def __enter__(self) -> DrawProgress:
+        self.n_failed += reason is not None
+        self.ranks.report = {"n_done": self.n_done, "reads_per_second": speed}
         if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._bars = Progress(console=Console(stderr=True), transient=True)
-            self._task = self._bars.add_task("drawing and embedding reads", total=None)
-            self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-
-    def update(self, sample_id: str, n_reads: int, n_done: int, n_samples: int) -> None:
-        """Take note of a sample."""
-        if self._bars is not None:
-            self._bars.update(self._task, completed=n_done, total=n_samples, description=sample_id)
+            return
+        if self.ranks.size == 1:
+            where = f"{self.n_before + self.n_done}/{self.n_samples}"
         else:
-            note(f"{n_done}/{n_samples} {one_line(sample_id)}: {n_reads:,} reads drawn")
+            where = f"process {self.ranks.rank}, {self.n_done}/{self._n_mine}"
+        news = "failed" if reason is not None else f"{n_reads:,} reads ({speed:,.0f} reads/s)"
+        note(f"{where} {one_line(sample_id)}: {news}")
 
 
 @contextmanager
 def doing(what: str) -> Iterator[None]:
-    """Say what takes a while, in a terminal."""
-    if not sys.stderr.isatty():
+    """Say what takes a while, in a terminal; of several processes the main one does."""
+    if not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
         yield
         return
     from rich.console import Console

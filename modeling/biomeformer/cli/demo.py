@@ -23,9 +23,10 @@ def demo(
     The cohort is simulated: twelve small samples in two groups, from public genomes. Results of an earlier demo are
     replaced.
     """
-    from .embed import RESULTS, run
+    from ..embedding.cohort import RESULTS
+    from .embed import run
 
-    is_earlier_demo = output.is_dir() and {path.name for path in output.iterdir()} <= set(RESULTS.values())
+    is_earlier_demo = output.is_dir() and {path.name for path in output.iterdir()} <= {*RESULTS.values(), "run"}
     with as_file(files("biomeformer") / "example_cohort") as folder:
         note(f"the example cohort (simulated reads): {folder / 'cohort.csv'}")
         table = folder / "cohort.csv"

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import SampleProgress, doing, note, report_files
-from .options import BatchTokens, Cohort, Device, Revision, Seed, Threads
-from .output import check_output, staged
+from ..errors import BiomeformerError, InputError, RankStopped, RunInterrupted
+from .console import SampleProgress, doing, note, one_line, report_files
+from .options import BatchTokens, Cohort, Device, Revision, Seed, Threads, Timeout
+from .output import check_output
 
-RESULTS = {"table": "abundance.parquet", "figure": "cohort.png", "report": "report.html"}
+if TYPE_CHECKING:
+    from ..embedding import AbundanceTable
+    from ..parallel import Ranks
+
+MOST_LISTED = 50
 
 
 def embed(
@@ -20,7 +25,9 @@ def embed(
         str,
         typer.Option("--model", "-m", help="A shipped checkpoint, a folder, or a Hub id.", show_default=False),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write, or to go on with.", show_default=False)
+    ],
     read_fraction: Annotated[
         float, typer.Option(help="Share of each sample's reads to use, chosen by a hash of the read's number.")
     ] = 1.0,
@@ -35,12 +42,17 @@ def embed(
     colour_by: Annotated[
         str | None, typer.Option(help="Cohort column that colours the figure.", show_default="chosen")
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace results in a folder that is not empty.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on with a run found in the folder.")] = True,
+    overwrite: Annotated[bool, typer.Option(help="Begin anew in a folder that holds a run or other files.")] = False,
+    fail_fast: Annotated[bool, typer.Option(help="Stop at the first sample that fails.")] = False,
+    timeout: Timeout = 10.0,
 ) -> None:
     """Embed a cohort's reads and write its abundance table, figure and report.
 
-    Writes abundance.parquet (counts, tallies, phenotypes, provenance), cohort.png and report.html to the output folder,
-    all of them or none.
+    Each finished sample is kept in the output folder at once: after an interruption the same command goes on with the
+    samples that are left, and a sample that fails does not stop the others. `biomeformer status` tells where a run
+    stands. At the end it writes abundance.parquet (counts, tallies, phenotypes, provenance), cohort.png and
+    report.html. Under `accelerate launch` the processes share the samples.
     """
     run(
         cohort,
@@ -54,7 +66,10 @@ def embed(
         threads=threads,
         revision=revision,
         colour_by=colour_by,
+        resume=resume,
         overwrite=overwrite,
+        fail_fast=fail_fast,
+        timeout=timeout,
     )
 
 
@@ -72,15 +87,17 @@ def run(
     revision: str | None = None,
     colour_by: str | None = None,
     title: str | None = None,
+    resume: bool = True,
     overwrite: bool = False,
+    fail_fast: bool = False,
+    timeout: float = 10.0,
 ) -> None:
     """Embed a cohort and say where the results are."""
-    from ..errors import InputError
     from ..reads import read_cohort
     from ..reads.subsampling import check_read_fraction
     from .runtime import start
 
-    check_output(output, overwrite=overwrite, can_overwrite=True)
+    check_output(output, overwrite=overwrite or (output / "run").is_dir(), can_overwrite=True)
     check_read_fraction(read_fraction)
     samples = read_cohort(cohort)
     if colour_by is not None and colour_by not in samples.columns:
@@ -88,18 +105,88 @@ def run(
         raise InputError(f"--colour-by: {cohort} has no column {colour_by!r} beside the reads'; it has {there}.")
     with doing(f"loading {model}"):
         start(threads)
+        from ..embedding.cohort import RESULTS, run_cohort
+        from ..interruption import Interruption
         from ..loading import load
-        from ..reports import cohort_figure, cohort_report
+        from ..parallel import Ranks
 
+    with Ranks.from_environment(timeout * 60) as ranks:
+        with doing(f"loading {model}"):
+            loaded = load(model, revision=revision, device=ranks.device(device), dtype=dtype)
+        with Interruption() as interruption, SampleProgress(len(samples), ranks) as progress:
+
+            def check() -> None:
+                interruption.check()
+                progress.draw()
+
+            try:
+                outcome = run_cohort(
+                    loaded,
+                    samples,
+                    output,
+                    read_fraction=read_fraction,
+                    seed=seed,
+                    batch_tokens=batch_tokens,
+                    ranks=ranks,
+                    resume=resume,
+                    overwrite=overwrite,
+                    fail_fast=fail_fast,
+                    progress=progress.update,
+                    on_plan=progress.plan,
+                    on_sample=progress.finish,
+                    check=check,
+                )
+            except RunInterrupted as error:
+                raise explained(error, output, ranks) from error
+    # The other processes have ended.
+    if not ranks.is_main:
+        return
+    if ranks.size == 1:
+        n_done = progress.n_done - progress.n_failed
+        note(f"{progress.n_reads:,} reads of {n_done} samples, {progress.reads_per_second:,.0f} reads/s")
+    if outcome.result is not None:
         title = title or f"{cohort.stem}, embedded with {Path(model).name}"
-        loaded = load(model, revision=revision, device=device, dtype=dtype)
-    with SampleProgress(len(samples)) as progress:
-        table = loaded.embed_cohort(
-            samples, read_fraction=read_fraction, seed=seed, batch_tokens=batch_tokens, progress=progress.update
-        )
-    note(f"{progress.n_reads:,} reads of {progress.n_done} samples, {progress.reads_per_second:,.0f} reads/s")
-    with doing("drawing the figure and the report"), staged(output) as folder:
-        table.write(folder / RESULTS["table"])
-        cohort_figure(table, folder / RESULTS["figure"], colour_by=colour_by, title=title)
-        cohort_report(table, folder / RESULTS["report"], colour_by=colour_by, title=title)
-    report_files({what: output / name for what, name in RESULTS.items()})
+        with doing("drawing the figure and the report"):
+            _write_reports(outcome.result, output, colour_by, title, outcome.failed)
+        report_files({what: output / name for what, name in RESULTS.items()})
+    list_failures(outcome.failed, output)
+    outcome.raise_for_failures()
+
+
+def _write_reports(
+    table: AbundanceTable, output: Path, colour_by: str | None, title: str, failed: dict[str, str]
+) -> None:
+    from ..embedding.cohort import RESULTS
+    from ..embedding.run_folder import writing_to
+    from ..files import written_whole
+    from ..reports import cohort_figure, cohort_report
+
+    with writing_to(output):
+        with written_whole(output / RESULTS["figure"]) as figure:
+            cohort_figure(table, figure, colour_by=colour_by, title=title)
+        with written_whole(output / RESULTS["report"]) as report:
+            cohort_report(table, report, colour_by=colour_by, title=title, failed=failed)
+
+
+def explained(error: RunInterrupted, folder: Path, ranks: Ranks) -> BiomeformerError:
+    """What the command says when a signal stopped it: the main process says it for all."""
+    from ..embedding import run_status
+
+    if not ranks.is_main:
+        quiet = RankStopped(str(error))
+        quiet.exit_code = error.exit_code
+        return quiet
+    status = run_status(folder)
+    return RunInterrupted(
+        f"{error}: {status.n_done} of {status.n_samples} samples are done and kept in {folder}; the same command goes "
+        "on with the others.",
+        error.signal_number,
+    )
+
+
+def list_failures(failed: dict[str, str], folder: Path) -> None:
+    """Say which samples failed, and why."""
+    for sample_id, reason in list(failed.items())[:MOST_LISTED]:
+        note(f"failed  {one_line(sample_id)}: {one_line(reason)}")
+    if len(failed) > MOST_LISTED:
+        note(f"… and {len(failed) - MOST_LISTED:,} more: biomeformer status {folder}")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from .console import DrawProgress, doing, out, report_files
-from .options import BatchTokens, Cohort, Device, Revision, Threads
-from .output import check_output
+from ..errors import InputError, RunInterrupted, SamplesFailedError
+from .console import SampleProgress, doing, note, out, report_files
+from .embed import explained, list_failures
+from .options import BatchTokens, Cohort, Device, Revision, Threads, Timeout
+from .output import check_output, staged
+from .units import parse_bytes
 
 Pooling = Literal["mean", "mean_over_max_length", "cls"]
 
@@ -21,9 +25,24 @@ def fit_centroids(
         typer.Option(help="Encoder: a folder or Hub id; of a MetagenBERT checkpoint its encoder.", show_default=False),
     ],
     n_clusters: Annotated[
-        int, typer.Option("--n-clusters", "-k", min=1, help="How many centroids.", show_default=False)
+        list[int],
+        typer.Option(
+            "--n-clusters",
+            "-k",
+            min=1,
+            help="How many centroids; give it again for further models.",
+            show_default=False,
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint folder to write.", show_default=False)],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Checkpoint folder to write; with several K, one folder each in it.",
+            show_default=False,
+        ),
+    ],
     reads_per_sample: Annotated[int, typer.Option(min=1, help="Reads drawn from each sample.")] = 10_000,
     n_iterations: Annotated[int, typer.Option(min=1, help="Iterations of k-means.")] = 20,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the draw and of k-means.")] = 0,
@@ -36,14 +55,32 @@ def fit_centroids(
         int | None,
         typer.Option(min=1, help="Longest read in tokens; the tail is cut.", show_default="the checkpoint's, or none"),
     ] = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the drawn reads' vectors, kept for other numbers of clusters.",
+            show_default="OUTPUT.vectors, deleted at the end",
+        ),
+    ] = None,
+    max_memory: Annotated[
+        str, typer.Option(help="Memory each process may take beside the model; what does not fit stays on disk.")
+    ] = "4GB",
     device: Device = "cpu",
     batch_tokens: BatchTokens = None,
     threads: Threads = None,
     revision: Revision = None,
+    timeout: Timeout = 10.0,
 ) -> None:
-    """Learn centroids from a cohort's reads and write encoder and centroids as one checkpoint."""
+    """Learn centroids from a cohort's reads and write encoder and centroids as one checkpoint.
+
+    Reads are drawn by a hash of their numbers, embedded, and clustered by k-means. An interrupted draw goes on where it
+    was when the same command is given again. Under `accelerate launch` the processes share the work.
+    """
     check_output(output)
-    from ..errors import InputError
+    allowed = parse_bytes(max_memory, "--max-memory")
+    if len(set(n_clusters)) < len(n_clusters):
+        raise InputError("--n-clusters: a number of clusters is given twice; give each once.")
+    folder = vectors if vectors is not None else output.with_name(f"{output.name}.vectors")
     from ..reads import read_cohort
     from .runtime import start
 
@@ -51,40 +88,102 @@ def fit_centroids(
     with doing(f"loading {read_encoder}"):
         start(threads)
         from .. import clustering
-        from ..loading import load, load_read_encoder, read_config
-        from ..metagenbert import MetagenBertProcessor
+        from ..clustering.centroids import memory_needed
+        from ..embedding.run_folder import writing_to
+        from ..interruption import Interruption
+        from ..parallel import Ranks
 
-        contract = {}
-        if read_config(read_encoder, revision).get("model_type") == "metagenbert":
-            source = load(read_encoder, revision=revision, device=device)
-            assert source.processor is not None
-            encoder, tokenizer, contract = source.encoder, source.processor.tokenizer, source.processor.contract
+    with Ranks.from_environment(timeout * 60) as ranks:
+        with doing(f"loading {read_encoder}"):
+            encoder, processor = load_encoder(
+                read_encoder, revision, ranks.device(device), {"pooling": pooling, "max_length": max_length}
+            )
+        if ranks.is_main:
+            least = memory_needed(n_clusters, encoder.config.hidden_size, reads_per_sample)
+            share = len(samples) * reads_per_sample * encoder.config.hidden_size * 4 / ranks.size
+            place = "in memory" if least + share <= allowed else "on disk"
+            note(
+                f"each process takes at most {allowed / 1e9:.2f} GB beside the model: {least / 1e9:.2f} GB to work, "
+                f"and up to {share / 1e9:.2f} GB of vectors {place}"
+            )
+        with Interruption() as interruption, SampleProgress(len(samples), ranks) as progress:
+
+            def check() -> None:
+                interruption.check()
+                progress.draw()
+
+            def on_iteration(iteration: int, objective: dict[int, float]) -> None:
+                for k, value in objective.items() if ranks.is_main else ():
+                    which = "" if len(objective) == 1 else f"K = {k}, "
+                    out(f"{which}iteration {iteration:>3}: objective {value:.6g}")
+
+            try:
+                fits = clustering.fit_several_centroids(
+                    samples,
+                    encoder,
+                    processor,
+                    n_clusters=n_clusters,
+                    n_iterations=n_iterations,
+                    reads_per_sample=reads_per_sample,
+                    seed=seed,
+                    spherical=spherical,
+                    batch_tokens=batch_tokens,
+                    vectors=folder,
+                    max_memory=allowed,
+                    ranks=ranks,
+                    progress=progress.update,
+                    on_plan=progress.plan,
+                    on_sample=progress.finish,
+                    on_iteration=on_iteration,
+                    check=check,
+                )
+            except RunInterrupted as error:
+                raise explained(error, folder, ranks) from error
+            except SamplesFailedError as error:
+                if ranks.is_main:
+                    list_failures(error.failed, folder)
+                raise
+    if not ranks.is_main:
+        return
+    for fit in fits:
+        out(f"{len(fit.kmeans.centroids)} clusters of {fit.kmeans.n_points:,} reads, {fit.kmeans.n_empty} empty")
+    with writing_to(output):
+        output.absolute().parent.mkdir(parents=True, exist_ok=True)
+        if len(fits) == 1:
+            written = {"checkpoint": fits[0].save(output)}
         else:
-            encoder, tokenizer = load_read_encoder(read_encoder, revision=revision, device=device)
-        asked = {"pooling": pooling, "max_length": max_length}
-        contract |= {field: value for field, value in asked.items() if value is not None}
-        if contract.get("pooling") == "mean_over_max_length" and not contract.get("max_length"):
-            raise InputError("--pooling mean_over_max_length divides by --max-length; give it.")
-        try:
-            processor = MetagenBertProcessor(tokenizer, **contract)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-    with DrawProgress() as progress:
-        fit = clustering.fit_centroids(
-            samples,
-            encoder,
-            processor,
-            n_clusters=n_clusters,
-            n_iterations=n_iterations,
-            reads_per_sample=reads_per_sample,
-            seed=seed,
-            spherical=spherical,
-            batch_tokens=batch_tokens,
-            progress=progress.update,
-        )
-    for i, value in enumerate(fit.kmeans.objective, 1):
-        out(f"iteration {i:>3}: objective {value:.6g}")
-    out(f"{len(fit.kmeans.centroids)} clusters of {fit.kmeans.n_points:,} reads, {fit.kmeans.n_empty} empty")
-    out(f"k-means ran on {fit.kmeans.device}")
-    output.absolute().parent.mkdir(parents=True, exist_ok=True)
-    report_files({"checkpoint": fit.save(output)})
+            names = {len(fit.kmeans.centroids): fit for fit in fits}
+            with staged(output) as partial:
+                for k, fit in names.items():
+                    fit.save(partial / f"k{k}")
+            written = {f"K = {k}": output / f"k{k}" for k in names}
+    out(f"k-means ran on {fits[0].kmeans.device}")
+    if vectors is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    report_files(written)
+
+
+def load_encoder(name: str, revision: str | None, device: str, asked: dict[str, Any]) -> tuple[Any, Any]:
+    """Read encoder and processor: with the contract of a MetagenBERT checkpoint, changed where asked for.
+
+    Raises:
+        CheckpointError: It cannot be loaded.
+        InputError: The contract asked for does not hold together.
+    """
+    from ..loading import load, load_read_encoder, read_config
+    from ..metagenbert import MetagenBertProcessor
+
+    contract: dict[str, Any] = {}
+    if read_config(name, revision).get("model_type") == "metagenbert":
+        source = load(name, revision=revision, device=device)
+        assert source.processor is not None
+        encoder, tokenizer, contract = source.encoder, source.processor.tokenizer, source.processor.contract
+    else:
+        encoder, tokenizer = load_read_encoder(name, revision=revision, device=device)
+    contract |= {field: value for field, value in asked.items() if value is not None}
+    if contract.get("pooling") == "mean_over_max_length" and not contract.get("max_length"):
+        raise InputError("--pooling mean_over_max_length divides by --max-length; give it.")
+    try:
+        return encoder, MetagenBertProcessor(tokenizer, **contract)
+    except ValueError as error:
+        raise InputError(str(error)) from error

@@ -10,7 +10,7 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from ..errors import BiomeformerError
+from ..errors import BiomeformerError, RankStopped
 from .console import error_line
 
 INTERRUPTED = 130
@@ -45,7 +45,7 @@ class BiomeformerGroup(TyperGroup):
         except Exception as error:
             code = self._report(error, debug)
         if code == INTERRUPTED:
-            error_line("interrupted; no results were written.")
+            error_line("interrupted.")
         sys.exit(code if isinstance(code, int) else 0)
 
     def _report(self, error: Exception, debug: bool) -> int:
@@ -61,10 +61,15 @@ class BiomeformerGroup(TyperGroup):
             return int(getattr(error, "exit_code", 2))
         if debug:
             traceback.print_exception(error)
+        if isinstance(error, RankStopped):
+            # The process that stopped the job has said why.
+            return error.exit_code
+        of_several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        who = f"process {os.environ.get('RANK')}: " if of_several else ""
         if isinstance(error, BiomeformerError):
-            error_line(str(error))
+            error_line(f"{who}{error}")
             return error.exit_code
         what = " ".join(str(error).split())
         sentence = f"{type(error).__name__}: {what}" if what else type(error).__name__
-        error_line(sentence if debug else f"{sentence.rstrip('.')}; re-run with --debug for the traceback.")
+        error_line(who + sentence if debug else f"{who}{sentence.rstrip('.')}; re-run with --debug for the traceback.")
         return 1

@@ -25,3 +25,6 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_de
 Revision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of a Hub id.", show_default="its main branch")
 ]
+Timeout = Annotated[
+    float, typer.Option(min=0.01, help="Minutes without a sign of life from another process until it is given up.")
+]

@@ -1,6 +1,15 @@
 """K-means over read vectors, on FAISS."""
 
-from .centroids import CentroidFit, fit_centroids
-from .kmeans import KMeansFit, run_kmeans
+from .centroids import CentroidFit, fit_centroids, fit_several_centroids
+from .kmeans import KMeansFit, run_distributed_kmeans, run_kmeans
+from .points import Points
 
-__all__ = ["CentroidFit", "KMeansFit", "fit_centroids", "run_kmeans"]
+__all__ = [
+    "CentroidFit",
+    "KMeansFit",
+    "Points",
+    "fit_centroids",
+    "fit_several_centroids",
+    "run_distributed_kmeans",
+    "run_kmeans",
+]

@@ -1,13 +1,28 @@
-"""K-means on FAISS, on the CPU or a GPU."""
+"""K-means by FAISS's rules, over points on one process or many.
+
+FAISS finds each point's nearest centroid; sums and counts are added up over processes in float64. Initial choice,
+refill of empty clusters and the order of steps follow FAISS's `Clustering` (faiss/Clustering.cpp), so that one process
+gives what FAISS gives.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..errors import InputError, MissingDependencyError
+from ..parallel import Ranks
+from .points import Points, chunk_rows
+
+# The halves of a cluster that is split to refill an empty one move apart by this share.
+SPLIT_SHIFT = 1 / 1024
+SPLIT_SEED = 1234
 
 
 @dataclass(frozen=True)
@@ -46,12 +61,30 @@ def import_faiss() -> Any:
     """
     advice = "install one build: pip install 'biomeformer[cpu]', or 'biomeformer[gpu]' for CUDA, never both at once."
     try:
-        import faiss
+        with _suitable_openblas():
+            import faiss
     except ImportError as error:
         raise MissingDependencyError(f"K-means needs faiss, which cannot be imported ({error}); {advice}") from error
     if not hasattr(faiss, "Clustering"):
         raise MissingDependencyError(f"K-means needs faiss, and the one installed is an empty package; {advice}")
     return faiss
+
+
+@contextmanager
+def _suitable_openblas() -> Iterator[None]:
+    """Let the OpenBLAS inside the faiss-cpu wheel use AVX2 where the processor has it.
+
+    That of faiss-cpu 1.15 takes processors newer than itself for one of 2004, and is then five times slower.
+    """
+    name = "OPENBLAS_CORETYPE"
+    if name in os.environ or torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        yield
+        return
+    os.environ[name] = "Zen"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _gpu_number(faiss: Any, device: str) -> int | None:
@@ -81,7 +114,7 @@ def run_kmeans(
     spherical: bool = False,
     device: str = "cpu",
 ) -> KMeansFit:
-    """Lloyd's k-means over all points given; FAISS splits large clusters to refill empty ones.
+    """Lloyd's k-means over all points given; large clusters are split to refill empty ones.
 
     Args:
         embeddings: float32 `(n_points, hidden_size)`; of unit length if `spherical`.
@@ -99,59 +132,197 @@ def run_kmeans(
             out of range, or the device is absent.
         MissingDependencyError: No faiss is installed.
     """
-    faiss = import_faiss()
     if embeddings.ndim != 2 or embeddings.dtype != np.float32:
         raise InputError(
             f"K-means was given an array of shape {embeddings.shape} and type {embeddings.dtype}; give float32 "
             "(n_points, hidden_size)."
         )
-    n_points, hidden_size = embeddings.shape
-    if n_clusters < 1 or n_iterations < 1:
-        raise InputError(f"n_clusters is {n_clusters} and n_iterations {n_iterations}; both must be at least 1.")
-    if not 0 <= seed < 2**31:
-        raise InputError(f"seed is {seed}; FAISS takes 0 to 2147483647.")
-    if n_points < n_clusters:
-        raise InputError(
-            f"{n_clusters} clusters were asked for and there are {n_points} points; ask for fewer clusters."
-        )
     if not np.isfinite(embeddings).all():
         raise InputError("K-means was given vectors with NaN or infinity; check the read encoder's weights.")
+    points = Points.from_array(np.ascontiguousarray(embeddings))
+    options: dict[str, Any] = {"n_iterations": n_iterations, "seed": seed, "spherical": spherical, "device": device}
+    return run_distributed_kmeans(points, [n_clusters], **options)[0]
+
+
+def run_distributed_kmeans(
+    points: Points,
+    n_clusters: Sequence[int],
+    *,
+    n_iterations: int = 20,
+    seed: int = 0,
+    spherical: bool = False,
+    device: str = "cpu",
+    ranks: Ranks | None = None,
+    progress: Callable[[int, dict[int, float]], None] | None = None,
+) -> list[KMeansFit]:
+    """K-means over points that several processes share, for several numbers of clusters in one go.
+
+    An iteration reads the points once, for all of `n_clusters`.
+
+    Args:
+        points: This process's share.
+        n_clusters: Numbers of centroids.
+        n_iterations: Of Lloyd's algorithm.
+        seed: Of the initial choice of points, which does not depend on how they are shared out.
+        spherical: Scale centroids to unit length at each iteration.
+        device: Of this process: `cpu`, `cuda` or `cuda:N`.
+        ranks: The processes.
+        progress: Called after each iteration with its number from 1, and the objective by number of clusters.
+
+    Returns:
+        A fit for each of `n_clusters`, equal on all processes.
+
+    Raises:
+        InputError: There are fewer points than clusters, or a number is out of range, or the device is absent.
+        MissingDependencyError: No faiss is installed.
+        RankError: Another process is gone.
+    """
+    ranks = ranks or Ranks()
+    faiss = import_faiss()
+    for k in n_clusters:
+        if k < 1 or n_iterations < 1:
+            raise InputError(f"n_clusters is {k} and n_iterations {n_iterations}; both must be at least 1.")
+        if points.n_points < k:
+            raise InputError(
+                f"{k} clusters were asked for and there are {points.n_points} points; ask for fewer clusters."
+            )
+    if not 0 <= seed < 2**31:
+        raise InputError(f"seed is {seed}; FAISS takes 0 to 2147483647.")
     gpu = _gpu_number(faiss, device)
-    embeddings = np.ascontiguousarray(embeddings)
-
-    index: Any = faiss.IndexFlatL2(hidden_size)
-    ran = "cpu"
-    if gpu is not None:
-        import torch
-
-        index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), gpu, index)
-        ran = f"cuda:{gpu} ({torch.cuda.get_device_name(gpu)})"
-    clustering = faiss.Clustering(hidden_size, n_clusters)
-    clustering.niter = n_iterations
-    clustering.seed = seed
-    clustering.spherical = spherical
-    clustering.min_points_per_centroid = 1
-    # By default FAISS draws 256 points a centroid and leaves the rest out.
-    clustering.max_points_per_centroid = n_points
-    clustering.train(embeddings, index)
-    centroids = faiss.vector_to_array(clustering.centroids).reshape(n_clusters, hidden_size).copy()
-    stats = clustering.iteration_stats
-    objective = tuple(float(stats.at(i).obj) for i in range(stats.size()))
-    index.reset()
-    index.add(centroids)
-    _, nearest = index.search(embeddings, 1)
-    sizes = np.bincount(nearest[:, 0], minlength=n_clusters).astype(np.int64)
-    return KMeansFit(
-        centroids=centroids,
-        objective=objective,
-        cluster_sizes=sizes,
-        n_empty=int((sizes == 0).sum()),
-        device=ran,
-        n_points=n_points,
-        n_iterations=n_iterations,
-        seed=seed,
-        spherical=spherical,
-    )
+    states = [
+        _Clusters(faiss, centroids, gpu, spherical)
+        for centroids in _initial_centroids(faiss, points, n_clusters, seed, ranks)
+    ]
+    objectives: list[list[float]] = [[] for _ in states]
+    for iteration in range(n_iterations):
+        _pass_over(points, states, ranks)
+        for state, objective in zip(states, objectives, strict=True):
+            objective.append(state.update(points.n_points, ranks))
+        if progress is not None:
+            progress(iteration + 1, {k: objective[-1] for k, objective in zip(n_clusters, objectives, strict=True)})
+    _pass_over(points, states, ranks)
+    fits = []
+    for state, objective in zip(states, objectives, strict=True):
+        sizes = ranks.sum(state.counts)
+        fits.append(
+            KMeansFit(
+                centroids=state.centroids,
+                objective=tuple(objective),
+                cluster_sizes=sizes,
+                n_empty=int((sizes == 0).sum()),
+                device="cpu" if gpu is None else f"cuda:{gpu} ({torch.cuda.get_device_name(gpu)})",
+                n_points=points.n_points,
+                n_iterations=n_iterations,
+                seed=seed,
+                spherical=spherical,
+            )
+        )
+    return fits
 
 
-__all__ = ["KMeansFit", "import_faiss", "run_kmeans"]
+def kmeans_memory(n_clusters: Sequence[int], hidden_size: int) -> int:
+    """Bytes that k-means takes on each process beside its points: centroids, sums, and the chunk at work."""
+    # Centroids, the index's copy of them, and in float64 the sums, those of a chunk and their exchange.
+    centroids = sum(n_clusters) * hidden_size * (4 + 4 + 3 * 8)
+    # A chunk, its copy in float64, and the block of distances FAISS works on.
+    chunk = chunk_rows(hidden_size) * hidden_size * (4 + 8) + 4096 * max(n_clusters) * 4
+    return centroids + chunk
+
+
+class _Clusters:
+    """The centroids of one number of clusters, and what a pass over the points adds up."""
+
+    def __init__(self, faiss: Any, centroids: np.ndarray, gpu: int | None, spherical: bool) -> None:
+        self.faiss, self.spherical = faiss, spherical
+        self.index = faiss.IndexFlatL2(centroids.shape[1])
+        if gpu is not None:
+            self.resources = faiss.StandardGpuResources()
+            self.index = faiss.index_cpu_to_gpu(self.resources, gpu, self.index)
+        self.centroids = centroids
+        self._take(centroids)
+
+    def _take(self, centroids: np.ndarray) -> None:
+        if self.spherical:
+            centroids = centroids / np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-30)
+        self.centroids = np.ascontiguousarray(centroids, np.float32)
+        self.index.reset()
+        self.index.add(self.centroids)
+
+    def start_pass(self) -> None:
+        self.sums = torch.zeros(self.centroids.shape, dtype=torch.float64)
+        self.counts = np.zeros(len(self.centroids), np.int64)
+        self.objective = 0.0
+
+    def add(self, chunk: np.ndarray, exact: torch.Tensor) -> None:
+        """Count points `(n, hidden_size)`, in float32 and in float64, to their nearest centroids."""
+        distances, nearest = self.index.search(chunk, 1)
+        self.sums.index_add_(0, torch.from_numpy(nearest[:, 0]), exact)
+        self.counts += np.bincount(nearest[:, 0], minlength=len(self.counts))
+        self.objective += float(distances.sum(dtype=np.float64))
+
+    def update(self, n_points: int, ranks: Ranks) -> float:
+        """Move the centroids to the means of all processes' points; gives the objective before."""
+        sums, counts = ranks.sum(self.sums.numpy()), ranks.sum(self.counts)
+        objective = float(ranks.sum(np.array([self.objective]))[0])
+        centroids = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
+        _refill_empty(self.faiss, centroids, counts, n_points)
+        # Sums may differ in their last bit between processes; centroids must not.
+        self._take(ranks.from_main(centroids))
+        return objective
+
+
+def _pass_over(points: Points, states: list[_Clusters], ranks: Ranks) -> None:
+    for state in states:
+        state.start_pass()
+    for chunk in points.chunks():
+        ranks.check()
+        exact = torch.from_numpy(chunk).double()
+        for state in states:
+            state.add(chunk, exact)
+
+
+def _initial_centroids(
+    faiss: Any, points: Points, n_clusters: Sequence[int], seed: int, ranks: Ranks
+) -> list[np.ndarray]:
+    """For each number of clusters the first so many points of a random order of all, as FAISS draws it."""
+    order = np.empty(points.n_points, np.int32)
+    faiss.rand_perm(faiss.swig_ptr(order), points.n_points, seed + 1)
+    chosen = order[: max(n_clusters)].astype(np.int64) - points.first
+    found = np.zeros((len(chosen), points.hidden_size), np.float32)
+    start = 0
+    for chunk in points.chunks():
+        rows = np.flatnonzero((chosen >= start) & (chosen < start + len(chunk)))
+        found[rows] = chunk[chosen[rows] - start]
+        start += len(chunk)
+    # Each point is one process's; the others add zeros.
+    found = ranks.sum(found)
+    return [found[:k].copy() for k in n_clusters]
+
+
+def _refill_empty(faiss: Any, centroids: np.ndarray, counts: np.ndarray, n_points: int) -> None:
+    """Give each empty cluster half of a large one, as FAISS does: drawn by size, and moved apart a little.
+
+    Args:
+        faiss: The module, for its random numbers.
+        centroids: `(n_clusters, hidden_size)`, changed in place.
+        counts: `(n_clusters,)`.
+        n_points: Points in all.
+    """
+    empty = np.flatnonzero(counts == 0)
+    k = len(centroids)
+    if not len(empty) or n_points == k:
+        return
+    random = faiss.RandomGenerator(SPLIT_SEED)
+    weights = counts.astype(np.float32)
+    shift = np.where(np.arange(centroids.shape[1]) % 2 == 0, SPLIT_SHIFT, -SPLIT_SHIFT).astype(np.float32)
+    for i in empty:
+        j = 0
+        while random.rand_float() >= (weights[j] - 1) / (n_points - k):
+            j = (j + 1) % k
+        centroids[i] = centroids[j] * (1 + shift)
+        centroids[j] *= 1 - shift
+        weights[i] = weights[j] / 2
+        weights[j] -= weights[i]
+
+
+__all__ = ["KMeansFit", "import_faiss", "kmeans_memory", "run_distributed_kmeans", "run_kmeans"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import TableError
+from ..files import written_whole
 from .sample import TALLIES, SampleEmbedding
 
 METADATA_KEY = b"biomeformer"
 FORMAT_VERSION = 1
+TABLE_NAME = "abundance.parquet"
 
 
 @dataclass(frozen=True)
@@ -82,21 +83,20 @@ class AbundanceTable:
             "provenance": self.provenance,
         }
         table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(record, sort_keys=True).encode()})
-        partial = path.with_name(f".{path.name}.partial")
-        try:
+        with written_whole(path) as partial:
             pq.write_table(table, partial)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
         return path
 
     @classmethod
     def read(cls, path: str | Path) -> AbundanceTable:
-        """Read a table that `write` wrote.
+        """Read a table that `write` wrote, from the file or from the folder of the run it lies in.
 
         Raises:
             TableError: The file is missing, is not Parquet, or is no abundance table.
         """
+        path = Path(path)
+        if path.is_dir():
+            path = path / TABLE_NAME
         try:
             table = pq.read_table(path)
         except FileNotFoundError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -21,8 +21,13 @@ LOOKUP_BATCH_TOKENS = 1_048_576
 Item = TypeVar("Item")
 
 
-def prefetch(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
-    """Run an iterator in a thread of its own, at most `depth` items ahead; its exception comes out here."""
+def prefetch(
+    items: Iterable[Item], depth: int = 2, check: Callable[[], None] | None = None
+) -> Generator[Item, None, None]:
+    """Run an iterator in a thread of its own, at most `depth` items ahead; its exception comes out here.
+
+    While nothing comes, `check` is called several times a second; what it raises ends the iteration.
+    """
     done = object()
     buffer: queue.Queue[object] = queue.Queue(depth)
     stop = threading.Event()
@@ -49,8 +54,17 @@ def prefetch(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, Non
 
     thread = threading.Thread(target=work, daemon=True, name="biomeformer-prefetch")
     thread.start()
+
+    def get() -> object:
+        while check is not None:
+            try:
+                return buffer.get(timeout=0.2)
+            except queue.Empty:
+                check()
+        return buffer.get()
+
     try:
-        while (item := buffer.get()) is not done:
+        while (item := get()) is not done:
             yield item  # type: ignore[misc]
         if failure:
             raise failure[0]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,8 @@ def embed_sample(
     seed: int = 0,
     batch_tokens: int | None = None,
     progress: ProgressCallback | None = None,
+    share: tuple[int, int] = (0, 1),
+    check: Callable[[], None] | None = None,
 ) -> SampleEmbedding:
     """Embed a sample's reads and count those nearest to each centroid.
 
@@ -85,9 +88,12 @@ def embed_sample(
         seed: Seed of that hash.
         batch_tokens: Token budget of one pass through the encoder. Counts do not depend on it.
         progress: Called after each batch with sample id, reads seen, bytes read and bytes in all.
+        share: `(i, n)` embeds every `n`-th batch of reads, beginning with the `i`-th; `combine` adds the `n` shares
+            up. Each share reads and checks the whole files.
+        check: Called after each batch, and while waiting for reads; what it raises ends the work.
 
     Returns:
-        Counts and tallies.
+        Counts and tallies; of a share, those of its batches, but `n_reads` and `n_selected` of the whole sample.
 
     Raises:
         ReadFileError: A file is damaged, or no read was found.
@@ -102,7 +108,8 @@ def embed_sample(
     reader = SampleReader(reads, read_fraction=read_fraction, seed=seed)
     try:
         # Closed at once if a batch fails, so that no thread reads on.
-        with closing(prefetch(encode_batches(processor, reader))) as batches:
+        mine = islice(reader, share[0], None, share[1])
+        with closing(prefetch(encode_batches(processor, mine), check=check)) as batches:
             for _, packed in batches:
                 for input_ids, lengths, _ in iter_token_batches(packed, budget):
                     cluster_ids = model.assign_packed(input_ids.to(model.device), lengths)
@@ -111,15 +118,35 @@ def embed_sample(
                     tallies[name] += value
                 if progress is not None:
                     progress(sample_id or "", reader.n_reads, reader.bytes_done, reader.bytes_total)
+                if check is not None:
+                    check()
     finally:
         model.train(was_training)
     tallies["n_reads"], tallies["n_selected"] = reader.n_reads, reader.n_selected
-    if not tallies["n_used"]:
-        raise InputError(_nothing_used(reads, tallies, read_fraction, processor.contract))
-    return SampleEmbedding(counts, tallies, sample_id)
+    embedding = SampleEmbedding(counts, tallies, sample_id)
+    if share[1] == 1:
+        reason = why_nothing_used(embedding, reads, read_fraction, processor.contract)
+        if reason is not None:
+            raise InputError(reason)
+    return embedding
 
 
-def _nothing_used(reads: SampleReads, tallies: dict[str, int], read_fraction: float, contract: dict[str, Any]) -> str:
+def combine(shares: Sequence[SampleEmbedding]) -> SampleEmbedding:
+    """The sample whose batches were shared out, from all its shares."""
+    first = shares[0]
+    tallies = {name: sum(share.tallies[name] for share in shares) for name in TALLIES}
+    for name in ("n_reads", "n_selected"):
+        tallies[name] = first.tallies[name]
+    return SampleEmbedding(np.sum([share.counts for share in shares], axis=0), tallies, first.sample_id)
+
+
+def why_nothing_used(
+    embedding: SampleEmbedding, reads: SampleReads, read_fraction: float, contract: dict[str, Any]
+) -> str | None:
+    """Why not one read of a sample was used; None where one was."""
+    tallies = embedding.tallies
+    if tallies["n_used"]:
+        return None
     where = ", ".join(map(str, reads.paths()))
     if not tallies["n_selected"]:
         return f"{where}: none of {tallies['n_reads']} reads fell under the read fraction {read_fraction}; raise it."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,7 +13,14 @@ from biomeformer.reads.sample import SampleReader, SampleReads
 from biomeformer.reads.subsampling import read_hash
 
 
-def draw_reads(reads: SampleReads, n_reads: int, *, seed: int = 0) -> tuple[ReadBatch, int]:
+def draw_reads(
+    reads: SampleReads,
+    n_reads: int,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int, int], None] | None = None,
+    check: Callable[[], None] | None = None,
+) -> tuple[ReadBatch, int]:
     """Draws the `n_reads` reads whose numbers have the smallest hashes; uniform, and the same however often it is run.
 
     One pass over the files; memory grows with `n_reads`, not with the sample. Of the last pair drawn, only the first
@@ -21,6 +30,8 @@ def draw_reads(reads: SampleReads, n_reads: int, *, seed: int = 0) -> tuple[Read
         reads: The files.
         n_reads: Reads to draw, mates counted as two; all of them where the sample has fewer.
         seed: The draw's seed.
+        progress: Called after each batch with reads seen, bytes read and bytes in all.
+        check: Called after each batch; what it raises ends the work.
 
     Returns:
         The reads in the order of their numbers, and how many reads the sample has.
@@ -36,6 +47,10 @@ def draw_reads(reads: SampleReads, n_reads: int, *, seed: int = 0) -> tuple[Read
     n_pooled = 0
     limit = np.uint64(np.iinfo(np.uint64).max)
     for batch in reader:
+        if progress is not None:
+            progress(reader.n_reads, reader.bytes_done, reader.bytes_total)
+        if check is not None:
+            check()
         candidates = batch.select(read_hash(batch.index, seed) <= limit)
         if not len(candidates):
             continue

@@ -59,7 +59,12 @@ def methods_sentence(table: AbundanceTable) -> str:
 
 
 def cohort_report(
-    table: AbundanceTable, path: str | Path, *, colour_by: str | None = None, title: str = "Cohort report"
+    table: AbundanceTable,
+    path: str | Path,
+    *,
+    colour_by: str | None = None,
+    title: str = "Cohort report",
+    failed: dict[str, str] | None = None,
 ) -> Path:
     """Write a self-contained HTML report: figure, reads and tallies of each sample, methods, provenance.
 
@@ -68,6 +73,7 @@ def cohort_report(
         path: HTML file to write.
         colour_by: As for `cohort_figure`.
         title: Heading.
+        failed: Samples of the cohort that are not in the table, and why.
 
     Returns:
         The path written.
@@ -91,6 +97,9 @@ def cohort_report(
         f"<dt>{escape(name)}</dt><dd>{escape(value if isinstance(value, str) else json.dumps(value))}</dd>"
         for name, value in record.items()
     )
+    missing = "".join(f"<dt>{escape(name)}</dt><dd>{escape(why)}</dd>" for name, why in (failed or {}).items())
+    if missing:
+        missing = f"<h2>Samples that failed</h2><p>They are not in the table.</p><dl>{missing}</dl>"
     rows = _sample_table(table).to_html(border=0, escape=True, index=False)
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -102,6 +111,7 @@ def cohort_report(
 <p>Left: principal coordinates of Bray–Curtis dissimilarities between abundance vectors; close samples are alike. Right:
 share of reads in the clusters that vary most between samples. Clusters are numbered as the model's centroids.</p>
 <h2>Samples</h2><div class="wide">{rows}</div>
+{missing}
 <h2>Methods</h2><p>{escape(methods_sentence(table))}</p>
 <h2>Provenance</h2><dl>{provenance}</dl>
 </body></html>

@@ -1,0 +1,57 @@
+"""`biomeformer status`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .console import one_line, out
+from .units import duration, size
+
+if TYPE_CHECKING:
+    from ..embedding.run_folder import RunStatus
+
+
+def status(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The --output of a run, finished or not.", show_default=False)
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say where a run stands: samples done, failed and left, and the time to go."""
+    from ..embedding.run_folder import run_status
+
+    found = run_status(folder)
+    if as_json:
+        out(json.dumps(asdict(found), indent=2))
+        return
+    for line in described(found):
+        out(line)
+
+
+def described(status: RunStatus) -> list[str]:
+    """The status in lines to read."""
+    lines = [
+        f"samples  {status.n_samples:,}",
+        f"done     {status.n_done:,} ({size(status.bytes_done)} of reads)",
+        f"failed   {len(status.failed):,}",
+        f"left     {len(status.left):,} ({size(status.bytes_left)} of reads)",
+    ]
+    if status.left:
+        unknown = "unknown until a sample is done"
+        lines.append(f"to go    {unknown if status.seconds_to_go is None else duration(status.seconds_to_go)}")
+    if status.attempts:
+        last = status.attempts[-1]
+        n_processes = last.get("n_processes", 1)
+        where = f"begun {last['started']} on {last['host']} with {n_processes} process{'es' * (n_processes > 1)}"
+        if status.is_running:
+            state = f"running (process {last['pid']})"
+        else:
+            state = last["how_it_ended"] or "stopped without a word, killed perhaps; give its command again to go on"
+        lines.append(f"last run {where}: {one_line(state)}")
+    lines += [f"failed   {one_line(name)}: {one_line(reason)}" for name, reason in status.failed.items()]
+    return lines
