@@ -11,13 +11,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from factories import random_sequences
+from biomeformer.embedding import run_status
 
 CASES = {}
+FAILING_SAMPLES = {}
+RECORD = '{"format_version": 1, "fingerprint": {}, "samples": {}, "attempts": []}'
 
 
 def case(function):
     CASES[function.__name__] = function
+    return function
+
+
+def failing_sample(function):
+    FAILING_SAMPLES[function.__name__] = function
     return function
 
 
@@ -35,7 +42,8 @@ def edit_weights(path, edit):
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-# Each case spoils something and returns the arguments and what the message must hold.
+# Each case spoils something and returns the arguments and what the message must hold. Where a sample turns out bad
+# while it is read, the run goes on with the others.
 
 # Cohort tables
 
@@ -136,26 +144,26 @@ def fastq_is_a_folder(work):
     return work.embed(cohort=work.cohort(fastq=".")), ["cohort.csv", "directory"]
 
 
-@case
+@failing_sample
 def fastq_empty(work):
     work.raw("e.fastq", b"")
     return work.embed(cohort=work.cohort(fastq="e.fastq")), ["e.fastq"]
 
 
-@case
+@failing_sample
 def fastq_gzip_of_nothing(work):
     work.raw("e.fastq.gz", gzip.compress(b""))
     return work.embed(cohort=work.cohort(fastq="e.fastq.gz")), ["e.fastq.gz"]
 
 
-@case
+@failing_sample
 def fastq_truncated_gzip(work):
     whole = gzipped_reads(work)
     work.raw("t.fastq.gz", whole[: len(whole) // 2])
     return work.embed(cohort=work.cohort(fastq="t.fastq.gz")), ["t.fastq.gz", "record"]
 
 
-@case
+@failing_sample
 def fastq_flipped_checksum(work):
     whole = bytearray(gzipped_reads(work))
     whole[-8] ^= 1
@@ -163,44 +171,44 @@ def fastq_flipped_checksum(work):
     return work.embed(cohort=work.cohort(fastq="c.fastq.gz")), ["c.fastq.gz"]
 
 
-@case
+@failing_sample
 def fastq_trailing_garbage(work):
     work.raw("g.fastq.gz", gzipped_reads(work) + b"garbage after the end")
     return work.embed(cohort=work.cohort(fastq="g.fastq.gz")), ["g.fastq.gz"]
 
 
-@case
+@failing_sample
 def fastq_cut_record(work):
     work.raw("c.fastq", b"@a\nACGTACGTACGTACGTACGTACGT\n+\nIIIIIIIIIIIIIIIIIIIIIIII\n@b\nACGT\n")
     return work.embed(cohort=work.cohort(fastq="c.fastq")), ["c.fastq", "record 2"]
 
 
-@case
+@failing_sample
 def fastq_quality_of_another_length(work):
     work.raw("q.fastq", b"@a\nACGT\n+\nIII\n")
     return work.embed(cohort=work.cohort(fastq="q.fastq")), ["q.fastq", "record 1"]
 
 
-@case
+@failing_sample
 def fastq_is_html(work):
     work.raw("h.fastq.gz", b"<!DOCTYPE html><html><body>404 Not Found</body></html>\n")
     return work.embed(cohort=work.cohort(fastq="h.fastq.gz")), ["h.fastq.gz", "web page"]
 
 
-@case
+@failing_sample
 def fasta_of_proteins(work):
     work.raw("p.fasta", b">p1\nMKVLAAGIVGLLLAQPEFWHERTYIPASDFGHKLMNE\n")
     return work.embed(cohort=work.cohort(fastq="p.fasta")), ["p.fasta", "record 1"]
 
 
-@case
+@failing_sample
 def mates_of_other_names(work):
     work.reads("r1.fastq", mate=1)
     work.reads("r2.fastq", mate=2, name="other")
     return work.embed(cohort=work.cohort(fastq_1="r1.fastq", fastq_2="r2.fastq")), ["r1.fastq", "r2.fastq", "record 1"]
 
 
-@case
+@failing_sample
 def mates_of_unequal_number(work):
     work.reads("r1.fastq", mate=1)
     work.reads("r2.fastq", mate=2, n_reads=29)
@@ -213,7 +221,7 @@ def mates_in_one_file(work):
     return work.embed(cohort=work.cohort(fastq_1="r1.fastq", fastq_2="r1.fastq")), ["r1.fastq", "twice"]
 
 
-@case
+@failing_sample
 def reads_too_short(work):
     work.raw("s.fastq", b"@a\nACGT\n+\nIIII\n")
     return work.embed(cohort=work.cohort(fastq="s.fastq")), ["s.fastq", "under 20 bases"]
@@ -242,7 +250,7 @@ def read_fraction_text(work):
     return work.embed("--read-fraction", "half"), ["--read-fraction", "number"]
 
 
-@case
+@failing_sample
 def read_fraction_that_keeps_nothing(work):
     return work.embed("--read-fraction", 1e-9), ["r.fastq", "none of 30 reads"]
 
@@ -315,6 +323,35 @@ def output_is_not_empty(work):
     work.output.mkdir()
     (work.output / "notes.txt").write_text("mine")
     return work.embed(), [str(work.output), "not empty", "--overwrite"]
+
+
+@case
+def output_holds_a_run_and_is_not_to_be_resumed(work):
+    (work.output / "run").mkdir(parents=True)
+    (work.output / "run" / "run.json").write_text(RECORD)
+    (work.output / "run" / "lock").touch()
+    return work.embed("--no-resume"), [str(work.output), "holds a run already", "--no-resume"]
+
+
+@case
+def output_holds_a_run_of_another_version(work):
+    (work.output / "run").mkdir(parents=True)
+    (work.output / "run" / "run.json").write_text('{"format_version": 99}')
+    (work.output / "run" / "lock").touch()
+    return work.embed(), ["run.json", "format 99", "--overwrite"]
+
+
+@case
+def output_holds_a_damaged_record(work):
+    (work.output / "run").mkdir(parents=True)
+    (work.output / "run" / "run.json").write_text('{"format_version"')
+    (work.output / "run" / "lock").touch()
+    return work.embed(), ["run.json", "cannot be read", "--overwrite"]
+
+
+@case
+def status_of_nothing(work):
+    return ["status", work.folder], [str(work.folder), "no run"]
 
 
 @case
@@ -471,8 +508,13 @@ def clusters_zero(work):
 
 
 @case
-def clusters_more_than_reads(work):
-    return work.fit("--n-clusters", 31), ["31 clusters", "30 usable reads"]
+def clusters_given_twice(work):
+    return work.fit("--n-clusters", 3, "--n-clusters", 3), ["--n-clusters", "twice"]
+
+
+@case
+def memory_that_is_none(work):
+    return work.fit("--max-memory", "plenty"), ["--max-memory", "'plenty'", "4GB"]
 
 
 @case
@@ -502,7 +544,7 @@ def centroids_output_not_empty(work):
     return work.fit(), [str(work.output), "not empty"]
 
 
-@case
+@failing_sample
 def centroids_of_a_damaged_sample(work):
     work.raw("c.fastq", b"@a\nACGT\n+\nIII\n")
     return work.fit(cohort=work.cohort(fastq="c.fastq")), ["c.fastq", "record 1"]
@@ -591,14 +633,48 @@ def test_bad_input(name, work, run):
     before = work.contents()
     result = run(arguments)
     assert result.exit_code == 2, result.output
-    *progress, line = result.stderr.splitlines()
+    (line,) = result.stderr.splitlines()
     assert line.startswith("error: "), result.stderr
-    assert all(re.match(r"1/1 s0: [\d,]+ reads", other) for other in progress), result.stderr
     missing = [fragment for fragment in fragments if fragment not in line]
     assert not missing, f"{missing} not in {line}"
     assert "Traceback" not in result.output
     assert result.stdout == ""
     assert work.contents() == before
+
+
+@pytest.mark.parametrize("name", FAILING_SAMPLES)
+def test_failing_sample(name, work, run):
+    """Recorded with its reason; nothing of it is kept, and nothing else is made or changed."""
+    arguments, fragments = FAILING_SAMPLES[name](work)
+    before = work.contents()
+    result = run(arguments)
+    assert result.exit_code == 1, result.output
+    listed, line = result.stderr.splitlines()[-2:]
+    assert line.startswith("error: 1 of 1 samples failed (s0); "), result.stderr
+    assert any(re.fullmatch("1/1 s0: failed", other) for other in result.stderr.splitlines())
+    missing = [fragment for fragment in ["failed  s0: ", *fragments] if fragment not in listed]
+    assert not missing, f"{missing} not in {listed}"
+    assert "Traceback" not in result.output and result.stdout == ""
+    folder = work.output if arguments[0] == "embed" else work.folder / "out.vectors"
+    after = work.contents()
+    assert {path: after[path] for path in before} == before
+    assert {path for path in after if path not in before} == {
+        str((folder / path).relative_to(work.folder))
+        for path in (".", "run", "run/run.json", "run/lock", "run/parts", "run/failed", "run/failed/s0.json")
+    }
+    assert run_status(folder).failed["s0"] in listed
+
+
+def test_more_clusters_than_reads(work, run):
+    """Found out when reads have been drawn; they are kept for another number of clusters."""
+    result = run(work.fit("--n-clusters", 31))
+    assert result.exit_code == 2 and result.stdout == ""
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("error: 31 clusters were asked for and the cohort gives 30 usable reads")
+    assert not work.output.exists()
+    result = run(work.fit("--n-clusters", 4))
+    assert result.exit_code == 0 and "going on with an earlier run: 1 of 1 samples are done" in result.stderr
+    assert work.output.is_dir() and not (work.folder / "out.vectors").exists()
 
 
 def test_convert_gives_no_dangerous_advice(work, run):
@@ -607,15 +683,4 @@ def test_convert_gives_no_dangerous_advice(work, run):
 
 
 def test_there_are_many_kinds():
-    assert len(CASES) >= 30
-
-
-def test_a_later_sample_fails(work, run):
-    """The first sample is done when the second turns out damaged; no results all the same."""
-    work.raw("bad.fastq", "".join(f"@r{i}\n{s}\n" for i, s in enumerate(random_sequences(2))).encode())
-    table = work.table("sample_id,fastq\ns0,r.fastq\ns1,bad.fastq\n")
-    before = work.contents()
-    result = run(work.embed(cohort=table))
-    assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1].startswith(f"error: {work.folder / 'bad.fastq'}")
-    assert work.contents() == before
+    assert len(CASES) + len(FAILING_SAMPLES) >= 30

@@ -23,6 +23,7 @@ from biomeformer.errors import MissingDependencyError
 from factories import tiny_dnabert2, write_cohort
 
 RESULTS = ["abundance.parquet", "cohort.png", "report.html"]
+RUN = [*RESULTS, "run"]
 SCRIPT = "import sys; sys.argv[0] = 'biomeformer'; from biomeformer.cli import main; main()"
 
 
@@ -45,7 +46,7 @@ def test_embed_twice_gives_the_same_integers(tmp_path, model_dir, run):
         output = tmp_path / "deep" / name
         result = run(["embed", cohort, "--model", model_dir, "--output", output, "--batch-tokens", tokens])
         assert result.exit_code == 0, result.output
-        assert names(output) == RESULTS
+        assert names(output) == RUN
         assert result.stdout.splitlines() == [
             f"table   {output / RESULTS[0]}",
             f"figure  {output / RESULTS[1]}",
@@ -90,7 +91,7 @@ def test_overwrite_replaces_results_alone(tmp_path, model_dir, run):
     assert run(arguments).exit_code == 2
     assert (output / "abundance.parquet").read_text() == "old"
     assert run([*arguments, "--overwrite"]).exit_code == 0
-    assert names(output) == [*RESULTS[:2], "notes.txt", RESULTS[2]]
+    assert names(output) == sorted([*RUN, "notes.txt"])
     assert (output / "notes.txt").read_text() == "mine"
     assert len(AbundanceTable.read(output / "abundance.parquet").sample_ids) == 3
     assert names(tmp_path) == ["cohort", "out"]
@@ -160,7 +161,7 @@ def test_demo_runs_twice_and_tells_groups_apart(tmp_path, run, monkeypatch):
     for _ in range(2):
         result = run(command)
         assert result.exit_code == 0, result.output
-        assert names(output) == RESULTS
+        assert names(output) == RUN
         assert result.stdout.count(output.name) == 3
     assert "simulated" in (output / "report.html").read_text()
     table = AbundanceTable.read(output / "abundance.parquet")
@@ -179,7 +180,7 @@ def test_demo_leaves_other_content_alone(tmp_path, run):
     assert names(tmp_path) == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("verb", ["embed", "fit-centroids", "inspect", "convert", "demo"])
+@pytest.mark.parametrize("verb", ["embed", "status", "fit-centroids", "inspect", "convert", "demo"])
 def test_help_has_an_example(verb):
     result = CliRunner().invoke(app, [verb, "--help"], prog_name="biomeformer", env={"COLUMNS": "120"})
     assert result.exit_code == 0
@@ -259,8 +260,30 @@ def test_interrupt(tmp_path, model_dir):
     finally:
         process.kill()
     assert process.returncode == 130, err
-    assert err.splitlines()[-1].startswith("error: interrupted") and "Traceback" not in err
-    assert out == "" and names(tmp_path) == ["cohort"]
+    line = err.splitlines()[-1]
+    assert line.startswith("error: interrupted by SIGINT: 1 of 2 samples are done and kept") and "Traceback" not in err
+    assert out == "" and names(tmp_path / "out") == ["run"]
+    assert names(tmp_path / "out" / "run" / "parts") == ["s0.safetensors"]
+
+
+def test_a_report_that_cannot_be_written(tmp_path, model_dir, run, monkeypatch):
+    """One clear error; the same command then goes on where it was."""
+    cohort, output = write_cohort(tmp_path / "cohort"), tmp_path / "out"
+    arguments = ["embed", cohort, "--model", model_dir, "--output", output]
+
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left\non device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("biomeformer.reports.cohort_report", fail)
+        result = run(arguments)
+    assert result.exit_code == 1 and "Traceback" not in result.output
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith(f"error: {output} cannot be written to: No space left on device; finished samples are kept")
+    assert names(output) == ["abundance.parquet", "cohort.png", "run"]
+    result = run(arguments)
+    assert result.exit_code == 0 and "3 of 3 samples are done" in result.stderr
+    assert names(output) == RUN
 
 
 def test_failures_that_are_no_bad_input(tmp_path, model_dir, run, monkeypatch):
@@ -268,25 +291,24 @@ def test_failures_that_are_no_bad_input(tmp_path, model_dir, run, monkeypatch):
     arguments = ["embed", cohort, "--model", model_dir, "--output", tmp_path / "out"]
 
     def fail(*args, **kwargs):
-        raise OSError(28, "No space left\non device")
+        raise RuntimeError("CUDA error:\nan illegal memory access")
 
-    monkeypatch.setattr("biomeformer.reports.cohort_report", fail)
+    monkeypatch.setattr("biomeformer.metagenbert.MetagenBertModel.assign_packed", fail)
     result = run(arguments)
     assert result.exit_code == 1 and "Traceback" not in result.output
     last = result.stderr.splitlines()[-1]
-    assert last == "error: OSError: [Errno 28] No space left on device; re-run with --debug for the traceback."
-    assert names(tmp_path) == ["cohort"]
+    assert last == "error: RuntimeError: CUDA error: an illegal memory access; re-run with --debug for the traceback."
+    assert names(tmp_path / "out") == ["run"] and not names(tmp_path / "out" / "run" / "failed")
     result = run([*arguments, "--debug"])
     assert result.exit_code == 1 and "Traceback" in result.stderr
-    assert result.stderr.splitlines()[-1] == "error: OSError: [Errno 28] No space left on device"
-    assert names(tmp_path) == ["cohort"]
+    assert result.stderr.splitlines()[-1] == "error: RuntimeError: CUDA error: an illegal memory access"
 
 
 def test_missing_dependency(tmp_path, model_dir, run, monkeypatch):
     def absent():
         raise MissingDependencyError("K-means needs faiss; install it.")
 
-    monkeypatch.setattr("biomeformer.clustering.kmeans.import_faiss", absent)
+    monkeypatch.setattr("biomeformer.clustering.centroids.import_faiss", absent)
     cohort = write_cohort(tmp_path / "cohort")
     fit = ["fit-centroids", cohort, "--read-encoder", model_dir, "--n-clusters", 3, "--output", tmp_path / "out"]
     result = run(fit)

@@ -104,9 +104,8 @@ def test_cohort_table_round_trip(tmp_path):
     model = tiny_metagenbert()
     cohort = write_cohort(tmp_path)
     calls = []
-    table = model.embed_cohort(
-        cohort, output=tmp_path / "abundance.parquet", read_fraction=0.5, progress=lambda *a: calls.append(a)
-    )
+    table = model.embed_cohort(cohort, read_fraction=0.5, progress=lambda *a: calls.append(a))
+    table.write(tmp_path / "abundance.parquet")
     again = AbundanceTable.read(tmp_path / "abundance.parquet")
     assert again.sample_ids == table.sample_ids == ("s0", "s1", "s2")
     assert again.counts.dtype == np.int64 and np.array_equal(again.counts, table.counts)

@@ -17,7 +17,10 @@ INTERRUPTED = 130
 
 
 class BiomeformerGroup(TyperGroup):
-    """Commands whose errors are one `error:` line on stderr: 2 for bad input, 1 for failure, 130 for Ctrl-C."""
+    """Commands whose errors are one `error:` line on stderr.
+
+    They exit with 2 for bad input, 1 for failure, and 130 or 143 where Ctrl-C or SIGTERM interrupted them.
+    """
 
     def main(
         self,
@@ -36,16 +39,14 @@ class BiomeformerGroup(TyperGroup):
             arguments.remove("--debug")
         try:
             code = super().main(arguments, prog_name, complete_var, False, windows_expand_args, **extra)
-        except KeyboardInterrupt:
-            code = INTERRUPTED
+            if code == INTERRUPTED:
+                error_line("interrupted.")
         except BrokenPipeError:
             # Whoever reads our output has gone; keep the interpreter from complaining about it at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
         except Exception as error:
             code = self._report(error, debug)
-        if code == INTERRUPTED:
-            error_line("interrupted.")
         sys.exit(code if isinstance(code, int) else 0)
 
     def _report(self, error: Exception, debug: bool) -> int:
