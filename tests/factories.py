@@ -92,3 +92,23 @@ def write_cohort(folder: Path, n_samples: int = 3, n_reads: int = 60) -> Path:
         rows.append(f"s{i},s{i}.fastq.gz,{'ab'[i % 2]}")
     (folder / "cohort.csv").write_text("\n".join(rows) + "\n")
     return folder / "cohort.csv"
+
+
+def write_random_fastq(path: Path, n_reads: int, length: int = 100, seed: int = 0) -> Path:
+    """Many reads of one length, quickly."""
+    letters = np.frombuffer(b"ACGT", np.uint8)[np.random.default_rng(seed).integers(0, 4, (n_reads, length))]
+    quality = b"I" * length
+    text = b"".join(b"@r%d\n%s\n+\n%s\n" % (i, row.tobytes(), quality) for i, row in enumerate(letters))
+    path.write_bytes(gzip.compress(text, 1, mtime=0) if path.suffix == ".gz" else text)
+    return path
+
+
+def write_large_cohort(folder: Path, sizes: list[int]) -> Path:
+    """A cohort of samples of so many reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = ["sample_id,fastq,group"]
+    for i, n_reads in enumerate(sizes):
+        write_random_fastq(folder / f"s{i}.fastq", n_reads, seed=i)
+        rows.append(f"s{i},s{i}.fastq,{'ab'[i % 2]}")
+    (folder / "cohort.csv").write_text("\n".join(rows) + "\n")
+    return folder / "cohort.csv"
