@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -252,7 +253,7 @@ class Ranks:
         try:
             if error is None:
                 self._part()
-            else:
+            elif not isinstance(error, RankError):
                 reason = str(error) or type(error).__name__
                 with suppress(*STORE_ERRORS):
                     self._store.set(f"failed/{self.rank}", reason)
@@ -276,8 +277,9 @@ class Ranks:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """A library's error, without the place in its source and its advice."""
+    lines = re.sub(r"^\[[^\]]*\]\s*", "", str(error).strip()).splitlines()
+    return lines[0].partition(". ")[0] if lines else type(error).__name__
 
 
 __all__ = ["DEFAULT_TIMEOUT", "Ranks"]
