@@ -23,11 +23,15 @@ import argparse
 import sys
 from pathlib import Path
 
+import transformers
+
 import biomeformer
 from biomeformer.embedding import run_cohort
 from biomeformer.errors import BiomeformerError, RankStopped
 from biomeformer.interruption import Interruption
 from biomeformer.parallel import Ranks
+
+transformers.utils.logging.disable_progress_bar()
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,14 +1,17 @@
 """K-means on FAISS, and centroids of a cohort."""
 
 import json
+import os
 import sys
 import types
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import biomeformer
-from biomeformer.clustering import fit_centroids, run_kmeans
+from biomeformer.clustering import Points, fit_centroids, run_distributed_kmeans, run_kmeans
+from biomeformer.clustering.kmeans import import_faiss
 from biomeformer.errors import InputError, MissingDependencyError
 from biomeformer.metagenbert import MetagenBertProcessor
 from factories import bpe_tokenizer, tiny_dnabert2, write_cohort
@@ -45,6 +48,78 @@ def test_spherical_centroids_have_unit_length(blobs):
     points = blobs[0] / np.linalg.norm(blobs[0], axis=1, keepdims=True)
     fit = run_kmeans(points, 5, spherical=True)
     np.testing.assert_allclose(np.linalg.norm(fit.centroids, axis=1), 1, atol=1e-5)
+
+
+def faiss_kmeans(points, k, seed, n_iterations, spherical=False):
+    """Centroids, objectives and numbers of splits of FAISS's own k-means."""
+    faiss = import_faiss()
+    clustering = faiss.Clustering(points.shape[1], k)
+    clustering.niter, clustering.seed, clustering.spherical = n_iterations, seed, spherical
+    clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, len(points)
+    clustering.train(points, faiss.IndexFlatL2(points.shape[1]))
+    # It stops when nothing moves any more.
+    stats = [clustering.iteration_stats.at(i) for i in range(clustering.iteration_stats.size())]
+    centroids = faiss.vector_to_array(clustering.centroids).reshape(k, -1)
+    return centroids, [s.obj for s in stats], [s.nsplit for s in stats]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spherical"),
+    [("blobs", False), ("blobs", True), ("noise", False), ("noise", True), ("with empty clusters", False)],
+)
+def test_equals_faiss(blobs, kind, spherical):
+    rng = np.random.default_rng(2)
+    points = {
+        "blobs": blobs[0],
+        "noise": rng.normal(size=(3000, 16)).astype(np.float32),
+        "with empty clusters": rng.integers(0, 3, size=(600, 3)).astype(np.float32) + 1,
+    }[kind]
+    if spherical:
+        points = points / np.linalg.norm(points, axis=1, keepdims=True)
+    k = 60
+    centroids, objective, n_splits = faiss_kmeans(points, k, 7, 12, spherical)
+    fit = run_kmeans(points, k, seed=7, n_iterations=12, spherical=spherical)
+    assert (max(n_splits) > 0) == (kind == "with empty clusters")
+    scale = (points**2).sum()
+    np.testing.assert_allclose(fit.objective[: len(objective)], objective, rtol=1e-2, atol=1e-6 * scale)
+    np.testing.assert_allclose(fit.centroids, centroids, atol=1e-4)
+
+
+def test_several_numbers_of_clusters_at_once(blobs):
+    points = Points.from_array(blobs[0])
+    seen = []
+    fits = run_distributed_kmeans(points, [3, 11], n_iterations=5, seed=1, progress=lambda i, o: seen.append((i, o)))
+    for k, fit in zip((3, 11), fits, strict=True):
+        alone = run_kmeans(blobs[0], k, n_iterations=5, seed=1)
+        assert np.array_equal(fit.centroids, alone.centroids) and fit.objective == alone.objective
+        assert np.array_equal(fit.cluster_sizes, alone.cluster_sizes)
+    assert [i for i, _ in seen] == [1, 2, 3, 4, 5] and list(seen[0][1]) == [3, 11]
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 300, 5000, 1 << 20])
+@pytest.mark.parametrize("n_ranks", [1, 3])
+def test_points_of_files(tmp_path, monkeypatch, chunk_bytes, n_ranks):
+    """Every row once, in order, whatever files, processes and chunks."""
+    monkeypatch.setattr("biomeformer.clustering.points.CHUNK_BYTES", chunk_bytes)
+    rows = np.arange(100 * 4, dtype=np.float32).reshape(100, 4)
+    files = []
+    for i, (first, last) in enumerate([(0, 30), (30, 30), (30, 31), (31, 100)]):
+        save_file({"vectors": rows[first:last].copy()}, tmp_path / f"{i}.safetensors")
+        files.append((tmp_path / f"{i}.safetensors", last - first))
+    for max_bytes in (0, 1 << 20):
+        shares = [Points.from_files(files, 4, rank, n_ranks, max_bytes) for rank in range(n_ranks)]
+        assert [share.on_disk for share in shares] == [max_bytes == 0] * n_ranks
+        assert [share.first for share in shares] == [100 * rank // n_ranks for rank in range(n_ranks)]
+        for _ in range(2):
+            chunks = [chunk for share in shares for chunk in share.chunks()]
+            assert np.array_equal(np.concatenate(chunks), rows)
+            assert all(chunk.nbytes <= max(chunk_bytes, 16) for chunk in chunks)
+
+
+def test_as_many_clusters_as_points():
+    points = np.repeat(np.arange(5, dtype=np.float32), 2)[:, None]
+    fit = run_kmeans(points, 10)
+    assert fit.cluster_sizes.sum() == 10 and fit.objective[-1] == 0
 
 
 @pytest.mark.parametrize(
@@ -90,6 +165,13 @@ def test_fit_centroids_to_checkpoint(tmp_path, spherical):
     assert counts.shape == (3, 6) and (counts.sum(1) == 60).all() and (counts.sum(0) > 0).sum() > 1
 
 
+def test_openblas_is_told_of_the_processor_only_while_faiss_is_imported(monkeypatch):
+    assert "OPENBLAS_CORETYPE" not in os.environ
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    import_faiss()
+    assert os.environ["OPENBLAS_CORETYPE"] == "Haswell"
+
+
 def test_fit_centroids_refuses(tmp_path):
     cohort = write_cohort(tmp_path, n_samples=2, n_reads=10)
     processor = MetagenBertProcessor(bpe_tokenizer())
@@ -99,3 +181,5 @@ def test_fit_centroids_refuses(tmp_path):
         fit_centroids(cohort, tiny_dnabert2(), processor, n_clusters=0)
     with pytest.raises(InputError, match="reads_per_sample is 0"):
         fit_centroids(cohort, tiny_dnabert2(), processor, n_clusters=2, reads_per_sample=0)
+    with pytest.raises(InputError, match=r"0.01 GB of memory were allowed and 0.2\d GB are needed"):
+        fit_centroids(cohort, tiny_dnabert2(), processor, n_clusters=2, max_memory=10_000_000)

@@ -135,7 +135,7 @@ def test_killed_over_and_over(cohort, reference, tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_interrupted(cohort, reference, tmp_path, number, code):
     job = start(cohort, tmp_path / "run", 2)
-    while not list((tmp_path / "run" / "run" / "parts").glob("*.safetensors")):
+    while not list((tmp_path / "run" / "run" / "parts").glob("[!.]*.safetensors")):
         assert all(process.is_alive() for process in job.processes), job.text()
         time.sleep(0.02)
     job.signal(number)
@@ -167,7 +167,7 @@ def test_a_second_run_on_the_folder_is_refused(cohort, reference, tmp_path):
 def test_a_lost_process_is_noticed_without_a_launcher(cohort, tmp_path):
     """The other one does not wait for ever: it gives up when there is no sign of life."""
     job = start(cohort, tmp_path / "run", 2, "--timeout", 0.05)
-    while not list((tmp_path / "run" / "run" / "parts").glob("*.safetensors")):
+    while not list((tmp_path / "run" / "run" / "parts").glob("[!.]*.safetensors")):
         time.sleep(0.02)
     job.signal(signal.SIGKILL, [1])
     codes = job.wait(60)
@@ -216,7 +216,7 @@ def test_accelerate_launch(cohort, reference, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT / "modeling"), "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     job = subprocess.Popen(command, env=environment, **pipes)
-    while not list((output / "run" / "parts").glob("*.safetensors")):
+    while not list((output / "run" / "parts").glob("[!.]*.safetensors")):
         assert job.poll() is None, job.communicate()
         time.sleep(0.02)
     os.kill(json.loads((output / "run" / "run.json").read_text())["attempts"][-1]["pid"], signal.SIGKILL)

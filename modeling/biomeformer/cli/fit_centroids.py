@@ -140,8 +140,7 @@ def fit_centroids(
             except RunInterrupted as error:
                 raise explained(error, folder, ranks) from error
             except SamplesFailedError as error:
-                if ranks.is_main:
-                    list_failures(error.failed, folder)
+                list_failures(error.failed, folder)
                 raise
     if not ranks.is_main:
         return

@@ -21,7 +21,7 @@ from ..embedding import ProgressCallback, embed_vectors
 from ..embedding.cohort_run import SampleResult, run_samples
 from ..embedding.engine import check_batch_tokens
 from ..embedding.run_folder import Part, RunFolder, peak_memory
-from ..errors import InputError
+from ..errors import InputError, RankStopped
 from ..metagenbert import MetagenBertModel, MetagenBertProcessor
 from ..parallel import Ranks
 from ..reads import Cohort, draw_reads, read_cohort
@@ -171,7 +171,8 @@ def fit_several_centroids(
     Raises:
         InputError: There are fewer usable reads than clusters, an argument is out of range, or the memory allowed is
             not enough.
-        SamplesFailedError: Samples cannot be used; the vectors of the others are kept.
+        SamplesFailedError: Samples cannot be used; the vectors of the others are kept. Raised by the main process, and
+            `RankStopped` by the others.
         MissingDependencyError: No faiss is installed.
         RankError: Another process failed.
     """
@@ -225,6 +226,8 @@ def fit_several_centroids(
             on_plan=on_plan,
             on_sample=on_sample,
         )
+        if outcome.failed and not ranks.is_main:
+            raise RankStopped("samples failed")
         outcome.raise_for_failures()
         parts = ranks.exchange(outcome.result)[0]
         n_used = sum(tallies["n_used"] for _, _, tallies in parts)
