@@ -180,7 +180,7 @@ def test_demo_leaves_other_content_alone(tmp_path, run):
     assert names(tmp_path) == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("verb", ["embed", "status", "fit-centroids", "inspect", "convert", "demo"])
+@pytest.mark.parametrize("verb", ["embed", "status", "export", "fit-centroids", "inspect", "convert", "demo"])
 def test_help_has_an_example(verb):
     result = CliRunner().invoke(app, [verb, "--help"], prog_name="biomeformer", env={"COLUMNS": "120"})
     assert result.exit_code == 0

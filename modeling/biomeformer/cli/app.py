@@ -10,6 +10,7 @@ from .console import out
 from .convert import convert
 from .demo import demo
 from .embed import embed
+from .export import export
 from .fit_centroids import fit_centroids
 from .group import BiomeformerGroup
 from .inspect import inspect
@@ -69,6 +70,14 @@ app.command(
 """
 )(embed)
 app.command(epilog="Example: `biomeformer status results`")(status)
+app.command(
+    epilog="""**Examples**
+
+    biomeformer export results --format csv
+
+    biomeformer export results --format datasets --output my-cohort
+"""
+)(export)
 app.command(
     "fit-centroids",
     epilog="""**Examples**

@@ -51,6 +51,8 @@ def staged(folder: Path) -> Iterator[Path]:
         yield partial
         if folder.is_dir():
             for path in sorted(partial.iterdir()):
+                if (folder / path.name).is_dir():
+                    shutil.rmtree(folder / path.name)
                 os.replace(path, folder / path.name)
         else:
             os.replace(partial, folder)

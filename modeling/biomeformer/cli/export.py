@@ -1,0 +1,50 @@
+"""`biomeformer export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..errors import InputError
+from .console import doing, note, report_files
+from .output import check_output, staged
+
+Format = Literal["datasets", "csv", "biom", "anndata"]
+
+
+def export(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The --output of `biomeformer embed`.", show_default=False)
+    ],
+    file_format: Annotated[Format, typer.Option("--format", "-f", help="For whom: see below.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write.", show_default="DIR/FORMAT")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace files in a folder that is not empty.")] = False,
+) -> None:
+    """Write a cohort's abundance table for other programs; never its reads.
+
+    `datasets`: a folder for `datasets.load_dataset` and the Hub. `csv`: tables for people. `biom`: BIOM 2.1 and sample
+    metadata for QIIME 2. `anndata`: an h5ad file for scanpy.
+    """
+    target = folder / file_format if output is None else output
+    check_output(target, overwrite=overwrite, can_overwrite=True)
+    with doing("reading the table"):
+        from ..embedding.abundance_table import TABLE_NAME, AbundanceTable
+        from ..embedding.export import export_table
+        from ..embedding.run_folder import is_run_folder, run_status, writing_to
+
+        if folder.is_dir() and is_run_folder(folder) and not (folder / TABLE_NAME).exists():
+            status = run_status(folder)
+            raise InputError(
+                f"{folder} holds a run with {status.n_done} of {status.n_samples} samples done and no table yet; give "
+                "its command again to finish it."
+            )
+        table = AbundanceTable.read(folder)
+    with doing(f"writing {file_format}"), writing_to(target), staged(target) as partial:
+        export_table(table, partial, file_format)
+    if folder.is_dir() and is_run_folder(folder) and (failed := run_status(folder).failed):
+        note(f"{len(failed)} samples failed and are not in the table: biomeformer status {folder}")
+    report_files({path.name: path for path in sorted(target.rglob("*")) if path.is_file()})

@@ -1,0 +1,145 @@
+"""Tables in the formats of others, read back by their own libraries."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from biomeformer.cli import app
+from biomeformer.embedding import AbundanceTable
+from biomeformer.embedding.export import FORMATS, export_table, sample_frame
+from biomeformer.embedding.sample import TALLIES
+
+METADATA = {
+    "disease": ["ibd", "", "healthy, or not", "ibd"],
+    "age": ["34", "7", "61", "1"],
+    "bmi": ["22.5", "", "31", "1e1"],
+    "subject": ["007", "010", "11", "12"],
+    "n_reads": ["a", "b", "c", "d"],
+    "weight/kg": ["1.5", "2", "3", "4"],
+    "nothing": ["", "", "", ""],
+    "land": ["Österreich", "日本", "x\ty", 'a "b"'],
+}
+
+
+@pytest.fixture
+def table() -> AbundanceTable:
+    ids = ("P1", "P2", "p 3", "P4")
+    index = pd.Index(ids, name="sample_id")
+    counts = np.array([[5, 0, 2**40], [1, 1, 1], [0, 0, 7], [3, 2, 1]], np.int64)
+    tallies = pd.DataFrame({name: counts.sum(1) for name in TALLIES}, index=index)
+    provenance = {
+        "model": "m", "weights_sha256": "ab", "n_clusters": 3, "read_fraction": 0.1, "revision": None,
+        "versions": {"biomeformer": "0"},
+    }  # fmt: skip
+    return AbundanceTable(ids, counts, tallies, pd.DataFrame(METADATA, index=index), provenance)
+
+
+def export(table: AbundanceTable, folder: Path, file_format: str) -> Path:
+    folder.mkdir()
+    export_table(table, folder, file_format)
+    assert json.loads((folder / "provenance.json").read_text()) == table.provenance
+    return folder
+
+
+def test_columns_become_numbers_only_where_they_are(table):
+    frame = sample_frame(table)
+    assert frame["age"].tolist() == [34, 7, 61, 1] and str(frame["age"].dtype) == "Int64"
+    assert frame["bmi"].tolist()[0] == 22.5 and frame["bmi"].isna().tolist() == [False, True, False, False]
+    assert frame["subject"].tolist() == METADATA["subject"] and frame["land"].tolist() == METADATA["land"]
+    assert frame["disease"].isna().tolist() == [False, True, False, False] and frame["nothing"].isna().all()
+    assert frame["metadata.n_reads"].tolist() == ["a", "b", "c", "d"]
+    assert frame["n_reads"].tolist() == table.counts.sum(1).tolist()
+
+
+def test_csv(table, tmp_path):
+    folder = export(table, tmp_path / "csv", "csv")
+    rows = list(csv.DictReader((folder / "counts.csv").open()))
+    assert [row["sample_id"] for row in rows] == list(table.sample_ids)
+    assert [[int(row[f"cluster_{i}"]) for i in range(3)] for row in rows] == table.counts.tolist()
+    shares = pd.read_csv(folder / "abundance.csv", index_col=0)
+    np.testing.assert_allclose(shares.to_numpy(), table.abundance, rtol=1e-12)
+    samples = list(csv.DictReader((folder / "samples.csv").open(encoding="utf-8")))
+    assert [row["land"] for row in samples] == METADATA["land"] and [row["age"] for row in samples] == METADATA["age"]
+
+
+def test_datasets(table, tmp_path, monkeypatch):
+    from datasets import load_dataset
+
+    folder = export(table, tmp_path / "datasets", "datasets")
+    data = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
+    assert data["sample_id"][:] == list(table.sample_ids) and data["counts"][:] == table.counts.tolist()
+    np.testing.assert_array_equal(np.array(data["abundance"][:]), table.abundance)
+    assert data["disease"][:] == ["ibd", None, "healthy, or not", "ibd"] and data["bmi"][:] == [22.5, None, 31, 10]
+    assert data.features["age"].dtype == "int64" and data.features["counts"].length == 3
+
+
+def test_biom(table, tmp_path):
+    import biom
+
+    folder = export(table, tmp_path / "biom", "biom")
+    read = biom.load_table(str(folder / "counts.biom"))
+    assert read.ids().tolist() == list(table.sample_ids)
+    assert read.ids("observation").tolist() == ["cluster_0", "cluster_1", "cluster_2"]
+    assert np.array_equal(read.matrix_data.toarray().T, table.counts)
+    lines = (folder / "sample-metadata.tsv").read_text(encoding="utf-8").splitlines()
+    assert lines[0].split("\t")[0] == "sample-id" and len(lines) == 5
+
+
+def test_anndata(table, tmp_path):
+    import anndata
+
+    data = anndata.read_h5ad(export(table, tmp_path / "anndata", "anndata") / "abundance.h5ad")
+    assert data.obs_names.tolist() == list(table.sample_ids) and data.var_names.tolist()[2] == "cluster_2"
+    np.testing.assert_array_equal(data.X, table.abundance)
+    assert np.array_equal(data.layers["counts"], table.counts)
+    assert data.obs["age"].tolist() == [34, 7, 61, 1] and data.obs["disease"].isna().tolist()[1]
+    assert data.obs["weight_kg"].tolist() == [1.5, 2, 3, 4] and data.obs["land"].tolist() == METADATA["land"]
+    assert json.loads(data.uns["biomeformer"]) == table.provenance
+
+
+@pytest.mark.parametrize(
+    ("file_format", "module"), [("datasets", "datasets"), ("biom", "biom"), ("anndata", "anndata")]
+)
+def test_a_library_that_is_missing(table, tmp_path, monkeypatch, file_format, module):
+    table.write(tmp_path / "abundance.parquet")
+    monkeypatch.setitem(sys.modules, file_format, None)
+    result = CliRunner().invoke(app, ["export", str(tmp_path), "--format", file_format], prog_name="biomeformer")
+    assert result.exit_code == 2 and "pip install 'biomeformer[export]'" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["abundance.parquet"]
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_the_command(table, tmp_path, file_format):
+    def run(*more):
+        arguments = ["export", str(tmp_path), "--format", file_format, *map(str, more)]
+        return CliRunner().invoke(app, arguments, prog_name="biomeformer")
+
+    result = run()
+    assert result.exit_code == 2 and "no such file" in result.stderr
+    table.write(tmp_path / "abundance.parquet")
+    result = run()
+    assert result.exit_code == 0, result.output
+    written = sorted(path for path in (tmp_path / file_format).rglob("*") if path.is_file())
+    assert [line.split()[-1] for line in result.stdout.splitlines()] == [str(path) for path in written]
+    assert (tmp_path / file_format / "provenance.json") in written and result.stderr == ""
+    # No reads: the files are of the table's size, and nothing in them looks like one.
+    assert not any(b"ACGT" in path.read_bytes() for path in written)
+    result = run()
+    assert result.exit_code == 2 and "not empty" in result.stderr
+    assert run("--overwrite").exit_code == 0 and run("--output", tmp_path / "deep" / "x").exit_code == 0
+
+
+def test_a_run_that_is_not_finished(tmp_path):
+    (tmp_path / "run").mkdir()
+    record = {"format_version": 1, "fingerprint": {}, "samples": {"s0": 5, "s1": 6}, "attempts": []}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    result = CliRunner().invoke(app, ["export", str(tmp_path), "--format", "csv"], prog_name="biomeformer")
+    assert result.exit_code == 2 and "0 of 2 samples done and no table yet" in result.stderr
