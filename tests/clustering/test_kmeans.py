@@ -181,5 +181,5 @@ def test_fit_centroids_refuses(tmp_path):
         fit_centroids(cohort, tiny_dnabert2(), processor, n_clusters=0)
     with pytest.raises(InputError, match="reads_per_sample is 0"):
         fit_centroids(cohort, tiny_dnabert2(), processor, n_clusters=2, reads_per_sample=0)
-    with pytest.raises(InputError, match=r"0.01 GB of memory were allowed and 0.2\d GB are needed"):
+    with pytest.raises(InputError, match=r"0.01 GB of memory were allowed and 0.1\d GB are needed"):
         fit_centroids(cohort, tiny_dnabert2(), processor, n_clusters=2, max_memory=10_000_000)

@@ -63,7 +63,8 @@ def fit_centroids(
         ),
     ] = None,
     max_memory: Annotated[
-        str, typer.Option(help="Memory each process may take beside the model; what does not fit stays on disk.")
+        str,
+        typer.Option(help="Memory a process may take for reads, vectors, centroids; vectors beyond it stay on disk."),
     ] = "4GB",
     device: Device = "cpu",
     batch_tokens: BatchTokens = None,

@@ -155,8 +155,8 @@ def fit_several_centroids(
         batch_tokens: Token budget of one pass through the encoder.
         vectors: Folder for the drawn reads' vectors, a part a sample, shared by all machines: a run that was
             interrupted goes on there, and other numbers of clusters need no new draw. A temporary one by default.
-        max_memory: Bytes each process may take beside model and libraries. Vectors that do not fit are read from the
-            disk in every iteration.
+        max_memory: Bytes each process may take for reads, vectors and centroids, beside libraries, model and what the
+            encoder needs for a batch. Vectors that do not fit are read from the disk in every iteration.
         ranks: The processes of the job; this one alone by default.
         fail_fast: Stop at the first sample that fails, instead of drawing from the others first.
         progress: Called while a sample is read with its id, reads seen, bytes read and bytes in all.
@@ -180,6 +180,7 @@ def fit_several_centroids(
         cohort = read_cohort(cohort)
     import_faiss()
     ranks = ranks or Ranks()
+    at_start = peak_memory()
     if check is not None:
         ranks.check = check
     for name, value in (("n_clusters", min(n_clusters, default=0)), ("reads_per_sample", reads_per_sample)):
@@ -251,6 +252,7 @@ def fit_several_centroids(
     memory = {
         "allowed_bytes": max_memory,
         "vectors_bytes": [points.n_local * hidden_size * 4, "on disk" if points.on_disk else "in memory"],
+        "process_bytes_at_start": ranks.exchange(at_start),
         "peak_process_bytes": ranks.exchange(peak_memory()),
     }
     return [
@@ -269,7 +271,7 @@ def fit_several_centroids(
 
 
 def memory_needed(n_clusters: Sequence[int], hidden_size: int, reads_per_sample: int) -> int:
-    """Bytes a process takes at least, beside model and libraries, when its vectors are read from the disk."""
+    """Bytes a process takes for reads, vectors and centroids at least, when its vectors are read from the disk."""
     draw = reads_per_sample * (4 * hidden_size + BYTES_A_DRAWN_READ)
     return max(draw, kmeans_memory(n_clusters, hidden_size))
 

@@ -23,6 +23,8 @@ from .points import Points, chunk_rows
 # The halves of a cluster that is split to refill an empty one move apart by this share.
 SPLIT_SHIFT = 1 / 1024
 SPLIT_SEED = 1234
+# Buffers of OpenBLAS and gloo.
+LIBRARY_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -189,8 +191,9 @@ def run_distributed_kmeans(
     if not 0 <= seed < 2**31:
         raise InputError(f"seed is {seed}; FAISS takes 0 to 2147483647.")
     gpu = _gpu_number(faiss, device)
+    resources = None if gpu is None else faiss.StandardGpuResources()
     states = [
-        _Clusters(faiss, centroids, gpu, spherical)
+        _Clusters(faiss, centroids, gpu, resources, spherical)
         for centroids in _initial_centroids(faiss, points, n_clusters, seed, ranks)
     ]
     objectives: list[list[float]] = [[] for _ in states]
@@ -224,21 +227,20 @@ def kmeans_memory(n_clusters: Sequence[int], hidden_size: int) -> int:
     """Bytes that k-means takes on each process beside its points: centroids, sums, and the chunk at work."""
     # Centroids, the index's copy of them, and in float64 the sums, those of a chunk and their exchange.
     centroids = sum(n_clusters) * hidden_size * (4 + 4 + 3 * 8)
-    # A chunk, its copy in float64, and the block of distances FAISS works on.
-    chunk = chunk_rows(hidden_size) * hidden_size * (4 + 8) + 4096 * max(n_clusters) * 4
-    return centroids + chunk
+    # The chunk at work and the one that is read, each once more as it comes from the file or in float64, and FAISS's
+    # block of distances.
+    chunks = chunk_rows(hidden_size) * hidden_size * (3 * 4 + 2 * 8) + 4096 * min(max(n_clusters), 1024) * 4
+    return centroids + chunks + LIBRARY_BYTES
 
 
 class _Clusters:
     """The centroids of one number of clusters, and what a pass over the points adds up."""
 
-    def __init__(self, faiss: Any, centroids: np.ndarray, gpu: int | None, spherical: bool) -> None:
+    def __init__(self, faiss: Any, centroids: np.ndarray, gpu: int | None, resources: Any, spherical: bool) -> None:
         self.faiss, self.spherical = faiss, spherical
         self.index = faiss.IndexFlatL2(centroids.shape[1])
         if gpu is not None:
-            self.resources = faiss.StandardGpuResources()
-            self.index = faiss.index_cpu_to_gpu(self.resources, gpu, self.index)
-        self.centroids = centroids
+            self.index = faiss.index_cpu_to_gpu(resources, gpu, self.index)
         self._take(centroids)
 
     def _take(self, centroids: np.ndarray) -> None:
@@ -279,6 +281,8 @@ def _pass_over(points: Points, states: list[_Clusters], ranks: Ranks) -> None:
         exact = torch.from_numpy(chunk).double()
         for state in states:
             state.add(chunk, exact)
+        # The next chunk is read before these names are given to it.
+        del chunk, exact
 
 
 def _initial_centroids(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
-CHUNK_BYTES = 64 << 20
+CHUNK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,8 @@ def chunk_rows(hidden_size: int) -> int:
 
 def _rows_of_files(files: Sequence[tuple[Path, int]], first: int, last: int, hidden_size: int) -> Iterator[np.ndarray]:
     """Rows `first` … `last` - 1 of files laid end to end, in chunks that small files share."""
-    n_rows = chunk_rows(hidden_size)
-    pending: list[np.ndarray] = []
-    n_pending = start = 0
+    n_rows, n_left = chunk_rows(hidden_size), last - first
+    buffer, n_filled, start = np.empty((0, hidden_size), np.float32), 0, 0
     for path, n in files:
         begin, end = max(first - start, 0), min(last - start, n)
         start += n
@@ -90,15 +89,16 @@ def _rows_of_files(files: Sequence[tuple[Path, int]], first: int, last: int, hid
         with safe_open(path, "numpy") as file:
             vectors = file.get_slice("vectors")
             while begin < end:
-                until = min(end, begin + n_rows - n_pending)
-                pending.append(vectors[begin:until])
-                n_pending += until - begin
+                if not n_filled:
+                    buffer = np.empty((min(n_rows, n_left), hidden_size), np.float32)
+                until = min(end, begin + len(buffer) - n_filled)
+                buffer[n_filled : n_filled + until - begin] = vectors[begin:until]
+                n_filled += until - begin
                 begin = until
-                if n_pending == n_rows:
-                    yield np.concatenate(pending)
-                    pending, n_pending = [], 0
-    if pending:
-        yield np.concatenate(pending)
+                if n_filled == len(buffer):
+                    n_left -= n_filled
+                    yield buffer
+                    n_filled = 0
 
 
 __all__ = ["CHUNK_BYTES", "Points", "chunk_rows"]

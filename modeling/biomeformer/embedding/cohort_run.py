@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from ..errors import InputError, RunError, RunInterrupted, SamplesFailedError
 from ..parallel import Ranks
 from ..reads.cohort import CohortSample
 from .run_folder import Part, RunFolder, peak_memory
+
+# Seconds after which what one machine writes to a network file system is seen by another.
+LATEST_SIGHT = 90.0
 
 Result = TypeVar("Result")
 SampleResult = tuple[dict[str, np.ndarray], dict[str, int]]
@@ -148,7 +152,7 @@ def run_samples(
         result: Result | None = None
         failed: dict[str, str] = {}
         if ranks.is_main:
-            parts, failed = _completed(run)
+            parts, failed = _completed(run, ranks)
             result = gather(parts, failed)
         failed = ranks.exchange(failed)[0]
         if ranks.is_main:
@@ -163,16 +167,22 @@ def run_samples(
     return RunOutcome(result, failed, len(run.samples), n_resumed)
 
 
-def _completed(run: RunFolder) -> tuple[dict[str, Part], dict[str, str]]:
-    parts = run.finished()
-    failed = {name: why for name, why in run.failures().items() if name not in parts}
-    lost = [name for name in run.samples if name not in parts and name not in failed]
-    if lost:
-        raise RunError(
-            f"{run.folder} lacks {len(lost)} parts that were written (such as {lost[0]}): the folder is not shared by "
-            "all machines, or was changed meanwhile; give the same command again."
-        )
-    return parts, failed
+def _completed(run: RunFolder, ranks: Ranks) -> tuple[dict[str, Part], dict[str, str]]:
+    """Parts and failures, which together are the cohort."""
+    deadline = time.monotonic() + (LATEST_SIGHT if ranks.size > 1 else 0)
+    while True:
+        parts = run.finished()
+        failed = {name: why for name, why in run.failures().items() if name not in parts}
+        unseen = [name for name in run.samples if name not in parts and name not in failed]
+        if not unseen:
+            return parts, failed
+        if time.monotonic() > deadline:
+            raise RunError(
+                f"{run.folder} lacks {len(unseen)} parts that were written (such as {unseen[0]}): the folder is not "
+                "shared by all machines, or was changed meanwhile; give the same command again."
+            )
+        ranks.check()
+        time.sleep(2)
 
 
 __all__ = ["RunOutcome", "WorkPlan", "plan_work", "run_samples"]
