@@ -65,8 +65,9 @@ class BiomeformerGroup(TyperGroup):
         if isinstance(error, RankStopped):
             # The process that stopped the job has said why.
             return error.exit_code
-        of_several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-        who = f"process {os.environ.get('RANK')}: " if of_several else ""
+        # Of several processes the first speaks for all.
+        rank = os.environ.get("RANK", "0")
+        who = "" if rank == "0" else f"process {rank}: "
         if isinstance(error, BiomeformerError):
             error_line(f"{who}{error}")
             return error.exit_code
