@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import biomeformer
 from biomeformer.cli import app
+from biomeformer.cli.units import duration, parse_bytes, size
 from biomeformer.embedding import AbundanceTable
 from biomeformer.errors import MissingDependencyError
 from factories import tiny_dnabert2, write_cohort
@@ -122,6 +123,70 @@ def test_fit_centroids_inspect_embed(tmp_path, run, request, encoder):
     assert run(["embed", cohort, "--model", output, "--output", tmp_path / "out"]).exit_code == 0
     table = AbundanceTable.read(tmp_path / "out" / "abundance.parquet")
     assert table.counts.shape == (3, 4) and table.counts.sum() == 180
+
+
+def test_several_numbers_of_clusters(tmp_path, model_dir, run):
+    cohort, output = write_cohort(tmp_path / "cohort"), tmp_path / "deep" / "models"
+    fit = ["fit-centroids", cohort, "--read-encoder", model_dir, "-k", 3, "-k", 5, "--n-iterations", 2]
+    result = run([*fit, "--output", output, "--vectors", tmp_path / "vectors", "--max-memory", "300MB"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-2:] == [f"K = 3  {output / 'k3'}", f"K = 5  {output / 'k5'}"]
+    assert "K = 5, iteration   2: objective" in result.stdout
+    assert "each process takes at most 0.30 GB beside the model" in result.stderr
+    assert [len(biomeformer.load(output / f"k{k}").centroids) for k in (3, 5)] == [3, 5]
+    # The vectors asked for by name are kept, and serve another fit.
+    result = run([*fit[:-6], "-k", 4, "--output", tmp_path / "four", "--vectors", tmp_path / "vectors"])
+    assert result.exit_code == 0 and "3 of 3 samples are done" in result.stderr
+    assert run(
+        [*fit[:-6], "-k", 4, "--output", tmp_path / "no", "--vectors", tmp_path / "vectors", "--seed", 1]
+    ).exit_code
+
+
+def test_status(tmp_path, model_dir, run):
+    cohort, output = write_cohort(tmp_path / "cohort"), tmp_path / "out"
+    (tmp_path / "cohort" / "s1.fastq.gz").write_bytes(b"")
+    assert run(["embed", cohort, "--model", model_dir, "--output", output]).exit_code == 1
+    text = (output / "report.html").read_text()
+    assert "Samples that failed" in text and "s1.fastq.gz holds no reads" in text
+    result = run(["status", output])
+    assert result.exit_code == 0
+    first, done, failed, left, last, why = result.stdout.splitlines()
+    assert first == "samples  3" and done.startswith("done     2 (") and failed == "failed   1"
+    assert left == "left     0 (0 B of reads)" and last.endswith("with 1 process: 1 of 3 samples failed")
+    assert why.startswith("failed   s1: ") and why.endswith(
+        "holds no reads; remove it from the sample or copy it again"
+    )
+    record = json.loads(run(["status", output, "--json"]).stdout)
+    assert record["n_done"] == 2 and list(record["failed"]) == ["s1"] and record["seconds_to_go"] == 0
+    # As after a power cut, and with a sample more.
+    path = output / "run" / "run.json"
+    run_record = json.loads(path.read_text())
+    run_record["attempts"][-1]["how_it_ended"] = None
+    run_record["samples"]["s9"] = 10**9
+    path.write_text(json.dumps(run_record))
+    lines = run(["status", output]).stdout.splitlines()
+    assert "left     1 (1.0 GB of reads)" in lines and lines[4].startswith("to go    ")
+    assert "stopped without a word" in lines[5]
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [
+        ("4GB", 4 * 10**9),
+        ("512 MiB", 512 << 20),
+        ("1.5g", 15 * 10**8),
+        ("1000", 1000),
+        ("2 kB", 2000),
+        ("3TiB", 3 << 40),
+    ],
+)
+def test_amounts_of_memory(text, n_bytes):
+    assert parse_bytes(text, "--max-memory") == n_bytes
+
+
+def test_amounts_for_people():
+    assert [size(n) for n in (0, 999, 1000, 1_234_567, 10**12)] == ["0 B", "999 B", "1.0 kB", "1.2 MB", "1.0 TB"]
+    assert [duration(s) for s in (5, 120, 7200, 300_000)] == ["5 s", "2 min", "2.0 h", "3.5 days"]
 
 
 def test_inspect_of_a_read_encoder(encoder_dir, run):

@@ -156,7 +156,8 @@ def run_samples(
             result = gather(parts, failed)
         failed = ranks.exchange(failed)[0]
         if ranks.is_main:
-            run.end("finished" if not failed else f"{len(failed)} samples failed", peak_memory_bytes=memory)
+            how = f"{len(failed)} of {len(run.samples)} samples failed" if failed else "finished"
+            run.end(how, peak_memory_bytes=memory)
     except BaseException as error:
         if ranks.is_main:
             interrupted = isinstance(error, RunInterrupted | KeyboardInterrupt)
