@@ -140,6 +140,8 @@ def test_nobody_to_be_found(monkeypatch):
     monkeypatch.setenv("MASTER_PORT", "1")
     from accelerate import PartialState
 
+    # A test before this one may have set it up for one process.
+    PartialState._reset_state()
     try:
         with pytest.raises(RankError, match=r"do not find each other.*MASTER_ADDR"):
             Ranks.from_environment(1)

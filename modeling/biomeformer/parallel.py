@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -204,14 +205,7 @@ class Ranks:
             RankStopped: One of them failed, and has said why.
             RankError: One of them is gone, or does not answer in time.
         """
-        if self.size == 1:
-            return values
-        total = torch.from_numpy(np.array(values, copy=True))
-        try:
-            torch.distributed.all_reduce(total)
-        except STORE_ERRORS as error:
-            raise self._lost(error) from error
-        return total.numpy()
+        return self._together(torch.distributed.all_reduce, values)
 
     def from_main(self, values: np.ndarray) -> np.ndarray:
         """The main process's array, on every process; every process must call it with one of that shape and type.
@@ -220,11 +214,15 @@ class Ranks:
             RankStopped: One of them failed, and has said why.
             RankError: One of them is gone, or does not answer in time.
         """
+        return self._together(partial(torch.distributed.broadcast, src=0), values)
+
+    def _together(self, collective: Callable[[torch.Tensor], Any], values: np.ndarray) -> np.ndarray:
+        """What a collective makes of a copy of the array."""
         if self.size == 1:
             return values
         shared = torch.from_numpy(np.array(values, copy=True))
         try:
-            torch.distributed.broadcast(shared, src=0)
+            collective(shared)
         except STORE_ERRORS as error:
             raise self._lost(error) from error
         return shared.numpy()

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import transformers
 from transformers import PreTrainedModel
 
 from ..embedding import ProgressCallback, embed_vectors
+from ..embedding.cohort import computed_by
 from ..embedding.cohort_run import SampleResult, run_samples
 from ..embedding.engine import check_batch_tokens
 from ..embedding.run_folder import Part, RunFolder, peak_memory
@@ -278,8 +277,6 @@ def memory_needed(n_clusters: Sequence[int], hidden_size: int, reads_per_sample:
 
 def _fingerprint(model: MetagenBertModel, reads_per_sample: int, seed: int) -> dict[str, Any]:
     """What decides the vectors. The model's own centroids are zeros, so its hash is the encoder's."""
-    from .. import __version__
-
     assert model.processor is not None
     return {
         "read_encoder": model.encoder.name_or_path,
@@ -288,9 +285,7 @@ def _fingerprint(model: MetagenBertModel, reads_per_sample: int, seed: int) -> d
         "spherical": model.config.normalize_embeddings,
         "reads_per_sample": reads_per_sample,
         "seed": seed,
-        "dtype": str(next(model.encoder.parameters()).dtype).removeprefix("torch."),
-        "device": model.device.type,
-        "versions": {"biomeformer": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+        **computed_by(model),
     }
 
 

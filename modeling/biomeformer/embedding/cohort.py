@@ -34,10 +34,19 @@ from .sample import (
 RESULTS = {"table": TABLE_NAME, "figure": "cohort.png", "report": "report.html"}
 
 
-def provenance(model: MetagenBertModel, *, read_fraction: float, seed: int) -> dict[str, Any]:
-    """What decides a table's numbers: model, weights, contract and subsampling, with the versions that ran."""
+def computed_by(model: MetagenBertModel) -> dict[str, Any]:
+    """On what and by what versions a model computes."""
     from .. import __version__
 
+    return {
+        "dtype": str(next(model.encoder.parameters()).dtype).removeprefix("torch."),
+        "device": model.device.type,
+        "versions": {"biomeformer": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+    }
+
+
+def provenance(model: MetagenBertModel, *, read_fraction: float, seed: int) -> dict[str, Any]:
+    """What decides a table's numbers: model, weights, contract and subsampling, with the versions that ran."""
     return {
         "model": checkpoint_name(model.name_or_path),
         "revision": getattr(model.config, "_commit_hash", None),
@@ -46,9 +55,7 @@ def provenance(model: MetagenBertModel, *, read_fraction: float, seed: int) -> d
         "n_clusters": model.config.n_clusters,
         "read_fraction": read_fraction,
         "seed": seed,
-        "dtype": str(next(model.encoder.parameters()).dtype).removeprefix("torch."),
-        "device": model.device.type,
-        "versions": {"biomeformer": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+        **computed_by(model),
     }
 
 
