@@ -1,0 +1,40 @@
+"""Does the metagenome's vector predict a phenotype, and how sure is that?"""
+
+from .evaluation import Comparison, Evaluation, Interval, compare, cross_validate
+from .features import FeatureTable, read_feature_table
+from .metrics import BalancedAccuracy, BrierScore, CalibrationError, PrAuc, RocAuc
+from .models import MODELS, make_model
+from .statistics import DISTANCES, GroupTest, compare_groups, distance_matrix
+from .target import Target, make_target, read_metadata
+from .transfer import Transfer, leave_one_out, transfer
+from .transforms import TRANSFORMS, design_matrix, transform_shares
+
+__all__ = [
+    "DISTANCES",
+    "MODELS",
+    "TRANSFORMS",
+    "BalancedAccuracy",
+    "BrierScore",
+    "CalibrationError",
+    "Comparison",
+    "Evaluation",
+    "FeatureTable",
+    "GroupTest",
+    "Interval",
+    "PrAuc",
+    "RocAuc",
+    "Target",
+    "Transfer",
+    "compare",
+    "compare_groups",
+    "cross_validate",
+    "design_matrix",
+    "distance_matrix",
+    "leave_one_out",
+    "make_model",
+    "make_target",
+    "read_feature_table",
+    "read_metadata",
+    "transfer",
+    "transform_shares",
+]

@@ -1,0 +1,284 @@
+"""Nested, repeated, stratified cross-validation, grouped where groups are known.
+
+A score is the mean over all test folds. Folds share training samples, so its interval is that of the corrected
+resampled t-test (Nadeau and Bengio 2003, doi:10.1023/A:1024068626366): the variance over folds times (1/n_folds +
+test/training samples). Two feature sets are compared on the same folds by the same test on their differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import InputError
+from .features import FeatureTable
+from .metrics import METRICS, score
+from .models import make_model
+from .target import Target
+from .transforms import design_matrix
+
+INNER_SPLITS = 5
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval.
+
+    Attributes:
+        mean: Over test folds.
+        low: Lower end.
+        high: Upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    def clipped(self) -> Interval:
+        """Its ends moved to 0 and 1 where they lie beyond: no score does."""
+        return Interval(self.mean, max(self.low, 0.0), min(self.high, 1.0))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ({self.low:.3f}-{self.high:.3f})"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well one model predicts from one feature set.
+
+    Attributes:
+        features: Name of the feature set.
+        model: Name of the model.
+        transform: Of the features.
+        scores: Interval of each metric.
+        fold_scores: float64 `(n_folds,)` of each metric, NaN where a fold has one class only.
+        probabilities: float64 `(n_samples, n_classes)`, out of fold, mean over repeats.
+        correction: 1/n_folds + test/training samples.
+        n_repeats: Of the cross-validation.
+        n_splits: Folds a repeat.
+        permuted: Mean ROC-AUC with permuted labels, once a permutation.
+    """
+
+    features: str
+    model: str
+    transform: str
+    scores: dict[str, Interval]
+    fold_scores: dict[str, np.ndarray]
+    probabilities: np.ndarray
+    correction: float
+    n_repeats: int
+    n_splits: int
+    permuted: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def permutation_p(self) -> float | None:
+        """Share of permutations, the unpermuted labels among them, that score as well; None without permutations."""
+        if not len(self.permuted):
+            return None
+        observed = self.scores["roc_auc"].mean
+        return float((1 + (self.permuted >= observed).sum()) / (1 + len(self.permuted)))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two feature sets on the same folds.
+
+    Attributes:
+        first: Name of one.
+        second: Name of the other.
+        model: Both with this model.
+        metric: What is compared.
+        difference: First minus second.
+        p: Two-sided, of the corrected resampled t-test.
+    """
+
+    first: str
+    second: str
+    model: str
+    metric: str
+    difference: Interval
+    p: float
+
+
+def folds(target: Target, n_splits: int, n_repeats: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Training and test samples of each fold, repeat after repeat.
+
+    Raises:
+        InputError: There are fewer groups, or samples of a class, than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    rarest = int(np.bincount(target.labels).min())
+    if target.groups is None and rarest < n_splits:
+        raise InputError(
+            f"{n_splits} folds were asked for and the rarest class has {rarest} samples; ask for at most {rarest}."
+        )
+    if target.groups is not None:
+        per_class = [len(np.unique(target.groups[target.labels == label])) for label in np.unique(target.labels)]
+        if min(per_class) < n_splits:
+            raise InputError(
+                f"{n_splits} folds were asked for and one class is in {min(per_class)} groups of column "
+                f"{target.group_column!r} only; ask for at most {min(per_class)} folds."
+            )
+    for repeat in range(n_repeats):
+        kind = StratifiedKFold if target.groups is None else StratifiedGroupKFold
+        splitter = kind(n_splits, shuffle=True, random_state=seed + repeat)
+        yield from splitter.split(np.zeros(len(target.labels)), target.labels, target.groups)
+
+
+def inner_folds(labels: np.ndarray, groups: np.ndarray | None, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Splits of training samples for tuning, which keep the same groups together."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    n_splits = max(2, min(INNER_SPLITS, int(np.bincount(labels).min())))
+    return list(kind(n_splits, shuffle=True, random_state=seed).split(np.zeros(len(labels)), labels, groups))
+
+
+def interval(values: np.ndarray, correction: float) -> Interval:
+    """Mean and 95 % interval over folds; NaN folds are left out. Ends may lie outside of what a score can be."""
+    from scipy import stats
+
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        mean = float(values.mean()) if len(values) else float("nan")
+        return Interval(mean, float("nan"), float("nan"))
+    error = float(np.sqrt(correction * values.var(ddof=1)))
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * error
+    return Interval(float(values.mean()), float(values.mean()) - half, float(values.mean()) + half)
+
+
+def compare(first: Evaluation, second: Evaluation, metric: str = "roc_auc") -> Comparison:
+    """Whether one feature set does better than another, by the corrected resampled t-test.
+
+    Raises:
+        InputError: They were not evaluated on the same folds.
+    """
+    from scipy import stats
+
+    a, b = first.fold_scores[metric], second.fold_scores[metric]
+    if a.shape != b.shape or first.correction != second.correction:
+        raise InputError("two evaluations on different folds cannot be compared; evaluate both in one run.")
+    difference = a - b
+    span = interval(difference, first.correction)
+    known = difference[~np.isnan(difference)]
+    error = np.sqrt(first.correction * known.var(ddof=1))
+    p = 1.0 if error == 0 else float(2 * stats.t.sf(abs(known.mean()) / error, len(known) - 1))
+    return Comparison(first.features, second.features, first.model, metric, span, p)
+
+
+def cross_validate(
+    blocks: Sequence[FeatureTable],
+    target: Target,
+    model: str,
+    *,
+    name: str = "features",
+    transform: str = "none",
+    n_splits: int = 10,
+    n_repeats: int = 5,
+    n_permutations: int = 0,
+    seed: int = 0,
+    n_jobs: int | None = -1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Predict each sample by a model that has not seen it, nor its group.
+
+    Args:
+        blocks: Feature tables of the target's samples, in its order, to stand side by side.
+        target: Classes.
+        model: `l1`, `forest` or `boosting`.
+        name: Of the feature set.
+        transform: `none`, `clr` or `ilr`, of each block by itself.
+        n_splits: Folds a repeat.
+        n_repeats: Of the cross-validation, each with other folds.
+        n_permutations: Cross-validations, of one repeat each, with permuted labels.
+        seed: Of folds, models and permutations.
+        n_jobs: Processes or threads at once.
+        progress: Called after each fold with folds done and in all.
+
+    Returns:
+        Scores with intervals, and the out-of-fold probabilities.
+
+    Raises:
+        InputError: The blocks do not fit the target, there are too few samples for the folds, or a name is unknown.
+    """
+    if any(block.sample_ids != target.sample_ids for block in blocks):
+        raise InputError("a feature table has other samples than the target, or another order; use FeatureTable.take.")
+    if n_splits < 2 or n_repeats < 1:
+        raise InputError(f"n_splits is {n_splits} and n_repeats {n_repeats}; give at least 2 and 1.")
+    matrix = design_matrix(blocks, transform)
+    rng = np.random.default_rng(seed)
+    n_total = n_splits * (n_repeats + n_permutations)
+    n_done = 0
+
+    def run(labels: np.ndarray, repeats: int, first_seed: int) -> tuple[dict[str, list[float]], np.ndarray, float]:
+        nonlocal n_done
+        scores: dict[str, list[float]] = {metric: [] for metric in METRICS}
+        total = np.zeros((len(labels), len(target.classes)))
+        ratios = []
+        permuted = Target(target.column, target.sample_ids, target.classes, labels, target.groups, target.group_column)
+        for i, (train, test) in enumerate(folds(permuted, n_splits, repeats, first_seed)):
+            groups = None if target.groups is None else target.groups[train]
+            inner = inner_folds(labels[train], groups, first_seed + i) if model == "l1" else None
+            fitted = make_model(model, len(target.classes), inner, first_seed + i, n_jobs).fit(
+                matrix[train], labels[train]
+            )
+            predicted = np.zeros((len(test), len(target.classes)))
+            predicted[:, fitted.classes_] = fitted.predict_proba(matrix[test])
+            total[test] += predicted
+            for metric, value in score(labels[test], predicted).items():
+                scores[metric].append(value)
+            ratios.append(len(test) / len(train))
+            n_done += 1
+            if progress is not None:
+                progress(n_done, n_total)
+        return scores, total / repeats, 1 / len(ratios) + float(np.mean(ratios))
+
+    scores, probabilities, correction = run(target.labels, n_repeats, seed)
+    permuted_scores = []
+    for i in range(n_permutations):
+        shuffled, _, _ = run(permute(target, rng), 1, seed + i)
+        permuted_scores.append(float(np.nanmean(shuffled["roc_auc"])))
+    fold_scores = {metric: np.array(values) for metric, values in scores.items()}
+    return Evaluation(
+        features=name,
+        model=model,
+        transform=transform,
+        scores={metric: interval(values, correction).clipped() for metric, values in fold_scores.items()},
+        fold_scores=fold_scores,
+        probabilities=probabilities,
+        correction=correction,
+        n_repeats=n_repeats,
+        n_splits=n_splits,
+        permuted=np.array(permuted_scores),
+    )
+
+
+def permute(target: Target, rng: np.random.Generator) -> np.ndarray:
+    """Labels dealt out anew: over samples, or over whole groups where each group has one label."""
+    if target.groups is None:
+        return rng.permutation(target.labels)
+    names, first, place = np.unique(target.groups, return_index=True, return_inverse=True)
+    label_of_group = target.labels[first]
+    if (label_of_group[place] == target.labels).all():
+        return rng.permutation(label_of_group)[place]
+    labels = target.labels.copy()
+    for i in range(len(names)):
+        members = np.flatnonzero(place == i)
+        labels[members] = rng.permutation(labels[members])
+    return labels
+
+
+__all__ = [
+    "Comparison",
+    "Evaluation",
+    "Interval",
+    "compare",
+    "cross_validate",
+    "folds",
+    "inner_folds",
+    "interval",
+    "permute",
+]

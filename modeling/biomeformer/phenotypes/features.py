@@ -1,0 +1,283 @@
+"""Feature tables: samples by clusters or by species, from our tables and from everyone else's."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..embedding import AbundanceTable
+from ..errors import MissingDependencyError, TableError
+
+TAXON = re.compile(r"(?:^|[|;]\s*)[kdpcofgst]__")
+SPECIES = re.compile(r"(?:^|[|;]\s*)s__[^|;]+$")
+# Columns of annotation that stand between the taxa and the samples.
+ANNOTATIONS = {"ncbi_tax_id", "clade_taxid", "taxonomy", "tax_id", "additional_species"}
+# How far from 1 or 100 a sum of shares may be and still be one, or more than one.
+SHARE_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Non-negative features of samples: compositions, whose rows matter up to a factor.
+
+    Attributes:
+        sample_ids: One a row.
+        names: One a column.
+        values: float64 `(n_samples, n_features)`, as they were given: counts, shares or percentages.
+        provenance: What decides the numbers, for tables of ours; tables whose provenance differs do not join.
+        notes: What was left out when the table was read, in words.
+    """
+
+    sample_ids: tuple[str, ...]
+    names: tuple[str, ...]
+    values: np.ndarray
+    provenance: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Rows that sum to one: float64 `(n_samples, n_features)`."""
+        return self.values / self.values.sum(1, keepdims=True)
+
+    @classmethod
+    def from_abundance(cls, table: AbundanceTable) -> FeatureTable:
+        """Cluster counts of an abundance table."""
+        names = tuple(f"cluster_{i}" for i in range(table.counts.shape[1]))
+        return cls(table.sample_ids, names, table.counts.astype(np.float64), table.provenance)
+
+    def take(self, sample_ids: Sequence[str], where: str = "the table") -> FeatureTable:
+        """The rows of some samples, in that order.
+
+        Raises:
+            TableError: One is not there.
+        """
+        place = {name: i for i, name in enumerate(self.sample_ids)}
+        missing = [name for name in sample_ids if name not in place]
+        if missing:
+            raise TableError(
+                f"{where} lacks {len(missing)} of {len(sample_ids)} samples (such as {missing[0]!r}; it has "
+                f"{self.sample_ids[0]!r} and {len(self) - 1} others); give tables of the same samples."
+            )
+        return replace(self, sample_ids=tuple(sample_ids), values=self.values[[place[name] for name in sample_ids]])
+
+    def check_joins(self, other: FeatureTable, where: str, other_where: str) -> None:
+        """See that numbers of two tables mean the same.
+
+        Raises:
+            TableError: They come from different checkpoints or contracts.
+        """
+        for key in ("weights_sha256", "contract", "n_clusters", "dtype"):
+            if self.provenance.get(key) != other.provenance.get(key):
+                raise TableError(
+                    f"{where} and {other_where} do not join: their {key} differ ({_short(self.provenance.get(key))} "
+                    f"and {_short(other.provenance.get(key))}); embed both with one checkpoint."
+                )
+        if not self.provenance and set(self.names).isdisjoint(other.names):
+            raise TableError(
+                f"{where} and {other_where} do not join: they have no feature in common (such as {self.names[0]!r} and "
+                f"{other.names[0]!r}); give tables of one profiler."
+            )
+
+
+def read_feature_table(path: str | Path, sample_ids: Sequence[str] | None = None) -> FeatureTable:
+    """Read a table of features: one of ours, or a species table of any common layout.
+
+    Parquet of `biomeformer embed` (or its folder); BIOM 1 and 2; MetaPhlAn 2 to 4 and curatedMetagenomicData (taxa in
+    rows or in columns; of several ranks the species and what is classified no further are kept); any other CSV or TSV
+    of numbers, in the orientation that fits the sample ids. Text may be gzip-compressed.
+
+    Args:
+        path: The table.
+        sample_ids: Samples that are expected, to tell rows from columns where nothing else does.
+
+    Raises:
+        TableError: It cannot be read as such, or holds a value that is missing, no number, or negative.
+    """
+    path = Path(path)
+    if path.is_dir() or path.suffix == ".parquet":
+        return FeatureTable.from_abundance(AbundanceTable.read(path))
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise TableError(f"{path}: there is no such table; check the path.") from None
+    except OSError as error:
+        raise TableError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if content.startswith(b"PAR1"):
+        return FeatureTable.from_abundance(AbundanceTable.read(path))
+    if content.startswith(b"\x1f\x8b"):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError) as error:
+            raise TableError(f"{path}: its gzip stream is damaged ({error}); copy it again.") from error
+    if content.startswith(b"\x89HDF") or content.lstrip().startswith(b"{"):
+        frame = _read_biom(path)
+    else:
+        frame = _read_text(path, content)
+    return _feature_table(path, frame, sample_ids)
+
+
+def _read_biom(path: Path) -> pd.DataFrame:
+    try:
+        from biom import load_table
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{path} is a BIOM table, and biom-format is not installed ({error}); install it: "
+            "pip install 'biomeformer[export]'."
+        ) from error
+    try:
+        table = load_table(str(path))
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise TableError(f"{path} is no BIOM table that can be read ({reason}).") from error
+    values = table.matrix_data.toarray().T
+    return pd.DataFrame(values, index=table.ids().tolist(), columns=table.ids("observation").tolist())
+
+
+def _read_text(path: Path, content: bytes) -> pd.DataFrame:
+    """Every field as text; row labels as index."""
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise TableError(f"{path}, line {line}: not UTF-8 text; save the table as CSV or TSV in UTF-8.") from None
+    lines = [line for line in lines if line.strip()]
+    # Comments above the header have fewer fields than it.
+    while len(lines) > 1 and lines[0].startswith("#") and _n_fields(lines[0]) < _n_fields(lines[1]):
+        del lines[0]
+    if len(lines) < 2:
+        raise TableError(f"{path} holds no table: it has fewer than two lines.")
+    separator = "\t" if "\t" in lines[0] else ","
+    if separator not in lines[0]:
+        raise TableError(f"{path}, line 1: neither tabs nor commas part its columns; give a CSV, TSV or BIOM table.")
+    try:
+        frame = pd.read_csv(io.StringIO("\n".join(lines)), sep=separator, dtype=str, keep_default_na=False, header=None)
+    except pd.errors.ParserError as error:
+        raise TableError(
+            f"{path}: {' '.join(str(error).split())}; every row needs as many fields as the header."
+        ) from error
+    header = [text.strip().lstrip("#") for text in frame.iloc[0]]
+    body = frame.iloc[1:, 1:]
+    return pd.DataFrame(body.to_numpy(), index=[text.strip() for text in frame.iloc[1:, 0]], columns=header[1:])
+
+
+def _n_fields(line: str) -> int:
+    return max(line.count("\t"), line.count(","))
+
+
+def _feature_table(path: Path, frame: pd.DataFrame, sample_ids: Sequence[str] | None) -> FeatureTable:
+    frame = frame.loc[:, [str(name).lower() not in ANNOTATIONS for name in frame.columns]]
+    in_rows, in_columns = (sum(bool(TAXON.search(str(name))) for name in axis) for axis in (frame.index, frame.columns))
+    if in_rows > in_columns or (not in_rows and not in_columns and _samples_in_columns(frame, sample_ids)):
+        frame = frame.T
+    names = [str(name) for name in frame.columns]
+    notes = []
+    if in_rows or in_columns:
+        taxa = [bool(TAXON.search(name)) for name in names]
+        if not all(taxa):
+            others = [name for name, is_taxon in zip(names, taxa, strict=True) if not is_taxon]
+            notes.append(f"{len(others)} columns that are no taxa were left out (such as {others[0]!r})")
+        keep = _species_and_leaves(names, taxa)
+        if sum(keep) < sum(taxa):
+            notes.append(f"{sum(taxa) - sum(keep)} taxa above or below the species were left out")
+        frame = frame.loc[:, keep]
+        names = [name for name, kept in zip(names, keep, strict=True) if kept]
+    ids = [str(name) for name in frame.index]
+    for what, labels in (("sample", ids), ("feature", names)):
+        seen: set[str] = set()
+        for label in labels:
+            if label in seen:
+                raise TableError(f"{path}: the {what} {label!r} stands there twice; give each once.")
+            seen.add(label)
+    if not ids or not names:
+        raise TableError(f"{path} holds {len(ids)} samples and {len(names)} features; give a table of both.")
+    values = _numbers(path, frame, ids, names)
+    table = FeatureTable(tuple(ids), tuple(names), values, notes=tuple(notes))
+    check_compositions(table, str(path))
+    return table
+
+
+def _species_and_leaves(names: list[str], taxa: list[bool]) -> list[bool]:
+    """Which taxa part the whole: species, and what is classified no further; all taxa where there are no species."""
+    if not any(SPECIES.search(name) for name in names):
+        return taxa
+    parents = set()
+    for name in names:
+        parts = re.split(r"[|;]\s*", name)
+        parents |= {tuple(parts[:i]) for i in range(1, len(parts))}
+    is_leaf = [tuple(re.split(r"[|;]\s*", name)) not in parents and "s__" not in name for name in names]
+    return [
+        is_taxon and (bool(SPECIES.search(name)) or leaf)
+        for name, is_taxon, leaf in zip(names, taxa, is_leaf, strict=True)
+    ]
+
+
+def _samples_in_columns(frame: pd.DataFrame, sample_ids: Sequence[str] | None) -> bool:
+    wanted = set(sample_ids or ())
+    return len(wanted & set(map(str, frame.columns))) > len(wanted & set(map(str, frame.index)))
+
+
+def _numbers(path: Path, frame: pd.DataFrame, ids: list[str], names: list[str]) -> np.ndarray:
+    try:
+        values = frame.to_numpy(dtype=np.float64)
+    except ValueError:
+        for i, j in np.ndindex(frame.shape):
+            text = frame.iat[i, j]
+            try:
+                float(text)
+            except ValueError:
+                what = "empty" if not str(text).strip() else f"{text!r}, which is no number"
+                raise TableError(
+                    f"{path}, sample {ids[i]!r}, {names[j]!r}: the value is {what}; mend the table."
+                ) from None
+        raise
+    bad = ~np.isfinite(values) | (values < 0)
+    if bad.any():
+        i, j = np.argwhere(bad)[0]
+        raise TableError(
+            f"{path}, sample {ids[i]!r}, {names[j]!r}: the value is {values[i, j]}; give finite numbers of 0 or more."
+        )
+    return values
+
+
+def check_compositions(table: FeatureTable, where: str) -> None:
+    """See that each row is a composition: counts, shares of one, or percentages.
+
+    Raises:
+        TableError: A row is empty, or shares sum to more than there is.
+    """
+    sums = table.values.sum(1)
+    if (sums == 0).any():
+        sample = table.sample_ids[int(np.argmax(sums == 0))]
+        raise TableError(
+            f"{where}, sample {sample!r}: all values are 0, which is no composition; leave the sample out."
+        )
+    if (table.values == np.round(table.values)).all():
+        return
+    whole = 100.0 if np.median(sums) > 2 else 1.0
+    wrong = sums > whole * (1 + SHARE_TOLERANCE)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        unit = "percentages" if whole == 100 else "shares"
+        raise TableError(
+            f"{where}, sample {table.sample_ids[i]!r}: the {unit} sum to {sums[i]:.4g}, more than {whole:g}; give one "
+            "rank of the taxonomy, or counts."
+        )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"
+
+
+__all__ = ["FeatureTable", "check_compositions", "read_feature_table"]

@@ -1,0 +1,64 @@
+"""Classifiers of phenotypes, on scikit-learn; what is tuned is tuned inside the training samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+
+MODELS = ("l1", "forest", "boosting")
+DESCRIPTIONS = {
+    "l1": "logistic regression with an L1 penalty on standardised features, chosen by inner cross-validation",
+    "forest": "a random forest of 500 trees, the square root of the number of features at each split",
+    "boosting": "gradient boosting of 200 histogram trees of at most 8 leaves, learning rate 0.05",
+}
+PENALTIES = np.logspace(-2, 1, 7)
+
+
+def make_model(name: str, n_classes: int, inner_splits: Any, seed: int, n_jobs: int | None = None) -> Any:
+    """An untrained classifier.
+
+    Args:
+        name: `l1`, `forest` or `boosting`.
+        n_classes: Of the labels; of more than two, `l1` fits each against the others.
+        inner_splits: Splits of the training samples, as `(train, test)` pairs, on which `l1` chooses its strength.
+        seed: Of its randomness.
+        n_jobs: Processes or threads at once, as scikit-learn counts them.
+
+    Raises:
+        InputError: The name is unknown.
+    """
+    if name not in MODELS:
+        raise InputError(f"model is {name!r}; give {', '.join(MODELS)}.")
+    if name == "forest":
+        from sklearn.ensemble import RandomForestClassifier
+
+        return RandomForestClassifier(500, max_features="sqrt", random_state=seed, n_jobs=n_jobs)
+    if name == "boosting":
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        return HistGradientBoostingClassifier(
+            max_iter=200, learning_rate=0.05, max_leaf_nodes=8, early_stopping=False, random_state=seed
+        )
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    lasso: Any = LogisticRegression(l1_ratio=1, solver="liblinear", random_state=seed, max_iter=1000)
+    strength = "logisticregression__C"
+    if n_classes > 2:
+        lasso, strength = OneVsRestClassifier(lasso), "onevsrestclassifier__estimator__C"
+    return GridSearchCV(
+        make_pipeline(StandardScaler(), lasso),
+        {strength: PENALTIES},
+        scoring="neg_log_loss",
+        cv=inner_splits,
+        n_jobs=n_jobs,
+    )
+
+
+__all__ = ["DESCRIPTIONS", "MODELS", "make_model"]

@@ -1,0 +1,172 @@
+"""From one cohort to the next: train on some, test on another that had no part in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from .evaluation import Interval, inner_folds
+from .features import FeatureTable
+from .metrics import METRICS, score
+from .models import make_model
+from .target import Target
+from .transforms import design_matrix
+
+N_BOOTSTRAPS = 1000
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Features and classes of one cohort.
+
+    Attributes:
+        name: Of the cohort.
+        blocks: Feature tables of the target's samples, in its order.
+        target: Classes.
+    """
+
+    name: str
+    blocks: tuple[FeatureTable, ...]
+    target: Target
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How well a model of some cohorts predicts another.
+
+    Attributes:
+        trained_on: Names of the cohorts.
+        tested_on: Name of the other.
+        model: Name of the model.
+        scores: On the test cohort, with intervals over bootstraps of its samples: they say how sure the score is for
+            this model and cohort, not how it varies from cohort to cohort.
+        probabilities: float64 `(n_samples, 2)` of the test cohort.
+    """
+
+    trained_on: tuple[str, ...]
+    tested_on: str
+    model: str
+    scores: dict[str, Interval]
+    probabilities: np.ndarray
+
+
+def transfer(
+    train: Sequence[Cohort],
+    test: Cohort,
+    model: str,
+    *,
+    transform: str = "none",
+    seed: int = 0,
+    n_jobs: int | None = -1,
+) -> Transfer:
+    """Train on cohorts and test on another.
+
+    Classes are matched by place: the second class, the one to predict, is that of each cohort's own target, so that one
+    disease may be tested by a model of another. Features are matched by name; what the training cohorts lack is left
+    out, what the test cohort lacks is 0.
+
+    Args:
+        train: Cohorts to train on.
+        test: Cohort to test on.
+        model: `l1`, `forest` or `boosting`.
+        transform: Of each block by itself.
+        seed: Of model and bootstraps.
+        n_jobs: Processes or threads at once.
+
+    Raises:
+        TableError: Tables come from different checkpoints or contracts, or have no feature in common.
+        InputError: A target has not two classes, or a sample is in both.
+    """
+    for cohort in (*train, test):
+        if len(cohort.target.classes) != 2:
+            raise InputError(
+                f"cohort {cohort.name!r} has {len(cohort.target.classes)} classes and transfer needs two; name those "
+                "to predict with --positive."
+            )
+        for block, first in zip(cohort.blocks, train[0].blocks, strict=True):
+            first.check_joins(block, train[0].name, cohort.name)
+        shared = set(cohort.target.sample_ids) & set(test.target.sample_ids)
+        if cohort is not test and shared:
+            raise InputError(
+                f"sample {min(shared)!r} is in {cohort.name!r} and in {test.name!r}; a cohort is not tested on what it "
+                "was trained on."
+            )
+    names = [_union([cohort.blocks[i].names for cohort in train]) for i in range(len(test.blocks))]
+    matrices = [
+        design_matrix([aligned(block, wanted) for block, wanted in zip(cohort.blocks, names, strict=True)], transform)
+        for cohort in (*train, test)
+    ]
+    matrix = np.concatenate(matrices[:-1])
+    labels = np.concatenate([cohort.target.labels for cohort in train])
+    inner = inner_folds(labels, None, seed) if model == "l1" else None
+    fitted = make_model(model, 2, inner, seed, n_jobs).fit(matrix, labels)
+    probabilities = fitted.predict_proba(matrices[-1])
+    return Transfer(
+        trained_on=tuple(cohort.name for cohort in train),
+        tested_on=test.name,
+        model=model,
+        scores=bootstrap(test.target.labels, probabilities, seed),
+        probabilities=probabilities,
+    )
+
+
+def leave_one_out(
+    cohorts: Sequence[Cohort], model: str, *, transform: str = "none", seed: int = 0, n_jobs: int | None = -1
+) -> list[Transfer]:
+    """Each cohort tested by a model of all others.
+
+    Raises:
+        InputError: There are fewer than two.
+    """
+    if len(cohorts) < 2:
+        raise InputError(f"leaving one out needs two cohorts, and there is {len(cohorts)}; give more.")
+    return [
+        transfer(
+            [other for other in cohorts if other is not test],
+            test,
+            model,
+            transform=transform,
+            seed=seed,
+            n_jobs=n_jobs,
+        )
+        for test in cohorts
+    ]
+
+
+def aligned(table: FeatureTable, names: Sequence[str]) -> FeatureTable:
+    """A table with these features: those it lacks are 0, and its others are left out."""
+    place = {name: i for i, name in enumerate(table.names)}
+    values = np.zeros((len(table), len(names)))
+    there = [i for i, name in enumerate(names) if name in place]
+    values[:, there] = table.shares[:, [place[names[i]] for i in there]]
+    empty = values.sum(1) == 0
+    if empty.any():
+        sample = table.sample_ids[int(np.argmax(empty))]
+        raise InputError(f"sample {sample!r} has none of the features that the model was trained on; leave it out.")
+    return FeatureTable(table.sample_ids, tuple(names), values, table.provenance)
+
+
+def bootstrap(labels: np.ndarray, probabilities: np.ndarray, seed: int) -> dict[str, Interval]:
+    """Scores with 95 % intervals over bootstraps of the samples, class by class."""
+    rng = np.random.default_rng(seed)
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    drawn: dict[str, list[float]] = {name: [] for name in METRICS}
+    for _ in range(N_BOOTSTRAPS):
+        rows = np.concatenate([rng.choice(rows, len(rows)) for rows in members])
+        for name, value in score(labels[rows], probabilities[rows]).items():
+            drawn[name].append(value)
+    observed = score(labels, probabilities)
+    return {
+        name: Interval(observed[name], *map(float, np.quantile(values, [0.025, 0.975])))
+        for name, values in drawn.items()
+    }
+
+
+def _union(names: Sequence[Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(name for some in names for name in some))
+
+
+__all__ = ["Cohort", "Transfer", "aligned", "bootstrap", "leave_one_out", "transfer"]

@@ -1,0 +1,262 @@
+"""Cross-validation that does not leak, intervals that hold, and targets that make sense."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from biomeformer.errors import InputError, TableError
+from biomeformer.phenotypes import (
+    MODELS,
+    BalancedAccuracy,
+    BrierScore,
+    CalibrationError,
+    FeatureTable,
+    PrAuc,
+    RocAuc,
+    compare,
+    cross_validate,
+    make_target,
+    read_feature_table,
+    read_metadata,
+)
+from biomeformer.phenotypes.evaluation import folds, inner_folds, interval, permute
+from biomeformer.phenotypes.metrics import METRICS, score
+
+
+def cohort(n_samples=60, n_features=12, effect=1.5, n_groups=None, seed=0, n_classes=2):
+    """Counts whose first features depend on the class, and, with groups, a signature of each group in the others."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n_samples) % n_classes
+    logits = rng.normal(size=(n_samples, n_features))
+    for label in range(n_classes):
+        logits[labels == label, label] += effect
+    metadata = {"state": [f"class{label}" for label in labels]}
+    if n_groups:
+        # Each subject is of one class and looks like itself, which says nothing of other subjects.
+        subject = np.arange(n_samples) % n_groups
+        labels = subject % 2
+        logits = 0.05 * rng.normal(size=logits.shape) + 2 * rng.normal(size=(n_groups, n_features))[subject]
+        metadata = {"state": [f"class{label}" for label in labels], "subject": [f"p{s}" for s in subject]}
+    ids = tuple(f"s{i}" for i in range(n_samples))
+    values = np.round(1000 * np.exp(logits))
+    table = FeatureTable(ids, tuple(f"f{i}" for i in range(n_features)), values)
+    return table, pd.DataFrame(metadata, index=pd.Index(ids, name="sample_id"))
+
+
+def target_of(table, metadata, **options):
+    return make_target(metadata, "state", table.sample_ids, **options)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_signal_is_found_and_a_permuted_one_is_not(model):
+    table, metadata = cohort(effect=3)
+    target = target_of(table, metadata)
+    found = cross_validate([table], target, model, transform="clr", n_splits=5, n_repeats=2)
+    assert found.scores["roc_auc"].mean > 0.85 and found.scores["roc_auc"].low > 0.5
+    assert found.fold_scores["roc_auc"].shape == (10,) and found.correction == pytest.approx(1 / 10 + 1 / 4)
+    np.testing.assert_allclose(found.probabilities.sum(1), 1)
+    pooled = roc_auc_score(target.labels, found.probabilities[:, 1])
+    assert pooled > 0.85
+    rng = np.random.default_rng(1)
+    metadata["state"] = rng.permutation(metadata["state"])
+    null = cross_validate([table], target_of(table, metadata), model, transform="clr", n_splits=5, n_repeats=2)
+    assert null.scores["roc_auc"].low < 0.5 < null.scores["roc_auc"].high
+
+
+def test_equal_arguments_give_equal_scores():
+    table, metadata = cohort()
+    target = target_of(table, metadata)
+    first, again, other = (
+        cross_validate([table], target, "forest", n_splits=3, n_repeats=1, seed=seed) for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first.probabilities, again.probabilities)
+    assert not np.array_equal(first.probabilities, other.probabilities)
+
+
+def test_permutation_test():
+    table, metadata = cohort(effect=3, n_samples=40)
+    found = cross_validate([table], target_of(table, metadata), "l1", n_splits=3, n_repeats=1, n_permutations=19)
+    assert found.permutation_p == pytest.approx(1 / 20) and len(found.permuted) == 19
+    assert 0.3 < found.permuted.mean() < 0.7
+    without = cross_validate([table], target_of(table, metadata), "l1", n_splits=3, n_repeats=1)
+    assert without.permutation_p is None
+
+
+def test_a_leak_through_subjects_is_caught_by_grouping():
+    """A subject's samples look alike: by them the class of a subject that was trained on is known, and of no other."""
+    table, metadata = cohort(n_samples=120, n_groups=24)
+    leaky = cross_validate([table], target_of(table, metadata), "forest", n_splits=4, n_repeats=1)
+    grouped = target_of(table, metadata, group_column="subject")
+    honest = cross_validate([table], grouped, "forest", n_splits=4, n_repeats=1)
+    assert leaky.scores["roc_auc"].mean > 0.97
+    assert honest.scores["roc_auc"].mean < 0.8 and honest.scores["roc_auc"].low < 0.5
+    for train, test in folds(grouped, 4, 2, 0):
+        assert not set(grouped.groups[train]) & set(grouped.groups[test])
+        for inner_train, inner_test in inner_folds(grouped.labels[train], grouped.groups[train], 0):
+            assert not set(grouped.groups[train][inner_train]) & set(grouped.groups[train][inner_test])
+
+
+def test_test_samples_do_not_touch_training(monkeypatch):
+    """Nothing that is fitted ever sees a test sample, not even a mean."""
+    table, metadata = cohort(n_samples=40)
+    target = target_of(table, metadata)
+    seen = []
+
+    class Spy:
+        classes_ = np.array([0, 1])
+
+        def fit(self, matrix, labels):
+            self.rows = {tuple(row) for row in matrix}
+            return self
+
+        def predict_proba(self, matrix):
+            seen.append(any(tuple(row) in self.rows for row in matrix))
+            return np.full((len(matrix), 2), 0.5)
+
+    monkeypatch.setattr("biomeformer.phenotypes.evaluation.make_model", lambda *options: Spy())
+    cross_validate([table], target, "l1", transform="clr", n_splits=4, n_repeats=2)
+    assert seen == [False] * 8
+
+
+def test_feature_sets_are_compared_on_the_same_folds():
+    table, metadata = cohort(effect=3, n_samples=80)
+    noise = FeatureTable(table.sample_ids, table.names, np.random.default_rng(5).uniform(1, 9, table.values.shape))
+    target = target_of(table, metadata)
+    signal, chance, both = (
+        cross_validate(blocks, target, "l1", name=name, n_splits=5, n_repeats=2)
+        for name, blocks in (("signal", [table]), ("noise", [noise]), ("both", [table, noise]))
+    )
+    better = compare(signal, chance)
+    assert better.difference.low > 0 and better.p < 0.01 and (better.first, better.second) == ("signal", "noise")
+    assert compare(signal, both).p > better.p and compare(signal, signal).p == 1
+    with pytest.raises(InputError, match="different folds"):
+        compare(signal, cross_validate([table], target, "l1", n_splits=4, n_repeats=2))
+
+
+def test_three_classes():
+    table, metadata = cohort(n_samples=90, n_classes=3, effect=3)
+    found = cross_validate([table], target_of(table, metadata), "forest", transform="clr", n_splits=3, n_repeats=1)
+    assert found.probabilities.shape == (90, 3) and found.scores["roc_auc"].mean > 0.85
+    found = cross_validate([table], target_of(table, metadata), "l1", transform="clr", n_splits=3, n_repeats=1)
+    assert found.scores["roc_auc"].mean > 0.85
+
+
+def test_the_interval_is_nadeau_and_bengios():
+    values = np.array([0.8, 0.9, 0.85, 0.95])
+    span = interval(values, 1 / 4 + 1 / 3)
+    # t of 3 degrees of freedom: 3.1824.
+    half = 3.182446 * np.sqrt((1 / 4 + 1 / 3) * values.var(ddof=1))
+    assert span.mean == pytest.approx(0.875) and span.high - span.mean == pytest.approx(half, rel=1e-6)
+    assert interval(np.array([0.8, np.nan, 0.9]), 0.5).mean == pytest.approx(0.85)
+    assert np.isnan(interval(np.array([0.8]), 0.5).low)
+
+
+def test_permuting_keeps_groups_whole():
+    table, metadata = cohort(n_samples=60, n_groups=12)
+    target = target_of(table, metadata, group_column="subject")
+    labels = permute(target, np.random.default_rng(0))
+    assert not np.array_equal(labels, target.labels)
+    assert all(len(set(labels[target.groups == group])) == 1 for group in set(target.groups))
+    metadata["batch"] = ["x"] * 30 + ["y"] * 30
+    batches = target_of(table, metadata, group_column="batch")
+    labels = permute(batches, np.random.default_rng(0))
+    for batch in ("x", "y"):
+        assert labels[batches.groups == batch].sum() == batches.labels[batches.groups == batch].sum()
+
+
+def test_metrics_by_hand_and_through_evaluate():
+    labels = np.array([0, 0, 1, 1, 1])
+    second = np.array([0.1, 0.6, 0.4, 0.8, 0.9])
+    probabilities = np.stack([1 - second, second], 1)
+    found = score(labels, probabilities)
+    assert found["roc_auc"] == pytest.approx(roc_auc_score(labels, second)) == pytest.approx(5 / 6)
+    assert found["pr_auc"] == pytest.approx(average_precision_score(labels, second))
+    assert found["balanced_accuracy"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert found["brier"] == pytest.approx(np.mean([0.01, 0.36, 0.36, 0.04, 0.01]))
+    # Confidences .9 .6 .6 .8 .9, right or wrong 1 0 0 1 1, in bins .9, .6 and .8.
+    assert found["calibration_error"] == pytest.approx((2 * 0.1 + 2 * 0.6 + 1 * 0.2) / 5)
+    for metric in (RocAuc(), PrAuc(), BalancedAccuracy(), BrierScore(), CalibrationError()):
+        result = metric.compute(references=labels, predictions=probabilities)
+        assert result == {metric.function_name: pytest.approx(found[metric.function_name])}
+    assert np.isnan(score(np.zeros(3, int), np.full((3, 2), 0.5))["roc_auc"])
+    assert list(found) == list(METRICS)
+
+
+# Targets
+
+
+def test_classes_in_a_sensible_order():
+    ids = [f"s{i}" for i in range(12)]
+
+    def classes(values, **options):
+        metadata = pd.DataFrame({"state": values}, index=ids)
+        return make_target(metadata, "state", ids, **options)
+
+    assert classes(["healthy", "cirrhosis"] * 6).classes == ("healthy", "cirrhosis")
+    assert classes(["1", "0"] * 6).classes == ("0", "1")
+    assert classes(["10", "9"] * 6).classes == ("9", "10")
+    target = classes(["n", "uc", "cd"] * 4, positive=["uc", "cd"])
+    assert target.classes == ("not uc or cd", "uc or cd") and target.labels.tolist() == [0, 1, 1] * 4
+    target = classes(["a", "b"] * 5 + ["", "NA"])
+    assert len(target.sample_ids) == 10 and target.n_missing == 2 and target.sizes == {"a": 5, "b": 5}
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda m: m.assign(state="a"), {}, "all 60 samples are 'a' in column 'state'"),
+        (lambda m: m[:3], {}, "3 samples have a value in column 'state'; fewer than 10"),
+        (lambda m: m.rename(columns={"state": "other"}), {}, "the metadata has no column 'state'; it has other"),
+        (lambda m: m.rename(index=lambda i: f"x{i}"), {}, "no sample of the features is in the metadata .*'s0'.*'xs0'"),
+        (lambda m: m, {"positive": ["ill"]}, "never is 'ill'; its values are 'class0', 'class1'"),
+        (lambda m: m, {"group_column": "subject"}, "no column 'subject'"),
+        (lambda m: m.assign(subject=""), {"group_column": "subject"}, "sample 's0' has no value in the group column"),
+        (lambda m: m.assign(state=[f"v{i}" for i in range(60)]), {}, "60 different values"),
+        (lambda m: m.assign(state=["a"] * 58 + ["b"] * 2), {}, "class 'b' of column 'state' has 2 samples"),
+    ],
+)
+def test_bad_targets(change, options, message):
+    table, metadata = cohort()
+    with pytest.raises(InputError, match=message):
+        make_target(change(metadata), "state", table.sample_ids, **options)
+
+
+def test_folds_that_cannot_be_made():
+    table, metadata = cohort(n_samples=60, n_groups=6)
+    target = target_of(table, metadata, group_column="subject")
+    with pytest.raises(InputError, match="one class is in 3 groups of column 'subject' only; ask for at most 3"):
+        cross_validate([table], target, "l1", n_splits=5)
+    with pytest.raises(InputError, match="rarest class has 30 samples"):
+        cross_validate([table], target_of(table, metadata), "l1", n_splits=31)
+    with pytest.raises(InputError, match="n_splits is 1"):
+        cross_validate([table], target, "l1", n_splits=1)
+    with pytest.raises(InputError, match="'tree'; give l1, forest, boosting"):
+        cross_validate([table], target, "tree", n_splits=3)
+    with pytest.raises(InputError, match="another order"):
+        cross_validate([table.take(table.sample_ids[::-1])], target, "l1", n_splits=3)
+
+
+def test_metadata_files(tmp_path):
+    (tmp_path / "m.tsv").write_text("name\tsample_id\tstate\nx\ts1\tNA\ny\ts2\t\n")
+    frame = read_metadata(tmp_path / "m.tsv")
+    assert list(frame.index) == ["s1", "s2"] and frame["state"].tolist() == ["NA", ""]
+    (tmp_path / "m.csv").write_text("id,state\ns1,a\ns1,b\n")
+    with pytest.raises(TableError, match="the sample 's1' stands there twice"):
+        read_metadata(tmp_path / "m.csv")
+    with pytest.raises(TableError, match="no such table"):
+        read_metadata(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [("wt2d", 0.728), ("ibd", 0.878), ("cirrhosis", 0.942)],
+)
+def test_known_scores_of_real_cohorts(shared_data, name, known):
+    table = read_feature_table(shared_data / "cohorts" / f"{name}.species_abundance.tsv.gz")
+    metadata = read_metadata(shared_data / "cohorts" / f"{name}.samples.tsv")
+    target = make_target(metadata, "label", table.sample_ids)
+    found = cross_validate([table.take(target.sample_ids)], target, "forest", n_repeats=1)
+    assert found.scores["roc_auc"].mean == pytest.approx(known, abs=0.03)
