@@ -1,12 +1,12 @@
 """Does the metagenome's vector predict a phenotype, and how sure is that?"""
 
+from .cohort_transfer import Transfer, leave_one_out, transfer
 from .evaluation import Comparison, Evaluation, Interval, compare, cross_validate
 from .features import FeatureTable, read_feature_table
 from .metrics import BalancedAccuracy, BrierScore, CalibrationError, PrAuc, RocAuc
 from .models import MODELS, make_model
 from .statistics import DISTANCES, GroupTest, compare_groups, distance_matrix
 from .target import Target, make_target, read_metadata
-from .transfer import Transfer, leave_one_out, transfer
 from .transforms import TRANSFORMS, design_matrix, transform_shares
 
 __all__ = [

@@ -164,8 +164,11 @@ def compare(first: Evaluation, second: Evaluation, metric: str = "roc_auc") -> C
     difference = a - b
     span = interval(difference, first.correction)
     known = difference[~np.isnan(difference)]
-    error = np.sqrt(first.correction * known.var(ddof=1))
-    p = 1.0 if error == 0 else float(2 * stats.t.sf(abs(known.mean()) / error, len(known) - 1))
+    mean, error = float(known.mean()), float(np.sqrt(first.correction * known.var(ddof=1)))
+    if error == 0:
+        p = 1.0 if mean == 0 else 0.0
+    else:
+        p = float(2 * stats.t.sf(abs(mean) / error, len(known) - 1))
     return Comparison(first.features, second.features, first.model, metric, span, p)
 
 
