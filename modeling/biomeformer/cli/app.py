@@ -14,6 +14,7 @@ from .export import export
 from .fit_centroids import fit_centroids
 from .group import BiomeformerGroup
 from .inspect import inspect
+from .phenotype import app as phenotype
 from .status import status
 
 EPILOG = """**Examples**
@@ -88,6 +89,7 @@ app.command(
 """,
 )(fit_centroids)
 app.command(epilog="Examples: `biomeformer inspect metagenbert-mini`, `biomeformer inspect ./my-model --json`")(inspect)
+app.add_typer(phenotype, name="phenotype")
 app.command(epilog="Example: `biomeformer convert zhihan1996/DNABERT-2-117M dnabert2`")(convert)
 
 

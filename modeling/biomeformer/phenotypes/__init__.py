@@ -6,6 +6,7 @@ from .features import FeatureTable, read_feature_table
 from .metrics import BalancedAccuracy, BrierScore, CalibrationError, PrAuc, RocAuc
 from .models import MODELS, make_model
 from .statistics import DISTANCES, GroupTest, compare_groups, distance_matrix
+from .study import Study, run_study
 from .target import Target, make_target, read_metadata
 from .transforms import TRANSFORMS, design_matrix, transform_shares
 
@@ -23,6 +24,7 @@ __all__ = [
     "Interval",
     "PrAuc",
     "RocAuc",
+    "Study",
     "Target",
     "Transfer",
     "compare",
@@ -35,6 +37,7 @@ __all__ = [
     "make_target",
     "read_feature_table",
     "read_metadata",
+    "run_study",
     "transfer",
     "transform_shares",
 ]

@@ -117,10 +117,12 @@ def folds(target: Target, n_splits: int, n_repeats: int, seed: int) -> Iterator[
         )
     if target.groups is not None:
         per_class = [len(np.unique(target.groups[target.labels == label])) for label in np.unique(target.labels)]
-        if min(per_class) < n_splits:
+        least = min(per_class)
+        if least < n_splits:
+            advice = f"ask for at most {least} folds" if least > 1 else "by such groups nothing can be tested"
             raise InputError(
-                f"{n_splits} folds were asked for and one class is in {min(per_class)} groups of column "
-                f"{target.group_column!r} only; ask for at most {min(per_class)} folds."
+                f"{n_splits} folds were asked for and one class is in {least} group{'s' * (least > 1)} of column "
+                f"{target.group_column!r} only; {advice}."
             )
     for repeat in range(n_repeats):
         kind = StratifiedKFold if target.groups is None else StratifiedGroupKFold

@@ -1,0 +1,206 @@
+"""Feature sets side by side: the same folds, several models, and what tells them apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..errors import InputError
+from .evaluation import Comparison, Evaluation, compare, cross_validate
+from .features import FeatureTable
+from .models import DESCRIPTIONS, MODELS
+from .target import Target
+from .transforms import ZERO_RULE
+
+# A linear model needs ratios; trees split shares as they are.
+DEFAULT_TRANSFORMS = {"l1": "clr", "forest": "none", "boosting": "none"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """Evaluations of several feature sets and models on the same folds.
+
+    Attributes:
+        target: What was predicted.
+        evaluations: One for each feature set and model.
+        comparisons: Of every two feature sets under one model, by ROC-AUC.
+        n_splits: Folds a repeat.
+        n_repeats: Of the cross-validation.
+        n_permutations: Of the permutation test.
+        seed: Of everything.
+        sources: Where each feature set came from.
+    """
+
+    target: Target
+    evaluations: tuple[Evaluation, ...]
+    comparisons: tuple[Comparison, ...]
+    n_splits: int
+    n_repeats: int
+    n_permutations: int
+    seed: int
+    sources: dict[str, str]
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """One row a feature set and model: mean, low and high of each metric, and the permutation test's p."""
+        rows = []
+        for found in self.evaluations:
+            row: dict[str, Any] = {"features": found.features, "model": found.model, "transform": found.transform}
+            for metric, span in found.scores.items():
+                row |= {metric: span.mean, f"{metric}_low": span.low, f"{metric}_high": span.high}
+            rows.append(row | {"permutation_p": found.permutation_p})
+        return pd.DataFrame(rows)
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """One row a sample: its class, and out-of-fold probabilities of the classes by each feature set and model."""
+        columns: dict[str, Any] = {"class": [self.target.classes[label] for label in self.target.labels]}
+        for found in self.evaluations:
+            for name, values in zip(self.target.classes, found.probabilities.T, strict=True):
+                columns[f"{found.features}.{found.model}.{name}"] = values
+        return pd.DataFrame(columns, index=pd.Index(self.target.sample_ids, name="sample_id"))
+
+    @property
+    def methods(self) -> str:
+        """A paragraph for a methods section, with every setting."""
+        target = self.target
+        sizes = ", ".join(f"{n} {name}" for name, n in target.sizes.items())
+        kinds = {found.model: found.transform for found in self.evaluations}
+        models = "; ".join(f"{DESCRIPTIONS[model]} (features: {_transform(kinds[model])})" for model in kinds)
+        grouped = "" if target.group_column is None else f", no {target.group_column} in two folds"
+        permutations = ""
+        if self.n_permutations:
+            permutations = (
+                f" P values against chance are from {self.n_permutations} permutations of the labels, each "
+                "cross-validated once in the same way."
+            )
+        zeros = f" For log-ratios, {ZERO_RULE}." if set(kinds.values()) - {"none"} else ""
+        left_out = f" {target.n_missing} samples without a value were left out." if target.n_missing else ""
+        return (
+            f"{target.column} ({sizes}) was predicted from {', '.join(self.sources)} by {models}.{zeros}{left_out} "
+            f"Models were evaluated by stratified {self.n_splits}-fold cross-validation, {self.n_repeats} x"
+            f"{grouped} (seed {self.seed}), in which everything that is fitted or chosen saw the training folds alone. "
+            "Scores are means over test folds with 95 % intervals of the corrected resampled t-test (Nadeau and Bengio "
+            f"2003), by which feature sets were also compared on the same folds.{permutations}"
+        )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """All figures, in values JSON can hold."""
+        return {
+            "target": {
+                "column": self.target.column,
+                "classes": self.target.sizes,
+                "group_column": self.target.group_column,
+                "n_missing": self.target.n_missing,
+            },
+            "n_splits": self.n_splits,
+            "n_repeats": self.n_repeats,
+            "n_permutations": self.n_permutations,
+            "seed": self.seed,
+            "sources": self.sources,
+            "scores": json.loads(self.scores.to_json(orient="records")),
+            "comparisons": [asdict(comparison) for comparison in self.comparisons],
+            "methods": self.methods,
+        }
+
+    def write(self, folder: str | Path) -> dict[str, Path]:
+        """Write `scores.csv`, `predictions.csv` and `study.json` to an existing folder; gives their paths."""
+        folder = Path(folder)
+        self.scores.to_csv(folder / "scores.csv", index=False)
+        self.predictions.to_csv(folder / "predictions.csv")
+        (folder / "study.json").write_text(json.dumps(self.record, indent=1) + "\n")
+        return {
+            "scores": folder / "scores.csv",
+            "predictions": folder / "predictions.csv",
+            "all": folder / "study.json",
+        }
+
+
+def run_study(
+    feature_sets: dict[str, Sequence[FeatureTable]],
+    target: Target,
+    *,
+    models: Sequence[str] = MODELS,
+    transform: str | None = None,
+    n_splits: int = 10,
+    n_repeats: int = 5,
+    n_permutations: int = 0,
+    seed: int = 0,
+    n_jobs: int | None = -1,
+    sources: dict[str, str] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Study:
+    """Evaluate every feature set with every model on the same folds, and compare the feature sets.
+
+    Args:
+        feature_sets: By name, the tables that stand side by side; they need the target's samples, in any order.
+        target: Classes.
+        models: Of `l1`, `forest` and `boosting`.
+        transform: `none`, `clr` or `ilr` for all models; by default `clr` for `l1` and `none` for the others.
+        n_splits: Folds a repeat.
+        n_repeats: Of the cross-validation.
+        n_permutations: Of the labels, for the permutation test.
+        seed: Of everything.
+        n_jobs: Processes or threads at once.
+        sources: Where each feature set came from.
+        progress: Called after each fold with what is evaluated, folds done and in all.
+
+    Returns:
+        The study.
+
+    Raises:
+        InputError: No feature set or model is given, or as for `cross_validate`.
+        TableError: A table lacks a sample.
+    """
+    if not feature_sets or not models:
+        raise InputError("a study needs a feature set and a model; give one of each.")
+    evaluations = []
+    for name, tables in feature_sets.items():
+        blocks = [table.take(target.sample_ids, name) for table in tables]
+        for model in models:
+            what = f"{name}, {model}"
+            evaluations.append(
+                cross_validate(
+                    blocks,
+                    target,
+                    model,
+                    name=name,
+                    transform=transform or DEFAULT_TRANSFORMS.get(model, "none"),
+                    n_splits=n_splits,
+                    n_repeats=n_repeats,
+                    n_permutations=n_permutations,
+                    seed=seed,
+                    n_jobs=n_jobs,
+                    progress=None if progress is None else partial(progress, what),
+                )
+            )
+    comparisons = [
+        compare(first, second)
+        for first, second in combinations(evaluations, 2)
+        if first.model == second.model and first.features != second.features
+    ]
+    return Study(
+        target,
+        tuple(evaluations),
+        tuple(comparisons),
+        n_splits,
+        n_repeats,
+        n_permutations,
+        seed,
+        {name: (sources or {}).get(name, name) for name in feature_sets},
+    )
+
+
+def _transform(name: str) -> str:
+    return {"none": "shares", "clr": "centred log-ratios", "ilr": "isometric log-ratios"}[name]
+
+
+__all__ = ["DEFAULT_TRANSFORMS", "Study", "run_study"]

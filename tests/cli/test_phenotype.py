@@ -1,0 +1,118 @@
+"""`biomeformer phenotype`: from a run's folder or any table to scores with intervals."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from biomeformer.embedding import AbundanceTable
+from biomeformer.embedding.sample import TALLIES
+
+QUICK = ["--folds", 3, "--repeats", 1, "--model", "l1", "--threads", 1]
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A table of 40 samples whose second cluster tells their state, and a species table of noise."""
+    rng = np.random.default_rng(0)
+    ids = tuple(f"s{i}" for i in range(40))
+    ill = np.arange(40) % 2
+    counts = rng.poisson(np.stack([np.full(40, 400), 100 + 300 * ill, np.full(40, 200)], 1)).astype(np.int64)
+    index = pd.Index(ids, name="sample_id")
+    metadata = pd.DataFrame(
+        {
+            "state": [["healthy", "ill"][i] for i in ill],
+            "subject": [f"p{i // 4}" for i in range(40)],
+            "land": "here",
+        },
+        index=index,
+    )
+    provenance = {"model": "m", "weights_sha256": "ab", "contract": {}, "versions": {}, "n_clusters": 3}
+    tallies = pd.DataFrame({name: counts.sum(1) for name in TALLIES}, index=index)
+    (tmp_path / "run").mkdir()
+    AbundanceTable(ids, counts, tallies, metadata, provenance).write(tmp_path / "run" / "abundance.parquet")
+    metadata.to_csv(tmp_path / "metadata.csv")
+    noise = rng.dirichlet(np.ones(6), 40) * 100
+    names = [f"k__B|s__X{i}" for i in range(6)]
+    pd.DataFrame(noise.T, index=names, columns=ids).to_csv(tmp_path / "species.tsv", sep="\t", index_label="ID")
+    return tmp_path
+
+
+def test_vectors_beside_species(work, run):
+    arguments = ["phenotype", "evaluate", work / "run", "--target", "state", "--species", work / "species.tsv"]
+    result = run([*arguments, *QUICK, "--permutations", 3, "--output", work / "out"])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == "state: healthy 20, ill 20" and lines[2].startswith("vectors   l1        1.000 (1.000-1.000)")
+    assert lines[2].endswith("p = 0.25") and any(line.startswith("vectors - species, l1: ROC-AUC ") for line in lines)
+    assert lines[-1] == f"all          {work / 'out' / 'study.json'}"
+    rows = list(csv.DictReader((work / "out" / "scores.csv").open()))
+    assert [row["features"] for row in rows] == ["vectors", "species", "both"]
+    assert float(rows[0]["roc_auc"]) == 1 and float(rows[1]["roc_auc"]) < 0.8
+    study = json.loads((work / "out" / "study.json").read_text())
+    assert study["target"]["classes"] == {"healthy": 20, "ill": 20} and len(study["comparisons"]) == 3
+    for setting in (
+        "3-fold",
+        "seed 0",
+        "3 permutations",
+        "centred log-ratios",
+        "L1 penalty",
+        "1/n²",
+        "healthy, 20 ill",
+    ):
+        assert setting in study["methods"]
+    predictions = list(csv.DictReader((work / "out" / "predictions.csv").open()))
+    assert len(predictions) == 40 and predictions[1]["class"] == "ill"
+    for row in predictions:
+        assert float(row["vectors.l1.healthy"]) + float(row["vectors.l1.ill"]) == pytest.approx(1)
+
+
+def test_any_table_with_its_metadata_and_groups(work, run):
+    arguments = [
+        "phenotype",
+        "evaluate",
+        work / "species.tsv",
+        "--metadata",
+        work / "metadata.csv",
+        "--target",
+        "state",
+    ]
+    result = run([*arguments, *QUICK, "--group", "subject", "--positive", "ill", "--output", work / "out"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("state: not ill 20, ill 20\n") and "\nfeatures  l1        0." in result.stdout
+    study = json.loads((work / "out" / "study.json").read_text())
+    assert study["target"]["group_column"] == "subject" and "no subject in two folds" in study["methods"]
+    result = run([*arguments, *QUICK, "--output", work / "out"])
+    assert result.exit_code == 2 and "not empty" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "fragments"),
+    [
+        (["--target", "diagnosis"], ["no column 'diagnosis'", "state, subject, land"]),
+        (["--target", "land"], ["all 40 samples are 'here'"]),
+        (["--target", "state", "--positive", "sick"], ["never is 'sick'", "'healthy', 'ill'"]),
+        (["--target", "state", "--group", "land"], ["in 1 group of column 'land'", "nothing can be tested"]),
+        (["--target", "state", "--folds", 1], ["--folds", "2"]),
+        (["--target", "state", "--model", "tree"], ["'tree'", "l1, forest, boosting"]),
+        (["--target", "state", "--species", "none.tsv"], ["none.tsv", "no such table"]),
+        (["--target", "state", "--metadata", "none.csv"], ["none.csv", "no such table"]),
+        (["--target", "state", "--transform", "log"], ["--transform", "log"]),
+    ],
+)
+def test_bad_input(work, run, options, fragments):
+    quick = [] if "--model" in options else ["--model", "l1"]
+    result = run(["phenotype", "evaluate", work / "run", "--output", work / "out", *quick, *options])
+    assert result.exit_code == 2, result.output
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("error: ") and all(fragment in line for fragment in fragments), line
+    assert not (work / "out").exists() and "Traceback" not in result.output
+
+
+def test_features_without_metadata(work, run):
+    result = run(["phenotype", "evaluate", work / "species.tsv", "--target", "state", "--output", work / "out"])
+    assert result.exit_code == 2 and "say with --metadata where the column 'state' is" in result.stderr
