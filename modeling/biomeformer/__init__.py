@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from .embedding import AbundanceTable, SampleEmbedding, embed_cohort, embed_sample
     from .kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
     from .loading import load, load_read_encoder
-    from .metagenbert import MetagenBertConfig, MetagenBertModel, MetagenBertOutput, MetagenBertProcessor
+    from .metagenbert import (
+        MetagenBertConfig,
+        MetagenBertForPhenotypeClassification,
+        MetagenBertModel,
+        MetagenBertOutput,
+        MetagenBertProcessor,
+    )
     from .reads import Cohort, SampleReads, read_cohort
 
 _HOME = {
@@ -36,6 +42,7 @@ _HOME = {
     "KmerEncoderModel": "kmer_encoder",
     "KmerTokenizer": "kmer_encoder",
     "MetagenBertConfig": "metagenbert",
+    "MetagenBertForPhenotypeClassification": "metagenbert",
     "MetagenBertModel": "metagenbert",
     "MetagenBertOutput": "metagenbert",
     "MetagenBertProcessor": "metagenbert",
@@ -61,6 +68,7 @@ __all__ = [
     "KmerEncoderModel",
     "KmerTokenizer",
     "MetagenBertConfig",
+    "MetagenBertForPhenotypeClassification",
     "MetagenBertModel",
     "MetagenBertOutput",
     "MetagenBertProcessor",

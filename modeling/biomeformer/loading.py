@@ -16,7 +16,7 @@ from .checkpoints import resolve_checkpoint, shipped_checkpoints
 from .dnabert2 import DnaBert2Model
 from .dnabert2.configuration_dnabert2 import is_published_layout
 from .errors import CheckpointError, InputError
-from .metagenbert import MetagenBertModel
+from .metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MODEL_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
@@ -166,6 +166,39 @@ def load(
     return model.to(target).eval()
 
 
+def load_phenotype_model(
+    name: str | Path, *, revision: str | None = None, device: str = "cpu", dtype: str = "float32"
+) -> MetagenBertForPhenotypeClassification:
+    """Load a MetagenBERT checkpoint with a phenotype's head.
+
+    Args:
+        name: A folder or a Hub id.
+        revision: Branch, tag or commit of a Hub id.
+        device: As for `load`.
+        dtype: As for `load`.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        CheckpointError: It cannot be found, is damaged, or has no such head.
+        InputError: Device or dtype is unknown or absent.
+    """
+    name = str(name)
+    target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
+    config = read_config(name, revision)
+    if "MetagenBertForPhenotypeClassification" not in (config.get("architectures") or ()):
+        raise CheckpointError(
+            f"{name} holds no head for a phenotype; make one with `biomeformer phenotype train TABLE --model {name}`."
+        )
+    check_weights(name)
+    try:
+        model = MetagenBertForPhenotypeClassification.from_pretrained(name, revision=revision, dtype=torch_dtype)
+    except MODEL_ERRORS as error:
+        raise CheckpointError(one_sentence(name, error)) from error
+    return model.to(target).eval()
+
+
 def load_read_encoder(
     name: str | Path, *, revision: str | None = None, device: str = "cpu", dtype: str = "float32"
 ) -> tuple[PreTrainedModel, Any]:
@@ -247,4 +280,4 @@ def one_sentence(name: str, error: Exception) -> str:
     return text if name in text else f"{name}: {text}"
 
 
-__all__ = ["load", "load_read_encoder", "read_config", "resolve_device", "resolve_dtype"]
+__all__ = ["load", "load_phenotype_model", "load_read_encoder", "read_config", "resolve_device", "resolve_dtype"]

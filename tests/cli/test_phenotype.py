@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from biomeformer.cli import app
 from biomeformer.embedding import AbundanceTable
 from biomeformer.embedding.sample import TALLIES
+from factories import random_sequences, write_fastq
 
 QUICK = ["--folds", 3, "--repeats", 1, "--model", "l1", "--threads", 1]
 
@@ -116,3 +120,47 @@ def test_bad_input(work, run, options, fragments):
 def test_features_without_metadata(work, run):
     result = run(["phenotype", "evaluate", work / "species.tsv", "--target", "state", "--output", work / "out"])
     assert result.exit_code == 2 and "say with --metadata where the column 'state' is" in result.stderr
+
+
+def test_train_and_predict(tmp_path, model_dir, run):
+    """From reads to a checkpoint that predicts from reads."""
+    rows = ["sample_id,fastq,state"]
+    for i in range(12):
+        # The ill ones hold copies of one read.
+        sequences = random_sequences(30, seed=i) + [random_sequences(1, seed=99)[0]] * (60 * (i % 2))
+        write_fastq(tmp_path / f"s{i}.fastq", sequences)
+        rows.append(f"s{i},s{i}.fastq,{['healthy', 'ill'][i % 2]}")
+    (tmp_path / "cohort.csv").write_text("\n".join(rows) + "\n")
+    assert run(["embed", tmp_path / "cohort.csv", "--model", model_dir, "--output", tmp_path / "run"]).exit_code == 0
+    train = ["phenotype", "train", tmp_path / "run", "--target", "state", "--folds", 3, "--threads", 1]
+    result = run([*train, "--model", model_dir, "--output", tmp_path / "deep" / "test"])
+    assert result.exit_code == 0, result.output
+    assert "vectors   l1        1.000" in result.stdout
+    assert result.stdout.splitlines()[-1] == f"checkpoint  {tmp_path / 'deep' / 'test'}"
+    record = json.loads((tmp_path / "deep" / "test" / "training_record.json").read_text())
+    assert record["scores"][0]["roc_auc"] == 1 and record["target"]["classes"] == {"healthy": 6, "ill": 6}
+
+    predict = ["phenotype", "predict", tmp_path / "deep" / "test"]
+    result = run([*predict, tmp_path / "run", "--output", tmp_path / "p.csv"])
+    assert result.exit_code == 0 and result.stdout == f"predictions  {tmp_path / 'p.csv'}\n"
+    rows = list(csv.DictReader((tmp_path / "p.csv").open()))
+    assert [float(row["ill"]) > 0.5 for row in rows] == [False, True] * 6
+    result = run([*predict, tmp_path / "s3.fastq"])
+    header, line = result.stdout.splitlines()
+    assert header == "sample_id,healthy,ill" and line.split(",")[0] == "s3.fastq"
+    assert float(line.split(",")[2]) == pytest.approx(float(rows[3]["ill"]), abs=1e-5)
+
+    result = run([*predict[:2], model_dir, tmp_path / "s3.fastq"])
+    assert result.exit_code == 2 and "holds no head for a phenotype; make one with" in result.stderr
+    result = run([*predict, *[tmp_path / "s3.fastq"] * 3])
+    assert result.exit_code == 2 and "3 files were given" in result.stderr
+    other = ["fit-centroids", tmp_path / "cohort.csv", "--read-encoder", model_dir, "-k", 3, "--output", tmp_path / "m"]
+    assert run(other).exit_code == 0
+    result = run([*train, "--model", tmp_path / "m", "--output", tmp_path / "no"])
+    assert result.exit_code == 2 and "the table was embedded by" in result.stderr and not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "train", "predict"])
+def test_help_has_an_example(verb, run):
+    result = CliRunner().invoke(app, ["phenotype", verb, "--help"], prog_name="biomeformer", env={"COLUMNS": "120"})
+    assert result.exit_code == 0 and re.search(rf"Examples?\W[\s\S]*biomeformer phenotype {verb}", result.stdout)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ..errors import InputError
 from .console import doing, note, one_line, out, report_files
-from .options import Threads
+from .options import Revision, Threads
 from .output import check_output, staged
 
 if TYPE_CHECKING:
@@ -77,7 +79,6 @@ def evaluate(
     check_output(output, overwrite=overwrite, can_overwrite=True)
     with doing("reading the tables"):
         from ..embedding import AbundanceTable
-        from ..errors import InputError
         from ..phenotypes import MODELS, make_target, read_feature_table, read_metadata
         from ..phenotypes.study import run_study
 
@@ -124,6 +125,119 @@ def evaluate(
     with staged(output) as partial:
         written = study.write(partial)
     report_files({what: output / path.name for what, path in written.items()})
+
+
+@app.command(
+    epilog="Example: `biomeformer phenotype train results --model metagenbert-mini --target disease --output my-test`"
+)
+def train(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="Folder of `biomeformer embed`.", show_default=False)],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="The checkpoint that embedded the table.", show_default=False)
+    ],
+    target: Annotated[str, typer.Option("--target", "-t", help="Column with the classes.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint folder to write.", show_default=False)],
+    metadata: Annotated[
+        Path | None, typer.Option(help="CSV or TSV with the classes.", show_default="the table's own columns")
+    ] = None,
+    positive: Annotated[
+        list[str] | None, typer.Option(help="Value to predict against all others; may be given again.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Column with subjects or batches, which no two folds share.")
+    ] = None,
+    transform: Annotated[Transform, typer.Option(help="Of the abundance vectors.")] = "clr",
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation that says how good it is.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Of folds and model.")] = 0,
+    threads: Threads = None,
+    revision: Revision = None,
+) -> None:
+    """Fit an L1-penalised logistic regression and write it with encoder and centroids as one checkpoint.
+
+    The score shown, and kept in training_record.json, is cross-validated; the checkpoint is fitted on all samples.
+    """
+    check_output(output)
+    from .runtime import start
+
+    with doing(f"loading {model}"):
+        start(threads)
+        from ..embedding import AbundanceTable
+        from ..loading import load
+        from ..phenotypes import make_target, read_metadata, train_checkpoint
+
+        abundance = AbundanceTable.read(table)
+        columns = abundance.metadata if metadata is None else read_metadata(metadata)
+        where = str(table if metadata is None else metadata)
+        classes = make_target(columns, target, abundance.sample_ids, positive=positive, group_column=group, where=where)
+        loaded = load(model, revision=revision)
+    with _Folds() as progress:
+        trained, study = train_checkpoint(
+            loaded,
+            abundance,
+            classes,
+            transform=transform,
+            n_splits=folds,
+            seed=seed,
+            n_jobs=threads or -1,
+            progress=progress.update,
+        )
+    for line in described(study):
+        out(line)
+    output.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with staged(output) as partial:
+        trained.save_pretrained(partial)
+        (partial / "training_record.json").write_text(json.dumps(study.record, indent=1) + "\n")
+    report_files({"checkpoint": output})
+
+
+@app.command(
+    epilog="""**Examples**
+
+    biomeformer phenotype predict my-test sample_R1.fastq.gz sample_R2.fastq.gz
+
+    biomeformer phenotype predict my-test results --output predictions.csv
+"""
+)
+def predict(
+    model: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="Of `biomeformer phenotype train`.", show_default=False)
+    ],
+    reads: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="READS|TABLE", help="One sample's file, or its two mates; or a table.", show_default=False
+        ),
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV to write.", show_default="stdout")] = None,
+    threads: Threads = None,
+    revision: Revision = None,
+) -> None:
+    """Predict a phenotype, with its probabilities, from reads or from an abundance table."""
+    if len(reads) > 2:
+        raise InputError(f"{len(reads)} files were given; give one file of reads, two of mates, or a table.")
+    from .runtime import start
+
+    with doing(f"loading {model}"):
+        start(threads)
+        from ..embedding import AbundanceTable
+        from ..loading import load_phenotype_model
+        from ..phenotypes import predict_table
+
+        loaded = load_phenotype_model(model, revision=revision)
+    labels = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
+    if len(reads) == 1 and (reads[0].is_dir() or reads[0].suffix == ".parquet"):
+        frame = predict_table(loaded, AbundanceTable.read(reads[0]))
+        rows = [[name, *values] for name, values in zip(frame.index, frame.to_numpy().tolist(), strict=True)]
+    else:
+        with doing(f"reading {reads[0]}"):
+            rows = [[reads[0].name, *loaded.predict(*reads).values()]]
+    lines = [",".join(["sample_id", *labels])]
+    lines += [",".join([str(name), *(f"{value:.6g}" for value in values)]) for name, *values in rows]
+    if output is None:
+        out("\n".join(lines))
+    else:
+        output.write_text("\n".join(lines) + "\n")
+        report_files({"predictions": output})
 
 
 def described(study: Study) -> list[str]:

@@ -3,7 +3,7 @@
 from transformers import AutoConfig, AutoModel, AutoProcessor
 
 from .configuration_metagenbert import POOLING_MODES, MetagenBertConfig
-from .modeling_metagenbert import MetagenBertModel, MetagenBertOutput
+from .modeling_metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel, MetagenBertOutput
 from .processing_metagenbert import MetagenBertProcessor, PackedReads
 
 AutoConfig.register("metagenbert", MetagenBertConfig, exist_ok=True)
@@ -13,6 +13,7 @@ AutoProcessor.register(MetagenBertConfig, MetagenBertProcessor, exist_ok=True)
 __all__ = [
     "POOLING_MODES",
     "MetagenBertConfig",
+    "MetagenBertForPhenotypeClassification",
     "MetagenBertModel",
     "MetagenBertOutput",
     "MetagenBertProcessor",

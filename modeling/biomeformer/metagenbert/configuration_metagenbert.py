@@ -8,6 +8,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
 POOLING_MODES = ("mean", "mean_over_max_length", "cls")
+ABUNDANCE_TRANSFORMS = ("none", "clr")
 
 
 @strict
@@ -21,6 +22,7 @@ class MetagenBertConfig(PreTrainedConfig):
             `mean_over_max_length` (their sum over `max_length`, the scale of the published MetagenBERT scripts), `cls`.
         max_length: Longest read in tokens, special ones included; longer ones lose their tail. `None`: no limit.
         normalize_embeddings: Whether read vectors are scaled to unit length before the nearest centroid is sought.
+        abundance_transform: What a phenotype's head sees: `none` (shares of reads) or `clr` (their centred log-ratios).
     """
 
     model_type = "metagenbert"
@@ -31,6 +33,7 @@ class MetagenBertConfig(PreTrainedConfig):
     pooling: str = "mean"
     max_length: int | None = None
     normalize_embeddings: bool = False
+    abundance_transform: str = "none"
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -46,6 +49,10 @@ class MetagenBertConfig(PreTrainedConfig):
             raise ValueError(f"pooling {self.pooling!r} is not one of {', '.join(POOLING_MODES)}.")
         if self.pooling == "mean_over_max_length" and not self.max_length:
             raise ValueError("pooling 'mean_over_max_length' needs max_length, the divisor in tokens.")
+        if self.abundance_transform not in ABUNDANCE_TRANSFORMS:
+            raise ValueError(
+                f"abundance_transform {self.abundance_transform!r} is not one of {', '.join(ABUNDANCE_TRANSFORMS)}."
+            )
         if self.n_clusters < 1:
             raise ValueError(f"n_clusters is {self.n_clusters}; it must be at least 1.")
         super().__post_init__(**kwargs)
@@ -56,4 +63,4 @@ class MetagenBertConfig(PreTrainedConfig):
         return int(getattr(self.encoder_config, "hidden_size"))  # noqa: B009
 
 
-__all__ = ["POOLING_MODES", "MetagenBertConfig"]
+__all__ = ["ABUNDANCE_TRANSFORMS", "POOLING_MODES", "MetagenBertConfig"]

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
+from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import PROCESSOR_NAME, ModelOutput, cached_file, can_return_tuple
 
 from .configuration_metagenbert import MetagenBertConfig
@@ -43,21 +44,95 @@ class MetagenBertOutput(ModelOutput):
     squared_distances: torch.Tensor | None = None
 
 
-class MetagenBertModel(PreTrainedModel):
-    """A read encoder with the centroids of a reference cohort, as one checkpoint.
+class MetagenBertPreTrainedModel(PreTrainedModel):
+    """Loads and saves the processor with the weights, and refuses weights that do not fit.
 
-    `from_pretrained` also loads the `MetagenBertProcessor` that the checkpoint carries, so that a model goes from FASTQ
-    to abundance vectors by itself.
+    Attributes:
+        processor: The preprocessing contract with its tokenizer.
     """
 
     config_class = MetagenBertConfig
     base_model_prefix = "metagenbert"
     main_input_name = "input_ids"
-    _keep_in_fp32_modules_strict = {"centroids"}
+    _keep_in_fp32_modules_strict = {"centroids", "head"}
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
     supports_gradient_checkpointing = True
+    processor: MetagenBertProcessor | None = None
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, MetagenBertModel):
+            init.normal_(module.centroids, mean=0.0, std=self.config.initializer_range)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Load a checkpoint and its processor, from a folder, a Hub id, or the name of one that ships in the package.
+
+        Args:
+            pretrained_model_name_or_path: For instance `metagenbert-mini`.
+            *args: Passed on to `PreTrainedModel.from_pretrained`.
+            **kwargs: Passed on, `revision` and `dtype` among them.
+
+        Returns:
+            The model, in evaluation mode; with `output_loading_info=True` a pair of it and the loading record.
+
+        Raises:
+            ValueError: Weights are missing, unexpected or of another shape, or the contract contradicts the config.
+            OSError: A file is missing.
+        """
+        from ..checkpoints import resolve_checkpoint
+
+        path = resolve_checkpoint(pretrained_model_name_or_path)
+        wants_info = kwargs.pop("output_loading_info", False)
+        # Without this, transformers stops at the first weight of another shape and refers to a report elsewhere.
+        takes_other_shapes = kwargs.pop("ignore_mismatched_sizes", False)
+        if path is not None:
+            kwargs.setdefault("use_safetensors", True)
+            _require_contract(path, _hub_options(kwargs))
+        model, info = super().from_pretrained(
+            path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+        )
+        wrong = {
+            "missing": [key for key in info["missing_keys"] if not cls._is_new(key, info["missing_keys"])],
+            "unexpected": [key for key in info["unexpected_keys"] if not key.startswith("head.")],
+            "of another shape": [] if takes_other_shapes else [key[0] for key in info["mismatched_keys"]],
+        }
+        parts = [f"{len(keys)} {what} (such as {sorted(keys)[0]})" for what, keys in wrong.items() if keys]
+        if parts:
+            raise ValueError(
+                f"The weights in {path} do not fit the config: {'; '.join(parts)}; "
+                "check that both come from one checkpoint."
+            )
+        # Loading makes every weight trainable; centroids are not.
+        model.base_model.centroids.requires_grad_(False)
+        if path is not None:
+            model.processor = MetagenBertProcessor.from_pretrained(
+                path, trust_remote_code=False, **_hub_options(kwargs)
+            )
+            model.processor.check_agrees(model.config)
+        return (model, info) if wants_info else model
+
+    @classmethod
+    def _is_new(cls, key: str, missing: Any) -> bool:
+        """Whether a weight may be missing from a checkpoint."""
+        return False
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """Save config, weights and, where there is one, the processor, in one folder."""
+        super().save_pretrained(save_directory, **kwargs)
+        if self.processor is not None:
+            self.processor.save_pretrained(save_directory)
+
+
+class MetagenBertModel(MetagenBertPreTrainedModel):
+    """A read encoder with the centroids of a reference cohort, as one checkpoint.
+
+    `from_pretrained` also loads the `MetagenBertProcessor` that the checkpoint carries, so that a model goes from FASTQ
+    to abundance vectors by itself.
+    """
 
     def __init__(self, config: MetagenBertConfig) -> None:
         super().__init__(config)
@@ -65,14 +140,7 @@ class MetagenBertModel(PreTrainedModel):
         self.centroids = nn.Parameter(
             torch.empty(config.n_clusters, config.hidden_size, dtype=torch.float32), requires_grad=False
         )
-        self.processor: MetagenBertProcessor | None = None
         self.post_init()
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, MetagenBertModel):
-            init.normal_(module.centroids, mean=0.0, std=self.config.initializer_range)
 
     def _apply(self, fn: Callable[..., torch.Tensor], recurse: bool = True) -> MetagenBertModel:
         """Keep the centroids in float32 through `.half()`, `.bfloat16()` and `.to(dtype)`."""
@@ -137,60 +205,6 @@ class MetagenBertModel(PreTrainedModel):
         model.centroids = nn.Parameter(values.clone().to(encoder.device), requires_grad=False)
         model.processor = processor
         return model.eval()
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Load a checkpoint and its processor, from a folder, a Hub id, or the name of one that ships in the package.
-
-        Args:
-            pretrained_model_name_or_path: For instance `metagenbert-mini`.
-            *args: Passed on to `PreTrainedModel.from_pretrained`.
-            **kwargs: Passed on, `revision` and `dtype` among them.
-
-        Returns:
-            The model, in evaluation mode; with `output_loading_info=True` a pair of it and the loading record.
-
-        Raises:
-            ValueError: Weights are missing, unexpected or of another shape, or the contract contradicts the config.
-            OSError: A file is missing.
-        """
-        from ..checkpoints import resolve_checkpoint
-
-        path = resolve_checkpoint(pretrained_model_name_or_path)
-        wants_info = kwargs.pop("output_loading_info", False)
-        # Without this, transformers stops at the first weight of another shape and refers to a report elsewhere.
-        takes_other_shapes = kwargs.pop("ignore_mismatched_sizes", False)
-        if path is not None:
-            kwargs.setdefault("use_safetensors", True)
-            _require_contract(path, _hub_options(kwargs))
-        model, info = super().from_pretrained(
-            path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
-        )
-        wrong = {
-            "missing": info["missing_keys"],
-            "unexpected": info["unexpected_keys"],
-            "of another shape": [] if takes_other_shapes else [key[0] for key in info["mismatched_keys"]],
-        }
-        parts = [f"{len(keys)} {what} (such as {sorted(keys)[0]})" for what, keys in wrong.items() if keys]
-        if parts:
-            raise ValueError(
-                f"The weights in {path} do not fit the config: {'; '.join(parts)}; "
-                "check that both come from one checkpoint."
-            )
-        # Loading makes every weight trainable; centroids are not.
-        model.centroids.requires_grad_(False)
-        if path is not None:
-            model.processor = MetagenBertProcessor.from_pretrained(
-                path, trust_remote_code=False, **_hub_options(kwargs)
-            )
-            model.processor.check_agrees(model.config)
-        return (model, info) if wants_info else model
-
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
-        """Save config, weights and, where there is one, the processor, in one folder."""
-        super().save_pretrained(save_directory, **kwargs)
-        if self.processor is not None:
-            self.processor.save_pretrained(save_directory)
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -334,6 +348,119 @@ class MetagenBertModel(PreTrainedModel):
         return embed_cohort(self, cohort, **options)
 
 
+class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
+    """From reads to a phenotype: read encoder, centroids, transform of the abundance vector, and a linear head.
+
+    `config.problem_type` says what the head's outputs are: one class of several (`single_label_classification`),
+    several at once (`multi_label_classification`), or a number (`regression`); `config.id2label` names them.
+    """
+
+    def __init__(self, config: MetagenBertConfig) -> None:
+        super().__init__(config)
+        self.metagenbert = MetagenBertModel(config)
+        self.head = nn.Linear(config.n_clusters, config.num_labels)
+        self.post_init()
+
+    @classmethod
+    def _is_new(cls, key: str, missing: Any) -> bool:
+        """A checkpoint without a head gets a new one."""
+        return key.startswith("head.") and {"head.weight", "head.bias"} <= set(missing)
+
+    def _apply(self, fn: Callable[..., torch.Tensor], recurse: bool = True) -> MetagenBertForPhenotypeClassification:
+        """Keep the head in float32 through `.half()`, `.bfloat16()` and `.to(dtype)`."""
+        exact = {name: value.data for name, value in self.head.named_parameters()}
+        super()._apply(fn, recurse)
+        for name, value in self.head.named_parameters():
+            if value.dtype != torch.float32:
+                value.data = exact[name].to(value.device)
+        return self
+
+    @can_return_tuple
+    def forward(
+        self, counts: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
+    ) -> SequenceClassifierOutput:
+        """Score abundance vectors.
+
+        Args:
+            counts: `(n_samples, n_clusters)`, cluster counts or shares.
+            labels: Classes `(n_samples,)`, 0 and 1 `(n_samples, num_labels)` where several hold at once, or numbers
+                `(n_samples,)`.
+            **kwargs: Ignored arguments of the transformers interface.
+
+        Returns:
+            Logits `(n_samples, num_labels)`, float64, and the loss where labels are given.
+        """
+        shares = transform_abundance(counts, self.config.abundance_transform)
+        logits = shares @ self.head.weight.double().T + self.head.bias.double()
+        loss = None
+        if labels is not None:
+            if self.config.problem_type == "regression":
+                loss = nn.functional.mse_loss(logits.reshape(labels.shape), labels.double())
+            elif self.config.problem_type == "multi_label_classification":
+                loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.double())
+            else:
+                loss = nn.functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    @torch.no_grad()
+    def predict_counts(self, counts: np.ndarray) -> np.ndarray:
+        """Probabilities of the labels, or the numbers of a regression.
+
+        Args:
+            counts: `(n_samples, n_clusters)`, cluster counts or shares.
+
+        Returns:
+            float64 `(n_samples, num_labels)`.
+        """
+        logits = self(torch.as_tensor(np.asarray(counts), device=self.head.weight.device)).logits
+        if self.config.problem_type == "multi_label_classification":
+            logits = logits.sigmoid()
+        elif self.config.problem_type != "regression":
+            logits = logits.softmax(1)
+        return logits.cpu().numpy()
+
+    def predict(self, fastq_1: str | Path, fastq_2: str | Path | None = None, **options: Any) -> dict[str, float]:
+        """Predict the phenotype of one sample from its reads.
+
+        Args:
+            fastq_1: FASTQ or FASTA file, plain or compressed.
+            fastq_2: The mates' file of a paired sample.
+            **options: `read_fraction`, `seed`, `batch_tokens`, `progress`.
+
+        Returns:
+            The probability of each label, or the number of a regression, by its name.
+
+        Raises:
+            ReadFileError: A file is damaged.
+        """
+        self.metagenbert.processor = self.processor
+        sample = self.metagenbert.embed_sample(fastq_1, fastq_2, **options)
+        values = self.predict_counts(sample.counts[None])[0]
+        return {self.config.id2label[i]: float(value) for i, value in enumerate(values)}
+
+
+def transform_abundance(counts: torch.Tensor, transform: str) -> torch.Tensor:
+    """Close abundance vectors to one and transform them, in float64.
+
+    Args:
+        counts: `(n_samples, n_clusters)`, with something in every row.
+        transform: `none`; or `clr`, the centred log-ratio with zeros replaced by `1 / n_clusters**2` (as scikit-bio's
+            `multi_replace` and `clr` do).
+
+    Returns:
+        float64 `(n_samples, n_clusters)`.
+    """
+    shares = counts.double()
+    shares = shares / shares.sum(1, keepdim=True)
+    if transform == "none":
+        return shares
+    delta = 1 / shares.shape[1] ** 2
+    is_zero = shares == 0
+    room = 1 - is_zero.double().sum(1, keepdim=True) * delta
+    logs = torch.where(is_zero, shares.new_tensor(delta), shares * room).log()
+    return logs - logs.mean(1, keepdim=True)
+
+
 def _hub_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {key: kwargs[key] for key in ("revision", "cache_dir", "local_files_only", "token") if key in kwargs}
 
@@ -348,4 +475,10 @@ def _require_contract(path: Any, hub_options: dict[str, Any]) -> None:
         ) from error
 
 
-__all__ = ["MetagenBertModel", "MetagenBertOutput"]
+__all__ = [
+    "MetagenBertForPhenotypeClassification",
+    "MetagenBertModel",
+    "MetagenBertOutput",
+    "MetagenBertPreTrainedModel",
+    "transform_abundance",
+]

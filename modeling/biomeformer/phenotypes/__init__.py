@@ -1,5 +1,6 @@
 """Does the metagenome's vector predict a phenotype, and how sure is that?"""
 
+from .checkpoint import predict_table, train_checkpoint, with_linear_head
 from .cohort_transfer import Transfer, leave_one_out, transfer
 from .evaluation import Comparison, Evaluation, Interval, compare, cross_validate
 from .features import FeatureTable, read_feature_table
@@ -35,9 +36,12 @@ __all__ = [
     "leave_one_out",
     "make_model",
     "make_target",
+    "predict_table",
     "read_feature_table",
     "read_metadata",
     "run_study",
+    "train_checkpoint",
     "transfer",
     "transform_shares",
+    "with_linear_head",
 ]

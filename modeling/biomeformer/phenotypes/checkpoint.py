@@ -1,0 +1,172 @@
+"""A fitted linear classifier moved into a checkpoint, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..embedding import AbundanceTable
+from ..embedding.sample import require_processor
+from ..errors import InputError, TableError
+from ..metagenbert import MetagenBertConfig, MetagenBertForPhenotypeClassification, MetagenBertModel
+from .evaluation import inner_folds
+from .features import FeatureTable
+from .models import make_model
+from .study import Study, run_study
+from .target import Target
+from .transforms import TRANSFORMS, design_matrix
+
+
+def with_linear_head(
+    model: MetagenBertModel, fitted: Any, classes: Sequence[str], transform: str
+) -> MetagenBertForPhenotypeClassification:
+    """A checkpoint of a model and a linear classifier of its abundance vectors, which predicts as that does.
+
+    Args:
+        model: Read encoder, centroids and processor; they are shared, not copied.
+        fitted: A fitted logistic regression, alone, behind a `StandardScaler` in a pipeline, or in a `GridSearchCV`.
+        classes: Names, in the order of the classifier's labels.
+        transform: That the classifier was fitted under: `none`, `clr` or `ilr`.
+
+    Returns:
+        The checkpoint, in evaluation mode. A head on `ilr` becomes the same function of `clr`.
+
+    Raises:
+        InputError: The classifier is not linear, or has another number of features or classes.
+    """
+    if transform not in TRANSFORMS:
+        raise InputError(f"transform is {transform!r}; give {', '.join(TRANSFORMS)}.")
+    weight, bias = _linear(fitted)
+    n_clusters = model.config.n_clusters
+    if transform == "ilr":
+        from skbio.stats.composition import ilr
+
+        # Coordinates of the unit vectors: ilr is clr in this basis.
+        basis = np.asarray(ilr(np.exp(np.eye(n_clusters))))
+        weight = weight @ basis.T if weight.shape[1] == basis.shape[1] else weight
+    if weight.shape[1] != n_clusters:
+        raise InputError(
+            f"the classifier has {weight.shape[1]} features and the model {n_clusters} clusters; fit it on abundance "
+            "vectors of this model."
+        )
+    if len(weight) == 1:
+        weight, bias = np.stack([np.zeros_like(weight[0]), weight[0]]), np.array([0.0, bias[0]])
+    if len(weight) != len(classes):
+        raise InputError(f"the classifier tells {len(weight)} classes apart and {len(classes)} names were given.")
+    values = model.config.to_dict()
+    values |= {
+        "abundance_transform": "none" if transform == "none" else "clr",
+        "problem_type": "single_label_classification",
+        "id2label": dict(enumerate(classes)),
+        "label2id": {name: i for i, name in enumerate(classes)},
+    }
+    config = MetagenBertConfig.from_dict(values)
+    with torch.device("meta"):
+        whole = MetagenBertForPhenotypeClassification(config)
+    whole.metagenbert = model
+    whole.head = torch.nn.Linear(n_clusters, len(classes), device=model.device)
+    with torch.no_grad():
+        whole.head.weight.copy_(torch.from_numpy(weight))
+        whole.head.bias.copy_(torch.from_numpy(bias))
+    whole.processor = model.processor
+    return whole.eval()
+
+
+def train_checkpoint(
+    model: MetagenBertModel,
+    table: AbundanceTable,
+    target: Target,
+    *,
+    transform: str = "clr",
+    n_splits: int = 10,
+    seed: int = 0,
+    n_jobs: int | None = -1,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[MetagenBertForPhenotypeClassification, Study]:
+    """Fit an L1-penalised logistic regression on all samples, and cross-validate it to say how good it is.
+
+    Args:
+        model: That embedded the table.
+        table: Abundance vectors of the target's samples.
+        target: Classes.
+        transform: `none`, `clr` or `ilr`.
+        n_splits: Folds of the cross-validation.
+        seed: Of folds and model.
+        n_jobs: Processes or threads at once.
+        progress: Called after each fold with what is evaluated, folds done and in all.
+
+    Returns:
+        The checkpoint, and the cross-validation of its way of being fitted.
+
+    Raises:
+        TableError: The table was embedded by another model.
+        InputError: There are too few samples for the folds.
+    """
+    check_same_model(model, table)
+    features = FeatureTable.from_abundance(table)
+    study = run_study(
+        {"vectors": [features]},
+        target,
+        models=["l1"],
+        transform=transform,
+        n_splits=n_splits,
+        n_repeats=1,
+        seed=seed,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    matrix = design_matrix([features.take(target.sample_ids)], transform)
+    inner = inner_folds(target.labels, target.groups, seed)
+    fitted = make_model("l1", len(target.classes), inner, seed, n_jobs).fit(matrix, target.labels)
+    return with_linear_head(model, fitted, target.classes, transform), study
+
+
+def predict_table(model: MetagenBertForPhenotypeClassification, table: AbundanceTable) -> pd.DataFrame:
+    """Probabilities of the labels for each sample of a table, one column a label.
+
+    Raises:
+        TableError: The table was embedded by another model.
+    """
+    model.metagenbert.processor = model.processor
+    check_same_model(model.metagenbert, table)
+    labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    return pd.DataFrame(model.predict_counts(table.counts), index=table.tallies.index, columns=labels)
+
+
+def check_same_model(model: MetagenBertModel, table: AbundanceTable) -> None:
+    """See that a table was embedded by a model.
+
+    Raises:
+        TableError: It was not: weights or contract differ.
+    """
+    record, contract = table.provenance, require_processor(model).contract
+    weights = str(record.get("weights_sha256"))
+    if weights != model.weights_sha256 or record.get("contract") != contract:
+        raise TableError(
+            f"the table was embedded by {record.get('model')!r} (weights {weights[:12]}…) and the model's weights are "
+            f"{model.weights_sha256[:12]}…, or its contract differs; give the model that embedded the table, in float32."
+        )
+
+
+def _linear(fitted: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Weights `(n_outputs, n_features)` and biases of a classifier, its scaling folded in."""
+    fitted = getattr(fitted, "best_estimator_", fitted)
+    steps = [step for _, step in fitted.steps] if hasattr(fitted, "steps") else [fitted]
+    classifier = steps[-1]
+    if not hasattr(classifier, "coef_") or len(steps) > 2 or (len(steps) == 2 and not hasattr(steps[0], "mean_")):
+        raise InputError(
+            f"a {type(classifier).__name__} is no linear classifier of scaled features, and only such a one moves into "
+            "a checkpoint; fit the model l1."
+        )
+    weight, bias = np.atleast_2d(classifier.coef_), np.atleast_1d(classifier.intercept_)
+    if len(steps) == 2:
+        bias = bias - weight @ (steps[0].mean_ / steps[0].scale_)
+        weight = weight / steps[0].scale_
+    return weight, bias
+
+
+__all__ = ["check_same_model", "predict_table", "train_checkpoint", "with_linear_head"]
