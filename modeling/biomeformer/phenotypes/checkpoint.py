@@ -148,7 +148,7 @@ def check_same_model(model: MetagenBertModel, table: AbundanceTable) -> None:
     if weights != model.weights_sha256 or record.get("contract") != contract:
         raise TableError(
             f"the table was embedded by {record.get('model')!r} (weights {weights[:12]}…) and the model's weights are "
-            f"{model.weights_sha256[:12]}…, or its contract differs; give the model that embedded the table, in float32."
+            f"{model.weights_sha256[:12]}…, or its contract differs; give the model that embedded the table."
         )
 
 
