@@ -251,13 +251,13 @@ class Ranks:
         try:
             if error is None:
                 self._part()
-            elif not isinstance(error, RankError):
-                reason = str(error) or type(error).__name__
-                with suppress(*STORE_ERRORS):
-                    self._store.set(f"failed/{self.rank}", reason)
-                    if self.is_main and not isinstance(error, RunInterrupted):
-                        # The store goes with this process: leave the others the time to hear the reason.
-                        time.sleep(2 * LOOK_INTERVAL)
+            else:
+                if not isinstance(error, RankError):
+                    with suppress(*STORE_ERRORS):
+                        self._store.set(f"failed/{self.rank}", str(error) or type(error).__name__)
+                if self.is_main and not isinstance(error, RunInterrupted):
+                    # The store goes with this process: leave the others the time to hear the reason.
+                    time.sleep(2 * LOOK_INTERVAL)
         finally:
             self._stop_beating.set()
         if error is None:

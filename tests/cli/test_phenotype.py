@@ -122,6 +122,53 @@ def test_features_without_metadata(work, run):
     assert result.exit_code == 2 and "say with --metadata where the column 'state' is" in result.stderr
 
 
+def other_cohort(work, name, shift):
+    """The same cohort with other samples, some of them noisier."""
+    table = AbundanceTable.read(work / "run")
+    ids = tuple(f"{name}{i}" for i in range(40))
+    index = pd.Index(ids, name="sample_id")
+    (work / name).mkdir()
+    AbundanceTable(
+        ids, table.counts + shift, table.tallies.set_index(index), table.metadata.set_index(index), table.provenance
+    ).write(work / name / "abundance.parquet")
+    return work / name
+
+
+def test_transfer(work, run, monkeypatch):
+    monkeypatch.setattr("biomeformer.phenotypes.cohort_transfer.N_BOOTSTRAPS", 50)
+    b, c = other_cohort(work, "b", 30), other_cohort(work, "c", 60)
+    options = ["--target", "state", "--model", "l1", "--threads", 1]
+    result = run(["phenotype", "transfer", work / "run", b, "--test", c, *options, "--output", work / "one"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"{work / 'run'} + {b} -> {c}, l1: ROC-AUC 1.000 (1.000-1.000)\n")
+    result = run(["phenotype", "transfer", work / "run", b, c, *options, "--output", work / "all"])
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader((work / "all" / "transfer.csv").open()))
+    assert [row["tested_on"] for row in rows] == [str(work / "run"), str(b), str(c)]
+    assert all(float(row["roc_auc"]) > 0.95 for row in rows)
+    result = run(["phenotype", "transfer", b, *options, "--output", work / "none"])
+    assert result.exit_code == 2 and "leaving one out needs two cohorts" in result.stderr
+    table = AbundanceTable.read(c)
+    table.provenance["weights_sha256"] = "cd"
+    table.write(c / "abundance.parquet")
+    result = run(["phenotype", "transfer", b, "--test", c, *options, "--output", work / "none"])
+    assert result.exit_code == 2 and "do not join: their weights_sha256 differ" in result.stderr
+    assert not (work / "none").exists()
+
+
+def test_robustness(work, run):
+    b = other_cohort(work, "b", 1)
+    arguments = ["phenotype", "robustness", work / "run", b, "--target", "state", "--permutations", 99]
+    result = run([*arguments, "--output", work / "out"])
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader((work / "out" / "tests.csv").open()))
+    assert len(rows) == 14 and {row["table"] for row in rows} == {str(work / "run"), str(b)}
+    assert [row["test"] for row in rows[:7]] == ["permanova", "permdisp"] * 3 + ["entropy"]
+    assert all(float(row["p"]) == 0.01 for row in rows if row["test"] == "permanova")
+    assert all(float(row["q"]) >= float(row["p"]) for row in rows)
+    assert result.stdout.count("permanova bray_curtis") == 2
+
+
 def test_train_and_predict(tmp_path, model_dir, run):
     """From reads to a checkpoint that predicts from reads."""
     rows = ["sample_id,fastq,state"]
@@ -160,7 +207,7 @@ def test_train_and_predict(tmp_path, model_dir, run):
     assert result.exit_code == 2 and "the table was embedded by" in result.stderr and not (tmp_path / "no").exists()
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "train", "predict"])
+@pytest.mark.parametrize("verb", ["evaluate", "train", "predict", "transfer", "robustness"])
 def test_help_has_an_example(verb, run):
     result = CliRunner().invoke(app, ["phenotype", verb, "--help"], prog_name="biomeformer", env={"COLUMNS": "120"})
     assert result.exit_code == 0 and re.search(rf"Examples?\W[\s\S]*biomeformer phenotype {verb}", result.stdout)

@@ -78,16 +78,10 @@ def evaluate(
     """
     check_output(output, overwrite=overwrite, can_overwrite=True)
     with doing("reading the tables"):
-        from ..embedding import AbundanceTable
-        from ..phenotypes import MODELS, make_target, read_feature_table, read_metadata
+        from ..phenotypes import MODELS, make_target, read_feature_table
         from ..phenotypes.study import run_study
 
-        if metadata is not None:
-            columns, where = read_metadata(metadata), str(metadata)
-        elif table.is_dir() or table.suffix == ".parquet":
-            columns, where = AbundanceTable.read(table).metadata, str(table)
-        else:
-            raise InputError(f"{table} holds features alone; say with --metadata where the column {target!r} is.")
+        columns, where = _columns(table, metadata, target)
         ids = list(map(str, columns.index))
         main_table = read_feature_table(table, ids)
         main_name = "vectors" if main_table.provenance else "features"
@@ -163,11 +157,10 @@ def train(
         start(threads)
         from ..embedding import AbundanceTable
         from ..loading import load
-        from ..phenotypes import make_target, read_metadata, train_checkpoint
+        from ..phenotypes import make_target, train_checkpoint
 
         abundance = AbundanceTable.read(table)
-        columns = abundance.metadata if metadata is None else read_metadata(metadata)
-        where = str(table if metadata is None else metadata)
+        columns, where = _columns(table, metadata, target)
         classes = make_target(columns, target, abundance.sample_ids, positive=positive, group_column=group, where=where)
         loaded = load(model, revision=revision)
     with _Folds() as progress:
@@ -238,6 +231,151 @@ def predict(
     else:
         output.write_text("\n".join(lines) + "\n")
         report_files({"predictions": output})
+
+
+@app.command(
+    epilog="""**Examples**
+
+    biomeformer phenotype transfer mine --test theirs --target disease
+
+    biomeformer phenotype transfer a b c --target disease
+"""
+)
+def transfer(
+    tables: Annotated[
+        list[Path],
+        typer.Argument(metavar="TABLE...", help="Cohorts to train on, or to leave out in turn.", show_default=False),
+    ],
+    target: Annotated[str, typer.Option("--target", "-t", help="Column with the classes.", show_default=False)],
+    test: Annotated[
+        Path | None, typer.Option(help="Cohort to test on.", show_default="each of the others in turn")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("transfer"),
+    metadata: Annotated[
+        Path | None, typer.Option(help="CSV or TSV with the classes of all.", show_default="the tables' own columns")
+    ] = None,
+    positive: Annotated[
+        list[str] | None, typer.Option(help="Value to predict against all others; may be given again.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="l1, forest or boosting; may be given again.", show_default="all three")
+    ] = None,
+    transform: Annotated[
+        Transform | None, typer.Option(help="Of the features.", show_default="clr for l1, none for trees")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of models and bootstraps.")] = 0,
+    threads: Threads = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace files in a folder that is not empty.")] = False,
+) -> None:
+    """Train on some cohorts and test on another, or leave out each cohort in turn.
+
+    Tables of different checkpoints or contracts are refused. Intervals are over bootstraps of the tested samples.
+    Writes transfer.csv.
+    """
+    check_output(output, overwrite=overwrite, can_overwrite=True)
+    with doing("reading the tables"):
+        import pandas as pd
+
+        from ..phenotypes import MODELS, leave_one_out, make_target, read_feature_table
+        from ..phenotypes import transfer as transfer_to
+        from ..phenotypes.cohort_transfer import Cohort
+        from ..phenotypes.study import DEFAULT_TRANSFORMS
+
+        def cohort(path: Path) -> Cohort:
+            columns, where = _columns(path, metadata, target)
+            features = read_feature_table(path, list(map(str, columns.index)))
+            classes = make_target(columns, target, features.sample_ids, positive=positive, where=where)
+            return Cohort(str(path), (features.take(classes.sample_ids, str(path)),), classes)
+
+        cohorts = [cohort(path) for path in tables]
+        tested = None if test is None else cohort(test)
+    rows = []
+    for name in model or MODELS:
+        options: dict[str, Any] = {
+            "transform": transform or DEFAULT_TRANSFORMS.get(name, "none"),
+            "seed": seed,
+            "n_jobs": threads or -1,
+        }
+        with doing(f"{name}: training and testing"):
+            if tested is None:
+                found = leave_one_out(cohorts, name, **options)
+            else:
+                found = [transfer_to(cohorts, tested, name, **options)]
+        for one in found:
+            out(f"{' + '.join(one.trained_on)} -> {one.tested_on}, {name}: ROC-AUC {one.scores['roc_auc']}")
+            row: dict[str, Any] = {"trained_on": ";".join(one.trained_on), "tested_on": one.tested_on, "model": name}
+            for metric, span in one.scores.items():
+                row |= {metric: span.mean, f"{metric}_low": span.low, f"{metric}_high": span.high}
+            rows.append(row)
+    with staged(output) as partial:
+        pd.DataFrame(rows).to_csv(partial / "transfer.csv", index=False)
+    report_files({"scores": output / "transfer.csv"})
+
+
+@app.command(epilog="Example: `biomeformer phenotype robustness results --target disease`")
+def robustness(
+    tables: Annotated[
+        list[Path],
+        typer.Argument(metavar="TABLE...", help="One, or one for each fraction of the reads.", show_default=False),
+    ],
+    target: Annotated[str, typer.Option("--target", "-t", help="Column with the groups.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("robustness"),
+    metadata: Annotated[
+        Path | None, typer.Option(help="CSV or TSV with the groups.", show_default="the tables' own columns")
+    ] = None,
+    positive: Annotated[
+        list[str] | None, typer.Option(help="Value to set against all others; may be given again.")
+    ] = None,
+    permutations: Annotated[int, typer.Option(min=9, help="Of the labels.")] = 999,
+    seed: Annotated[int, typer.Option(min=0, help="Of the permutations.")] = 0,
+    overwrite: Annotated[bool, typer.Option(help="Replace files in a folder that is not empty.")] = False,
+) -> None:
+    """Test whether groups of samples differ as wholes: PERMANOVA, PERMDISP and Shannon entropy.
+
+    By Bray-Curtis, Jensen-Shannon and Aitchison distances, with q values (Benjamini-Hochberg) over all tests of all
+    tables. Writes tests.csv.
+    """
+    check_output(output, overwrite=overwrite, can_overwrite=True)
+    with doing("reading the tables"):
+        import pandas as pd
+
+        from ..phenotypes import compare_groups, make_target, read_feature_table
+        from ..phenotypes.statistics import benjamini_hochberg
+
+        read = []
+        for path in tables:
+            columns, where = _columns(path, metadata, target)
+            features = read_feature_table(path, list(map(str, columns.index)))
+            classes = make_target(columns, target, features.sample_ids, positive=positive, where=where)
+            read.append((path, features.take(classes.sample_ids, str(path)), classes))
+    rows = []
+    for path, features, classes in read:
+        with doing(f"{path}: {permutations} permutations"):
+            groups = [classes.classes[label] for label in classes.labels]
+            for found in compare_groups(features, groups, n_permutations=permutations, seed=seed):
+                rows.append({"table": str(path), **vars(found)})
+    for row, q in zip(rows, benjamini_hochberg([row["p"] for row in rows]), strict=True):
+        row["q"] = float(q)
+        what = f"{row['test']} {row['distance']}".strip()
+        out(
+            f"{row['table']}: {what:<27} statistic {row['statistic']:.4g}, effect {row['effect']:.3g}, "
+            f"p = {row['p']:.3g}, q = {row['q']:.3g}"
+        )
+    with staged(output) as partial:
+        pd.DataFrame(rows).to_csv(partial / "tests.csv", index=False)
+    report_files({"tests": output / "tests.csv"})
+
+
+def _columns(table: Path, metadata: Path | None, target: str) -> tuple[Any, str]:
+    """Phenotypes and covariates of a table's samples, and where they stand."""
+    from ..embedding import AbundanceTable
+    from ..phenotypes import read_metadata
+
+    if metadata is not None:
+        return read_metadata(metadata), str(metadata)
+    if table.is_dir() or table.suffix == ".parquet":
+        return AbundanceTable.read(table).metadata, str(table)
+    raise InputError(f"{table} holds features alone; say with --metadata where the column {target!r} is.")
 
 
 def described(study: Study) -> list[str]:
