@@ -85,22 +85,22 @@ def add_until_one_is_gone(how: str, timeout: float) -> int:
 )
 def test_a_process_that_leaves_inside_a_collective(tmp_path, how, codes):
     began = time.monotonic()
-    job = Job(tmp_path, 3, add_until_one_is_gone, how, 4.0)
-    assert job.wait(11) == codes, job.text()
+    job = Job(tmp_path, 3, add_until_one_is_gone, how, 8.0)
+    assert job.wait(18) == codes, job.text()
     others = [job.outputs[0].read_text(), job.outputs[2].read_text()]
     if how == "raises":
         assert all("process 1 of 3 stopped: the GPU fell off the bus" in text for text in others), others
         assert "RuntimeError: the GPU fell off the bus" in job.outputs[1].read_text()
     else:
         assert all("lost another process" in text and "start the job again" in text for text in others), others
-    assert how == "hangs" or time.monotonic() - began < 12
+    assert how == "hangs" or time.monotonic() - began < 16
 
 
 def wait_for_a_busy_one() -> int:
     """Rank 1 works for longer than the time limit, and is waited for, because it lives."""
-    with Ranks.from_environment(1.5) as ranks:
+    with Ranks.from_environment(3) as ranks:
         if ranks.rank == 1:
-            time.sleep(4)
+            time.sleep(7)
         assert ranks.exchange(ranks.rank) == [0, 1]
     return 0
 
@@ -130,7 +130,9 @@ def interrupted_while_waiting() -> int:
 
 def test_waiting_can_be_interrupted(tmp_path):
     job = Job(tmp_path, 2, interrupted_while_waiting)
-    assert job.wait(5) == [143, None], job.text()
+    job.processes[0].join(30)
+    assert job.processes[0].exitcode == 143, job.text()
+    job.kill()
 
 
 def test_nobody_to_be_found(monkeypatch):

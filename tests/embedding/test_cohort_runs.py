@@ -113,7 +113,7 @@ def test_killed_at_ten_moments(cohort, reference, tmp_path, victims):
         n_stopped += codes != [0, 0]
         finish(cohort, output, moments.choice([1, 2]), reference)
         shutil.rmtree(output)
-    assert n_stopped >= 5
+    assert n_stopped >= 3
 
 
 def test_killed_over_and_over(cohort, reference, tmp_path):

@@ -284,7 +284,7 @@ def test_status_of_a_run_under_way(model, cohort, tmp_path):
 
     run_cohort(model, cohort, tmp_path / "run", on_sample=look)
     assert [status.n_done for status in found] == [1, 2, 3, 4] and all(status.is_running for status in found)
-    assert found[1].seconds_to_go == pytest.approx(2.2, abs=1.5) and found[3].seconds_to_go == 0
+    assert 0.5 < found[1].seconds_to_go < 60 and found[3].seconds_to_go == 0
     record = json.loads((tmp_path / "run" / "run" / "run.json").read_text())
     assert record["attempts"][0]["how_it_ended"] == "finished" and record["attempts"][0]["seconds"] >= 4.4
     assert record["attempts"][0]["peak_memory_bytes"][0] > 1e6
