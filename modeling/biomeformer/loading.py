@@ -158,12 +158,17 @@ def load(
             f"{name} is a checkpoint of model_type {config.get('model_type')!r}, not metagenbert; a read encoder gets "
             "its centroids with `biomeformer fit-centroids COHORT.csv --read-encoder`."
         )
+    model: MetagenBertModel = _from_checkpoint(MetagenBertModel, name, revision, torch_dtype)
+    return model.to(target).eval()
+
+
+def _from_checkpoint(cls: Any, name: str, revision: str | None, dtype: torch.dtype) -> Any:
+    """A model of ours, with errors that say what to do."""
     check_weights(name)
     try:
-        model = MetagenBertModel.from_pretrained(name, revision=revision, dtype=torch_dtype)
+        return cls.from_pretrained(name, revision=revision, dtype=dtype)
     except MODEL_ERRORS as error:
         raise CheckpointError(one_sentence(name, error)) from error
-    return model.to(target).eval()
 
 
 def load_phenotype_model(
@@ -191,11 +196,8 @@ def load_phenotype_model(
         raise CheckpointError(
             f"{name} holds no head for a phenotype; make one with `biomeformer phenotype train TABLE --model {name}`."
         )
-    check_weights(name)
-    try:
-        model = MetagenBertForPhenotypeClassification.from_pretrained(name, revision=revision, dtype=torch_dtype)
-    except MODEL_ERRORS as error:
-        raise CheckpointError(one_sentence(name, error)) from error
+    cls = MetagenBertForPhenotypeClassification
+    model: MetagenBertForPhenotypeClassification = _from_checkpoint(cls, name, revision, torch_dtype)
     return model.to(target).eval()
 
 

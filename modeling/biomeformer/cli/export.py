@@ -36,7 +36,7 @@ def export(
         from ..embedding.export import export_table
         from ..embedding.run_folder import is_run_folder, run_status, writing_to
 
-        if folder.is_dir() and is_run_folder(folder) and not (folder / TABLE_NAME).exists():
+        if is_run_folder(folder) and not (folder / TABLE_NAME).exists():
             status = run_status(folder)
             raise InputError(
                 f"{folder} holds a run with {status.n_done} of {status.n_samples} samples done and no table yet; give "
@@ -45,6 +45,6 @@ def export(
         table = AbundanceTable.read(folder)
     with doing(f"writing {file_format}"), writing_to(target), staged(target) as partial:
         export_table(table, partial, file_format)
-    if folder.is_dir() and is_run_folder(folder) and (failed := run_status(folder).failed):
+    if is_run_folder(folder) and (failed := run_status(folder).failed):
         note(f"{len(failed)} samples failed and are not in the table: biomeformer status {folder}")
     report_files({path.name: path for path in sorted(target.rglob("*")) if path.is_file()})

@@ -15,6 +15,7 @@ from .options import Revision, Threads
 from .output import check_output, staged
 
 if TYPE_CHECKING:
+    from ..phenotypes.cohort_transfer import Cohort
     from ..phenotypes.study import Study
 
 app = typer.Typer(
@@ -22,6 +23,19 @@ app = typer.Typer(
 )
 
 Transform = Literal["none", "clr", "ilr"]
+TargetColumn = Annotated[str, typer.Option("--target", "-t", help="Column with the classes.", show_default=False)]
+Metadata = Annotated[
+    Path | None, typer.Option(help="CSV or TSV with the classes.", show_default="the table's own columns")
+]
+Positive = Annotated[list[str] | None, typer.Option(help="Value to predict against all others; may be given again.")]
+Group = Annotated[str | None, typer.Option(help="Column with subjects or batches, which no two folds share.")]
+Models = Annotated[
+    list[str] | None, typer.Option(help="l1, forest or boosting; may be given again.", show_default="all three")
+]
+ModelTransform = Annotated[
+    Transform | None, typer.Option(help="Of the features.", show_default="clr for l1, none for trees")
+]
+Overwrite = Annotated[bool, typer.Option(help="Replace files in a folder that is not empty.")]
 
 
 @app.callback()
@@ -44,32 +58,22 @@ def evaluate(
             metavar="TABLE", help="Folder of `biomeformer embed`, or any table of features.", show_default=False
         ),
     ],
-    target: Annotated[str, typer.Option("--target", "-t", help="Column with the classes.", show_default=False)],
+    target: TargetColumn,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("phenotype"),
-    metadata: Annotated[
-        Path | None, typer.Option(help="CSV or TSV with the classes.", show_default="the table's own columns")
-    ] = None,
+    metadata: Metadata = None,
     species: Annotated[
         Path | None, typer.Option(help="Species table to set beside: MetaPhlAn, BIOM, CSV, curatedMetagenomicData.")
     ] = None,
-    positive: Annotated[
-        list[str] | None, typer.Option(help="Value to predict against all others; may be given again.")
-    ] = None,
-    group: Annotated[
-        str | None, typer.Option(help="Column with subjects or batches, which no two folds share.")
-    ] = None,
-    model: Annotated[
-        list[str] | None, typer.Option(help="l1, forest or boosting; may be given again.", show_default="all three")
-    ] = None,
-    transform: Annotated[
-        Transform | None, typer.Option(help="Of the features.", show_default="clr for l1, none for trees")
-    ] = None,
+    positive: Positive = None,
+    group: Group = None,
+    model: Models = None,
+    transform: ModelTransform = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 10,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats, each with other folds.")] = 5,
     permutations: Annotated[int, typer.Option(min=0, help="Permutations of the labels; each costs a repeat.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of folds, models and permutations.")] = 0,
     threads: Threads = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace files in a folder that is not empty.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Cross-validate classifiers of a phenotype from abundance vectors, beside a species table where one is given.
 
@@ -129,17 +133,11 @@ def train(
     model: Annotated[
         str, typer.Option("--model", "-m", help="The checkpoint that embedded the table.", show_default=False)
     ],
-    target: Annotated[str, typer.Option("--target", "-t", help="Column with the classes.", show_default=False)],
+    target: TargetColumn,
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint folder to write.", show_default=False)],
-    metadata: Annotated[
-        Path | None, typer.Option(help="CSV or TSV with the classes.", show_default="the table's own columns")
-    ] = None,
-    positive: Annotated[
-        list[str] | None, typer.Option(help="Value to predict against all others; may be given again.")
-    ] = None,
-    group: Annotated[
-        str | None, typer.Option(help="Column with subjects or batches, which no two folds share.")
-    ] = None,
+    metadata: Metadata = None,
+    positive: Positive = None,
+    group: Group = None,
     transform: Annotated[Transform, typer.Option(help="Of the abundance vectors.")] = "clr",
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation that says how good it is.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Of folds and model.")] = 0,
@@ -176,7 +174,6 @@ def train(
         )
     for line in described(study):
         out(line)
-    output.absolute().parent.mkdir(parents=True, exist_ok=True)
     with staged(output) as partial:
         trained.save_pretrained(partial)
         (partial / "training_record.json").write_text(json.dumps(study.record, indent=1) + "\n")
@@ -246,7 +243,7 @@ def transfer(
         list[Path],
         typer.Argument(metavar="TABLE...", help="Cohorts to train on, or to leave out in turn.", show_default=False),
     ],
-    target: Annotated[str, typer.Option("--target", "-t", help="Column with the classes.", show_default=False)],
+    target: TargetColumn,
     test: Annotated[
         Path | None, typer.Option(help="Cohort to test on.", show_default="each of the others in turn")
     ] = None,
@@ -254,18 +251,12 @@ def transfer(
     metadata: Annotated[
         Path | None, typer.Option(help="CSV or TSV with the classes of all.", show_default="the tables' own columns")
     ] = None,
-    positive: Annotated[
-        list[str] | None, typer.Option(help="Value to predict against all others; may be given again.")
-    ] = None,
-    model: Annotated[
-        list[str] | None, typer.Option(help="l1, forest or boosting; may be given again.", show_default="all three")
-    ] = None,
-    transform: Annotated[
-        Transform | None, typer.Option(help="Of the features.", show_default="clr for l1, none for trees")
-    ] = None,
+    positive: Positive = None,
+    model: Models = None,
+    transform: ModelTransform = None,
     seed: Annotated[int, typer.Option(min=0, help="Of models and bootstraps.")] = 0,
     threads: Threads = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace files in a folder that is not empty.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train on some cohorts and test on another, or leave out each cohort in turn.
 
@@ -276,19 +267,12 @@ def transfer(
     with doing("reading the tables"):
         import pandas as pd
 
-        from ..phenotypes import MODELS, leave_one_out, make_target, read_feature_table
+        from ..phenotypes import MODELS, leave_one_out
         from ..phenotypes import transfer as transfer_to
-        from ..phenotypes.cohort_transfer import Cohort
         from ..phenotypes.study import DEFAULT_TRANSFORMS
 
-        def cohort(path: Path) -> Cohort:
-            columns, where = _columns(path, metadata, target)
-            features = read_feature_table(path, list(map(str, columns.index)))
-            classes = make_target(columns, target, features.sample_ids, positive=positive, where=where)
-            return Cohort(str(path), (features.take(classes.sample_ids, str(path)),), classes)
-
-        cohorts = [cohort(path) for path in tables]
-        tested = None if test is None else cohort(test)
+        cohorts = [_cohort(path, metadata, target, positive) for path in tables]
+        tested = None if test is None else _cohort(test, metadata, target, positive)
     rows = []
     for name in model or MODELS:
         options: dict[str, Any] = {
@@ -328,7 +312,7 @@ def robustness(
     ] = None,
     permutations: Annotated[int, typer.Option(min=9, help="Of the labels.")] = 999,
     seed: Annotated[int, typer.Option(min=0, help="Of the permutations.")] = 0,
-    overwrite: Annotated[bool, typer.Option(help="Replace files in a folder that is not empty.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Test whether groups of samples differ as wholes: PERMANOVA, PERMDISP and Shannon entropy.
 
@@ -339,21 +323,16 @@ def robustness(
     with doing("reading the tables"):
         import pandas as pd
 
-        from ..phenotypes import compare_groups, make_target, read_feature_table
+        from ..phenotypes import compare_groups
         from ..phenotypes.statistics import benjamini_hochberg
 
-        read = []
-        for path in tables:
-            columns, where = _columns(path, metadata, target)
-            features = read_feature_table(path, list(map(str, columns.index)))
-            classes = make_target(columns, target, features.sample_ids, positive=positive, where=where)
-            read.append((path, features.take(classes.sample_ids, str(path)), classes))
+        cohorts = [_cohort(path, metadata, target, positive) for path in tables]
     rows = []
-    for path, features, classes in read:
-        with doing(f"{path}: {permutations} permutations"):
-            groups = [classes.classes[label] for label in classes.labels]
-            for found in compare_groups(features, groups, n_permutations=permutations, seed=seed):
-                rows.append({"table": str(path), **vars(found)})
+    for cohort in cohorts:
+        with doing(f"{cohort.name}: {permutations} permutations"):
+            groups = [cohort.target.classes[label] for label in cohort.target.labels]
+            for found in compare_groups(cohort.blocks[0], groups, n_permutations=permutations, seed=seed):
+                rows.append({"table": cohort.name, **vars(found)})
     for row, q in zip(rows, benjamini_hochberg([row["p"] for row in rows]), strict=True):
         row["q"] = float(q)
         what = f"{row['test']} {row['distance']}".strip()
@@ -376,6 +355,17 @@ def _columns(table: Path, metadata: Path | None, target: str) -> tuple[Any, str]
     if table.is_dir() or table.suffix == ".parquet":
         return AbundanceTable.read(table).metadata, str(table)
     raise InputError(f"{table} holds features alone; say with --metadata where the column {target!r} is.")
+
+
+def _cohort(table: Path, metadata: Path | None, target: str, positive: list[str] | None) -> Cohort:
+    """A table's features and classes."""
+    from ..phenotypes import make_target, read_feature_table
+    from ..phenotypes.cohort_transfer import Cohort
+
+    columns, where = _columns(table, metadata, target)
+    features = read_feature_table(table, list(map(str, columns.index)))
+    classes = make_target(columns, target, features.sample_ids, positive=positive, where=where)
+    return Cohort(str(table), (features.take(classes.sample_ids, str(table)),), classes)
 
 
 def described(study: Study) -> list[str]:

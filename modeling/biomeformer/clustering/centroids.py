@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -289,18 +289,15 @@ def _fingerprint(model: MetagenBertModel, reads_per_sample: int, seed: int) -> d
     }
 
 
-def _folder(vectors: str | Path | None, ranks: Ranks) -> Any:
+@contextmanager
+def _folder(vectors: str | Path | None, ranks: Ranks) -> Iterator[Path]:
     """The folder for vectors, or a temporary one of the main process."""
     if vectors is not None:
-        return nullcontext(Path(vectors))
-
-    @contextmanager
-    def temporary() -> Any:
-        with tempfile.TemporaryDirectory(prefix="biomeformer-") if ranks.is_main else nullcontext() as name:
-            yield Path(ranks.exchange(name)[0])
-            ranks.exchange("done")
-
-    return temporary()
+        yield Path(vectors)
+        return
+    with tempfile.TemporaryDirectory(prefix="biomeformer-") if ranks.is_main else nullcontext() as name:
+        yield Path(ranks.exchange(name)[0])
+        ranks.exchange("done")
 
 
 __all__ = ["DEFAULT_MAX_MEMORY", "CentroidFit", "fit_centroids", "fit_several_centroids", "memory_needed"]
