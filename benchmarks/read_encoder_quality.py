@@ -18,15 +18,11 @@ The first model's own centroids are judged too; further models are compared with
 from __future__ import annotations
 
 import argparse
-import csv
 import gzip
 import hashlib
 import json
 import os
 import platform
-import shutil
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -37,6 +33,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from simulation import simulated_cohort
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
@@ -54,7 +51,6 @@ from biomeformer.reads import GenomeSet, ReadBatch
 
 ROOT = Path(__file__).resolve().parents[1]
 HELD_OUT = ROOT / "recipes" / "configs" / "held_out_genera.txt"
-TO_N = bytes(code if not 65 <= code <= 90 or chr(code) in "ACGT" else ord("N") for code in range(256))
 READ_LENGTH, ERROR_RATE = (150, 150), 0.005
 
 
@@ -121,39 +117,16 @@ def per_read(model: MetagenBertModel, genomes: GenomeSet, n_reads: int, seed: in
 
 def simulated(args: argparse.Namespace, name: str, genera: str, seed: int, genomes: list[str]) -> Path:
     """Folder of a simulated cohort, made unless it was kept."""
-    folder = args.cache / f"{name}-{genera}-{seed}-{args.reads}"
-    if not folder.is_dir():
-        partial = args.cache / f".{folder.name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        simulate(args, name, seed, genomes, partial)
-        partial.rename(folder)
-    return folder / "reads"
-
-
-def simulate(args: argparse.Namespace, name: str, seed: int, genomes: list[str], folder: Path) -> None:
-    """Reads of a real cohort table, drawn from the genomes named, into `folder / "reads"`."""
-    subset = folder / "genomes"
-    subset.mkdir()
-    with (args.genomes / "genomes.tsv").open(newline="") as handle:
-        rows = [row for row in csv.DictReader(handle, delimiter="\t") if row["genome_id"] in set(genomes)]
-    with (subset / "genomes.tsv").open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]), delimiter="\t")
-        writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
-        source = (args.genomes / row["file"]).resolve()
-        lines = gzip.decompress(source.read_bytes()).split(b"\n")
-        # The simulator complements A, C, G, T and N alone, so other IUPAC codes must not reach it.
-        if any(line.translate(None, b"ACGTNacgtn\r") for line in lines if not line.startswith(b">")):
-            clean = [line if line.startswith(b">") else line.upper().translate(TO_N) for line in lines]
-            (subset / row["file"]).write_bytes(gzip.compress(b"\n".join(clean), 1))
-        else:
-            (subset / row["file"]).symlink_to(source)
-    table, labels = (args.cohorts / f"{name}.{suffix}" for suffix in ("species_abundance.tsv.gz", "samples.tsv"))
-    numbers = ["--reads", str(args.reads), "--species", str(min(100, len(rows))), "--seed", str(seed)]
-    paths = ["--table", table, "--labels", labels, "--genomes", subset, "--out", folder / "reads"]
-    subprocess.run([sys.executable, args.simulator, *map(str, paths), *numbers], check=True)
+    return simulated_cohort(
+        args.cache / f"{name}-{genera}-{seed}-{args.reads}",
+        simulator=args.simulator,
+        cohorts=args.cohorts,
+        name=name,
+        genomes=args.genomes,
+        genome_ids=genomes,
+        n_reads=args.reads,
+        seed=seed,
+    )
 
 
 def auc(features: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]:

@@ -21,14 +21,12 @@ Exit codes: 0 done, 1 some samples or the run failed, 2 bad input, 130 or 143 in
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import transformers
-import yaml
 
 from biomeformer import load_read_encoder
 from biomeformer.clustering import fit_several_centroids
@@ -36,6 +34,7 @@ from biomeformer.errors import BiomeformerError, InputError, RankStopped
 from biomeformer.interruption import Interruption
 from biomeformer.metagenbert import MetagenBertProcessor
 from biomeformer.parallel import Ranks
+from biomeformer.recipe_config import build_config, read_yaml
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -75,19 +74,7 @@ class RecipeConfig:
         Raises:
             InputError: It cannot be read, lacks a field, or has one that is not known.
         """
-        try:
-            values = yaml.safe_load(path.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path} cannot be read ({reason}); give one of recipes/configs.") from error
-        known = {f.name: f.default is f.default_factory for f in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise InputError(f"{path}: unknown field {unknown[0]}; known are {', '.join(known)}.")
-        missing = [name for name, is_required in known.items() if is_required and name not in values]
-        if missing:
-            raise InputError(f"{path}: {missing[0]} is missing.")
-        return cls(**values)
+        return build_config(cls, read_yaml(path), str(path))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import dataclasses
 import hashlib
 import json
 import logging
@@ -38,14 +37,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from rich.progress import Progress, TextColumn
@@ -70,6 +68,7 @@ from biomeformer.pretraining import (
     with_diverged_copies,
 )
 from biomeformer.reads import GenomeSet, ReadBatch
+from biomeformer.recipe_config import build_config, read_yaml
 
 # Tied weights are saved once, which is no news.
 logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
@@ -217,35 +216,20 @@ class RecipeConfig:
         Raises:
             InputError: It cannot be read, lacks a field, has one that is not known, or a value is out of range.
         """
-        try:
-            values = yaml.safe_load(path.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise InputError(f"{path} cannot be read ({error}); give one of recipes/configs.") from error
+        values = read_yaml(path)
         stages, centroids = values.pop("stages", []), values.pop("centroids", None)
         copies = values.pop("diverged_copies", None)
-        config = _build(cls, values, str(path))
-        config.stages = [_build(StageConfig, stage, f"{path}, stage {i}") for i, stage in enumerate(stages, 1)]
+        config = build_config(cls, values, str(path))
+        config.stages = [build_config(StageConfig, stage, f"{path}, stage {i}") for i, stage in enumerate(stages, 1)]
         for i, stage in enumerate(config.stages, 1):
             stage.check(f"{path}, stage {i}")
         if centroids is not None:
-            config.centroids = _build(CentroidsConfig, centroids, f"{path}, centroids")
+            config.centroids = build_config(CentroidsConfig, centroids, f"{path}, centroids")
         if copies is not None:
-            config.diverged_copies = _build(DivergedCopiesConfig, copies, f"{path}, diverged_copies")
+            config.diverged_copies = build_config(DivergedCopiesConfig, copies, f"{path}, diverged_copies")
         if config.mixed_precision not in ("auto", "bf16", "no"):
             raise InputError(f"{path}: mixed_precision is {config.mixed_precision!r}; give auto, bf16 or no.")
         return config
-
-
-def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
-    known = {f.name: f for f in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise InputError(f"{where}: unknown field {unknown[0]}; known are {', '.join(known)}.")
-    required = [n for n, f in known.items() if f.default is f.default_factory is dataclasses.MISSING]
-    missing = [name for name in required if name not in values]
-    if missing:
-        raise InputError(f"{where}: {missing[0]} is missing.")
-    return cls(**values)
 
 
 def draw(source: ReadSource, stage: StageConfig, *key: int) -> dict[str, Any]:
@@ -588,7 +572,7 @@ class Trainer:
         figures |= {"n_steps": len(losses), "first_loss": losses[0], "final_loss": sum(tail) / len(tail)}
         if stage.objective == "species":
             objective.eval()
-            fresh = dataclasses.replace(stage, micro_batch_reads=20_000, one_length=False)
+            fresh = replace(stage, micro_batch_reads=20_000, one_length=False)
             batch = {n: self._place(n, v) for n, v in draw(self.source, fresh, 10_003).items()}
             with torch.inference_mode():
                 guesses = objective.logits(batch).argmax(1)

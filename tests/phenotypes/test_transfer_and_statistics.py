@@ -10,10 +10,11 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from skbio.stats.distance import DistanceMatrix, permanova
 
+from biomeformer.diversity import shannon_entropy
 from biomeformer.errors import InputError, TableError
 from biomeformer.phenotypes import DISTANCES, FeatureTable, compare_groups, distance_matrix, leave_one_out, transfer
 from biomeformer.phenotypes.cohort_transfer import Cohort, aligned
-from biomeformer.phenotypes.statistics import benjamini_hochberg, shannon_entropy
+from biomeformer.phenotypes.statistics import benjamini_hochberg
 from biomeformer.phenotypes.target import make_target
 
 
@@ -144,6 +145,7 @@ def test_distances_and_entropy_by_hand():
     js = distance_matrix(shares, "jensen_shannon")
     assert js[0, 1] == pytest.approx(jensenshannon(shares[0], shares[1], base=2)) and js[0, 2] == 0
     np.testing.assert_allclose(shannon_entropy(shares), [1, 1.5, 1])
+    np.testing.assert_allclose(shannon_entropy(np.array([[1.0, 0, 0, 0], [0.25] * 4])), [0, 2])
     np.testing.assert_allclose(benjamini_hochberg([0.01, 0.04, 0.03, 0.5]), [0.04, 0.16 / 3, 0.16 / 3, 0.5])
     with pytest.raises(InputError, match="'euclid'; give bray_curtis"):
         distance_matrix(shares, "euclid")

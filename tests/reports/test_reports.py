@@ -8,7 +8,7 @@ import pytest
 
 from biomeformer.embedding import TALLIES, AbundanceTable
 from biomeformer.errors import InputError, TableError
-from biomeformer.reports import bray_curtis_pcoa, cohort_figure, cohort_report, shannon_entropy
+from biomeformer.reports import bray_curtis_pcoa, cohort_figure, cohort_report
 from biomeformer.reports.figure import default_colour_column, make_cohort_figure
 
 PROVENANCE = {
@@ -49,11 +49,6 @@ def test_pcoa_tells_groups_apart():
     for n_samples in (1, 2):
         points, _ = bray_curtis_pcoa(table(n_samples).abundance)
         assert points.shape == (n_samples, 2) and np.isfinite(points).all()
-
-
-def test_shannon_entropy():
-    values = shannon_entropy(np.array([[1.0, 0, 0, 0], [0.25] * 4, [0.5, 0.5, 0, 0]]))
-    np.testing.assert_allclose(values, [0, 2, 1])
 
 
 def test_default_colours():

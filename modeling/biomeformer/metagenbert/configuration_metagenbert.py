@@ -9,6 +9,16 @@ from transformers import AutoConfig, PreTrainedConfig
 
 POOLING_MODES = ("mean", "mean_over_max_length", "cls")
 ABUNDANCE_TRANSFORMS = ("none", "clr")
+HEADS = ("linear", "deep_sets")
+SET_ELEMENTS = ("centroids", "reads")
+SET_POOLING_MODES = ("mean", "sum", "max", "attention")
+CHOICES = {
+    "pooling": POOLING_MODES,
+    "head": HEADS,
+    "abundance_transform": ABUNDANCE_TRANSFORMS,
+    "set_elements": SET_ELEMENTS,
+    "set_pooling": SET_POOLING_MODES,
+}
 
 
 @strict
@@ -22,7 +32,17 @@ class MetagenBertConfig(PreTrainedConfig):
             `mean_over_max_length` (their sum over `max_length`, the scale of the published MetagenBERT scripts), `cls`.
         max_length: Longest read in tokens, special ones included; longer ones lose their tail. `None`: no limit.
         normalize_embeddings: Whether read vectors are scaled to unit length before the nearest centroid is sought.
-        abundance_transform: What a phenotype's head sees: `none` (shares of reads) or `clr` (their centred log-ratios).
+        head: Of a phenotype's model: `linear` on the abundance vector, or `deep_sets` on a set of the sample's vectors.
+        abundance_transform: What a linear head sees: `none` (shares of reads) or `clr` (their centred log-ratios).
+        set_elements: What is in a DeepSets head's set: `centroids` that k-means finds among the sample's own reads
+            (MetagenBERT-Local), or `reads` drawn from it (MetagenBERT-Sub).
+        set_size: Elements of a set.
+        set_reads: Reads drawn from a sample: those among which centroids are sought, or those that make up sets of
+            `set_size` reads each, over which predictions are averaged.
+        set_seed: Of the draw and of k-means.
+        set_pooling: `mean`, `sum`, `max` or `attention`.
+        head_hidden_size: Width of a DeepSets head.
+        head_dropout: In a DeepSets head.
     """
 
     model_type = "metagenbert"
@@ -33,7 +53,15 @@ class MetagenBertConfig(PreTrainedConfig):
     pooling: str = "mean"
     max_length: int | None = None
     normalize_embeddings: bool = False
+    head: str = "linear"
     abundance_transform: str = "none"
+    set_elements: str = "centroids"
+    set_size: int = 64
+    set_reads: int = 10_000
+    set_seed: int = 0
+    set_pooling: str = "attention"
+    head_hidden_size: int = 64
+    head_dropout: float = 0.1
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -45,16 +73,18 @@ class MetagenBertConfig(PreTrainedConfig):
             self.encoder_config = AutoConfig.for_model(model_type, **values)
         elif self.encoder_config is None:
             self.encoder_config = AutoConfig.for_model("bert")
-        if self.pooling not in POOLING_MODES:
-            raise ValueError(f"pooling {self.pooling!r} is not one of {', '.join(POOLING_MODES)}.")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(choices)}.")
         if self.pooling == "mean_over_max_length" and not self.max_length:
             raise ValueError("pooling 'mean_over_max_length' needs max_length, the divisor in tokens.")
-        if self.abundance_transform not in ABUNDANCE_TRANSFORMS:
+        for name in ("n_clusters", "set_size", "set_reads", "head_hidden_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.set_reads < self.set_size:
             raise ValueError(
-                f"abundance_transform {self.abundance_transform!r} is not one of {', '.join(ABUNDANCE_TRANSFORMS)}."
+                f"set_reads is {self.set_reads} and set_size {self.set_size}; a set is made from that many reads."
             )
-        if self.n_clusters < 1:
-            raise ValueError(f"n_clusters is {self.n_clusters}; it must be at least 1.")
         super().__post_init__(**kwargs)
 
     @property

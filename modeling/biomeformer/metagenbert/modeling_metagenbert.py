@@ -19,6 +19,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import PROCESSOR_NAME, ModelOutput, cached_file, can_return_tuple
 
 from .configuration_metagenbert import MetagenBertConfig
+from .deep_sets import DeepSets
 from .processing_metagenbert import MetagenBertProcessor
 
 if TYPE_CHECKING:
@@ -66,6 +67,13 @@ class MetagenBertPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, MetagenBertModel):
             init.normal_(module.centroids, mean=0.0, std=self.config.initializer_range)
+        elif isinstance(module, DeepSets):
+            for layer in module.modules():
+                if isinstance(layer, nn.Linear):
+                    init.xavier_uniform_(layer.weight)
+                    init.zeros_(layer.bias)
+            init.zeros_(module.input_mean)
+            init.ones_(module.input_scale)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -95,9 +103,12 @@ class MetagenBertPreTrainedModel(PreTrainedModel):
         model, info = super().from_pretrained(
             path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
         )
+        # A checkpoint without a head gets a new one; a model without a head passes one by.
+        heads = {key for key in model.state_dict() if key.startswith("head.")}
+        new = heads if heads <= set(info["missing_keys"]) else set()
         wrong = {
-            "missing": [key for key in info["missing_keys"] if not cls._is_new(key, info["missing_keys"])],
-            "unexpected": [key for key in info["unexpected_keys"] if not key.startswith("head.")],
+            "missing": [key for key in info["missing_keys"] if key not in new],
+            "unexpected": [key for key in info["unexpected_keys"] if heads or not key.startswith("head.")],
             "of another shape": [] if takes_other_shapes else [key[0] for key in info["mismatched_keys"]],
         }
         parts = [f"{len(keys)} {what} (such as {sorted(keys)[0]})" for what, keys in wrong.items() if keys]
@@ -114,11 +125,6 @@ class MetagenBertPreTrainedModel(PreTrainedModel):
             )
             model.processor.check_agrees(model.config)
         return (model, info) if wants_info else model
-
-    @classmethod
-    def _is_new(cls, key: str, missing: Any) -> bool:
-        """Whether a weight may be missing from a checkpoint."""
-        return False
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
         """Save config, weights and, where there is one, the processor, in one folder."""
@@ -349,8 +355,10 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
 
 
 class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
-    """From reads to a phenotype: read encoder, centroids, transform of the abundance vector, and a linear head.
+    """From reads to a phenotype: read encoder, centroids, and a head.
 
+    The head is linear, on the transformed abundance vector, or DeepSets, on a set of vectors of the sample: its own
+    centroids (MetagenBERT-Local) or some of its reads (MetagenBERT-Sub); `config.head` says which.
     `config.problem_type` says what the head's outputs are: one class of several (`single_label_classification`),
     several at once (`multi_label_classification`), or a number (`regression`); `config.id2label` names them.
     """
@@ -358,49 +366,91 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
     def __init__(self, config: MetagenBertConfig) -> None:
         super().__init__(config)
         self.metagenbert = MetagenBertModel(config)
-        self.head = nn.Linear(config.n_clusters, config.num_labels)
+        self.head: nn.Module = (
+            nn.Linear(config.n_clusters, config.num_labels) if config.head == "linear" else DeepSets(config)
+        )
         self.post_init()
-
-    @classmethod
-    def _is_new(cls, key: str, missing: Any) -> bool:
-        """A checkpoint without a head gets a new one."""
-        return key.startswith("head.") and {"head.weight", "head.bias"} <= set(missing)
 
     def _apply(self, fn: Callable[..., torch.Tensor], recurse: bool = True) -> MetagenBertForPhenotypeClassification:
         """Keep the head in float32 through `.half()`, `.bfloat16()` and `.to(dtype)`."""
-        exact = {name: value.data for name, value in self.head.named_parameters()}
+        exact = {name: value.data for name, value in self._head_tensors()}
         super()._apply(fn, recurse)
-        for name, value in self.head.named_parameters():
+        for name, value in self._head_tensors():
             if value.dtype != torch.float32:
                 value.data = exact[name].to(value.device)
         return self
 
+    def _head_tensors(self) -> list[tuple[str, torch.Tensor]]:
+        return [*self.head.named_parameters(), *self.head.named_buffers()]
+
     @can_return_tuple
     def forward(
-        self, counts: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
+        self,
+        counts: torch.Tensor | None = None,
+        elements: torch.Tensor | None = None,
+        weights: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        lengths: torch.Tensor | None = None,
+        set_sizes: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Any,
     ) -> SequenceClassifierOutput:
-        """Score abundance vectors.
+        """Score samples: abundance vectors with a linear head, sets of vectors or of reads with a DeepSets head.
 
         Args:
             counts: `(n_samples, n_clusters)`, cluster counts or shares.
+            elements: `(n_samples, n_elements, hidden_size)`, vectors of sets.
+            weights: `(n_samples, n_elements)`, their shares; 0 is padding. Even by default.
+            input_ids: `(n_tokens,)`, instead of `elements` the tokens of reads end to end, to be embedded here, with
+                gradients.
+            lengths: `(n_reads,)`, tokens of each read, on the CPU.
+            set_sizes: `(n_samples,)`, reads of each sample, on the CPU.
             labels: Classes `(n_samples,)`, 0 and 1 `(n_samples, num_labels)` where several hold at once, or numbers
                 `(n_samples,)`.
             **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
-            Logits `(n_samples, num_labels)`, float64, and the loss where labels are given.
+            Logits `(n_samples, num_labels)`, float64 of a linear head, and the loss where labels are given.
+
+        Raises:
+            ValueError: What the head reads was not given.
         """
-        shares = transform_abundance(counts, self.config.abundance_transform)
-        logits = shares @ self.head.weight.double().T + self.head.bias.double()
+        if self.config.head == "linear":
+            if counts is None:
+                raise ValueError("A linear head scores abundance vectors; give counts.")
+            shares = transform_abundance(counts, self.config.abundance_transform)
+            weight, bias = self.head.get_parameter("weight"), self.head.get_parameter("bias")
+            logits = shares @ weight.double().T + bias.double()
+        else:
+            if input_ids is not None and lengths is not None and set_sizes is not None:
+                elements, weights = self._embedded_sets(input_ids, lengths, set_sizes)
+            if elements is None:
+                raise ValueError(
+                    "A DeepSets head scores sets of vectors; give elements, or input_ids with lengths and set_sizes."
+                )
+            logits = self.head(elements, torch.ones_like(elements[:, :, 0]) if weights is None else weights)
         loss = None
         if labels is not None:
             if self.config.problem_type == "regression":
-                loss = nn.functional.mse_loss(logits.reshape(labels.shape), labels.double())
+                loss = nn.functional.mse_loss(logits.reshape(labels.shape), labels.to(logits.dtype))
             elif self.config.problem_type == "multi_label_classification":
-                loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.double())
+                loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
             else:
                 loss = nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def _embedded_sets(
+        self, input_ids: torch.Tensor, lengths: torch.Tensor, set_sizes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        vectors = self.metagenbert.embed_packed(input_ids, lengths)
+        there = (torch.arange(int(set_sizes.max())) < set_sizes[:, None]).to(vectors.device)
+        elements = vectors.new_zeros(*there.shape, vectors.shape[1])
+        return elements.masked_scatter(there[:, :, None], vectors), there.float()
+
+    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        if self.config.problem_type == "multi_label_classification":
+            return logits.sigmoid()
+        return logits if self.config.problem_type == "regression" else logits.softmax(1)
 
     @torch.no_grad()
     def predict_counts(self, counts: np.ndarray) -> np.ndarray:
@@ -411,13 +461,29 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
 
         Returns:
             float64 `(n_samples, num_labels)`.
+
+        Raises:
+            ValueError: The head is not linear.
         """
-        logits = self(torch.as_tensor(np.asarray(counts), device=self.head.weight.device)).logits
-        if self.config.problem_type == "multi_label_classification":
-            logits = logits.sigmoid()
-        elif self.config.problem_type != "regression":
-            logits = logits.softmax(1)
-        return logits.cpu().numpy()
+        values = torch.as_tensor(np.asarray(counts), device=self.metagenbert.centroids.device)
+        return self._probabilities(self(counts=values).logits).cpu().numpy()
+
+    @torch.no_grad()
+    def predict_sets(self, elements: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Probabilities of the labels, or the numbers of a regression, by a DeepSets head.
+
+        Args:
+            elements: float32 `(n_sets, n_elements, hidden_size)`, all of one sample.
+            weights: float32 `(n_sets, n_elements)`; 0 is padding.
+
+        Returns:
+            float64 `(num_labels,)`, the mean over the sets.
+        """
+        device = self.metagenbert.centroids.device
+        logits = self(
+            elements=torch.as_tensor(elements, device=device), weights=torch.as_tensor(weights, device=device)
+        ).logits
+        return self._probabilities(logits.double()).mean(0).cpu().numpy()
 
     def predict(self, fastq_1: str | Path, fastq_2: str | Path | None = None, **options: Any) -> dict[str, float]:
         """Predict the phenotype of one sample from its reads.
@@ -425,7 +491,7 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
         Args:
             fastq_1: FASTQ or FASTA file, plain or compressed.
             fastq_2: The mates' file of a paired sample.
-            **options: `read_fraction`, `seed`, `batch_tokens`, `progress`.
+            **options: `batch_tokens`, `progress` and, with a linear head, `read_fraction` and `seed`.
 
         Returns:
             The probability of each label, or the number of a regression, by its name.
@@ -434,8 +500,16 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
             ReadFileError: A file is damaged.
         """
         self.metagenbert.processor = self.processor
-        sample = self.metagenbert.embed_sample(fastq_1, fastq_2, **options)
-        values = self.predict_counts(sample.counts[None])[0]
+        if self.config.head == "linear":
+            sample = self.metagenbert.embed_sample(fastq_1, fastq_2, **options)
+            values = self.predict_counts(sample.counts[None])[0]
+        else:
+            from ..clustering import read_set
+            from ..reads import SampleReads
+
+            reads = SampleReads.single(fastq_1) if fastq_2 is None else SampleReads.paired(fastq_1, fastq_2)
+            found = read_set(self.metagenbert, reads, **set_options(self.config), **options)
+            values = self.predict_sets(*found.parts(self.config.set_size))
         return {self.config.id2label[i]: float(value) for i, value in enumerate(values)}
 
 
@@ -461,6 +535,16 @@ def transform_abundance(counts: torch.Tensor, transform: str) -> torch.Tensor:
     return logs - logs.mean(1, keepdim=True)
 
 
+def set_options(config: MetagenBertConfig) -> dict[str, Any]:
+    """How a DeepSets head's sets are made: arguments of `biomeformer.clustering.read_set`."""
+    return {
+        "elements": config.set_elements,
+        "size": config.set_size,
+        "n_reads": config.set_reads,
+        "seed": config.set_seed,
+    }
+
+
 def _hub_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {key: kwargs[key] for key in ("revision", "cache_dir", "local_files_only", "token") if key in kwargs}
 
@@ -480,5 +564,6 @@ __all__ = [
     "MetagenBertModel",
     "MetagenBertOutput",
     "MetagenBertPreTrainedModel",
+    "set_options",
     "transform_abundance",
 ]

@@ -2,6 +2,7 @@
 
 from .checkpoint import predict_table, train_checkpoint, with_linear_head
 from .cohort_transfer import Transfer, leave_one_out, transfer
+from .depth import FRACTIONS, depth_name, depth_tables
 from .evaluation import Comparison, Evaluation, Interval, compare, cross_validate
 from .features import FeatureTable, read_feature_table
 from .metrics import BalancedAccuracy, BrierScore, CalibrationError, PrAuc, RocAuc
@@ -13,6 +14,7 @@ from .transforms import TRANSFORMS, design_matrix, transform_shares
 
 __all__ = [
     "DISTANCES",
+    "FRACTIONS",
     "MODELS",
     "TRANSFORMS",
     "BalancedAccuracy",
@@ -31,6 +33,8 @@ __all__ = [
     "compare",
     "compare_groups",
     "cross_validate",
+    "depth_name",
+    "depth_tables",
     "design_matrix",
     "distance_matrix",
     "leave_one_out",

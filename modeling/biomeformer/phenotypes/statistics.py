@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..diversity import shannon_entropy
 from ..errors import InputError
 from .features import FeatureTable
 from .transforms import transform_shares
@@ -63,13 +64,6 @@ def distance_matrix(shares: np.ndarray, distance: str) -> np.ndarray:
     if distance == "aitchison":
         return np.asarray(squareform(pdist(transform_shares(shares, "clr"))))
     raise InputError(f"distance is {distance!r}; give {', '.join(DISTANCES)}.")
-
-
-def shannon_entropy(shares: np.ndarray) -> np.ndarray:
-    """Entropy of each composition in bits, float64 `(n_samples,)`."""
-    from skbio.diversity.alpha import shannon
-
-    return np.array([float(shannon(row, base=2)) for row in shares])
 
 
 def compare_groups(
@@ -150,4 +144,4 @@ def _mean_distance(within: np.ndarray) -> float:
     return float(np.sqrt(np.maximum(squares, 0)).mean())
 
 
-__all__ = ["DISTANCES", "GroupTest", "benjamini_hochberg", "compare_groups", "distance_matrix", "shannon_entropy"]
+__all__ = ["DISTANCES", "GroupTest", "benjamini_hochberg", "compare_groups", "distance_matrix"]

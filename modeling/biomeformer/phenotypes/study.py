@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ..errors import InputError
-from .evaluation import Comparison, Evaluation, compare, cross_validate
+from ..errors import InputError, TableError
+from .evaluation import Comparison, Evaluation, compare, cross_validate, interval
 from .features import FeatureTable
 from .models import DESCRIPTIONS, MODELS
 from .target import Target
@@ -36,6 +37,7 @@ class Study:
         n_permutations: Of the permutation test.
         seed: Of everything.
         sources: Where each feature set came from.
+        inputs: What a report needs to find the tables again: see `biomeformer.reports.phenotype`.
     """
 
     target: Target
@@ -46,6 +48,31 @@ class Study:
     n_permutations: int
     seed: int
     sources: dict[str, str]
+    inputs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models, in order."""
+        return list(dict.fromkeys(found.model for found in self.evaluations))
+
+    @property
+    def feature_sets(self) -> list[str]:
+        """Names of the feature sets, in order."""
+        return list(dict.fromkeys(found.features for found in self.evaluations))
+
+    def evaluation(self, features: str, model: str) -> Evaluation:
+        """That of one feature set and model.
+
+        Raises:
+            InputError: There is none.
+        """
+        for found in self.evaluations:
+            if (found.features, found.model) == (features, model):
+                return found
+        raise InputError(
+            f"the study has no {features!r} with {model!r}; it has {', '.join(self.feature_sets)} with "
+            f"{', '.join(self.models)}."
+        )
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -106,10 +133,37 @@ class Study:
             "n_permutations": self.n_permutations,
             "seed": self.seed,
             "sources": self.sources,
+            "inputs": self.inputs,
             "scores": json.loads(self.scores.to_json(orient="records")),
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
+            "folds": [_folds_record(found) for found in self.evaluations],
             "methods": self.methods,
         }
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Study:
+        """Read what `write` wrote.
+
+        Raises:
+            TableError: The folder holds no study, or one of another version.
+        """
+        folder = Path(folder)
+        try:
+            record = json.loads((folder / "study.json").read_text())
+            predictions = pd.read_csv(
+                folder / "predictions.csv", dtype={"sample_id": str, "class": str}, keep_default_na=False
+            )
+            return _from_record(cls, record, predictions.set_index("sample_id"))
+        except OSError as error:
+            raise TableError(
+                f"{folder} holds no study ({Path(error.filename or folder).name}: {error.strerror}); give the folder "
+                "that `biomeformer phenotype evaluate` wrote."
+            ) from error
+        except (KeyError, ValueError) as error:
+            raise TableError(
+                f"{folder}: the study cannot be read ({type(error).__name__}: {' '.join(str(error).split())}); "
+                "evaluate again with this version."
+            ) from error
 
     def write(self, folder: str | Path) -> dict[str, Path]:
         """Write `scores.csv`, `predictions.csv` and `study.json` to an existing folder; gives their paths."""
@@ -136,6 +190,7 @@ def run_study(
     seed: int = 0,
     n_jobs: int | None = -1,
     sources: dict[str, str] | None = None,
+    inputs: dict[str, Any] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Study:
     """Evaluate every feature set with every model on the same folds, and compare the feature sets.
@@ -151,6 +206,7 @@ def run_study(
         seed: Of everything.
         n_jobs: Processes or threads at once.
         sources: Where each feature set came from.
+        inputs: Kept in the record as they are.
         progress: Called after each fold with what is evaluated, folds done and in all.
 
     Returns:
@@ -182,20 +238,85 @@ def run_study(
                     progress=None if progress is None else partial(progress, what),
                 )
             )
-    comparisons = [
-        compare(first, second)
-        for first, second in combinations(evaluations, 2)
-        if first.model == second.model and first.features != second.features
-    ]
     return Study(
         target,
         tuple(evaluations),
-        tuple(comparisons),
+        tuple(_comparisons(evaluations)),
         n_splits,
         n_repeats,
         n_permutations,
         seed,
         {name: (sources or {}).get(name, name) for name in feature_sets},
+        inputs or {},
+    )
+
+
+def _comparisons(evaluations: Sequence[Evaluation]) -> list[Comparison]:
+    """Of every two feature sets under one model."""
+    return [
+        compare(first, second)
+        for first, second in combinations(evaluations, 2)
+        if first.model == second.model and first.features != second.features
+    ]
+
+
+def _folds_record(found: Evaluation) -> dict[str, Any]:
+    """What a study's scores were made from, in values JSON can hold: NaN is None."""
+    return {
+        "features": found.features,
+        "model": found.model,
+        "transform": found.transform,
+        "correction": found.correction,
+        "scores": {
+            metric: [None if np.isnan(value) else value for value in values.tolist()]
+            for metric, values in found.fold_scores.items()
+        },
+        "permuted": found.permuted.tolist(),
+        "chosen": found.chosen,
+    }
+
+
+def _from_record(cls: type[Study], record: dict[str, Any], predictions: pd.DataFrame) -> Study:
+    classes = tuple(record["target"]["classes"])
+    target = Target(
+        record["target"]["column"],
+        tuple(map(str, predictions.index)),
+        classes,
+        predictions["class"].map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64),
+        group_column=record["target"]["group_column"],
+        n_missing=record["target"]["n_missing"],
+    )
+    evaluations = []
+    for found in record["folds"]:
+        fold_scores = {metric: np.array(values, np.float64) for metric, values in found["scores"].items()}
+        columns = [f"{found['features']}.{found['model']}.{name}" for name in classes]
+        evaluations.append(
+            Evaluation(
+                features=found["features"],
+                model=found["model"],
+                transform=found["transform"],
+                scores={
+                    metric: interval(values, found["correction"]).clipped() for metric, values in fold_scores.items()
+                },
+                fold_scores=fold_scores,
+                probabilities=predictions[columns].to_numpy(np.float64),
+                correction=found["correction"],
+                n_repeats=record["n_repeats"],
+                n_splits=record["n_splits"],
+                permuted=np.array(found["permuted"], np.float64),
+                chosen=found["chosen"],
+            )
+        )
+    return cls(
+        target,
+        tuple(evaluations),
+        tuple(_comparisons(evaluations)),
+        record["n_splits"],
+        record["n_repeats"],
+        record["n_permutations"],
+        record["seed"],
+        record["sources"],
+        record["inputs"],
     )
 
 

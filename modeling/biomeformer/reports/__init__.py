@@ -2,6 +2,6 @@
 
 from .figure import cohort_figure
 from .html import cohort_report
-from .ordination import bray_curtis_pcoa, shannon_entropy
+from .ordination import bray_curtis_pcoa
 
-__all__ = ["bray_curtis_pcoa", "cohort_figure", "cohort_report", "shannon_entropy"]
+__all__ = ["bray_curtis_pcoa", "cohort_figure", "cohort_report"]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..diversity import shannon_entropy
 from ..embedding import AbundanceTable
 from .figure import make_cohort_figure
-from .ordination import shannon_entropy
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 0 auto; padding: 1rem; max-width: 72rem; }

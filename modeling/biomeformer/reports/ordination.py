@@ -34,9 +34,3 @@ def bray_curtis_pcoa(abundance: np.ndarray, n_axes: int = 2) -> tuple[np.ndarray
         if coordinates[np.abs(coordinates[:, axis]).argmax(), axis] < 0:
             coordinates[:, axis] *= -1
     return coordinates, shares
-
-
-def shannon_entropy(abundance: np.ndarray) -> np.ndarray:
-    """Shannon entropy of each row, in bits."""
-    logs = np.log2(np.where(abundance > 0, abundance, 1.0))
-    return -(abundance * logs).sum(1) + 0.0

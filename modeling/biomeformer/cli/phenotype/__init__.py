@@ -1,0 +1,59 @@
+"""`biomeformer phenotype`: what a metagenome's vector says of its host or habitat."""
+
+from __future__ import annotations
+
+import typer
+
+from .depth import depth
+from .evaluate import evaluate
+from .predict import predict
+from .robustness import robustness
+from .train import train
+from .transfer import transfer
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="markdown", help="Predict phenotypes, and say how sure that is."
+)
+
+
+@app.callback()
+def _phenotype() -> None:
+    """Predict phenotypes from abundance vectors, and say how sure that is."""
+
+
+app.command(
+    epilog="""**Examples**
+
+    biomeformer phenotype evaluate results --target disease
+
+    biomeformer phenotype evaluate results --target disease --species metaphlan.tsv --group subject --output study
+"""
+)(evaluate)
+app.command(
+    epilog="""**Examples**
+
+    biomeformer phenotype depth cohort.csv --model metagenbert-mini --target disease --output depth
+
+    biomeformer phenotype depth results-100 results-10 results-1 --target disease --output depth
+"""
+)(depth)
+app.command(
+    epilog="Example: `biomeformer phenotype train results --model metagenbert-mini --target disease --output my-test`"
+)(train)
+app.command(
+    epilog="""**Examples**
+
+    biomeformer phenotype predict my-test sample_R1.fastq.gz sample_R2.fastq.gz
+
+    biomeformer phenotype predict my-test results --output predictions.csv
+"""
+)(predict)
+app.command(
+    epilog="""**Examples**
+
+    biomeformer phenotype transfer mine --test theirs --target disease
+
+    biomeformer phenotype transfer a b c --target disease
+"""
+)(transfer)
+app.command(epilog="Example: `biomeformer phenotype robustness results --target disease`")(robustness)

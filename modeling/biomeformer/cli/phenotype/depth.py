@@ -1,0 +1,159 @@
+"""`biomeformer phenotype depth`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...errors import InputError, SamplesFailedError
+from ..console import doing, note, out, report_files
+from ..embed import run as embed_cohort
+from ..options import BatchTokens, Device, Revision, Threads
+from ..output import check_output, staged
+from .folds import Folds, described
+from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn
+
+
+def depth(
+    cohort: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="COHORT.csv|TABLE...",
+            help="A cohort to embed at each depth, or folders of `biomeformer embed` at several.",
+            show_default=False,
+        ),
+    ],
+    target: TargetColumn,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write, or to go on with.", show_default=False)
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Checkpoint that embeds the cohort.", show_default=False)
+    ] = None,
+    fraction: Annotated[
+        list[float] | None,
+        typer.Option(help="Share of the reads; may be given again.", show_default="1, 0.5, 0.1, 0.05, 0.01"),
+    ] = None,
+    metadata: Metadata = None,
+    positive: Positive = None,
+    group: Group = None,
+    classifier: Models = None,
+    transform: ModelTransform = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 10,
+    repeats: Annotated[int, typer.Option(min=1, help="Repeats, each with other folds.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of reads, folds and models.")] = 0,
+    device: Device = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, of the encoder.")] = "float32",
+    batch_tokens: BatchTokens = None,
+    threads: Threads = None,
+    revision: Revision = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Evaluate at 100, 50, 10, 5 and 1 % of the reads, and draw the curve.
+
+    The reads of a smaller share are among those of a larger one, and the folds are the same at every depth. Each depth
+    is a run of `biomeformer embed` in OUTPUT/reads-*: after an interruption the same command goes on. Writes
+    scores.csv, predictions.csv, study.json and depth.svg.
+    """
+    from ...phenotypes.depth import FRACTIONS
+
+    failure: SamplesFailedError | None = None
+    if model is None:
+        if fraction or len(cohort) < 2:
+            raise InputError(
+                "give --model, to embed a cohort at each depth, or two or more folders of `biomeformer embed`, each of "
+                "another --read-fraction."
+            )
+        check_output(output, overwrite=overwrite, can_overwrite=True)
+        folders = cohort
+    else:
+        if len(cohort) > 1:
+            raise InputError(f"--model embeds one cohort, and {len(cohort)} were given; give one.")
+        fractions = sorted(set(fraction or FRACTIONS), reverse=True)
+        if len(fractions) < 2:
+            raise InputError(
+                f"a curve needs two shares of the reads, and --fraction gives {fractions[0]}; give more."
+            )
+        folders = [output / f"reads-{share:.6g}" for share in fractions]
+        check_output(output, overwrite=overwrite or any(folder.is_dir() for folder in folders), can_overwrite=True)
+        _check_target(cohort[0], metadata, target, positive, group)
+        for share, folder in zip(fractions, folders, strict=True):
+            note(f"{100 * share:.6g} % of the reads")
+            try:
+                embed_cohort(
+                    cohort[0],
+                    model,
+                    folder,
+                    read_fraction=share,
+                    seed=seed,
+                    device=device,
+                    dtype=dtype,
+                    batch_tokens=batch_tokens,
+                    threads=threads,
+                    revision=revision,
+                    overwrite=overwrite,
+                )
+            except SamplesFailedError as error:
+                # The other samples still make a curve.
+                failure = error
+    with doing("reading the tables"):
+        from ...embedding import AbundanceTable
+        from ...phenotypes import MODELS, make_target, read_metadata
+        from ...phenotypes.depth import depth_name, depth_tables
+        from ...phenotypes.study import run_study
+
+        tables = [AbundanceTable.read(folder) for folder in folders]
+        by_fraction = depth_tables(tables)
+        for share, features in by_fraction.items():
+            for remark in features.notes:
+                note(f"{depth_name(share)}: {remark}")
+        columns, where = tables[0].metadata, str(folders[0])
+        if metadata is not None:
+            columns, where = read_metadata(metadata), str(metadata)
+        ids = next(iter(by_fraction.values())).sample_ids
+        classes = make_target(columns, target, ids, positive=positive, group_column=group, where=where)
+    with Folds() as progress:
+        study = run_study(
+            {depth_name(share): [features] for share, features in by_fraction.items()},
+            classes,
+            models=classifier or MODELS,
+            transform=transform,
+            n_splits=folds,
+            n_repeats=repeats,
+            seed=seed,
+            n_jobs=threads or -1,
+            sources={depth_name(share): f"{depth_name(share)} of the reads" for share in by_fraction},
+            inputs={"read_fractions": {depth_name(share): share for share in by_fraction}},
+            progress=progress.update,
+        )
+    for line in described(study):
+        out(line)
+    with staged(output) as partial:
+        from ...reports.phenotype_figures import depth_figure, save
+
+        written = study.write(partial)
+        written["figure"] = save(depth_figure(study), partial / "depth.svg")
+    report_files({what: output / path.name for what, path in written.items()})
+    if failure is not None:
+        raise failure
+
+
+def _check_target(
+    cohort: Path, metadata: Path | None, target: str, positive: list[str] | None, group: str | None
+) -> None:
+    """See that there is something to predict before anything is embedded."""
+    from ...phenotypes import make_target, read_metadata
+    from ...reads import read_cohort
+
+    samples = read_cohort(cohort)
+    columns = samples.metadata() if metadata is None else read_metadata(metadata)
+    make_target(
+        columns,
+        target,
+        [sample.sample_id for sample in samples],
+        positive=positive,
+        group_column=group,
+        where=str(metadata or cohort),
+    )

@@ -1,0 +1,90 @@
+"""`biomeformer phenotype evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ...errors import InputError
+from ..console import doing, note, out, report_files
+from ..options import Threads
+from ..output import check_output, staged
+from .folds import Folds, described
+from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn
+from .reading import read_source, table_record
+
+
+def evaluate(
+    table: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TABLE", help="Folder of `biomeformer embed`, or any table of features.", show_default=False
+        ),
+    ],
+    target: TargetColumn,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("phenotype"),
+    metadata: Metadata = None,
+    species: Annotated[
+        Path | None, typer.Option(help="Species table to set beside: MetaPhlAn, BIOM, CSV, curatedMetagenomicData.")
+    ] = None,
+    positive: Positive = None,
+    group: Group = None,
+    model: Models = None,
+    transform: ModelTransform = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 10,
+    repeats: Annotated[int, typer.Option(min=1, help="Repeats, each with other folds.")] = 5,
+    permutations: Annotated[int, typer.Option(min=0, help="Permutations of the labels; each costs a repeat.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of folds, models and permutations.")] = 0,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Cross-validate classifiers of a phenotype from abundance vectors, beside a species table where one is given.
+
+    Nested, repeated and stratified; everything that is fitted or chosen sees training samples alone. Writes scores.csv,
+    predictions.csv (out of fold) and study.json.
+    """
+    check_output(output, overwrite=overwrite, can_overwrite=True)
+    with doing("reading the tables"):
+        from ...phenotypes import MODELS, make_target, read_feature_table
+        from ...phenotypes.study import run_study
+
+        main_table, columns, where = read_source(table, metadata, target)
+        main_name = "vectors" if main_table.provenance else "features"
+        tables, paths = {main_name: main_table}, {main_name: table}
+        if species is not None:
+            paths["species"] = species
+            tables["species"] = read_feature_table(species, list(map(str, columns.index)))
+        for name, features in tables.items():
+            for remark in features.notes:
+                note(f"{name}: {remark}")
+        common = [name for name in main_table.sample_ids if all(name in t.sample_ids for t in tables.values())]
+        if not common:
+            raise InputError(f"{table} and {species} have no sample in common; use the same sample ids in both.")
+        if len(common) < len(main_table):
+            note(f"{len(main_table) - len(common)} samples are not in every table and were left out")
+        classes = make_target(columns, target, common, positive=positive, group_column=group, where=where)
+        sets: dict[str, Any] = {name: [features] for name, features in tables.items()}
+        if len(sets) > 1:
+            sets["both"] = list(tables.values())
+    with Folds() as progress:
+        study = run_study(
+            sets,
+            classes,
+            models=model or MODELS,
+            transform=transform,
+            n_splits=folds,
+            n_repeats=repeats,
+            n_permutations=permutations,
+            seed=seed,
+            n_jobs=threads or -1,
+            inputs={"tables": {name: table_record(path) for name, path in paths.items()}},
+            sources={main_name: str(table), "species": str(species), "both": "both side by side"},
+            progress=progress.update,
+        )
+    for line in described(study):
+        out(line)
+    with staged(output) as partial:
+        written = study.write(partial)
+    report_files({what: output / path.name for what, path in written.items()})

@@ -1,0 +1,23 @@
+"""Options that the phenotype verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Transform = Literal["none", "clr", "ilr"]
+TargetColumn = Annotated[str, typer.Option("--target", "-t", help="Column with the classes.", show_default=False)]
+Metadata = Annotated[
+    Path | None, typer.Option(help="CSV or TSV with the classes.", show_default="the table's own columns")
+]
+Positive = Annotated[list[str] | None, typer.Option(help="Value to predict against all others; may be given again.")]
+Group = Annotated[str | None, typer.Option(help="Column with subjects or batches, which no two folds share.")]
+Models = Annotated[
+    list[str] | None, typer.Option(help="l1, forest or boosting; may be given again.", show_default="all three")
+]
+ModelTransform = Annotated[
+    Transform | None, typer.Option(help="Of the features.", show_default="clr for l1, none for trees")
+]
+Overwrite = Annotated[bool, typer.Option(help="Replace files in a folder that is not empty.")]

@@ -1,0 +1,54 @@
+"""`biomeformer phenotype predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...errors import InputError
+from ..console import doing, out, report_files
+from ..options import Revision, Threads
+
+
+def predict(
+    model: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="Of `biomeformer phenotype train`.", show_default=False)
+    ],
+    reads: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="READS|TABLE", help="One sample's file, or its two mates; or a table.", show_default=False
+        ),
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV to write.", show_default="stdout")] = None,
+    threads: Threads = None,
+    revision: Revision = None,
+) -> None:
+    """Predict a phenotype, with its probabilities, from reads or from an abundance table."""
+    if len(reads) > 2:
+        raise InputError(f"{len(reads)} files were given; give one file of reads, two of mates, or a table.")
+    from ..runtime import start
+
+    with doing(f"loading {model}"):
+        start(threads)
+        from ...embedding import AbundanceTable
+        from ...loading import load_phenotype_model
+        from ...phenotypes import predict_table
+
+        loaded = load_phenotype_model(model, revision=revision)
+    labels = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
+    if len(reads) == 1 and (reads[0].is_dir() or reads[0].suffix == ".parquet"):
+        frame = predict_table(loaded, AbundanceTable.read(reads[0]))
+        rows = [[name, *values] for name, values in zip(frame.index, frame.to_numpy().tolist(), strict=True)]
+    else:
+        with doing(f"reading {reads[0]}"):
+            rows = [[reads[0].name, *loaded.predict(*reads).values()]]
+    lines = [",".join(["sample_id", *labels])]
+    lines += [",".join([str(name), *(f"{value:.6g}" for value in values)]) for name, *values in rows]
+    if output is None:
+        out("\n".join(lines))
+    else:
+        output.write_text("\n".join(lines) + "\n")
+        report_files({"predictions": output})

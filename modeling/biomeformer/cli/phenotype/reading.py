@@ -1,0 +1,48 @@
+"""A cohort's features and classes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...phenotypes import FeatureTable
+    from ...phenotypes.cohort_transfer import Cohort
+
+
+def read_source(table: Path, metadata: Path | None, target: str) -> tuple[FeatureTable, pd.DataFrame, str]:
+    """A table's features, its samples' phenotypes and covariates, and where those stand."""
+    from ...embedding import AbundanceTable
+    from ...phenotypes import FeatureTable, read_feature_table, read_metadata
+
+    columns = None if metadata is None else read_metadata(metadata)
+    if table.is_dir() or table.suffix == ".parquet":
+        abundance = AbundanceTable.read(table)
+        features = FeatureTable.from_abundance(abundance)
+        return (features, abundance.metadata, str(table)) if columns is None else (features, columns, str(metadata))
+    if columns is None:
+        raise InputError(f"{table} holds features alone; say with --metadata where the column {target!r} is.")
+    return read_feature_table(table, list(map(str, columns.index))), columns, str(metadata)
+
+
+def read_cohort_table(table: Path, metadata: Path | None, target: str, positive: list[str] | None) -> Cohort:
+    """A table's features and classes."""
+    from ...phenotypes import make_target
+    from ...phenotypes.cohort_transfer import Cohort
+
+    features, columns, where = read_source(table, metadata, target)
+    classes = make_target(columns, target, features.sample_ids, positive=positive, where=where)
+    return Cohort(str(table), (features.take(classes.sample_ids, str(table)),), classes)
+
+
+def table_record(path: Path) -> dict[str, str]:
+    """Where a table lies, and its content's hash."""
+    from ...embedding.abundance_table import TABLE_NAME
+
+    file = path / TABLE_NAME if path.is_dir() else path
+    return {"path": str(file.resolve()), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}

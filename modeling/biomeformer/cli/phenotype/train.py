@@ -1,0 +1,69 @@
+"""`biomeformer phenotype train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..console import doing, out, report_files
+from ..options import Revision, Threads
+from ..output import check_output, staged
+from .folds import Folds, described
+from .options import Group, Metadata, Positive, TargetColumn, Transform
+
+
+def train(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="Folder of `biomeformer embed`.", show_default=False)],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="The checkpoint that embedded the table.", show_default=False)
+    ],
+    target: TargetColumn,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint folder to write.", show_default=False)],
+    metadata: Metadata = None,
+    positive: Positive = None,
+    group: Group = None,
+    transform: Annotated[Transform, typer.Option(help="Of the abundance vectors.")] = "clr",
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation that says how good it is.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Of folds and model.")] = 0,
+    threads: Threads = None,
+    revision: Revision = None,
+) -> None:
+    """Fit an L1-penalised logistic regression and write it with encoder and centroids as one checkpoint.
+
+    The score shown, and kept in training_record.json, is cross-validated; the checkpoint is fitted on all samples.
+    """
+    check_output(output)
+    from ..runtime import start
+
+    with doing(f"loading {model}"):
+        start(threads)
+        from ...embedding import AbundanceTable
+        from ...loading import load
+        from ...phenotypes import make_target, read_metadata, train_checkpoint
+
+        abundance = AbundanceTable.read(table)
+        columns, where = abundance.metadata, str(table)
+        if metadata is not None:
+            columns, where = read_metadata(metadata), str(metadata)
+        classes = make_target(columns, target, abundance.sample_ids, positive=positive, group_column=group, where=where)
+        loaded = load(model, revision=revision)
+    with Folds() as progress:
+        trained, study = train_checkpoint(
+            loaded,
+            abundance,
+            classes,
+            transform=transform,
+            n_splits=folds,
+            seed=seed,
+            n_jobs=threads or -1,
+            progress=progress.update,
+        )
+    for line in described(study):
+        out(line)
+    with staged(output) as partial:
+        trained.save_pretrained(partial)
+        (partial / "training_record.json").write_text(json.dumps(study.record, indent=1) + "\n")
+    report_files({"checkpoint": output})

@@ -1,0 +1,72 @@
+"""`biomeformer phenotype transfer`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..console import doing, out, report_files
+from ..options import Threads
+from ..output import check_output, staged
+from .options import Models, ModelTransform, Overwrite, Positive, TargetColumn
+from .reading import read_cohort_table
+
+
+def transfer(
+    tables: Annotated[
+        list[Path],
+        typer.Argument(metavar="TABLE...", help="Cohorts to train on, or to leave out in turn.", show_default=False),
+    ],
+    target: TargetColumn,
+    test: Annotated[
+        Path | None, typer.Option(help="Cohort to test on.", show_default="each of the others in turn")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("transfer"),
+    metadata: Annotated[
+        Path | None, typer.Option(help="CSV or TSV with the classes of all.", show_default="the tables' own columns")
+    ] = None,
+    positive: Positive = None,
+    model: Models = None,
+    transform: ModelTransform = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of models and bootstraps.")] = 0,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train on some cohorts and test on another, or leave out each cohort in turn.
+
+    Tables of different checkpoints or contracts are refused. Intervals are over bootstraps of the tested samples.
+    Writes transfer.csv.
+    """
+    check_output(output, overwrite=overwrite, can_overwrite=True)
+    with doing("reading the tables"):
+        import pandas as pd
+
+        from ...phenotypes import MODELS, leave_one_out
+        from ...phenotypes import transfer as transfer_to
+        from ...phenotypes.study import DEFAULT_TRANSFORMS
+
+        cohorts = [read_cohort_table(path, metadata, target, positive) for path in tables]
+        tested = None if test is None else read_cohort_table(test, metadata, target, positive)
+    rows = []
+    for name in model or MODELS:
+        options: dict[str, Any] = {
+            "transform": transform or DEFAULT_TRANSFORMS.get(name, "none"),
+            "seed": seed,
+            "n_jobs": threads or -1,
+        }
+        with doing(f"{name}: training and testing"):
+            if tested is None:
+                found = leave_one_out(cohorts, name, **options)
+            else:
+                found = [transfer_to(cohorts, tested, name, **options)]
+        for one in found:
+            out(f"{' + '.join(one.trained_on)} -> {one.tested_on}, {name}: ROC-AUC {one.scores['roc_auc']}")
+            row: dict[str, Any] = {"trained_on": ";".join(one.trained_on), "tested_on": one.tested_on, "model": name}
+            for metric, span in one.scores.items():
+                row |= {metric: span.mean, f"{metric}_low": span.low, f"{metric}_high": span.high}
+            rows.append(row)
+    with staged(output) as partial:
+        pd.DataFrame(rows).to_csv(partial / "transfer.csv", index=False)
+    report_files({"scores": output / "transfer.csv"})

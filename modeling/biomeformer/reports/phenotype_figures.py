@@ -1,0 +1,309 @@
+"""Figures of a study: curves, comparisons, calibration, what the model confuses, and which features tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from ..diversity import shannon_entropy
+from ..phenotypes import FeatureTable, Study, Target
+from .figure import COLOURS, MARKERS, _shorten
+from .ordination import bray_curtis_pcoa
+
+SIZE = (5.2, 4.0)
+N_BOOTSTRAPS = 400
+GRID = np.linspace(0, 1, 201)
+MODEL_NAMES = {"l1": "L1 logistic", "forest": "random forest", "boosting": "boosting", "deep_sets": "DeepSets"}
+
+
+def _figure(size: tuple[float, float] = SIZE) -> tuple[Figure, Any]:
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _legend_below(axes: Any, n_columns: int = 1, **options: Any) -> None:
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=n_columns, frameon=False, **options)
+
+
+def _class_ticks(axes: Any, places: range, classes: Sequence[str]) -> None:
+    """Names of classes below the axis, aslant where they are many."""
+    names = [_shorten(name, 16) for name in classes]
+    if len(names) <= 3:
+        axes.set_xticks(places, names)
+    else:
+        axes.set_xticks(places, names, rotation=40, ha="right")
+
+
+def ordination_figure(table: FeatureTable, target: Target) -> Figure:
+    """Principal coordinates of Bray-Curtis dissimilarities, samples coloured by class."""
+    points, shares = bray_curtis_pcoa(table.take(target.sample_ids).shares)
+    figure, axes = _figure((5.2, 4.4))
+    for i, name in enumerate(target.classes):
+        rows = target.labels == i
+        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+        label = f"{_shorten(name)} (n = {rows.sum()})"
+        axes.scatter(*points[rows].T, s=30, edgecolor="white", linewidth=0.6, label=label, **style)
+    axes.axhline(0, color="#dddddd", linewidth=0.8, zorder=0)
+    axes.axvline(0, color="#dddddd", linewidth=0.8, zorder=0)
+    axes.set_xlabel(f"PCo 1 ({shares[0]:.0%} of variance)")
+    axes.set_ylabel(f"PCo 2 ({shares[1]:.0%} of variance)")
+    _legend_below(axes, 2)
+    return figure
+
+
+def _curves(
+    study: Study, model: str, curve: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """Name, curve on `GRID`, and its band over bootstraps of the samples, class by class.
+
+    Of two classes a curve a feature set, of several a curve a class against the others, by the first feature set.
+    """
+    labels, rng = study.target.labels, np.random.default_rng(study.seed)
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    lines: list[tuple[str, np.ndarray, np.ndarray]] = []
+    if len(study.target.classes) == 2:
+        for name in study.feature_sets:
+            lines.append((name, labels == 1, study.evaluation(name, model).probabilities[:, 1]))
+    else:
+        first = study.evaluation(study.feature_sets[0], model).probabilities
+        for i, name in enumerate(study.target.classes):
+            lines.append((name, labels == i, first[:, i]))
+    draws = [np.concatenate([rng.choice(rows, len(rows)) for rows in members]) for _ in range(N_BOOTSTRAPS)]
+    found = []
+    for name, truth, scores in lines:
+        drawn = np.stack([curve(truth[rows], scores[rows]) for rows in draws])
+        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+        found.append((name, curve(truth, scores), low, high))
+    return found
+
+
+def _roc(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    from sklearn.metrics import roc_curve
+
+    false, true, _ = roc_curve(truth, scores)
+    values = np.interp(GRID, false, true)
+    values[0] = 0.0
+    return values
+
+
+def _precision_recall(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    from sklearn.metrics import precision_recall_curve
+
+    precision, recall, _ = precision_recall_curve(truth, scores)
+    return np.interp(GRID, recall[::-1], precision[::-1])
+
+
+def _draw_curves(
+    study: Study, model: str, curve: Callable[..., np.ndarray], metric: str, labels: tuple[str, str]
+) -> Figure:
+    figure, axes = _figure((5.2, 4.6))
+    axes.spines[["top", "right"]].set_visible(True)
+    for i, (name, line, low, high) in enumerate(_curves(study, model, curve)):
+        colour = COLOURS[i % len(COLOURS)]
+        score = ""
+        if len(study.target.classes) == 2:
+            score = f": {study.evaluation(name, model).scores[metric]}"
+        axes.plot(GRID, line, color=colour, linewidth=1.8, label=f"{_shorten(name)}{score}")
+        axes.fill_between(GRID, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=labels[0], ylabel=labels[1], aspect="equal")
+    _legend_below(axes)
+    return figure
+
+
+def roc_figure(study: Study, model: str) -> Figure:
+    """ROC curves of out-of-fold predictions with bootstrap bands."""
+    labels = ("false positive rate", "true positive rate")
+    figure = _draw_curves(study, model, _roc, "roc_auc", labels)
+    figure.axes[0].plot([0, 1], [0, 1], color="#888888", linewidth=0.9, linestyle=":", zorder=0)
+    return figure
+
+
+def precision_recall_figure(study: Study, model: str) -> Figure:
+    """Precision over recall of out-of-fold predictions with bootstrap bands."""
+    figure = _draw_curves(study, model, _precision_recall, "pr_auc", ("recall", "precision"))
+    if len(study.target.classes) == 2:
+        prevalence = float((study.target.labels == 1).mean())
+        figure.axes[0].axhline(prevalence, color="#888888", linewidth=0.9, linestyle=":", zorder=0)
+    return figure
+
+
+def comparison_figure(study: Study, metric: str = "roc_auc", label: str = "ROC-AUC") -> Figure:
+    """A score of every feature set and model with its interval."""
+    n_rows = len(study.evaluations)
+    figure, axes = _figure((5.2, 1.3 + 0.34 * n_rows))
+    names = []
+    for row, (model, features) in enumerate((m, f) for m in study.models for f in study.feature_sets):
+        span = study.evaluation(features, model).scores[metric]
+        i = study.feature_sets.index(features)
+        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "fmt": MARKERS[i % len(MARKERS)]}
+        below, above = max(span.mean - span.low, 0), max(span.high - span.mean, 0)
+        axes.errorbar(span.mean, row, xerr=[[below], [above]], capsize=3, markersize=6, **style)
+        names.append(f"{MODEL_NAMES.get(model, model)}, {_shorten(features, 18)}")
+    for border in range(len(study.feature_sets), n_rows, len(study.feature_sets)):
+        axes.axhline(border - 0.5, color="#e5e5e5", linewidth=0.8)
+    if metric == "roc_auc":
+        axes.axvline(0.5, color="#888888", linewidth=0.9, linestyle=":")
+    axes.set_yticks(range(n_rows), names)
+    axes.set(ylim=(n_rows - 0.5, -0.5), xlabel=f"{label} with its 95 % interval")
+    axes.grid(axis="x", color="#eeeeee")
+    axes.set_axisbelow(True)
+    return figure
+
+
+def depth_figure(study: Study) -> Figure:
+    """ROC-AUC over the share of reads used, a line a model."""
+    fractions = study.inputs["read_fractions"]
+    figure, axes = _figure()
+    for i, model in enumerate(study.models):
+        spans = [study.evaluation(name, model).scores["roc_auc"] for name in study.feature_sets]
+        # Side by side, so that intervals do not cover each other.
+        x = np.array([fractions[name] for name in study.feature_sets]) * 1.06 ** (i - (len(study.models) - 1) / 2)
+        y = np.array([span.mean for span in spans])
+        ends = np.array([[max(s.mean - s.low, 0) for s in spans], [max(s.high - s.mean, 0) for s in spans]])
+        style: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i]}
+        axes.errorbar(x, y, yerr=ends, capsize=3, linewidth=1.5, label=MODEL_NAMES.get(model, model), **style)
+    axes.set_xscale("log")
+    ticks = [fractions[name] for name in study.feature_sets]
+    axes.set_xticks(ticks, study.feature_sets)
+    axes.minorticks_off()
+    axes.axhline(0.5, color="#888888", linewidth=0.9, linestyle=":")
+    axes.set(xlabel="share of the reads", ylabel="ROC-AUC with its 95 % interval")
+    axes.grid(axis="y", color="#eeeeee")
+    axes.set_axisbelow(True)
+    _legend_below(axes, 3)
+    return figure
+
+
+def calibration_figure(study: Study, model: str, n_bins: int = 8) -> Figure:
+    """Observed against predicted shares in bins of equally many samples, with Wilson intervals.
+
+    Of two classes that of the second; of several, how often the most probable class is right.
+    """
+    from scipy.stats import binomtest
+
+    figure, axes = _figure((5.2, 4.6))
+    axes.spines[["top", "right"]].set_visible(True)
+    axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.9, linestyle=":", zorder=0)
+    labels = study.target.labels
+    for i, name in enumerate(study.feature_sets):
+        found = study.evaluation(name, model)
+        if len(study.target.classes) == 2:
+            predicted, truth = found.probabilities[:, 1], labels == 1
+        else:
+            predicted, truth = found.probabilities.max(1), found.probabilities.argmax(1) == labels
+        bins = np.array_split(np.argsort(predicted, kind="stable"), min(n_bins, max(len(labels) // 10, 1)))
+        x = np.array([predicted[rows].mean() for rows in bins])
+        y = np.array([truth[rows].mean() for rows in bins])
+        spans = [binomtest(int(truth[rows].sum()), len(rows)).proportion_ci(method="wilson") for rows in bins]
+        ends = np.array([y - [span.low for span in spans], [span.high for span in spans] - y])
+        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+        label = f"{_shorten(name)}: Brier score {found.scores['brier']}"
+        axes.errorbar(x, y, yerr=np.clip(ends, 0, None), capsize=2, linewidth=1.4, markersize=5, label=label, **style)
+    of = f"of {_shorten(study.target.classes[1])}" if len(study.target.classes) == 2 else "of the likeliest class"
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.set(xlabel=f"predicted probability {of}", ylabel="observed share")
+    _legend_below(axes)
+    return figure
+
+
+def confusion_figure(study: Study, features: str, model: str) -> Figure:
+    """Samples by class and by the class predicted out of fold."""
+    classes, labels = study.target.classes, study.target.labels
+    predicted = study.evaluation(features, model).probabilities.argmax(1)
+    counts = np.zeros((len(classes), len(classes)), int)
+    np.add.at(counts, (labels, predicted), 1)
+    shares = counts / counts.sum(1, keepdims=True)
+    figure, axes = _figure((5.2, 4.2))
+    axes.spines[:].set_visible(False)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    small = 11 if len(classes) <= 4 else 7
+    for i, j in np.ndindex(counts.shape):
+        text = f"{counts[i, j]}\n{shares[i, j]:.0%}" if len(classes) <= 6 else f"{counts[i, j]}"
+        colour = "white" if shares[i, j] > 0.55 else "#222222"
+        axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=small)
+    names = [_shorten(name, 16) for name in classes]
+    _class_ticks(axes, range(len(classes)), classes)
+    axes.set_yticks(range(len(classes)), names)
+    axes.set(xlabel="predicted", ylabel="true")
+    return figure
+
+
+def entropy_figure(table: FeatureTable, target: Target) -> Figure:
+    """Shannon entropy of the samples of each class."""
+    entropy = shannon_entropy(table.take(target.sample_ids).shares)
+    figure, axes = _figure()
+    groups = [entropy[target.labels == i] for i in range(len(target.classes))]
+    boxes = axes.boxplot(groups, widths=0.5, showfliers=False, patch_artist=True, medianprops={"color": "#222222"})
+    rng = np.random.default_rng(0)
+    for i, (box, values) in enumerate(zip(boxes["boxes"], groups, strict=True)):
+        colour = COLOURS[i % len(COLOURS)]
+        box.set(facecolor=colour, alpha=0.25, edgecolor=colour)
+        axes.scatter(i + 1 + rng.uniform(-0.17, 0.17, len(values)), values, s=8, color=colour, alpha=0.7, linewidth=0)
+    _class_ticks(axes, range(1, len(groups) + 1), target.classes)
+    axes.set_ylabel("Shannon entropy (bits)")
+    return figure
+
+
+def telling_figure(table: FeatureTable, target: Target, features: Sequence[str], names: Sequence[str]) -> Figure:
+    """Shares of the most telling features by class: medians and quartiles, on a logarithmic axis."""
+    shares = table.take(target.sample_ids).shares
+    place = {name: i for i, name in enumerate(table.names)}
+    values = 100 * shares[:, [place[name] for name in features]]
+    floor = max(float(values[values > 0].min(initial=1.0)) / 2, 1e-5)
+    figure, axes = _figure((5.2, 1.5 + 0.42 * len(features)))
+    n_classes = len(target.classes)
+    for i, name in enumerate(target.classes):
+        low, middle, high = np.quantile(values[target.labels == i], [0.25, 0.5, 0.75], axis=0).clip(floor)
+        y = np.arange(len(features)) + (i - (n_classes - 1) / 2) * 0.6 / n_classes
+        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "fmt": MARKERS[i % len(MARKERS)]}
+        axes.errorbar(middle, y, xerr=[middle - low, high - middle], markersize=5, label=_shorten(name), **style)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_yticks(range(len(features)), [_shorten(name, 26) for name in names])
+    axes.set(ylim=(len(features) - 0.5, -0.5), xlabel="share of the sample (%): median and quartiles")
+    axes.grid(axis="x", color="#eeeeee")
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=min(n_classes, 3), frameon=False)
+    return figure
+
+
+def gc_figure(names: Sequence[str], gc: Sequence[np.ndarray]) -> Figure:
+    """Distribution of the GC content of each cluster's reads, one ridge a cluster."""
+    figure, axes = _figure((5.2, 1.2 + 0.42 * len(names)))
+    edges = np.linspace(0, 100, 51)
+    middles = (edges[:-1] + edges[1:]) / 2
+    for row, values in enumerate(gc):
+        heights = np.histogram(100 * values, bins=edges)[0].astype(float)
+        if heights.max(initial=0) > 0:
+            heights *= 0.85 / heights.max()
+            axes.fill_between(middles, row, row - heights, color="#56B4E9", alpha=0.8, linewidth=0)
+            mean = 100 * float(values.mean())
+            axes.plot([mean, mean], [row, row - 0.85], color="#222222", linewidth=1.2)
+    axes.set_yticks(range(len(names)), [_shorten(name, 26) for name in names])
+    axes.set(ylim=(len(names) - 0.6, -1.0), xlim=(10, 90), xlabel="GC content of the reads (%); the line is their mean")
+    axes.grid(axis="x", color="#eeeeee")
+    axes.set_axisbelow(True)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure, its text as outlines, so that it looks the same everywhere."""
+    # Names are text: a $ in one does not begin a formula. A fixed salt and no date make equal figures equal files.
+    with matplotlib.rc_context({"text.parse_math": False, "svg.hashsalt": "biomeformer", "svg.fonttype": "path"}):
+        figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
+    return path
+
+
+def telling_names(frame: pd.DataFrame) -> list[str]:
+    """Short names of features: the last rank of a taxon, the number of a cluster."""
+    last = [str(name).replace("|", ";").split(";")[-1].strip() for name in frame["feature"]]
+    return [name.removeprefix("s__").replace("_", " ") for name in last]
