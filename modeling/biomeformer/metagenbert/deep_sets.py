@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from transformers import initialization as init
 
 from .configuration_metagenbert import MetagenBertConfig
 
@@ -47,10 +48,23 @@ class DeepSets(nn.Module):
         )
 
     @torch.no_grad()
-    def fit_scale(self, vectors: torch.Tensor) -> None:
-        """Standardise by the mean and spread of `vectors`, `(n_vectors, hidden_size)`."""
-        self.input_mean.copy_(vectors.mean(0))
-        self.input_scale.copy_(vectors.std(0, correction=0).clamp_min(1e-6))
+    def init_weights(self) -> None:
+        """New weights, by torch's random numbers."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                init.xavier_uniform_(layer.weight)
+                init.zeros_(layer.bias)
+            elif isinstance(layer, nn.LayerNorm):
+                init.ones_(layer.weight)
+                init.zeros_(layer.bias)
+        init.zeros_(self.input_mean)
+        init.ones_(self.input_scale)
+
+    @torch.no_grad()
+    def set_scale(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
+        """Standardise by the mean and standard deviation of training vectors, `(hidden_size,)` each."""
+        self.input_mean.copy_(mean)
+        self.input_scale.copy_(deviation.clamp_min(1e-6))
 
     def forward(self, elements: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Logits of sets.

@@ -68,12 +68,7 @@ class MetagenBertPreTrainedModel(PreTrainedModel):
         if isinstance(module, MetagenBertModel):
             init.normal_(module.centroids, mean=0.0, std=self.config.initializer_range)
         elif isinstance(module, DeepSets):
-            for layer in module.modules():
-                if isinstance(layer, nn.Linear):
-                    init.xavier_uniform_(layer.weight)
-                    init.zeros_(layer.bias)
-            init.zeros_(module.input_mean)
-            init.ones_(module.input_scale)
+            module.init_weights()
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:

@@ -1,6 +1,6 @@
 """Does the metagenome's vector predict a phenotype, and how sure is that?"""
 
-from .checkpoint import predict_table, train_checkpoint, with_linear_head
+from .checkpoint import predict_table, train_checkpoint, with_deep_sets_head, with_linear_head
 from .cohort_transfer import Transfer, leave_one_out, transfer
 from .depth import FRACTIONS, depth_name, depth_tables
 from .evaluation import Comparison, Evaluation, Interval, compare, cross_validate
@@ -47,5 +47,6 @@ __all__ = [
     "train_checkpoint",
     "transfer",
     "transform_shares",
+    "with_deep_sets_head",
     "with_linear_head",
 ]

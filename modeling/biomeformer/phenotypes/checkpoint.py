@@ -1,4 +1,4 @@
-"""A fitted linear classifier moved into a checkpoint, exactly."""
+"""Phenotype checkpoints: a fitted linear classifier moved in exactly, or a new DeepSets head."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..embedding import AbundanceTable
 from ..embedding.sample import require_processor
 from ..errors import InputError, TableError
 from ..metagenbert import MetagenBertConfig, MetagenBertForPhenotypeClassification, MetagenBertModel
+from ..metagenbert.deep_sets import DeepSets
 from .evaluation import inner_folds
 from .features import FeatureTable
 from .models import make_model
@@ -57,14 +58,7 @@ def with_linear_head(
         weight, bias = np.stack([np.zeros_like(weight[0]), weight[0]]), np.array([0.0, bias[0]])
     if len(weight) != len(classes):
         raise InputError(f"the classifier tells {len(weight)} classes apart and {len(classes)} names were given.")
-    values = model.config.to_dict()
-    values |= {
-        "abundance_transform": "none" if transform == "none" else "clr",
-        "problem_type": "single_label_classification",
-        "id2label": dict(enumerate(classes)),
-        "label2id": {name: i for i, name in enumerate(classes)},
-    }
-    config = MetagenBertConfig.from_dict(values)
+    config = _config(model, classes, head="linear", abundance_transform="none" if transform == "none" else "clr")
     with torch.device("meta"):
         whole = MetagenBertForPhenotypeClassification(config)
     whole.metagenbert = model
@@ -74,6 +68,41 @@ def with_linear_head(
         whole.head.bias.copy_(torch.from_numpy(bias))
     whole.processor = model.processor
     return whole.eval()
+
+
+def with_deep_sets_head(
+    model: MetagenBertModel, classes: Sequence[str], **options: Any
+) -> MetagenBertForPhenotypeClassification:
+    """A checkpoint of a model and a new DeepSets head, to be trained.
+
+    Args:
+        model: Read encoder, centroids and processor; they are shared, not copied.
+        classes: Names of the labels.
+        **options: `set_elements`, `set_size`, `set_reads`, `set_seed`, `set_pooling`, `head_hidden_size` and
+            `head_dropout` of `MetagenBertConfig`.
+
+    Raises:
+        ValueError: An option is out of range.
+    """
+    config = _config(model, classes, head="deep_sets", **options)
+    with torch.device("meta"):
+        whole = MetagenBertForPhenotypeClassification(config)
+    whole.metagenbert = model
+    head = DeepSets(config)
+    head.init_weights()
+    whole.head = head.to(model.device)
+    whole.processor = model.processor
+    return whole.eval()
+
+
+def _config(model: MetagenBertModel, classes: Sequence[str], **options: Any) -> MetagenBertConfig:
+    values = model.config.to_dict() | {
+        "problem_type": "single_label_classification",
+        "id2label": dict(enumerate(classes)),
+        "label2id": {name: i for i, name in enumerate(classes)},
+        **options,
+    }
+    return MetagenBertConfig.from_dict(values)
 
 
 def train_checkpoint(
@@ -130,7 +159,13 @@ def predict_table(model: MetagenBertForPhenotypeClassification, table: Abundance
 
     Raises:
         TableError: The table was embedded by another model.
+        InputError: The head reads sets of vectors, not abundance vectors.
     """
+    if model.config.head != "linear":
+        raise InputError(
+            "the model's head reads sets of read vectors, which an abundance table does not hold; predict from the "
+            "samples' reads."
+        )
     model.metagenbert.processor = model.processor
     check_same_model(model.metagenbert, table)
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
@@ -169,4 +204,4 @@ def _linear(fitted: Any) -> tuple[np.ndarray, np.ndarray]:
     return weight, bias
 
 
-__all__ = ["check_same_model", "predict_table", "train_checkpoint", "with_linear_head"]
+__all__ = ["check_same_model", "predict_table", "train_checkpoint", "with_deep_sets_head", "with_linear_head"]

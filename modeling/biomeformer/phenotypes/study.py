@@ -321,7 +321,7 @@ def _from_record(cls: type[Study], record: dict[str, Any], predictions: pd.DataF
 
 
 def _transform(name: str) -> str:
-    return {"none": "shares", "clr": "centred log-ratios", "ilr": "isometric log-ratios"}[name]
+    return {"": "sets of vectors", "none": "shares", "clr": "centred log-ratios", "ilr": "isometric log-ratios"}[name]
 
 
 __all__ = ["DEFAULT_TRANSFORMS", "Study", "run_study"]

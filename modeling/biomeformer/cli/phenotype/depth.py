@@ -73,9 +73,7 @@ def depth(
             raise InputError(f"--model embeds one cohort, and {len(cohort)} were given; give one.")
         fractions = sorted(set(fraction or FRACTIONS), reverse=True)
         if len(fractions) < 2:
-            raise InputError(
-                f"a curve needs two shares of the reads, and --fraction gives {fractions[0]}; give more."
-            )
+            raise InputError(f"a curve needs two shares of the reads, and --fraction gives {fractions[0]}; give more.")
         folders = [output / f"reads-{share:.6g}" for share in fractions]
         check_output(output, overwrite=overwrite or any(folder.is_dir() for folder in folders), can_overwrite=True)
         _check_target(cohort[0], metadata, target, positive, group)

@@ -1,0 +1,622 @@
+"""Train a DeepSets head on a cohort's phenotype, or the whole stack end to end, and say how good it is.
+
+A sample is a set of vectors: its own centroids (MetagenBERT-Local) or some of its reads (MetagenBERT-Sub; arXiv
+2601.03295). The head pools them by mean, sum, maximum or attention.
+
+* Samples are split into folds, stratified, and by `--group` so that no subject or batch is in two. Within the training
+  folds a part is set aside, on which training stops early; the test fold has no part in it. What is reported are the
+  test folds' scores.
+* The checkpoint is then trained on all samples, for as many epochs as the folds took in the median.
+* With `train_encoder` the read encoder learns too, from the reads' tokens on. Sets must be of reads; the checkpoint's
+  centroids, which its head does not use, stay those of the encoder as it was.
+* Processes share each batch of samples: gradients, and with `dropout: 0` results, are those of one process.
+
+    accelerate launch recipes/finetune_phenotype.py --config recipes/configs/finetune_phenotype/local.yaml \
+        --cohort cohort.csv --target disease --output RUN
+
+RUN gets `model/`, which `MetagenBertForPhenotypeClassification.from_pretrained` and `biomeformer phenotype predict`
+load, with `scores.csv`, `predictions.csv` and `study.json` as of `biomeformer phenotype evaluate`, `history.csv` and
+`training_record.json`. Sets and finished folds are kept in `sets/` and `folds/`: the same command goes on with what is
+left.
+
+Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import hashlib
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.utils import gather_object
+from rich.console import Console
+from rich.progress import Progress
+from safetensors.numpy import load_file, save_file
+from torch import nn
+
+import biomeformer
+from biomeformer import MetagenBertForPhenotypeClassification
+from biomeformer.clustering import read_set
+from biomeformer.errors import BiomeformerError, InputError, RankStopped
+from biomeformer.files import written_whole
+from biomeformer.interruption import Interruption
+from biomeformer.metagenbert import MetagenBertModel
+from biomeformer.phenotypes import Study, Target, make_target, read_metadata, with_deep_sets_head
+from biomeformer.phenotypes.evaluation import Evaluation, folds, inner_folds, interval
+from biomeformer.phenotypes.metrics import METRICS, score
+from biomeformer.reads import Cohort, draw_reads, read_cohort
+from biomeformer.reads.cohort import CohortSample
+from biomeformer.recipe_config import build_config, read_yaml
+
+transformers.utils.logging.disable_progress_bar()
+CACHE_BYTES = 2_000_000_000
+
+
+@dataclass
+class RecipeConfig:
+    """Fields of the YAML file.
+
+    Attributes:
+        model: Folder, shipped name or Hub id of a MetagenBERT checkpoint.
+        elements: Of a sample's set: `centroids` of its own reads, or `reads`.
+        set_size: Elements of a set.
+        reads_per_sample: Reads drawn from each sample: for its centroids, or to make sets of `set_size` of; training
+            takes other ones in each epoch, and predictions are averaged over sets of all of them.
+        pooling: `mean`, `sum`, `max` or `attention`.
+        hidden_size: Width of the head.
+        dropout: In the head.
+        train_encoder: Whether the read encoder learns too.
+        n_epochs: At most.
+        patience: Epochs without a loss on the part set aside that is lower by `min_improvement` after which training
+            stops.
+        min_improvement: In nats a sample.
+        batch_samples: Samples a step, shared among processes.
+        learning_rate: Of the head.
+        encoder_learning_rate: Of the read encoder.
+        weight_decay: Of AdamW.
+        max_grad_norm: Gradients are clipped to this norm.
+        gradient_checkpointing: Whether to recompute the encoder's activations instead of keeping them.
+        mixed_precision: `auto` (bf16 on a GPU that has it), `bf16` or `no`.
+        n_folds: Of the cross-validation.
+        n_repeats: Of the cross-validation.
+        revision: Of a model from the Hub.
+        seed: Of everything.
+    """
+
+    model: str
+    elements: str = "centroids"
+    set_size: int = 64
+    reads_per_sample: int = 10_000
+    pooling: str = "attention"
+    hidden_size: int = 64
+    dropout: float = 0.1
+    train_encoder: bool = False
+    n_epochs: int = 100
+    patience: int = 15
+    min_improvement: float = 0.01
+    batch_samples: int = 8
+    learning_rate: float = 1e-3
+    encoder_learning_rate: float = 1e-5
+    weight_decay: float = 1e-2
+    max_grad_norm: float = 1.0
+    gradient_checkpointing: bool = False
+    mixed_precision: str = "auto"
+    n_folds: int = 5
+    n_repeats: int = 1
+    revision: str | None = None
+    seed: int = 0
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> RecipeConfig:
+        """Read and check a config.
+
+        Raises:
+            InputError: It cannot be read, lacks a field, has one that is not known, or a value is out of range.
+        """
+        config = build_config(cls, read_yaml(path), str(path))
+        for name in ("n_epochs", "patience", "batch_samples", "n_repeats"):
+            if getattr(config, name) < 1:
+                raise InputError(f"{path}: {name} is {getattr(config, name)}; it must be at least 1.")
+        if config.train_encoder and config.elements != "reads":
+            raise InputError(f"{path}: train_encoder needs elements: reads; k-means passes no gradient on.")
+        if config.mixed_precision not in ("auto", "bf16", "no"):
+            raise InputError(f"{path}: mixed_precision is {config.mixed_precision!r}; give auto, bf16 or no.")
+        return config
+
+
+class Sets:
+    """A cohort's sets, a part a sample on disk, made by all processes."""
+
+    def __init__(self, folder: Path, config: RecipeConfig, model: MetagenBertModel, accelerator: Accelerator) -> None:
+        self.folder, self.config, self.model, self.accelerator = folder, config, model, accelerator
+        self._read = self._load
+
+    def make(self, samples: Sequence[CohortSample], check: Callable[[], None]) -> None:
+        """Make the sets that are not there yet.
+
+        Raises:
+            InputError: A sample cannot be used.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        left = [sample for sample in samples if not self._path(sample.sample_id).is_file()]
+        self.accelerator.wait_for_everyone()
+        failed: list[str] = []
+        mine = left[self.accelerator.process_index :: self.accelerator.num_processes]
+        for sample in _tracked(mine, "sets", self.accelerator):
+            try:
+                arrays = self._tokens(sample) if self.config.train_encoder else self._vectors(sample, check)
+            except BiomeformerError as error:
+                if not isinstance(error, InputError):
+                    raise
+                failed.append(str(error))
+                break
+            with written_whole(self._path(sample.sample_id)) as partial:
+                save_file(arrays, partial)
+            check()
+        reasons = gather_object(failed)
+        if reasons:
+            raise InputError(reasons[0]) if self.accelerator.is_main_process else RankStopped(reasons[0])
+        size = max(self._path(sample.sample_id).stat().st_size for sample in samples)
+        self._read = lru_cache(maxsize=max(CACHE_BYTES // size, 1))(self._load)
+
+    def _vectors(self, sample: CohortSample, check: Callable[[], None]) -> dict[str, np.ndarray]:
+        found = read_set(
+            self.model,
+            sample.reads,
+            elements=self.config.elements,
+            size=self.config.set_size,
+            n_reads=self.config.reads_per_sample,
+            seed=self.config.seed,
+            check=check,
+        )
+        return {"vectors": found.vectors, "weights": found.weights}
+
+    def _tokens(self, sample: CohortSample) -> dict[str, np.ndarray]:
+        batch, _ = draw_reads(sample.reads, self.config.reads_per_sample, seed=self.config.seed)
+        assert self.model.processor is not None
+        packed = self.model.processor.encode_reads(batch.sequence, batch.offsets)
+        if not len(packed.lengths):
+            where = ", ".join(map(str, sample.reads.paths()))
+            raise InputError(f"{where}: none of {len(batch)} reads drawn can be used; is this the right file?")
+        return {"input_ids": packed.input_ids, "lengths": packed.lengths}
+
+    def _path(self, sample_id: str) -> Path:
+        return self.folder / f"{sample_id}.safetensors"
+
+    def _load(self, sample_id: str) -> dict[str, np.ndarray]:
+        return load_file(self._path(sample_id))
+
+    def n_elements(self, sample_id: str) -> int:
+        """Elements of a sample: reads or centroids."""
+        arrays = self._read(sample_id)
+        return len(arrays["lengths" if "lengths" in arrays else "weights"])
+
+    def parts(self, sample_id: str) -> list[np.ndarray]:
+        """The sets a prediction is averaged over, as places of elements."""
+        n = self.n_elements(sample_id)
+        n_sets = -(-n // self.config.set_size)
+        return [np.arange(i, n, n_sets) for i in range(n_sets)]
+
+    def drawn(self, sample_id: str, *key: int) -> np.ndarray:
+        """The elements of one training step: all centroids, or as many reads as a set takes."""
+        n, size = self.n_elements(sample_id), self.config.set_size
+        if n <= size:
+            return np.arange(n)
+        number = int.from_bytes(hashlib.sha256(sample_id.encode()).digest()[:4], "little")
+        return np.sort(np.random.default_rng([self.config.seed, number, *key]).choice(n, size, replace=False))
+
+    def batch(self, sets: Sequence[tuple[str, np.ndarray]], device: torch.device) -> dict[str, torch.Tensor]:
+        """Sets as arguments of the model's `forward`."""
+        sizes = [len(places) for _, places in sets]
+        if self.config.train_encoder:
+            ids, lengths = [], []
+            for name, places in sets:
+                arrays = self._read(name)
+                ends = np.cumsum(arrays["lengths"])
+                ids += [arrays["input_ids"][ends[i] - arrays["lengths"][i] : ends[i]] for i in places]
+                lengths.append(arrays["lengths"][places])
+            return {
+                "input_ids": torch.from_numpy(np.concatenate(ids)).to(device),
+                "lengths": torch.from_numpy(np.concatenate(lengths)),
+                "set_sizes": torch.tensor(sizes),
+            }
+        elements = np.zeros((len(sets), max(sizes), self.model.config.hidden_size), np.float32)
+        weights = np.zeros((len(sets), max(sizes)), np.float32)
+        for row, (name, places) in enumerate(sets):
+            arrays = self._read(name)
+            elements[row, : len(places)] = arrays["vectors"][places]
+            weights[row, : len(places)] = arrays["weights"][places]
+        return {"elements": torch.from_numpy(elements).to(device), "weights": torch.from_numpy(weights).to(device)}
+
+
+def new_model(
+    config: RecipeConfig, start: MetagenBertModel, classes: Sequence[str], *key: int
+) -> MetagenBertForPhenotypeClassification:
+    """The encoder as it was, and a new head whose weights `key` decides.
+
+    Raises:
+        ValueError: The config is out of range.
+    """
+    torch.manual_seed(int(np.random.default_rng([config.seed, *key]).integers(2**31)))
+    model = with_deep_sets_head(
+        copy.deepcopy(start) if config.train_encoder else start,
+        classes,
+        set_elements=config.elements,
+        set_size=config.set_size,
+        set_reads=config.reads_per_sample,
+        set_seed=config.seed,
+        set_pooling=config.pooling,
+        head_hidden_size=config.hidden_size,
+        head_dropout=config.dropout,
+    )
+    encoder = model.metagenbert.requires_grad_(False).encoder
+    if config.train_encoder:
+        for name, value in encoder.named_parameters():
+            # No read's vector passes through a pooler.
+            value.requires_grad_(not name.startswith("pooler."))
+        if config.gradient_checkpointing:
+            encoder.gradient_checkpointing_enable()
+    return model
+
+
+class Trainer:
+    """Trains one head, and the encoder where that is asked for, from the same start every time."""
+
+    def __init__(
+        self,
+        config: RecipeConfig,
+        accelerator: Accelerator,
+        sets: Sets,
+        target: Target,
+        start: MetagenBertModel,
+        check: Callable[[], None],
+    ) -> None:
+        self.config, self.accelerator, self.sets, self.target, self.check = config, accelerator, sets, target, check
+        self.start = start
+
+    def train(
+        self, rows: np.ndarray, judged: np.ndarray, n_epochs: int, key: tuple[int, ...]
+    ) -> tuple[MetagenBertForPhenotypeClassification, int, list[list[float]]]:
+        """Train on some samples.
+
+        Args:
+            rows: Samples to train on.
+            judged: Samples whose loss says when to stop; none trains all epochs.
+            n_epochs: At most.
+            key: What distinguishes this training's random numbers.
+
+        Returns:
+            The model after its best epoch, that epoch, and losses of each epoch.
+        """
+        config, accelerator = self.config, self.accelerator
+        model = new_model(config, self.start, self.target.classes, *key).to(accelerator.device)
+        self._fit_scale(model, rows, key)
+        encoder = [value for value in model.metagenbert.parameters() if value.requires_grad]
+        optimizer: Any = torch.optim.AdamW(
+            [
+                {"params": list(model.head.parameters()), "lr": config.learning_rate},
+                *([{"params": encoder, "lr": config.encoder_learning_rate}] if encoder else []),
+            ],
+            weight_decay=config.weight_decay,
+        )
+        wrapped, optimizer = accelerator.prepare(model, optimizer)
+        best, best_epoch, best_state, history = float("inf"), 0, None, []
+        for epoch in range(1, n_epochs + 1):
+            wrapped.train()
+            total = 0.0
+            order = np.random.default_rng([config.seed, *key, epoch]).permutation(rows)
+            for batch in np.array_split(order, max(-(-len(order) // config.batch_samples), 1)):
+                total += self._step(wrapped, optimizer, batch, epoch, key)
+                self.check()
+            history.append([epoch, total / len(rows)])
+            if len(judged):
+                probabilities = self.predict(model, judged)
+                chosen = probabilities[np.arange(len(judged)), self.target.labels[judged]]
+                loss = float(-np.log(chosen.clip(1e-12)).mean())
+                history[-1].append(loss)
+                if loss < best - config.min_improvement:
+                    best, best_epoch, best_state = loss, epoch, _trained_state(model)
+                elif epoch - best_epoch >= config.patience:
+                    break
+        if best_state is not None:
+            model.load_state_dict(best_state, strict=False)
+        accelerator.free_memory()
+        return model.eval(), best_epoch or n_epochs, history
+
+    def _step(self, wrapped: nn.Module, optimizer: Any, batch: np.ndarray, epoch: int, key: tuple[int, ...]) -> float:
+        """One step on this process's share of a batch; gives the whole batch's summed loss."""
+        accelerator = self.accelerator
+        mine = batch[accelerator.process_index :: accelerator.num_processes]
+        labels = torch.from_numpy(self.target.labels[mine]).to(accelerator.device)
+        drawn = [(name, self.sets.drawn(name, *key, epoch)) for name in (self.target.sample_ids[i] for i in mine)]
+        with accelerator.autocast():
+            found = wrapped(**self.sets.batch(drawn, accelerator.device), labels=labels)
+        # Processes average their gradients, and shares of a batch may differ by one sample.
+        summed = found.loss * len(mine)
+        accelerator.backward(summed * accelerator.num_processes / len(batch))
+        accelerator.clip_grad_norm_(wrapped.parameters(), self.config.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        return float(accelerator.reduce(summed.detach(), "sum"))
+
+    @torch.no_grad()
+    def _fit_scale(self, model: MetagenBertForPhenotypeClassification, rows: np.ndarray, key: tuple[int, ...]) -> None:
+        """Standardise by the training samples' vectors."""
+        accelerator = self.accelerator
+        sums = torch.zeros(3, model.config.hidden_size, dtype=torch.float64)
+        for i in rows[accelerator.process_index :: accelerator.num_processes]:
+            name = self.target.sample_ids[i]
+            batch = self.sets.batch([(name, self.sets.drawn(name, *key))], accelerator.device)
+            if "elements" in batch:
+                vectors = batch["elements"][0]
+            else:
+                vectors = model.metagenbert.embed_packed(batch["input_ids"], batch["lengths"])
+            exact = vectors.double().cpu()
+            sums += torch.stack([exact.sum(0), exact.square().sum(0), torch.full_like(exact[0], len(exact))])
+        total, squares, n = accelerator.reduce(sums.to(accelerator.device), "sum").cpu()
+        mean = total / n
+        model.head.set_scale(mean, (squares / n - mean.square()).clamp_min(0).sqrt())  # type: ignore[operator]
+
+    @torch.no_grad()
+    def predict(self, model: MetagenBertForPhenotypeClassification, rows: np.ndarray) -> np.ndarray:
+        """Probabilities `(n_rows, n_classes)` of samples, which the processes share."""
+        accelerator = self.accelerator
+        was_training = model.training
+        model.eval()
+        mine = []
+        for place in range(accelerator.process_index, len(rows), accelerator.num_processes):
+            name = self.target.sample_ids[rows[place]]
+            logits = []
+            for part in self.sets.parts(name):
+                with accelerator.autocast():
+                    logits.append(model(**self.sets.batch([(name, part)], accelerator.device)).logits)
+            mine.append((place, torch.cat(logits).double().softmax(1).mean(0).cpu().tolist()))
+            self.check()
+        model.train(was_training)
+        return np.array([values for _, values in sorted(gather_object(mine))]).reshape(-1, len(self.target.classes))
+
+
+def cross_validate(trainer: Trainer, folder: Path) -> tuple[Study, int, list[dict[str, Any]]]:
+    """Train and test on every fold; finished ones are read from `folder`."""
+    config, target, accelerator = trainer.config, trainer.target, trainer.accelerator
+    splits = list(folds(target, config.n_folds, config.n_repeats, config.seed))
+    folder.mkdir(parents=True, exist_ok=True)
+    done = []
+    for i, (train, test) in enumerate(_tracked(splits, "folds", accelerator)):
+        file = folder / f"{i}.json"
+        there = file.is_file()
+        accelerator.wait_for_everyone()
+        if not there:
+            groups = None if target.groups is None else target.groups[train]
+            rest, aside = inner_folds(target.labels[train], groups, config.seed + i)[0]
+            model, epoch, history = trainer.train(train[rest], train[aside], config.n_epochs, (1, i))
+            probabilities = trainer.predict(model, test)
+            if accelerator.is_main_process:
+                fold = {"best_epoch": epoch, "history": history, "probabilities": probabilities.tolist()}
+                with written_whole(file) as partial:
+                    partial.write_text(json.dumps(fold) + "\n")
+            accelerator.wait_for_everyone()
+        fold = json.loads(file.read_text())
+        done.append(fold)
+        area = score(target.labels[test], np.array(fold["probabilities"]))["roc_auc"]
+        accelerator.print(f"fold {i + 1} of {len(splits)}: best epoch {fold['best_epoch']}, ROC-AUC {area:.3f}")
+    total = np.zeros((len(target.labels), len(target.classes)))
+    fold_scores: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    for (_, test), fold in zip(splits, done, strict=True):
+        predicted = np.array(fold["probabilities"])
+        total[test] += predicted
+        for metric, value in score(target.labels[test], predicted).items():
+            fold_scores[metric].append(value)
+    correction = 1 / len(splits) + float(np.mean([len(test) / len(train) for train, test in splits]))
+    values = {metric: np.array(scores) for metric, scores in fold_scores.items()}
+    what = "end-to-end" if config.train_encoder else f"own {config.elements}"
+    evaluation = Evaluation(
+        features=what,
+        model="deep_sets",
+        transform="",
+        scores={metric: interval(scores, correction).clipped() for metric, scores in values.items()},
+        fold_scores=values,
+        probabilities=total / config.n_repeats,
+        correction=correction,
+        n_repeats=config.n_repeats,
+        n_splits=config.n_folds,
+    )
+    sources = {what: f"{config.set_size} of each sample's {config.elements}"}
+    study = Study(target, (evaluation,), (), config.n_folds, config.n_repeats, 0, config.seed, sources)
+    return study, max(round(float(np.median([fold["best_epoch"] for fold in done]))), 1), done
+
+
+def _trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of the weights that learn."""
+    return {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+
+
+def _tracked(items: Sequence[Any], what: str, accelerator: Accelerator) -> Iterator[Any]:
+    """Items, with a bar in the main process's terminal."""
+    if not (accelerator.is_main_process and sys.stderr.isatty()):
+        yield from items
+        return
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        yield from bars.track(items, description=what)
+
+
+def open_folder(path: Path, identity: dict[str, Any], accelerator: Accelerator, overwrite: bool) -> None:
+    """Begin a run, or go on with one.
+
+    Raises:
+        InputError: The folder holds another run, or something else.
+    """
+    file = path / "run.json"
+    if overwrite and accelerator.is_main_process:
+        shutil.rmtree(path, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    if file.is_file():
+        before, now = json.loads(file.read_text()), json.loads(json.dumps(identity))
+        changed = [key for key in now if before.get(key) != now[key]]
+        if changed:
+            what = ", ".join(changed)
+            raise InputError(f"{path} holds a run with another {what}; give another folder, or --overwrite.")
+    elif path.exists() and any(path.iterdir()):
+        raise InputError(f"{path} exists and holds something else; give another folder, or --overwrite.")
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process and not file.is_file():
+        path.mkdir(parents=True, exist_ok=True)
+        with written_whole(file) as partial:
+            partial.write_text(json.dumps(identity, indent=1) + "\n")
+    accelerator.wait_for_everyone()
+
+
+def identity_of(
+    config: RecipeConfig, cohort: Cohort, target: Target, model: MetagenBertModel, group: str | None
+) -> dict[str, Any]:
+    """What decides a run's results."""
+    assert model.processor is not None
+    labels = [f"{name}\t{label}" for name, label in zip(target.sample_ids, target.labels.tolist(), strict=True)]
+    return {
+        "config": asdict(config),
+        "target": target.column,
+        "classes": list(target.classes),
+        "group": group,
+        "samples": hashlib.sha256("\n".join(labels).encode()).hexdigest(),
+        "reads": [[str(path) for path in sample.reads.paths()] for sample in cohort],
+        "weights_sha256": model.weights_sha256,
+        "contract": model.processor.contract,
+    }
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--cohort", type=Path, required=True, help="CSV or TSV: sample_id, fastq, phenotypes")
+    parser.add_argument("--target", required=True, help="column with the classes")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--metadata", type=Path, help="CSV or TSV with the classes, instead of the cohort")
+    parser.add_argument("--positive", action="append", help="value to predict against all others; may be given again")
+    parser.add_argument("--group", help="column with subjects or batches, which no two folds share")
+    parser.add_argument("--model", help="instead of the config's")
+    parser.add_argument("--cpu", action="store_true", help="leave GPUs alone")
+    parser.add_argument("--overwrite", action="store_true", help="replace what the output folder holds")
+    return parser
+
+
+def make_accelerator(config: RecipeConfig, cpu: bool) -> Accelerator:
+    """Devices and precision.
+
+    Raises:
+        InputError: bf16 was asked for and the GPU lacks it.
+    """
+    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    precision = config.mixed_precision
+    if precision == "auto":
+        precision = "bf16" if has_bf16 and not cpu else "no"
+    # One process may make sets for much longer than another.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=12))
+    try:
+        return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[patience])
+    except (ValueError, ImportError) as error:
+        raise InputError(f"{' '.join(str(error).split())} (mixed_precision {precision})") from error
+
+
+def run(args: argparse.Namespace) -> None:
+    """Make sets, cross-validate, train on all samples, write.
+
+    Raises:
+        BiomeformerError: Input is bad, a sample cannot be used, or a signal came.
+    """
+    began = time.monotonic()
+    config = RecipeConfig.from_yaml(args.config)
+    if args.model is not None:
+        config.model = args.model
+    cohort = read_cohort(args.cohort)
+    columns = cohort.metadata() if args.metadata is None else read_metadata(args.metadata)
+    ids = [sample.sample_id for sample in cohort]
+    where = str(args.metadata or args.cohort)
+    target = make_target(columns, args.target, ids, positive=args.positive, group_column=args.group, where=where)
+    list(folds(target, config.n_folds, 1, config.seed))
+    accelerator = make_accelerator(config, args.cpu)
+    start = biomeformer.load(config.model, revision=config.revision, device=str(accelerator.device))
+    try:
+        new_model(config, start, target.classes)
+    except ValueError as error:
+        raise InputError(f"{args.config}: {error}") from error
+    open_folder(args.output, identity_of(config, cohort, target, start, args.group), accelerator, args.overwrite)
+    with Interruption() as interruption:
+        sets = Sets(args.output / "sets", config, start, accelerator)
+        wanted = set(target.sample_ids)
+        sets.make([sample for sample in cohort if sample.sample_id in wanted], interruption.check)
+        trainer = Trainer(config, accelerator, sets, target, start, interruption.check)
+        study, n_epochs, done = cross_validate(trainer, args.output / "folds")
+        every = np.arange(len(target.labels))
+        model, _, last = trainer.train(every, every[:0], n_epochs, (2,))
+    if not accelerator.is_main_process:
+        return
+    record = {
+        "recipe": "recipes/finetune_phenotype.py",
+        "config": asdict(config),
+        "target": study.record["target"],
+        "scores": study.record["scores"],
+        "n_epochs": n_epochs,
+        "best_epochs": [fold["best_epoch"] for fold in done],
+        "start_weights_sha256": start.weights_sha256,
+        "device": str(accelerator.device),
+        "n_processes": accelerator.num_processes,
+        "wall_time_s": round(time.monotonic() - began, 1),
+        "versions": {
+            "biomeformer": biomeformer.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    study.write(args.output)
+    histories = [*((str(i), fold["history"]) for i, fold in enumerate(done)), ("all", last)]
+    with (args.output / "history.csv").open("w", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(["fold", "epoch", "training_loss", "loss_set_aside"])
+        for name, history in histories:
+            writer.writerows([name, *values, *[""] * (3 - len(values))] for values in history)
+    folder, partial = args.output / "model", args.output / ".model.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    (partial / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+    (args.output / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
+    found = study.evaluations[0]
+    print(f"{target.column}: ROC-AUC {found.scores['roc_auc']}, PR-AUC {found.scores['pr_auc']}")
+    print(f"Wrote {folder}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the recipe; gives the exit code."""
+    args = parser().parse_args(arguments)
+    rank = int(os.environ.get("RANK", "0"))
+    try:
+        run(args)
+    except BiomeformerError as error:
+        if rank == 0 and not isinstance(error, RankStopped):
+            advice = "; the same command goes on with what is left" if error.exit_code >= 130 else ""
+            print(f"error: {error}{advice}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
