@@ -119,6 +119,7 @@ class MetagenBertPreTrainedModel(PreTrainedModel):
                 path, trust_remote_code=False, **_hub_options(kwargs)
             )
             model.processor.check_agrees(model.config)
+            model.base_model.processor = model.processor
         return (model, info) if wants_info else model
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
@@ -494,7 +495,6 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
         Raises:
             ReadFileError: A file is damaged.
         """
-        self.metagenbert.processor = self.processor
         if self.config.head == "linear":
             sample = self.metagenbert.embed_sample(fastq_1, fastq_2, **options)
             values = self.predict_counts(sample.counts[None])[0]

@@ -166,7 +166,6 @@ def predict_table(model: MetagenBertForPhenotypeClassification, table: Abundance
             "the model's head reads sets of read vectors, which an abundance table does not hold; predict from the "
             "samples' reads."
         )
-    model.metagenbert.processor = model.processor
     check_same_model(model.metagenbert, table)
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
     return pd.DataFrame(model.predict_counts(table.counts), index=table.tallies.index, columns=labels)

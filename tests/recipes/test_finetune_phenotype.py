@@ -1,0 +1,222 @@
+"""DeepSets heads and end-to-end training by the recipe: no leak, round trips, resumes, any number of processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import biomeformer
+from biomeformer.clustering import read_set
+from biomeformer.errors import InputError
+from biomeformer.loading import load_phenotype_model
+from biomeformer.metagenbert.modeling_metagenbert import set_options
+from biomeformer.phenotypes import Study, predict_table
+from biomeformer.reads import read_cohort
+from factories import random_sequences, tiny_metagenbert, write_fastq
+from processes import ROOT, Job, run_recipe
+
+CONFIGS = ROOT / "recipes" / "configs" / "finetune_phenotype"
+EXAMPLE = ROOT / "modeling" / "biomeformer" / "example_cohort" / "cohort.csv"
+SMALL = {
+    "model": "metagenbert-mini",
+    "set_size": 12,
+    "reads_per_sample": 300,
+    "n_epochs": 8,
+    "n_folds": 2,
+    "dropout": 0,
+}
+
+
+def write_config(path: Path, **values) -> Path:
+    path.write_text(yaml.safe_dump(SMALL | values))
+    return path
+
+
+def arguments(config: Path, output: Path, cohort: Path, *others: str) -> list[str]:
+    paths = ["--config", str(config), "--cohort", str(cohort), "--output", str(output)]
+    return [*paths, "--target", "group", "--cpu", *others]
+
+
+def launch(folder: Path, n_ranks: int, *options) -> Job:
+    return Job(folder, n_ranks, run_recipe, "finetune_phenotype", arguments(*options))
+
+
+def finished(folder: Path, n_ranks: int, *options) -> Path:
+    job = launch(folder, n_ranks, *options)
+    assert job.wait() == [0] * n_ranks, job.text()
+    return options[1]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory) -> Path:
+    """A small run over own centroids."""
+    folder = tmp_path_factory.mktemp("local")
+    config = write_config(folder / "c.yaml", elements="centroids")
+    return finished(folder, 1, config, folder / "run", EXAMPLE)
+
+
+def probabilities(output: Path) -> np.ndarray:
+    return Study.read(output).evaluations[0].probabilities
+
+
+def test_the_shipped_config_on_the_example_cohort(tmp_path):
+    began = time.monotonic()
+    output = finished(tmp_path, 1, CONFIGS / "local.yaml", tmp_path / "run", EXAMPLE)
+    assert time.monotonic() - began < 120
+    study = Study.read(output)
+    assert study.scores["roc_auc"][0] == 1 and study.target.sizes == {"control": 6, "case": 6}
+    assert "DeepSets" in study.methods and "sets of vectors" in study.methods
+    model = biomeformer.MetagenBertForPhenotypeClassification.from_pretrained(output / "model")
+    sample = list(read_cohort(EXAMPLE))[-1]
+    predicted = model.predict(*sample.reads.paths())
+    assert predicted["case"] > 0.5 and sum(predicted.values()) == pytest.approx(1)
+    record = json.loads((output / "training_record.json").read_text())
+    assert record["n_epochs"] == int(np.median(record["best_epochs"])) and record["wall_time_s"] < 120
+
+
+def test_the_checkpoint_predicts_as_it_was_trained(local):
+    model = load_phenotype_model(local / "model")
+    assert model.config.head == "deep_sets" and model.config.set_pooling == "attention"
+    for sample in list(read_cohort(EXAMPLE))[:2]:
+        found = read_set(model.metagenbert, sample.reads, **set_options(model.config))
+        assert len(found.weights) <= 12 and found.weights.sum() == pytest.approx(1)
+        direct = model.predict_sets(*found.parts(12))
+        assert list(model.predict(*sample.reads.paths()).values()) == pytest.approx(direct.tolist(), abs=1e-9)
+    again = model.config.to_dict()
+    assert again["set_reads"] == 300 and again["head_dropout"] == 0
+    with pytest.raises(InputError, match="sets of read vectors"):
+        predict_table(model, model.metagenbert.embed_cohort(EXAMPLE))
+    with pytest.raises(ValueError, match="give elements"):
+        model(counts=torch.ones(1, 512))
+
+
+def test_files(local):
+    rows = list(csv.DictReader((local / "history.csv").open()))
+    assert {row["fold"] for row in rows} == {"0", "1", "all"}
+    assert all(row["loss_set_aside"] for row in rows if row["fold"] != "all")
+    first = [float(row["training_loss"]) for row in rows if row["fold"] == "all"]
+    assert first[-1] < first[0]
+    predictions = list(csv.DictReader((local / "predictions.csv").open()))
+    assert len(predictions) == 12 and set(predictions[0]) >= {"own centroids.deep_sets.case", "class"}
+    assert len(list((local / "sets").glob("*.safetensors"))) == 12
+
+
+def test_goes_on_where_it_was_interrupted(local, tmp_path):
+    config = local.parent / "c.yaml"
+    job = launch(tmp_path, 1, config, tmp_path / "run", EXAMPLE)
+    while not (tmp_path / "run" / "folds" / "0.json").is_file():
+        assert job.processes[0].is_alive(), job.text()
+        time.sleep(0.002)
+    job.signal(signal.SIGTERM)
+    assert job.wait() == [143], job.text()
+    assert "error: interrupted by SIGTERM; the same command goes on" in job.text()
+    assert not (tmp_path / "run" / "model").exists()
+    kept = (tmp_path / "run" / "folds" / "0.json").stat().st_mtime_ns
+    finished(tmp_path, 1, config, tmp_path / "run", EXAMPLE)
+    assert (tmp_path / "run" / "folds" / "0.json").stat().st_mtime_ns == kept
+    np.testing.assert_array_equal(probabilities(tmp_path / "run"), probabilities(local))
+    a, b = (load_phenotype_model(path / "model").state_dict() for path in (tmp_path / "run", local))
+    assert all(torch.equal(a[name], b[name]) for name in b)
+
+
+def test_two_processes_give_what_one_gives(local, tmp_path):
+    output = finished(tmp_path, 2, local.parent / "c.yaml", tmp_path / "run", EXAMPLE)
+    np.testing.assert_allclose(probabilities(output), probabilities(local), atol=1e-4)
+    assert json.loads((output / "training_record.json").read_text())["n_processes"] == 2
+
+
+@pytest.fixture(scope="module")
+def dnabert2(tmp_path_factory) -> tuple[Path, Path]:
+    """A tiny DNABERT-2 with centroids, and a cohort of two kinds of reads."""
+    folder = tmp_path_factory.mktemp("dnabert2")
+    model = tiny_metagenbert(min_read_length=20)
+    # Processes drop out what they like.
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        assert hasattr(model.config.encoder_config, name)
+        setattr(model.config.encoder_config, name, 0.0)
+    model.save_pretrained(folder / "model")
+    rows = ["sample_id,fastq,group"]
+    for i in range(12):
+        reads = random_sequences(40, seed=i)
+        if i % 2:
+            reads = [read.replace("G", "A") for read in reads]
+        write_fastq(folder / f"s{i}.fastq", reads)
+        rows.append(f"s{i},s{i}.fastq,{'ab'[i % 2]}")
+    (folder / "cohort.csv").write_text("\n".join(rows) + "\n")
+    return folder / "model", folder / "cohort.csv"
+
+
+def test_the_whole_stack_learns(dnabert2, tmp_path):
+    model, cohort = dnabert2
+    values = {"elements": "reads", "set_size": 16, "reads_per_sample": 32, "n_epochs": 3, "pooling": "mean"}
+    options = {"train_encoder": True, "encoder_learning_rate": 1e-3, "gradient_checkpointing": True, **values}
+    config = write_config(tmp_path / "c.yaml", model=str(model), **options)
+    one = finished(tmp_path / "one", 1, config, tmp_path / "run1", cohort)
+    two = finished(tmp_path / "two", 2, config, tmp_path / "run2", cohort)
+    np.testing.assert_allclose(probabilities(two), probabilities(one), atol=1e-3)
+    trained, before = load_phenotype_model(one / "model"), biomeformer.load(model)
+    change = [
+        float((value - before.encoder.state_dict()[name]).abs().max())
+        for name, value in trained.metagenbert.encoder.state_dict().items()
+        if "weight" in name and "pooler" not in name
+    ]
+    assert min(change) > 0
+    assert torch.equal(trained.metagenbert.centroids, before.centroids)
+    predicted = trained.predict(cohort.parent / "s1.fastq")
+    # Two sets of 16 reads, whose probabilities are averaged.
+    found = read_set(trained.metagenbert, list(read_cohort(cohort))[1].reads, **set_options(trained.config))
+    assert found.parts(16)[0].shape == (2, 16, 24)
+    assert list(predicted.values()) == pytest.approx(trained.predict_sets(*found.parts(16)).tolist(), abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "fragments"),
+    [
+        ({"colour": 1}, [], ["unknown field colour"]),
+        ({"set_size": "many"}, [], ["set_size is 'many'; give a whole number"]),
+        ({"pooling": "median"}, [], ["set_pooling 'median'", "attention"]),
+        ({"train_encoder": True}, [], ["train_encoder needs elements: reads"]),
+        ({"set_size": 500}, [], ["set_reads is 300 and set_size 500"]),
+        ({"n_folds": 9}, [], ["9 folds", "rarest class has 6"]),
+        ({"model": "metagenbert-mimi"}, [], ["metagenbert-mimi", "did you mean"]),
+        ({}, ["--target", "diagnosis"], ["no column 'diagnosis'"]),
+        ({}, ["--group", "group"], ["1 group of column 'group'"]),
+    ],
+)
+def test_bad_input(tmp_path, capfd, values, options, fragments):
+    config = write_config(tmp_path / "c.yaml", **values)
+    assert run_recipe("finetune_phenotype", arguments(config, tmp_path / "run", EXAMPLE, *options)) == 2
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ") and all(fragment in line for fragment in fragments), line
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_run_in_the_folder(local, tmp_path, capfd):
+    config = write_config(tmp_path / "c.yaml", seed=1)
+    assert run_recipe("finetune_phenotype", arguments(config, local, EXAMPLE)) == 2
+    assert "holds a run with another config; give another folder, or --overwrite" in capfd.readouterr().err
+    assert (local / "model").is_dir()
+
+
+def test_a_damaged_sample(tmp_path, capfd):
+    rows = ["sample_id,fastq,group"]
+    for i in range(12):
+        write_fastq(tmp_path / f"s{i}.fastq", random_sequences(20, seed=i))
+        rows.append(f"s{i},s{i}.fastq,{'ab'[i % 2]}")
+    (tmp_path / "s5.fastq").write_text("@r\nACGT\n+\nII\n")
+    (tmp_path / "cohort.csv").write_text("\n".join(rows) + "\n")
+    config = write_config(tmp_path / "c.yaml")
+    job = launch(tmp_path, 2, config, tmp_path / "run", tmp_path / "cohort.csv")
+    assert all(job.wait()), job.text()
+    errors = [line for line in job.text().splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "s5.fastq" in errors[0]
+    # Sets that were finished are kept.
+    assert list((tmp_path / "run" / "sets").glob("*.safetensors"))
