@@ -177,7 +177,16 @@ def check_same_model(model: MetagenBertModel, table: AbundanceTable) -> None:
     Raises:
         TableError: It was not: weights or contract differ.
     """
-    record, contract = table.provenance, require_processor(model).contract
+    check_same_provenance(model, table.provenance)
+
+
+def check_same_provenance(model: MetagenBertModel, record: dict[str, Any]) -> None:
+    """See that a table with that provenance was embedded by a model.
+
+    Raises:
+        TableError: It was not: weights or contract differ.
+    """
+    contract = require_processor(model).contract
     weights = str(record.get("weights_sha256"))
     if weights != model.weights_sha256 or record.get("contract") != contract:
         raise TableError(
@@ -203,4 +212,11 @@ def _linear(fitted: Any) -> tuple[np.ndarray, np.ndarray]:
     return weight, bias
 
 
-__all__ = ["check_same_model", "predict_table", "train_checkpoint", "with_deep_sets_head", "with_linear_head"]
+__all__ = [
+    "check_same_model",
+    "check_same_provenance",
+    "predict_table",
+    "train_checkpoint",
+    "with_deep_sets_head",
+    "with_linear_head",
+]

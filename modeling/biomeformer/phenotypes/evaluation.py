@@ -41,7 +41,8 @@ class Interval:
         return Interval(self.mean, max(self.low, 0.0), min(self.high, 1.0))
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} ({self.low:.3f}-{self.high:.3f})"
+        between = "-" if self.low >= 0 else " to "
+        return f"{self.mean:.3f} ({self.low:.3f}{between}{self.high:.3f})"
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,8 @@ def compare(first: Evaluation, second: Evaluation, metric: str = "roc_auc") -> C
     difference = a - b
     span = interval(difference, first.correction)
     known = difference[~np.isnan(difference)]
+    if len(known) < 2:
+        return Comparison(first.features, second.features, first.model, metric, span, float("nan"))
     mean, error = float(known.mean()), float(np.sqrt(first.correction * known.var(ddof=1)))
     if error == 0:
         p = 1.0 if mean == 0 else 0.0

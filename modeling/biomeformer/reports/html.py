@@ -7,30 +7,14 @@ import io
 import json
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ..diversity import shannon_entropy
 from ..embedding import AbundanceTable
+from . import page
 from .figure import make_cohort_figure
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 0 auto; padding: 1rem; max-width: 72rem; }
-h1 { font-size: 1.6rem; margin: 0.5rem 0; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-img { width: 100%; min-width: 40rem; height: auto; } p { overflow-wrap: anywhere; }
-.numbers { display: flex; flex-wrap: wrap; gap: 0.75rem; padding: 0; }
-.numbers li { list-style: none; border: 1px solid #ddd; border-radius: 6px; padding: 0.5rem 0.9rem; }
-.numbers b { display: block; font-size: 1.3rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.85rem; }
-th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #e5e5e5; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #888; }
-dt { font-weight: 600; } dd { margin: 0 0 0.4rem 1rem; overflow-wrap: anywhere; }
-@media print {
-  body { max-width: none; font-size: 11px; } img { min-width: 0; } h2 { break-after: avoid; }
-  tr, img { break-inside: avoid; }
-}
-"""
 
 
 def _sample_table(table: AbundanceTable) -> pd.DataFrame:
@@ -40,9 +24,9 @@ def _sample_table(table: AbundanceTable) -> pd.DataFrame:
     return frame.reset_index()
 
 
-def methods_sentence(table: AbundanceTable) -> str:
-    """How the table was made, for a methods section."""
-    record, contract = table.provenance, table.provenance["contract"]
+def methods_sentence(record: dict[str, Any], n_samples: int) -> str:
+    """How a table with that provenance was made, for a methods section."""
+    contract = record["contract"]
     fraction = record["read_fraction"]
     part = (
         "All reads" if fraction == 1 else f"A fraction {fraction} of the reads (chosen by hash, seed {record['seed']})"
@@ -50,7 +34,7 @@ def methods_sentence(table: AbundanceTable) -> str:
     longest = contract["max_length"]
     limit = "no length limit" if longest is None else f"at most {longest} tokens"
     return (
-        f"{part} of {len(table.sample_ids)} samples were embedded with {record['model']} (weights SHA-256 "
+        f"{part} of {n_samples} samples were embedded with {record['model']} (weights SHA-256 "
         f"{record['weights_sha256'][:12]}…, {record['dtype']}, {contract['pooling']} pooling, reads of at least "
         f"{contract['min_read_length']} bases, {limit}) and assigned to the nearest of {record['n_clusters']} "
         f"centroids; a sample's abundance vector is the share of its reads in each cluster (MetagenBERT-Glob, "
@@ -91,31 +75,17 @@ def cohort_report(
         "of these used": f"{n_used / max(n_selected, 1):.1%}",
         "clusters": f"{table.counts.shape[1]:,}",
     }
-    cards = "".join(f"<li><b>{escape(value)}</b>{escape(name)}</li>" for name, value in numbers.items())
-    record = table.provenance
-    provenance = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(value if isinstance(value, str) else json.dumps(value))}</dd>"
-        for name, value in record.items()
-    )
-    missing = "".join(f"<dt>{escape(name)}</dt><dd>{escape(why)}</dd>" for name, why in (failed or {}).items())
-    if missing:
-        missing = f"<h2>Samples that failed</h2><p>They are not in the table.</p><dl>{missing}</dl>"
-    rows = _sample_table(table).to_html(border=0, escape=True, index=False)
-    page = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{STYLE}</style></head><body>
-<h1>{escape(title)}</h1>
-<ul class="numbers">{cards}</ul>
-<div class="wide"><img alt="Principal coordinates of the samples and a heatmap of the most variable clusters"
- src="data:image/png;base64,{picture}"></div>
+    record = {name: value if isinstance(value, str) else json.dumps(value) for name, value in table.provenance.items()}
+    missing = f"<h2>Samples that failed</h2><p>They are not in the table.</p>{page.pairs(failed)}" if failed else ""
+    body = f"""{page.cards(numbers)}
+<div class="wide"><img class="broad" src="data:image/png;base64,{picture}"
+ alt="Principal coordinates of the samples and a heatmap of the most variable clusters"></div>
 <p>Left: principal coordinates of Bray–Curtis dissimilarities between abundance vectors; close samples are alike. Right:
 share of reads in the clusters that vary most between samples. Clusters are numbered as the model's centroids.</p>
-<h2>Samples</h2><div class="wide">{rows}</div>
+<h2>Samples</h2>{page.table(_sample_table(table))}
 {missing}
-<h2>Methods</h2><p>{escape(methods_sentence(table))}</p>
-<h2>Provenance</h2><dl>{provenance}</dl>
-</body></html>
-"""
+<h2>Methods</h2><p>{escape(methods_sentence(table.provenance, len(table.sample_ids)))}</p>
+<h2>Provenance</h2>{page.pairs(record)}"""
     path = Path(path)
-    path.write_text(page, encoding="utf-8")
+    path.write_text(page.page(title, body), encoding="utf-8")
     return path

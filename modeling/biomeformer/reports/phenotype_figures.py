@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -30,8 +28,11 @@ def _figure(size: tuple[float, float] = SIZE) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _legend_below(axes: Any, n_columns: int = 1, **options: Any) -> None:
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=n_columns, frameon=False, **options)
+def _legend(axes: Any, where: str = "lower", n_columns: int = 1) -> None:
+    """Outside the axes, one below the other where names are long."""
+    handles, labels = axes.get_legend_handles_labels()
+    n_columns = n_columns if max(map(len, labels)) <= 20 else 1
+    axes.figure.legend(handles, labels, loc=f"outside {where} center", ncols=n_columns, frameon=False)
 
 
 def _class_ticks(axes: Any, places: range, classes: Sequence[str]) -> None:
@@ -56,7 +57,8 @@ def ordination_figure(table: FeatureTable, target: Target) -> Figure:
     axes.axvline(0, color="#dddddd", linewidth=0.8, zorder=0)
     axes.set_xlabel(f"PCo 1 ({shares[0]:.0%} of variance)")
     axes.set_ylabel(f"PCo 2 ({shares[1]:.0%} of variance)")
-    _legend_below(axes, 2)
+    axes.locator_params(nbins=6)
+    _legend(axes, n_columns=2)
     return figure
 
 
@@ -77,29 +79,39 @@ def _curves(
         first = study.evaluation(study.feature_sets[0], model).probabilities
         for i, name in enumerate(study.target.classes):
             lines.append((name, labels == i, first[:, i]))
-    draws = [np.concatenate([rng.choice(rows, len(rows)) for rows in members]) for _ in range(N_BOOTSTRAPS)]
+    weights = np.zeros((N_BOOTSTRAPS + 1, len(labels)))
+    weights[0] = 1
+    for rows in members:
+        weights[1:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), N_BOOTSTRAPS)
     found = []
     for name, truth, scores in lines:
-        drawn = np.stack([curve(truth[rows], scores[rows]) for rows in draws])
-        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-        found.append((name, curve(truth, scores), low, high))
+        drawn = curve(*_positives(truth, scores, weights))
+        low, high = np.quantile(drawn[1:], [0.025, 0.975], axis=0)
+        found.append((name, drawn[0], low, high))
     return found
 
 
-def _roc(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    from sklearn.metrics import roc_curve
+def _positives(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """True and false positives `(n_draws, n_thresholds)` as the threshold falls, from none at all."""
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    counts = [np.cumsum(weights[:, order] * hit[order], axis=1)[:, last] for hit in (truth, ~truth)]
+    none = np.zeros((len(weights), 1))
+    return np.concatenate([none, counts[0]], 1), np.concatenate([none, counts[1]], 1)
 
-    false, true, _ = roc_curve(truth, scores)
-    values = np.interp(GRID, false, true)
-    values[0] = 0.0
-    return values
+
+def _roc(true: np.ndarray, false: np.ndarray) -> np.ndarray:
+    """True positive rates on `GRID` of false ones."""
+    rates = [np.interp(GRID, f / f[-1], t / t[-1]) for t, f in zip(true, false, strict=True)]
+    return np.stack(rates)
 
 
-def _precision_recall(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    from sklearn.metrics import precision_recall_curve
-
-    precision, recall, _ = precision_recall_curve(truth, scores)
-    return np.interp(GRID, recall[::-1], precision[::-1])
+def _precision_recall(true: np.ndarray, false: np.ndarray) -> np.ndarray:
+    """Precision on `GRID` of recall."""
+    precision = true / np.maximum(true + false, 1e-12)
+    # With nothing predicted, that of the first threshold.
+    precision[:, 0] = precision[:, 1]
+    return np.stack([np.interp(GRID, t / t[-1], p) for t, p in zip(true, precision, strict=True)])
 
 
 def _draw_curves(
@@ -115,7 +127,7 @@ def _draw_curves(
         axes.plot(GRID, line, color=colour, linewidth=1.8, label=f"{_shorten(name)}{score}")
         axes.fill_between(GRID, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=labels[0], ylabel=labels[1], aspect="equal")
-    _legend_below(axes)
+    _legend(axes)
     return figure
 
 
@@ -179,7 +191,7 @@ def depth_figure(study: Study) -> Figure:
     axes.set(xlabel="share of the reads", ylabel="ROC-AUC with its 95 % interval")
     axes.grid(axis="y", color="#eeeeee")
     axes.set_axisbelow(True)
-    _legend_below(axes, 3)
+    _legend(axes, n_columns=3)
     return figure
 
 
@@ -211,7 +223,7 @@ def calibration_figure(study: Study, model: str, n_bins: int = 8) -> Figure:
     of = f"of {_shorten(study.target.classes[1])}" if len(study.target.classes) == 2 else "of the likeliest class"
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.set(xlabel=f"predicted probability {of}", ylabel="observed share")
-    _legend_below(axes)
+    _legend(axes)
     return figure
 
 
@@ -224,7 +236,7 @@ def confusion_figure(study: Study, features: str, model: str) -> Figure:
     shares = counts / counts.sum(1, keepdims=True)
     figure, axes = _figure((5.2, 4.2))
     axes.spines[:].set_visible(False)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     small = 11 if len(classes) <= 4 else 7
     for i, j in np.ndindex(counts.shape):
         text = f"{counts[i, j]}\n{shares[i, j]:.0%}" if len(classes) <= 6 else f"{counts[i, j]}"
@@ -259,7 +271,7 @@ def telling_figure(table: FeatureTable, target: Target, features: Sequence[str],
     place = {name: i for i, name in enumerate(table.names)}
     values = 100 * shares[:, [place[name] for name in features]]
     floor = max(float(values[values > 0].min(initial=1.0)) / 2, 1e-5)
-    figure, axes = _figure((5.2, 1.5 + 0.42 * len(features)))
+    figure, axes = _figure((5.2, 1.8 + 0.42 * len(features)))
     n_classes = len(target.classes)
     for i, name in enumerate(target.classes):
         low, middle, high = np.quantile(values[target.labels == i], [0.25, 0.5, 0.75], axis=0).clip(floor)
@@ -269,10 +281,10 @@ def telling_figure(table: FeatureTable, target: Target, features: Sequence[str],
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_yticks(range(len(features)), [_shorten(name, 26) for name in names])
-    axes.set(ylim=(len(features) - 0.5, -0.5), xlabel="share of the sample (%): median and quartiles")
+    axes.set(ylim=(len(features) - 0.5, -0.5), xlabel="share of the sample (%)")
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=min(n_classes, 3), frameon=False)
+    _legend(axes, "upper", 3)
     return figure
 
 
@@ -289,18 +301,10 @@ def gc_figure(names: Sequence[str], gc: Sequence[np.ndarray]) -> Figure:
             mean = 100 * float(values.mean())
             axes.plot([mean, mean], [row, row - 0.85], color="#222222", linewidth=1.2)
     axes.set_yticks(range(len(names)), [_shorten(name, 26) for name in names])
-    axes.set(ylim=(len(names) - 0.6, -1.0), xlim=(10, 90), xlabel="GC content of the reads (%); the line is their mean")
+    axes.set(ylim=(len(names) - 0.6, -1.0), xlim=(10, 90), xlabel="GC content of the reads (%)")
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
     return figure
-
-
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure, its text as outlines, so that it looks the same everywhere."""
-    # Names are text: a $ in one does not begin a formula. A fixed salt and no date make equal figures equal files.
-    with matplotlib.rc_context({"text.parse_math": False, "svg.hashsalt": "biomeformer", "svg.fonttype": "path"}):
-        figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
-    return path
 
 
 def telling_names(frame: pd.DataFrame) -> list[str]:

@@ -7,6 +7,7 @@ import typer
 from .depth import depth
 from .evaluate import evaluate
 from .predict import predict
+from .report import report
 from .robustness import robustness
 from .train import train
 from .transfer import transfer
@@ -57,3 +58,11 @@ app.command(
 """
 )(transfer)
 app.command(epilog="Example: `biomeformer phenotype robustness results --target disease`")(robustness)
+app.command(
+    epilog="""**Examples**
+
+    biomeformer phenotype report study
+
+    biomeformer phenotype report study --depth depth --cohort cohort.csv --model metagenbert-mini --output disease.html
+"""
+)(report)

@@ -129,10 +129,12 @@ def depth(
     for line in described(study):
         out(line)
     with staged(output) as partial:
-        from ...reports.phenotype_figures import depth_figure, save
+        from ...reports.page import svg
+        from ...reports.phenotype_figures import depth_figure
 
         written = study.write(partial)
-        written["figure"] = save(depth_figure(study), partial / "depth.svg")
+        written["figure"] = partial / "depth.svg"
+        written["figure"].write_bytes(svg(depth_figure(study)))
     report_files({what: output / path.name for what, path in written.items()})
     if failure is not None:
         raise failure

@@ -43,7 +43,7 @@ def evaluate(
     """Cross-validate classifiers of a phenotype from abundance vectors, beside a species table where one is given.
 
     Nested, repeated and stratified; everything that is fitted or chosen sees training samples alone. Writes scores.csv,
-    predictions.csv (out of fold) and study.json.
+    predictions.csv (out of fold), study.json and report.html.
     """
     check_output(output, overwrite=overwrite, can_overwrite=True)
     with doing("reading the tables"):
@@ -87,4 +87,8 @@ def evaluate(
         out(line)
     with staged(output) as partial:
         written = study.write(partial)
+        with doing("drawing the report"):
+            from ...reports.phenotype import phenotype_report
+
+            written["report"] = phenotype_report(study, partial / "report.html", tables=tables)
     report_files({what: output / path.name for what, path in written.items()})

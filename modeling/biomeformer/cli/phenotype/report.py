@@ -1,0 +1,128 @@
+"""`biomeformer phenotype report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...errors import InputError, TableError
+from ..console import doing, report_files
+from ..options import Revision, Threads
+from .reading import table_record
+
+if TYPE_CHECKING:
+    from ...phenotypes import FeatureTable, Study
+
+
+def report(
+    study: Annotated[
+        Path,
+        typer.Argument(
+            metavar="STUDY", help="Folder of `biomeformer phenotype evaluate`, or of a recipe.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="HTML file to write.", show_default="STUDY/report.html")
+    ] = None,
+    depth: Annotated[
+        Path | None, typer.Option(help="Folder of `biomeformer phenotype depth`, for its curve.", show_default=False)
+    ] = None,
+    cohort: Annotated[
+        Path | None,
+        typer.Option(help="The cohort's CSV, to show reads of the most telling clusters.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="With --cohort: what embedded it.", show_default=False)
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Heading.", show_default="the target's")] = None,
+    remark: Annotated[
+        str | None, typer.Option(help="Shown at the top, such as that reads were simulated.", show_default=False)
+    ] = None,
+    permutations: Annotated[int, typer.Option(min=9, help="Of PERMANOVA and PERMDISP.")] = 999,
+    threads: Threads = None,
+    revision: Revision = None,
+) -> None:
+    """Write a study as one HTML file, to look at, to print and to send: it needs no network and no other file.
+
+    Ordination, ROC and precision-recall with intervals, feature sets compared, calibration, confusion, what tells the
+    classes apart, all scores, and a methods paragraph to paste.
+    """
+    if (cohort is None) != (model is None):
+        raise InputError("--cohort and --model go together: reads are shown by the clusters of the model.")
+    target = output or study / "report.html"
+    if target.is_dir():
+        raise InputError(f"--output {target} is a folder; give the name of an HTML file.")
+    with doing("reading the study"):
+        from ...phenotypes import Study
+
+        found = Study.read(study)
+        at_depth = None if depth is None else Study.read(depth)
+        if at_depth is not None and "read_fractions" not in at_depth.inputs:
+            raise InputError(f"{depth} is no study of read depth; give a folder of `biomeformer phenotype depth`.")
+        tables = study_tables(found)
+    reads = []
+    if cohort is not None and model is not None:
+        reads = _cluster_reads(found, tables, cohort, model, revision, threads)
+    with doing("drawing"):
+        from ...reports.phenotype import phenotype_report
+
+        phenotype_report(
+            found,
+            target,
+            tables=tables,
+            depth=at_depth,
+            cluster_reads=reads,
+            title=title,
+            remark=remark,
+            n_permutations=permutations,
+        )
+    report_files({"report": target})
+
+
+def study_tables(study: Study) -> dict[str, FeatureTable]:
+    """The tables a study was made from.
+
+    Raises:
+        TableError: One has gone, or has changed since.
+    """
+    from ...phenotypes import read_feature_table
+
+    tables = {}
+    for name, record in study.inputs.get("tables", {}).items():
+        path = Path(record["path"])
+        if not path.is_file():
+            raise TableError(f"{path}, of which the study was made, is not there; put it back, or evaluate again.")
+        if table_record(path)["sha256"] != record["sha256"]:
+            raise TableError(f"{path} has changed since the study was made of it; evaluate again.")
+        tables[name] = read_feature_table(path, study.target.sample_ids)
+    return tables
+
+
+def _cluster_reads(
+    study: Study, tables: dict[str, FeatureTable], cohort: Path, model: str, revision: str | None, threads: int | None
+) -> list:
+    """Reads of the most telling clusters."""
+    from ..runtime import start
+
+    with doing(f"loading {model}"):
+        start(threads)
+        from ...embedding.cluster_reads import describe_clusters
+        from ...loading import load
+        from ...phenotypes.checkpoint import check_same_provenance
+        from ...reads import read_cohort
+        from ...reports.phenotype import telling_clusters
+
+        first = next(iter(tables.values()), None)
+        if first is None or not first.provenance:
+            raise InputError("the study has no abundance vectors whose clusters could be shown; leave --cohort out.")
+        loaded = load(model, revision=revision)
+        check_same_provenance(loaded, first.provenance)
+        wanted = set(study.target.sample_ids)
+        samples = [sample for sample in read_cohort(cohort) if sample.sample_id in wanted]
+        if not samples:
+            raise InputError(f"{cohort} has none of the study's samples (such as {study.target.sample_ids[0]!r}).")
+    with doing("looking at reads"):
+        per_sample = max(100_000 // len(samples), 100)
+        return describe_clusters(loaded, samples, telling_clusters(first, study), reads_per_sample=per_sample)

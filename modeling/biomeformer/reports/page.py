@@ -1,0 +1,87 @@
+"""One HTML file that needs nothing else: no network, no second file, no script."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 0 auto; padding: 1rem; max-width: 72rem; }
+h1 { font-size: 1.6rem; margin: 0.5rem 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem; } h3 { font-size: 1rem; margin: 1.2rem 0 0.3rem; }
+p { overflow-wrap: anywhere; max-width: 60rem; }
+img { width: 100%; height: auto; } img.broad { min-width: 40rem; }
+.numbers { display: flex; flex-wrap: wrap; gap: 0.75rem; padding: 0; }
+.numbers li { list-style: none; border: 1px solid #ddd; border-radius: 6px; padding: 0.5rem 0.9rem; }
+.numbers b { display: block; font-size: 1.3rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1rem 1.5rem; }
+figure { margin: 0; max-width: 36rem; } figcaption { color: #555; font-size: 0.85rem; overflow-wrap: anywhere; }
+figure b { display: block; margin-bottom: 0.2rem; }
+.wide { overflow-x: auto; }
+.note { border-left: 4px solid #E69F00; padding: 0.3rem 0.8rem; background: #fdf6e7; }
+table { border-collapse: collapse; font-size: 0.85rem; }
+th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #e5e5e5; text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #888; }
+dt { font-weight: 600; } dd { margin: 0 0 0.4rem 1rem; overflow-wrap: anywhere; }
+code.read { display: block; font-size: 0.75rem; line-height: 1.35; overflow-wrap: anywhere; margin: 0.2rem 0 0.5rem; }
+@media print {
+  @page { margin: 14mm; }
+  body { max-width: none; font-size: 10.5px; padding: 0; } img.broad { min-width: 0; }
+  .figures { grid-template-columns: 1fr 1fr; } .wide { overflow: visible; }
+  th, td { padding: 0.15rem 0.35rem; white-space: normal; }
+  h2, h3 { break-after: avoid; } tr, figure, img, .cluster { break-inside: avoid; }
+}
+"""
+
+
+def page(title: str, body: str) -> str:
+    """A whole document."""
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{STYLE}</style></head><body>
+<h1>{escape(title)}</h1>
+{body}
+</body></html>
+"""
+
+
+def cards(numbers: dict[str, str]) -> str:
+    """Figures to see first, by what they are."""
+    items = "".join(f"<li><b>{escape(value)}</b>{escape(name)}</li>" for name, value in numbers.items())
+    return f'<ul class="numbers">{items}</ul>'
+
+
+def table(frame: pd.DataFrame) -> str:
+    """A table that scrolls by itself where it is wide."""
+    return f'<div class="wide">{frame.to_html(border=0, escape=True, index=False)}</div>'
+
+
+def pairs(values: dict[str, str]) -> str:
+    """Names and what they stand for."""
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in values.items())
+    return f"<dl>{items}</dl>"
+
+
+def figure(drawn: Figure, title: str, caption: str) -> str:
+    """A figure within the page, its text as outlines, so that it looks the same everywhere."""
+    return (
+        f"<figure><b>{escape(title)}</b>"
+        f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{base64.b64encode(svg(drawn)).decode()}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def svg(drawn: Figure) -> bytes:
+    """A figure as SVG: equal figures give equal bytes."""
+    content = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "biomeformer", "svg.fonttype": "path"}):
+        drawn.savefig(content, format="svg", metadata={"Date": None})
+    return content.getvalue()
+
+
+__all__ = ["cards", "figure", "page", "pairs", "svg", "table"]

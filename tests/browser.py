@@ -1,0 +1,141 @@
+"""A report in headless Chromium: what it asks for, what it complains of, and how it is laid out."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+]
+# Appended to a copy of the page: tells how it is laid out once all pictures are there.
+PROBE = """<script>
+window.addEventListener("load", () => {
+  const boxes = [...document.querySelectorAll("img, figcaption, table, h1, h2, h3, p")].map(e => {
+    const r = e.getBoundingClientRect();
+    return {tag: e.tagName, left: r.left, right: r.right, top: r.top, bottom: r.bottom,
+            scrolls: e.closest(".wide") !== null, drawn: e.tagName !== "IMG" || e.naturalWidth > 0};
+  });
+  const found = document.createElement("pre");
+  found.id = "probe";
+  found.textContent = JSON.stringify({width: innerWidth, scroll: document.documentElement.scrollWidth, boxes});
+  document.body.append(found);
+});
+</script>"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the browser found.
+
+    Attributes:
+        width: Of the window, in pixels.
+        scroll_width: Of the page; wider than the window where it must be scrolled sideways.
+        boxes: Of pictures, captions, tables, headings and paragraphs.
+        console: Lines of the console.
+        requests: Addresses the page asked for, other than its own and what lies within it.
+    """
+
+    width: int
+    scroll_width: int
+    boxes: list[dict]
+    console: list[str]
+    requests: list[str]
+
+
+def chromium() -> str:
+    """The browser's program; skips the test where there is none."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        reason = "no Chromium is installed"
+        if os.environ.get("BIOMEFORMER_REQUIRE_BROWSER"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return program
+
+
+def run(folder: Path, *options: str) -> subprocess.CompletedProcess:
+    """Chromium with a new profile."""
+    profile = folder / "profile"
+    shutil.rmtree(profile, ignore_errors=True)
+    command = [chromium(), *FLAGS, f"--user-data-dir={profile}", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def look(page: Path, folder: Path, width: int) -> Seen:
+    """Open a page in a window of some width."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # A window is at least 500 pixels wide; a frame within it may be narrower.
+    inner = folder / "inner.html"
+    inner.write_text(page.read_text().replace("</body>", f"{PROBE}</body>"))
+    outer = folder / "outer.html"
+    outer.write_text(
+        '<!doctype html><link rel="icon" href="data:,"><body style="margin:0">'
+        f'<iframe src="inner.html" style="border:0;width:{width}px;height:900px"></iframe>'
+        '<script>addEventListener("message", e => { const p = document.createElement("pre");'
+        ' p.id = "probe"; p.textContent = e.data; document.body.append(p); });'
+        "</script></body>"
+    )
+    inner.write_text(
+        inner.read_text().replace("document.body.append(found);", 'parent.postMessage(found.textContent, "*");')
+    )
+    log = folder / "net.json"
+    done = run(
+        folder,
+        f"--window-size={max(width, 600)},900",
+        f"--log-net-log={log}",
+        "--enable-logging=stderr",
+        "--virtual-time-budget=10000",
+        "--dump-dom",
+        outer.as_uri(),
+    )
+    probe = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.S)
+    assert probe is not None, done.stderr[-2000:]
+    found = json.loads(unescape(probe.group(1)))
+    # What the browser asks for on its own account has no page as its origin.
+    events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
+    asked = {event["url"] for event in events if "url" in event and event.get("initiator") in ("null", "file://")}
+    own = {outer.as_uri(), inner.as_uri()}
+    return Seen(
+        width=found["width"],
+        scroll_width=found["scroll"],
+        boxes=found["boxes"],
+        console=[line for line in done.stderr.splitlines() if ":CONSOLE" in line],
+        requests=sorted(url for url in asked - own if not url.startswith("data:")),
+    )
+
+
+def overlaps(boxes: list[dict]) -> list[tuple[dict, dict]]:
+    """Pairs of boxes of which one covers a part of the other."""
+    shown = [box for box in boxes if box["right"] > box["left"] and box["bottom"] > box["top"]]
+    return [
+        (a, b)
+        for i, a in enumerate(shown)
+        for b in shown[i + 1 :]
+        if min(a["right"], b["right"]) - max(a["left"], b["left"]) > 1
+        and min(a["bottom"], b["bottom"]) - max(a["top"], b["top"]) > 1
+    ]
+
+
+def print_to_pdf(page: Path, folder: Path) -> bytes:
+    """The page as PDF."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "page.pdf"
+    run(folder, "--no-pdf-header-footer", f"--print-to-pdf={file}", page.as_uri())
+    return file.read_bytes()
