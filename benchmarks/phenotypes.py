@@ -21,11 +21,9 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import sklearn
 import torch
@@ -48,7 +46,7 @@ from biomeformer.phenotypes import (
     read_feature_table,
     run_study,
 )
-from biomeformer.phenotypes.evaluation import permute
+from biomeformer.phenotypes.evaluation import interval
 
 # ROC-AUC of a random forest on all species, 10-fold, as reported for these tables.
 KNOWN = {"cirrhosis": 0.942, "t2d": 0.756, "wt2d": 0.728, "obesity": 0.666, "ibd": 0.878, "colorectal": 0.869}
@@ -103,9 +101,18 @@ def species(name: str, args: argparse.Namespace) -> dict[str, Any]:
     table = read_feature_table(args.cohorts / f"{name}.species_abundance.tsv.gz", list(labels.index))
     target = make_target(labels, "label", table.sample_ids)
     found = scores({"species": [table]}, target, args)
-    shuffled = replace(target, labels=permute(target, np.random.default_rng(args.seed)))
-    permuted = scores({"species": [table]}, shuffled, args, ["forest"])
-    return found | {"known": KNOWN[name], "permuted": permuted["scores"]["species"]["forest"]}
+    study = run_study(
+        {"species": [table]},
+        target,
+        models=["forest"],
+        n_repeats=1,
+        n_permutations=args.permutations,
+        seed=args.seed,
+    )
+    # Permutations are independent of each other: the interval is that of their mean.
+    permuted = interval(study.evaluations[0].permuted, 1 / args.permutations)
+    areas = [round(value, 4) for value in (permuted.mean, permuted.low, permuted.high)]
+    return found | {"known": KNOWN[name], "permuted": {"roc_auc": areas, "n_permutations": args.permutations}}
 
 
 def simulate(name: str, args: argparse.Namespace) -> Path:
@@ -210,6 +217,7 @@ def main() -> None:
     parser.add_argument("--n-clusters", type=int, default=1024)
     parser.add_argument("--reads", type=int, default=20_000, help="reads a simulated sample")
     parser.add_argument("--repeats", type=int, default=1, help="of the cross-validation")
+    parser.add_argument("--permutations", type=int, default=20, help="of the labels of species tables")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, default=Path("phenotypes-cache"), help="for simulated reads and vectors")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "phenotypes.json")
@@ -220,6 +228,7 @@ def main() -> None:
         "reads_per_sample": args.reads,
         "n_splits": 10,
         "n_repeats": args.repeats,
+        "n_permutations": args.permutations,
         "seed": args.seed,
         "device": f"cpu, {os.cpu_count()} cores",
         "versions": {

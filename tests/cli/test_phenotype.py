@@ -35,7 +35,10 @@ def work(tmp_path):
         },
         index=index,
     )
-    provenance = {"model": "m", "weights_sha256": "ab", "contract": {}, "versions": {}, "n_clusters": 3}
+    contract = {"pooling": "mean", "min_read_length": 32, "max_length": None}
+    versions = {"biomeformer": "0"}
+    provenance = {"model": "m", "weights_sha256": "ab", "contract": contract, "versions": versions, "n_clusters": 3}
+    provenance |= {"read_fraction": 1.0, "seed": 0, "dtype": "float32"}
     tallies = pd.DataFrame({name: counts.sum(1) for name in TALLIES}, index=index)
     (tmp_path / "run").mkdir()
     AbundanceTable(ids, counts, tallies, metadata, provenance).write(tmp_path / "run" / "abundance.parquet")
@@ -53,7 +56,10 @@ def test_vectors_beside_species(work, run):
     lines = result.stdout.splitlines()
     assert lines[0] == "state: healthy 20, ill 20" and lines[2].startswith("vectors   l1        1.000 (1.000-1.000)")
     assert lines[2].endswith("p = 0.25") and any(line.startswith("vectors - species, l1: ROC-AUC ") for line in lines)
-    assert lines[-1] == f"all          {work / 'out' / 'study.json'}"
+    assert lines[-2:] == [
+        f"all          {work / 'out' / 'study.json'}",
+        f"report       {work / 'out' / 'report.html'}",
+    ]
     rows = list(csv.DictReader((work / "out" / "scores.csv").open()))
     assert [row["features"] for row in rows] == ["vectors", "species", "both"]
     assert float(rows[0]["roc_auc"]) == 1 and float(rows[1]["roc_auc"]) < 0.8
@@ -211,3 +217,111 @@ def test_train_and_predict(tmp_path, model_dir, run):
 def test_help_has_an_example(verb, run):
     result = CliRunner().invoke(app, ["phenotype", verb, "--help"], prog_name="biomeformer", env={"COLUMNS": "120"})
     assert result.exit_code == 0 and re.search(rf"Examples?\W[\s\S]*biomeformer phenotype {verb}", result.stdout)
+
+
+def test_report_of_a_study(work, run):
+    arguments = ["phenotype", "evaluate", work / "run", "--target", "state", "--species", work / "species.tsv"]
+    assert run([*arguments, *QUICK, "--output", work / "out"]).exit_code == 0
+    first = (work / "out" / "report.html").read_text()
+    assert "Predicting state" in first and first.count("<figure>") == 11 and "chosen by L1" in first
+    result = run(["phenotype", "report", work / "out", "--title", "Mine", "--remark", "Of noise.", "--permutations", 9])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"report  {work / 'out' / 'report.html'}\n"
+    page = (work / "out" / "report.html").read_text()
+    assert "<h1>Mine</h1>" in page and "Of noise." in page and page.count("<figure>") == 11
+    (work / "species.tsv").write_text((work / "species.tsv").read_text().replace("s__X1", "s__Y1"))
+    result = run(["phenotype", "report", work / "out"])
+    assert result.exit_code == 2 and "species.tsv has changed since the study was made of it" in result.stderr
+    (work / "species.tsv").unlink()
+    result = run(["phenotype", "report", work / "out"])
+    assert result.exit_code == 2 and "species.tsv, of which the study was made, is not there" in result.stderr
+    for options, words in (
+        ([work / "run"], ["holds no study", "study.json"]),
+        ([work / "out", "--cohort", "c.csv"], ["--cohort and --model go together"]),
+        ([work / "out", "--depth", work / "out"], ["is no study of read depth"]),
+        ([work / "out", "--output", work], ["is a folder; give the name of an HTML file"]),
+    ):
+        result = run(["phenotype", "report", *options])
+        assert result.exit_code == 2 and all(word in result.stderr for word in words), result.output
+    (work / "out" / "study.json").write_text("{}")
+    result = run(["phenotype", "report", work / "out"])
+    assert result.exit_code == 2 and "evaluate again with this version" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Sixteen samples of reads whose composition tells their group, and the shipped model's name."""
+    rows = ["sample_id,fastq,group"]
+    for i in range(16):
+        reads = random_sequences(60, seed=i)
+        write_fastq(tmp_path / f"s{i}.fastq", [r.replace("GC", "AT") for r in reads] if i % 2 else reads)
+        rows.append(f"s{i},s{i}.fastq,{'ab'[i % 2]}")
+    path = tmp_path / "cohort.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_depth_in_one_command_then_a_report_with_reads(cohort, run, tmp_path):
+    model = ["--model", "metagenbert-mini"]
+    shares = ["--fraction", 1, "--fraction", 0.5, "--fraction", 0.2]
+    rest = ["--folds", 2, "--repeats", 1, "--classifier", "l1", "--threads", 1, "--output", tmp_path / "depth"]
+    result = run(["phenotype", "depth", cohort, *model, *shares, "--target", "group", *rest])
+    assert result.exit_code == 0, result.output
+    assert "100 %     l1" in result.stdout and "20 %      l1" in result.stdout
+    assert (tmp_path / "depth" / "depth.svg").read_text().startswith("<?xml")
+    study = json.loads((tmp_path / "depth" / "study.json").read_text())
+    assert study["inputs"]["read_fractions"] == {"100 %": 1.0, "50 %": 0.5, "20 %": 0.2}
+    folders = [tmp_path / "depth" / f"reads-{share}" for share in ("1", "0.5", "0.2")]
+    used = [AbundanceTable.read(folder).tallies["n_used"].sum() for folder in folders]
+    assert used[0] == 960 and 0.4 < used[1] / 960 < 0.6 and 0.1 < used[2] / 960 < 0.3
+    # The same command goes on: nothing is embedded again.
+    kept = [(folder / "abundance.parquet").stat().st_mtime_ns for folder in folders]
+    parts = [path.stat().st_mtime_ns for path in sorted(folders[0].rglob("*.safetensors"))]
+    again = run(["phenotype", "depth", cohort, *model, *shares, "--target", "group", *rest])
+    assert again.exit_code == 0 and again.stdout.splitlines()[-4:] == result.stdout.splitlines()[-4:]
+    assert len(kept) == 3 and parts == [p.stat().st_mtime_ns for p in sorted(folders[0].rglob("*.safetensors"))]
+    # Tables that are there make the same curve.
+    others = run(["phenotype", "depth", *folders, "--target", "group", *rest[:-1], tmp_path / "other"])
+    assert others.exit_code == 0, others.output
+    a, b = ((tmp_path / name / "scores.csv").read_text() for name in ("depth", "other"))
+    assert a == b
+    quick = ["--folds", 2, "--repeats", 1, "--model", "l1", "--threads", 1]
+    study = run(["phenotype", "evaluate", folders[0], "--target", "group", *quick, "--output", tmp_path / "study"])
+    assert study.exit_code == 0, study.output
+    paths = ["--depth", tmp_path / "depth", "--cohort", cohort, *model, "--output", tmp_path / "r.html"]
+    result = run(["phenotype", "report", tmp_path / "study", *paths])
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "r.html").read_text()
+    assert "From fewer reads" in page and "What the reads of these clusters look like" in page
+    sequences = re.findall(r'<code class="read">([ACGT]+)</code>', page)
+    written = "\n".join(path.read_text() for path in tmp_path.glob("*.fastq"))
+    assert len(sequences) >= 10 and all(sequence in written for sequence in sequences)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["cohort.csv"], ["give --model"]),
+        (["cohort.csv", "cohort.csv", "--model", "metagenbert-mini"], ["2 were given"]),
+        (["cohort.csv", "--model", "metagenbert-mini", "--fraction", 1], ["two shares of the reads", "gives 1.0"]),
+        (["cohort.csv", "--model", "metagenbert-mini", "--fraction", 2, "--fraction", 1], ["read_fraction is 2"]),
+        (["cohort.csv", "--model", "metagenbert-mini", "--positive", "c"], ["never is 'c'"]),
+    ],
+)
+def test_bad_depths(cohort, run, tmp_path, monkeypatch, arguments, fragments):
+    monkeypatch.chdir(tmp_path)
+    result = run(["phenotype", "depth", *arguments, "--target", "group", "--output", "out"])
+    assert result.exit_code == 2, result.output
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("error: ") and all(fragment in line for fragment in fragments), line
+
+
+def test_a_sample_without_reads_at_a_depth_is_left_out_and_said(cohort, run, tmp_path):
+    write_fastq(tmp_path / "s3.fastq", random_sequences(1, seed=1))
+    options = ["--model", "metagenbert-mini", "--fraction", 1, "--fraction", 0.1, "--target", "group"]
+    rest = ["--folds", 2, "--repeats", 1, "--classifier", "l1", "--threads", 1, "--output", tmp_path / "depth"]
+    result = run(["phenotype", "depth", cohort, *options, *rest])
+    assert result.exit_code == 1
+    assert "failed  s3" in result.stderr and "100 %: 1 samples that another depth lacks were left out" in result.stderr
+    assert "group: a 8, b 7" in result.stdout and (tmp_path / "depth" / "depth.svg").is_file()

@@ -19,7 +19,7 @@ img { width: 100%; height: auto; } img.broad { min-width: 40rem; }
 .numbers { display: flex; flex-wrap: wrap; gap: 0.75rem; padding: 0; }
 .numbers li { list-style: none; border: 1px solid #ddd; border-radius: 6px; padding: 0.5rem 0.9rem; }
 .numbers b { display: block; font-size: 1.3rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1rem 1.5rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); gap: 1rem 1.5rem; }
 figure { margin: 0; max-width: 36rem; } figcaption { color: #555; font-size: 0.85rem; overflow-wrap: anywhere; }
 figure b { display: block; margin-bottom: 0.2rem; }
 .wide { overflow-x: auto; }
@@ -31,9 +31,9 @@ dt { font-weight: 600; } dd { margin: 0 0 0.4rem 1rem; overflow-wrap: anywhere; 
 code.read { display: block; font-size: 0.75rem; line-height: 1.35; overflow-wrap: anywhere; margin: 0.2rem 0 0.5rem; }
 @media print {
   @page { margin: 14mm; }
-  body { max-width: none; font-size: 10.5px; padding: 0; } img.broad { min-width: 0; }
+  html { font-size: 10px; } body { max-width: none; font-size: 10.5px; padding: 0; } img.broad { min-width: 0; }
   .figures { grid-template-columns: 1fr 1fr; } .wide { overflow: visible; }
-  th, td { padding: 0.15rem 0.35rem; white-space: normal; }
+  th, td { padding: 0.1rem 0.4rem; } th { white-space: normal; }
   h2, h3 { break-after: avoid; } tr, figure, img, .cluster { break-inside: avoid; }
 }
 """
