@@ -64,6 +64,7 @@ from biomeformer.phenotypes.metrics import METRICS, score
 from biomeformer.reads import Cohort, draw_reads, read_cohort
 from biomeformer.reads.cohort import CohortSample
 from biomeformer.recipe_config import build_config, read_yaml
+from biomeformer.training_run import TrainingRun, describe_device, make_accelerator
 
 transformers.utils.logging.disable_progress_bar()
 CACHE_BYTES = 2_000_000_000
@@ -136,8 +137,6 @@ class RecipeConfig:
                 raise InputError(f"{path}: {name} is {getattr(config, name)}; it must be at least 1.")
         if config.train_encoder and config.elements != "reads":
             raise InputError(f"{path}: train_encoder needs elements: reads; k-means passes no gradient on.")
-        if config.mixed_precision not in ("auto", "bf16", "no"):
-            raise InputError(f"{path}: mixed_precision is {config.mixed_precision!r}; give auto, bf16 or no.")
         return config
 
 
@@ -457,32 +456,6 @@ def _tracked(items: Sequence[Any], what: str, accelerator: Accelerator) -> Itera
         yield from bars.track(items, description=what)
 
 
-def open_folder(path: Path, identity: dict[str, Any], accelerator: Accelerator, overwrite: bool) -> None:
-    """Begin a run, or go on with one.
-
-    Raises:
-        InputError: The folder holds another run, or something else.
-    """
-    file = path / "run.json"
-    if overwrite and accelerator.is_main_process:
-        shutil.rmtree(path, ignore_errors=True)
-    accelerator.wait_for_everyone()
-    if file.is_file():
-        before, now = json.loads(file.read_text()), json.loads(json.dumps(identity))
-        changed = [key for key in now if before.get(key) != now[key]]
-        if changed:
-            what = ", ".join(changed)
-            raise InputError(f"{path} holds a run with another {what}; give another folder, or --overwrite.")
-    elif path.exists() and any(path.iterdir()):
-        raise InputError(f"{path} exists and holds something else; give another folder, or --overwrite.")
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process and not file.is_file():
-        path.mkdir(parents=True, exist_ok=True)
-        with written_whole(file) as partial:
-            partial.write_text(json.dumps(identity, indent=1) + "\n")
-    accelerator.wait_for_everyone()
-
-
 def identity_of(
     config: RecipeConfig, cohort: Cohort, target: Target, model: MetagenBertModel, group: str | None
 ) -> dict[str, Any]:
@@ -517,25 +490,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def make_accelerator(config: RecipeConfig, cpu: bool) -> Accelerator:
-    """Devices and precision.
-
-    Raises:
-        InputError: bf16 was asked for and the GPU lacks it.
-    """
-    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    precision = config.mixed_precision
-    if precision == "auto":
-        precision = "bf16" if has_bf16 and not cpu else "no"
-    # One process may make sets for much longer than another.
-    patience = InitProcessGroupKwargs(timeout=timedelta(hours=12))
-    try:
-        return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[patience])
-    except (ValueError, ImportError) as error:
-        raise InputError(f"{' '.join(str(error).split())} (mixed_precision {precision})") from error
-
-
-def run(args: argparse.Namespace) -> None:
+def run_recipe(args: argparse.Namespace) -> None:
     """Make sets, cross-validate, train on all samples, write.
 
     Raises:
@@ -551,13 +506,16 @@ def run(args: argparse.Namespace) -> None:
     where = str(args.metadata or args.cohort)
     target = make_target(columns, args.target, ids, positive=args.positive, group_column=args.group, where=where)
     list(folds(target, config.n_folds, 1, config.seed))
-    accelerator = make_accelerator(config, args.cpu)
+    # One process may make sets for much longer than another.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=12))
+    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, kwargs_handlers=[patience])
     start = biomeformer.load(config.model, revision=config.revision, device=str(accelerator.device))
     try:
         new_model(config, start, target.classes)
     except ValueError as error:
         raise InputError(f"{args.config}: {error}") from error
-    open_folder(args.output, identity_of(config, cohort, target, start, args.group), accelerator, args.overwrite)
+    run = TrainingRun(args.output, identity_of(config, cohort, target, start, args.group), accelerator)
+    run.open(args.overwrite)
     with Interruption() as interruption:
         sets = Sets(args.output / "sets", config, start, accelerator)
         wanted = set(target.sample_ids)
@@ -576,7 +534,7 @@ def run(args: argparse.Namespace) -> None:
         "n_epochs": n_epochs,
         "best_epochs": [fold["best_epoch"] for fold in done],
         "start_weights_sha256": start.weights_sha256,
-        "device": str(accelerator.device),
+        "device": describe_device(accelerator),
         "n_processes": accelerator.num_processes,
         "wall_time_s": round(time.monotonic() - began, 1),
         "versions": {
@@ -598,7 +556,7 @@ def run(args: argparse.Namespace) -> None:
     (partial / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
-    (args.output / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
+    run.write("training_record.json", json.dumps(record, indent=1) + "\n")
     found = study.evaluations[0]
     print(f"{target.column}: ROC-AUC {found.scores['roc_auc']}, PR-AUC {found.scores['pr_auc']}")
     print(f"Wrote {folder}")
@@ -609,7 +567,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     rank = int(os.environ.get("RANK", "0"))
     try:
-        run(args)
+        run_recipe(args)
     except BiomeformerError as error:
         if rank == 0 and not isinstance(error, RankStopped):
             advice = "; the same command goes on with what is left" if error.exit_code >= 130 else ""

@@ -69,6 +69,7 @@ from biomeformer.pretraining import (
 )
 from biomeformer.reads import GenomeSet, ReadBatch
 from biomeformer.recipe_config import build_config, read_yaml
+from biomeformer.training_run import TrainingRun, describe_device, make_accelerator
 
 # Tied weights are saved once, which is no news.
 logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
@@ -252,101 +253,10 @@ def learning_rate_factor(step: int, stage: StageConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (stage.n_steps - warm_up)))
 
 
-class RunFolder:
-    """The output folder: what the run is, what it has reached, and its history."""
-
-    def __init__(self, path: Path, identity: dict[str, Any], accelerator: Accelerator) -> None:
-        self.path, self.identity, self.accelerator = path, identity, accelerator
-
-    def open(self, overwrite: bool) -> None:
-        """Begin or go on.
-
-        Raises:
-            InputError: The folder holds another run, or something else.
-        """
-        file = self.path / "run.json"
-        if overwrite and self.accelerator.is_main_process:
-            shutil.rmtree(self.path, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-        if file.is_file():
-            before = json.loads(file.read_text())
-            now = json.loads(json.dumps(self.identity))
-            changed = [key for key in now if before.get(key) != now[key]]
-            if changed:
-                raise InputError(
-                    f"{self.path} holds a run with another {', '.join(changed)}; give another folder, or --overwrite."
-                )
-        elif self.path.exists() and any(self.path.iterdir()):
-            raise InputError(f"{self.path} exists and holds something else; give another folder, or --overwrite.")
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process and not file.is_file():
-            self.path.mkdir(parents=True, exist_ok=True)
-            _write(file, json.dumps(self.identity, indent=1) + "\n")
-        self.accelerator.wait_for_everyone()
-
-    def finished(self, stage: int) -> Path | None:
-        """Encoder that a finished stage left."""
-        folder = self.path / "stages" / f"{stage}"
-        return folder if (folder / "result.json").is_file() else None
-
-    def save_state(self, stage: int, step: int, extra: dict[str, Any]) -> None:
-        """Write weights, optimiser and position, whole or not at all; older states go."""
-        states = self.path / "state"
-        name, partial = f"{stage}-{step}", states / ".partial"
-        if self.accelerator.is_main_process:
-            shutil.rmtree(partial, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(partial))
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            _write(partial / "position.json", json.dumps({"stage": stage, "step": step, **extra}))
-            shutil.rmtree(states / name, ignore_errors=True)
-            os.replace(partial, states / name)
-            for other in states.iterdir():
-                if other.name not in (name, "best.safetensors"):
-                    shutil.rmtree(other, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-
-    def load_state(self, stage: int) -> dict[str, Any] | None:
-        """Restore the newest state of a stage; gives its position."""
-        found = sorted((self.path / "state").glob(f"{stage}-*/position.json"), key=lambda p: p.stat().st_mtime)
-        if not found:
-            return None
-        self.accelerator.load_state(str(found[-1].parent))
-        position = json.loads(found[-1].read_text())
-        if self.accelerator.is_main_process:
-            for name in ("history.csv", "evaluation.csv"):
-                self._truncate(name, stage, position["step"])
-        return position
-
-    def forget(self, stage: int) -> None:
-        """Remove a stage's rows, before it begins anew."""
-        if self.accelerator.is_main_process:
-            for name in ("history.csv", "evaluation.csv"):
-                self._truncate(name, stage, 0)
-
-    def _truncate(self, name: str, stage: int, step: int) -> None:
-        file = self.path / name
-        if file.is_file():
-            header, *rows = file.read_text().splitlines()
-            kept = [row for row in rows if tuple(map(int, row.split(",")[:2])) <= (stage, step)]
-            _write(file, "\n".join([header, *kept]) + "\n")
-
-    def append(self, name: str, row: dict[str, Any]) -> None:
-        """Add a row to a CSV of the run."""
-        file = self.path / name
-        new = not file.is_file()
-        with file.open("a", newline="") as handle:
-            writer = csv.DictWriter(handle, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+def finished(run: TrainingRun, stage: int) -> Path | None:
+    """Encoder that a finished stage left."""
+    folder = run.path / "stages" / f"{stage}"
+    return folder if (folder / "result.json").is_file() else None
 
 
 class Trainer:
@@ -356,7 +266,7 @@ class Trainer:
         self,
         config: RecipeConfig,
         accelerator: Accelerator,
-        run: RunFolder,
+        run: TrainingRun,
         train: GenomeSet,
         held_out: GenomeSet | None,
         encoder: PreTrainedModel,
@@ -595,7 +505,7 @@ class Trainer:
             if stage.objective == "mlm":
                 objective.model.cpu().save_pretrained(folder / "masked_lm")
                 self.tokenizer.save_pretrained(folder / "masked_lm")
-            _write(folder / "result.json", json.dumps(figures))
+            self.run.write(f"stages/{number}/result.json", json.dumps(figures))
             shutil.rmtree(self.run.path / "state", ignore_errors=True)
         self.accelerator.wait_for_everyone()
 
@@ -650,7 +560,7 @@ def new_tokenizer(config: RecipeConfig, genomes: GenomeSet) -> Any:
 
 
 def starting_point(
-    config: RecipeConfig, genomes: GenomeSet, run: RunFolder, accelerator: Accelerator
+    config: RecipeConfig, genomes: GenomeSet, run: TrainingRun, accelerator: Accelerator
 ) -> tuple[PreTrainedModel, Any, str | None]:
     """Encoder, tokenizer and, of an encoder that exists, where it came from."""
     if isinstance(config.encoder, str):
@@ -669,32 +579,6 @@ def starting_point(
         values = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **values}
     torch.manual_seed(_torch_seed(config.seed))
     return AutoModel.from_config(AutoConfig.for_model(model_type, **values)), tokenizer, None
-
-
-def describe_device(accelerator: Accelerator) -> str:
-    """What the run computed on."""
-    name = "cpu" if accelerator.device.type == "cpu" else torch.cuda.get_device_name(accelerator.device)
-    precision = "float32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
-    n_ranks = accelerator.num_processes
-    return f"{name}, {n_ranks} process{'es' if n_ranks > 1 else ''}, {os.cpu_count()} cores, {precision}"
-
-
-def make_accelerator(config: RecipeConfig, args: argparse.Namespace) -> Accelerator:
-    """Devices, precision and tracker.
-
-    Raises:
-        InputError: bf16 was asked for and the GPU lacks it, or the tracker is not installed.
-    """
-    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    precision = config.mixed_precision
-    if precision == "auto":
-        precision = "bf16" if has_bf16 and not args.cpu else "no"
-    try:
-        return Accelerator(cpu=args.cpu, mixed_precision=precision, log_with=args.tracker, project_dir=str(args.output))
-    except (ValueError, ImportError) as error:
-        raise InputError(
-            f"{' '.join(str(error).split())} (mixed_precision {precision}, tracker {args.tracker})"
-        ) from error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -742,28 +626,30 @@ def run_recipe(args: argparse.Namespace) -> None:
     if not config.stages and config.centroids is None:
         raise InputError(f"{args.config} has none of the stages asked for.")
 
-    accelerator = make_accelerator(config, args)
+    accelerator = make_accelerator(
+        config.mixed_precision, cpu=args.cpu, log_with=args.tracker, project_dir=str(args.output)
+    )
     train = GenomeSet.load(args.genomes, held_out)
     judge = GenomeSet.load(args.genomes, held_out, only_held_out=True) if held_out else None
     digest = hashlib.sha256("".join(train.sha256).encode()).hexdigest()
-    run = RunFolder(
+    run = TrainingRun(
         args.output, {"config": asdict(config), "genomes": digest, "held_out": sorted(held_out)}, accelerator
     )
     run.open(args.overwrite)
     accelerator.init_trackers("pretrain_read_encoder", config={"seed": config.seed, "config": str(args.config)})
 
     encoder, tokenizer, source = starting_point(config, train, run, accelerator)
-    done = [number for number in range(len(config.stages)) if run.finished(number)]
+    done = [number for number in range(len(config.stages)) if finished(run, number)]
     if done:
-        source = str(run.finished(done[-1]))
+        source = str(finished(run, done[-1]))
         encoder, tokenizer = load_read_encoder(source)
         encoder.config._name_or_path = ""
         accelerator.print(f"Going on after stage {done[-1] + 1}, which is finished.")
     trainer = Trainer(config, accelerator, run, train, judge, encoder, tokenizer, source)
     metrics: dict[str, Any] = {}
     for number, stage in enumerate(config.stages):
-        finished = run.finished(number)
-        figures = json.loads((finished / "result.json").read_text()) if finished else trainer.train(stage, number)
+        kept = finished(run, number)
+        figures = json.loads((kept / "result.json").read_text()) if kept else trainer.train(stage, number)
         metrics[f"{number + 1} {stage.objective}"] = figures
     accelerator.end_training()
     if not accelerator.is_main_process:
@@ -806,7 +692,7 @@ def run_recipe(args: argparse.Namespace) -> None:
         (partial / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)
-    _write(args.output / "training_record.json", json.dumps(record, indent=1) + "\n")
+    run.write("training_record.json", json.dumps(record, indent=1) + "\n")
     accelerator.print(f"Wrote {', '.join(str(args.output / name) for name in outputs)}")
 
 

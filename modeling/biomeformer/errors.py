@@ -23,6 +23,10 @@ class CohortError(InputError):
     """A cohort table that is malformed or names files that are not there."""
 
 
+class GenomeError(InputError):
+    """A genome's file that cannot be read, breaks at a record, or does not fit another."""
+
+
 class CheckpointError(InputError):
     """A model directory or Hub id that is not a usable checkpoint."""
 

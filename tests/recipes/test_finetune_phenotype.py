@@ -202,7 +202,7 @@ def test_bad_input(tmp_path, capfd, values, options, fragments):
 def test_another_run_in_the_folder(local, tmp_path, capfd):
     config = write_config(tmp_path / "c.yaml", seed=1)
     assert run_recipe("finetune_phenotype", arguments(config, local, EXAMPLE)) == 2
-    assert "holds a run with another config; give another folder, or --overwrite" in capfd.readouterr().err
+    assert "holds a run with another config; give a new folder, or --overwrite" in capfd.readouterr().err
     assert (local / "model").is_dir()
 
 

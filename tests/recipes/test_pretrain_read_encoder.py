@@ -141,7 +141,7 @@ def test_what_a_run_leaves_loads(smoke):
 
 @pytest.mark.parametrize(("stage", "step"), [(0, 7), (1, 11), (2, 3)])
 def test_a_resumed_run_equals_the_uninterrupted_one(genomes, smoke, tmp_path, monkeypatch, stage, step):
-    append = recipe.RunFolder.append
+    append = recipe.TrainingRun.append
 
     def interrupt(self, name, row):
         append(self, name, row)
@@ -149,7 +149,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(genomes, smoke, tmp_path, mo
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(recipe.RunFolder, "append", interrupt)
+        patch.setattr(recipe.TrainingRun, "append", interrupt)
         run(genomes, tmp_path / "run")
     assert max(history(tmp_path / "run")) == (stage, step)
     run(genomes, tmp_path / "run")

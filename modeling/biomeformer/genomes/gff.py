@@ -1,0 +1,165 @@
+"""GFF3 with its sequence, as Prokka and Bakta write it, and tables of annotations joined by gene."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from ..errors import GenomeError
+from .fasta import read_contigs
+from .genome import Gene
+from .translation import reverse_complement, translate
+
+ANNOTATIONS = {"gene": "gene", "product": "product", "Name": "name", "eC_number": "EC_number", "Dbxref": "db_xref"}
+
+
+@dataclass
+class _Coding:
+    """A coding sequence, of one part or several."""
+
+    line: int
+    contig: str
+    strand: int
+    attributes: dict[str, str]
+    parts: list[tuple[int, int, int]]
+
+
+def read_gff(
+    path: Path, text: str, fasta: tuple[Path, str] | None, translation_table: int = 11
+) -> tuple[dict[str, str], list[Gene], int]:
+    """Contigs, coding genes, and how many of those are pseudogenes, which have no protein.
+
+    Args:
+        path: The GFF3 file.
+        text: What it holds.
+        fasta: Path and text of the sequence, where the file itself does not end in it.
+        translation_table: NCBI's number, where a gene does not say.
+
+    Raises:
+        GenomeError: A line is malformed, there is no sequence, or the two do not match.
+    """
+    features, _, embedded = text.partition("##FASTA")
+    if fasta is not None:
+        where, contigs = fasta[0], read_contigs(*fasta)
+    elif embedded.strip():
+        where, contigs = path, read_contigs(path, embedded.strip())
+    else:
+        raise GenomeError(f"{path} has no sequence (no ##FASTA part); give the genome's FASTA with it.")
+    codings: dict[str, _Coding] = {}
+    n_pseudo = 0
+    for number, line in enumerate(features.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        fields = line.split("\t")
+        if len(fields) != 9:
+            raise GenomeError(f"{path}, line {number}: {len(fields)} columns where GFF3 has 9, separated by tabs.")
+        if fields[2] != "CDS":
+            continue
+        attributes = _attributes(fields[8])
+        if attributes.get("pseudo", "").lower() == "true" or "pseudogene" in attributes:
+            n_pseudo += 1
+            continue
+        contig, strand = unquote(fields[0]), {"+": 1, "-": -1}.get(fields[6], 0)
+        if contig not in contigs:
+            raise GenomeError(
+                f"{path}, line {number}: contig {contig!r} is not in {where} (which has {next(iter(contigs))!r} and "
+                f"{len(contigs) - 1} others); give the sequence that was annotated."
+            )
+        try:
+            start, end, phase = int(fields[3]), int(fields[4]), int(fields[7].replace(".", "0"))
+        except ValueError:
+            raise GenomeError(f"{path}, line {number}: start, end or phase is no number.") from None
+        if not 1 <= start <= end <= len(contigs[contig]):
+            raise GenomeError(
+                f"{path}, line {number}: {start} to {end} lies beyond contig {contig!r} of {len(contigs[contig])} "
+                f"bases in {where}; give the sequence that was annotated."
+            )
+        key = attributes.get("ID") or attributes.get("locus_tag") or f"{contig}_{number}"
+        coding = codings.setdefault(key, _Coding(number, contig, strand, attributes, []))
+        if (coding.contig, coding.strand) != (contig, strand):
+            raise GenomeError(
+                f"{path}, line {number}: the coding sequence {key!r} of line {coding.line} lies elsewhere; give each "
+                "an ID of its own."
+            )
+        coding.parts.append((start, end, phase))
+    genes = [_gene(path, key, coding, contigs[coding.contig], translation_table) for key, coding in codings.items()]
+    return contigs, genes, n_pseudo
+
+
+def _gene(path: Path, key: str, coding: _Coding, contig: str, translation_table: int) -> Gene:
+    parts = sorted(coding.parts)
+    bases = "".join(contig[start - 1 : end] for start, end, _ in parts)
+    if coding.strand < 0:
+        bases = reverse_complement(bases)
+    phase = parts[-1 if coding.strand < 0 else 0][2]
+    try:
+        table = int(coding.attributes.get("transl_table", translation_table))
+    except ValueError:
+        raise GenomeError(f"{path}, line {coding.line}: transl_table is no number.") from None
+    cut = any(name in coding.attributes for name in ("partial", "start_range", "end_range"))
+    return Gene(
+        gene_id=coding.attributes.get("locus_tag", key),
+        contig=coding.contig,
+        start=parts[0][0],
+        end=parts[-1][1],
+        strand=coding.strand,
+        protein=translate(bases[phase:], table, has_start=not phase and not cut),
+        source="annotated",
+        partial=cut,
+        annotations={
+            name: coding.attributes[attribute]
+            for attribute, name in ANNOTATIONS.items()
+            if coding.attributes.get(attribute)
+        },
+    )
+
+
+def _attributes(field: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in field.split(";") if part.strip())
+    return {name.strip(): unquote(value.strip()) for name, _, value in pairs}
+
+
+def read_annotations(path: Path, text: str) -> dict[str, dict[str, str]]:
+    """Annotations by gene: eggNOG-mapper's table, or any TSV whose first column names genes.
+
+    Raises:
+        GenomeError: It has no header, or a row has another number of columns.
+    """
+    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("##")]
+    if not lines:
+        raise GenomeError(f"{path} holds no table; give a TSV whose first column names genes.")
+    names = [name.strip().lstrip("#") for name in lines[0][1].split("\t")]
+    if len(names) < 2:
+        raise GenomeError(f"{path}, line {lines[0][0]}: the header has one column; give a table separated by tabs.")
+    found: dict[str, dict[str, str]] = {}
+    for number, line in lines[1:]:
+        fields = line.split("\t")
+        if len(fields) != len(names):
+            raise GenomeError(f"{path}, line {number}: {len(fields)} columns where the header has {len(names)}.")
+        values = {name: value for name, value in zip(names[1:], fields[1:], strict=True) if value not in ("", "-")}
+        found[fields[0].strip()] = values
+    return found
+
+
+def join_annotations(path: Path, genes: list[Gene], table: Mapping[str, Mapping[str, str]]) -> list[Gene]:
+    """Genes with what a table says of them.
+
+    Raises:
+        GenomeError: No gene is in the table.
+    """
+    from dataclasses import replace
+
+    if genes and table and not any(gene.gene_id in table for gene in genes):
+        raise GenomeError(
+            f"{path} names none of the genome's {len(genes)} genes (it has {next(iter(table))!r}, the genome "
+            f"{genes[0].gene_id!r}); give the table of this genome."
+        )
+    return [
+        replace(gene, annotations={**gene.annotations, **table[gene.gene_id]}) if gene.gene_id in table else gene
+        for gene in genes
+    ]
+
+
+__all__ = ["join_annotations", "read_annotations", "read_gff"]

@@ -1,0 +1,243 @@
+"""Proteins to vectors with ESM-2 (Lin et al. 2023, doi:10.1126/science.ade2574), through transformers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import EsmConfig, EsmModel, EsmTokenizer
+
+from ..errors import CheckpointError, InputError
+from ..loading import MODEL_ERRORS, check_weights, one_sentence, read_config, resolve_device, resolve_dtype
+
+# ESM-2 was trained on at most 1,024 tokens, of which two are special.
+MAX_RESIDUES = 1022
+DEFAULT_BATCH_TOKENS = {"cpu": 4_096, "cuda": 65_536}
+ALPHABET = "LAGVSERTIDPKQNFYMHWCXBUZO"
+# How ESM-2's vocabulary is laid out: these letters from 4 on, beside the special tokens.
+CLS, PAD, EOS, UNK, FIRST, MASK, VOCAB_SIZE = 0, 1, 2, 3, 4, 32, 33
+
+
+@dataclass(frozen=True)
+class ProteinVectors:
+    """Vectors of proteins.
+
+    Attributes:
+        vectors: float32 `(n_proteins, hidden_size)`, means over residues.
+        n_truncated: Proteins that were longer than the limit.
+    """
+
+    vectors: np.ndarray
+    n_truncated: int
+
+
+@dataclass(frozen=True)
+class ProteinEncoder:
+    """ESM-2, and how a protein becomes one vector.
+
+    Attributes:
+        model: The encoder, without a head.
+        name: Where it came from.
+        max_residues: Longer proteins lose their end.
+    """
+
+    model: EsmModel
+    name: str
+    max_residues: int = MAX_RESIDUES
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of a protein's vector."""
+        return int(self.model.config.hidden_size)
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """SHA-256 over names, shapes, types and values of the weights that decide vectors."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.model.state_dict().items()):
+            if name.startswith(("pooler.", "contact_head.")):
+                continue
+            digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    @property
+    def contract(self) -> dict[str, Any]:
+        """Everything beside the sequence that decides a protein's vector."""
+        return {
+            "weights_sha256": self.weights_sha256,
+            "hidden_size": self.hidden_size,
+            "max_residues": self.max_residues,
+            "pooling": "mean over residues",
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+        }
+
+    @torch.inference_mode()
+    def embed(
+        self,
+        proteins: Sequence[str],
+        *,
+        batch_tokens: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> ProteinVectors:
+        """Vectors of proteins: means over the residues' last hidden states, CLS, EOS and padding left out.
+
+        Proteins are run in order of their length, so that little is padded; a vector does not depend on its batch
+        beyond rounding.
+
+        Args:
+            proteins: Capital letters of ESM-2's alphabet.
+            batch_tokens: Token budget of one pass through the encoder.
+            progress: Called after each batch with residues done and in all.
+            check: Called after each batch; what it raises ends the work.
+
+        Raises:
+            InputError: A protein is empty, or a letter is not in the alphabet.
+        """
+        if batch_tokens is not None and batch_tokens < 1:
+            raise InputError(f"batch_tokens is {batch_tokens}; it must be at least 1 token.")
+        device = self.model.device
+        budget = batch_tokens or DEFAULT_BATCH_TOKENS["cpu" if device.type == "cpu" else "cuda"]
+        cut = [protein[: self.max_residues] for protein in proteins]
+        n_truncated = sum(len(protein) > self.max_residues for protein in proteins)
+        lengths = np.array([len(protein) for protein in cut], np.int64)
+        if not lengths.all():
+            raise InputError(f"protein {int(lengths.argmin())} is empty; leave it out.")
+        vectors = np.empty((len(cut), self.hidden_size), np.float32)
+        n_done, n_all = 0, int(lengths.sum())
+        for rows in batches_by_length(lengths + 2, budget):
+            ids = encode_proteins([cut[row] for row in rows])
+            input_ids = torch.from_numpy(ids).to(device)
+            mask = input_ids != PAD
+            hidden = self.model(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
+            residues = mask & (input_ids != CLS) & (input_ids != EOS)
+            total = (hidden.float() * residues[:, :, None]).sum(1)
+            vectors[rows] = (total / residues.sum(1, keepdim=True)).cpu().numpy()
+            n_done += int(lengths[rows].sum())
+            if progress is not None:
+                progress(n_done, n_all)
+            if check is not None:
+                check()
+        return ProteinVectors(vectors, n_truncated)
+
+
+def encode_proteins(proteins: Sequence[str]) -> np.ndarray:
+    """Token ids as ESM-2's tokenizer gives them, padded on the right: int64 `(n_proteins, longest + 2)`.
+
+    Raises:
+        InputError: A letter is not in the alphabet.
+    """
+    table = np.full(256, -1, np.int64)
+    table[np.frombuffer(ALPHABET.encode(), np.uint8)] = np.arange(FIRST, FIRST + len(ALPHABET))
+    ids = np.full((len(proteins), max(map(len, proteins)) + 2), PAD, np.int64)
+    ids[:, 0] = CLS
+    for row, protein in enumerate(proteins):
+        found = table[np.frombuffer(protein.encode("latin-1", "replace"), np.uint8)]
+        if (found < 0).any():
+            letter = protein[int((found < 0).argmax())]
+            raise InputError(f"protein {row} has the letter {letter!r}, which ESM-2 does not know; write X.")
+        ids[row, 1 : len(protein) + 1] = found
+        ids[row, len(protein) + 1] = EOS
+    return ids
+
+
+def batches_by_length(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
+    """Rows in batches of at most `batch_tokens` tokens, padding counted, in order of length; longest first.
+
+    A row that is longer than the budget by itself makes a batch of its own.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    batches, first = [], 0
+    while first < len(order):
+        n = max(batch_tokens // int(lengths[order[first]]), 1)
+        batches.append(order[first : first + n])
+        first += n
+    return batches
+
+
+def load_protein_encoder(
+    name: str | Path, *, revision: str | None = None, device: str = "cpu", dtype: str = "float32"
+) -> ProteinEncoder:
+    """Load ESM-2 of any size: a folder, or a Hub id such as `facebook/esm2_t36_3B_UR50D` (the paper's).
+
+    Args:
+        name: Folder or Hub id.
+        revision: Branch, tag or commit of a Hub id.
+        device: `cpu`, `cuda`, `cuda:N` or `mps`.
+        dtype: `float32`, `bfloat16` or `float16`.
+
+    Raises:
+        CheckpointError: It cannot be found, is damaged, or is no ESM-2.
+        InputError: Device or dtype is unknown or absent.
+    """
+    name = str(name)
+    target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
+    config = read_config(name, revision)
+    if config.get("model_type") != "esm":
+        raise CheckpointError(
+            f"{name} is a checkpoint of model_type {config.get('model_type')!r}; give an ESM-2 of transformers, "
+            "or turn one of fair-esm into it with `biomeformer convert`."
+        )
+    check_weights(name)
+    try:
+        model, info = EsmModel.from_pretrained(
+            name,
+            revision=revision,
+            dtype=torch_dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            add_pooling_layer=False,
+            output_loading_info=True,
+        )
+    except MODEL_ERRORS as error:
+        raise CheckpointError(one_sentence(name, error)) from error
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith(("pooler.", "contact_head.")))
+    if missing:
+        raise CheckpointError(f"{name}: {len(missing)} weights are missing (such as {missing[0]}); fetch it again.")
+    if model.config.vocab_size != VOCAB_SIZE or model.config.pad_token_id != PAD:
+        raise CheckpointError(f"{name}: its vocabulary is not ESM-2's of 33 tokens; give an ESM-2.")
+    return ProteinEncoder(model.to(target).eval(), name)
+
+
+def esm_tokenizer(folder: str | Path) -> EsmTokenizer:
+    """ESM-2's tokenizer, its vocabulary written to a folder."""
+    tokens = ["<cls>", "<pad>", "<eos>", "<unk>", *ALPHABET, ".", "-", "<null_1>", "<mask>"]
+    file = Path(folder) / "vocab.txt"
+    file.write_text("\n".join(tokens))
+    return EsmTokenizer(str(file))
+
+
+def esm_config(**sizes: Any) -> EsmConfig:
+    """ESM-2's config with sizes of one's own: `hidden_size`, `num_hidden_layers` and so on."""
+    return EsmConfig(
+        vocab_size=VOCAB_SIZE,
+        pad_token_id=PAD,
+        mask_token_id=MASK,
+        max_position_embeddings=MAX_RESIDUES + 4,
+        position_embedding_type="rotary",
+        layer_norm_eps=1e-5,
+        emb_layer_norm_before=False,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        **({"token_dropout": True} | sizes),
+    )
+
+
+__all__ = [
+    "ALPHABET",
+    "MAX_RESIDUES",
+    "ProteinEncoder",
+    "ProteinVectors",
+    "batches_by_length",
+    "encode_proteins",
+    "esm_config",
+    "esm_tokenizer",
+    "load_protein_encoder",
+]

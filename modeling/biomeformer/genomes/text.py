@@ -1,0 +1,41 @@
+"""Text of a genome's file, plain or compressed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import GenomeError, InputError
+from ..reads.opening import ReadStream, StreamError
+
+
+def read_text(path: Path) -> str:
+    """A whole file of ASCII text, decompressed.
+
+    Raises:
+        GenomeError: It cannot be opened, its stream is damaged, it is empty, or it is not ASCII.
+    """
+    try:
+        with ReadStream(path) as stream:
+            content = stream.readall() or b""
+    except StreamError as error:
+        raise GenomeError(f"{path}: {error}.") from error
+    except InputError as error:
+        raise GenomeError(f"{str(error).rstrip('.')}.") from error
+    if not content.strip():
+        raise GenomeError(f"{path} is empty; give a FASTA, GenBank or GFF3 file.")
+    try:
+        return content.decode("ascii")
+    except UnicodeDecodeError as error:
+        # Names of products in annotations are often UTF-8; sequences never are.
+        if not content.lstrip().startswith(b">"):
+            try:
+                return content.decode("utf-8")
+            except UnicodeDecodeError:
+                pass
+        line = content.count(b"\n", 0, error.start) + 1
+        raise GenomeError(
+            f"{path}, line {line}: byte {content[error.start]:#04x} is no ASCII text; save the file as plain text."
+        ) from None
+
+
+__all__ = ["read_text"]

@@ -1,0 +1,150 @@
+"""The output folder of a training recipe: what the run is, what it has reached, and its history."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from .errors import InputError
+from .files import written_whole
+
+HISTORIES = ("history.csv", "evaluation.csv")
+
+
+class TrainingRun:
+    """A run in stages, each of steps, that goes on where it was interrupted.
+
+    Rows of its histories begin with the columns `stage` and `step`.
+
+    Args:
+        path: The folder.
+        identity: What decides the run's results, in values JSON can hold.
+        accelerator: The processes of the run.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any], accelerator: Accelerator) -> None:
+        self.path, self.identity, self.accelerator = path, identity, accelerator
+
+    def open(self, overwrite: bool) -> None:
+        """Begin or go on.
+
+        Raises:
+            InputError: The folder holds another run, or something else.
+        """
+        file = self.path / "run.json"
+        if overwrite and self.accelerator.is_main_process:
+            shutil.rmtree(self.path, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        if file.is_file():
+            before = json.loads(file.read_text())
+            now = json.loads(json.dumps(self.identity))
+            changed = ", ".join(key for key in now if before.get(key) != now[key])
+            if changed:
+                raise InputError(f"{self.path} holds a run with another {changed}; give a new folder, or --overwrite.")
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise InputError(f"{self.path} exists and holds something else; give another folder, or --overwrite.")
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process and not file.is_file():
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.write("run.json", json.dumps(self.identity, indent=1) + "\n")
+        self.accelerator.wait_for_everyone()
+
+    def write(self, name: str, text: str) -> None:
+        """A file of the run, whole or not at all."""
+        with written_whole(self.path / name) as partial:
+            partial.write_text(text)
+
+    def save_state(self, stage: int, step: int, extra: dict[str, Any]) -> None:
+        """Write weights, optimiser and position, whole or not at all; older states go."""
+        states = self.path / "state"
+        name, partial = f"{stage}-{step}", states / ".partial"
+        if self.accelerator.is_main_process:
+            shutil.rmtree(partial, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.save_state(str(partial))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            (partial / "position.json").write_text(json.dumps({"stage": stage, "step": step, **extra}))
+            shutil.rmtree(states / name, ignore_errors=True)
+            os.replace(partial, states / name)
+            for other in states.iterdir():
+                if other.name not in (name, "best.safetensors"):
+                    shutil.rmtree(other, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+
+    def load_state(self, stage: int) -> dict[str, Any] | None:
+        """Restore the newest state of a stage; gives its position."""
+        found = sorted((self.path / "state").glob(f"{stage}-*/position.json"), key=lambda p: p.stat().st_mtime)
+        if not found:
+            return None
+        self.accelerator.load_state(str(found[-1].parent))
+        position: dict[str, Any] = json.loads(found[-1].read_text())
+        self._truncate(stage, position["step"])
+        return position
+
+    def forget(self, stage: int) -> None:
+        """Remove a stage's rows, before it begins anew."""
+        self._truncate(stage, 0)
+
+    def _truncate(self, stage: int, step: int) -> None:
+        for name in HISTORIES if self.accelerator.is_main_process else ():
+            file = self.path / name
+            if file.is_file():
+                header, *rows = file.read_text().splitlines()
+                kept = [row for row in rows if tuple(map(int, row.split(",")[:2])) <= (stage, step)]
+                self.write(name, "\n".join([header, *kept]) + "\n")
+
+    def append(self, name: str, row: dict[str, Any]) -> None:
+        """Add a row to a CSV of the run; call it on the main process alone."""
+        file = self.path / name
+        new = not file.is_file()
+        with file.open("a", newline="") as handle:
+            writer = csv.DictWriter(handle, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def describe_device(accelerator: Accelerator) -> str:
+    """What a run computed on."""
+    import torch
+
+    name = "cpu" if accelerator.device.type == "cpu" else torch.cuda.get_device_name(accelerator.device)
+    precision = "float32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
+    n_ranks = accelerator.num_processes
+    return f"{name}, {n_ranks} process{'es' if n_ranks > 1 else ''}, {os.cpu_count()} cores, {precision}"
+
+
+def make_accelerator(mixed_precision: str, *, cpu: bool = False, **options: Any) -> Accelerator:
+    """Devices, precision and trackers.
+
+    Args:
+        mixed_precision: `auto` (bf16 on a GPU that has it), `bf16` or `no`.
+        cpu: Whether to leave GPUs alone.
+        **options: Of `Accelerator`.
+
+    Raises:
+        InputError: The precision is unknown, or bf16 was asked for and the GPU lacks it, or a tracker is not installed.
+    """
+    import torch
+
+    if mixed_precision not in ("auto", "bf16", "no"):
+        raise InputError(f"mixed_precision is {mixed_precision!r}; give auto, bf16 or no.")
+    if mixed_precision == "auto":
+        has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        mixed_precision = "bf16" if has_bf16 and not cpu else "no"
+    try:
+        return Accelerator(cpu=cpu, mixed_precision=mixed_precision, **options)
+    except (ValueError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        tracker = f", tracker {options['log_with']}" if options.get("log_with") else ""
+        raise InputError(f"{reason} (mixed_precision {mixed_precision}{tracker})") from error
+
+
+__all__ = ["TrainingRun", "describe_device", "make_accelerator"]
