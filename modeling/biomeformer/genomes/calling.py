@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -32,7 +33,10 @@ def call_genes(contigs: Mapping[str, str], *, translation_table: int = 11, threa
     single = sum(map(len, sequences.values())) >= LEAST_TRAINING_BASES
     finder: Any = pyrodigal.GeneFinder(meta=not single)
     if single:
-        finder.train(*sequences.values(), translation_table=translation_table)
+        with warnings.catch_warnings():
+            # Below 100,000 bases it advises, rightly for most uses, against what is the only choice here.
+            warnings.simplefilter("ignore", UserWarning)
+            finder.train(*sequences.values(), translation_table=translation_table)
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(finder.find_genes, sequences.values()))
     genes = [

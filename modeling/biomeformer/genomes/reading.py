@@ -76,7 +76,7 @@ def read_genome(
 
     Returns:
         Genes in the order of contigs and starts. Left out, and tallied: pseudogenes, genes with a stop inside (in a
-        file of proteins too), genes without a residue.
+        file of proteins too), genes without a known residue.
 
     Raises:
         GenomeError: A file cannot be read as such, breaks at a record, or does not fit another; or no gene is left.
@@ -152,7 +152,7 @@ def _usable(path: Path, genes: Iterable[Gene]) -> tuple[list[Gene], dict[str, in
     for gene in genes:
         protein = gene.protein.upper().replace("-", "").replace(".", "")
         protein = protein.removesuffix("*")
-        if not protein:
+        if not protein.strip("X"):
             tallies["n_no_protein"] += 1
             continue
         if "*" in protein:
