@@ -20,6 +20,12 @@ if TYPE_CHECKING:
         convert_checkpoint,
     )
     from .embedding import AbundanceTable, SampleEmbedding, embed_cohort, embed_sample
+    from .genome_transformer import (
+        GenomeTransformerConfig,
+        GenomeTransformerForSequenceClassification,
+        GenomeTransformerModel,
+    )
+    from .genomes import Genome, read_genome
     from .kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
     from .loading import load, load_read_encoder
     from .metagenbert import (
@@ -38,6 +44,10 @@ _HOME = {
     "DnaBert2ForMaskedLM": "dnabert2",
     "DnaBert2ForSequenceClassification": "dnabert2",
     "DnaBert2Model": "dnabert2",
+    "Genome": "genomes",
+    "GenomeTransformerConfig": "genome_transformer",
+    "GenomeTransformerForSequenceClassification": "genome_transformer",
+    "GenomeTransformerModel": "genome_transformer",
     "KmerEncoderConfig": "kmer_encoder",
     "KmerEncoderModel": "kmer_encoder",
     "KmerTokenizer": "kmer_encoder",
@@ -55,6 +65,7 @@ _HOME = {
     "load": "loading",
     "load_read_encoder": "loading",
     "read_cohort": "reads",
+    "read_genome": "genomes",
 }
 
 __all__ = [
@@ -64,6 +75,10 @@ __all__ = [
     "DnaBert2ForMaskedLM",
     "DnaBert2ForSequenceClassification",
     "DnaBert2Model",
+    "Genome",
+    "GenomeTransformerConfig",
+    "GenomeTransformerForSequenceClassification",
+    "GenomeTransformerModel",
     "KmerEncoderConfig",
     "KmerEncoderModel",
     "KmerTokenizer",
@@ -82,6 +97,7 @@ __all__ = [
     "load",
     "load_read_encoder",
     "read_cohort",
+    "read_genome",
 ]
 
 
@@ -98,4 +114,4 @@ def __dir__() -> list[str]:
 # Each model folder registers its classes when it is imported. The command line imports them when a command needs them,
 # because transformers takes seconds to load and `biomeformer --help` should not.
 if not sys.argv or Path(sys.argv[0]).stem != "biomeformer":
-    from . import dnabert2, kmer_encoder, metagenbert  # noqa: F401
+    from . import dnabert2, genome_transformer, kmer_encoder, metagenbert  # noqa: F401

@@ -1,0 +1,23 @@
+"""The whole-genome transformer (arXiv 2405.05998)."""
+
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+
+from .configuration_genome_transformer import GenomeTransformerConfig
+from .modeling_genome_transformer import (
+    GenomeTransformerForSequenceClassification,
+    GenomeTransformerModel,
+    GenomeTransformerPreTrainedModel,
+)
+
+AutoConfig.register("genome_transformer", GenomeTransformerConfig, exist_ok=True)
+AutoModel.register(GenomeTransformerConfig, GenomeTransformerModel, exist_ok=True)
+AutoModelForSequenceClassification.register(
+    GenomeTransformerConfig, GenomeTransformerForSequenceClassification, exist_ok=True
+)
+
+__all__ = [
+    "GenomeTransformerConfig",
+    "GenomeTransformerForSequenceClassification",
+    "GenomeTransformerModel",
+    "GenomeTransformerPreTrainedModel",
+]

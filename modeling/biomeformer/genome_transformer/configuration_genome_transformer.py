@@ -1,0 +1,68 @@
+"""Genome transformer configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+POSITIONS = ("none", "contig", "genome")
+POOLING_MODES = ("mean", "cls", "attention")
+CHOICES = {"positions": POSITIONS, "pooling": POOLING_MODES}
+
+
+@strict
+class GenomeTransformerConfig(PreTrainedConfig):
+    r"""Configuration of an encoder over the genes of a genome (arXiv 2405.05998).
+
+    Args:
+        protein_size: Width of a protein's vector; 2,560 of the ESM-2 with 3 billion weights.
+        hidden_size: Width of the encoder.
+        num_hidden_layers: Layers.
+        num_attention_heads: Heads; with one, a layer's attention is one number a pair of genes.
+        intermediate_size: Width of the feed-forward networks.
+        hidden_act: Their activation.
+        hidden_dropout_prob: Dropout of embeddings, feed-forward networks and residuals.
+        attention_probs_dropout_prob: Dropout of attention weights.
+        max_genes: Genes of a genome at most; of longer ones the processor keeps the first in the order of contigs.
+        positions: What a gene's place adds to it: `none` (a genome is a set), `contig` (its rank within its contig, so
+            that the order of contigs does not matter), or `genome` (its rank among all genes).
+        pooling: How genes become one vector: `mean`, `cls` (of a token put in front), or `attention` (learnt weights).
+        layer_norm_eps: Of layer normalisation, before each block and at the end.
+        classifier_dropout: Before the classifier; `hidden_dropout_prob` where None.
+    """
+
+    model_type = "genome_transformer"
+
+    protein_size: int = 2560
+    hidden_size: int = 640
+    num_hidden_layers: int = 15
+    num_attention_heads: int = 1
+    intermediate_size: int = 2560
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float | int = 0.1
+    attention_probs_dropout_prob: float | int = 0.0
+    max_genes: int = 4096
+    positions: str = "contig"
+    pooling: str = "mean"
+    layer_norm_eps: float = 1e-5
+    initializer_range: float = 0.02
+    classifier_dropout: float | int | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(choices)}.")
+        for name in ("protein_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_genes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size is {self.hidden_size} and num_attention_heads {self.num_attention_heads}, which does not "
+                "divide it."
+            )
+        super().__post_init__(**kwargs)
+
+
+__all__ = ["POOLING_MODES", "POSITIONS", "GenomeTransformerConfig"]

@@ -1,0 +1,284 @@
+"""A transformer over the genes of a whole genome (arXiv 2405.05998): one vector a gene in, a habitat out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import can_return_tuple
+
+from .configuration_genome_transformer import GenomeTransformerConfig
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Softmax attention `(batch, n_heads, n_genes, head_size)`, with its weights."""
+    scores = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    dropped = nn.functional.dropout(weights, p=dropout, training=module.training)
+    return torch.matmul(dropped, value).transpose(1, 2).contiguous(), weights
+
+
+class GenomeTransformerEmbeddings(nn.Module):
+    """Projects protein vectors, and adds each gene's place."""
+
+    def __init__(self, config: GenomeTransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.norm = nn.LayerNorm(config.protein_size, eps=config.layer_norm_eps)
+        self.projection = nn.Linear(config.protein_size, config.hidden_size)
+        if config.pooling == "cls":
+            self.cls = nn.Parameter(torch.empty(config.hidden_size))
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, proteins: torch.Tensor, contig_ids: torch.Tensor | None) -> torch.Tensor:
+        """`(batch, n_genes, hidden_size)`, one more in front with `cls` pooling."""
+        weights = self.projection.weight
+        hidden = self.projection(self.norm(proteins.to(weights.dtype)))
+        if self.config.positions != "none":
+            hidden = hidden + sinusoids(self._places(proteins, contig_ids), self.config.hidden_size).to(hidden.dtype)
+        if self.config.pooling == "cls":
+            hidden = torch.cat([self.cls.expand(len(hidden), 1, -1), hidden], 1)
+        return self.dropout(hidden)
+
+    def _places(self, proteins: torch.Tensor, contig_ids: torch.Tensor | None) -> torch.Tensor:
+        """Rank of each gene `(batch, n_genes)`, in its contig or in the genome."""
+        place = torch.arange(proteins.shape[1], device=proteins.device).expand(proteins.shape[:2])
+        if self.config.positions == "genome" or contig_ids is None:
+            return place
+        begins = torch.ones_like(contig_ids, dtype=torch.bool)
+        begins[:, 1:] = contig_ids[:, 1:] != contig_ids[:, :-1]
+        return place - (place * begins).cummax(1).values
+
+
+def sinusoids(places: torch.Tensor, size: int) -> torch.Tensor:
+    """Sines and cosines of places (arXiv 1706.03762, section 3.5), float32 `(batch, n_genes, size)`."""
+    half = torch.arange(0, size, 2, device=places.device, dtype=torch.float32)
+    angles = places[:, :, None].float() * torch.exp(half * (-math.log(10_000.0) / size))
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(2)[:, :, :size]
+
+
+class GenomeTransformerAttention(nn.Module):
+    """Self-attention of all genes over all genes."""
+
+    def __init__(self, config: GenomeTransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.head_size = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_size**-0.5
+        self.is_causal = False
+        self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self, hidden: torch.Tensor, attention_mask: torch.Tensor | None, output_attentions: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What each gene takes from the others, and the weights where they are asked for."""
+        batch, n_genes, size = hidden.shape
+        shape = (batch, n_genes, 3, self.config.num_attention_heads, self.head_size)
+        query, key, value = self.query_key_value(hidden).view(shape).permute(2, 0, 3, 1, 4)
+        implementation = "eager" if output_attentions else self.config._attn_implementation
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+        mixed, weights = attend(
+            self,
+            query,
+            key,
+            value,
+            attention_mask,
+            scaling=self.scaling,
+            dropout=self.config.attention_probs_dropout_prob if self.training else 0.0,
+        )
+        return self.output(mixed.reshape(batch, n_genes, size)), weights if output_attentions else None
+
+
+class GenomeTransformerLayer(GradientCheckpointingLayer):
+    """Attention and a feed-forward network, each behind its normalisation."""
+
+    def __init__(self, config: GenomeTransformerConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention = GenomeTransformerAttention(config)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.intermediate = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACT2FN[config.hidden_act]
+        self.output = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self, hidden: torch.Tensor, attention_mask: torch.Tensor | None, output_attentions: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Hidden states of the next layer, and attention weights where they are asked for."""
+        mixed, weights = self.attention(self.attention_norm(hidden), attention_mask, output_attentions)
+        hidden = hidden + self.dropout(mixed)
+        inner = self.dropout(self.activation(self.intermediate(self.feed_forward_norm(hidden))))
+        return hidden + self.dropout(self.output(inner)), weights
+
+
+class GenomeTransformerPreTrainedModel(PreTrainedModel):
+    """Loads, saves and fills weights."""
+
+    config_class = GenomeTransformerConfig
+    base_model_prefix = "genome_transformer"
+    main_input_name = "proteins"
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["GenomeTransformerLayer"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, GenomeTransformerEmbeddings) and hasattr(module, "cls"):
+            init.normal_(module.cls, std=self.config.initializer_range)
+
+
+class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
+    """The encoder: vectors of a genome's proteins to contextual vectors of its genes, and one of the genome."""
+
+    def __init__(self, config: GenomeTransformerConfig) -> None:
+        super().__init__(config)
+        self.embeddings = GenomeTransformerEmbeddings(config)
+        self.layers = nn.ModuleList(GenomeTransformerLayer(config) for _ in range(config.num_hidden_layers))
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        if config.pooling == "attention":
+            self.gene_score = nn.Linear(config.hidden_size, 1)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        proteins: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        contig_ids: torch.Tensor | None = None,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPooling:
+        """Encode genomes.
+
+        Args:
+            proteins: `(batch, n_genes, protein_size)`, genes of a contig beside each other.
+            attention_mask: `(batch, n_genes)`, 1 on genes, 0 on padding; all genes by default.
+            contig_ids: `(batch, n_genes)`, number of each gene's contig; one contig by default.
+            output_attentions: Also return attention weights `(batch, n_heads, n_genes, n_genes)` of each layer;
+                computed eagerly, whatever the model's kernel.
+            output_hidden_states: Also return what went into each layer, and what came out of the last.
+            **kwargs: Ignored arguments of the transformers interface.
+
+        Returns:
+            `last_hidden_state (batch, n_genes, hidden_size)`, 0 on padding, and `pooler_output (batch, hidden_size)`.
+            With `cls` pooling all but the pooled vector have one place more, in front.
+
+        Raises:
+            ValueError: A genome has more genes than `config.max_genes`, or a shape does not fit.
+        """
+        if proteins.ndim != 3 or proteins.shape[2] != self.config.protein_size:
+            raise ValueError(
+                f"proteins have shape {tuple(proteins.shape)}; this model reads (batch, n_genes, "
+                f"{self.config.protein_size})."
+            )
+        if proteins.shape[1] > self.config.max_genes:
+            raise ValueError(
+                f"a genome of {proteins.shape[1]} genes was given and the model reads {self.config.max_genes}; cut it "
+                "with the processor, which says what is lost."
+            )
+        mask = torch.ones(proteins.shape[:2], device=proteins.device) if attention_mask is None else attention_mask
+        if self.config.pooling == "cls":
+            mask = torch.cat([torch.ones_like(mask[:, :1]), mask], 1)
+        there = mask.bool()
+        hidden = self.embeddings(proteins, contig_ids)
+        bias = None
+        if not bool(there.all()):
+            bias = torch.zeros_like(there, dtype=hidden.dtype).masked_fill(~there, torch.finfo(hidden.dtype).min)
+            bias = bias[:, None, None, :].expand(-1, 1, there.shape[1], -1)
+        attentions, states = [], []
+        for layer in self.layers:
+            states.append(hidden)
+            hidden, weights = layer(hidden, bias, output_attentions)
+            attentions.append(weights)
+        hidden = self.norm(hidden).masked_fill(~there[:, :, None], 0.0)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=hidden,
+            pooler_output=self._pool(hidden, there),
+            hidden_states=(*states, hidden) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+        )
+
+    def _pool(self, hidden: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        if self.config.pooling == "cls":
+            return hidden[:, 0]
+        if self.config.pooling == "mean":
+            return hidden.sum(1) / there.sum(1, keepdim=True)
+        scores = self.gene_score(hidden)[:, :, 0].masked_fill(~there, -torch.inf)
+        return (hidden * scores.softmax(1)[:, :, None]).sum(1)
+
+
+class GenomeTransformerForSequenceClassification(GenomeTransformerPreTrainedModel):
+    """From a genome's proteins to its habitat, or another label; `config.id2label` names the classes."""
+
+    def __init__(self, config: GenomeTransformerConfig) -> None:
+        super().__init__(config)
+        self.genome_transformer = GenomeTransformerModel(config)
+        dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        proteins: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        contig_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        class_weights: torch.Tensor | None = None,
+        label_smoothing: float = 0.0,
+        **kwargs: Any,
+    ) -> SequenceClassifierOutput:
+        """Classify genomes.
+
+        Args:
+            proteins: As for `GenomeTransformerModel`.
+            attention_mask: As there.
+            contig_ids: As there.
+            labels: `(batch,)`.
+            class_weights: `(num_labels,)`, factors of the loss of each class.
+            label_smoothing: Share of a label that is spread over all classes.
+            **kwargs: `output_attentions` and `output_hidden_states`.
+
+        Returns:
+            Logits `(batch, num_labels)`, and the loss where labels are given.
+        """
+        found = self.genome_transformer(proteins, attention_mask, contig_ids, **kwargs)
+        logits = self.classifier(self.dropout(found.pooler_output)).float()
+        loss = None
+        if labels is not None:
+            loss = nn.functional.cross_entropy(logits, labels, weight=class_weights, label_smoothing=label_smoothing)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=found.hidden_states, attentions=found.attentions
+        )
+
+
+__all__ = [
+    "GenomeTransformerForSequenceClassification",
+    "GenomeTransformerModel",
+    "GenomeTransformerPreTrainedModel",
+]
