@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import filelock
 import numpy as np
@@ -30,8 +30,6 @@ from safetensors.numpy import save_file
 
 from ..errors import InputError, RunError
 from ..files import remove_partial_files, written_whole
-from ..reads import Cohort
-from ..reads.cohort import CohortSample
 
 FORMAT_VERSION = 1
 # These name the model and do not decide numbers: its weights do, and they have a hash.
@@ -100,6 +98,28 @@ class RunStatus:
     seconds_to_go: float | None
 
 
+class Sample(Protocol):
+    """What a run makes a part of."""
+
+    @property
+    def sample_id(self) -> str:
+        """Unique, and usable as a file name."""
+        ...
+
+    def files(self) -> Sequence[Path]:
+        """What is read, in reading order."""
+        ...
+
+
+class Samples(Protocol):
+    """What a run goes through, in order."""
+
+    @property
+    def samples(self) -> Sequence[Any]:
+        """Each a `Sample`."""
+        ...
+
+
 class RunFolder:
     """A run's folder on the disk.
 
@@ -111,7 +131,7 @@ class RunFolder:
         results: Names of files in `folder` that are made from the parts, and go when a run is begun anew.
     """
 
-    def __init__(self, folder: Path, fingerprint: dict[str, Any], cohort: Cohort, results: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, fingerprint: dict[str, Any], cohort: Samples, results: Sequence[str] = ()) -> None:
         self.folder, self.results = folder, results
         self.fingerprint: dict[str, Any] = json.loads(json.dumps(fingerprint))
         self.samples = {sample.sample_id: sample for sample in cohort.samples}
@@ -317,9 +337,9 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _files(sample: CohortSample) -> list[list[Any]]:
-    """Names and sizes of a sample's read files, in reading order: what a copy of them elsewhere has in common."""
-    return [[path.name, path.stat().st_size] for path in sample.reads.paths()]
+def _files(sample: Sample) -> list[list[Any]]:
+    """Names and sizes of a sample's files, in reading order: what a copy of them elsewhere has in common."""
+    return [[path.name, path.stat().st_size] for path in sample.files()]
 
 
 def _decisive(fingerprint: dict[str, Any]) -> dict[str, Any]:

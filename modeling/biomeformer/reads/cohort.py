@@ -42,6 +42,10 @@ class CohortSample:
     reads: SampleReads
     metadata: dict[str, str]
 
+    def files(self) -> tuple[Path, ...]:
+        """The read files, in reading order."""
+        return tuple(self.reads.paths())
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -86,7 +90,7 @@ def read_cohort(path: PathLike) -> Cohort:
         CohortError: the table is malformed or names files that cannot be used; file, line and column are named.
     """
     table = Path(path)
-    lines = _rows(table, _text(table))
+    lines = table_rows(table, table_text(table))
     _, names = next(lines)
     columns = _metadata_columns(table, names)
     samples: list[CohortSample] = []
@@ -98,7 +102,7 @@ def read_cohort(path: PathLike) -> Cohort:
             raise CohortError(f"{where}: {len(values)} fields where the header has {len(names)}; fix the row")
         row = dict(zip(names, values, strict=True))
         sample_id = row[SAMPLE_ID]
-        _check_sample_id(where, sample_id)
+        check_table_id(where, sample_id)
         if sample_id in line_of_id:
             raise CohortError(
                 f"{where}, column sample_id: {sample_id!r} stands on line {line_of_id[sample_id]} already; "
@@ -125,29 +129,34 @@ def read_cohort(path: PathLike) -> Cohort:
     return Cohort(table, tuple(samples), columns)
 
 
-def _text(table: Path) -> str:
+def table_text(table: Path, advice: str = _TABLE_HELP) -> str:
+    """The text of a table.
+
+    Raises:
+        CohortError: it is missing, empty, no UTF-8 text, or something other than a table; `advice` says what to give.
+    """
     try:
         content = table.read_bytes()
     except FileNotFoundError:
         raise CohortError(f"{table}: there is no such cohort table; check the path") from None
     except IsADirectoryError:
-        raise CohortError(f"{table} is a directory; {_TABLE_HELP}") from None
+        raise CohortError(f"{table} is a directory; {advice}") from None
     except OSError as error:
         raise CohortError(f"{table} cannot be read: {error.strerror or error}; check the file") from error
     for magic, complaint in _NOT_A_TABLE:
         if content.startswith(magic):
-            raise CohortError(f"{table} {complaint}; {_TABLE_HELP}")
+            raise CohortError(f"{table} {complaint}; {advice}")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise CohortError(f"{table}, line {line}: not UTF-8 text; save the table as CSV in UTF-8") from None
     if not text.strip():
-        raise CohortError(f"{table} is empty; {_TABLE_HELP}")
+        raise CohortError(f"{table} is empty; {advice}")
     return text
 
 
-def _rows(table: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+def table_rows(table: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """Yields line number and stripped fields of the header and of every row; blank lines are layout."""
     lines = list(io.StringIO(text, newline=""))
     header = next(line for line in lines if line.strip())
@@ -188,9 +197,9 @@ def _metadata_columns(table: Path, names: list[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name != SAMPLE_ID and name not in FASTQ_COLUMNS)
 
 
-def _check_sample_id(where: str, sample_id: str) -> None:
+def check_table_id(where: str, sample_id: str, column: str = SAMPLE_ID) -> None:
     """Refuses what cannot be a part of a file name."""
-    where = f"{where}, column sample_id"
+    where = f"{where}, column {column}"
     if not sample_id:
         raise CohortError(f"{where}: empty; give every sample a name")
     if sample_id.startswith("."):

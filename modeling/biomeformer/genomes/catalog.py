@@ -1,0 +1,173 @@
+"""Tables of genomes: which there are, where their files lie, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import CohortError, InputError
+from ..reads.cohort import check_table_id, table_rows, table_text
+from .genome import Genome
+from .reading import KINDS, genome_name, read_genome
+
+GENOME_ID = "genome_id"
+FILE_COLUMNS = (*KINDS, "file", "annotations")
+ADVICE = "give a CSV or TSV with the columns genome_id and fasta (or genbank, gff, proteins)"
+
+
+@dataclass(frozen=True)
+class CatalogedGenome:
+    """One row of a catalog.
+
+    Attributes:
+        genome_id: Unique within the catalog and usable as a file name.
+        path: FASTA, GenBank, GFF3, or FASTA of proteins.
+        kind: Which of these, or None where the file tells.
+        fasta: The contigs of a GFF3 file.
+        annotations: A table of annotations by gene.
+        metadata: The further columns, as the text that stands in the table.
+    """
+
+    genome_id: str
+    path: Path
+    kind: str | None = None
+    fasta: Path | None = None
+    annotations: Path | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def sample_id(self) -> str:
+        """The same as `genome_id`: what runs call what they go through."""
+        return self.genome_id
+
+    def files(self) -> tuple[Path, ...]:
+        """All its files."""
+        return tuple(path for path in (self.path, self.fasta, self.annotations) if path is not None)
+
+    def read(self, *, translation_table: int = 11, threads: int = 1) -> Genome:
+        """The genome, as `read_genome` reads it."""
+        return read_genome(
+            self.path,
+            genome_id=self.genome_id,
+            kind=self.kind,
+            fasta=self.fasta,
+            annotations=self.annotations,
+            translation_table=translation_table,
+            threads=threads,
+        )
+
+
+@dataclass(frozen=True)
+class GenomeCatalog:
+    """Genomes in the order of the table.
+
+    Attributes:
+        samples: The genomes.
+        columns: Names of the metadata columns.
+        path: The table, or None.
+    """
+
+    samples: tuple[CatalogedGenome, ...]
+    columns: tuple[str, ...] = ()
+    path: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[CatalogedGenome]:
+        return iter(self.samples)
+
+    def metadata(self) -> pd.DataFrame:
+        """The metadata columns as text, one row a genome, indexed by `genome_id`."""
+        index = pd.Index([genome.genome_id for genome in self.samples], name=GENOME_ID, dtype=object)
+        rows = [[genome.metadata[column] for column in self.columns] for genome in self.samples]
+        return pd.DataFrame(rows, index=index, columns=list(self.columns), dtype=object)
+
+    @classmethod
+    def of_files(cls, paths: Sequence[str | Path]) -> GenomeCatalog:
+        """Genomes called by their files' names.
+
+        Raises:
+            InputError: Two have the same name, or a file is not there.
+        """
+        found: dict[str, Path] = {}
+        for path in map(Path, paths):
+            name = genome_name(path)
+            if name in found:
+                raise InputError(f"{path} and {found[name]} are both called {name!r}; rename one.")
+            if not path.is_file():
+                raise InputError(f"{path}: there is no such file; check the path.")
+            found[name] = path
+        return cls(tuple(CatalogedGenome(name, path) for name, path in found.items()))
+
+
+def read_catalog(path: str | Path) -> GenomeCatalog:
+    """Read a table of genomes and check that every file it names is there.
+
+    The table is a CSV or TSV in UTF-8 with the column `genome_id` and one or more of `fasta`, `genbank`, `gff` (with
+    `fasta` beside it where the file does not hold the sequence), `proteins`, or `file` (of any of these kinds); in each
+    row one of them is filled. `annotations` may name a table by gene. Paths are relative to the table's folder. Further
+    columns, such as the habitat, are kept as text.
+
+    Raises:
+        CohortError: The table is malformed or names files that are not there; file, line and column are named.
+    """
+    table = Path(path)
+    lines = table_rows(table, table_text(table, ADVICE))
+    _, names = next(lines)
+    if GENOME_ID not in names or not any(name in names for name in (*KINDS, "file")):
+        raise CohortError(f"{table}, header: {', '.join(names)} lack genome_id or where the genomes lie; {ADVICE}")
+    twice = next((name for i, name in enumerate(names) if name in names[:i] or not name), None)
+    if twice is not None:
+        raise CohortError(f"{table}, header: the column {twice!r} stands there twice or has no name; rename it")
+    columns = tuple(name for name in names if name not in (GENOME_ID, *FILE_COLUMNS))
+    genomes: list[CatalogedGenome] = []
+    line_of_id: dict[str, int] = {}
+    for line, values in lines:
+        where = f"{table}, line {line}"
+        if len(values) != len(names):
+            raise CohortError(f"{where}: {len(values)} fields where the header has {len(names)}; fix the row")
+        row = dict(zip(names, values, strict=True))
+        genome_id = row[GENOME_ID]
+        check_table_id(where, genome_id, GENOME_ID)
+        if genome_id in line_of_id:
+            raise CohortError(
+                f"{where}, column genome_id: {genome_id!r} stands on line {line_of_id[genome_id]} already; give each "
+                "genome one row"
+            )
+        line_of_id[genome_id] = line
+        genomes.append(_genome(table, where, row, columns))
+    if not genomes:
+        raise CohortError(f"{table} has a header and no genomes; add one row a genome")
+    return GenomeCatalog(tuple(genomes), columns, table)
+
+
+def _genome(table: Path, where: str, row: dict[str, str], columns: Sequence[str]) -> CatalogedGenome:
+    given = {name: table.parent / row[name] for name in FILE_COLUMNS if row.get(name)}
+    for name, path in given.items():
+        if not path.is_file():
+            raise CohortError(
+                f"{where}, column {name}: there is no file {path}; correct the path, which is relative to the table's "
+                "folder"
+            )
+    kinds = [name for name in (*KINDS, "file") if name in given]
+    if "gff" in kinds and "fasta" in kinds:
+        kinds.remove("fasta")
+    if len(kinds) != 1:
+        filled = " and ".join(kinds) or "none"
+        raise CohortError(f"{where}: of {', '.join((*KINDS, 'file'))} {filled} are filled; name one file a genome")
+    kind = kinds[0]
+    return CatalogedGenome(
+        row[GENOME_ID],
+        given[kind],
+        None if kind == "file" else kind,
+        given.get("fasta") if kind == "gff" else None,
+        given.get("annotations"),
+        {column: row[column] for column in columns},
+    )
+
+
+__all__ = ["CatalogedGenome", "GenomeCatalog", "read_catalog"]

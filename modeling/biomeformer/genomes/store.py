@@ -1,0 +1,164 @@
+"""Vectors of distinct proteins on disk, found by the protein itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..embedding.run_folder import writing_to
+from ..errors import InputError
+from ..files import written_whole
+
+FORMAT_VERSION = 1
+# 16 bytes; numpy sorts and seeks these quickly.
+KEY = np.dtype("S16")
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """What one writer added at once."""
+
+    name: str
+    vectors: np.ndarray
+
+
+def protein_keys(proteins: Sequence[str]) -> np.ndarray:
+    """The first 128 bits of each protein's SHA-256, `(n_proteins,)` of 16 bytes each."""
+    digests = b"".join(hashlib.sha256(protein.encode()).digest()[:16] for protein in proteins)
+    return np.frombuffer(digests, KEY)
+
+
+class ProteinStore:
+    """An append-only store of float16 vectors, memory-mapped, of one encoder.
+
+    Each addition is a segment of its own, written under a name nobody else has and seen once it is whole: several
+    processes may add at once, and one that is killed leaves nothing that is read. A protein that two of them add is
+    kept twice and found once.
+
+    Args:
+        folder: Where it lies, or will.
+        contract: What decides a vector; a store of another one is refused.
+
+    Raises:
+        InputError: The folder holds another contract's store, or something else.
+        RunError: It cannot be written to.
+    """
+
+    def __init__(self, folder: str | Path, contract: dict[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.contract: dict[str, Any] = json.loads(json.dumps(contract))
+        self._segments: list[_Segment] = []
+        self._seen: set[str] = set()
+        self._keys = np.empty(0, KEY)
+        self._places = np.empty((0, 2), np.int64)
+        self._open()
+        self.refresh()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of a vector."""
+        return int(self.contract["hidden_size"])
+
+    @property
+    def _parts(self) -> Path:
+        return self.folder / "segments"
+
+    def _open(self) -> None:
+        record = self.folder / "store.json"
+        if record.is_file():
+            found = json.loads(record.read_text())
+            if found.get("format_version") != FORMAT_VERSION:
+                raise InputError(f"{self.folder} is a store of another version; give another folder.")
+            differing = sorted(key for key in self.contract if found["contract"].get(key) != self.contract[key])
+            if differing:
+                raise InputError(
+                    f"{self.folder} holds vectors of another encoder (its {', '.join(differing)} differ); give another "
+                    "folder, or the encoder it was made with."
+                )
+            return
+        if self.folder.is_dir() and any(path.name != "segments" for path in self.folder.iterdir()):
+            raise InputError(f"{self.folder} is a folder that holds something else; give a new one.")
+        with writing_to(self.folder):
+            self._parts.mkdir(parents=True, exist_ok=True)
+            content = json.dumps({"format_version": FORMAT_VERSION, "contract": self.contract}, indent=1) + "\n"
+            with written_whole(record) as partial:
+                partial.write_text(content)
+
+    def refresh(self) -> None:
+        """Take up what others have added since."""
+        keys, places = [self._keys], [self._places]
+        for path in sorted(self._parts.glob("[!.]*.keys.npy")):
+            name = path.name.removesuffix(".keys.npy")
+            if name in self._seen:
+                continue
+            found = np.load(path).view(KEY).ravel()
+            vectors = np.load(self._parts / f"{name}.vectors.npy", mmap_mode="r")
+            keys.append(found)
+            places.append(np.stack([np.full(len(found), len(self._segments)), np.arange(len(found))], 1))
+            self._segments.append(_Segment(name, vectors))
+            self._seen.add(name)
+        if len(keys) > 1:
+            # The first of equal keys is the one found.
+            self._keys, first = np.unique(np.concatenate(keys), return_index=True)
+            self._places = np.concatenate(places)[first]
+
+    def find(self, keys: np.ndarray) -> np.ndarray:
+        """Which keys are there, bool `(n_keys,)`."""
+        if not len(self._keys):
+            return np.zeros(len(keys), bool)
+        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return np.asarray(self._keys[place] == keys)
+
+    def get(self, keys: np.ndarray) -> np.ndarray:
+        """Vectors by key: float16 `(n_keys, hidden_size)`.
+
+        Raises:
+            KeyError: One is not there.
+        """
+        if not self.find(keys).all():
+            raise KeyError(f"{self.folder} lacks {int((~self.find(keys)).sum())} of {len(keys)} proteins")
+        vectors = np.empty((len(keys), self.hidden_size), np.float16)
+        if len(keys):
+            places = self._places[np.searchsorted(self._keys, keys)]
+            for segment in np.unique(places[:, 0]):
+                rows = np.flatnonzero(places[:, 0] == segment)
+                vectors[rows] = self._segments[int(segment)].vectors[places[rows, 1]]
+        return vectors
+
+    def add(self, keys: np.ndarray, vectors: np.ndarray) -> None:
+        """Add a segment, whole or not at all.
+
+        Args:
+            keys: Of proteins, distinct.
+            vectors: `(n_keys, hidden_size)`, finite in float16.
+
+        Raises:
+            InputError: A value does not fit into float16, or is NaN.
+            RunError: It cannot be written.
+        """
+        with np.errstate(over="ignore"):
+            halves = np.ascontiguousarray(vectors, np.float16)
+        if not np.isfinite(halves).all():
+            raise InputError("the encoder gives values that float16 does not hold; check its weights.")
+        if not len(keys):
+            return
+        name = uuid.uuid4().hex
+        with writing_to(self.folder):
+            # Keys come last: a segment is there once they are.
+            for kind, array in (("vectors", halves), ("keys", keys.view(np.uint8).reshape(-1, KEY.itemsize))):
+                with written_whole(self._parts / f"{name}.{kind}.npy") as partial, partial.open("wb") as handle:
+                    np.save(handle, array)
+        self.refresh()
+
+
+__all__ = ["ProteinStore", "protein_keys"]
