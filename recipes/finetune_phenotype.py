@@ -59,8 +59,9 @@ from biomeformer.files import written_whole
 from biomeformer.interruption import Interruption
 from biomeformer.metagenbert import MetagenBertModel
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata, with_deep_sets_head
-from biomeformer.phenotypes.evaluation import Evaluation, folds, inner_folds, interval
-from biomeformer.phenotypes.metrics import METRICS, score
+from biomeformer.phenotypes.evaluation import folds, inner_folds
+from biomeformer.phenotypes.metrics import score
+from biomeformer.phenotypes.study import study_of_folds
 from biomeformer.reads import Cohort, draw_reads, read_cohort
 from biomeformer.reads.cohort import CohortSample
 from biomeformer.recipe_config import build_config, read_yaml
@@ -416,29 +417,17 @@ def cross_validate(trainer: Trainer, folder: Path) -> tuple[Study, int, list[dic
         done.append(fold)
         area = score(target.labels[test], np.array(fold["probabilities"]))["roc_auc"]
         accelerator.print(f"fold {i + 1} of {len(splits)}: best epoch {fold['best_epoch']}, ROC-AUC {area:.3f}")
-    total = np.zeros((len(target.labels), len(target.classes)))
-    fold_scores: dict[str, list[float]] = {metric: [] for metric in METRICS}
-    for (_, test), fold in zip(splits, done, strict=True):
-        predicted = np.array(fold["probabilities"])
-        total[test] += predicted
-        for metric, value in score(target.labels[test], predicted).items():
-            fold_scores[metric].append(value)
-    correction = 1 / len(splits) + float(np.mean([len(test) / len(train) for train, test in splits]))
-    values = {metric: np.array(scores) for metric, scores in fold_scores.items()}
-    what = "end-to-end" if config.train_encoder else f"own {config.elements}"
-    evaluation = Evaluation(
-        features=what,
+    study = study_of_folds(
+        target,
+        splits,
+        [np.array(fold["probabilities"]) for fold in done],
+        features="end-to-end" if config.train_encoder else f"own {config.elements}",
         model="deep_sets",
-        transform="",
-        scores={metric: interval(scores, correction).clipped() for metric, scores in values.items()},
-        fold_scores=values,
-        probabilities=total / config.n_repeats,
-        correction=correction,
-        n_repeats=config.n_repeats,
         n_splits=config.n_folds,
+        n_repeats=config.n_repeats,
+        seed=config.seed,
+        source=f"{config.set_size} of each sample's {config.elements}",
     )
-    sources = {what: f"{config.set_size} of each sample's {config.elements}"}
-    study = Study(target, (evaluation,), (), config.n_folds, config.n_repeats, 0, config.seed, sources)
     return study, max(round(float(np.median([fold["best_epoch"] for fold in done]))), 1), done
 
 

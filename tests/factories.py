@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, EsmModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from biomeformer.dnabert2 import DnaBert2Config, DnaBert2Model
+from biomeformer.genomes.proteins import esm_config, esm_tokenizer
 from biomeformer.metagenbert import MetagenBertModel, MetagenBertProcessor
 
 SPECIALS = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
@@ -112,3 +113,34 @@ def write_large_cohort(folder: Path, sizes: list[int]) -> Path:
         rows.append(f"s{i},s{i}.fastq,{'ab'[i % 2]}")
     (folder / "cohort.csv").write_text("\n".join(rows) + "\n")
     return folder / "cohort.csv"
+
+
+def tiny_esm(folder: Path) -> Path:
+    """A protein encoder with random weights, as a folder."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    EsmModel(esm_config(**sizes), add_pooling_layer=False).save_pretrained(folder)
+    esm_tokenizer(folder).save_pretrained(folder)
+    return folder
+
+
+def write_protein_genomes(folder: Path, n_genomes: int = 8, n_proteins: int = 40) -> Path:
+    """A catalog of genomes given as proteins, half of which they share; those of soil have more alanine."""
+    letters = list("ACDEFGHIKLMNPQRSTVWY")
+    rng = np.random.default_rng(0)
+
+    def protein(composition: np.ndarray) -> str:
+        return "".join(rng.choice(letters, int(rng.integers(20, 90)), p=composition))
+
+    even = np.full(20, 1 / 20)
+    alanine = np.r_[0.3, np.full(19, 0.7 / 19)]
+    pool = [protein(even) for _ in range(60)]
+    rows = ["genome_id,proteins,habitat,genus"]
+    for i in range(n_genomes):
+        own = [protein(even if i % 2 else alanine) for _ in range(n_proteins // 2)]
+        proteins = [*own, *(pool[j] for j in rng.choice(60, n_proteins // 2, replace=False))]
+        lines = [f">c{k // 15}_{k} # {90 * k + 1} # {90 * k + 60} # 1 # ID=1\n{p}" for k, p in enumerate(proteins)]
+        (folder / f"g{i}.faa").write_text("\n".join(lines) + "\n")
+        rows.append(f"g{i},g{i}.faa,{['soil', 'host'][i % 2]},G{i // 4}{'sh'[i % 2]}")
+    (folder / "genomes.csv").write_text("\n".join(rows) + "\n")
+    return folder / "genomes.csv"

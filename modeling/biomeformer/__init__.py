@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         GenomeTransformerConfig,
         GenomeTransformerForSequenceClassification,
         GenomeTransformerModel,
+        GenomeTransformerProcessor,
     )
     from .genomes import Genome, read_genome
     from .kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
@@ -48,6 +49,7 @@ _HOME = {
     "GenomeTransformerConfig": "genome_transformer",
     "GenomeTransformerForSequenceClassification": "genome_transformer",
     "GenomeTransformerModel": "genome_transformer",
+    "GenomeTransformerProcessor": "genome_transformer",
     "KmerEncoderConfig": "kmer_encoder",
     "KmerEncoderModel": "kmer_encoder",
     "KmerTokenizer": "kmer_encoder",
@@ -79,6 +81,7 @@ __all__ = [
     "GenomeTransformerConfig",
     "GenomeTransformerForSequenceClassification",
     "GenomeTransformerModel",
+    "GenomeTransformerProcessor",
     "KmerEncoderConfig",
     "KmerEncoderModel",
     "KmerTokenizer",

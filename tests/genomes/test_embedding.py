@@ -8,45 +8,26 @@ import time
 import datasets
 import numpy as np
 import pytest
-import torch
-from transformers import EsmModel
 
 from biomeformer.errors import CohortError, InputError, SamplesFailedError, TableError
 from biomeformer.genomes.catalog import GenomeCatalog, read_catalog
 from biomeformer.genomes.embedding import EmbeddedGenomes, embed_genomes
-from biomeformer.genomes.proteins import esm_config, esm_tokenizer, load_protein_encoder
+from biomeformer.genomes.proteins import load_protein_encoder
 from biomeformer.genomes.store import ProteinStore, protein_keys
 from biomeformer.parallel import Ranks
+from factories import tiny_esm, write_protein_genomes
 from processes import Job
-
-LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
 
 
 @pytest.fixture(scope="module")
 def encoder_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("encoder")
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    EsmModel(esm_config(**sizes), add_pooling_layer=False).save_pretrained(folder)
-    esm_tokenizer(folder).save_pretrained(folder)
-    return folder
+    return tiny_esm(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """Eight genomes of 40 proteins, half of which they share with others."""
-    folder = tmp_path_factory.mktemp("genomes")
-    rng = np.random.default_rng(0)
-    pool = ["".join(rng.choice(LETTERS, int(rng.integers(20, 90)))) for _ in range(60)]
-    rows = ["genome_id,proteins,habitat"]
-    for i in range(8):
-        own = ["".join(rng.choice(LETTERS, int(rng.integers(20, 90)))) for _ in range(20)]
-        proteins = [*own, *(pool[j] for j in rng.choice(60, 20, replace=False))]
-        lines = [f">c{k // 15}_{k} # {90 * k + 1} # {90 * k + 60} # 1 # ID=1\n{p}" for k, p in enumerate(proteins)]
-        (folder / f"g{i}.faa").write_text("\n".join(lines) + "\n")
-        rows.append(f"g{i},g{i}.faa,{['soil', 'host'][i % 2]}")
-    (folder / "genomes.csv").write_text("\n".join(rows) + "\n")
-    return folder / "genomes.csv"
+    return write_protein_genomes(tmp_path_factory.mktemp("genomes"))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +98,7 @@ def test_as_a_dataset(single, tmp_path):
     found = EmbeddedGenomes.read(single)
     found.to_dataset().save_to_disk(tmp_path / "d")
     rows = datasets.load_from_disk(tmp_path / "d").with_format("numpy")
-    assert rows.column_names == ["genome_id", "habitat", "contig_ids", "vectors"] and len(rows) == 8
+    assert rows.column_names == ["genome_id", "habitat", "genus", "contig_ids", "vectors"] and len(rows) == 8
     assert rows[3]["vectors"].shape == (40, 24) and rows[3]["habitat"] == "host"
     np.testing.assert_array_equal(rows[3]["vectors"], found.vectors("g3"))
 

@@ -12,6 +12,7 @@ from .demo import demo
 from .embed import embed
 from .export import export
 from .fit_centroids import fit_centroids
+from .genome import app as genome
 from .group import BiomeformerGroup
 from .inspect import inspect
 from .phenotype import app as phenotype
@@ -90,6 +91,7 @@ app.command(
 )(fit_centroids)
 app.command(epilog="Examples: `biomeformer inspect metagenbert-mini`, `biomeformer inspect ./my-model --json`")(inspect)
 app.add_typer(phenotype, name="phenotype")
+app.add_typer(genome, name="genome")
 app.command(epilog="Example: `biomeformer convert zhihan1996/DNABERT-2-117M dnabert2`")(convert)
 
 

@@ -13,12 +13,15 @@ from .options import Revision
 
 def convert(
     source: Annotated[
-        str, typer.Argument(metavar="SRC", help="Folder or Hub id with pytorch_model.bin.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="SRC", help="Folder or Hub id with pytorch_model.bin, or a fair-esm .pt.", show_default=False
+        ),
     ],
     output: Annotated[Path, typer.Argument(metavar="DST", help="Folder to write.", show_default=False)],
     revision: Revision = None,
 ) -> None:
-    """Turn a published DNABERT-2 family checkpoint (pytorch_model.bin) into safetensors.
+    """Turn a DNABERT-2 checkpoint (pytorch_model.bin) or an ESM-2 of fair-esm (.pt) into safetensors.
 
     The pickle is read as plain tensors; no code in it is run.
     """
@@ -31,7 +34,12 @@ def convert(
         from ..loading import one_sentence
 
         try:
-            folder = convert_checkpoint(source, output, revision=revision)
+            if source.endswith(".pt"):
+                from ..genomes.conversion_fair_esm import convert_fair_esm
+
+                folder = convert_fair_esm(source, output)
+            else:
+                folder = convert_checkpoint(source, output, revision=revision)
         except (OSError, ValueError) as error:
             raise CheckpointError(one_sentence(source, error)) from error
     report_files({"checkpoint": folder})

@@ -1,6 +1,6 @@
 """The whole-genome transformer (arXiv 2405.05998)."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoProcessor
 
 from .configuration_genome_transformer import GenomeTransformerConfig
 from .modeling_genome_transformer import (
@@ -8,16 +8,19 @@ from .modeling_genome_transformer import (
     GenomeTransformerModel,
     GenomeTransformerPreTrainedModel,
 )
+from .processing_genome_transformer import GenomeTransformerProcessor
 
 AutoConfig.register("genome_transformer", GenomeTransformerConfig, exist_ok=True)
 AutoModel.register(GenomeTransformerConfig, GenomeTransformerModel, exist_ok=True)
 AutoModelForSequenceClassification.register(
     GenomeTransformerConfig, GenomeTransformerForSequenceClassification, exist_ok=True
 )
+AutoProcessor.register(GenomeTransformerConfig, GenomeTransformerProcessor, exist_ok=True)
 
 __all__ = [
     "GenomeTransformerConfig",
     "GenomeTransformerForSequenceClassification",
     "GenomeTransformerModel",
     "GenomeTransformerPreTrainedModel",
+    "GenomeTransformerProcessor",
 ]

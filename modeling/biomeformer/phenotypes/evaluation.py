@@ -240,7 +240,7 @@ def cross_validate(
             predicted = np.zeros((len(test), len(target.classes)))
             predicted[:, fitted.classes_] = fitted.predict_proba(matrix[test])
             total[test] += predicted
-            if model == "l1" and labels is target.labels:
+            if hasattr(fitted, "best_estimator_") and labels is target.labels:
                 n_chosen += (fitted.best_estimator_[-1].coef_ != 0).any(0)
             for metric, value in score(labels[test], predicted).items():
                 scores[metric].append(value)

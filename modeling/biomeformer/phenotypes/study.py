@@ -16,6 +16,7 @@ import pandas as pd
 from ..errors import InputError, TableError
 from .evaluation import Comparison, Evaluation, compare, cross_validate, interval
 from .features import FeatureTable
+from .metrics import METRICS, score
 from .models import DESCRIPTIONS, MODELS
 from .target import Target
 from .transforms import ZERO_RULE
@@ -251,6 +252,53 @@ def run_study(
     )
 
 
+def study_of_folds(
+    target: Target,
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    probabilities: Sequence[np.ndarray],
+    *,
+    features: str,
+    model: str,
+    n_splits: int,
+    n_repeats: int,
+    seed: int,
+    source: str,
+) -> Study:
+    """A study of a model that was trained and tested elsewhere.
+
+    Args:
+        target: Classes.
+        splits: Training and test samples of each fold, repeat after repeat.
+        probabilities: `(n_test, n_classes)` of each fold's test samples.
+        features: Name of what the model saw.
+        model: Name of the model.
+        n_splits: Folds a repeat.
+        n_repeats: Of the cross-validation.
+        seed: Of everything.
+        source: Where the features came from.
+    """
+    total = np.zeros((len(target.labels), len(target.classes)))
+    found: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    for (_, test), predicted in zip(splits, probabilities, strict=True):
+        total[test] += predicted
+        for metric, value in score(target.labels[test], predicted).items():
+            found[metric].append(value)
+    correction = 1 / len(splits) + float(np.mean([len(test) / len(train) for train, test in splits]))
+    fold_scores = {metric: np.array(values) for metric, values in found.items()}
+    evaluation = Evaluation(
+        features=features,
+        model=model,
+        transform="",
+        scores={metric: interval(values, correction).clipped() for metric, values in fold_scores.items()},
+        fold_scores=fold_scores,
+        probabilities=total / n_repeats,
+        correction=correction,
+        n_repeats=n_repeats,
+        n_splits=n_splits,
+    )
+    return Study(target, (evaluation,), (), n_splits, n_repeats, 0, seed, {features: source})
+
+
 def _comparisons(evaluations: Sequence[Evaluation]) -> list[Comparison]:
     """Of every two feature sets under one model."""
     return [
@@ -324,4 +372,4 @@ def _transform(name: str) -> str:
     return {"": "sets of vectors", "none": "shares", "clr": "centred log-ratios", "ilr": "isometric log-ratios"}[name]
 
 
-__all__ = ["DEFAULT_TRANSFORMS", "Study", "run_study"]
+__all__ = ["DEFAULT_TRANSFORMS", "Study", "run_study", "study_of_folds"]

@@ -18,7 +18,13 @@ from .ordination import bray_curtis_pcoa
 SIZE = (5.2, 4.0)
 N_BOOTSTRAPS = 400
 GRID = np.linspace(0, 1, 201)
-MODEL_NAMES = {"l1": "L1 logistic", "forest": "random forest", "boosting": "boosting", "deep_sets": "DeepSets"}
+MODEL_NAMES = {
+    "l1": "L1 logistic",
+    "forest": "random forest",
+    "boosting": "boosting",
+    "deep_sets": "DeepSets",
+    "genome_transformer": "transformer",
+}
 
 
 def _figure(size: tuple[float, float] = SIZE) -> tuple[Figure, Any]:

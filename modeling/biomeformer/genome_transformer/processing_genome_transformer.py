@@ -1,0 +1,130 @@
+"""From protein vectors to a batch, under the contract that is saved with a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from transformers import BatchFeature, ProcessorMixin
+
+from .configuration_genome_transformer import GenomeTransformerConfig
+
+CONTRACT_FIELDS = (
+    "protein_encoder",
+    "protein_encoder_sha256",
+    "protein_size",
+    "max_residues",
+    "protein_pooling",
+    "translation_table",
+    "max_genes",
+    "truncation",
+)
+CHOICES = {"protein_pooling": ("mean over residues",), "truncation": ("keep_first_contigs",)}
+
+
+class GenomeTransformerProcessor(ProcessorMixin):
+    r"""What a genome's genes must become before a `GenomeTransformerModel` reads them.
+
+    Args:
+        protein_encoder: Where the protein encoder came from: a folder beside the checkpoint, or a Hub id.
+        protein_encoder_sha256: Hash of its weights; vectors of another encoder are refused.
+        protein_size: Width of a protein's vector.
+        max_residues: Longer proteins lose their end.
+        protein_pooling: How residues become one vector: `mean over residues`.
+        translation_table: NCBI's number, of genes that do not say.
+        max_genes: Genes of a genome at most.
+        truncation: What happens to longer ones: `keep_first_contigs` keeps the first genes in the order of contigs.
+    """
+
+    def __init__(
+        self,
+        protein_encoder: str = "protein_encoder",
+        protein_encoder_sha256: str = "",
+        protein_size: int = 2560,
+        max_residues: int = 1022,
+        protein_pooling: str = "mean over residues",
+        translation_table: int = 11,
+        max_genes: int = 4096,
+        truncation: str = "keep_first_contigs",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.protein_encoder = protein_encoder
+        self.protein_encoder_sha256 = protein_encoder_sha256
+        self.protein_size = protein_size
+        self.max_residues = max_residues
+        self.protein_pooling = protein_pooling
+        self.translation_table = translation_table
+        self.max_genes = max_genes
+        self.truncation = truncation
+        for field, choices in CHOICES.items():
+            if getattr(self, field) not in choices:
+                raise ValueError(f"{field} is {getattr(self, field)!r}; this version knows {', '.join(choices)}.")
+
+    @property
+    def contract(self) -> dict[str, Any]:
+        """Everything that decides what a genome becomes."""
+        return {field: getattr(self, field) for field in CONTRACT_FIELDS}
+
+    def check_agrees(self, config: GenomeTransformerConfig) -> None:
+        """Raise `ValueError` if the contract and a model's config say different things."""
+        for field in ("protein_size", "max_genes"):
+            if getattr(self, field) != getattr(config, field):
+                raise ValueError(
+                    f"The preprocessing contract says {field} {getattr(self, field)} and the model's config "
+                    f"{getattr(config, field)}; processor_config.json and config.json must come from one checkpoint."
+                )
+
+    def n_cut(self, n_genes: int) -> int:
+        """Genes of a genome of so many that are left out."""
+        return max(n_genes - self.max_genes, 0)
+
+    def __call__(
+        self,
+        vectors: np.ndarray | Sequence[np.ndarray],
+        contig_ids: np.ndarray | Sequence[np.ndarray] | None = None,
+        return_tensors: str | None = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Pad genomes into a batch for `GenomeTransformerModel.forward`.
+
+        Args:
+            vectors: Of one genome's proteins `(n_genes, protein_size)`, or of several genomes.
+            contig_ids: `(n_genes,)`, number of each gene's contig, of one genome or several; one contig by default.
+            return_tensors: `pt` for tensors, `np` for arrays.
+            **kwargs: None are known; any is an error.
+
+        Returns:
+            `proteins` float32 `(n_genomes, longest, protein_size)`, `attention_mask` and `contig_ids`
+            `(n_genomes, longest)`. Genomes of more genes than `max_genes` keep the first; `n_cut` says how many go.
+
+        Raises:
+            ValueError: A genome has no gene, or its shapes do not fit.
+        """
+        if kwargs:
+            raise ValueError(f"{', '.join(kwargs)}: not an option here; the preprocessing contract decides.")
+        genomes = [vectors] if isinstance(vectors, np.ndarray) and vectors.ndim == 2 else list(vectors)
+        if contig_ids is None:
+            contigs = [np.zeros(len(genome), np.int64) for genome in genomes]
+        else:
+            one = isinstance(contig_ids, np.ndarray) and contig_ids.ndim == 1 and len(genomes) == 1
+            contigs = [contig_ids] if one else list(contig_ids)  # type: ignore[list-item]
+        for i, (genome, found) in enumerate(zip(genomes, contigs, strict=True)):
+            if genome.ndim != 2 or genome.shape[1] != self.protein_size or not len(genome) or len(found) != len(genome):
+                raise ValueError(
+                    f"Genome {i} has vectors of shape {genome.shape} and {len(found)} contig numbers; give "
+                    f"(n_genes, {self.protein_size}) with at least one gene, and one number a gene."
+                )
+        lengths = [min(len(genome), self.max_genes) for genome in genomes]
+        longest = max(lengths)
+        proteins = np.zeros((len(genomes), longest, self.protein_size), np.float32)
+        mask = np.zeros((len(genomes), longest), np.int64)
+        places = np.zeros((len(genomes), longest), np.int64)
+        for i, n in enumerate(lengths):
+            proteins[i, :n], mask[i, :n], places[i, :n] = genomes[i][:n], 1, contigs[i][:n]
+        batch = {"proteins": proteins, "attention_mask": mask, "contig_ids": places}
+        return BatchFeature(batch, tensor_type=return_tensors)
+
+
+__all__ = ["CONTRACT_FIELDS", "GenomeTransformerProcessor"]

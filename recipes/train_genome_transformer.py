@@ -1,0 +1,452 @@
+"""Train a genome transformer to tell a label of genomes, such as their habitat (arXiv 2405.05998).
+
+* Genomes are split so that no group (genus, family) is in two folds. Within the training folds groups are set aside, on
+  which training stops early; the test fold has no part in it. What is reported are the test folds' scores.
+* Contigs are put in another order in every epoch; the order of genes within them is kept. With `gene_fraction` below
+  one a step sees other genes of a genome each time.
+* Genomes of similar length make a batch, so that little is padded. Vectors are read from the disk, genome by genome.
+* AdamW, linear warm-up and decay, class weights. Processes share each batch; gradients are those of one process.
+
+    biomeformer genome embed genomes.csv --protein-encoder facebook/esm2_t36_3B_UR50D --output embedded --device cuda
+    accelerate launch recipes/train_genome_transformer.py --config recipes/configs/train_genome_transformer/paper.yaml \
+        --genomes embedded --target habitat --group genus --output RUN
+
+RUN gets `model/`, trained on all genomes for as many epochs as the folds took in the median, with `scores.csv`,
+`predictions.csv` and `study.json` (`biomeformer phenotype report RUN` draws them), `history.csv` and
+`training_record.json`. The same command goes on after the last finished epoch.
+
+Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from accelerate.utils import gather_object
+from safetensors.torch import load_model, save_model
+
+import biomeformer
+from biomeformer import (
+    GenomeTransformerConfig,
+    GenomeTransformerForSequenceClassification,
+    GenomeTransformerProcessor,
+)
+from biomeformer.errors import BiomeformerError, InputError
+from biomeformer.files import written_whole
+from biomeformer.genomes.embedding import EmbeddedGenomes
+from biomeformer.interruption import Interruption
+from biomeformer.phenotypes import Study, Target, make_target, read_metadata
+from biomeformer.phenotypes.evaluation import folds, inner_folds
+from biomeformer.phenotypes.metrics import score
+from biomeformer.phenotypes.study import study_of_folds
+from biomeformer.recipe_config import build_config, read_yaml
+from biomeformer.training_run import TrainingRun, describe_device, make_accelerator
+
+transformers.utils.logging.disable_progress_bar()
+
+
+@dataclass
+class RecipeConfig:
+    """Fields of the YAML file.
+
+    Attributes:
+        hidden_size: Width.
+        num_hidden_layers: Layers.
+        num_attention_heads: Heads.
+        intermediate_size: Width of the feed-forward networks.
+        positions: `none`, `contig` or `genome`.
+        pooling: `mean`, `cls` or `attention`.
+        dropout: Of embeddings, feed-forward networks and residuals.
+        max_genes: Genes of a genome at most.
+        n_epochs: At most; the learning rate falls to zero over them.
+        patience: Epochs without a lower loss on the groups set aside after which training stops; null never stops.
+        batch_genomes: Genomes a step, shared among processes.
+        learning_rate: Peak.
+        warmup: Share of the steps with a rising learning rate.
+        weight_decay: Of AdamW.
+        max_grad_norm: Gradients are clipped to this norm.
+        class_weights: Whether each class counts as much as any other.
+        label_smoothing: Share of a label that is spread over all classes.
+        gene_fraction: Share of a genome's genes that a training step sees.
+        gradient_checkpointing: Whether to recompute activations instead of keeping them.
+        mixed_precision: `auto` (bf16 on a GPU that has it), `bf16` or `no`.
+        n_folds: Of the cross-validation.
+        n_repeats: Of the cross-validation.
+        seed: Of everything.
+    """
+
+    hidden_size: int = 640
+    num_hidden_layers: int = 15
+    num_attention_heads: int = 1
+    intermediate_size: int = 2560
+    positions: str = "contig"
+    pooling: str = "mean"
+    dropout: float = 0.1
+    max_genes: int = 4096
+    n_epochs: int = 16
+    patience: int | None = 4
+    batch_genomes: int = 8
+    learning_rate: float = 1e-4
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    class_weights: bool = True
+    label_smoothing: float = 0.0
+    gene_fraction: float = 1.0
+    gradient_checkpointing: bool = False
+    mixed_precision: str = "auto"
+    n_folds: int = 5
+    n_repeats: int = 1
+    seed: int = 0
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> RecipeConfig:
+        """Read and check a config.
+
+        Raises:
+            InputError: It cannot be read, has a field that is not known, or a value is out of range.
+        """
+        config = build_config(cls, read_yaml(path), str(path))
+        for name in ("n_epochs", "batch_genomes", "n_repeats"):
+            if getattr(config, name) < 1:
+                raise InputError(f"{path}: {name} is {getattr(config, name)}; it must be at least 1.")
+        if not 0 < config.gene_fraction <= 1:
+            raise InputError(f"{path}: gene_fraction is {config.gene_fraction}; it must be above 0 and at most 1.")
+        return config
+
+
+class Trainer:
+    """Trains one model after the other on the same genomes."""
+
+    def __init__(
+        self,
+        config: RecipeConfig,
+        run: TrainingRun,
+        genomes: EmbeddedGenomes,
+        target: Target,
+        check: Callable[[], None],
+    ) -> None:
+        self.config, self.run, self.genomes, self.target, self.check = config, run, genomes, target, check
+        self.accelerator = run.accelerator
+        encoder = genomes.record["protein_encoder"]
+        self.processor = GenomeTransformerProcessor(
+            protein_encoder=encoder["name"],
+            protein_encoder_sha256=encoder["weights_sha256"],
+            protein_size=encoder["hidden_size"],
+            max_residues=encoder["max_residues"],
+            max_genes=config.max_genes,
+        )
+        n_genes = genomes.genomes["n_genes"]
+        self.lengths = np.array([min(int(n_genes[name]), config.max_genes) for name in target.sample_ids])
+
+    def new_model(self, *key: int) -> GenomeTransformerForSequenceClassification:
+        """A model whose weights `key` decides."""
+        config, classes = self.config, self.target.classes
+        torch.manual_seed(int(np.random.default_rng([config.seed, *key]).integers(2**31)))
+        model = GenomeTransformerForSequenceClassification(
+            GenomeTransformerConfig(
+                protein_size=self.processor.protein_size,
+                hidden_size=config.hidden_size,
+                num_hidden_layers=config.num_hidden_layers,
+                num_attention_heads=config.num_attention_heads,
+                intermediate_size=config.intermediate_size,
+                hidden_dropout_prob=config.dropout,
+                positions=config.positions,
+                pooling=config.pooling,
+                max_genes=config.max_genes,
+                id2label=dict(enumerate(classes)),
+                label2id={name: i for i, name in enumerate(classes)},
+            )
+        )
+        if config.gradient_checkpointing:
+            model.gradient_checkpointing_enable()
+        return model
+
+    def genome(self, row: int, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors and contigs of a genome; with a generator in another order of contigs, and some of the genes."""
+        name = self.target.sample_ids[row]
+        vectors, contigs = self.genomes.vectors(name), self.genomes.contig_ids(name)
+        if rng is None:
+            return vectors, contigs
+        ranks = rng.permutation(int(contigs.max()) + 1)[contigs]
+        order = np.argsort(ranks, kind="stable")
+        if self.config.gene_fraction < 1:
+            n_kept = max(round(self.config.gene_fraction * len(order)), 1)
+            order = order[np.sort(rng.choice(len(order), n_kept, replace=False))]
+        return vectors[order], ranks[order]
+
+    def batch(self, rows: Sequence[int], *key: int) -> dict[str, torch.Tensor]:
+        """Genomes as arguments of the model; without a key as they are."""
+        pairs = [
+            self.genome(row, np.random.default_rng([self.config.seed, *key, row]) if key else None) for row in rows
+        ]
+        found = self.processor([vectors for vectors, _ in pairs], [contigs for _, contigs in pairs])
+        return {name: value.to(self.accelerator.device) for name, value in found.items()}
+
+    def batches(self, rows: np.ndarray, *key: int) -> list[np.ndarray]:
+        """An epoch's batches: genomes of similar length together, batches in any order."""
+        rng = np.random.default_rng([self.config.seed, *key])
+        order = rng.permutation(rows)
+        n_batches = max(-(-len(order) // self.config.batch_genomes), 1)
+        pools = np.array_split(order, max(n_batches // 8, 1))
+        found = [
+            batch
+            for pool in pools
+            for batch in np.array_split(
+                pool[np.argsort(self.lengths[pool], kind="stable")], max(-(-len(pool) // self.config.batch_genomes), 1)
+            )
+        ]
+        return [found[i] for i in rng.permutation(len(found))]
+
+    def train(
+        self, rows: np.ndarray, judged: np.ndarray, n_epochs: int, stage: int
+    ) -> tuple[GenomeTransformerForSequenceClassification, int]:
+        """Train on some genomes, or go on; gives the model after its best epoch, and that epoch.
+
+        Args:
+            rows: Genomes to train on.
+            judged: Genomes whose loss says when to stop; none trains all epochs.
+            n_epochs: At most.
+            stage: Number of this training.
+        """
+        config, accelerator, run = self.config, self.accelerator, self.run
+        labels = torch.from_numpy(self.target.labels)
+        sizes = np.bincount(self.target.labels[rows], minlength=len(self.target.classes))
+        weights = torch.ones(len(sizes), dtype=torch.float32)
+        if config.class_weights:
+            weights = torch.from_numpy(len(rows) / (len(sizes) * np.maximum(sizes, 1))).float()
+        weights = weights.to(accelerator.device)
+        model = self.new_model(1, stage)
+        n_steps = n_epochs * len(self.batches(rows, 2, stage, 0))
+        warm_up = max(round(n_steps * config.warmup), 1)
+        optimizer: Any = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        wrapped, optimizer = accelerator.prepare(model, optimizer)
+        position = run.load_state(stage) or {"step": 0, "best": None, "best_epoch": 0, "steps": 0}
+        if position["step"] == 0:
+            run.forget(stage)
+        best, best_epoch, step = position["best"], position["best_epoch"], position["steps"]
+        for epoch in range(position["step"] + 1, n_epochs + 1):
+            if config.patience is not None and len(judged) and epoch - 1 - best_epoch >= config.patience:
+                break
+            wrapped.train()
+            torch.manual_seed(int(np.random.default_rng([config.seed, 3, stage, epoch]).integers(2**31)))
+            total = 0.0
+            for batch in self.batches(rows, 2, stage, epoch):
+                rate = min((step + 1) / warm_up, max(n_steps - step, 0) / max(n_steps - warm_up, 1))
+                for group in optimizer.param_groups:
+                    group["lr"] = config.learning_rate * rate
+                mine = batch[accelerator.process_index :: accelerator.num_processes]
+                truth = labels[mine if len(mine) else batch[:1]].to(accelerator.device)
+                with accelerator.autocast():
+                    logits = wrapped(**self.batch(mine if len(mine) else batch[:1], 4, stage, epoch)).logits
+                losses = torch.nn.functional.cross_entropy(
+                    logits, truth, weight=weights, label_smoothing=config.label_smoothing, reduction="none"
+                )
+                # Processes average their gradients; a process without a genome of this batch adds nothing.
+                summed = losses.sum() * (1.0 if len(mine) else 0.0)
+                whole = float(weights[labels[batch].to(weights.device)].sum())
+                accelerator.backward(summed * accelerator.num_processes / whole)
+                accelerator.clip_grad_norm_(wrapped.parameters(), config.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+                total += float(accelerator.reduce(summed.detach(), "sum")) / whole * len(batch)
+                step += 1
+                self.check()
+            row = {"stage": stage, "step": epoch, "training_loss": f"{total / len(rows):.6f}", "loss_set_aside": ""}
+            if len(judged):
+                chosen = self.predict(model, judged)[np.arange(len(judged)), self.target.labels[judged]]
+                loss = float(-np.log(chosen.clip(1e-12)).mean())
+                row["loss_set_aside"] = f"{loss:.6f}"
+                if best is None or loss < best:
+                    best, best_epoch = loss, epoch
+                    self._save_best(model)
+            if accelerator.is_main_process:
+                run.append("history.csv", row)
+            run.save_state(stage, epoch, {"best": best, "best_epoch": best_epoch, "steps": step})
+        if len(judged):
+            load_model(model, run.path / "state" / "best.safetensors")
+        accelerator.free_memory()
+        return model.eval(), best_epoch or n_epochs
+
+    def _save_best(self, model: torch.nn.Module) -> None:
+        if self.accelerator.is_main_process:
+            folder = self.run.path / "state"
+            folder.mkdir(exist_ok=True)
+            with written_whole(folder / "best.safetensors") as partial:
+                save_model(model, str(partial))
+        self.accelerator.wait_for_everyone()
+
+    @torch.no_grad()
+    def predict(self, model: GenomeTransformerForSequenceClassification, rows: np.ndarray) -> np.ndarray:
+        """Probabilities `(n_rows, n_classes)` of genomes, which the processes share."""
+        accelerator = self.accelerator
+        was_training = model.training
+        model.eval()
+        mine = []
+        for place in range(accelerator.process_index, len(rows), accelerator.num_processes):
+            with accelerator.autocast():
+                logits = model(**self.batch([int(rows[place])])).logits
+            mine.append((place, logits[0].double().softmax(0).cpu().tolist()))
+            self.check()
+        model.train(was_training)
+        return np.array([values for _, values in sorted(gather_object(mine))]).reshape(-1, len(self.target.classes))
+
+
+def cross_validate(trainer: Trainer, folder: Path) -> tuple[Study, list[dict[str, Any]]]:
+    """Train and test on every fold; finished ones are read from `folder`."""
+    config, target, accelerator = trainer.config, trainer.target, trainer.accelerator
+    splits = list(folds(target, config.n_folds, config.n_repeats, config.seed))
+    folder.mkdir(parents=True, exist_ok=True)
+    done = []
+    for i, (train, test) in enumerate(splits):
+        file = folder / f"{i}.json"
+        there = file.is_file()
+        accelerator.wait_for_everyone()
+        if not there:
+            groups = None if target.groups is None else target.groups[train]
+            rest, aside = inner_folds(target.labels[train], groups, config.seed + i)[0]
+            model, epoch = trainer.train(train[rest], train[aside], config.n_epochs, i)
+            probabilities = trainer.predict(model, test)
+            if accelerator.is_main_process:
+                with written_whole(file) as partial:
+                    partial.write_text(
+                        json.dumps({"best_epoch": epoch, "probabilities": probabilities.tolist()}) + "\n"
+                    )
+                shutil.rmtree(trainer.run.path / "state", ignore_errors=True)
+            accelerator.wait_for_everyone()
+        fold = json.loads(file.read_text())
+        done.append(fold)
+        found = score(target.labels[test], np.array(fold["probabilities"]))
+        accelerator.print(
+            f"fold {i + 1} of {len(splits)}: best epoch {fold['best_epoch']}, balanced accuracy "
+            f"{found['balanced_accuracy']:.3f}"
+        )
+    study = study_of_folds(
+        target,
+        splits,
+        [np.array(fold["probabilities"]) for fold in done],
+        features="genomes",
+        model="genome_transformer",
+        n_splits=config.n_folds,
+        n_repeats=config.n_repeats,
+        seed=config.seed,
+        source=str(trainer.genomes.folder),
+    )
+    return study, done
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--genomes", type=Path, required=True, help="folder of `biomeformer genome embed`")
+    parser.add_argument("--target", required=True, help="column with the classes")
+    parser.add_argument("--group", help="column with genus or family, which no two folds share")
+    parser.add_argument("--metadata", type=Path, help="CSV or TSV with the columns, instead of the catalog's")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--cpu", action="store_true", help="leave GPUs alone")
+    parser.add_argument("--overwrite", action="store_true", help="replace what the output folder holds")
+    return parser
+
+
+def run_recipe(args: argparse.Namespace) -> None:
+    """Cross-validate, train on all genomes, write.
+
+    Raises:
+        BiomeformerError: Input is bad, or a signal came.
+    """
+    began = time.monotonic()
+    config = RecipeConfig.from_yaml(args.config)
+    genomes = EmbeddedGenomes.read(args.genomes)
+    columns = genomes.metadata if args.metadata is None else read_metadata(args.metadata)
+    where = str(args.metadata or args.genomes)
+    ids = [str(name) for name in genomes.genomes.index]
+    target = make_target(columns, args.target, ids, group_column=args.group, where=where)
+    list(folds(target, config.n_folds, 1, config.seed))
+    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu)
+    labels = [f"{name}\t{label}" for name, label in zip(target.sample_ids, target.labels.tolist(), strict=True)]
+    identity = {
+        "config": asdict(config),
+        "target": target.column,
+        "classes": list(target.classes),
+        "group": args.group,
+        "genomes": hashlib.sha256("\n".join(labels).encode()).hexdigest(),
+        "protein_encoder": genomes.record["protein_encoder"]["weights_sha256"],
+    }
+    run = TrainingRun(args.output, identity, accelerator)
+    trainer = Trainer(config, run, genomes, target, lambda: None)
+    try:
+        with torch.device("meta"):
+            trainer.new_model()
+    except ValueError as error:
+        raise InputError(f"{args.config}: {error}") from error
+    run.open(args.overwrite)
+    with Interruption() as interruption:
+        trainer.check = interruption.check
+        study, done = cross_validate(trainer, args.output / "folds")
+        n_epochs = max(round(float(np.median([fold["best_epoch"] for fold in done]))), 1)
+        every = np.arange(len(target.labels))
+        model, _ = trainer.train(every, every[:0], n_epochs, len(done))
+    if not accelerator.is_main_process:
+        return
+    record = {
+        "recipe": "recipes/train_genome_transformer.py",
+        "config": asdict(config),
+        "target": study.record["target"],
+        "scores": study.record["scores"],
+        "n_epochs": n_epochs,
+        "best_epochs": [fold["best_epoch"] for fold in done],
+        "protein_encoder": genomes.record["protein_encoder"],
+        "device": describe_device(accelerator),
+        "wall_time_s": round(time.monotonic() - began, 1),
+        "versions": {
+            "biomeformer": biomeformer.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    study.write(args.output)
+    folder, partial = args.output / "model", args.output / ".model.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    trainer.processor.save_pretrained(partial)
+    (partial / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+    run.write("training_record.json", json.dumps(record, indent=1) + "\n")
+    shutil.rmtree(args.output / "state", ignore_errors=True)
+    found = study.evaluations[0].scores
+    print(f"{target.column}: balanced accuracy {found['balanced_accuracy']}, ROC-AUC {found['roc_auc']}")
+    print(f"Wrote {folder}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the recipe; gives the exit code."""
+    try:
+        run_recipe(parser().parse_args(arguments))
+    except BiomeformerError as error:
+        if os.environ.get("RANK", "0") == "0":
+            advice = "; the same command goes on after the last finished epoch" if error.exit_code >= 130 else ""
+            print(f"error: {error}{advice}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""A genome transformer by the recipe: grouped folds, resumes, any number of processes, a checkpoint that loads."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForSequenceClassification, AutoProcessor
+
+from biomeformer.genomes.catalog import read_catalog
+from biomeformer.genomes.embedding import EmbeddedGenomes, embed_genomes
+from biomeformer.genomes.proteins import load_protein_encoder
+from biomeformer.phenotypes import Study
+from biomeformer.recipe_config import build_config, read_yaml
+from factories import tiny_esm, write_protein_genomes
+from processes import ROOT, Job, recipe, run_recipe
+
+CONFIGS = ROOT / "recipes" / "configs" / "train_genome_transformer"
+
+
+@pytest.fixture(scope="module")
+def genomes(tmp_path_factory) -> Path:
+    """Sixteen embedded genomes of eight genera."""
+    folder = tmp_path_factory.mktemp("genomes")
+    catalog = read_catalog(write_protein_genomes(folder, 16))
+    embed_genomes(load_protein_encoder(tiny_esm(folder / "esm")), catalog, folder / "out").raise_for_failures()
+    return folder / "out"
+
+
+def arguments(genomes: Path, output: Path, config: Path = CONFIGS / "smoke.yaml", *others: str) -> list[str]:
+    paths = ["--config", str(config), "--genomes", str(genomes), "--output", str(output)]
+    return [*paths, "--target", "habitat", "--group", "genus", "--cpu", *others]
+
+
+def launch(folder: Path, n_ranks: int, *options) -> Job:
+    return Job(folder, n_ranks, run_recipe, "train_genome_transformer", arguments(*options))
+
+
+@pytest.fixture(scope="module")
+def single(genomes, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("single")
+    job = launch(folder, 1, genomes, folder / "run")
+    assert job.wait() == [0], job.text()
+    return folder / "run"
+
+
+def history(output: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((output / "history.csv").open()))
+
+
+def test_checkpoint_scores_and_record(single, genomes):
+    model = AutoModelForSequenceClassification.from_pretrained(single / "model")
+    processor = AutoProcessor.from_pretrained(single / "model")
+    processor.check_agrees(model.config)
+    found = EmbeddedGenomes.read(genomes)
+    assert processor.protein_encoder_sha256 == found.record["protein_encoder"]["weights_sha256"]
+    assert model.config.id2label == {0: "host", 1: "soil"} and model.config.num_hidden_layers == 2
+    with torch.no_grad():
+        logits = model(**processor(found.vectors("g0"), found.contig_ids("g0"))).logits
+    assert logits.shape == (1, 2) and torch.isfinite(logits).all()
+    study = Study.read(single)
+    assert study.target.sizes == {"host": 8, "soil": 8} and study.target.group_column == "genus"
+    assert study.scores["balanced_accuracy"][0] >= 0.5 and "transformer" in study.methods
+    record = json.loads((single / "training_record.json").read_text())
+    assert record["n_epochs"] == max(round(float(np.median(record["best_epochs"]))), 1)
+    rows = history(single)
+    assert {row["stage"] for row in rows} == {"0", "1", "2"}
+    assert all(row["loss_set_aside"] for row in rows if row["stage"] != "2")
+    first = [float(row["training_loss"]) for row in rows if row["stage"] == "0"]
+    assert first[-1] < first[0]
+
+
+def test_two_processes_train_to_equal_losses(single, genomes, tmp_path):
+    job = launch(tmp_path, 2, genomes, tmp_path / "run")
+    assert job.wait() == [0, 0], job.text()
+    for ours, theirs in zip(history(tmp_path / "run"), history(single), strict=True):
+        assert (ours["stage"], ours["step"]) == (theirs["stage"], theirs["step"])
+        assert float(ours["training_loss"]) == pytest.approx(float(theirs["training_loss"]), abs=1e-4)
+    np.testing.assert_allclose(
+        Study.read(tmp_path / "run").evaluations[0].probabilities,
+        Study.read(single).evaluations[0].probabilities,
+        atol=1e-3,
+    )
+
+
+@pytest.mark.parametrize("n_rows", [2, 6, 10])
+def test_resumed_equals_uninterrupted(single, genomes, tmp_path, n_rows):
+    output = tmp_path / "run"
+    job = launch(tmp_path, 1, genomes, output)
+    deadline = time.monotonic() + 60
+    while not (output / "history.csv").is_file() or len(history(output)) < n_rows:
+        assert time.monotonic() < deadline and (job.processes[0].is_alive() or n_rows > 8), job.text()
+        if not job.processes[0].is_alive():
+            break
+        time.sleep(0.002)
+    job.signal(signal.SIGTERM)
+    assert job.wait()[0] in (143, 0), job.text()
+    job = launch(tmp_path / "again", 1, genomes, output)
+    assert job.wait() == [0], job.text()
+    assert history(output) == history(single)
+    a, b = (AutoModelForSequenceClassification.from_pretrained(f / "model").state_dict() for f in (output, single))
+    assert all(torch.equal(a[name], b[name]) for name in b)
+
+
+def test_batches_contigs_and_genes(genomes, tmp_path):
+    module = recipe("train_genome_transformer")
+    config = module.RecipeConfig(batch_genomes=4, gene_fraction=0.5)
+    found = EmbeddedGenomes.read(genomes)
+    target = module.make_target(found.metadata, "habitat", list(found.genomes.index))
+    run = module.TrainingRun(tmp_path, {}, module.make_accelerator("no", cpu=True))
+    trainer = module.Trainer(config, run, found, target, lambda: None)
+    batches = trainer.batches(np.arange(16), 1)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(16)) and max(map(len, batches)) == 4
+    whole, contigs = trainer.genome(3, None)
+    some, ranks = trainer.genome(3, np.random.default_rng(0))
+    assert len(whole) == 40 and len(some) == 20 and (np.diff(ranks) >= 0).all()
+    place = [int(np.flatnonzero((whole == vector).all(1))[0]) for vector in some]
+    # Another order of contigs, the same order of genes within each.
+    assert len({tuple(trainer.genome(3, np.random.default_rng(i))[0][0]) for i in range(9)}) > 1
+    for rank in np.unique(ranks):
+        genes = [p for p, r in zip(place, ranks, strict=True) if r == rank]
+        assert genes == sorted(genes) and len({contigs[p] for p in genes}) == 1
+
+
+@pytest.mark.parametrize("name", ["paper.yaml", "smoke.yaml"])
+def test_shipped_configs(name):
+    module = recipe("train_genome_transformer")
+    config = module.RecipeConfig.from_yaml(CONFIGS / name)
+    assert config == build_config(module.RecipeConfig, read_yaml(CONFIGS / name), name)
+    if name == "paper.yaml":
+        assert (config.num_hidden_layers, config.hidden_size, config.max_genes, config.n_epochs) == (15, 640, 4096, 16)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "fragments"),
+    [
+        ({"colour": 1}, [], ["unknown field colour"]),
+        ({"n_epochs": 0}, [], ["n_epochs is 0"]),
+        ({"gene_fraction": 2.0}, [], ["gene_fraction is 2.0"]),
+        ({"hidden_size": 31, "num_attention_heads": 2}, [], ["hidden_size is 31", "does not divide"]),
+        ({"positions": "spiral"}, [], ["positions 'spiral'"]),
+        ({"mixed_precision": "fp8"}, [], ["mixed_precision is 'fp8'"]),
+        ({"n_folds": 5}, [], ["5 folds", "column 'genus'"]),
+        ({}, ["--target", "colour"], ["no column 'colour'", "habitat"]),
+    ],
+)
+def test_bad_input(genomes, tmp_path, capfd, values, options, fragments):
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump({"n_folds": 2} | values))
+    assert run_recipe("train_genome_transformer", arguments(genomes, tmp_path / "run", config, *options)) == 2
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ") and all(fragment in line for fragment in fragments), line
+    assert not (tmp_path / "run").exists()
