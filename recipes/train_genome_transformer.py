@@ -48,6 +48,8 @@ from biomeformer import (
 from biomeformer.errors import BiomeformerError, InputError
 from biomeformer.files import written_whole
 from biomeformer.genomes.embedding import EmbeddedGenomes
+from biomeformer.genomes.prediction import PROTEIN_ENCODER
+from biomeformer.genomes.proteins import load_protein_encoder
 from biomeformer.interruption import Interruption
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata
 from biomeformer.phenotypes.evaluation import folds, inner_folds
@@ -57,6 +59,7 @@ from biomeformer.recipe_config import build_config, read_yaml
 from biomeformer.training_run import TrainingRun, describe_device, make_accelerator
 
 transformers.utils.logging.disable_progress_bar()
+MAX_COPIED_BYTES = 200_000_000
 
 
 @dataclass
@@ -168,6 +171,7 @@ class Trainer:
                 positions=config.positions,
                 pooling=config.pooling,
                 max_genes=config.max_genes,
+                label_name=self.target.column,
                 id2label=dict(enumerate(classes)),
                 label2id={name: i for i, name in enumerate(classes)},
             )
@@ -424,8 +428,13 @@ def run_recipe(args: argparse.Namespace) -> None:
     study.write(args.output)
     folder, partial = args.output / "model", args.output / ".model.partial"
     shutil.rmtree(partial, ignore_errors=True)
+    model.processor = trainer.processor
+    encoder = Path(trainer.processor.protein_encoder)
+    if encoder.is_dir() and sum(file.stat().st_size for file in encoder.glob("*.safetensors")) <= MAX_COPIED_BYTES:
+        # A small encoder goes along, so that the checkpoint needs nothing else.
+        load_protein_encoder(encoder).model.save_pretrained(partial / PROTEIN_ENCODER, save_original_format=False)
+        model.processor.protein_encoder = PROTEIN_ENCODER
     model.save_pretrained(partial)
-    trainer.processor.save_pretrained(partial)
     (partial / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)

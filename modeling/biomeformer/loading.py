@@ -16,6 +16,7 @@ from .checkpoints import resolve_checkpoint, shipped_checkpoints
 from .dnabert2 import DnaBert2Model
 from .dnabert2.configuration_dnabert2 import is_published_layout
 from .errors import CheckpointError, InputError
+from .genome_transformer import GenomeTransformerForSequenceClassification
 from .metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -201,6 +202,37 @@ def load_phenotype_model(
     return model.to(target).eval()
 
 
+def load_genome_model(
+    name: str | Path, *, revision: str | None = None, device: str = "cpu", dtype: str = "float32"
+) -> GenomeTransformerForSequenceClassification:
+    """Load a genome transformer with its classifier and processor.
+
+    Args:
+        name: A shipped checkpoint, a folder, or a Hub id.
+        revision: Branch, tag or commit of a Hub id.
+        device: As for `load`.
+        dtype: As for `load`.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        CheckpointError: It cannot be found, is damaged, or is no such model.
+        InputError: Device or dtype is unknown or absent.
+    """
+    name = str(name)
+    target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
+    config = read_config(name, revision)
+    if config.get("model_type") != "genome_transformer":
+        raise CheckpointError(
+            f"{name} is a checkpoint of model_type {config.get('model_type')!r}, not genome_transformer; give one that "
+            "was trained on genomes."
+        )
+    cls = GenomeTransformerForSequenceClassification
+    model: GenomeTransformerForSequenceClassification = _from_checkpoint(cls, name, revision, torch_dtype)
+    return model.to(target).eval()
+
+
 def load_read_encoder(
     name: str | Path, *, revision: str | None = None, device: str = "cpu", dtype: str = "float32"
 ) -> tuple[PreTrainedModel, Any]:
@@ -282,4 +314,12 @@ def one_sentence(name: str, error: Exception) -> str:
     return text if name in text else f"{name}: {text}"
 
 
-__all__ = ["load", "load_phenotype_model", "load_read_encoder", "read_config", "resolve_device", "resolve_dtype"]
+__all__ = [
+    "load",
+    "load_genome_model",
+    "load_phenotype_model",
+    "load_read_encoder",
+    "read_config",
+    "resolve_device",
+    "resolve_dtype",
+]

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+
 import datasets
 import pytest
+import torch
+from transformers import EsmModel
 
+from biomeformer import (
+    GenomeTransformerConfig,
+    GenomeTransformerForSequenceClassification,
+    GenomeTransformerProcessor,
+    read_genome,
+)
 from biomeformer.genomes.embedding import EmbeddedGenomes
+from biomeformer.genomes.proteins import esm_config, load_protein_encoder
 from factories import tiny_esm, write_protein_genomes
 
 
@@ -58,3 +69,68 @@ def test_bad_input(place, run, tmp_path, catalog, encoder, fragments):
     line = result.stderr.splitlines()[-1]
     assert line.startswith("error: ") and all(fragment in line for fragment in fragments), line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def model_dir(place, tmp_path_factory):
+    """A checkpoint of random weights with its protein encoder."""
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 24, "protein_size": 24, "max_genes": 30}
+    labels = {"id2label": {0: "host", 1: "soil"}, "label2id": {"host": 0, "soil": 1}, "label_name": "habitat"}
+    model = GenomeTransformerForSequenceClassification(GenomeTransformerConfig(**sizes, **labels))
+    digest = load_protein_encoder(place / "esm").weights_sha256
+    contract = {"protein_encoder": "protein_encoder", "protein_encoder_sha256": digest}
+    model.processor = GenomeTransformerProcessor(protein_size=24, max_genes=30, **contract)
+    model.save_pretrained(folder)
+    shutil.copytree(place / "esm", folder / "protein_encoder")
+    return folder
+
+
+def test_predict(place, model_dir, run, tmp_path):
+    files = [place / "g0.faa", place / "g1.faa"]
+    result = run(["genome", "predict", *files, "--model", model_dir, "--threads", 1])
+    assert result.exit_code == 0, result.output
+    header, first, second = (line.split("\t") for line in result.stdout.splitlines())
+    assert header == ["genome_id", "habitat", "host", "soil", "n_genes"]
+    assert first[0] == "g0" and second[0] == "g1" and first[4] == "40" and first[1] in ("host", "soil")
+    assert float(first[2]) + float(first[3]) == pytest.approx(1, abs=1e-5)
+    assert "g0: 10 genes beyond the model's limit were not seen" in result.stderr
+    model = GenomeTransformerForSequenceClassification.from_pretrained(model_dir)
+    assert model.predict(files[0])["host"] == pytest.approx(float(first[2]), abs=1e-5)
+    encoder, genome = load_protein_encoder(place / "esm"), read_genome(files[0])
+    vectors = encoder.embed([gene.protein for gene in genome.genes]).vectors.astype("float16").astype("float32")
+    with torch.no_grad():
+        logits = model(**model.processor(vectors, genome.contig_ids)).logits
+    assert float(logits.softmax(1)[0, 0]) == pytest.approx(float(first[2]), abs=1e-5)
+    written = run(["genome", "predict", *files, "--model", model_dir, "--output", tmp_path / "t.tsv"])
+    assert written.exit_code == 0 and (tmp_path / "t.tsv").read_text() == result.stdout
+
+
+def test_predict_goes_on_after_a_bad_genome(place, model_dir, run, tmp_path):
+    (tmp_path / "bad.fna").write_text(">a\nMKVLE\n")
+    result = run(["genome", "predict", tmp_path / "bad.fna", place / "g1.faa", "--model", model_dir])
+    assert result.exit_code == 1 and result.stdout.splitlines()[1].startswith("g1\t")
+    assert "failed  bad: " in result.stderr and "error: 1 of 2 genomes failed" in result.stderr
+    alone = run(["genome", "predict", tmp_path / "bad.fna", "--model", model_dir])
+    assert alone.exit_code == 2 and "is no nucleotide, this looks like a protein" in alone.stderr
+
+
+def test_predict_with_another_encoder(place, model_dir, run, tmp_path):
+    folder = shutil.copytree(model_dir, tmp_path / "model")
+    torch.manual_seed(9)
+    tiny = EsmModel(esm_config(hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8))
+    tiny.save_pretrained(folder / "protein_encoder")
+    result = run(["genome", "predict", place / "g0.faa", "--model", folder])
+    assert result.exit_code == 2 and "give the encoder it was trained with" in result.stderr, result.output
+    for model, words in (("metagenbert-mini", "model_type 'metagenbert'"), (place / "esm", "model_type 'esm'")):
+        result = run(["genome", "predict", place / "g0.faa", "--model", model])
+        assert result.exit_code == 2 and words in result.stderr
+    result = run(["genome", "predict", place / "g0.faa", place / "g0.faa", "--model", model_dir])
+    assert result.exit_code == 2 and "are both called 'g0'" in result.stderr
+
+
+def test_fair_esm_checkpoints_are_converted(run, tmp_path):
+    (tmp_path / "esm2.pt").write_bytes(b"nothing")
+    result = run(["convert", tmp_path / "esm2.pt", tmp_path / "out"])
+    assert result.exit_code == 2 and "cannot be read as a fair-esm checkpoint" in result.stderr

@@ -54,16 +54,19 @@ def target_of(table, metadata, **options):
 def test_a_signal_is_found_and_a_permuted_one_is_not(model):
     table, metadata = cohort(effect=3)
     target = target_of(table, metadata)
-    found = cross_validate([table], target, model, transform="clr", n_splits=3, n_repeats=2, n_jobs=1)
+    n_repeats = 2 if model == "l1" else 1
+    found = cross_validate([table], target, model, transform="clr", n_splits=3, n_repeats=n_repeats, n_jobs=1)
     assert found.scores["roc_auc"].mean > 0.85 and found.scores["roc_auc"].low > 0.5
-    assert found.fold_scores["roc_auc"].shape == (6,) and found.correction == pytest.approx(1 / 6 + 1 / 2)
+    n_folds = 3 * n_repeats
+    assert found.fold_scores["roc_auc"].shape == (n_folds,)
+    assert found.correction == pytest.approx(1 / n_folds + 1 / 2)
     np.testing.assert_allclose(found.probabilities.sum(1), 1)
     pooled = roc_auc_score(target.labels, found.probabilities[:, 1])
     assert pooled > 0.85
     rng = np.random.default_rng(1)
     metadata["state"] = rng.permutation(metadata["state"])
     null = cross_validate(
-        [table], target_of(table, metadata), model, transform="clr", n_splits=3, n_repeats=2, n_jobs=1
+        [table], target_of(table, metadata), model, transform="clr", n_splits=3, n_repeats=n_repeats, n_jobs=1
     )
     assert null.scores["roc_auc"].low <= 0.5 <= null.scores["roc_auc"].high
 
@@ -81,9 +84,9 @@ def test_equal_arguments_give_equal_scores():
 def test_permutation_test():
     table, metadata = cohort(effect=3, n_samples=40)
     found = cross_validate(
-        [table], target_of(table, metadata), "l1", n_splits=3, n_repeats=1, n_permutations=9, n_jobs=1
+        [table], target_of(table, metadata), "l1", n_splits=3, n_repeats=1, n_permutations=4, n_jobs=1
     )
-    assert found.permutation_p == pytest.approx(1 / 10) and len(found.permuted) == 9
+    assert found.permutation_p == pytest.approx(1 / 5) and len(found.permuted) == 4
     assert 0.3 < found.permuted.mean() < 0.7
     without = cross_validate([table], target_of(table, metadata), "l1", n_splits=3, n_repeats=1, n_jobs=1)
     assert without.permutation_p is None
@@ -258,11 +261,9 @@ def test_metadata_files(tmp_path):
         read_metadata(tmp_path / "none.csv")
 
 
-@pytest.mark.parametrize(
-    ("name", "known"),
-    [("ibd", 0.878), ("cirrhosis", 0.942)],
-)
-def test_known_scores_of_real_cohorts(shared_data, name, known):
+def test_known_score_of_a_real_cohort(shared_data):
+    """One of six; `benchmarks/phenotypes.py` has them all."""
+    name, known = "ibd", 0.878
     table = read_feature_table(shared_data / "cohorts" / f"{name}.species_abundance.tsv.gz")
     metadata = read_metadata(shared_data / "cohorts" / f"{name}.samples.tsv")
     target = make_target(metadata, "label", table.sample_ids)

@@ -65,6 +65,10 @@ def test_checkpoint_scores_and_record(single, genomes):
     with torch.no_grad():
         logits = model(**processor(found.vectors("g0"), found.contig_ids("g0"))).logits
     assert logits.shape == (1, 2) and torch.isfinite(logits).all()
+    # The small protein encoder came along: the checkpoint goes from a file to the label by itself.
+    predicted = model.predict(genomes.parent / "g0.faa")
+    assert list(predicted.values()) == pytest.approx(logits.softmax(1)[0].tolist(), abs=1e-5)
+    assert model.config.label_name == "habitat" and processor.protein_encoder == "protein_encoder"
     study = Study.read(single)
     assert study.target.sizes == {"host": 8, "soil": 8} and study.target.group_column == "genus"
     assert study.scores["balanced_accuracy"][0] >= 0.5 and "transformer" in study.methods

@@ -31,6 +31,7 @@ class GenomeTransformerConfig(PreTrainedConfig):
         pooling: How genes become one vector: `mean`, `cls` (of a token put in front), or `attention` (learnt weights).
         layer_norm_eps: Of layer normalisation, before each block and at the end.
         classifier_dropout: Before the classifier; `hidden_dropout_prob` where None.
+        label_name: What the classifier tells, such as `habitat`.
     """
 
     model_type = "genome_transformer"
@@ -49,6 +50,7 @@ class GenomeTransformerConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
     classifier_dropout: float | int | None = None
+    label_name: str = "label"
 
     def __post_init__(self, **kwargs: Any) -> None:
         for name, choices in CHOICES.items():

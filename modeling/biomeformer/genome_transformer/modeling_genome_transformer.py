@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,9 +14,12 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils import can_return_tuple
+from transformers.utils import PROCESSOR_NAME, cached_file, can_return_tuple
 
 from .configuration_genome_transformer import GenomeTransformerConfig
+from .processing_genome_transformer import GenomeTransformerProcessor
+
+HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "token")
 
 
 def eager_attention_forward(
@@ -133,8 +137,13 @@ class GenomeTransformerLayer(GradientCheckpointingLayer):
 
 
 class GenomeTransformerPreTrainedModel(PreTrainedModel):
-    """Loads, saves and fills weights."""
+    """Loads, saves and fills weights, the processor with them.
 
+    Attributes:
+        processor: What genomes must become, where the checkpoint says so.
+    """
+
+    processor: GenomeTransformerProcessor | None = None
     config_class = GenomeTransformerConfig
     base_model_prefix = "genome_transformer"
     main_input_name = "proteins"
@@ -148,6 +157,37 @@ class GenomeTransformerPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, GenomeTransformerEmbeddings) and hasattr(module, "cls"):
             init.normal_(module.cls, std=self.config.initializer_range)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Load a checkpoint and its processor, from a folder, a Hub id, or the name of one that ships in the package.
+
+        Args:
+            pretrained_model_name_or_path: For instance `genome-transformer-mini`.
+            *args: Passed on to `PreTrainedModel.from_pretrained`.
+            **kwargs: Passed on, `revision` and `dtype` among them.
+
+        Raises:
+            ValueError: The contract contradicts the config.
+            OSError: A file is missing.
+        """
+        from ..checkpoints import resolve_checkpoint
+
+        path = resolve_checkpoint(pretrained_model_name_or_path)
+        found = super().from_pretrained(path, *args, **kwargs)
+        model = found[0] if isinstance(found, tuple) else found
+        hub_options = {key: kwargs[key] for key in HUB_OPTIONS if key in kwargs}
+        if path is not None and has_file(path, PROCESSOR_NAME, **hub_options):
+            processor = GenomeTransformerProcessor.from_pretrained(path, **hub_options)
+            processor.check_agrees(model.config)
+            model.processor = processor
+        return found
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """Save config, weights and, where there is one, the processor, in one folder."""
+        super().save_pretrained(save_directory, **kwargs)
+        if self.processor is not None:
+            self.processor.save_pretrained(save_directory)
 
 
 class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
@@ -275,6 +315,28 @@ class GenomeTransformerForSequenceClassification(GenomeTransformerPreTrainedMode
         return SequenceClassifierOutput(
             loss=loss, logits=logits, hidden_states=found.hidden_states, attentions=found.attentions
         )
+
+    def predict(self, path: str | Path, **options: Any) -> dict[str, float]:
+        """Predict the label of a genome from its file; see `biomeformer.genomes.predict_genome` for the options.
+
+        Args:
+            path: FASTA, GenBank, GFF3, or FASTA of proteins.
+            **options: `protein_encoder`, `threads`, `batch_tokens`.
+
+        Returns:
+            The probability of each class, by its name.
+        """
+        from ..genomes.prediction import predict_genome
+
+        return predict_genome(self, path, **options).probabilities
+
+
+def has_file(path: Any, name: str, **hub_options: Any) -> bool:
+    """Whether a checkpoint has a file."""
+    try:
+        return cached_file(path, name, **hub_options) is not None
+    except OSError:
+        return False
 
 
 __all__ = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,27 +44,23 @@ class ProteinEncoder:
         model: The encoder, without a head.
         name: Where it came from.
         max_residues: Longer proteins lose their end.
+        weights_sha256: SHA-256 over names, shapes, types and values of the weights that decide vectors, as the
+            checkpoint holds them; those of `model` by default.
     """
 
     model: EsmModel
     name: str
     max_residues: int = MAX_RESIDUES
+    weights_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.weights_sha256:
+            object.__setattr__(self, "weights_sha256", hash_of(self.model))
 
     @property
     def hidden_size(self) -> int:
         """Width of a protein's vector."""
         return int(self.model.config.hidden_size)
-
-    @cached_property
-    def weights_sha256(self) -> str:
-        """SHA-256 over names, shapes, types and values of the weights that decide vectors."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.model.state_dict().items()):
-            if name.startswith(("pooler.", "contact_head.")):
-                continue
-            digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
-        return digest.hexdigest()
 
     @property
     def contract(self) -> dict[str, Any]:
@@ -126,6 +121,17 @@ class ProteinEncoder:
             if check is not None:
                 check()
         return ProteinVectors(vectors, n_truncated)
+
+
+def hash_of(model: EsmModel) -> str:
+    """SHA-256 over names, shapes, types and values of the weights that decide vectors."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if name.startswith(("pooler.", "contact_head.")):
+            continue
+        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def encode_proteins(proteins: Sequence[str]) -> np.ndarray:
@@ -190,7 +196,7 @@ def load_protein_encoder(
         model, info = EsmModel.from_pretrained(
             name,
             revision=revision,
-            dtype=torch_dtype,
+            dtype="auto",
             use_safetensors=True,
             trust_remote_code=False,
             add_pooling_layer=False,
@@ -203,7 +209,8 @@ def load_protein_encoder(
         raise CheckpointError(f"{name}: {len(missing)} weights are missing (such as {missing[0]}); fetch it again.")
     if model.config.vocab_size != VOCAB_SIZE or model.config.pad_token_id != PAD:
         raise CheckpointError(f"{name}: its vocabulary is not ESM-2's of 33 tokens; give an ESM-2.")
-    return ProteinEncoder(model.to(target).eval(), name)
+    digest = hash_of(model)
+    return ProteinEncoder(model.to(device=target, dtype=torch_dtype).eval(), name, weights_sha256=digest)
 
 
 def esm_tokenizer(folder: str | Path) -> EsmTokenizer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from .embed import embed
+from .predict import predict
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", help="From genomes to genes, proteins and vectors."
@@ -24,3 +25,6 @@ app.command(
     biomeformer genome embed genomes.csv --protein-encoder ./esm2 --output embedded --format datasets
 """
 )(embed)
+app.command(epilog="Example: `biomeformer genome predict genome.fna.gz other.gbk --model RUN/model -o habitats.tsv`")(
+    predict
+)

@@ -1,0 +1,73 @@
+"""`biomeformer genome predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...errors import InputError, SamplesFailedError
+from ..console import doing, note, one_line, out, report_files
+from ..embed import list_failures
+from ..options import Device, Revision, Threads
+
+
+def predict(
+    genomes: Annotated[
+        list[Path],
+        typer.Argument(metavar="GENOME...", help="FASTA, GenBank, GFF3, or proteins (.faa).", show_default=False),
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A shipped checkpoint, a folder, or a Hub id.", show_default=False)
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="TSV to write.", show_default="stdout")] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    revision: Revision = None,
+) -> None:
+    """Predict the label of genomes, such as their habitat, with its probabilities: one row a genome.
+
+    Genes are called where a file has none. A genome that fails does not stop the others.
+    """
+    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
+        raise InputError(f"--output {output} cannot be written; give the name of a file in a folder that exists.")
+    from ..runtime import start
+
+    with doing(f"loading {model}"):
+        start(threads)
+        import os
+
+        from ...genomes.catalog import GenomeCatalog
+        from ...genomes.prediction import predict_genome, protein_encoder_of
+        from ...loading import load_genome_model
+
+        catalog = GenomeCatalog.of_files(genomes)
+        loaded = load_genome_model(model, revision=revision, device=device)
+        protein_encoder_of(loaded)
+    labels = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
+    lines = ["\t".join(["genome_id", loaded.config.label_name, *labels, "n_genes"])]
+    if output is None:
+        out(lines[0])
+    failed: dict[str, str] = {}
+    for entry in catalog:
+        try:
+            with doing(f"reading {entry.path}"):
+                found = predict_genome(loaded, entry.path, threads=threads or os.cpu_count() or 1)
+        except InputError as error:
+            failed[entry.genome_id] = str(error)
+            continue
+        if found.n_cut:
+            note(f"{one_line(entry.genome_id)}: {found.n_cut:,} genes beyond the model's limit were not seen")
+        values = [f"{found.probabilities[label]:.6g}" for label in labels]
+        lines.append("\t".join([entry.genome_id, found.label, *values, str(len(found.genome))]))
+        if output is None:
+            out(lines[-1])
+    if output is not None and len(lines) > 1:
+        output.write_text("\n".join(lines) + "\n")
+        report_files({"predictions": output})
+    if failed:
+        if len(catalog) == 1:
+            raise InputError(next(iter(failed.values())))
+        list_failures(failed, Path())
+        raise SamplesFailedError(f"{len(failed)} of {len(catalog)} genomes failed; mend or leave them out.", failed)

@@ -1,0 +1,131 @@
+"""From a genome's file to its label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import CheckpointError, InputError
+from ..genome_transformer import GenomeTransformerForSequenceClassification
+from .genome import Genome
+from .proteins import ProteinEncoder, load_protein_encoder
+from .reading import read_genome
+
+PROTEIN_ENCODER = "protein_encoder"
+
+
+@dataclass(frozen=True)
+class GenomePrediction:
+    """What a model says of a genome.
+
+    Attributes:
+        genome: As it was read.
+        probabilities: Of each class, by its name.
+        n_cut: Genes beyond the model's limit, which it did not see.
+        n_truncated: Proteins that lost their end.
+    """
+
+    genome: Genome
+    probabilities: dict[str, float]
+    n_cut: int
+    n_truncated: int
+
+    @property
+    def label(self) -> str:
+        """The likeliest class."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+
+def protein_encoder_of(model: GenomeTransformerForSequenceClassification) -> ProteinEncoder:
+    """The protein encoder a model was trained with: in a folder of its checkpoint, or by the name it was trained with.
+
+    It is loaded once and kept with the model.
+
+    Raises:
+        CheckpointError: It cannot be found, or is another one.
+        InputError: The model has no processor, which names it.
+    """
+    kept = getattr(model, "_protein_encoder", None)
+    if kept is None:
+        if model.processor is None:
+            raise InputError(
+                "the model has no processor, so its protein encoder is unknown; load it with from_pretrained."
+            )
+        folder = Path(model.name_or_path) / PROTEIN_ENCODER
+        name = str(folder) if folder.is_dir() else model.processor.protein_encoder
+        kept = load_protein_encoder(name, device=str(model.device))
+        check_encoder(model, kept)
+        object.__setattr__(model, "_protein_encoder", kept)
+    return kept
+
+
+def check_encoder(model: GenomeTransformerForSequenceClassification, encoder: ProteinEncoder) -> None:
+    """See that a model was trained on an encoder's vectors.
+
+    Raises:
+        CheckpointError: It was not.
+    """
+    processor = model.processor
+    if processor is not None and processor.protein_encoder_sha256 not in ("", encoder.weights_sha256):
+        raise CheckpointError(
+            f"the model reads vectors of the protein encoder {processor.protein_encoder!r} (weights "
+            f"{processor.protein_encoder_sha256[:12]}…), and {encoder.name!r} has weights "
+            f"{encoder.weights_sha256[:12]}…; give the encoder it was trained with."
+        )
+
+
+@torch.no_grad()
+def predict_genome(
+    model: GenomeTransformerForSequenceClassification,
+    path: str | Path,
+    *,
+    protein_encoder: ProteinEncoder | None = None,
+    threads: int = 1,
+    batch_tokens: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> GenomePrediction:
+    """Read a genome, call its genes where it has none, embed its proteins, and classify it.
+
+    Args:
+        model: With its processor, on the device to use.
+        path: FASTA, GenBank, GFF3, or FASTA of proteins.
+        protein_encoder: The one the model was trained with; found by itself by default.
+        threads: For calling genes.
+        batch_tokens: Token budget of one pass through the protein encoder.
+        progress: Called after each batch with residues done and in all.
+        **options: `kind`, `fasta` and `annotations` of `read_genome`.
+
+    Raises:
+        GenomeError: The file cannot be read, or has no gene.
+        CheckpointError: The protein encoder cannot be found, or is another one.
+    """
+    encoder = protein_encoder or protein_encoder_of(model)
+    check_encoder(model, encoder)
+    processor = model.processor
+    assert processor is not None
+    genome = read_genome(path, translation_table=processor.translation_table, threads=threads, **options)
+    # Genes beyond the limit need not be embedded.
+    seen = genome.genes[: processor.max_genes]
+    found = encoder.embed([gene.protein for gene in seen], batch_tokens=batch_tokens, progress=progress)
+    # Trained on vectors as the store keeps them.
+    batch = processor(found.vectors.astype(np.float16).astype(np.float32), genome.contig_ids[: len(seen)])
+    was_training = model.training
+    model.eval()
+    logits = model(**{name: value.to(model.device) for name, value in batch.items()}).logits[0]
+    model.train(was_training)
+    values = logits.double().softmax(0).tolist()
+    return GenomePrediction(
+        genome,
+        {model.config.id2label[i]: value for i, value in enumerate(values)},
+        len(genome) - len(seen),
+        found.n_truncated,
+    )
+
+
+__all__ = ["PROTEIN_ENCODER", "GenomePrediction", "check_encoder", "predict_genome", "protein_encoder_of"]
