@@ -115,6 +115,29 @@ def write_large_cohort(folder: Path, sizes: list[int]) -> Path:
     return folder / "cohort.csv"
 
 
+CODONS = "GCT GGT CTG AAA GAA GAC ATC GTT CGT CCG TCT ACC AAC CAG TTC TAC CAC ATG".split()
+
+
+def random_gene(rng: np.random.Generator, n_codons: int = 200) -> str:
+    """A coding sequence."""
+    return "ATG" + "".join(rng.choice(CODONS, n_codons)) + "TAA"
+
+
+def random_contig(rng: np.random.Generator, n_genes: int = 40) -> str:
+    """Genes on both strands with ribosome binding sites before them."""
+    parts = []
+    for _ in range(n_genes):
+        gene = "TTAGGAGGATTAACA" + random_gene(rng, int(rng.integers(80, 260)))
+        parts.append(gene if rng.random() < 0.6 else reverse_complement(gene))
+        parts.append("".join(rng.choice(list("ACGT"), int(rng.integers(20, 90)))))
+    return "".join(parts)
+
+
+def reverse_complement(bases: str) -> str:
+    """The other strand."""
+    return bases[::-1].translate(str.maketrans("ACGT", "TGCA"))
+
+
 def tiny_esm(folder: Path) -> Path:
     """A protein encoder with random weights, as a folder."""
     torch.manual_seed(0)

@@ -5,25 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-CODONS = "GCT GGT CTG AAA GAA GAC ATC GTT CGT CCG TCT ACC AAC CAG TTC TAC CAC ATG".split()
-
-
-def random_gene(rng, n_codons=200):
-    return "ATG" + "".join(rng.choice(CODONS, n_codons)) + "TAA"
-
-
-def random_contig(rng, n_genes=40):
-    """Genes on both strands with ribosome binding sites before them."""
-    parts = []
-    for _ in range(n_genes):
-        gene = "TTAGGAGGATTAACA" + random_gene(rng, int(rng.integers(80, 260)))
-        parts.append(gene if rng.random() < 0.6 else reverse(gene))
-        parts.append("".join(rng.choice(list("ACGT"), int(rng.integers(20, 90)))))
-    return "".join(parts)
-
-
-def reverse(bases):
-    return bases[::-1].translate(str.maketrans("ACGT", "TGCA"))
+from factories import random_contig
 
 
 @pytest.fixture(scope="session")
