@@ -7,7 +7,7 @@ import shutil
 import datasets
 import pytest
 import torch
-from transformers import EsmModel
+from transformers import EsmModel, pipeline
 
 from biomeformer import (
     GenomeTransformerConfig,
@@ -105,6 +105,19 @@ def test_predict(place, model_dir, run, tmp_path):
     assert float(logits.softmax(1)[0, 0]) == pytest.approx(float(first[2]), abs=1e-5)
     written = run(["genome", "predict", *files, "--model", model_dir, "--output", tmp_path / "t.tsv"])
     assert written.exit_code == 0 and (tmp_path / "t.tsv").read_text() == result.stdout
+
+
+def test_pipeline(place, model_dir):
+    classify = pipeline("genome-classification", model=str(model_dir))
+    model = GenomeTransformerForSequenceClassification.from_pretrained(model_dir)
+    expected = model.predict(place / "g0.faa")
+    found = classify(str(place / "g0.faa"))
+    assert [one["label"] for one in found] == sorted(expected, key=lambda name: -expected[name])
+    assert {one["label"]: one["score"] for one in found} == pytest.approx(expected, abs=1e-6)
+    both = classify([str(place / "g0.faa"), str(place / "g1.faa")], top_k=1, threads=2)
+    assert len(both) == 2 and both[0][0] == found[0] and len(both[1]) == 1
+    with pytest.raises(ValueError, match="top_k and threads"):
+        classify(str(place / "g0.faa"), colour=1)
 
 
 def test_predict_goes_on_after_a_bad_genome(place, model_dir, run, tmp_path):

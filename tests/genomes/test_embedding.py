@@ -7,6 +7,7 @@ import time
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from biomeformer.errors import CohortError, InputError, SamplesFailedError, TableError
@@ -72,6 +73,7 @@ def test_vectors_are_those_of_the_encoder(single, encoder_dir, table):
         vectors = encoder.embed([gene.protein for gene in genome.genes]).vectors
         np.testing.assert_allclose(found.vectors(entry.genome_id).astype(float), vectors, atol=2e-3)
         assert found.contig_ids(entry.genome_id).tolist() == genome.contig_ids.tolist()
+    assert pq.ParquetFile(single / "genes.parquet").num_row_groups == 8
     distinct = len(set(found.genes["key"]))
     assert found.record["n_distinct_proteins"] == distinct == len(found.store) and distinct < 320
     assert found.hit_rate == pytest.approx(1 - distinct / 320)

@@ -1,6 +1,7 @@
 """The whole-genome transformer (arXiv 2405.05998)."""
 
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoProcessor
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_genome_transformer import GenomeTransformerConfig
 from .modeling_genome_transformer import (
@@ -8,6 +9,7 @@ from .modeling_genome_transformer import (
     GenomeTransformerModel,
     GenomeTransformerPreTrainedModel,
 )
+from .pipeline_genome_transformer import GenomeClassificationPipeline
 from .processing_genome_transformer import GenomeTransformerProcessor
 
 AutoConfig.register("genome_transformer", GenomeTransformerConfig, exist_ok=True)
@@ -16,8 +18,15 @@ AutoModelForSequenceClassification.register(
     GenomeTransformerConfig, GenomeTransformerForSequenceClassification, exist_ok=True
 )
 AutoProcessor.register(GenomeTransformerConfig, GenomeTransformerProcessor, exist_ok=True)
+PIPELINE_REGISTRY.register_pipeline(
+    "genome-classification",
+    pipeline_class=GenomeClassificationPipeline,
+    pt_model=AutoModelForSequenceClassification,
+    type="multimodal",
+)
 
 __all__ = [
+    "GenomeClassificationPipeline",
     "GenomeTransformerConfig",
     "GenomeTransformerForSequenceClassification",
     "GenomeTransformerModel",

@@ -181,7 +181,7 @@ def _write_tables(
                 pa.array([json.dumps(found) if found else "" for found in text["annotations"]]),
                 pa.array([key.tobytes() for key in arrays["keys"]], pa.binary(KEY.itemsize)),
             ]
-            writer.write_table(pa.table(columns, schema=schema))
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=n)
             distinct.update(key.tobytes() for key in arrays["keys"])
             rows.append({GENOME_ID: genome_id, "method": text["method"], "gc": text["gc"], **part.tallies})
     frame = pd.DataFrame(rows).set_index(GENOME_ID)
@@ -255,23 +255,21 @@ class EmbeddedGenomes:
         return ProteinStore(place, contract)
 
     @cached_property
-    def _rows(self) -> dict[str, tuple[int, int]]:
-        counts = self.genomes["n_genes"].to_numpy()
-        ends = np.cumsum(counts)
-        return {
-            str(name): (int(end - n), int(end)) for name, n, end in zip(self.genomes.index, counts, ends, strict=True)
-        }
+    def _groups(self) -> pq.ParquetFile:
+        # A row group a genome: of a large collection no more is read than is asked for.
+        return pq.ParquetFile(self.folder / RESULTS["genes"])
+
+    def _column(self, genome_id: str, name: str) -> pa.ChunkedArray:
+        return self._groups.read_row_group(self.genomes.index.get_loc(genome_id), columns=[name])[name]
 
     def vectors(self, genome_id: str) -> np.ndarray:
         """Vectors of a genome's proteins, float16 `(n_genes, hidden_size)`."""
-        first, last = self._rows[genome_id]
-        keys = b"".join(self.genes["key"].iloc[first:last])
+        keys = b"".join(self._column(genome_id, "key").to_pylist())
         return self.store.get(np.frombuffer(keys, KEY))
 
     def contig_ids(self, genome_id: str) -> np.ndarray:
         """Number of each gene's contig, int64 `(n_genes,)`, in order of appearance."""
-        first, last = self._rows[genome_id]
-        codes, _ = pd.factorize(self.genes["contig"].iloc[first:last])
+        codes, _ = pd.factorize(self._column(genome_id, "contig").to_numpy())
         return np.asarray(codes, np.int64)
 
     def __iter__(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
