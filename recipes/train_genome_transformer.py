@@ -47,6 +47,7 @@ from biomeformer import (
 )
 from biomeformer.errors import BiomeformerError, InputError
 from biomeformer.files import written_whole
+from biomeformer.genomes.dataset import DatasetGenomes, open_genomes
 from biomeformer.genomes.embedding import EmbeddedGenomes
 from biomeformer.genomes.prediction import PROTEIN_ENCODER
 from biomeformer.genomes.proteins import load_protein_encoder
@@ -139,13 +140,14 @@ class Trainer:
         self,
         config: RecipeConfig,
         run: TrainingRun,
-        genomes: EmbeddedGenomes,
+        genomes: EmbeddedGenomes | DatasetGenomes,
         target: Target,
         check: Callable[[], None],
     ) -> None:
         self.config, self.run, self.genomes, self.target, self.check = config, run, genomes, target, check
+        self.source = genomes.name if isinstance(genomes, DatasetGenomes) else str(genomes.folder)
         self.accelerator = run.accelerator
-        encoder = genomes.record["protein_encoder"]
+        encoder = genomes.contract
         self.processor = GenomeTransformerProcessor(
             protein_encoder=encoder["name"],
             protein_encoder_sha256=encoder["weights_sha256"],
@@ -153,7 +155,7 @@ class Trainer:
             max_residues=encoder["max_residues"],
             max_genes=config.max_genes,
         )
-        n_genes = genomes.genomes["n_genes"]
+        n_genes = genomes.n_genes
         self.lengths = np.array([min(int(n_genes[name]), config.max_genes) for name in target.sample_ids])
 
     def new_model(self, *key: int) -> GenomeTransformerForSequenceClassification:
@@ -350,7 +352,7 @@ def cross_validate(trainer: Trainer, folder: Path) -> tuple[Study, list[dict[str
         n_splits=config.n_folds,
         n_repeats=config.n_repeats,
         seed=config.seed,
-        source=str(trainer.genomes.folder),
+        source=trainer.source,
     )
     return study, done
 
@@ -359,7 +361,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--genomes", type=Path, required=True, help="folder of `biomeformer genome embed`")
+    parser.add_argument("--genomes", required=True, help="folder of `biomeformer genome embed`, or a dataset")
+    parser.add_argument("--revision", help="of a dataset from the Hub")
     parser.add_argument("--target", required=True, help="column with the classes")
     parser.add_argument("--group", help="column with genus or family, which no two folds share")
     parser.add_argument("--metadata", type=Path, help="CSV or TSV with the columns, instead of the catalog's")
@@ -377,10 +380,10 @@ def run_recipe(args: argparse.Namespace) -> None:
     """
     began = time.monotonic()
     config = RecipeConfig.from_yaml(args.config)
-    genomes = EmbeddedGenomes.read(args.genomes)
+    genomes = open_genomes(args.genomes, revision=args.revision)
     columns = genomes.metadata if args.metadata is None else read_metadata(args.metadata)
     where = str(args.metadata or args.genomes)
-    ids = [str(name) for name in genomes.genomes.index]
+    ids = [str(name) for name in genomes.metadata.index]
     target = make_target(columns, args.target, ids, group_column=args.group, where=where)
     list(folds(target, config.n_folds, 1, config.seed))
     accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu)
@@ -391,7 +394,7 @@ def run_recipe(args: argparse.Namespace) -> None:
         "classes": list(target.classes),
         "group": args.group,
         "genomes": hashlib.sha256("\n".join(labels).encode()).hexdigest(),
-        "protein_encoder": genomes.record["protein_encoder"]["weights_sha256"],
+        "protein_encoder": genomes.contract["weights_sha256"],
     }
     run = TrainingRun(args.output, identity, accelerator)
     trainer = Trainer(config, run, genomes, target, lambda: None)
@@ -416,7 +419,7 @@ def run_recipe(args: argparse.Namespace) -> None:
         "scores": study.record["scores"],
         "n_epochs": n_epochs,
         "best_epochs": [fold["best_epoch"] for fold in done],
-        "protein_encoder": genomes.record["protein_encoder"],
+        "protein_encoder": genomes.contract,
         "device": describe_device(accelerator),
         "wall_time_s": round(time.monotonic() - began, 1),
         "versions": {

@@ -12,6 +12,7 @@ import pytest
 
 from biomeformer.errors import CohortError, InputError, SamplesFailedError, TableError
 from biomeformer.genomes.catalog import GenomeCatalog, read_catalog
+from biomeformer.genomes.dataset import DatasetGenomes, open_genomes
 from biomeformer.genomes.embedding import EmbeddedGenomes, embed_genomes
 from biomeformer.genomes.proteins import load_protein_encoder
 from biomeformer.genomes.store import ProteinStore, protein_keys
@@ -98,11 +99,24 @@ def test_each_distinct_protein_is_embedded_once(encoder_dir, table, tmp_path, mo
 
 def test_as_a_dataset(single, tmp_path):
     found = EmbeddedGenomes.read(single)
-    found.to_dataset().save_to_disk(tmp_path / "d")
-    rows = datasets.load_from_disk(tmp_path / "d").with_format("numpy")
-    assert rows.column_names == ["genome_id", "habitat", "genus", "contig_ids", "vectors"] and len(rows) == 8
-    assert rows[3]["vectors"].shape == (40, 24) and rows[3]["habitat"] == "host"
-    np.testing.assert_array_equal(rows[3]["vectors"], found.vectors("g3"))
+    whole = found.to_dataset()
+    whole.save_to_disk(tmp_path / "d")
+    other = open_genomes(tmp_path / "d")
+    assert isinstance(other, DatasetGenomes) and isinstance(open_genomes(single), EmbeddedGenomes)
+    assert len(other) == 8 and other.contract == found.contract and other.metadata.equals(found.metadata)
+    assert other.n_genes.tolist() == found.n_genes.tolist() == [40] * 8
+    for name in ("g3", "g0"):
+        np.testing.assert_array_equal(other.vectors(name), found.vectors(name))
+        assert other.vectors(name).dtype == np.float16
+        np.testing.assert_array_equal(other.contig_ids(name), found.contig_ids(name))
+    with pytest.raises(TableError, match="lacks the column n_genes"):
+        DatasetGenomes(whole.remove_columns("n_genes"), "d")
+    with pytest.raises(TableError, match="the genome 'g0' twice"):
+        DatasetGenomes(datasets.concatenate_datasets([whole, whole]), "d")
+    (tmp_path / "empty").mkdir()
+    for place in (tmp_path / "empty", "nobody/nothing"):
+        with pytest.raises(TableError, match="holds no embedded genomes"):
+            open_genomes(place)
 
 
 def test_two_processes(single, encoder_dir, table, tmp_path):

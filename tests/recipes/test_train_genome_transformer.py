@@ -94,6 +94,13 @@ def test_two_processes_train_to_equal_losses(single, genomes, tmp_path):
     )
 
 
+def test_from_a_dataset(single, genomes, tmp_path):
+    EmbeddedGenomes.read(genomes).to_dataset().save_to_disk(tmp_path / "d")
+    job = launch(tmp_path, 1, tmp_path / "d", tmp_path / "run")
+    assert job.wait() == [0], job.text()
+    assert history(tmp_path / "run") == history(single)
+
+
 @pytest.mark.parametrize("n_rows", [2, 6, 10])
 def test_resumed_equals_uninterrupted(single, genomes, tmp_path, n_rows):
     output = tmp_path / "run"

@@ -281,15 +281,31 @@ class EmbeddedGenomes:
         """Share of genes whose protein did not have to be embedded, because an earlier gene has the same."""
         return 1 - int(self.record["n_distinct_proteins"]) / int(self.record["n_genes"])
 
+    @property
+    def contract(self) -> dict[str, Any]:
+        """Name and contract of the protein encoder."""
+        return dict(self.record["protein_encoder"])
+
+    @property
+    def n_genes(self) -> pd.Series:
+        """Genes of each genome."""
+        return self.genomes["n_genes"]
+
     def to_dataset(self) -> Any:
-        """A `datasets` dataset, one row a genome: metadata, `contig_ids`, and `vectors (n_genes, hidden_size)`."""
+        """A `datasets` dataset, one row a genome, which `DatasetGenomes` reads and the Hub takes.
+
+        Columns: `genome_id`, the catalog's own, `n_genes`, `protein_encoder` (its name and contract as JSON, the same
+        in every row), `contig_ids` and `vectors (n_genes, hidden_size)`, float16.
+        """
         import datasets
 
-        size = self.store.hidden_size
+        size, contract = self.store.hidden_size, json.dumps(self.contract, sort_keys=True)
         features = datasets.Features(
             {
                 GENOME_ID: datasets.Value("string"),
                 **{str(name): datasets.Value("string") for name in self.metadata.columns},
+                "n_genes": datasets.Value("int32"),
+                "protein_encoder": datasets.Value("string"),
                 "contig_ids": datasets.List(datasets.Value("int32")),
                 "vectors": datasets.Array2D((None, size), "float16"),
             }
@@ -298,7 +314,14 @@ class EmbeddedGenomes:
         def rows() -> Iterator[dict[str, Any]]:
             metadata = self.metadata
             for name, vectors, contigs in self:
-                yield {GENOME_ID: name, **metadata.loc[name].to_dict(), "contig_ids": contigs, "vectors": vectors}
+                yield {
+                    GENOME_ID: name,
+                    **metadata.loc[name].to_dict(),
+                    "n_genes": len(vectors),
+                    "protein_encoder": contract,
+                    "contig_ids": contigs,
+                    "vectors": vectors,
+                }
 
         return datasets.Dataset.from_generator(rows, features=features)
 
