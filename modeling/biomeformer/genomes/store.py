@@ -6,7 +6,6 @@ import hashlib
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,6 @@ from ..files import written_whole
 FORMAT_VERSION = 1
 # 16 bytes; numpy sorts and seeks these quickly.
 KEY = np.dtype("S16")
-
-
-@dataclass(frozen=True)
-class _Segment:
-    """What one writer added at once."""
-
-    name: str
-    vectors: np.ndarray
 
 
 def protein_keys(proteins: Sequence[str]) -> np.ndarray:
@@ -54,15 +45,14 @@ class ProteinStore:
     def __init__(self, folder: str | Path, contract: dict[str, Any]) -> None:
         self.folder = Path(folder)
         self.contract: dict[str, Any] = json.loads(json.dumps(contract))
-        self._segments: list[_Segment] = []
+        self._segments: list[np.ndarray] = []
         self._seen: set[str] = set()
-        self._keys = np.empty(0, KEY)
-        self._places = np.empty((0, 2), np.int64)
+        self._runs: list[tuple[np.ndarray, np.ndarray]] = []
         self._open()
         self.refresh()
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return sum(len(keys) for keys, _ in self._runs)
 
     @property
     def hidden_size(self) -> int:
@@ -96,28 +86,38 @@ class ProteinStore:
 
     def refresh(self) -> None:
         """Take up what others have added since."""
-        keys, places = [self._keys], [self._places]
         for path in sorted(self._parts.glob("[!.]*.keys.npy")):
             name = path.name.removesuffix(".keys.npy")
-            if name in self._seen:
-                continue
-            found = np.load(path).view(KEY).ravel()
-            vectors = np.load(self._parts / f"{name}.vectors.npy", mmap_mode="r")
-            keys.append(found)
-            places.append(np.stack([np.full(len(found), len(self._segments)), np.arange(len(found))], 1))
-            self._segments.append(_Segment(name, vectors))
-            self._seen.add(name)
-        if len(keys) > 1:
-            # The first of equal keys is the one found.
-            self._keys, first = np.unique(np.concatenate(keys), return_index=True)
-            self._places = np.concatenate(places)[first]
+            if name not in self._seen:
+                self._take_up(name)
+
+    def _take_up(self, name: str) -> None:
+        """Make a segment's proteins findable; of equal keys the first stays the one found."""
+        keys = np.load(self._parts / f"{name}.keys.npy").view(KEY).ravel()
+        vectors = np.load(self._parts / f"{name}.vectors.npy", mmap_mode="r")
+        rows = np.flatnonzero(~self.find(keys))
+        run = _sorted(keys[rows], np.stack([np.full(len(rows), len(self._segments)), rows], 1))
+        self._segments.append(vectors)
+        self._seen.add(name)
+        # Runs at least double in size from the last to the first, so that a key is sorted a few times only.
+        while self._runs and len(self._runs[-1][0]) < 2 * len(run[0]):
+            keys, places = self._runs.pop()
+            run = _sorted(np.concatenate([keys, run[0]]), np.concatenate([places, run[1]]))
+        self._runs.append(run)
+
+    def _locate(self, keys: np.ndarray) -> np.ndarray:
+        """Segment and row of each key, int64 `(n_keys, 2)`; -1 where it is not there."""
+        found = np.full((len(keys), 2), -1, np.int64)
+        for known, places in self._runs:
+            if len(known):
+                at = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+                there = known[at] == keys
+                found[there] = places[at[there]]
+        return found
 
     def find(self, keys: np.ndarray) -> np.ndarray:
         """Which keys are there, bool `(n_keys,)`."""
-        if not len(self._keys):
-            return np.zeros(len(keys), bool)
-        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        return np.asarray(self._keys[place] == keys)
+        return np.asarray(self._locate(keys)[:, 0] >= 0)
 
     def get(self, keys: np.ndarray) -> np.ndarray:
         """Vectors by key: float16 `(n_keys, hidden_size)`.
@@ -125,14 +125,14 @@ class ProteinStore:
         Raises:
             KeyError: One is not there.
         """
-        if not self.find(keys).all():
-            raise KeyError(f"{self.folder} lacks {int((~self.find(keys)).sum())} of {len(keys)} proteins")
+        places = self._locate(keys)
+        n_missing = int((places[:, 0] < 0).sum())
+        if n_missing:
+            raise KeyError(f"{self.folder} lacks {n_missing} of {len(keys)} proteins")
         vectors = np.empty((len(keys), self.hidden_size), np.float16)
-        if len(keys):
-            places = self._places[np.searchsorted(self._keys, keys)]
-            for segment in np.unique(places[:, 0]):
-                rows = np.flatnonzero(places[:, 0] == segment)
-                vectors[rows] = self._segments[int(segment)].vectors[places[rows, 1]]
+        for segment in np.unique(places[:, 0]):
+            rows = np.flatnonzero(places[:, 0] == segment)
+            vectors[rows] = self._segments[int(segment)][places[rows, 1]]
         return vectors
 
     def add(self, keys: np.ndarray, vectors: np.ndarray) -> None:
@@ -158,7 +158,13 @@ class ProteinStore:
             for kind, array in (("vectors", halves), ("keys", keys.view(np.uint8).reshape(-1, KEY.itemsize))):
                 with written_whole(self._parts / f"{name}.{kind}.npy") as partial, partial.open("wb") as handle:
                     np.save(handle, array)
-        self.refresh()
+        self._take_up(name)
+
+
+def _sorted(keys: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keys in order, with their places."""
+    order = np.argsort(keys)
+    return keys[order], places[order]
 
 
 __all__ = ["ProteinStore", "protein_keys"]
