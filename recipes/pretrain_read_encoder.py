@@ -47,9 +47,7 @@ import transformers
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from rich.progress import Progress, TextColumn
-from safetensors.torch import load_model, save_model
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
 import biomeformer
@@ -379,7 +377,7 @@ class Trainer:
                     if stage.patience is None or best is None or score > best:
                         best, stale = score, 0
                         if stage.patience is not None:
-                            self._save_best(accelerator.unwrap_model(model))
+                            run.save_best(accelerator.unwrap_model(model))
                     else:
                         stale += 1
                     stopped = stage.patience is not None and stale >= stage.patience
@@ -389,7 +387,7 @@ class Trainer:
         batches.close()
         objective = accelerator.unwrap_model(model)
         if stage.patience is not None:
-            load_model(objective, self.run.path / "state" / "best.safetensors")
+            run.load_best(objective)
         figures = self._figures(stage, number, objective, best)
         figures["seconds"] = round(time.monotonic() - begun, 1)
         self._finish(stage, number, objective, figures)
@@ -400,14 +398,6 @@ class Trainer:
         # Lengths and partners decide the layout of a batch, which is worked out on the CPU.
         stays = name.endswith("lengths") or name == "partners" or not isinstance(value, torch.Tensor)
         return value if stays else value.to(self.accelerator.device, non_blocking=True)
-
-    def _save_best(self, objective: nn.Module) -> None:
-        if self.accelerator.is_main_process:
-            folder = self.run.path / "state"
-            folder.mkdir(exist_ok=True)
-            save_model(objective, folder / ".best.partial")
-            os.replace(folder / ".best.partial", folder / "best.safetensors")
-        self.accelerator.wait_for_everyone()
 
     def evaluate(self, stage: StageConfig, number: int, step: int, objective: Any) -> float:
         """Score on reads of held-out genera, higher being better; every process gets the main process's."""

@@ -37,7 +37,6 @@ import numpy as np
 import torch
 import transformers
 from accelerate.utils import gather_object
-from safetensors.torch import load_model, save_model
 
 import biomeformer
 from biomeformer import (
@@ -281,22 +280,14 @@ class Trainer:
                 row["loss_set_aside"] = f"{loss:.6f}"
                 if best is None or loss < best:
                     best, best_epoch = loss, epoch
-                    self._save_best(model)
+                    run.save_best(model)
             if accelerator.is_main_process:
                 run.append("history.csv", row)
             run.save_state(stage, epoch, {"best": best, "best_epoch": best_epoch, "steps": step})
         if len(judged):
-            load_model(model, run.path / "state" / "best.safetensors")
+            run.load_best(model)
         accelerator.free_memory()
         return model.eval(), best_epoch or n_epochs
-
-    def _save_best(self, model: torch.nn.Module) -> None:
-        if self.accelerator.is_main_process:
-            folder = self.run.path / "state"
-            folder.mkdir(exist_ok=True)
-            with written_whole(folder / "best.safetensors") as partial:
-                save_model(model, str(partial))
-        self.accelerator.wait_for_everyone()
 
     @torch.no_grad()
     def predict(self, model: GenomeTransformerForSequenceClassification, rows: np.ndarray) -> np.ndarray:

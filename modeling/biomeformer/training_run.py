@@ -9,11 +9,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
+from safetensors.torch import load_model, save_model
+from torch import nn
 
 from .errors import InputError
 from .files import written_whole
 
+BEST = "best.safetensors"
 HISTORIES = ("history.csv", "evaluation.csv")
 
 
@@ -74,9 +78,21 @@ class TrainingRun:
             shutil.rmtree(states / name, ignore_errors=True)
             os.replace(partial, states / name)
             for other in states.iterdir():
-                if other.name not in (name, "best.safetensors"):
+                if other.name not in (name, BEST):
                     shutil.rmtree(other, ignore_errors=True)
         self.accelerator.wait_for_everyone()
+
+    def save_best(self, module: nn.Module) -> None:
+        """Keep the best weights so far beside the states; all processes call it, and the main one writes."""
+        if self.accelerator.is_main_process:
+            (self.path / "state").mkdir(exist_ok=True)
+            with written_whole(self.path / "state" / BEST) as partial:
+                save_model(module, str(partial))
+        self.accelerator.wait_for_everyone()
+
+    def load_best(self, module: nn.Module) -> None:
+        """Give a module the best weights."""
+        load_model(module, self.path / "state" / BEST)
 
     def load_state(self, stage: int) -> dict[str, Any] | None:
         """Restore the newest state of a stage; gives its position."""
@@ -113,8 +129,6 @@ class TrainingRun:
 
 def describe_device(accelerator: Accelerator) -> str:
     """What a run computed on."""
-    import torch
-
     name = "cpu" if accelerator.device.type == "cpu" else torch.cuda.get_device_name(accelerator.device)
     precision = "float32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
     n_ranks = accelerator.num_processes
@@ -132,8 +146,6 @@ def make_accelerator(mixed_precision: str, *, cpu: bool = False, **options: Any)
     Raises:
         InputError: The precision is unknown, or bf16 was asked for and the GPU lacks it, or a tracker is not installed.
     """
-    import torch
-
     if mixed_precision not in ("auto", "bf16", "no"):
         raise InputError(f"mixed_precision is {mixed_precision!r}; give auto, bf16 or no.")
     if mixed_precision == "auto":

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from ..metagenbert import MetagenBertModel
 from ..reads import ReadBatch, draw_reads
@@ -69,14 +70,14 @@ def describe_clusters(
         ReadFileError: A file is damaged.
     """
     processor = require_processor(model)
-    centroids = model.centroids.detach().cpu().numpy().astype(np.float64)
     gc: dict[int, list[np.ndarray]] = {cluster: [] for cluster in clusters}
     lengths: dict[int, list[np.ndarray]] = {cluster: [] for cluster in clusters}
     nearest: dict[int, list[tuple[float, str]]] = {cluster: [] for cluster in clusters}
     for done, sample in enumerate(samples, 1):
         batch, _ = draw_reads(sample.reads, reads_per_sample, seed=seed, check=check)
         vectors, packed = embed_vectors(model, processor, batch, batch_tokens)
-        found = _nearest(vectors, centroids)
+        distances = model.squared_distances(torch.from_numpy(vectors).to(model.device)).detach().cpu().numpy()
+        found = distances.argmin(1)
         sizes = batch.lengths()
         share = gc_share(batch)
         for cluster in clusters:
@@ -85,11 +86,10 @@ def describe_clusters(
             gc[cluster].append(share[rows])
             lengths[cluster].append(sizes[rows])
             if len(mine):
-                distances = ((vectors[mine] - centroids[cluster]) ** 2).sum(1)
-                best = int(distances.argmin())
+                best = int(distances[mine, cluster].argmin())
                 row = int(rows[best])
                 sequence = batch.sequence[batch.offsets[row] : batch.offsets[row + 1]].tobytes().decode("latin-1")
-                nearest[cluster].append((float(distances[best]), sequence))
+                nearest[cluster].append((float(distances[mine[best], cluster]), sequence))
         if progress is not None:
             progress(done, len(samples))
     return [
@@ -109,13 +109,6 @@ def gc_share(batch: ReadBatch) -> np.ndarray:
     totals = [np.concatenate([[0], np.cumsum(table[batch.sequence])])[batch.offsets] for table in (GC, BASES)]
     n_gc, n_known = np.diff(totals[0]), np.diff(totals[1])
     return n_gc / np.maximum(n_known, 1)
-
-
-def _nearest(vectors: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    if not len(vectors):
-        return np.empty(0, np.int64)
-    scores = (centroids**2).sum(1) - 2 * vectors.astype(np.float64) @ centroids.T
-    return np.asarray(scores.argmin(1))
 
 
 __all__ = ["ClusterReads", "describe_clusters", "gc_share"]

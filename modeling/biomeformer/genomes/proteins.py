@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from transformers import EsmConfig, EsmModel, EsmTokenizer
 
 from ..errors import CheckpointError, InputError
 from ..loading import MODEL_ERRORS, check_weights, one_sentence, read_config, resolve_device, resolve_dtype
+from ..metagenbert.modeling_metagenbert import hash_weights
 
 # ESM-2 was trained on at most 1,024 tokens, of which two are special.
 MAX_RESIDUES = 1022
@@ -124,14 +124,9 @@ class ProteinEncoder:
 
 
 def hash_of(model: EsmModel) -> str:
-    """SHA-256 over names, shapes, types and values of the weights that decide vectors."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        if name.startswith(("pooler.", "contact_head.")):
-            continue
-        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
-    return digest.hexdigest()
+    """SHA-256 of the weights that decide vectors."""
+    ignored = ("pooler.", "contact_head.")
+    return hash_weights({name: value for name, value in model.state_dict().items() if not name.startswith(ignored)})
 
 
 def encode_proteins(proteins: Sequence[str]) -> np.ndarray:

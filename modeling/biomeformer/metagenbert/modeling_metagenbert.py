@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -211,11 +211,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
     @cached_property
     def weights_sha256(self) -> str:
         """SHA-256 over names, shapes, types and values of all weights as they are held (not of the file)."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.state_dict().items()):
-            digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return hash_weights(self.state_dict())
 
     def embed_packed(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """One vector a read, from packed tokens, without padding.
@@ -530,6 +526,15 @@ def transform_abundance(counts: torch.Tensor, transform: str) -> torch.Tensor:
     return logs - logs.mean(1, keepdim=True)
 
 
+def hash_weights(weights: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names, shapes, types and values of weights, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def set_options(config: MetagenBertConfig) -> dict[str, Any]:
     """How a DeepSets head's sets are made: arguments of `biomeformer.clustering.read_set`."""
     return {
@@ -559,6 +564,7 @@ __all__ = [
     "MetagenBertModel",
     "MetagenBertOutput",
     "MetagenBertPreTrainedModel",
+    "hash_weights",
     "set_options",
     "transform_abundance",
 ]
