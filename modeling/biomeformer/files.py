@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
+
+PARTIAL = ".*.partial.*"
 
 
 @contextmanager
@@ -35,10 +38,15 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_partial(path: Path) -> bool:
+    """Whether this is what somebody is writing, or was when killed."""
+    return fnmatch(path.name, PARTIAL)
+
+
 def remove_partial_files(folder: Path) -> None:
     """Delete what a process that was killed left half-written in a folder."""
-    for path in folder.glob(".*.partial.*"):
+    for path in folder.glob(PARTIAL):
         path.unlink(missing_ok=True)
 
 
-__all__ = ["remove_partial_files", "written_whole"]
+__all__ = ["is_partial", "remove_partial_files", "written_whole"]

@@ -194,6 +194,25 @@ def test_a_store_by_hand(tmp_path):
     assert len(ProteinStore(tmp_path / "s", contract)) == 3
 
 
+def test_a_store_that_several_open_at_once(tmp_path, monkeypatch):
+    contract = {"hidden_size": 3}
+    # Another one is writing the record, or was killed while it did.
+    (tmp_path / "a" / "segments").mkdir(parents=True)
+    (tmp_path / "a" / ".1.partial.store.json").write_bytes(b"{")
+    ProteinStore(tmp_path / "a", contract)
+    # Another one has written it between our look and our writing.
+    found, first = ProteinStore._found, []
+
+    def late(self, record):
+        if not first:
+            first.append(self)
+            ProteinStore(tmp_path / "b", contract).add(protein_keys(["MK"]), np.ones((1, 3)))
+        found(self, record)
+
+    monkeypatch.setattr(ProteinStore, "_found", late)
+    assert len(ProteinStore(tmp_path / "b", contract)) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..embedding.run_folder import writing_to
 from ..errors import InputError
-from ..files import written_whole
+from ..files import is_partial, written_whole
 
 FORMAT_VERSION = 1
 # 16 bytes; numpy sorts and seeks these quickly.
@@ -65,19 +65,25 @@ class ProteinStore:
 
     def _open(self) -> None:
         record = self.folder / "store.json"
-        if record.is_file():
-            found = json.loads(record.read_text())
-            if found.get("format_version") != FORMAT_VERSION:
-                raise InputError(f"{self.folder} is a store of another version; give another folder.")
-            differing = sorted(key for key in self.contract if found["contract"].get(key) != self.contract[key])
-            if differing:
-                raise InputError(
-                    f"{self.folder} holds vectors of another encoder (its {', '.join(differing)} differ); give another "
-                    "folder, or the encoder it was made with."
-                )
-            return
-        if self.folder.is_dir() and any(path.name != "segments" for path in self.folder.iterdir()):
-            raise InputError(f"{self.folder} is a folder that holds something else; give a new one.")
+        if not record.is_file():
+            self._found(record)
+        found = json.loads(record.read_text())
+        if found.get("format_version") != FORMAT_VERSION:
+            raise InputError(f"{self.folder} is a store of another version; give another folder.")
+        differing = sorted(key for key in self.contract if found["contract"].get(key) != self.contract[key])
+        if differing:
+            raise InputError(
+                f"{self.folder} holds vectors of another encoder (its {', '.join(differing)} differ); give another "
+                "folder, or the encoder it was made with."
+            )
+
+    def _found(self, record: Path) -> None:
+        """Write the record, if nobody else does meanwhile."""
+        if self.folder.is_dir():
+            # Another process may be writing this very file, or was killed while it did.
+            names = {path.name for path in self.folder.iterdir() if not is_partial(path)}
+            if names - {"segments", record.name}:
+                raise InputError(f"{self.folder} is a folder that holds something else; give a new one.")
         with writing_to(self.folder):
             self._parts.mkdir(parents=True, exist_ok=True)
             content = json.dumps({"format_version": FORMAT_VERSION, "contract": self.contract}, indent=1) + "\n"
