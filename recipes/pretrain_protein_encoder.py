@@ -84,7 +84,7 @@ class RecipeConfig:
         n_steps: Optimiser steps.
         micro_batches: A step's micro-batches, shared out among processes; a multiple of their number.
         micro_batch_tokens: Tokens a micro-batch, padding counted.
-        max_residues: Longer proteins are cut to a window of this length.
+        max_residues: Longer proteins are cut to a window of this length; the encoder will embed no more of a protein.
         learning_rate: Peak; cosine decay to zero after the warm-up.
         warmup: Share of the steps with a linearly rising learning rate.
         weight_decay: Of AdamW.
@@ -241,7 +241,7 @@ def train(config: RecipeConfig, run: TrainingRun, proteins: Proteins, check: Any
     if not len(inside) or not len(outside):
         raise InputError(f"{len(proteins)} proteins are too few to hold {config.held_out} of them out.")
     torch.manual_seed(config.seed)
-    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_residues")
     model: Any = EsmForMaskedLM(esm_config(**{name: getattr(config, name) for name in sizes}))
     # The contact head is no part of this objective.
     model.esm.contact_head.requires_grad_(False)

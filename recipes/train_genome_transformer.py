@@ -4,7 +4,8 @@
   which training stops early; the test fold has no part in it. What is reported are the test folds' scores.
 * Contigs are put in another order in every epoch; the order of genes within them is kept. With `gene_fraction` below
   one a step sees other genes of a genome each time.
-* Genomes of similar length make a batch, so that little is padded. Vectors are read from the disk, genome by genome.
+* Genomes of similar length make a batch, so that little is padded. Vectors are read genome by genome
+  from the disk, or with `--streaming` from the Hub, the next batch while one is at work.
 * AdamW, linear warm-up and decay, class weights. Processes share each batch; gradients are those of one process.
 
     biomeformer genome embed genomes.csv --protein-encoder facebook/esm2_t36_3B_UR50D --output embedded --device cuda
@@ -28,7 +29,8 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,7 @@ from biomeformer import (
 )
 from biomeformer.errors import BiomeformerError, InputError
 from biomeformer.files import written_whole
-from biomeformer.genomes.dataset import DatasetGenomes, open_genomes
+from biomeformer.genomes.dataset import DatasetGenomes, StreamedGenomes, open_genomes
 from biomeformer.genomes.embedding import EmbeddedGenomes
 from biomeformer.genomes.prediction import PROTEIN_ENCODER
 from biomeformer.genomes.proteins import load_protein_encoder
@@ -139,12 +141,12 @@ class Trainer:
         self,
         config: RecipeConfig,
         run: TrainingRun,
-        genomes: EmbeddedGenomes | DatasetGenomes,
+        genomes: EmbeddedGenomes | DatasetGenomes | StreamedGenomes,
         target: Target,
         check: Callable[[], None],
     ) -> None:
         self.config, self.run, self.genomes, self.target, self.check = config, run, genomes, target, check
-        self.source = genomes.name if isinstance(genomes, DatasetGenomes) else str(genomes.folder)
+        self.source = str(genomes.folder) if isinstance(genomes, EmbeddedGenomes) else genomes.name
         self.accelerator = run.accelerator
         encoder = genomes.contract
         self.processor = GenomeTransformerProcessor(
@@ -199,8 +201,16 @@ class Trainer:
         pairs = [
             self.genome(row, np.random.default_rng([self.config.seed, *key, row]) if key else None) for row in rows
         ]
-        found = self.processor([vectors for vectors, _ in pairs], [contigs for _, contigs in pairs])
-        return {name: value.to(self.accelerator.device) for name, value in found.items()}
+        return self.processor([vectors for vectors, _ in pairs], [contigs for _, contigs in pairs])
+
+    def read_ahead(self, groups: Sequence[Sequence[int]], *key: int) -> Iterator[dict[str, torch.Tensor]]:
+        """Batches on the device, the next one read while this one is at work."""
+        with ThreadPoolExecutor(1) as reader:
+            coming: Future[dict[str, torch.Tensor]] | None = None
+            for rows in [*groups, None]:
+                ready, coming = coming, None if rows is None else reader.submit(self.batch, rows, *key)
+                if ready is not None:
+                    yield {name: value.to(self.accelerator.device) for name, value in ready.result().items()}
 
     def batches(self, rows: np.ndarray, *key: int) -> list[np.ndarray]:
         """An epoch's batches: genomes of similar length together, batches in any order."""
@@ -252,18 +262,23 @@ class Trainer:
             wrapped.train()
             torch.manual_seed(int(np.random.default_rng([config.seed, 3, stage, epoch]).integers(2**31)))
             total = 0.0
-            for batch in self.batches(rows, 2, stage, epoch):
+            batches = self.batches(rows, 2, stage, epoch)
+            # A process without a genome of a batch reads another's, and adds nothing.
+            shares = [batch[accelerator.process_index :: accelerator.num_processes] for batch in batches]
+            read = [share if len(share) else batch[:1] for share, batch in zip(shares, batches, strict=True)]
+            for batch, mine, here, inputs in zip(
+                batches, shares, read, self.read_ahead(read, 4, stage, epoch), strict=True
+            ):
                 rate = min((step + 1) / warm_up, max(n_steps - step, 0) / max(n_steps - warm_up, 1))
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * rate
-                mine = batch[accelerator.process_index :: accelerator.num_processes]
-                truth = labels[mine if len(mine) else batch[:1]].to(accelerator.device)
+                truth = labels[here].to(accelerator.device)
                 with accelerator.autocast():
-                    logits = wrapped(**self.batch(mine if len(mine) else batch[:1], 4, stage, epoch)).logits
+                    logits = wrapped(**inputs).logits
                 losses = torch.nn.functional.cross_entropy(
                     logits, truth, weight=weights, label_smoothing=config.label_smoothing, reduction="none"
                 )
-                # Processes average their gradients; a process without a genome of this batch adds nothing.
+                # Processes average their gradients.
                 summed = losses.sum() * (1.0 if len(mine) else 0.0)
                 whole = float(weights[labels[batch].to(weights.device)].sum())
                 accelerator.backward(summed * accelerator.num_processes / whole)
@@ -295,10 +310,10 @@ class Trainer:
         accelerator = self.accelerator
         was_training = model.training
         model.eval()
-        mine = []
-        for place in range(accelerator.process_index, len(rows), accelerator.num_processes):
+        mine, places = [], range(accelerator.process_index, len(rows), accelerator.num_processes)
+        for place, inputs in zip(places, self.read_ahead([[int(rows[i])] for i in places]), strict=True):
             with accelerator.autocast():
-                logits = model(**self.batch([int(rows[place])])).logits
+                logits = model(**inputs).logits
             mine.append((place, logits[0].double().softmax(0).cpu().tolist()))
             self.check()
         model.train(was_training)
@@ -354,6 +369,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--genomes", required=True, help="folder of `biomeformer genome embed`, or a dataset")
     parser.add_argument("--revision", help="of a dataset from the Hub")
+    parser.add_argument(
+        "--streaming", action="store_true", help="read a dataset on the Hub where it is, without a copy"
+    )
     parser.add_argument("--target", required=True, help="column with the classes")
     parser.add_argument("--group", help="column with genus or family, which no two folds share")
     parser.add_argument("--metadata", type=Path, help="CSV or TSV with the columns, instead of the catalog's")
@@ -371,7 +389,7 @@ def run_recipe(args: argparse.Namespace) -> None:
     """
     began = time.monotonic()
     config = RecipeConfig.from_yaml(args.config)
-    genomes = open_genomes(args.genomes, revision=args.revision)
+    genomes = open_genomes(args.genomes, revision=args.revision, streaming=args.streaming)
     columns = genomes.metadata if args.metadata is None else read_metadata(args.metadata)
     where = str(args.metadata or args.genomes)
     ids = [str(name) for name in genomes.metadata.index]

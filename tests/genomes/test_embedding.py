@@ -12,7 +12,7 @@ import pytest
 
 from biomeformer.errors import CohortError, InputError, SamplesFailedError, TableError
 from biomeformer.genomes.catalog import GenomeCatalog, read_catalog
-from biomeformer.genomes.dataset import DatasetGenomes, open_genomes
+from biomeformer.genomes.dataset import DatasetGenomes, StreamedGenomes, open_genomes
 from biomeformer.genomes.embedding import EmbeddedGenomes, embed_genomes
 from biomeformer.genomes.proteins import load_protein_encoder
 from biomeformer.genomes.store import ProteinStore, protein_keys
@@ -109,14 +109,27 @@ def test_as_a_dataset(single, tmp_path):
         np.testing.assert_array_equal(other.vectors(name), found.vectors(name))
         assert other.vectors(name).dtype == np.float16
         np.testing.assert_array_equal(other.contig_ids(name), found.contig_ids(name))
+    whole.to_parquet(tmp_path / "p" / "train-0.parquet", batch_size=1)
+    whole.select(range(5)).to_parquet(tmp_path / "q" / "train-0.parquet", batch_size=2)
+    whole.select(range(5, 8)).to_parquet(tmp_path / "q" / "data" / "train-1.parquet")
+    for name in ("p", "q"):
+        streamed = open_genomes(tmp_path / name)
+        assert isinstance(streamed, StreamedGenomes) and len(streamed) == 8 and streamed.contract == found.contract
+        assert streamed.metadata.sort_index().equals(found.metadata)
+        for genome in ("g7", "g0", "g5", "g6"):
+            assert streamed.vectors(genome).dtype == np.float16
+            np.testing.assert_array_equal(streamed.vectors(genome), found.vectors(genome))
+            np.testing.assert_array_equal(streamed.contig_ids(genome), found.contig_ids(genome))
+    with pytest.raises(TableError, match="no Parquet files"):
+        StreamedGenomes([], open, "d")
     with pytest.raises(TableError, match="lacks the column n_genes"):
         DatasetGenomes(whole.remove_columns("n_genes"), "d")
     with pytest.raises(TableError, match="the genome 'g0' twice"):
         DatasetGenomes(datasets.concatenate_datasets([whole, whole]), "d")
     (tmp_path / "empty").mkdir()
-    for place in (tmp_path / "empty", "nobody/nothing"):
+    for place, streaming in ((tmp_path / "empty", False), ("nobody/nothing", False), ("nobody/nothing", True)):
         with pytest.raises(TableError, match="holds no embedded genomes"):
-            open_genomes(place)
+            open_genomes(place, streaming=streaming)
 
 
 def test_two_processes(single, encoder_dir, table, tmp_path):

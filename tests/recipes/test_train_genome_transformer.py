@@ -94,8 +94,13 @@ def test_two_processes_train_to_equal_losses(single, genomes, tmp_path):
     )
 
 
-def test_from_a_dataset(single, genomes, tmp_path):
-    EmbeddedGenomes.read(genomes).to_dataset().save_to_disk(tmp_path / "d")
+@pytest.mark.parametrize("streamed", [False, True])
+def test_from_a_dataset(single, genomes, tmp_path, streamed):
+    dataset = EmbeddedGenomes.read(genomes).to_dataset()
+    if streamed:
+        dataset.to_parquet(tmp_path / "d" / "train-0.parquet", batch_size=1)
+    else:
+        dataset.save_to_disk(tmp_path / "d")
     job = launch(tmp_path, 1, tmp_path / "d", tmp_path / "run")
     assert job.wait() == [0], job.text()
     assert history(tmp_path / "run") == history(single)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,8 @@ def predict_genome(
     check_encoder(model, encoder)
     processor = model.processor
     assert processor is not None
+    if encoder.max_residues != processor.max_residues:
+        encoder = replace(encoder, max_residues=processor.max_residues)
     genome = read_genome(path, translation_table=processor.translation_table, threads=threads, **options)
     # Genes beyond the limit need not be embedded.
     seen = genome.genes[: processor.max_genes]

@@ -15,8 +15,9 @@ from ..errors import CheckpointError, InputError
 from ..loading import MODEL_ERRORS, check_weights, one_sentence, read_config, resolve_device, resolve_dtype
 from ..metagenbert.modeling_metagenbert import hash_weights
 
-# ESM-2 was trained on at most 1,024 tokens, of which two are special.
+# ESM-2 was trained on at most 1,024 tokens, of which two are special; its configs count two more positions.
 MAX_RESIDUES = 1022
+MORE_POSITIONS = 4
 DEFAULT_BATCH_TOKENS = {"cpu": 4_096, "cuda": 65_536}
 ALPHABET = "LAGVSERTIDPKQNFYMHWCXBUZO"
 # How ESM-2's vocabulary is laid out: these letters from 4 on, beside the special tokens.
@@ -43,17 +44,20 @@ class ProteinEncoder:
     Attributes:
         model: The encoder, without a head.
         name: Where it came from.
-        max_residues: Longer proteins lose their end.
+        max_residues: Longer proteins lose their end. As many as the encoder was trained on by default, which is what
+            its config's `max_position_embeddings` less four says (1,022 for the published ones).
         weights_sha256: SHA-256 over names, shapes, types and values of the weights that decide vectors, as the
             checkpoint holds them; those of `model` by default.
     """
 
     model: EsmModel
     name: str
-    max_residues: int = MAX_RESIDUES
+    max_residues: int = 0
     weights_sha256: str = ""
 
     def __post_init__(self) -> None:
+        if not self.max_residues:
+            object.__setattr__(self, "max_residues", int(self.model.config.max_position_embeddings) - MORE_POSITIONS)
         if not self.weights_sha256:
             object.__setattr__(self, "weights_sha256", hash_of(self.model))
 
@@ -202,6 +206,11 @@ def load_protein_encoder(
     missing = sorted(key for key in info["missing_keys"] if not key.startswith(("pooler.", "contact_head.")))
     if missing:
         raise CheckpointError(f"{name}: {len(missing)} weights are missing (such as {missing[0]}); fetch it again.")
+    if model.config.max_position_embeddings <= MORE_POSITIONS:
+        raise CheckpointError(
+            f"{name}: its config's max_position_embeddings is {model.config.max_position_embeddings}, which leaves no "
+            "residue; ESM-2's is 1026."
+        )
     if model.config.vocab_size != VOCAB_SIZE or model.config.pad_token_id != PAD:
         raise CheckpointError(f"{name}: its vocabulary is not ESM-2's of 33 tokens; give an ESM-2.")
     digest = hash_of(model)
@@ -216,13 +225,13 @@ def esm_tokenizer(folder: str | Path) -> EsmTokenizer:
     return EsmTokenizer(str(file))
 
 
-def esm_config(**sizes: Any) -> EsmConfig:
+def esm_config(max_residues: int = MAX_RESIDUES, **sizes: Any) -> EsmConfig:
     """ESM-2's config with sizes of one's own: `hidden_size`, `num_hidden_layers` and so on."""
     return EsmConfig(
         vocab_size=VOCAB_SIZE,
         pad_token_id=PAD,
         mask_token_id=MASK,
-        max_position_embeddings=MAX_RESIDUES + 4,
+        max_position_embeddings=max_residues + MORE_POSITIONS,
         position_embedding_type="rotary",
         layer_norm_eps=1e-5,
         emb_layer_norm_before=False,
