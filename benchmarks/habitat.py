@@ -13,6 +13,7 @@ folds and seed are taken over. Intervals are those of the corrected resampled t-
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -109,7 +110,13 @@ def main() -> None:
         if same != (first.n_splits, first.n_repeats, first.seed, target.sample_ids):
             raise SystemExit(f"{path} was trained on other folds or genomes; run all with one config's folds and seed.")
         record = json.loads((path / "training_record.json").read_text())
-        results[path.name] = {"config": record["config"], "device": record["device"], "seconds": record["wall_time_s"]}
+        results[path.name] = {
+            "config": record["config"],
+            "accuracy": record["accuracy"],
+            "model_sha256": hashlib.sha256((path / "model" / "model.safetensors").read_bytes()).hexdigest(),
+            "device": record["device"],
+            "seconds": record["wall_time_s"],
+        }
         found[f"transformer: {path.name}"] = study.evaluations[0].scores["balanced_accuracy"]
     table = Table("features", "balanced accuracy", title=f"{args.target} of genomes, {args.group} held out")
     for name, span in found.items():

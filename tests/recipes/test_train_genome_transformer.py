@@ -74,6 +74,12 @@ def test_checkpoint_scores_and_record(single, genomes):
     assert study.scores["balanced_accuracy"][0] >= 0.5 and "transformer" in study.methods
     record = json.loads((single / "training_record.json").read_text())
     assert record["n_epochs"] == max(round(float(np.median(record["best_epochs"]))), 1)
+    # Each genome is tested once in a repeat.
+    accuracy = record["accuracy"]
+    assert {name: sum(row.values()) for name, row in accuracy["confusion"].items()} == {"host": 8, "soil": 8}
+    right = [accuracy["confusion"][name][name] for name in ("host", "soil")]
+    assert list(accuracy["by_class"].values()) == [n / 8 for n in right] and accuracy["accuracy"] == sum(right) / 16
+    assert sum(study.evaluations[0].probabilities.argmax(1) == study.target.labels) == sum(right)
     rows = history(single)
     assert {row["stage"] for row in rows} == {"0", "1", "2"}
     assert all(row["loss_set_aside"] for row in rows if row["stage"] != "2")

@@ -19,9 +19,10 @@ import yaml
 
 from ..checkpoints import resolve_checkpoint
 from ..errors import CheckpointError, InputError
+from . import genome_card, read_card
 
-MANIFEST, TEMPLATE, CARD = "models.toml", "model_card.md", "README.md"
-# Of `evaluation` in an entry: the JSON that benchmarks/read_encoder_quality.py wrote, relative to the manifest.
+MANIFEST, CARD = "models.toml", "README.md"
+# Of `evaluation` in an entry: the JSON that its benchmark wrote, relative to the manifest.
 FIELDS = (
     "title",
     "class",
@@ -34,6 +35,9 @@ FIELDS = (
     "how",
     "evaluation",
 )
+NOT_TEXT = ("license", "tags", "class", "evaluation")
+# What a card says of a checkpoint, beside the manifest's words, by the checkpoint's class.
+KINDS = {"MetagenBertModel": read_card, "GenomeTransformerForSequenceClassification": genome_card}
 
 
 def load_manifest(folder: str | Path) -> dict[str, dict[str, Any]]:
@@ -51,6 +55,8 @@ def load_manifest(folder: str | Path) -> dict[str, dict[str, Any]]:
         missing = [field for field in FIELDS if field not in entry]
         if missing:
             raise InputError(f"{path}: {name} has no {missing[0]}; every model needs {', '.join(FIELDS)}.")
+        if entry["class"] not in KINDS:
+            raise InputError(f"{path}: {name} is of class {entry['class']!r}; there are cards of {', '.join(KINDS)}.")
     return manifest
 
 
@@ -62,7 +68,7 @@ def render_card(name: str, entry: dict[str, Any], checkpoint: Path, template: st
         entry: Its entry in the manifest.
         checkpoint: Folder with `config.json`, `model.safetensors`, `processor_config.json`, `training_record.json`.
         template: Text with `$fields`.
-        evaluation: What `benchmarks/read_encoder_quality.py` wrote.
+        evaluation: What the benchmark of its kind wrote.
 
     Returns:
         Markdown with the Hub's metadata on top.
@@ -70,127 +76,37 @@ def render_card(name: str, entry: dict[str, Any], checkpoint: Path, template: st
     Raises:
         CheckpointError: A file is missing, or the evaluation is of other weights.
     """
+    kind = KINDS[entry["class"]]
     try:
-        config = json.loads((checkpoint / "config.json").read_text())
-        contract = json.loads((checkpoint / "processor_config.json").read_text())
-        record = json.loads((checkpoint / "training_record.json").read_text())
-        weights = (checkpoint / "model.safetensors").read_bytes()
+        parts = {
+            name: json.loads((checkpoint / f"{name}.json").read_text())
+            for name in ("config", "processor_config", "training_record")
+        }
+        digest = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
+        facts = kind.facts(name, checkpoint, *parts.values(), evaluation)
     except OSError as error:
         raise CheckpointError(f"{checkpoint}: {error.filename} is missing, and the card is made from it.") from error
-    digest = hashlib.sha256(weights).hexdigest()
-    if evaluation["model_sha256"].get(name) != digest:
-        raise CheckpointError(
-            f"{checkpoint}: its evaluation is of other weights; run benchmarks/read_encoder_quality.py --models {name}."
-        )
-    encoder = config["encoder_config"]
-    space = "unit" if config["normalize_embeddings"] else "raw"
-    facts = {
-        "Read encoder": f"{encoder['model_type']}, hidden size {encoder['hidden_size']}"
-        + (f", {_tokens(encoder)}" if "k" in encoder else ""),
-        "Centroids": f"{config['n_clusters']} (k-means, {space} vectors)",
-        "Pooling": config["pooling"],
-        "Shortest read": f"{contract['min_read_length']} bases",
-        "Longest read": "no limit" if config["max_length"] is None else f"{config['max_length']} tokens",
-        "`model.safetensors`": f"{len(weights) / 1e6:.1f} MB, SHA-256 `{digest}`",
-    }
-    training = {
-        "Genomes": f"{len(record['genomes'])} (identifiers and SHA-256 in `training_record.json`)",
-        "Genera held out": ", ".join(record["held_out_genera"]) or "none",
-        "Reads drawn": f"{record['n_reads']:,}",
-        "Seed": record["seed"],
-        "Wall time": f"{record['wall_time_s'] / 60:.1f} min",
-        "Device": record["device"],
-        "Versions": ", ".join(f"{package} {version}" for package, version in record["versions"].items()),
-    }
+    if kind.evaluated_sha256(evaluation, name) != digest:
+        raise CheckpointError(f"{checkpoint}: its evaluation is of other weights; run {kind.BENCHMARK} again.")
     front = {
         "library_name": "biomeformer",
         "license": entry["license"],
-        "pipeline_tag": "feature-extraction",
+        "pipeline_tag": kind.PIPELINE_TAG,
         "tags": entry["tags"],
     }
     return Template(template).substitute(
         front_matter=yaml.safe_dump(front, sort_keys=False).strip(),
         name=name,
-        facts=_table(facts),
-        training=_table(training),
-        metrics=_table(
-            {f"{stage}: {k}": v for stage, figures in record["metrics"].items() for k, v in figures.items()}
-        ),
-        reads=_reads_table(evaluation, name),
-        cohorts=_cohorts_table(evaluation, name),
-        protocol=_protocol(evaluation),
+        **facts,
         **{field: str(entry[field]).strip() for field in FIELDS if field not in NOT_TEXT},
     )
 
 
-NOT_TEXT = ("license", "tags", "class", "evaluation")
-READ_FIGURES = {
-    "nmi": "NMI",
-    "ari": "ARI",
-    "probe_1": "probe, 1 read",
-    "probe_5": "5 reads",
-    "probe_20": "20 reads",
-    "nearest_mean": "nearest species",
-}
-
-
-def _tokens(encoder: dict[str, Any]) -> str:
-    if encoder.get("num_gate_heads"):
-        return f"{encoder['k']}-mers of six reading frames, weighed by {encoder['num_gate_heads']} heads"
-    return f"canonical {encoder['k']}-mers"
-
-
-def _grid(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _reads_table(evaluation: dict[str, Any], name: str) -> str:
-    rows = []
-    for genera, results in evaluation["reads"].items():
-        for encoder in (name, "4-mers", "untrained"):
-            values = [f"{results[encoder][key]:.3f}" for key in READ_FIGURES]
-            rows.append([f"{genera} ({results['n_species']} species)", encoder, *values])
-    return _grid(["genera", "encoder", *READ_FIGURES.values()], rows)
-
-
-def _cohorts_table(evaluation: dict[str, Any], name: str) -> str:
-    rows = []
-    for cohort, results in evaluation["cohorts"].items():
-        labels = {
-            name: f"{name}, centroids of the cohort",
-            "shipped centroids": f"{name}, its own centroids",
-            "4-mers": "4-mers",
-            "untrained": "untrained",
-            "truth": "true species abundances",
-        }
-        for encoder, label in labels.items():
-            scores = results["mean"][encoder]
-            rows.append([cohort, label, *(f"{scores[key]:.3f}" for key in ("forest", "l1", "gap_closed"))])
-    return _grid(["cohort, genera", "features", "random forest", "L1 logistic", "gap closed"], rows)
-
-
-def _protocol(evaluation: dict[str, Any]) -> str:
-    settings = evaluation["settings"]
-    return (
-        f"{settings['reads_per_sample']:,} reads a sample, {settings['n_clusters']} clusters, "
-        f"seeds {', '.join(map(str, settings['seeds']))}"
-    )
-
-
-def _table(values: dict[str, Any]) -> str:
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {_plain(value)} |" for name, value in values.items())])
-
-
-def _plain(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 def _cards(folder: str | Path) -> dict[Path, str]:
-    template = (Path(folder) / TEMPLATE).read_text(encoding="utf-8")
     cards = {}
     for name, entry in load_manifest(folder).items():
         checkpoint = Path(resolve_checkpoint(name))
+        template = (Path(folder) / KINDS[entry["class"]].TEMPLATE).read_text(encoding="utf-8")
         evaluation = json.loads((Path(folder) / entry["evaluation"]).read_text(encoding="utf-8"))
         cards[checkpoint / CARD] = render_card(name, entry, checkpoint, template, evaluation)
     return cards
