@@ -28,16 +28,12 @@ import argparse
 import copy
 import csv
 import hashlib
-import json
-import os
-import platform
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +42,6 @@ import torch
 import transformers
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.utils import gather_object
-from rich.console import Console
-from rich.progress import Progress
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
@@ -59,13 +53,13 @@ from biomeformer.files import written_whole
 from biomeformer.interruption import Interruption
 from biomeformer.metagenbert import MetagenBertModel
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata, with_deep_sets_head
-from biomeformer.phenotypes.evaluation import folds, inner_folds
-from biomeformer.phenotypes.metrics import score
+from biomeformer.phenotypes.evaluation import folds
 from biomeformer.phenotypes.study import study_of_folds
+from biomeformer.phenotypes.trained_folds import median_epoch, tracked, train_folds
 from biomeformer.reads import Cohort, draw_reads, read_cohort
 from biomeformer.reads.cohort import CohortSample
 from biomeformer.recipe_config import build_config, read_yaml
-from biomeformer.training_run import TrainingRun, describe_device, make_accelerator
+from biomeformer.training_run import TrainingRun, describe_device, exit_code_of, make_accelerator
 
 transformers.utils.logging.disable_progress_bar()
 CACHE_BYTES = 2_000_000_000
@@ -159,7 +153,7 @@ class Sets:
         self.accelerator.wait_for_everyone()
         failed: list[str] = []
         mine = left[self.accelerator.process_index :: self.accelerator.num_processes]
-        for sample in _tracked(mine, "sets", self.accelerator):
+        for sample in tracked(mine, "sets", self.accelerator):
             try:
                 arrays = self._tokens(sample) if self.config.train_encoder else self._vectors(sample, check)
             except BiomeformerError as error:
@@ -395,28 +389,23 @@ class Trainer:
 
 def cross_validate(trainer: Trainer, folder: Path) -> tuple[Study, int, list[dict[str, Any]]]:
     """Train and test on every fold; finished ones are read from `folder`."""
-    config, target, accelerator = trainer.config, trainer.target, trainer.accelerator
-    splits = list(folds(target, config.n_folds, config.n_repeats, config.seed))
-    folder.mkdir(parents=True, exist_ok=True)
-    done = []
-    for i, (train, test) in enumerate(_tracked(splits, "folds", accelerator)):
-        file = folder / f"{i}.json"
-        there = file.is_file()
-        accelerator.wait_for_everyone()
-        if not there:
-            groups = None if target.groups is None else target.groups[train]
-            rest, aside = inner_folds(target.labels[train], groups, config.seed + i)[0]
-            model, epoch, history = trainer.train(train[rest], train[aside], config.n_epochs, (1, i))
-            probabilities = trainer.predict(model, test)
-            if accelerator.is_main_process:
-                fold = {"best_epoch": epoch, "history": history, "probabilities": probabilities.tolist()}
-                with written_whole(file) as partial:
-                    partial.write_text(json.dumps(fold) + "\n")
-            accelerator.wait_for_everyone()
-        fold = json.loads(file.read_text())
-        done.append(fold)
-        area = score(target.labels[test], np.array(fold["probabilities"]))["roc_auc"]
-        accelerator.print(f"fold {i + 1} of {len(splits)}: best epoch {fold['best_epoch']}, ROC-AUC {area:.3f}")
+    config, target = trainer.config, trainer.target
+
+    def train(i: int, rest: np.ndarray, aside: np.ndarray, test: np.ndarray) -> dict[str, Any]:
+        model, epoch, history = trainer.train(rest, aside, config.n_epochs, (1, i))
+        probabilities = trainer.predict(model, test).tolist()
+        return {"best_epoch": epoch, "history": history, "probabilities": probabilities}
+
+    splits, done = train_folds(
+        target,
+        train,
+        folder,
+        trainer.accelerator,
+        n_folds=config.n_folds,
+        n_repeats=config.n_repeats,
+        seed=config.seed,
+        shown="roc_auc",
+    )
     study = study_of_folds(
         target,
         splits,
@@ -428,21 +417,12 @@ def cross_validate(trainer: Trainer, folder: Path) -> tuple[Study, int, list[dic
         seed=config.seed,
         source=f"{config.set_size} of each sample's {config.elements}",
     )
-    return study, max(round(float(np.median([fold["best_epoch"] for fold in done]))), 1), done
+    return study, median_epoch(done), done
 
 
 def _trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """Copies of the weights that learn."""
     return {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
-
-
-def _tracked(items: Sequence[Any], what: str, accelerator: Accelerator) -> Iterator[Any]:
-    """Items, with a bar in the main process's terminal."""
-    if not (accelerator.is_main_process and sys.stderr.isatty()):
-        yield from items
-        return
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        yield from bars.track(items, description=what)
 
 
 def identity_of(
@@ -526,11 +506,6 @@ def run_recipe(args: argparse.Namespace) -> None:
         "device": describe_device(accelerator),
         "n_processes": accelerator.num_processes,
         "wall_time_s": round(time.monotonic() - began, 1),
-        "versions": {
-            "biomeformer": biomeformer.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
     }
     study.write(args.output)
     histories = [*((str(i), fold["history"]) for i, fold in enumerate(done)), ("all", last)]
@@ -539,13 +514,7 @@ def run_recipe(args: argparse.Namespace) -> None:
         writer.writerow(["fold", "epoch", "training_loss", "loss_set_aside"])
         for name, history in histories:
             writer.writerows([name, *values, *[""] * (3 - len(values))] for values in history)
-    folder, partial = args.output / "model", args.output / ".model.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    (partial / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
-    run.write("training_record.json", json.dumps(record, indent=1) + "\n")
+    folder = run.write_model(model.save_pretrained, record)
     found = study.evaluations[0]
     print(f"{target.column}: ROC-AUC {found.scores['roc_auc']}, PR-AUC {found.scores['pr_auc']}")
     print(f"Wrote {folder}")
@@ -554,15 +523,7 @@ def run_recipe(args: argparse.Namespace) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the recipe; gives the exit code."""
     args = parser().parse_args(arguments)
-    rank = int(os.environ.get("RANK", "0"))
-    try:
-        run_recipe(args)
-    except BiomeformerError as error:
-        if rank == 0 and not isinstance(error, RankStopped):
-            advice = "; the same command goes on with what is left" if error.exit_code >= 130 else ""
-            print(f"error: {error}{advice}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return exit_code_of(partial(run_recipe, args), "the same command goes on with what is left")
 
 
 if __name__ == "__main__":

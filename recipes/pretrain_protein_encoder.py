@@ -20,15 +20,14 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
-import json
 import math
 import os
-import platform
 import shutil
 import sys
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ import transformers
 from rich.progress import Progress, TextColumn
 from transformers import EsmForMaskedLM
 
-import biomeformer
 from biomeformer.errors import BiomeformerError, InputError
 from biomeformer.files import written_whole
 from biomeformer.genomes import read_genome
@@ -58,7 +56,7 @@ from biomeformer.genomes.proteins import (
 from biomeformer.interruption import Interruption
 from biomeformer.pretraining.masking import IGNORED, mask_tokens
 from biomeformer.recipe_config import build_config, read_yaml
-from biomeformer.training_run import TrainingRun, describe_device, make_accelerator
+from biomeformer.training_run import TrainingRun, describe_device, exit_code_of, make_accelerator
 
 transformers.utils.logging.disable_progress_bar()
 # Letters that stand for no residue are never hidden, nor put in.
@@ -325,20 +323,13 @@ def run_recipe(args: argparse.Namespace) -> None:
         "held_out_loss_of_frequencies": float(last["frequencies"]),
         **figures,
         "device": describe_device(accelerator),
-        "versions": {
-            "biomeformer": biomeformer.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
     }
-    folder, partial = args.output / "model", args.output / ".model.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    model.cpu().eval().save_pretrained(partial, save_original_format=False)
-    esm_tokenizer(partial).save_pretrained(partial)
-    (partial / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
-    run.write("training_record.json", json.dumps(record, indent=1) + "\n")
+
+    def save(folder: Path) -> None:
+        model.cpu().eval().save_pretrained(folder, save_original_format=False)
+        esm_tokenizer(folder).save_pretrained(folder)
+
+    folder = run.write_model(save, record)
     shutil.rmtree(args.output / "state", ignore_errors=True)
     print(f"held-out loss {record['held_out_loss']:.3f} nats (frequencies alone {float(last['frequencies']):.3f})")
     print(f"Wrote {folder}")
@@ -346,14 +337,8 @@ def run_recipe(args: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the recipe; gives the exit code."""
-    try:
-        run_recipe(parser().parse_args(arguments))
-    except BiomeformerError as error:
-        if os.environ.get("RANK", "0") == "0":
-            advice = "; the same command goes on from the last saved state" if error.exit_code >= 130 else ""
-            print(f"error: {error}{advice}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    args = parser().parse_args(arguments)
+    return exit_code_of(partial(run_recipe, args), "the same command goes on from the last saved state")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,6 @@ import json
 import logging
 import math
 import os
-import platform
 import shutil
 import sys
 import time
@@ -50,7 +49,6 @@ from rich.progress import Progress, TextColumn
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
-import biomeformer
 from biomeformer import load_read_encoder
 from biomeformer.clustering import run_kmeans
 from biomeformer.embedding import embed_vectors
@@ -668,21 +666,10 @@ def run_recipe(args: argparse.Namespace) -> None:
         "seed": config.seed,
         "wall_time_s": round(seconds, 1),
         "device": describe_device(accelerator),
-        "versions": {
-            "biomeformer": biomeformer.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
         "metrics": _rounded(metrics),
     }
     for name, save in outputs.items():
-        partial, folder = args.output / f".{name}.partial", args.output / name
-        shutil.rmtree(partial, ignore_errors=True)
-        save(partial)
-        (partial / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
-    run.write("training_record.json", json.dumps(record, indent=1) + "\n")
+        run.write_model(save, record, name)
     accelerator.print(f"Wrote {', '.join(str(args.output / name) for name in outputs)}")
 
 

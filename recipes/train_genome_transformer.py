@@ -23,15 +23,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import os
-import platform
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,25 +40,23 @@ from accelerate.utils import gather_object
 from rich.console import Console
 from rich.table import Table
 
-import biomeformer
 from biomeformer import (
     GenomeTransformerConfig,
     GenomeTransformerForSequenceClassification,
     GenomeTransformerProcessor,
 )
-from biomeformer.errors import BiomeformerError, InputError
-from biomeformer.files import written_whole
+from biomeformer.errors import InputError
 from biomeformer.genomes.dataset import DatasetGenomes, StreamedGenomes, open_genomes
 from biomeformer.genomes.embedding import EmbeddedGenomes
 from biomeformer.genomes.prediction import PROTEIN_ENCODER
 from biomeformer.genomes.proteins import load_protein_encoder
 from biomeformer.interruption import Interruption
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata
-from biomeformer.phenotypes.evaluation import folds, inner_folds
-from biomeformer.phenotypes.metrics import score
+from biomeformer.phenotypes.evaluation import folds
 from biomeformer.phenotypes.study import study_of_folds
+from biomeformer.phenotypes.trained_folds import median_epoch, train_folds
 from biomeformer.recipe_config import build_config, read_yaml
-from biomeformer.training_run import TrainingRun, describe_device, make_accelerator
+from biomeformer.training_run import TrainingRun, describe_device, exit_code_of, make_accelerator
 
 transformers.utils.logging.disable_progress_bar()
 MAX_COPIED_BYTES = 200_000_000
@@ -356,33 +352,22 @@ def cross_validate(trainer: Trainer, folder: Path) -> tuple[Study, list[dict[str
     Returns:
         The study, what each fold gave, and accuracy by class.
     """
-    config, target, accelerator = trainer.config, trainer.target, trainer.accelerator
-    splits = list(folds(target, config.n_folds, config.n_repeats, config.seed))
-    folder.mkdir(parents=True, exist_ok=True)
-    done = []
-    for i, (train, test) in enumerate(splits):
-        file = folder / f"{i}.json"
-        there = file.is_file()
-        accelerator.wait_for_everyone()
-        if not there:
-            groups = None if target.groups is None else target.groups[train]
-            rest, aside = inner_folds(target.labels[train], groups, config.seed + i)[0]
-            model, epoch = trainer.train(train[rest], train[aside], config.n_epochs, i)
-            probabilities = trainer.predict(model, test)
-            if accelerator.is_main_process:
-                with written_whole(file) as partial:
-                    partial.write_text(
-                        json.dumps({"best_epoch": epoch, "probabilities": probabilities.tolist()}) + "\n"
-                    )
-                shutil.rmtree(trainer.run.path / "state", ignore_errors=True)
-            accelerator.wait_for_everyone()
-        fold = json.loads(file.read_text())
-        done.append(fold)
-        found = score(target.labels[test], np.array(fold["probabilities"]))
-        accelerator.print(
-            f"fold {i + 1} of {len(splits)}: best epoch {fold['best_epoch']}, balanced accuracy "
-            f"{found['balanced_accuracy']:.3f}"
-        )
+    config, target = trainer.config, trainer.target
+
+    def train(i: int, rest: np.ndarray, aside: np.ndarray, test: np.ndarray) -> dict[str, Any]:
+        model, epoch = trainer.train(rest, aside, config.n_epochs, i)
+        return {"best_epoch": epoch, "probabilities": trainer.predict(model, test).tolist()}
+
+    splits, done = train_folds(
+        target,
+        train,
+        folder,
+        trainer.accelerator,
+        n_folds=config.n_folds,
+        n_repeats=config.n_repeats,
+        seed=config.seed,
+        shown="balanced_accuracy",
+    )
     study = study_of_folds(
         target,
         splits,
@@ -450,7 +435,7 @@ def run_recipe(args: argparse.Namespace) -> None:
     with Interruption() as interruption:
         trainer.check = interruption.check
         study, done, accuracy = cross_validate(trainer, args.output / "folds")
-        n_epochs = max(round(float(np.median([fold["best_epoch"] for fold in done]))), 1)
+        n_epochs = median_epoch(done)
         every = np.arange(len(target.labels))
         model, _ = trainer.train(every, every[:0], n_epochs, len(done))
     if not accelerator.is_main_process:
@@ -466,26 +451,19 @@ def run_recipe(args: argparse.Namespace) -> None:
         "protein_encoder": genomes.contract,
         "device": describe_device(accelerator),
         "wall_time_s": round(time.monotonic() - began, 1),
-        "versions": {
-            "biomeformer": biomeformer.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
     }
     study.write(args.output)
-    folder, partial = args.output / "model", args.output / ".model.partial"
-    shutil.rmtree(partial, ignore_errors=True)
     model.processor = trainer.processor
     encoder = Path(trainer.processor.protein_encoder)
-    if encoder.is_dir() and sum(file.stat().st_size for file in encoder.glob("*.safetensors")) <= MAX_COPIED_BYTES:
-        # A small encoder goes along, so that the checkpoint needs nothing else.
-        load_protein_encoder(encoder).model.save_pretrained(partial / PROTEIN_ENCODER, save_original_format=False)
-        model.processor.protein_encoder = PROTEIN_ENCODER
-    model.save_pretrained(partial)
-    (partial / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
-    run.write("training_record.json", json.dumps(record, indent=1) + "\n")
+
+    def save(folder: Path) -> None:
+        if encoder.is_dir() and sum(file.stat().st_size for file in encoder.glob("*.safetensors")) <= MAX_COPIED_BYTES:
+            # A small encoder goes along, so that the checkpoint needs nothing else.
+            load_protein_encoder(encoder).model.save_pretrained(folder / PROTEIN_ENCODER, save_original_format=False)
+            trainer.processor.protein_encoder = PROTEIN_ENCODER
+        model.save_pretrained(folder)
+
+    folder = run.write_model(save, record)
     shutil.rmtree(args.output / "state", ignore_errors=True)
     found = study.evaluations[0].scores
     show(accuracy, target.column)
@@ -498,14 +476,8 @@ def run_recipe(args: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the recipe; gives the exit code."""
-    try:
-        run_recipe(parser().parse_args(arguments))
-    except BiomeformerError as error:
-        if os.environ.get("RANK", "0") == "0":
-            advice = "; the same command goes on after the last finished epoch" if error.exit_code >= 130 else ""
-            print(f"error: {error}{advice}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    args = parser().parse_args(arguments)
+    return exit_code_of(partial(run_recipe, args), "the same command goes on after the last finished epoch")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import platform
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,12 @@ from accelerate import Accelerator
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from .errors import InputError
+from . import __version__
+from .errors import BiomeformerError, InputError, RankStopped
 from .files import written_whole
 
 BEST = "best.safetensors"
+RECORD = "training_record.json"
 HISTORIES = ("history.csv", "evaluation.csv")
 
 
@@ -63,6 +68,24 @@ class TrainingRun:
         """A file of the run, whole or not at all."""
         with written_whole(self.path / name) as partial:
             partial.write_text(text)
+
+    def write_model(self, save: Callable[[Path], Any], record: dict[str, Any], name: str = "model") -> Path:
+        """A checkpoint with `training_record.json`, whole or not at all, in place of one that is there.
+
+        Args:
+            save: Writes it to the folder it is given.
+            record: How it was made; beside it go the versions of what made it.
+            name: Of the folder within the run's.
+        """
+        text = json.dumps(record | {"versions": versions()}, indent=1) + "\n"
+        folder, partial = self.path / name, self.path / f".{name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        save(partial)
+        (partial / RECORD).write_text(text)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+        self.write(RECORD, text)
+        return folder
 
     def save_state(self, stage: int, step: int, extra: dict[str, Any]) -> None:
         """Write weights, optimiser and position, whole or not at all; older states go."""
@@ -127,6 +150,28 @@ class TrainingRun:
             writer.writerow(row)
 
 
+def versions() -> dict[str, str]:
+    """Of what a run was made with."""
+    return {"biomeformer": __version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def exit_code_of(work: Callable[[], None], advice: str) -> int:
+    """Do a recipe's work; gives its exit code, and prints what went wrong once for all processes.
+
+    Args:
+        work: The recipe.
+        advice: What to tell who interrupted it.
+    """
+    try:
+        work()
+    except BiomeformerError as error:
+        # The process that stopped the others has said why.
+        if os.environ.get("RANK", "0") == "0" and not isinstance(error, RankStopped):
+            print(f"error: {error}{f'; {advice}' if error.exit_code >= 130 else ''}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
 def describe_device(accelerator: Accelerator) -> str:
     """What a run computed on."""
     name = "cpu" if accelerator.device.type == "cpu" else torch.cuda.get_device_name(accelerator.device)
@@ -159,4 +204,4 @@ def make_accelerator(mixed_precision: str, *, cpu: bool = False, **options: Any)
         raise InputError(f"{reason} (mixed_precision {mixed_precision}{tracker})") from error
 
 
-__all__ = ["TrainingRun", "describe_device", "make_accelerator"]
+__all__ = ["TrainingRun", "describe_device", "exit_code_of", "make_accelerator", "versions"]
