@@ -155,9 +155,13 @@ def load(
     target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
     config = read_config(name, revision)
     if config.get("model_type") != "metagenbert":
+        advice = (
+            "genomes are its input: `biomeformer genome predict`, or GenomeTransformerForSequenceClassification."
+            if config.get("model_type") == "genome_transformer"
+            else "a read encoder gets its centroids with `biomeformer fit-centroids COHORT.csv --read-encoder`."
+        )
         raise CheckpointError(
-            f"{name} is a checkpoint of model_type {config.get('model_type')!r}, not metagenbert; a read encoder gets "
-            "its centroids with `biomeformer fit-centroids COHORT.csv --read-encoder`."
+            f"{name} is a checkpoint of model_type {config.get('model_type')!r}, not metagenbert; {advice}"
         )
     model: MetagenBertModel = _from_checkpoint(MetagenBertModel, name, revision, torch_dtype)
     return model.to(target).eval()

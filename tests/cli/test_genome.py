@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import datasets
@@ -9,12 +10,14 @@ import pytest
 import torch
 from transformers import EsmModel, pipeline
 
+import biomeformer
 from biomeformer import (
     GenomeTransformerConfig,
     GenomeTransformerForSequenceClassification,
     GenomeTransformerProcessor,
     read_genome,
 )
+from biomeformer.errors import CheckpointError
 from biomeformer.genomes.embedding import EmbeddedGenomes
 from biomeformer.genomes.proteins import esm_config, load_protein_encoder
 from factories import tiny_esm, write_protein_genomes
@@ -105,6 +108,29 @@ def test_predict(place, model_dir, run, tmp_path):
     assert float(logits.softmax(1)[0, 0]) == pytest.approx(float(first[2]), abs=1e-5)
     written = run(["genome", "predict", *files, "--model", model_dir, "--output", tmp_path / "t.tsv"])
     assert written.exit_code == 0 and (tmp_path / "t.tsv").read_text() == result.stdout
+
+
+def test_inspect(place, model_dir, run):
+    result = run(["inspect", model_dir, "--json"])
+    record = json.loads(result.stdout)
+    assert record["model"]["classes"] == ["host", "soil"] and record["model"]["num_hidden_layers"] == 2
+    assert record["contract"]["max_genes"] == 30 and record["contract"]["protein_encoder"] == "protein_encoder"
+    with pytest.raises(CheckpointError, match="genomes are its input"):
+        biomeformer.load(model_dir)
+
+
+def test_the_contract_says_how_much_of_a_protein_is_read(place, model_dir, tmp_path):
+    model = GenomeTransformerForSequenceClassification.from_pretrained(model_dir)
+    model.processor.max_residues = 10
+    model.save_pretrained(tmp_path / "model")
+    shutil.copytree(place / "esm", tmp_path / "model" / "protein_encoder")
+    short = GenomeTransformerForSequenceClassification.from_pretrained(tmp_path / "model")
+    encoder, genome = load_protein_encoder(place / "esm"), read_genome(place / "g0.faa")
+    vectors = encoder.embed([gene.protein[:10] for gene in genome.genes]).vectors.astype("float16").astype("float32")
+    with torch.no_grad():
+        logits = short(**short.processor(vectors, genome.contig_ids)).logits
+    assert short.predict(place / "g0.faa")["host"] == pytest.approx(float(logits.softmax(1)[0, 0]), abs=1e-5)
+    assert encoder.max_residues > 10
 
 
 def test_pipeline(place, model_dir):

@@ -38,7 +38,7 @@ def inspect(
 
 
 def describe(name: str, revision: str | None = None) -> dict[str, Any]:
-    """What is known of a checkpoint, in sections `model`, `contract` (of a MetagenBERT model) and `provenance`.
+    """What is known of a checkpoint, in sections `model`, `contract` (not of a mere encoder) and `provenance`.
 
     Args:
         name: A shipped checkpoint, a folder, or a Hub id.
@@ -50,7 +50,7 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
     Raises:
         CheckpointError: It cannot be loaded.
     """
-    from ..loading import load, load_read_encoder, read_config
+    from ..loading import load, load_genome_model, load_read_encoder, read_config
 
     config = read_config(name, revision)
     record: dict[str, Any] = {"checkpoint": name}
@@ -66,6 +66,11 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
         record["contract"] = model.processor.contract
         loaded: PreTrainedModel = model
         weights = {"weights_sha256": model.weights_sha256}
+    elif config.get("model_type") == "genome_transformer":
+        loaded = load_genome_model(name, revision=revision)
+        record["model"] = _genome_transformer(loaded)
+        record["contract"] = {} if loaded.processor is None else loaded.processor.contract
+        weights = {}
     else:
         loaded, tokenizer = load_read_encoder(name, revision=revision)
         record["model"] = _encoder(loaded, tokenizer, "model_type")
@@ -77,6 +82,18 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
         **_training_record(name, revision),
     }
     return record
+
+
+def _genome_transformer(model: PreTrainedModel) -> dict[str, Any]:
+    config = model.config
+    fields = ("hidden_size", "num_hidden_layers", "num_attention_heads", "positions", "pooling", "max_genes")
+    return {
+        "model_type": config.model_type,
+        "label": config.label_name,
+        "classes": list(config.id2label.values()),
+        **{name: getattr(config, name) for name in fields},
+        "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
 
 
 def _encoder(encoder: PreTrainedModel, tokenizer: Any, type_key: str) -> dict[str, Any]:

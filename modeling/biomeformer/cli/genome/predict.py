@@ -12,6 +12,8 @@ from ..console import doing, note, one_line, out, report_files
 from ..embed import list_failures
 from ..options import Device, Revision, Threads
 
+DEFAULT_MODEL = "genome-transformer-mini"
+
 
 def predict(
     genomes: Annotated[
@@ -19,8 +21,8 @@ def predict(
         typer.Argument(metavar="GENOME...", help="FASTA, GenBank, GFF3, or proteins (.faa).", show_default=False),
     ],
     model: Annotated[
-        str, typer.Option("--model", "-m", help="A shipped checkpoint, a folder, or a Hub id.", show_default=False)
-    ],
+        str, typer.Option("--model", "-m", help="A shipped checkpoint, a folder, or a Hub id.")
+    ] = DEFAULT_MODEL,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="TSV to write.", show_default="stdout")] = None,
     device: Device = "cpu",
     threads: Threads = None,
