@@ -257,12 +257,13 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
         hidden = self.norm(hidden).masked_fill(~there[:, :, None], 0.0)
         return BaseModelOutputWithPooling(
             last_hidden_state=hidden,
-            pooler_output=self._pool(hidden, there),
+            pooler_output=self.pool(hidden, there),
             hidden_states=(*states, hidden) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
 
-    def _pool(self, hidden: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    def pool(self, hidden: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        """One vector a genome, `(batch, hidden_size)`, from normalised hidden states; `there` is true on genes."""
         if self.config.pooling == "cls":
             return hidden[:, 0]
         if self.config.pooling == "mean":

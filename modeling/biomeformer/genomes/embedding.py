@@ -272,6 +272,10 @@ class EmbeddedGenomes:
         codes, _ = pd.factorize(self._column(genome_id, "contig").to_numpy())
         return np.asarray(codes, np.int64)
 
+    def gene_table(self, genome_id: str) -> pd.DataFrame:
+        """Place, annotations and key of a genome's genes, one row a gene, in order."""
+        return self._groups.read_row_group(self.genomes.index.get_loc(genome_id)).to_pandas()
+
     def __iter__(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         for name in self.genomes.index:
             yield str(name), self.vectors(str(name)), self.contig_ids(str(name))

@@ -42,7 +42,7 @@ def numeric_values(values: pd.Series) -> np.ndarray | None:
     return numbers.to_numpy(float)
 
 
-def _shorten(text: str, longest: int = 24) -> str:
+def shorten(text: str, longest: int = 24) -> str:
     """The text, its middle left out where it is long: names of samples tend to differ at their ends."""
     if len(text) <= longest:
         return text
@@ -74,13 +74,13 @@ def _draw_ordination(axes: Any, table: AbundanceTable, colour_by: str | None) ->
             name = f"no value (n = {(~known).sum()})"
             axes.scatter(*points[~known].T, s=46, color=REST_COLOUR, marker="X", label=name, zorder=2)
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
-        axes.figure.colorbar(drawn, ax=axes, label=_shorten(str(colour_by)), shrink=0.8)
+        axes.figure.colorbar(drawn, ax=axes, label=shorten(str(colour_by)), shrink=0.8)
     else:
         labels, groups = _groups(values)
         shown = _shown_groups(groups)
         for i, group in enumerate(shown):
             rows = (labels == group).to_numpy()
-            name = f"{_shorten(group)} (n = {rows.sum()})"
+            name = f"{shorten(group)} (n = {rows.sum()})"
             style = {"color": COLOURS[i], "marker": MARKERS[i]}
             axes.scatter(*points[rows].T, s=50, label=name, edgecolor="white", linewidth=0.7, zorder=3, **style)
         rest = ~labels.isin(shown).to_numpy()
@@ -88,7 +88,7 @@ def _draw_ordination(axes: Any, table: AbundanceTable, colour_by: str | None) ->
             name = f"{len(groups) - len(shown)} other groups (n = {rest.sum()})"
             axes.scatter(*points[rest].T, s=50, label=name, color=REST_COLOUR, marker=MARKERS[-1], zorder=2)
         axes.legend(
-            title=_shorten(str(colour_by)), loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False
+            title=shorten(str(colour_by)), loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False
         )
     axes.set_xlabel(f"PCo 1 ({shares[0]:.0%} of variance)")
     axes.set_ylabel(f"PCo 2 ({shares[1]:.0%} of variance)")
@@ -106,7 +106,7 @@ def _name_samples(axes: Any, names: tuple[str, ...], points: np.ndarray) -> None
     for name, point in zip(names, points, strict=True):
         for dx, dy in ((5, 4), (5, -11), (-5, 4), (-5, -11), (5, 13), (-5, 13), (5, -20), (-5, -20)):
             label = axes.annotate(
-                _shorten(name, 12),
+                shorten(name, 12),
                 point,
                 xytext=(dx, dy),
                 textcoords="offset points",
@@ -141,7 +141,7 @@ def _draw_heatmap(axes: Any, table: AbundanceTable, colour_by: str | None) -> No
     axes.set_yticks(range(len(clusters)), [str(c) for c in clusters], fontsize=6.5)
     axes.set_ylabel(f"{len(clusters)} most {'variable' if varying else 'abundant'} of {abundance.shape[1]} clusters")
     if len(order) <= 2 * MAX_NAMED_SAMPLES:
-        names = [_shorten(table.sample_ids[i], 14) for i in order]
+        names = [shorten(table.sample_ids[i], 14) for i in order]
         axes.set_xticks(range(len(order)), names, rotation=90, fontsize=7)
     else:
         axes.set_xticks([])
@@ -158,7 +158,7 @@ def _draw_heatmap(axes: Any, table: AbundanceTable, colour_by: str | None) -> No
             axes.plot((first - 0.4, last - 0.6), (-1.0, -1.0), color=colour, linewidth=4, clip_on=False)
             width = int((last - first) / len(order) * 40)
             if named and width >= 4:
-                axes.text((first + last - 1) / 2, -1.6, _shorten(group, width), ha="center", va="bottom", fontsize=8.5)
+                axes.text((first + last - 1) / 2, -1.6, shorten(group, width), ha="center", va="bottom", fontsize=8.5)
     axes.set_ylim(len(clusters) - 0.5, -0.5)
     axes.set_title("Cluster abundance", loc="left", fontsize=11, pad=26 if borders else 6)
 

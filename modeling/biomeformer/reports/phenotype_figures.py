@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 from ..diversity import shannon_entropy
 from ..phenotypes import FeatureTable, Study, Target
-from .figure import COLOURS, MARKERS, _shorten
+from .figure import COLOURS, MARKERS, shorten
 from .ordination import bray_curtis_pcoa
 
 SIZE = (5.2, 4.0)
@@ -43,7 +43,7 @@ def _legend(axes: Any, where: str = "lower", n_columns: int = 1) -> None:
 
 def _class_ticks(axes: Any, places: range, classes: Sequence[str]) -> None:
     """Names of classes below the axis, aslant where they are many."""
-    names = [_shorten(name, 16) for name in classes]
+    names = [shorten(name, 16) for name in classes]
     if len(names) <= 3:
         axes.set_xticks(places, names)
     else:
@@ -57,7 +57,7 @@ def ordination_figure(table: FeatureTable, target: Target) -> Figure:
     for i, name in enumerate(target.classes):
         rows = target.labels == i
         style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-        label = f"{_shorten(name)} (n = {rows.sum()})"
+        label = f"{shorten(name)} (n = {rows.sum()})"
         axes.scatter(*points[rows].T, s=30, edgecolor="white", linewidth=0.6, label=label, **style)
     axes.axhline(0, color="#dddddd", linewidth=0.8, zorder=0)
     axes.axvline(0, color="#dddddd", linewidth=0.8, zorder=0)
@@ -130,7 +130,7 @@ def _draw_curves(
         score = ""
         if len(study.target.classes) == 2:
             score = f": {study.evaluation(name, model).scores[metric]}"
-        axes.plot(GRID, line, color=colour, linewidth=1.8, label=f"{_shorten(name)}{score}")
+        axes.plot(GRID, line, color=colour, linewidth=1.8, label=f"{shorten(name)}{score}")
         axes.fill_between(GRID, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=labels[0], ylabel=labels[1], aspect="equal")
     _legend(axes)
@@ -165,7 +165,7 @@ def comparison_figure(study: Study, metric: str = "roc_auc", label: str = "ROC-A
         style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "fmt": MARKERS[i % len(MARKERS)]}
         below, above = max(span.mean - span.low, 0), max(span.high - span.mean, 0)
         axes.errorbar(span.mean, row, xerr=[[below], [above]], capsize=3, markersize=6, **style)
-        names.append(f"{MODEL_NAMES.get(model, model)}, {_shorten(features, 18)}")
+        names.append(f"{MODEL_NAMES.get(model, model)}, {shorten(features, 18)}")
     for border in range(len(study.feature_sets), n_rows, len(study.feature_sets)):
         axes.axhline(border - 0.5, color="#e5e5e5", linewidth=0.8)
     if metric == "roc_auc":
@@ -224,9 +224,9 @@ def calibration_figure(study: Study, model: str, n_bins: int = 8) -> Figure:
         spans = [binomtest(int(truth[rows].sum()), len(rows)).proportion_ci(method="wilson") for rows in bins]
         ends = np.array([y - [span.low for span in spans], [span.high for span in spans] - y])
         style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-        label = f"{_shorten(name)}: Brier score {found.scores['brier']}"
+        label = f"{shorten(name)}: Brier score {found.scores['brier']}"
         axes.errorbar(x, y, yerr=np.clip(ends, 0, None), capsize=2, linewidth=1.4, markersize=5, label=label, **style)
-    of = f"of {_shorten(study.target.classes[1])}" if len(study.target.classes) == 2 else "of the likeliest class"
+    of = f"of {shorten(study.target.classes[1])}" if len(study.target.classes) == 2 else "of the likeliest class"
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.set(xlabel=f"predicted probability {of}", ylabel="observed share")
     _legend(axes)
@@ -248,7 +248,7 @@ def confusion_figure(study: Study, features: str, model: str) -> Figure:
         text = f"{counts[i, j]}\n{shares[i, j]:.0%}" if len(classes) <= 6 else f"{counts[i, j]}"
         colour = "white" if shares[i, j] > 0.55 else "#222222"
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=small)
-    names = [_shorten(name, 16) for name in classes]
+    names = [shorten(name, 16) for name in classes]
     _class_ticks(axes, range(len(classes)), classes)
     axes.set_yticks(range(len(classes)), names)
     axes.set(xlabel="predicted", ylabel="true")
@@ -283,10 +283,10 @@ def telling_figure(table: FeatureTable, target: Target, features: Sequence[str],
         low, middle, high = np.quantile(values[target.labels == i], [0.25, 0.5, 0.75], axis=0).clip(floor)
         y = np.arange(len(features)) + (i - (n_classes - 1) / 2) * 0.6 / n_classes
         style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "fmt": MARKERS[i % len(MARKERS)]}
-        axes.errorbar(middle, y, xerr=[middle - low, high - middle], markersize=5, label=_shorten(name), **style)
+        axes.errorbar(middle, y, xerr=[middle - low, high - middle], markersize=5, label=shorten(name), **style)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_yticks(range(len(features)), [_shorten(name, 26) for name in names])
+    axes.set_yticks(range(len(features)), [shorten(name, 26) for name in names])
     axes.set(ylim=(len(features) - 0.5, -0.5), xlabel="share of the sample (%)")
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
@@ -306,7 +306,7 @@ def gc_figure(names: Sequence[str], gc: Sequence[np.ndarray]) -> Figure:
             axes.fill_between(middles, row, row - heights, color="#56B4E9", alpha=0.8, linewidth=0)
             mean = 100 * float(values.mean())
             axes.plot([mean, mean], [row, row - 0.85], color="#222222", linewidth=1.2)
-    axes.set_yticks(range(len(names)), [_shorten(name, 26) for name in names])
+    axes.set_yticks(range(len(names)), [shorten(name, 26) for name in names])
     axes.set(ylim=(len(names) - 0.6, -1.0), xlim=(10, 90), xlabel="GC content of the reads (%)")
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)

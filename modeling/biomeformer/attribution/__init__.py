@@ -1,0 +1,15 @@
+"""Which pairs of genes count for a genome transformer, and the networks they make (arXiv 2405.05998)."""
+
+from .attribute import attribute
+from .collection import ClusterSettings
+from .explanation import AttributionSettings, Explanation, explain_genome
+from .network import GeneInteractionNetwork
+
+__all__ = [
+    "AttributionSettings",
+    "ClusterSettings",
+    "Explanation",
+    "GeneInteractionNetwork",
+    "attribute",
+    "explain_genome",
+]

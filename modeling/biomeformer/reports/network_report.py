@@ -1,0 +1,383 @@
+"""A network of gene pairs as one HTML file that can be searched, filtered, dragged and saved."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import networkx as nx
+import numpy as np
+import pandas as pd
+
+from .. import __version__
+from ..attribution.explanation import ABLATION
+from ..attribution.network import GeneInteractionNetwork
+from ..errors import InputError
+from ..files import written_whole
+from . import page
+from .figure import COLOURS, REST_COLOUR
+from .network_figures import pair_map_figure
+from .network_layout import network_layout
+
+MAX_NODES = 2000
+MAX_PROVENANCE = 240
+N_HUBS = 12
+N_LISTED = 25
+N_GENOMES_LISTED = 50
+METHOD_NAMES = {
+    "attention": "attention of the last layer",
+    "attention_gradient": "attention x gradient",
+    "rollout": "attention rollout",
+    ABLATION: "pairwise ablation",
+}
+STYLE = """
+#network { border: 1px solid #ccc; border-radius: 6px; }
+#network .bar { display: flex; flex-wrap: wrap; gap: 0.4rem 0.9rem; align-items: center; padding: 0.5rem 0.7rem;
+  border-bottom: 1px solid #ddd; font-size: 0.88rem; }
+#network .bar input.search { width: 13rem; } #network .bar .status { color: #555; margin-left: auto; }
+#network .view { display: flex; } #network canvas { flex: 1 1 auto; width: 0; height: 34rem; touch-action: none;
+  cursor: grab; display: block; }
+#network .details { flex: 0 0 19rem; height: 34rem; box-sizing: border-box; overflow-y: auto; padding: 0.6rem 0.8rem;
+  border-left: 1px solid #ddd; font-size: 0.85rem; overflow-wrap: anywhere; }
+#network .details h3 { margin-top: 0; } #network .details h4 { margin: 0.8rem 0 0.2rem; }
+#network .details ul { padding-left: 1rem; margin: 0; } #network .details li { margin-bottom: 0.4rem; }
+#network .details small { display: block; color: #666; } #network .details dl { margin: 0; }
+#network .details button { border: 0; background: none; padding: 0; color: #0057a8; cursor: pointer; font: inherit;
+  text-align: left; text-decoration: underline; }
+@media (max-width: 48rem) { #network .view { flex-direction: column; }
+  #network canvas { width: 100%; flex: none; height: 24rem; }
+  #network .details { flex: none; height: 16rem; border-left: 0; border-top: 1px solid #ddd; } }
+"""
+
+
+def network_report(network: GeneInteractionNetwork, path: str | Path, *, title: str | None = None) -> Path:
+    """Write a self-contained, interactive HTML report.
+
+    Args:
+        network: What `attribute` found.
+        path: HTML file to write.
+        title: Heading.
+
+    Returns:
+        The path written.
+    """
+    with matplotlib.rc_context({"text.parse_math": False}):
+        parts = [
+            f"<style>{STYLE}</style>",
+            _caution(network),
+            _summary(network),
+            _interactive(network),
+            _map(network),
+            _clusters(network),
+            _enrichment(network),
+            _pseudo(network),
+            _methods_compared(network),
+            _genomes(network),
+            f"<h2>Methods</h2>{_methods(network)}",
+        ]
+    label = network.record["model"]["label"]
+    text = page.page(title or f"Pairs of genes that count for {label}", "\n".join(parts))
+    path = Path(path)
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path
+
+
+def _caution(network: GeneInteractionNetwork) -> str:
+    notes = []
+    if not network.record["figures"]["labels_known"]:
+        notes.append("True classes were not given, so every genome counts as correctly classified.")
+    notes.append(
+        "What counts for a model is not what acts in a cell: these are pairs to look into, not interactions found."
+    )
+    return f'<p class="note">{escape(" ".join(notes))}</p>'
+
+
+def _summary(network: GeneInteractionNetwork) -> str:
+    figures = network.record["figures"]
+    return page.cards(
+        {
+            "genomes": f"{figures['n_genomes']:,}",
+            "classified correctly": f"{figures['n_correct']:,}" if figures["labels_known"] else "unknown",
+            "pairs of genes": f"{figures['n_pairs']:,}",
+            "clusters of pairs": f"{figures['n_clusters']:,}",
+            "pairs in clusters": f"{figures['n_pairs_in_clusters'] / max(figures['n_pairs_of_correct'], 1):.0%}",
+            "families of genes": f"{figures['n_families']:,}",
+        }
+    )
+
+
+def shown_graph(network: GeneInteractionNetwork, most: int = MAX_NODES) -> nx.Graph | None:
+    """The network of families, at most so many nodes: edges of the most genomes first; None where there is no edge."""
+    try:
+        graph = network.to_networkx()
+    except InputError:
+        return None
+    if len(graph) <= most:
+        return graph
+    ranked = sorted(graph.edges(data=True), key=lambda e: (-e[2]["n_genomes"], -e[2]["score"], e[0], e[1]))
+    kept: set[str] = set()
+    edges = []
+    for first, second, _ in ranked:
+        if len(kept | {first, second}) <= most:
+            kept |= {first, second}
+            edges.append((first, second))
+    return graph.edge_subgraph(edges).copy()
+
+
+def _interactive(network: GeneInteractionNetwork) -> str:
+    graph = shown_graph(network)
+    if graph is None:
+        return "<h2>Network</h2><p>No two families of genes make a pair.</p>"
+    whole = network.record["figures"]["n_families"]
+    data = _data(graph, network.record["model"]["classes"])
+    options = "".join(f"<option>{escape(name)}</option>" for name in network.record["model"]["classes"])
+    most = max(edge["n_genomes"] for _, _, edge in graph.edges(data=True))
+    script = files("biomeformer.reports").joinpath("network.js").read_text(encoding="utf-8")
+    # A closing tag within the data must not end the script.
+    content = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    return f"""<h2>Network</h2>
+<p>A node is a family of genes that are alike, a line a pair of families that counted together in at least one genome.
+{escape(f"Shown are {len(graph):,} of {whole:,} families. " if len(graph) < whole else "")}Drag nodes or the ground,
+turn the wheel to zoom, click a node for its genes; arrows, + and - work too.</p>
+<div id="network"><div class="bar">
+<label>Search <input type="search" class="search" placeholder="name or annotation"></label>
+<label>Class <select class="class"><option value="">all</option>{options}</select></label>
+<label>Genomes at least <input type="range" class="least" min="1" max="{most}" value="1">
+<span class="least-value">1</span></label>
+<label>Colours <select class="colour"><option value="community">community</option>
+<option value="class">class of most genomes</option></select></label>
+<button type="button" class="fit">Fit</button><button type="button" class="save-svg">Save SVG</button>
+<button type="button" class="save-png">Save PNG</button><span class="status" role="status"></span></div>
+<div class="view"><canvas tabindex="0" role="img" aria-label="Network of gene families"></canvas>
+<div class="details" aria-live="polite"></div></div></div>
+<script type="application/json" id="network-data">{content}</script><script>{script}</script>"""
+
+
+def _data(graph: nx.Graph, classes: list[str]) -> dict[str, Any]:
+    places = network_layout(graph)
+    nodes = list(graph)
+    number = {node: i for i, node in enumerate(nodes)}
+    found = []
+    for node in nodes:
+        data = graph.nodes[node]
+        counts: dict[str, int] = {}
+        for _, _, edge in graph.edges(node, data=True):
+            for name in classes:
+                counts[name] = max(counts.get(name, 0), edge.get(f"class {name}", 0))
+        x, y = places[node]
+        fields = ("annotation", "n_genes", "n_genomes", "community")
+        found.append(
+            {"id": node, "x": round(x, 1), "y": round(y, 1), "degree": int(graph.degree(node))}
+            | {name: data[name] for name in fields}
+            | {"classes": {name: n for name, n in counts.items() if n}}
+        )
+    edges = [
+        {
+            "s": number[first],
+            "t": number[second],
+            "n_genomes": edge["n_genomes"],
+            "score": float(f"{edge['score']:.4g}"),
+            "cluster": edge["cluster"],
+            "classes": {name: edge[f"class {name}"] for name in classes if edge.get(f"class {name}")},
+            "provenance": _cut(edge["provenance"]),
+        }
+        for first, second, edge in graph.edges(data=True)
+    ]
+    hubs = sorted(range(len(nodes)), key=lambda i: (-graph.degree(nodes[i]), nodes[i]))[:N_HUBS]
+    return {
+        "nodes": found,
+        "edges": edges,
+        "hubs": hubs,
+        "colours": list(COLOURS[:6]),
+        "class_colours": dict(zip(classes, COLOURS, strict=False)),
+        "rest_colour": REST_COLOUR,
+    }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_PROVENANCE else f"{text[:MAX_PROVENANCE].rsplit('; ', 1)[0]}; …"
+
+
+def _map(network: GeneInteractionNetwork) -> str:
+    if not np.isfinite(network.pairs["x"]).any():
+        return ""
+    drawn = [
+        page.figure(
+            pair_map_figure(network.pairs, column),
+            f"Pairs by {column}",
+            "UMAP of the pairs of correctly classified genomes by the vectors of their two genes; close pairs are of "
+            f"similar genes. {what}",
+        )
+        for column, what in (
+            ("cluster", "Colours: the largest clusters of DBSCAN."),
+            ("class", "Colours: what the genome was classified as."),
+        )
+    ]
+    return f'<h2>Clusters of pairs</h2><div class="figures">{"".join(drawn)}</div>'
+
+
+def _clusters(network: GeneInteractionNetwork) -> str:
+    if not len(network.clusters):
+        return "<p>No pairs lie close enough together to be a cluster.</p>"
+    frame = network.clusters.head(N_LISTED)
+    shown = pd.DataFrame(
+        {
+            "cluster": frame["cluster"],
+            "pairs": frame["n_pairs"],
+            "genomes": frame["n_genomes"],
+            "taxa": frame["n_taxa"],
+            "classes": frame["classes"],
+            "distance within": frame["mean_distance"].map("{:.3f}".format),
+            "shuffled": frame["mean_distance_shuffled"].map("{:.3f}".format),
+            "p": frame["p_coherence"].map("{:.3g}".format),
+            "annotations": frame["common_annotations"],
+        }
+    )
+    if network.record["figures"]["taxon"] is None:
+        shown = shown.drop(columns="taxa")
+    more = f"<p>The {N_LISTED} largest of {len(network.clusters):,}; all are in clusters.tsv.</p>"
+    return page.table(shown) + (more if len(network.clusters) > N_LISTED else "")
+
+
+def _enrichment(network: GeneInteractionNetwork) -> str:
+    frame = network.enrichment[network.enrichment["q"] < 0.05].head(N_LISTED)
+    tests = f"{len(network.enrichment):,} tests, Fisher's exact, one-sided; q by Benjamini and Hochberg."
+    if not len(frame):
+        return (
+            "<h2>Enrichment</h2><p>No annotation or class is enriched in a cluster "
+            f"(q &lt; 0.05; {escape(tests)}) Genes that were called from FASTA alone have no annotations: join a table "
+            "of eggNOG-mapper, or start from GenBank or GFF3.</p>"
+        )
+    shown = pd.DataFrame(
+        {
+            "cluster": frame["cluster"],
+            "what": frame["kind"],
+            "term": frame["term"],
+            "in cluster": [f"{a:,} of {b:,}" for a, b in zip(frame["n_in_cluster"], frame["n_cluster"], strict=True)],
+            "in all": [f"{a:,} of {b:,}" for a, b in zip(frame["n_background"], frame["n_all"], strict=True)],
+            "odds ratio": frame["odds_ratio"].map("{:.3g}".format),
+            "p": frame["p"].map("{:.2g}".format),
+            "q": frame["q"].map("{:.2g}".format),
+        }
+    )
+    return f"<h2>Enrichment</h2><p>{escape(tests)}</p>{page.table(shown)}"
+
+
+def _pseudo(network: GeneInteractionNetwork) -> str:
+    rows = network.record["pseudo_examples"]
+    shown = pd.DataFrame(
+        [
+            {
+                "from": row["from"],
+                "genes (mean)": f"{row['genes']:,.1f}",
+                "accuracy": _span(row["accuracy"]),
+                "balanced accuracy": _span(row["balanced_accuracy"]),
+                "strongest pairs minus this": _span(row["pseudo_examples_minus_this"]),
+            }
+            for row in rows
+        ]
+    )
+    known = network.record["figures"]["labels_known"]
+    truth = "the true class" if known else "the class predicted from the whole genome"
+    return (
+        "<h2>Pseudo-examples</h2><p>Genomes reduced to the genes of their strongest pairs, their order lost: how often "
+        f"the model still tells {truth}, beside random genes. 95 % intervals are bootstraps of the genomes. Of genomes "
+        "the model was trained on, figures say what it makes of them, not how it does on others.</p>"
+        f"{page.table(shown)}"
+    )
+
+
+def _span(values: list[float]) -> str:
+    return f"{values[0]:.3f} ({values[1]:.3f} to {values[2]:.3f})"
+
+
+def _methods_compared(network: GeneInteractionNetwork) -> str:
+    first = network.method
+    rows = []
+    for method in [name for name in METHOD_NAMES if name in network.pairs.columns and name != first]:
+        groups = network.pairs[["genome_id", first, method]].dropna().groupby("genome_id")
+        ranks = [group[first].corr(group[method], method="spearman") for _, group in groups if len(group) > 2]
+        values = np.array([value for value in ranks if np.isfinite(value)])
+        if len(values):
+            low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+            rows.append(
+                {"method": METHOD_NAMES[method], "agreement (Spearman)": f"{middle:.2f} ({low:.2f} to {high:.2f})"}
+            )
+    if not rows:
+        return ""
+    text = (
+        f"Whether other methods rank the same pairs as {METHOD_NAMES[first]} does: median over genomes, with "
+        "quartiles. Attention alone is contested as an explanation; where ablation disagrees, trust ablation, which "
+        "asks the model itself."
+    )
+    taken = network.genomes[["ablation", "random_ablation"]].dropna()
+    if len(taken):
+        own, chance = taken["ablation"].mean(), taken["random_ablation"].mean()
+        larger = float((taken["ablation"].abs() > taken["random_ablation"].abs()).mean())
+        text += (
+            f" Taking both genes of a strong pair away changes the logit by {own:+.3g} beyond what each does alone, of "
+            f"a random pair by {chance:+.3g}; the strong pairs' is the larger in {larger:.0%} of genomes."
+        )
+    return f"<h2>Methods side by side</h2><p>{escape(text)}</p>{page.table(pd.DataFrame(rows))}"
+
+
+def _genomes(network: GeneInteractionNetwork) -> str:
+    frame = network.genomes
+    known = network.record["figures"]["labels_known"]
+    shown = pd.DataFrame({"genome": frame["genome_id"]})
+    if known:
+        shown["class"] = frame["true_class"]
+    shown["predicted"] = frame["class"]
+    shown["from strongest pairs"] = frame["pseudo_class"]
+    shown["genes"] = frame["n_genes"].map("{:,}".format)
+    shown["genes of pairs"] = frame["n_pseudo_genes"]
+    more = f"<p>The first {N_GENOMES_LISTED} of {len(frame):,}; all are in genomes.tsv.</p>"
+    listed = page.table(shown.head(N_GENOMES_LISTED)) + (more if len(frame) > N_GENOMES_LISTED else "")
+    return f"<h2>Genomes</h2>{listed}"
+
+
+def methods_text(network: GeneInteractionNetwork) -> str:
+    """A paragraph for a methods section, with every setting."""
+    record = network.record
+    settings, clustering, figures = record["settings"], record["clustering"], record["figures"]
+    top = settings["top"]
+    kept = f"{top:,} strongest pairs" if top >= 1 else f"strongest {top:.2%} of pairs"
+    which = (
+        f"{figures['n_correct']} of {figures['n_genomes']} genomes that were classified correctly"
+        if figures["labels_known"]
+        else f"{figures['n_genomes']} genomes (true classes were not given)"
+    )
+    names = [METHOD_NAMES[name] for name in settings["beside"] if name != settings["method"]]
+    beside = f" The same pairs were scored by {' and '.join(names)}." if names else ""
+    ablated = (
+        f" For the {settings['n_ablated']} strongest pairs of each genome, and as many random ones, both genes were "
+        "masked together and alone (pairwise ablation)."
+        if settings["n_ablated"]
+        else ""
+    )
+    eps = "the knee of neighbour distances" if clustering["eps"] is None else "given"
+    return (
+        f"The {record['model']['label']} of genomes was predicted by the genome transformer {record['model']['name']} "
+        f"(weights {record['model']['weights_sha256'][:12]}), and pairs of genes were attributed after arXiv "
+        f"2405.05998: in each genome the {kept} by {METHOD_NAMES[settings['method']]}, mean over heads, both "
+        f"directions of a pair made one by their {settings['symmetry']}, special positions and self-pairs left out."
+        f"{beside}{ablated} Pairs of {which} were clustered with DBSCAN (eps {figures['eps']:.3g}, {eps}; min_samples "
+        f"{clustering['min_samples']}) by the centred protein vectors of their two genes, scaled to unit length, in "
+        f"{clustering['n_directions']} main directions ({figures['variance_kept']:.0%} of the variance), a pair's "
+        f"order being free. A cluster's coherence was set against {clustering['n_shuffles']} draws of shuffled pairs. "
+        f"Genes within {figures['family_distance']:.3g} of a representative are a family; communities of families are "
+        f"Louvain's. Pseudo-examples hold the genes of the strongest pairs in random order; controls were drawn "
+        f"{settings['n_controls']} times (seed {settings['seed']}). biomeformer {__version__}."
+    )
+
+
+def _methods(network: GeneInteractionNetwork) -> str:
+    return f"<p>{escape(methods_text(network))}</p>"
+
+
+__all__ = ["MAX_NODES", "methods_text", "network_report", "shown_graph"]
