@@ -10,6 +10,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertModel, EsmModel, PreTrainedModel, PreTrainedTokenizerFast
 
+from biomeformer import GenomeTransformerConfig, GenomeTransformerForSequenceClassification
 from biomeformer.dnabert2 import DnaBert2Config, DnaBert2Model
 from biomeformer.genomes.proteins import esm_config, esm_tokenizer
 from biomeformer.metagenbert import MetagenBertModel, MetagenBertProcessor
@@ -167,3 +168,14 @@ def write_protein_genomes(folder: Path, n_genomes: int = 8, n_proteins: int = 40
         rows.append(f"g{i},g{i}.faa,{['soil', 'host'][i % 2]},G{i // 4}{'sh'[i % 2]}")
     (folder / "genomes.csv").write_text("\n".join(rows) + "\n")
     return folder / "genomes.csv"
+
+
+HABITATS = {"id2label": {0: "host", 1: "soil"}, "label2id": {"host": 0, "soil": 1}, "label_name": "habitat"}
+
+
+def random_genome_transformer(**sizes) -> GenomeTransformerForSequenceClassification:
+    """Weights so large that attention is uneven."""
+    torch.manual_seed(0)
+    sizes = {"protein_size": 24, "hidden_size": 16, "num_hidden_layers": 3, "intermediate_size": 24, **sizes}
+    config = GenomeTransformerConfig(max_genes=60, initializer_range=0.3, **sizes, **HABITATS)
+    return GenomeTransformerForSequenceClassification(config).eval()

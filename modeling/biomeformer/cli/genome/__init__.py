@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .attribute import attribute
 from .embed import embed
 from .predict import predict
 
@@ -25,6 +26,14 @@ app.command(
     biomeformer genome embed genomes.csv --protein-encoder ./esm2 --output embedded --format datasets
 """
 )(embed)
-app.command(epilog="Example: `biomeformer genome predict genome.fna.gz other.gbk --model RUN/model -o habitats.tsv`")(
-    predict
-)
+app.command(
+    epilog="Examples: `biomeformer genome predict genome.fna.gz`, `biomeformer genome predict *.gbk -m RUN/model -o t.tsv`"
+)(predict)
+app.command(
+    epilog="""**Examples**
+
+    biomeformer genome attribute embedded --output network
+
+    biomeformer genome attribute embedded --model RUN/model --top 0.001 --output network
+"""
+)(attribute)

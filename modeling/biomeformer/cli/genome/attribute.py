@@ -1,0 +1,122 @@
+"""`biomeformer genome attribute`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ...errors import RunInterrupted
+from ..console import doing, note, one_line, out, report_files
+from ..embed import explained
+from ..options import Device, Revision, Seed, Threads, Timeout
+from ..output import check_output
+from .predict import DEFAULT_MODEL
+
+
+def attribute(
+    embedded: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of `biomeformer genome embed`.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write, or to go on with.", show_default=False)
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A shipped checkpoint, a folder, or a Hub id.")
+    ] = DEFAULT_MODEL,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            help="Column with the true classes: pairs of genomes told right are clustered.", show_default="model's"
+        ),
+    ] = None,
+    method: Annotated[
+        Literal["attention", "attention_gradient", "rollout"], typer.Option(help="Whose strongest pairs are taken.")
+    ] = "attention",
+    top: Annotated[float, typer.Option(help="Pairs of a genome, or below 1 the share of all its pairs.")] = 100,
+    ablate: Annotated[int, typer.Option(help="Strongest pairs of each genome that are taken away for a test.")] = 20,
+    eps: Annotated[
+        float | None, typer.Option(help="Distance of neighbours in DBSCAN.", show_default="knee of distances")
+    ] = None,
+    min_samples: Annotated[int, typer.Option(help="Neighbours that make a pair the core of a cluster.")] = 5,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    threads: Threads = None,
+    revision: Revision = None,
+    resume: Annotated[bool, typer.Option(help="Go on with a run found in the folder.")] = True,
+    overwrite: Annotated[bool, typer.Option(help="Begin anew in a folder that holds a run.")] = False,
+    timeout: Timeout = 10.0,
+) -> None:
+    """Find the pairs of genes that count for a model, and the network they make over many genomes.
+
+    Each finished genome is kept in the output folder at once: after an interruption the same command goes on. Writes
+    pairs.parquet, clusters.tsv, families.tsv, enrichment.tsv, genomes.tsv, network.graphml, network.json and
+    report.html, whose network can be searched, filtered and dragged. Under `accelerate launch` the processes share the
+    genomes.
+    """
+    from ..runtime import start
+
+    check_output(output, overwrite=overwrite or (output / "run").is_dir(), can_overwrite=True)
+    with doing(f"loading {model}"):
+        start(threads)
+        from ...attribution import AttributionSettings, ClusterSettings
+        from ...attribution import attribute as find
+        from ...genomes.embedding import EmbeddedGenomes
+        from ...interruption import Interruption
+        from ...loading import load_genome_model
+        from ...parallel import Ranks
+        from ...reports.network_report import network_report
+
+        settings = AttributionSettings(method=method, top=top if top < 1 else int(top), n_ablated=ablate, seed=seed)
+        clustering = ClusterSettings(eps=eps, min_samples=min_samples, seed=seed)
+        genomes = EmbeddedGenomes.read(embedded)
+    with Ranks.from_environment(timeout * 60) as ranks:
+        with doing(f"loading {model}"):
+            loaded = load_genome_model(model, revision=revision, device=str(ranks.device(device)))
+        n_done = 0
+
+        def finished(genome_id: str, reason: str | None) -> None:
+            nonlocal n_done
+            n_done += 1
+            who = "" if ranks.size == 1 else f"process {ranks.rank}, "
+            note(f"{who}{n_done} {one_line(genome_id)}: {'failed' if reason is not None else 'attributed'}")
+
+        def planned(n_before: int, n_mine: int) -> None:
+            if ranks.is_main:
+                note(f"{len(genomes):,} genomes{f'; {n_before:,} were done before' if n_before else ''}")
+
+        with Interruption() as interruption:
+            options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "label_column": label}
+            try:
+                network = find(
+                    loaded,
+                    genomes,
+                    output,
+                    settings=settings,
+                    clustering=clustering,
+                    ranks=ranks,
+                    on_plan=planned,
+                    on_genome=finished,
+                    check=interruption.check,
+                    **options,
+                )
+            except RunInterrupted as error:
+                raise explained(error, output, ranks) from error
+    if not ranks.is_main:
+        return
+    with doing("drawing the report"):
+        report = network_report(network, output / "report.html")
+    figures = network.record["figures"]
+    right = f", {figures['n_correct']:,} told right" if figures["labels_known"] else ""
+    out(
+        f"{figures['n_genomes']:,} genomes{right}; {figures['n_pairs']:,} pairs, {figures['n_clusters']:,} clusters, "
+        f"{figures['n_families']:,} families"
+    )
+    for row in network.record["pseudo_examples"]:
+        low, high = row["accuracy"][1:]
+        out(f"accuracy from {row['from']} ({row['genes']:,.0f}): {row['accuracy'][0]:.3f} ({low:.3f}-{high:.3f})")
+    report_files({"report": report, "pairs": output / "pairs.parquet", "network": output / "network.graphml"})
+
+
+__all__ = ["attribute"]
