@@ -1,7 +1,8 @@
 """Train a genome transformer to tell a label of genomes, such as their habitat (arXiv 2405.05998).
 
 * Genomes are split so that no group (genus, family) is in two folds. Within the training folds groups are set aside, on
-  which training stops early; the test fold has no part in it. What is reported are the test folds' scores.
+  which training stops early, unless `patience` is null; the test fold has no part in it. What is reported are the test
+  folds' scores.
 * Contigs are put in another order in every epoch; the order of genes within them is kept. With `gene_fraction` below
   one a step sees other genes of a genome each time.
 * Genomes of similar length make a batch, so that little is padded. Vectors are read genome by genome
@@ -76,7 +77,8 @@ class RecipeConfig:
         dropout: Of embeddings, feed-forward networks and residuals.
         max_genes: Genes of a genome at most.
         n_epochs: At most; the learning rate falls to zero over them.
-        patience: Epochs without a lower loss on the groups set aside after which training stops; null never stops.
+        patience: Epochs without a lower loss on the groups set aside after which training stops; with null nothing is
+            set aside and all epochs are trained, which few genomes need.
         batch_genomes: Genomes a step, shared among processes.
         learning_rate: Peak.
         warmup: Share of the steps with a rising learning rate.
@@ -184,15 +186,15 @@ class Trainer:
     def genome(self, row: int, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
         """Vectors and contigs of a genome; with a generator in another order of contigs, and some of the genes."""
         name = self.target.sample_ids[row]
-        vectors, contigs = self.genomes.vectors(name), self.genomes.contig_ids(name)
+        contigs = self.genomes.contig_ids(name)
         if rng is None:
-            return vectors, contigs
+            return self.genomes.vectors(name), contigs
         ranks = rng.permutation(int(contigs.max()) + 1)[contigs]
         order = np.argsort(ranks, kind="stable")
         if self.config.gene_fraction < 1:
             n_kept = max(round(self.config.gene_fraction * len(order)), 1)
             order = order[np.sort(rng.choice(len(order), n_kept, replace=False))]
-        return vectors[order], ranks[order]
+        return self.genomes.vectors(name, order), ranks[order]
 
     def batch(self, rows: Sequence[int], *key: int) -> dict[str, torch.Tensor]:
         """Genomes as arguments of the model; without a key as they are."""
@@ -237,7 +239,7 @@ class Trainer:
             stage: Number of this training.
         """
         config, accelerator, run = self.config, self.accelerator, self.run
-        labels = torch.from_numpy(self.target.labels)
+        labels = torch.tensor(self.target.labels)
         sizes = np.bincount(self.target.labels[rows], minlength=len(self.target.classes))
         weights = torch.ones(len(sizes), dtype=torch.float32)
         if config.class_weights:
@@ -367,6 +369,7 @@ def cross_validate(trainer: Trainer, folder: Path) -> tuple[Study, list[dict[str
         n_repeats=config.n_repeats,
         seed=config.seed,
         shown="balanced_accuracy",
+        set_aside=config.patience is not None,
     )
     study = study_of_folds(
         target,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .attribution import AttributionSettings, ClusterSettings, GeneInteractionNetwork, attribute
     from .clustering import fit_centroids
     from .dnabert2 import (
         DnaBert2Config,
@@ -40,11 +41,14 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AbundanceTable": "embedding",
+    "AttributionSettings": "attribution",
+    "ClusterSettings": "attribution",
     "Cohort": "reads",
     "DnaBert2Config": "dnabert2",
     "DnaBert2ForMaskedLM": "dnabert2",
     "DnaBert2ForSequenceClassification": "dnabert2",
     "DnaBert2Model": "dnabert2",
+    "GeneInteractionNetwork": "attribution",
     "Genome": "genomes",
     "GenomeTransformerConfig": "genome_transformer",
     "GenomeTransformerForSequenceClassification": "genome_transformer",
@@ -60,6 +64,7 @@ _HOME = {
     "MetagenBertProcessor": "metagenbert",
     "SampleEmbedding": "embedding",
     "SampleReads": "reads",
+    "attribute": "attribution",
     "convert_checkpoint": "dnabert2",
     "embed_cohort": "embedding",
     "embed_sample": "embedding",
@@ -72,11 +77,14 @@ _HOME = {
 
 __all__ = [
     "AbundanceTable",
+    "AttributionSettings",
+    "ClusterSettings",
     "Cohort",
     "DnaBert2Config",
     "DnaBert2ForMaskedLM",
     "DnaBert2ForSequenceClassification",
     "DnaBert2Model",
+    "GeneInteractionNetwork",
     "Genome",
     "GenomeTransformerConfig",
     "GenomeTransformerForSequenceClassification",
@@ -93,6 +101,7 @@ __all__ = [
     "SampleEmbedding",
     "SampleReads",
     "__version__",
+    "attribute",
     "convert_checkpoint",
     "embed_cohort",
     "embed_sample",

@@ -173,3 +173,29 @@ def test_fair_esm_checkpoints_are_converted(run, tmp_path):
     (tmp_path / "esm2.pt").write_bytes(b"nothing")
     result = run(["convert", tmp_path / "esm2.pt", tmp_path / "out"])
     assert result.exit_code == 2 and "cannot be read as a fair-esm checkpoint" in result.stderr
+
+
+def test_attribute(place, model_dir, run, tmp_path):
+    embedded, out = tmp_path / "embedded", tmp_path / "out"
+    assert run(["genome", "embed", place / "genomes.csv", "-e", place / "esm", "-o", embedded]).exit_code == 0
+    options = ["--model", model_dir, "--top", 12, "--ablate", 2, "--min-samples", 2, "--threads", 1]
+    result = run(["genome", "attribute", embedded, "--output", out, *options])
+    assert result.exit_code == 0, result.output
+    assert "4 genomes" in result.stdout and "48 pairs" in result.stdout and "4 g3: attributed" in result.stderr
+    assert "accuracy from genes of the strongest pairs" in result.stdout
+    network = biomeformer.GeneInteractionNetwork.load(out)
+    assert len(network) == 48 and (out / "report.html").is_file() and (out / "network.graphml").is_file()
+    again = run(["genome", "attribute", embedded, "--output", out, *options])
+    assert again.exit_code == 0 and "4 were done before" in again.stderr
+    other = run(["genome", "attribute", embedded, "--output", out, *options, "--seed", 3])
+    assert other.exit_code == 2 and str(out) in other.stderr.splitlines()[-1]
+    for bad, words in (
+        (["--top", "0"], "give a number of pairs"),
+        (["--label", "colour"], "has no column 'colour'"),
+        (["--eps", "-1"], "eps is -1.0"),
+    ):
+        result = run(["genome", "attribute", embedded, "--output", tmp_path / "new", *options, *bad])
+        assert result.exit_code == 2 and words in result.stderr.splitlines()[-1], result.output
+        assert not (tmp_path / "new").exists()
+    result = run(["genome", "attribute", place, "--output", tmp_path / "new", *options])
+    assert result.exit_code == 2 and "holds no embedded genomes" in result.stderr

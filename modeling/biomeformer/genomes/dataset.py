@@ -73,9 +73,10 @@ class DatasetGenomes(_Genomes):
         super().__init__(dataset.remove_columns(list(WIDE)).to_pandas(), name)
         self._vectors = dataset.select_columns(list(WIDE)).with_format("numpy")
 
-    def vectors(self, genome_id: str) -> np.ndarray:
-        """Vectors of a genome's proteins, float16 `(n_genes, hidden_size)`."""
-        return np.asarray(self._vectors[self._places[genome_id]]["vectors"], np.float16)
+    def vectors(self, genome_id: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """Vectors of a genome's proteins, float16 `(n_genes, hidden_size)`; of some genes where rows are given."""
+        found = np.asarray(self._vectors[self._places[genome_id]]["vectors"], np.float16)
+        return found if rows is None else found[rows]
 
     def contig_ids(self, genome_id: str) -> np.ndarray:
         """Number of each gene's contig, int64 `(n_genes,)`."""
@@ -126,10 +127,11 @@ class StreamedGenomes(_Genomes):
         array = self._kept[1][column].combine_chunks()
         return (array.storage if isinstance(array, pa.ExtensionArray) else array)[row].values
 
-    def vectors(self, genome_id: str) -> np.ndarray:
-        """Vectors of a genome's proteins, float16 `(n_genes, hidden_size)`."""
-        rows = self._row(genome_id, "vectors")
-        return np.asarray(rows.flatten().to_numpy(zero_copy_only=False), np.float16).reshape(len(rows), -1)
+    def vectors(self, genome_id: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """Vectors of a genome's proteins, float16 `(n_genes, hidden_size)`; of some genes where rows are given."""
+        values = self._row(genome_id, "vectors")
+        found = np.asarray(values.flatten().to_numpy(zero_copy_only=False), np.float16).reshape(len(values), -1)
+        return found if rows is None else found[rows]
 
     def contig_ids(self, genome_id: str) -> np.ndarray:
         """Number of each gene's contig, int64 `(n_genes,)`."""

@@ -262,10 +262,11 @@ class EmbeddedGenomes:
     def _column(self, genome_id: str, name: str) -> pa.ChunkedArray:
         return self._groups.read_row_group(self.genomes.index.get_loc(genome_id), columns=[name])[name]
 
-    def vectors(self, genome_id: str) -> np.ndarray:
-        """Vectors of a genome's proteins, float16 `(n_genes, hidden_size)`."""
-        keys = b"".join(self._column(genome_id, "key").to_pylist())
-        return self.store.get(np.frombuffer(keys, KEY))
+    def vectors(self, genome_id: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """Vectors of a genome's proteins, float16 `(n_genes, hidden_size)`; of some genes where rows are given."""
+        found = self._column(genome_id, "key").combine_chunks()
+        keys = np.frombuffer(found.buffers()[1], KEY)[found.offset : found.offset + len(found)]
+        return self.store.get(keys if rows is None else keys[rows])
 
     def contig_ids(self, genome_id: str) -> np.ndarray:
         """Number of each gene's contig, int64 `(n_genes,)`, in order of appearance."""

@@ -32,6 +32,7 @@ def train_folds(
     n_repeats: int,
     seed: int,
     shown: str,
+    set_aside: bool = True,
 ) -> tuple[list[Split], list[dict[str, Any]]]:
     """Train and test on every fold that is not in `folder` yet. All processes call it.
 
@@ -48,6 +49,7 @@ def train_folds(
         n_repeats: Of the cross-validation.
         seed: Of the folds.
         shown: Metric to print of each fold.
+        set_aside: Whether any training sample is set aside at all.
 
     Returns:
         Training and test samples of each fold, and what `train` gave of it.
@@ -61,7 +63,9 @@ def train_folds(
         accelerator.wait_for_everyone()
         if not there:
             groups = None if target.groups is None else target.groups[inside]
-            rest, aside = inner_folds(target.labels[inside], groups, seed + i)[0]
+            rest, aside = np.arange(len(inside)), np.arange(0)
+            if set_aside:
+                rest, aside = inner_folds(target.labels[inside], groups, seed + i)[0]
             found = train(i, inside[rest], inside[aside], test)
             if accelerator.is_main_process:
                 with written_whole(file) as partial:

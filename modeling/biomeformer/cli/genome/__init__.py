@@ -27,7 +27,7 @@ app.command(
 """
 )(embed)
 app.command(
-    epilog="Examples: `biomeformer genome predict genome.fna.gz`, `biomeformer genome predict *.gbk -m RUN/model -o t.tsv`"
+    epilog="Examples: `biomeformer genome predict genome.fna.gz`, `biomeformer genome predict *.gbk -m MODEL -o t.tsv`"
 )(predict)
 app.command(
     epilog="""**Examples**

@@ -1,0 +1,252 @@
+"""The page of a network, driven in a browser: search, filter, click, drag, save."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html import unescape
+from urllib.parse import unquote
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pytest
+
+import browser
+from biomeformer.attribution import GeneInteractionNetwork
+from biomeformer.reports.network_layout import network_layout
+from biomeformer.reports.network_report import MAX_NODES, network_report, shown_graph
+
+# Does what a person would, and writes down what came of it.
+DRIVER = """<script>
+addEventListener("load", async () => {
+  const root = document.getElementById("network"), canvas = root.querySelector("canvas"), found = {};
+  const frame = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+  const point = (type, x, y) => canvas.dispatchEvent(new PointerEvent(type, {
+    clientX: x, clientY: y, pointerId: 1, bubbles: true, cancelable: true}));
+  const box = () => canvas.getBoundingClientRect();
+  const status = () => root.querySelector(".status").textContent;
+  const details = () => root.querySelector(".details").innerText;
+  const set = (name, value, type) => {
+    const input = root.querySelector(name);
+    input.value = value;
+    input.dispatchEvent(new Event(type, {bubbles: true}));
+  };
+  await frame();
+  found.start = status();
+  set(".search", "SEARCHED", "input");
+  await frame();
+  found.searched = status();
+  root.querySelector(".search").dispatchEvent(new KeyboardEvent("keydown", {key: "Enter", bubbles: true}));
+  await frame();
+  found.chosen = details();
+  // The chosen node is in the middle: drag it, click where it was, and where it is.
+  const x = box().left + box().width / 2, y = box().top + box().height / 2;
+  set(".search", "", "input");
+  point("pointermove", x, y);
+  await frame();
+  found.cursor = canvas.style.cursor;
+  point("pointerdown", x, y);
+  for (let i = 1; i <= 10; i++) point("pointermove", x + 6 * i, y + 4 * i);
+  point("pointerup", x + 60, y + 40);
+  await frame();
+  canvas.dispatchEvent(new KeyboardEvent("keydown", {key: "Escape", bubbles: true}));
+  found.none = details();
+  point("pointermove", x + 60, y + 40);
+  point("pointerdown", x + 60, y + 40);
+  point("pointerup", x + 60, y + 40);
+  await frame();
+  found.clicked = details();
+  const other = root.querySelector(".details button");
+  other.click();
+  await frame();
+  found.followed = details();
+  set(".class", "host", "change");
+  await frame();
+  found.host = status();
+  set(".class", "", "change");
+  set(".least", "2", "input");
+  await frame();
+  found.two = status();
+  set(".least", "1", "input");
+  set(".colour", "class", "change");
+  canvas.dispatchEvent(new WheelEvent("wheel", {deltaY: -200, bubbles: true, cancelable: true}));
+  await frame();
+  const times = [];
+  for (let i = 0; i < 20; i++) {
+    point("pointerdown", box().left + 2, box().top + 2);
+    point("pointermove", box().left + 2 + 9 * i, box().top + 30);
+    point("pointerup", box().left + 2 + 9 * i, box().top + 30);
+    await frame();
+    times.push(Number(root.dataset.painted));
+  }
+  found.slowest = Math.max(...times);
+  HTMLAnchorElement.prototype.click = function () { found[this.download] = this.href; };
+  root.querySelector(".save-svg").click();
+  root.querySelector(".save-png").click();
+  root.querySelector(".fit").click();
+  await frame();
+  const result = document.createElement("pre");
+  result.id = "driven";
+  result.textContent = JSON.stringify(found);
+  document.body.append(result);
+});
+</script>"""
+
+
+def made_up(n_families: int, n_pairs: int, seed: int = 0) -> GeneInteractionNetwork:
+    """Pairs of families drawn at random, with names that must be escaped."""
+    rng = np.random.default_rng(seed)
+    ends = np.sort(np.stack([rng.permutation(n_families)[:2] for _ in range(n_pairs)]), 1)
+    genomes = rng.integers(0, 40, n_pairs)
+    pairs = pd.DataFrame(
+        {
+            "genome_id": [f"g{i}" for i in genomes],
+            "class": np.where(genomes % 2, "host", "soil"),
+            "true_class": np.where(genomes % 2, "host", "soil"),
+            "attention": rng.random(n_pairs),
+            "rollout": rng.random(n_pairs),
+            "ablation": rng.normal(size=n_pairs),
+            "cluster": np.where(ends[:, 0] < 30, ends[:, 0] % 6, -1),
+            "x": rng.normal(size=n_pairs),
+            "y": rng.normal(size=n_pairs),
+        }
+    )
+    for side in (0, 1):
+        pairs[f"gene_{side + 1}"] = [f"gene{i}_{row}" for row, i in enumerate(ends[:, side])]
+        pairs[f"family_{side + 1}"] = [f"F{i:04d}" for i in ends[:, side]]
+        pairs[f"annotation_{side + 1}"] = [
+            f"<b>kinase</b> & $co_{i}$ </script>" if i % 3 else "" for i in ends[:, side]
+        ]
+    names = sorted({*pairs["genome_id"]}, key=lambda name: int(name[1:]))
+    rows = pd.DataFrame({"genome_id": names, "n_genes": 3000, "n_pseudo_genes": 100, "pseudo_class": "soil"})
+    rows["class"] = rows["true_class"] = ["host" if int(name[1:]) % 2 else "soil" for name in names]
+    rows["correct"], rows["ablation"], rows["random_ablation"] = True, 0.2, 0.01
+    clusters = pd.DataFrame(
+        {
+            "cluster": range(6),
+            "n_pairs": 9,
+            "n_genomes": 5,
+            "n_taxa": 3,
+            "classes": "host 3; soil 2",
+            "mean_distance": 0.2,
+            "mean_distance_shuffled": 1.1,
+            "p_coherence": 0.005,
+            "common_annotations": "<b>kinase</b>",
+        }
+    )
+    enrichment = pd.DataFrame(
+        [[0, "product", "<i>kinase</i>", 5, 9, 40, 90000, 30.0, 1e-6, 1e-4]],
+        columns=[
+            "cluster",
+            "kind",
+            "term",
+            "n_in_cluster",
+            "n_cluster",
+            "n_background",
+            "n_all",
+            "odds_ratio",
+            "p",
+            "q",
+        ],
+    )
+    spans = {name: [0.5, 0.4, 0.6] for name in ("accuracy", "balanced_accuracy", "pseudo_examples_minus_this")}
+    record = {
+        "model": {"name": "m", "weights_sha256": "0" * 64, "label": "habitat", "classes": ["host", "soil"]},
+        "settings": {"method": "attention", "beside": ["rollout"], "top": 100, "symmetry": "mean", "n_ablated": 20,
+                     "n_controls": 5, "seed": 0},
+        "clustering": {"eps": None, "min_samples": 5, "n_directions": 64, "n_shuffles": 200},
+        "figures": {"n_genomes": 40, "n_correct": 40, "labels_known": True, "n_pairs": n_pairs, "n_clusters": 6,
+                    "n_pairs_of_correct": n_pairs, "n_pairs_in_clusters": 9, "n_families": n_families, "eps": 0.5,
+                    "family_distance": 0.3, "variance_kept": 0.9, "taxon": "genus"},
+        "pseudo_examples": [{"from": "whole genomes", "genes": 3000.0, **spans}],
+    }  # fmt: skip
+    return GeneInteractionNetwork(pairs, clusters, pd.DataFrame(), rows, enrichment, record)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    return network_report(made_up(90, 160), tmp_path_factory.mktemp("network") / "report.html")
+
+
+def drive(page, folder, searched):
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / "page.html"
+    copy.write_text(page.read_text().replace("</body>", DRIVER.replace("SEARCHED", searched) + "</body>"))
+    done = browser.run(
+        folder, "--window-size=1200,900", "--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom",
+        copy.as_uri(),
+    )  # fmt: skip
+    found = re.search(r'<pre id="driven">(.*?)</pre>', done.stdout, re.S)
+    complaints = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    assert found is not None and not complaints, (complaints, done.stderr[-1500:])
+    return json.loads(unescape(found.group(1)))
+
+
+def test_search_filter_click_drag_and_save(page, tmp_path):
+    network = made_up(90, 160)
+    graph = network.to_networkx()
+    found = drive(page, tmp_path, "f0007")
+    whole = f"{len(graph)} nodes, {graph.number_of_edges()} edges"
+    assert found["start"] == whole and found["searched"] == f"{whole}, 1 match"
+    node = graph.nodes["F0007"]
+    assert "F0007" in found["chosen"] and "<b>kinase</b> & $co_7$" in found["chosen"]
+    assert f"partners\n{node['degree']}" in found["chosen"] and found["cursor"] == "pointer"
+    # Where it was dragged, it is.
+    assert found["none"].startswith("Click a node") and found["clicked"] == found["chosen"]
+    assert found["followed"] != found["clicked"] and "Goes with" in found["followed"]
+    host = network.to_networkx(label="host")
+    assert found["host"].startswith(f"{len(host)} nodes, {host.number_of_edges()} edges")
+    two = [e for e in graph.edges(data=True) if e[2]["n_genomes"] >= 2]
+    assert f", {len(two)} edge" in found["two"]
+    picture = unquote(found["network.svg"].removeprefix("data:image/svg+xml;charset=utf-8,"))
+    assert picture.count("<circle") == len(graph) and picture.count("<line") == graph.number_of_edges()
+    assert base64.b64decode(found["network.png"].removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
+
+
+def test_two_thousand_nodes_stay_quick(tmp_path):
+    network = made_up(2600, 5200)
+    graph = shown_graph(network)
+    assert len(graph) == MAX_NODES < 2600
+    page = network_report(network, tmp_path / "report.html")
+    found = drive(page, tmp_path / "drive", next(iter(graph)).lower())
+    assert found["start"].startswith("2,000 nodes")
+    # A frame of a film; without a graphics card.
+    assert found["slowest"] < 100
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_layout(page, tmp_path, width):
+    seen = browser.look(page, tmp_path, width)
+    assert seen.console == [] and seen.requests == []
+    assert seen.scroll_width <= seen.width and all(box["drawn"] for box in seen.boxes)
+    shown = [box for box in seen.boxes if not box["scrolls"]]
+    assert not browser.overlaps(shown)
+    text = page.read_text()
+    assert "<b>kinase</b>" not in text.split('id="network-data"')[0] and "&lt;i&gt;kinase" in text
+
+
+def test_layouts_are_the_same_and_apart():
+    graph = nx.disjoint_union_all([nx.path_graph(n) for n in (9, 5, 2, 2, 1)])
+    graph = nx.relabel_nodes(graph, str)
+    places = network_layout(graph)
+    assert places == network_layout(graph) and set(places) == set(graph)
+    boxes = []
+    for nodes in nx.connected_components(graph):
+        points = np.array([places[node] for node in nodes])
+        boxes.append((*points.min(0), *points.max(0)))
+    for i, a in enumerate(boxes):
+        assert not any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in boxes[i + 1 :])
+    big = nx.relabel_nodes(nx.barabasi_albert_graph(1800, 1, seed=0), str)
+    assert np.isfinite(list(network_layout(big).values())).all()
+
+
+def test_no_pairs_of_families(tmp_path):
+    network = made_up(30, 20)
+    alike = network.pairs.assign(family_2=network.pairs["family_1"])
+    lonely = GeneInteractionNetwork(
+        alike, network.clusters.head(0), network.families, network.genomes, network.enrichment.head(0), network.record
+    )
+    text = network_report(lonely, tmp_path / "r.html").read_text()
+    assert "No two families of genes make a pair" in text and "No annotation or class is enriched" in text
