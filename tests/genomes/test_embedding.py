@@ -107,6 +107,9 @@ def test_as_a_dataset(single, tmp_path):
     assert other.n_genes.tolist() == found.n_genes.tolist() == [40] * 8
     for name in ("g3", "g0"):
         np.testing.assert_array_equal(other.vectors(name), found.vectors(name))
+        rows = np.array([7, 2, 39])
+        for genomes in (found, other):
+            np.testing.assert_array_equal(genomes.vectors(name, rows), found.vectors(name)[rows])
         assert other.vectors(name).dtype == np.float16
         np.testing.assert_array_equal(other.contig_ids(name), found.contig_ids(name))
     whole.to_parquet(tmp_path / "p" / "train-0.parquet", batch_size=1)
@@ -119,6 +122,7 @@ def test_as_a_dataset(single, tmp_path):
         for genome in ("g7", "g0", "g5", "g6"):
             assert streamed.vectors(genome).dtype == np.float16
             np.testing.assert_array_equal(streamed.vectors(genome), found.vectors(genome))
+            np.testing.assert_array_equal(streamed.vectors(genome, np.array([4, 1])), found.vectors(genome)[[4, 1]])
             np.testing.assert_array_equal(streamed.contig_ids(genome), found.contig_ids(genome))
     with pytest.raises(TableError, match="no Parquet files"):
         StreamedGenomes([], open, "d")

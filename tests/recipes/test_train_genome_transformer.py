@@ -112,6 +112,17 @@ def test_from_a_dataset(single, genomes, tmp_path, streamed):
     assert history(tmp_path / "run") == history(single)
 
 
+def test_nothing_set_aside(genomes, tmp_path):
+    values = read_yaml(CONFIGS / "smoke.yaml") | {"patience": None, "n_epochs": 3, "gene_fraction": 0.3}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
+    assert run_recipe("train_genome_transformer", arguments(genomes, tmp_path / "run", tmp_path / "c.yaml")) == 0
+    rows = history(tmp_path / "run")
+    assert [(row["stage"], row["step"]) for row in rows] == [(str(i), str(j)) for i in range(3) for j in (1, 2, 3)]
+    assert not any(row["loss_set_aside"] for row in rows)
+    record = json.loads((tmp_path / "run" / "training_record.json").read_text())
+    assert record["n_epochs"] == 3 and record["best_epochs"] == [3, 3]
+
+
 @pytest.mark.parametrize("n_rows", [2, 6, 10])
 def test_resumed_equals_uninterrupted(single, genomes, tmp_path, n_rows):
     output = tmp_path / "run"
@@ -151,7 +162,7 @@ def test_batches_contigs_and_genes(genomes, tmp_path):
         assert genes == sorted(genes) and len({contigs[p] for p in genes}) == 1
 
 
-@pytest.mark.parametrize("name", ["paper.yaml", "smoke.yaml"])
+@pytest.mark.parametrize("name", ["paper.yaml", "mini.yaml", "smoke.yaml"])
 def test_shipped_configs(name):
     module = recipe("train_genome_transformer")
     config = module.RecipeConfig.from_yaml(CONFIGS / name)
