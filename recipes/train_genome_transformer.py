@@ -3,8 +3,8 @@
 * Genomes are split so that no group (genus, family) is in two folds. Within the training folds groups are set aside, on
   which training stops early, unless `patience` is null; the test fold has no part in it. What is reported are the test
   folds' scores.
-* Contigs are put in another order in every epoch; the order of genes within them is kept. With `gene_fraction` below
-  one a step sees other genes of a genome each time.
+* Contigs are put in another order in every epoch; the order of genes within them is kept. With `genes_per_step` a
+  step sees some of a genome's genes, others each time: quicker, and a guard against learning few genomes by heart.
 * Genomes of similar length make a batch, so that little is padded. Vectors are read genome by genome
   from the disk, or with `--streaming` from the Hub, the next batch while one is at work.
 * AdamW, linear warm-up and decay, class weights. Processes share each batch; gradients are those of one process.
@@ -57,7 +57,7 @@ from biomeformer.phenotypes.evaluation import folds
 from biomeformer.phenotypes.study import study_of_folds
 from biomeformer.phenotypes.trained_folds import median_epoch, train_folds
 from biomeformer.recipe_config import build_config, read_yaml
-from biomeformer.training_run import TrainingRun, describe_device, exit_code_of, make_accelerator
+from biomeformer.training_run import RECORD, TrainingRun, describe_device, exit_code_of, make_accelerator
 
 transformers.utils.logging.disable_progress_bar()
 MAX_COPIED_BYTES = 200_000_000
@@ -86,7 +86,7 @@ class RecipeConfig:
         max_grad_norm: Gradients are clipped to this norm.
         class_weights: Whether each class counts as much as any other.
         label_smoothing: Share of a label that is spread over all classes.
-        gene_fraction: Share of a genome's genes that a training step sees.
+        genes_per_step: Genes of a genome that a training step sees, drawn anew each time; all by default.
         gradient_checkpointing: Whether to recompute activations instead of keeping them.
         mixed_precision: `auto` (bf16 on a GPU that has it), `bf16` or `no`.
         n_folds: Of the cross-validation.
@@ -111,7 +111,7 @@ class RecipeConfig:
     max_grad_norm: float = 1.0
     class_weights: bool = True
     label_smoothing: float = 0.0
-    gene_fraction: float = 1.0
+    genes_per_step: int | None = None
     gradient_checkpointing: bool = False
     mixed_precision: str = "auto"
     n_folds: int = 5
@@ -129,8 +129,8 @@ class RecipeConfig:
         for name in ("n_epochs", "batch_genomes", "n_repeats"):
             if getattr(config, name) < 1:
                 raise InputError(f"{path}: {name} is {getattr(config, name)}; it must be at least 1.")
-        if not 0 < config.gene_fraction <= 1:
-            raise InputError(f"{path}: gene_fraction is {config.gene_fraction}; it must be above 0 and at most 1.")
+        if config.genes_per_step is not None and config.genes_per_step < 1:
+            raise InputError(f"{path}: genes_per_step is {config.genes_per_step}; it must be at least 1, or null.")
         return config
 
 
@@ -157,7 +157,8 @@ class Trainer:
             max_genes=config.max_genes,
         )
         n_genes = genomes.n_genes
-        self.lengths = np.array([min(int(n_genes[name]), config.max_genes) for name in target.sample_ids])
+        longest = min(config.max_genes, config.genes_per_step or config.max_genes)
+        self.lengths = np.array([min(int(n_genes[name]), longest) for name in target.sample_ids])
 
     def new_model(self, *key: int) -> GenomeTransformerForSequenceClassification:
         """A model whose weights `key` decides."""
@@ -191,8 +192,8 @@ class Trainer:
             return self.genomes.vectors(name), contigs
         ranks = rng.permutation(int(contigs.max()) + 1)[contigs]
         order = np.argsort(ranks, kind="stable")
-        if self.config.gene_fraction < 1:
-            n_kept = max(round(self.config.gene_fraction * len(order)), 1)
+        n_kept = self.config.genes_per_step
+        if n_kept is not None and n_kept < len(order):
             order = order[np.sort(rng.choice(len(order), n_kept, replace=False))]
         return self.genomes.vectors(name, order), ranks[order]
 
@@ -443,6 +444,11 @@ def run_recipe(args: argparse.Namespace) -> None:
         model, _ = trainer.train(every, every[:0], n_epochs, len(done))
     if not accelerator.is_main_process:
         return
+    encoder = Path(trainer.processor.protein_encoder)
+    copied = encoder.is_dir() and sum(file.stat().st_size for file in encoder.glob("*.safetensors")) <= MAX_COPIED_BYTES
+    if copied:
+        # A small encoder goes along, so that the checkpoint needs nothing else.
+        trainer.processor.protein_encoder = PROTEIN_ENCODER
     record = {
         "recipe": "recipes/train_genome_transformer.py",
         "config": asdict(config),
@@ -451,19 +457,18 @@ def run_recipe(args: argparse.Namespace) -> None:
         "accuracy": accuracy,
         "n_epochs": n_epochs,
         "best_epochs": [fold["best_epoch"] for fold in done],
-        "protein_encoder": genomes.contract,
+        "protein_encoder": genomes.contract | {"name": trainer.processor.protein_encoder},
         "device": describe_device(accelerator),
         "wall_time_s": round(time.monotonic() - began, 1),
     }
     study.write(args.output)
     model.processor = trainer.processor
-    encoder = Path(trainer.processor.protein_encoder)
 
     def save(folder: Path) -> None:
-        if encoder.is_dir() and sum(file.stat().st_size for file in encoder.glob("*.safetensors")) <= MAX_COPIED_BYTES:
-            # A small encoder goes along, so that the checkpoint needs nothing else.
+        if copied:
             load_protein_encoder(encoder).model.save_pretrained(folder / PROTEIN_ENCODER, save_original_format=False)
-            trainer.processor.protein_encoder = PROTEIN_ENCODER
+            if (encoder / RECORD).is_file():
+                shutil.copyfile(encoder / RECORD, folder / PROTEIN_ENCODER / RECORD)
         model.save_pretrained(folder)
 
     folder = run.write_model(save, record)

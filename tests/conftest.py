@@ -1,9 +1,9 @@
-"""No network, two threads, and the shared data where it lies beside the checkout."""
+"""No network, few threads, and the shared data where it lies beside the checkout."""
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import socket

@@ -204,4 +204,4 @@ def make_accelerator(mixed_precision: str, *, cpu: bool = False, **options: Any)
         raise InputError(f"{reason} (mixed_precision {mixed_precision}{tracker})") from error
 
 
-__all__ = ["TrainingRun", "describe_device", "exit_code_of", "make_accelerator", "versions"]
+__all__ = ["RECORD", "TrainingRun", "describe_device", "exit_code_of", "make_accelerator", "versions"]

@@ -113,7 +113,7 @@ def test_from_a_dataset(single, genomes, tmp_path, streamed):
 
 
 def test_nothing_set_aside(genomes, tmp_path):
-    values = read_yaml(CONFIGS / "smoke.yaml") | {"patience": None, "n_epochs": 3, "gene_fraction": 0.3}
+    values = read_yaml(CONFIGS / "smoke.yaml") | {"patience": None, "n_epochs": 3, "genes_per_step": 12}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
     assert run_recipe("train_genome_transformer", arguments(genomes, tmp_path / "run", tmp_path / "c.yaml")) == 0
     rows = history(tmp_path / "run")
@@ -144,7 +144,7 @@ def test_resumed_equals_uninterrupted(single, genomes, tmp_path, n_rows):
 
 def test_batches_contigs_and_genes(genomes, tmp_path):
     module = recipe("train_genome_transformer")
-    config = module.RecipeConfig(batch_genomes=4, gene_fraction=0.5)
+    config = module.RecipeConfig(batch_genomes=4, genes_per_step=20)
     found = EmbeddedGenomes.read(genomes)
     target = module.make_target(found.metadata, "habitat", list(found.genomes.index))
     run = module.TrainingRun(tmp_path, {}, module.make_accelerator("no", cpu=True))
@@ -176,7 +176,7 @@ def test_shipped_configs(name):
     [
         ({"colour": 1}, [], ["unknown field colour"]),
         ({"n_epochs": 0}, [], ["n_epochs is 0"]),
-        ({"gene_fraction": 2.0}, [], ["gene_fraction is 2.0"]),
+        ({"genes_per_step": 0}, [], ["genes_per_step is 0"]),
         ({"hidden_size": 31, "num_attention_heads": 2}, [], ["hidden_size is 31", "does not divide"]),
         ({"positions": "spiral"}, [], ["positions 'spiral'"]),
         ({"mixed_precision": "fp8"}, [], ["mixed_precision is 'fp8'"]),

@@ -19,10 +19,12 @@ from biomeformer.reports.network_layout import network_layout
 from biomeformer.reports.network_report import MAX_NODES, network_report, shown_graph
 
 # Does what a person would, and writes down what came of it.
+# Frames come from the clock, which a browser without a screen keeps running.
+FRAMES = "<script>window.requestAnimationFrame = draw => setTimeout(() => draw(performance.now()), 1);</script>"
 DRIVER = """<script>
 addEventListener("load", async () => {
   const root = document.getElementById("network"), canvas = root.querySelector("canvas"), found = {};
-  const frame = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+  const frame = () => new Promise(done => setTimeout(done, 20));
   const point = (type, x, y) => canvas.dispatchEvent(new PointerEvent(type, {
     clientX: x, clientY: y, pointerId: 1, bubbles: true, cancelable: true}));
   const box = () => canvas.getBoundingClientRect();
@@ -173,7 +175,8 @@ def page(tmp_path_factory):
 def drive(page, folder, searched):
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / "page.html"
-    copy.write_text(page.read_text().replace("</body>", DRIVER.replace("SEARCHED", searched) + "</body>"))
+    text = page.read_text().replace("<head>", f"<head>{FRAMES}", 1)
+    copy.write_text(text.replace("</body>", DRIVER.replace("SEARCHED", searched) + "</body>"))
     done = browser.run(
         folder, "--window-size=1200,900", "--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom",
         copy.as_uri(),

@@ -1,4 +1,4 @@
-"""The shipped checkpoint is what its config makes, has not seen what was held out, and beats 4-mers there."""
+"""The shipped read model is what its config makes, has not seen what was held out, and beats 4-mers there."""
 
 import csv
 import json
