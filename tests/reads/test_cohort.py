@@ -111,7 +111,7 @@ PAIRED = "sample_id,fastq_1,fastq_2\n"
         (PAIRED + "s1,reads/a,reads/a\n", ", line 2: .*reads/a is given twice"),
         ("@read1\nACGT\n+\nIIII\n", " is a FASTQ file, not a cohort table"),
         (">read1\nACGT\n", " is a FASTA file, not a cohort table"),
-        (gzip.compress(HEADER.encode()), " is gzip-compressed"),
+        (gzip.compress(HEADER.encode(), mtime=0), " is gzip-compressed"),
         (b"PK\x03\x04rest", " is a spreadsheet or zip archive"),
         (HEADER.encode("utf-16"), ", line 1: not UTF-8 text"),
         (HEADER.encode() + b"s1,reads/\xe9\n", ", line 2: not UTF-8 text"),
