@@ -28,6 +28,7 @@ FILES = {
 }
 RECORD, GRAPHML = "network.json", "network.graphml"
 LEVELS = ("family", "gene")
+MAX_PROVENANCE = 20
 
 
 @dataclass(frozen=True)
@@ -104,36 +105,31 @@ class GeneInteractionNetwork:
         """
         if level not in LEVELS:
             raise InputError(f"level is {level!r}; give {' or '.join(LEVELS)}.")
+        # The strongest pairs go first, so that each edge's provenance does.
         pairs = self.select(cluster=cluster, genome=genome, label=label)
-        if level == "family":
-            ends = pairs[["family_1", "family_2"]].to_numpy().astype(str)
-        else:
-            names = [
-                [f"{name}|{gene}" for name, gene in zip(pairs["genome_id"], pairs[f"gene_{side}"], strict=True)]
-                for side in (1, 2)
-            ]
-            ends = np.array(names).T
+        pairs = pairs.sort_values(self.method, ascending=False, kind="stable")
+        columns = ("genome_id", "class", "cluster", "gene_1", "gene_2", self.method, *_ends(pairs, level))
+        edges: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
+        for row in zip(*(pairs[name] if isinstance(name, str) else name for name in columns), strict=True):
+            first, second = row[-2:]
+            # A pair within one family is a loop, and left out.
+            if first != second:
+                edges.setdefault((min(first, second), max(first, second)), []).append(row)
         graph = nx.Graph(method=self.method, level=level)
-        for (first, second), rows in _by_ends(ends).items():
-            chosen = pairs.iloc[rows].sort_values(self.method, ascending=False, kind="stable")
-            genomes = chosen["genome_id"].nunique()
-            if genomes < min_genomes:
+        for (first, second), rows in edges.items():
+            classes = dict(row[:2] for row in rows)
+            if len(classes) < min_genomes:
                 continue
-            kept = chosen[chosen["cluster"] >= 0]["cluster"]
+            clusters = Counter(int(row[2]) for row in rows if row[2] >= 0)
             graph.add_edge(
                 first,
                 second,
-                n_genomes=int(genomes),
-                n_pairs=len(chosen),
-                score=float(chosen[self.method].mean()),
-                cluster=int(kept.mode().iloc[0]) if len(kept) else -1,
-                provenance="; ".join(
-                    f"{row.genome_id}: {row.gene_1} - {row.gene_2}" for row in chosen.head(20).itertuples()
-                ),
-                **{
-                    f"class {name}": int(n)
-                    for name, n in chosen.drop_duplicates("genome_id")["class"].value_counts().items()
-                },
+                n_genomes=len(classes),
+                n_pairs=len(rows),
+                score=float(np.mean([row[5] for row in rows])),
+                cluster=min(clusters, key=lambda number: (-clusters[number], number)) if clusters else -1,
+                provenance="; ".join(f"{row[0]}: {row[3]} - {row[4]}" for row in rows[:MAX_PROVENANCE]),
+                **{f"class {name}": n for name, n in Counter(classes.values()).items()},
             )
         if not graph:
             raise InputError(f"no pair is in {min_genomes} genomes or more; give a lower min_genomes.")
@@ -252,13 +248,15 @@ TEXT: Mapping[str, type] = dict.fromkeys(
 )  # fmt: skip
 
 
-def _by_ends(ends: np.ndarray) -> dict[tuple[str, str], list[int]]:
-    """Rows by their two ends, in either order; a pair within one family is a loop, and left out."""
-    found: dict[tuple[str, str], list[int]] = {}
-    for row, (first, second) in enumerate(ends):
-        if first != second:
-            found.setdefault((min(first, second), max(first, second)), []).append(row)
-    return found
+def _ends(pairs: pd.DataFrame, level: str) -> tuple[list[str], list[str]]:
+    """Names of the nodes that each pair joins."""
+    found = []
+    for side in (1, 2):
+        if level == "family":
+            found.append(pairs[f"family_{side}"].astype(str).tolist())
+        else:
+            found.append([f"{a}|{b}" for a, b in zip(pairs["genome_id"], pairs[f"gene_{side}"], strict=True)])
+    return found[0], found[1]
 
 
 __all__ = ["FILES", "GRAPHML", "LEVELS", "RECORD", "GeneInteractionNetwork"]

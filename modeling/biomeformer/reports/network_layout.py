@@ -6,8 +6,6 @@ import networkx as nx
 import numpy as np
 
 SPACING = 46.0
-# Forces between all nodes are worked out below this size; above it, layers by distance from the busiest node do.
-MAX_FORCES = 1500
 
 
 def network_layout(graph: nx.Graph, seed: int = 0) -> dict[str, tuple[float, float]]:
@@ -40,12 +38,9 @@ def _part(part: nx.Graph, seed: int) -> np.ndarray:
         return np.zeros((1, 2))
     if n == 2:
         return np.array([[0.0, 0.0], [SPACING, 0.0]])
-    if n > MAX_FORCES:
-        hub = max(part, key=lambda node: (part.degree(node), node))
-        layers = {node: depth for node, depth in nx.single_source_shortest_path_length(part, hub).items()}
-        found = nx.shell_layout(part, [sorted(k for k, v in layers.items() if v == d) for d in set(layers.values())])
-    else:
-        found = nx.spring_layout(part, seed=seed, iterations=120, method="force", k=1.6 / np.sqrt(n))
+    # Each round looks at all pairs of nodes.
+    rounds = int(np.clip(40_000 / n, 25, 120))
+    found = nx.spring_layout(part, seed=seed, iterations=rounds, method="force", k=1.6 / np.sqrt(n))
     points = np.array([found[node] for node in part])
     return np.asarray(points / max(np.abs(points).max(), 1e-9) * SPACING * np.sqrt(n) * 0.75)
 
