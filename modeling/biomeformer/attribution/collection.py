@@ -20,6 +20,7 @@ from .pair_map import pair_map
 
 MAX_KNEE = 20_000
 MAX_COHERENCE = 200
+Explanations = Callable[[], Iterator[tuple[str, Explanation]]]
 TAXA = ("species", "genus", "family", "order", "phylum")
 
 
@@ -73,7 +74,7 @@ class Collected:
 
 
 def collect(
-    found: Callable[[], Iterator[tuple[str, Explanation]]],
+    found: Explanations,
     genomes: EmbeddedGenomes,
     classes: list[str],
     true_classes: dict[str, str],
@@ -93,15 +94,23 @@ def collect(
         settings: With which pairs were found.
         clustering: What decides clusters and families.
         check: Called between steps; what it raises ends the work.
+
+    Raises:
+        InputError: No genome is classified correctly.
     """
     check = check or (lambda: None)
     table, genome_rows = _tables(found, genomes, classes, true_classes, settings)
     usable = table["correct"].to_numpy(bool)
+    if not usable.any():
+        raise InputError(
+            f"none of {len(genome_rows)} genomes is classified as its label says, so there is nothing to attribute; "
+            "give a model that was trained on this label."
+        )
     space = GeneSpace.fit(
-        (genomes.vectors(name)[np.unique(one.genes)] for name, one in found()), clustering.n_directions
+        (genomes.vectors(name, np.unique(one.genes)) for name, one in found()), clustering.n_directions
     )
     check()
-    places = np.concatenate([space.place(genomes.vectors(name)[one.genes.ravel()]) for name, one in found()])
+    places = np.concatenate([space.place(genomes.vectors(name, one.genes.ravel())) for name, one in found()])
     first, second = places[0::2], places[1::2]
     check()
 
@@ -149,7 +158,7 @@ def collect(
 
 
 def _tables(
-    found: Callable[[], Iterator[tuple[str, Explanation]]],
+    found: Explanations,
     genomes: EmbeddedGenomes,
     classes: list[str],
     true_classes: dict[str, str],

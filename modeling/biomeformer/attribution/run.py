@@ -17,15 +17,12 @@ from ..genome_transformer import GenomeTransformerForSequenceClassification
 from ..genomes.embedding import RESULTS, EmbeddedGenomes
 from ..metagenbert.modeling_metagenbert import hash_weights
 from ..parallel import Ranks
-from .collection import ClusterSettings, collect
+from .collection import ClusterSettings, Explanations, collect
 from .explanation import AttributionSettings, Explanation, explain_genome
 from .network import FILES, GRAPHML, RECORD, GeneInteractionNetwork
 from .pseudo_examples import pseudo_table
 
 ARRAYS = ("logits", "genes", "scores", "pseudo", "random_genes", "random_pairs", "random_ablation")
-
-
-Explanations = Callable[[], Iterator[tuple[str, Explanation]]]
 
 
 @dataclass(frozen=True)
@@ -131,20 +128,12 @@ def attribute(
                     ),
                 )
 
-        n_right = sum(true_classes.get(name, classes[one.label]) == classes[one.label] for name, one in found())
-        if not n_right:
-            raise InputError(
-                f"none of {len(parts)} genomes is classified as {column or 'the model'} says, so there is nothing to "
-                "attribute; give a model that was trained on this label."
-            )
         network = _network(found, failed)
         with writing_to(folder):
             network.save(folder)
         return network
 
-    def _network(
-        found: Callable[[], Iterator[tuple[str, Explanation]]], failed: dict[str, str]
-    ) -> GeneInteractionNetwork:
+    def _network(found: Explanations, failed: dict[str, str]) -> GeneInteractionNetwork:
         collected = collect(found, genomes, classes, true_classes, settings, clustering, ranks.check)
         record = {
             "model": {

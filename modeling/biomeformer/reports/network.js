@@ -74,7 +74,6 @@
   }
 
   function paint(pen, ratio) {
-    const started = performance.now();
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
     pen.translate(view.x, view.y);
@@ -125,7 +124,6 @@
     const size = 11 / view.scale;
     pen.font = `${size}px system-ui, sans-serif`;
     labelled(around).forEach(i => pen.fillText(title(nodes[i]), nodes[i].x, nodes[i].y - radius(nodes[i]) - 3 / view.scale));
-    root.dataset.painted = (performance.now() - started).toFixed(1);
   }
 
   function title(node) {
@@ -318,7 +316,6 @@
     const link = document.createElement("a");
     link.href = url;
     link.download = name;
-    root.dataset.saved = `${name} ${url.length}`;
     link.click();
   }
 

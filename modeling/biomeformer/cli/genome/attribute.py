@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ...errors import RunInterrupted
-from ..console import doing, note, one_line, out, report_files
+from ..console import doing, out, report_files
 from ..embed import explained
 from ..options import Device, Revision, Seed, Threads, Timeout
 from ..output import check_output
+from .notes import GenomeNotes
 from .predict import DEFAULT_MODEL
 
 
@@ -74,18 +75,7 @@ def attribute(
     with Ranks.from_environment(timeout * 60) as ranks:
         with doing(f"loading {model}"):
             loaded = load_genome_model(model, revision=revision, device=str(ranks.device(device)))
-        n_done = 0
-
-        def finished(genome_id: str, reason: str | None) -> None:
-            nonlocal n_done
-            n_done += 1
-            who = "" if ranks.size == 1 else f"process {ranks.rank}, "
-            note(f"{who}{n_done} {one_line(genome_id)}: {'failed' if reason is not None else 'attributed'}")
-
-        def planned(n_before: int, n_mine: int) -> None:
-            if ranks.is_main:
-                note(f"{len(genomes):,} genomes{f'; {n_before:,} were done before' if n_before else ''}")
-
+        notes = GenomeNotes(len(genomes), "attributed", ranks)
         with Interruption() as interruption:
             options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "label_column": label}
             try:
@@ -96,8 +86,8 @@ def attribute(
                     settings=settings,
                     clustering=clustering,
                     ranks=ranks,
-                    on_plan=planned,
-                    on_genome=finished,
+                    on_plan=notes.plan,
+                    on_genome=notes.finish,
                     check=interruption.check,
                     **options,
                 )

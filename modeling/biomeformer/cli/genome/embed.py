@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ...errors import RunInterrupted
-from ..console import doing, note, one_line, out, report_files
+from ..console import doing, out, report_files
 from ..embed import explained, list_failures
 from ..options import BatchTokens, Device, Revision, Threads, Timeout
 from ..output import check_output
+from .notes import GenomeNotes
 
 
 def embed(
@@ -71,19 +72,7 @@ def embed(
             encoder = load_protein_encoder(
                 protein_encoder, revision=revision, device=str(ranks.device(device)), dtype=dtype
             )
-        n_done = 0
-
-        def finished(genome_id: str, reason: str | None) -> None:
-            nonlocal n_done
-            n_done += 1
-            who = "" if ranks.size == 1 else f"process {ranks.rank}, "
-            note(f"{who}{n_done} {one_line(genome_id)}: {'failed' if reason is not None else 'embedded'}")
-
-        def planned(n_before: int, n_mine: int) -> None:
-            if ranks.is_main:
-                before = f"; {n_before:,} were done before" if n_before else ""
-                note(f"{len(genomes):,} genomes{before}")
-
+        notes = GenomeNotes(len(genomes), "embedded", ranks)
         with Interruption() as interruption:
             options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "fail_fast": fail_fast}
             try:
@@ -96,8 +85,8 @@ def embed(
                     batch_tokens=batch_tokens,
                     threads=threads or os.cpu_count() or 1,
                     ranks=ranks,
-                    on_plan=planned,
-                    on_genome=finished,
+                    on_plan=notes.plan,
+                    on_genome=notes.finish,
                     check=interruption.check,
                     **options,
                 )
