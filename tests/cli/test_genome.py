@@ -199,3 +199,15 @@ def test_attribute(place, model_dir, run, tmp_path):
         assert not (tmp_path / "new").exists()
     result = run(["genome", "attribute", place, "--output", tmp_path / "new", *options])
     assert result.exit_code == 2 and "holds no embedded genomes" in result.stderr
+
+
+def test_attribute_says_which_genomes_failed(place, model_dir, run, tmp_path):
+    (tmp_path / "lonely.faa").write_text(">a\nMKVLE\n")
+    rows = [f"g{i},{place}/g{i}.faa,soil" for i in range(2)]
+    (tmp_path / "genomes.csv").write_text("\n".join(["genome_id,proteins,source", *rows, "lonely,lonely.faa,soil"]))
+    embedded = tmp_path / "embedded"
+    assert run(["genome", "embed", tmp_path / "genomes.csv", "-e", place / "esm", "-o", embedded]).exit_code == 0
+    options = ["--model", model_dir, "--top", 5, "--ablate", 0, "--threads", 1]
+    result = run(["genome", "attribute", embedded, "--output", tmp_path / "out", *options])
+    assert result.exit_code == 1, result.output
+    assert "failed  lonely: the genome has 1 gene" in result.stderr and "1 of 3 samples failed" in result.stderr

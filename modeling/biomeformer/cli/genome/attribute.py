@@ -9,7 +9,7 @@ import typer
 
 from ...errors import RunInterrupted
 from ..console import doing, out, report_files
-from ..embed import explained
+from ..embed import explained, list_failures
 from ..options import Device, Revision, Seed, Threads, Timeout
 from ..output import check_output
 from .notes import GenomeNotes
@@ -63,6 +63,7 @@ def attribute(
         start(threads)
         from ...attribution import AttributionSettings, ClusterSettings
         from ...attribution import attribute as find
+        from ...embedding.cohort_run import RunOutcome
         from ...genomes.embedding import EmbeddedGenomes
         from ...interruption import Interruption
         from ...loading import load_genome_model
@@ -107,6 +108,9 @@ def attribute(
         low, high = row["accuracy"][1:]
         out(f"accuracy from {row['from']} ({row['genes']:,.0f}): {row['accuracy'][0]:.3f} ({low:.3f}-{high:.3f})")
     report_files({"report": report, "pairs": output / "pairs.parquet", "network": output / "network.graphml"})
+    failed = network.record["genomes"]["failed"]
+    list_failures(failed, output)
+    RunOutcome(network, failed, len(genomes), 0).raise_for_failures()
 
 
 __all__ = ["attribute"]
