@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tracemalloc
 import types
 
 import numpy as np
@@ -11,7 +12,8 @@ from safetensors.numpy import save_file
 
 import biomeformer
 from biomeformer.clustering import Points, fit_centroids, run_distributed_kmeans, run_kmeans
-from biomeformer.clustering.kmeans import import_faiss
+from biomeformer.clustering.kmeans import LIBRARY_BYTES, import_faiss, kmeans_memory
+from biomeformer.clustering.points import CHUNK_BYTES
 from biomeformer.errors import InputError, MissingDependencyError
 from biomeformer.metagenbert import MetagenBertProcessor
 from factories import bpe_tokenizer, tiny_dnabert2, write_cohort
@@ -114,6 +116,23 @@ def test_points_of_files(tmp_path, monkeypatch, chunk_bytes, n_ranks):
             chunks = [chunk for share in shares for chunk in share.chunks()]
             assert np.array_equal(np.concatenate(chunks), rows)
             assert all(chunk.nbytes <= max(chunk_bytes, 16) for chunk in chunks)
+
+
+def test_points_on_the_disk_take_no_memory(tmp_path):
+    """What Python and NumPy allocate, which is the same on every machine; a process's size depends on its allocator."""
+    n, hidden_size = 300_000, 128
+    path = tmp_path / "vectors.safetensors"
+    save_file({"vectors": np.random.default_rng(0).normal(size=(n, hidden_size)).astype(np.float32)}, path)
+    allowed = kmeans_memory([8, 24], hidden_size) - LIBRARY_BYTES
+    peaks = {}
+    for max_bytes in (0, n * hidden_size * 4):
+        tracemalloc.start()
+        points = Points.from_files([(path, n)], hidden_size, 0, 1, max_bytes)
+        run_distributed_kmeans(points, [8, 24], n_iterations=1)
+        peaks[points.on_disk] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert CHUNK_BYTES < peaks[True] <= allowed
+    assert peaks[False] > n * hidden_size * 4 > allowed
 
 
 def test_as_many_clusters_as_points():
