@@ -22,7 +22,7 @@ from biomeformer.attribution import (
 )
 from biomeformer.attribution.network import FILES
 from biomeformer.attribution.pseudo_examples import pseudo_table
-from biomeformer.errors import InputError, TableError
+from biomeformer.errors import CheckpointError, InputError, TableError
 from biomeformer.genomes.embedding import EmbeddedGenomes
 from biomeformer.parallel import Ranks
 from factories import random_genome_transformer
@@ -202,9 +202,9 @@ def test_bad_input(embedded, model, tmp_path):
         attribute(model, embedded, tmp_path / "a", label_column="genus")
     other = random_genome_transformer()
     other.processor = GenomeTransformerProcessor(protein_size=24, max_genes=60, protein_encoder_sha256="0" * 64)
-    with pytest.raises(InputError, match="embed the genomes with the model's"):
+    with pytest.raises(CheckpointError, match="give the encoder it was trained with"):
         attribute(other, embedded, tmp_path / "a")
-    with pytest.raises(InputError, match="vectors of 24 numbers and the model reads 8"):
+    with pytest.raises(CheckpointError, match=r"reads vectors of 8 numbers and the protein encoder '.*' gives 24"):
         attribute(random_genome_transformer(protein_size=8), embedded, tmp_path / "a")
     wrong = random_genome_transformer()
     with torch.no_grad():

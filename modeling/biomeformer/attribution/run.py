@@ -15,6 +15,7 @@ from ..embedding.run_folder import Part, RunFolder, writing_to
 from ..errors import InputError
 from ..genome_transformer import GenomeTransformerForSequenceClassification
 from ..genomes.embedding import RESULTS, EmbeddedGenomes
+from ..genomes.prediction import check_encoder
 from ..metagenbert.modeling_metagenbert import hash_weights
 from ..parallel import Ranks
 from .collection import ClusterSettings, Explanations, collect
@@ -78,8 +79,8 @@ def attribute(
         The network; on the main process alone where there are several.
 
     Raises:
-        InputError: The genomes are of another protein encoder, a label is unknown to the model, or no genome is
-            classified correctly.
+        CheckpointError: The genomes are of another protein encoder.
+        InputError: A label is unknown to the model, or no genome is classified correctly.
         RunError: The folder cannot be written to.
         RunInterrupted: `check` said so.
     """
@@ -93,7 +94,7 @@ def attribute(
         ranks.check = check
     folder = Path(folder)
     true_classes, column = _true_classes(model, genomes, label_column)
-    _check_encoder(model, genomes)
+    check_encoder(model, genomes.contract, genomes.folder)
     digest = hash_weights(model.state_dict())
     fingerprint = {
         "weights_sha256": digest,
@@ -188,22 +189,6 @@ def _true_classes(
             f"{', '.join(sorted(known))}; leave the genome out, or name another column."
         )
     return values, column
-
-
-def _check_encoder(model: GenomeTransformerForSequenceClassification, genomes: EmbeddedGenomes) -> None:
-    """See that vectors are what the model was trained on."""
-    processor = model.processor
-    expected = "" if processor is None else processor.protein_encoder_sha256
-    if expected and expected != genomes.contract["weights_sha256"]:
-        raise InputError(
-            f"{genomes.folder} holds vectors of the protein encoder {genomes.contract['name']!r}, and the model was "
-            f"trained on those of {processor.protein_encoder!r}; embed the genomes with the model's."  # type: ignore[union-attr]
-        )
-    if model.config.protein_size != genomes.contract["hidden_size"]:
-        raise InputError(
-            f"{genomes.folder} holds vectors of {genomes.contract['hidden_size']} numbers and the model reads "
-            f"{model.config.protein_size}; embed the genomes with the model's protein encoder."
-        )
 
 
 __all__ = ["attribute"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,23 +59,36 @@ def protein_encoder_of(model: GenomeTransformerForSequenceClassification) -> Pro
         folder = Path(model.name_or_path) / PROTEIN_ENCODER
         name = str(folder) if folder.is_dir() else model.processor.protein_encoder
         kept = load_protein_encoder(name, device=str(model.device))
-        check_encoder(model, kept)
+        check_encoder(model, {"name": kept.name, **kept.contract})
         object.__setattr__(model, "_protein_encoder", kept)
     return kept
 
 
-def check_encoder(model: GenomeTransformerForSequenceClassification, encoder: ProteinEncoder) -> None:
+def check_encoder(
+    model: GenomeTransformerForSequenceClassification, contract: Mapping[str, Any], source: str | Path = ""
+) -> None:
     """See that a model was trained on an encoder's vectors.
+
+    Args:
+        model: With or without its processor, which knows the encoder.
+        contract: `name`, `weights_sha256` and `hidden_size` of the encoder at hand.
+        source: Where its vectors are, for the message.
 
     Raises:
         CheckpointError: It was not.
     """
-    processor = model.processor
-    if processor is not None and processor.protein_encoder_sha256 not in ("", encoder.weights_sha256):
+    processor, digest = model.processor, contract["weights_sha256"]
+    where = f"{source}: " if source else ""
+    if processor is not None and processor.protein_encoder_sha256 not in ("", digest):
         raise CheckpointError(
-            f"the model reads vectors of the protein encoder {processor.protein_encoder!r} (weights "
-            f"{processor.protein_encoder_sha256[:12]}…), and {encoder.name!r} has weights "
-            f"{encoder.weights_sha256[:12]}…; give the encoder it was trained with."
+            f"{where}the model reads vectors of the protein encoder {processor.protein_encoder!r} (weights "
+            f"{processor.protein_encoder_sha256[:12]}…), and {contract['name']!r} has weights {digest[:12]}…; give the "
+            "encoder it was trained with."
+        )
+    if model.config.protein_size != contract["hidden_size"]:
+        raise CheckpointError(
+            f"{where}the model reads vectors of {model.config.protein_size} numbers and the protein encoder "
+            f"{contract['name']!r} gives {contract['hidden_size']}; give the encoder it was trained with."
         )
 
 
@@ -106,7 +119,7 @@ def predict_genome(
         CheckpointError: The protein encoder cannot be found, or is another one.
     """
     encoder = protein_encoder or protein_encoder_of(model)
-    check_encoder(model, encoder)
+    check_encoder(model, {"name": encoder.name, **encoder.contract})
     processor = model.processor
     assert processor is not None
     if encoder.max_residues != processor.max_residues:
