@@ -176,6 +176,6 @@ HABITATS = {"id2label": {0: "host", 1: "soil"}, "label2id": {"host": 0, "soil": 
 def random_genome_transformer(**sizes) -> GenomeTransformerForSequenceClassification:
     """Weights so large that attention is uneven."""
     torch.manual_seed(0)
-    sizes = {"protein_size": 24, "hidden_size": 16, "num_hidden_layers": 3, "intermediate_size": 24, **sizes}
-    config = GenomeTransformerConfig(max_genes=60, initializer_range=0.3, **sizes, **HABITATS)
+    sizes = {"protein_size": 24, "hidden_size": 16, "num_hidden_layers": 3, "intermediate_size": 24} | sizes
+    config = GenomeTransformerConfig(**{"max_genes": 60, "initializer_range": 0.3} | sizes, **HABITATS)
     return GenomeTransformerForSequenceClassification(config).eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 
 from biomeformer.attribution.explanation import AttributionSettings, explain_genome
 from biomeformer.attribution.maps import METHODS, attention_gradient_map, attention_map, rollout_map
-from biomeformer.attribution.pairs import ablation, n_pairs_of, random_pairs, top_pairs
+from biomeformer.attribution.pairs import ablation, logits_without, n_pairs_of, random_pairs, top_pairs
+from biomeformer.attribution.screening import ablated_pairs, integrated_gradients
 from biomeformer.errors import InputError
 from factories import random_genome_transformer
 
@@ -22,20 +24,23 @@ def genome(n=50):
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "attention"])
 @pytest.mark.parametrize("heads", [1, 4])
-def test_attention_is_that_of_the_full_model(pooling, heads):
-    model, (proteins, contigs) = random_genome_transformer(pooling=pooling, num_attention_heads=heads), genome()
+@pytest.mark.parametrize(("dtype", "spread"), [(torch.float64, 0.3), (torch.float32, 0.1)])
+def test_attention_is_that_of_the_full_model(pooling, heads, dtype, spread):
+    sizes = {"pooling": pooling, "num_attention_heads": heads, "initializer_range": spread}
+    model, (proteins, contigs) = random_genome_transformer(**sizes).to(dtype), genome()
     with torch.no_grad():
-        full = model(proteins[None], contig_ids=contigs[None], output_attentions=True).attentions[-1][0].mean(0)
+        full = model(proteins[None], contig_ids=contigs[None], output_attentions=True).attentions[-1][0].mean(0).float()
+    assert full.amax(1).median() > 1.05 / len(full)
     full = full[1:, 1:] if pooling == "cls" else full
-    torch.testing.assert_close(attention_map(model, proteins, contigs), full, atol=2e-6, rtol=0)
+    torch.testing.assert_close(attention_map(model, proteins, contigs), full, atol=1e-6, rtol=0)
     # Half of each layer passes by.
     with torch.no_grad():
         every = model(proteins[None], contig_ids=contigs[None], output_attentions=True).attentions
     rolled = torch.eye(every[0].shape[-1])
     for weights in every:
-        rolled = (weights[0].mean(0) + torch.eye(len(rolled))) / 2 @ rolled
+        rolled = (weights[0].float().mean(0) + torch.eye(len(rolled))) / 2 @ rolled
     rolled = rolled[1:, 1:] if pooling == "cls" else rolled
-    torch.testing.assert_close(rollout_map(model, proteins, contigs), rolled, atol=2e-6, rtol=0)
+    torch.testing.assert_close(rollout_map(model, proteins, contigs), rolled, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
@@ -145,6 +150,58 @@ def test_explanation():
     assert other.scores[0, 0] == pytest.approx(float(weights[i, j] + weights[j, i]) / 2)
 
 
+def test_integrated_gradients_add_up():
+    model, (proteins, contigs) = random_genome_transformer(), genome(20)
+    found = integrated_gradients(model, proteins, contigs, 1, n_steps=200)
+    with torch.no_grad():
+        ends = [
+            model(x[None], contig_ids=contigs[None]).logits[0, 1] for x in (proteins, proteins.mean(0).expand(20, -1))
+        ]
+    assert found.shape == (20,) and found.sum() == pytest.approx(float(ends[0] - ends[1]), abs=1e-4)
+
+
+def test_ablated_pairs_are_the_largest_of_all():
+    model, (proteins, contigs) = random_genome_transformer(), genome(12)
+    every = np.array([(i, j) for i in range(12) for j in range(i + 1, 12)])
+    together = ablation(model, proteins, contigs, 0, every)
+    found = ablated_pairs(model, proteins, contigs, 0, n_screened=12, n_candidates=12)
+    assert len(found) == (together > 0).sum() and (found.scores > 0).all()
+    order = np.argsort(-together, kind="stable")[: len(found)]
+    np.testing.assert_allclose(found.scores, together[order], atol=1e-6)
+    assert found.genes[0].tolist() == every[order[0]].tolist()
+    # The screen keeps genes whose loss alone is large.
+    logits = logits_without(model, proteins, contigs, 0, [(), *((i,) for i in range(12))])
+    alone = np.abs(logits[0] - logits[1:])
+    few = ablated_pairs(model, proteins, contigs, 0, n_screened=12, n_candidates=3)
+    assert set(few.genes.ravel().tolist()) <= set(np.argsort(-alone)[:3].tolist())
+    gradients = np.abs(integrated_gradients(model, proteins, contigs, 0))
+    fewer = ablated_pairs(model, proteins, contigs, 0, n_screened=4, n_candidates=4)
+    assert set(fewer.genes.ravel().tolist()) <= set(np.argsort(-gradients)[:4].tolist())
+
+
+def test_a_pair_that_counts_together_is_found():
+    """A model by hand: the class needs two genes, each of which says nothing alone."""
+    model = PairModel().eval()
+    proteins, contigs = torch.zeros(40, 4), torch.zeros(40, dtype=torch.int64)
+    proteins[7, 0] = proteins[31, 1] = 1
+    found = explain_genome(model, proteins.numpy(), contigs.numpy(), AttributionSettings(method="ablation", beside=()))
+    assert found.genes[0].tolist() == [7, 31] and found.scores[0, -1] == pytest.approx(1)
+    assert found.n_pseudo_genes == 2 and found.random_ablation.shape == (1,)
+
+
+class PairModel(torch.nn.Module):
+    """The logit of class 1 is 1 where both kinds of gene are there, of class 0 a half."""
+
+    config = SimpleNamespace(max_genes=100)
+    device = torch.device("cpu")
+
+    def forward(self, proteins, attention_mask=None, contig_ids=None):
+        there = 1 if attention_mask is None else attention_mask[:, :, None]
+        kinds = (proteins * there).sum(1)
+        both = kinds[:, 0] * kinds[:, 1]
+        return SimpleNamespace(logits=torch.stack([torch.full_like(both, 0.5), both], 1))
+
+
 def test_bad_genomes_and_settings():
     model, (proteins, contigs) = random_genome_transformer(), genome(1)
     with pytest.raises(InputError, match="no pair of genes"):
@@ -157,6 +214,8 @@ def test_bad_genomes_and_settings():
         ({"method": "saliency"}, "method 'saliency' is unknown"),
         ({"symmetry": "min"}, "symmetry is 'min'"),
         ({"n_ablated": -1}, "n_ablated is -1"),
+        ({"n_candidates": 1}, "n_candidates is 1; it must be at least 2"),
+        ({"beside": ("ablation",)}, "method 'ablation' is unknown; give attention, attention_gradient, rollout"),
     ):
         with pytest.raises(InputError, match=message):
             AttributionSettings(**bad)

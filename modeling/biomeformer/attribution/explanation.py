@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..genome_transformer import GenomeTransformerForSequenceClassification
 from .maps import METHODS
 from .pairs import SYMMETRY, ablation, n_pairs_of, random_pairs, top_pairs
+from .screening import ablated_pairs
 
 ABLATION = "ablation"
 
@@ -22,38 +23,45 @@ class AttributionSettings:
     """What decides the pairs.
 
     Attributes:
-        method: Whose strongest pairs are taken: `attention` (the paper's), `attention_gradient` or `rollout`.
-        beside: Methods that score the same pairs too.
+        method: Whose strongest pairs are taken: `attention` (the paper's), `attention_gradient`, `rollout` or
+            `ablation`.
+        beside: Methods that score the same pairs too, `ablation` apart.
         top: Pairs of a genome; a fraction below one is a share of all its pairs.
         symmetry: How both directions of a pair become one score: their `mean` or `max`.
-        n_ablated: Of a genome's strongest pairs, how many are taken away to see what they do together.
+        n_ablated: Of a genome's strongest pairs, how many are taken away to see what they do together; and of random
+            ones.
+        n_screened: Genes that `ablation` takes away one by one, those with the largest integrated gradients.
+        n_candidates: Genes of which `ablation` takes every pair away, those that change the logit most alone.
         n_controls: Draws of random genes, and of random pairs, that pseudo-examples are set against.
         seed: Of the draws.
     """
 
     method: str = "attention"
-    beside: tuple[str, ...] = ("attention_gradient", "rollout")
+    beside: tuple[str, ...] = ("attention", "attention_gradient", "rollout")
     top: int | float = 100
     symmetry: str = "mean"
     n_ablated: int = 20
+    n_screened: int = 256
+    n_candidates: int = 24
     n_controls: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in (self.method, *self.beside):
-            if name not in METHODS:
-                raise InputError(f"method {name!r} is unknown; give {', '.join(METHODS)}.")
+        for name, known in ((self.method, (*METHODS, ABLATION)), *((name, tuple(METHODS)) for name in self.beside)):
+            if name not in known:
+                raise InputError(f"method {name!r} is unknown; give {', '.join(known)}.")
         if self.symmetry not in SYMMETRY:
             raise InputError(f"symmetry is {self.symmetry!r}; give {' or '.join(SYMMETRY)}.")
         n_pairs_of(2, self.top)
-        for name in ("n_ablated", "n_controls"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 0.")
+        for name, least in (("n_ablated", 0), ("n_controls", 0), ("n_screened", 2), ("n_candidates", 2)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Every method that scores pairs, the one whose strongest are taken first."""
-        return (self.method, *(name for name in self.beside if name != self.method))
+        """Every method that scores pairs by a map, the one whose strongest are taken first."""
+        first = () if self.method == ABLATION else (self.method,)
+        return (*first, *(name for name in self.beside if name != self.method))
 
     @property
     def record(self) -> dict[str, Any]:
@@ -68,8 +76,8 @@ class Explanation:
     Attributes:
         logits: float64 `(n_classes,)` of the whole genome.
         genes: int64 `(n_pairs, 2)`, places of genes, the strongest pair first.
-        scores: float64 `(n_pairs, n_methods + 1)`, in the order of `AttributionSettings.methods`, then of ablation: NaN
-            where it was not done.
+        scores: float64 `(n_pairs, n_methods + 1)`, in the order of `AttributionSettings.methods`, then of `ablation`:
+            NaN where it was not done.
         pseudo: float64 `(n_classes,)`, logits of the pairs' genes alone, their order lost.
         random_genes: float64 `(n_controls, n_classes)`, of equally many genes drawn evenly.
         random_pairs: float64 `(n_controls, n_classes)`, of the genes of equally many pairs drawn evenly.
@@ -124,25 +132,32 @@ def explain_genome(
         raise InputError(f"the genome has {len(proteins)} gene, so it has no pair of genes; leave it out.")
     logits = _logits(model, proteins, contigs)
     label = int(logits.argmax())
-    columns = []
-    for i, method in enumerate(settings.methods):
+    columns, pairs = [], None
+    if settings.method == ABLATION:
+        pairs = ablated_pairs(
+            model, proteins, contigs, label, settings.n_screened, settings.n_candidates, check
+        ).strongest(n_pairs_of(len(proteins), settings.top))
+    for method in settings.methods:
         weights = METHODS[method](model, proteins, contigs, label)
-        if i == 0:
+        if pairs is None:
             pairs = top_pairs(weights, settings.top, settings.symmetry)
-            genes = torch.from_numpy(pairs.genes).to(weights.device)
+        genes = torch.from_numpy(pairs.genes).to(weights.device)
         both = torch.stack([weights[genes[:, 0], genes[:, 1]], weights[genes[:, 1], genes[:, 0]]])
         found = both.mean(0) if settings.symmetry == "mean" else both.amax(0)
         columns.append(found.double().cpu().numpy())
         del weights
         check()
+    assert pairs is not None
     rng = np.random.default_rng([settings.seed, len(proteins)])
     together, by_chance = np.full(len(pairs), np.nan), np.empty(0)
-    if settings.n_ablated:
-        chosen = pairs.genes[: settings.n_ablated]
+    chosen = pairs.genes[: settings.n_ablated]
+    if settings.method == ABLATION:
+        together = pairs.scores.astype(float)
+    elif len(chosen):
         together[: len(chosen)] = ablation(model, proteins, contigs, label, chosen)
         check()
-        drawn_pairs = random_pairs(len(proteins), len(chosen), rng).genes
-        by_chance = ablation(model, proteins, contigs, label, drawn_pairs)
+    if len(chosen):
+        by_chance = ablation(model, proteins, contigs, label, random_pairs(len(proteins), len(chosen), rng).genes)
         check()
 
     def alone(places: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..genome_transformer import GenomeTransformerForSequenceClassification
 
 BLOCK = 512
+BATCH_GENES = 16_384
 SYMMETRY = ("mean", "max")
 
 
@@ -21,7 +22,7 @@ class Pairs:
 
     Attributes:
         genes: int64 `(n_pairs, 2)`, places of genes, the lower one first.
-        scores: float32 `(n_pairs,)`.
+        scores: `(n_pairs,)`, float32 of maps, float64 of ablation.
     """
 
     genes: np.ndarray
@@ -29,6 +30,10 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def strongest(self, n: int) -> Pairs:
+        """The first `n`."""
+        return Pairs(self.genes[:n], self.scores[:n])
 
 
 def n_pairs_of(n_genes: int, top: int | float) -> int:
@@ -88,14 +93,13 @@ def random_pairs(n_genes: int, n_pairs: int, rng: np.random.Generator) -> Pairs:
     return Pairs(genes, np.zeros(len(genes), np.float32))
 
 
-@torch.no_grad()
 def ablation(
     model: GenomeTransformerForSequenceClassification,
     proteins: torch.Tensor,
     contig_ids: torch.Tensor,
     label: int,
     pairs: Sequence[Sequence[int]] | np.ndarray,
-    batch_genes: int = 16_384,
+    batch_genes: int = BATCH_GENES,
 ) -> np.ndarray:
     """What two genes do to a class's logit beyond what each does: f - f(without i) - f(without j) + f(without both).
 
@@ -115,6 +119,33 @@ def ablation(
     pairs = np.asarray(pairs, np.int64).reshape(-1, 2)
     genes = np.unique(pairs)
     absent = [(), *((gene,) for gene in genes.tolist()), *(tuple(pair) for pair in pairs.tolist())]
+    logits = logits_without(model, proteins, contig_ids, label, absent, batch_genes)
+    alone = logits[1 : 1 + len(genes)]
+    first, second = (alone[np.searchsorted(genes, pairs[:, side])] for side in (0, 1))
+    return np.asarray(logits[0] - first - second + logits[1 + len(genes) :])
+
+
+@torch.no_grad()
+def logits_without(
+    model: GenomeTransformerForSequenceClassification,
+    proteins: torch.Tensor,
+    contig_ids: torch.Tensor,
+    label: int,
+    absent: Sequence[Sequence[int]],
+    batch_genes: int = BATCH_GENES,
+    check: Callable[[], None] | None = None,
+) -> np.ndarray:
+    """A class's logit without some genes, float64 `(len(absent),)`.
+
+    Args:
+        model: As for `ablation`.
+        proteins: As there.
+        contig_ids: As there.
+        label: As there.
+        absent: Places of genes to take away, one set for each logit.
+        batch_genes: As there.
+        check: Called between passes; what it raises ends the work.
+    """
     logits = np.empty(len(absent))
     step = max(batch_genes // len(proteins), 1)
     for begin in range(0, len(absent), step):
@@ -125,9 +156,9 @@ def ablation(
         size = (len(part), -1, -1)
         found = model(proteins.expand(*size), mask, contig_ids.expand(*size[:2])).logits[:, label]
         logits[begin : begin + step] = found.double().cpu().numpy()
-    alone = logits[1 : 1 + len(genes)]
-    first, second = (alone[np.searchsorted(genes, pairs[:, side])] for side in (0, 1))
-    return logits[0] - first - second + logits[1 + len(genes) :]
+        if check is not None:
+            check()
+    return logits
 
 
-__all__ = ["SYMMETRY", "Pairs", "ablation", "n_pairs_of", "random_pairs", "top_pairs"]
+__all__ = ["BATCH_GENES", "SYMMETRY", "Pairs", "ablation", "logits_without", "n_pairs_of", "random_pairs", "top_pairs"]

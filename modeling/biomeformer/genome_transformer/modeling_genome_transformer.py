@@ -251,7 +251,9 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
             bias = bias[:, None, None, :].expand(-1, 1, there.shape[1], -1)
         attentions, states = [], []
         for layer in self.layers:
-            states.append(hidden)
+            # What is not asked for is not kept: a state of 4,096 genes is 10 MB.
+            if output_hidden_states:
+                states.append(hidden)
             hidden, weights = layer(hidden, bias, output_attentions)
             attentions.append(weights)
         hidden = self.norm(hidden).masked_fill(~there[:, :, None], 0.0)

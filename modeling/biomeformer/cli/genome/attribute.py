@@ -33,7 +33,8 @@ def attribute(
         ),
     ] = None,
     method: Annotated[
-        Literal["attention", "attention_gradient", "rollout"], typer.Option(help="Whose strongest pairs are taken.")
+        Literal["attention", "attention_gradient", "rollout", "ablation"],
+        typer.Option(help="Whose strongest pairs are taken; ablation is surest and takes longest."),
     ] = "attention",
     top: Annotated[float, typer.Option(help="Pairs of a genome, or below 1 the share of all its pairs.")] = 100,
     ablate: Annotated[int, typer.Option(help="Strongest pairs of each genome that are taken away for a test.")] = 20,
