@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from itertools import pairwise
 
@@ -38,6 +39,34 @@ def test_a_pair_has_no_order(ways):
     assert len({*zip(labels.tolist(), expected.tolist(), strict=True)}) == 5
     # Without the other way round, halves are apart.
     assert len(set(dbscan(ways[:1], 0.8, 5)[0])) == 9
+
+
+@pytest.mark.parametrize("block_bytes", [1, 3000, 1 << 20])
+def test_clusters_are_scikit_learns(block_bytes):
+    """Core points and their clusters are; a point at the border goes to its nearest core point."""
+    rng = np.random.default_rng(1)
+    first, second = rng.normal(size=(2, 600, 2))
+    ways = pair_vectors(first, second)
+    every = distances(ways)
+    expected = DBSCAN(eps=0.55, min_samples=5, metric="precomputed").fit(every)
+    labels, core = dbscan(ways, 0.55, 5, block_bytes=block_bytes)
+    assert np.flatnonzero(core).tolist() == expected.core_sample_indices_.tolist() and 50 < core.sum() < 550
+    pairs = {*zip(labels[core].tolist(), expected.labels_[core].tolist(), strict=True)}
+    assert len(pairs) == len(set(labels[core])) == len(set(expected.labels_[core])) > 2
+    assert ((labels >= 0) == (expected.labels_ >= 0)).all() and (labels < 0).any()
+    nearest = np.where(core, every, np.inf).argmin(1)
+    border = (labels >= 0) & ~core
+    assert border.any() and (labels[border] == labels[nearest[border]]).all()
+
+
+def test_large_clusters_take_little_memory():
+    ways = pair_vectors(*np.random.default_rng(0).normal(size=(2, 6000, 2)).astype(np.float32))
+    tracemalloc.start()
+    labels, _ = dbscan(ways, 50.0, 5, block_bytes=1 << 20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # All are neighbours of all: their distances alone would take 144 MB.
+    assert (labels == 0).all() and peak < 12 << 20
 
 
 def test_neighbours_are_the_nearest(ways):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from ..errors import InputError
 
 BLOCK = 4096
+BLOCK_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -117,45 +117,80 @@ def knee(distances: np.ndarray) -> float:
 
 
 def dbscan(
-    ways: np.ndarray, eps: float, min_samples: int, check: Callable[[], None] | None = None
+    ways: np.ndarray,
+    eps: float,
+    min_samples: int,
+    check: Callable[[], None] | None = None,
+    block_bytes: int = BLOCK_BYTES,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Clusters of points by density.
+    """Clusters of points by density (Ester et al. 1996), in memory that does not grow with their neighbourhoods.
+
+    Lists of neighbours, which scikit-learn's needs, take memory with the square of the largest cluster. Here clusters
+    grow from core point to core point, and distances are made as they are needed, each about twice. A point at the
+    border of several clusters goes to that of its nearest core point, whatever the order of points.
 
     Args:
-        ways: As for `k_distances`.
+        ways: As for `neighbours`.
         eps: Points within this distance are neighbours.
         min_samples: Neighbours of a core point, itself counted.
         check: Called between blocks; what it raises ends the work.
+        block_bytes: What a block of distances may take.
 
     Returns:
         Number of each point's cluster, -1 for none, largest cluster first; and which points are core points.
     """
-    from sklearn.cluster import DBSCAN
-
     if not eps > 0 or min_samples < 1:
         raise InputError(f"eps is {eps} and min_samples {min_samples}; give a distance above 0 and at least 1.")
-    index, n = _index(ways)
-    rows, columns, values = [], [], []
-    for begin in range(0, n, BLOCK):
-        block = ways[0, begin : begin + BLOCK]
-        limits, squares, places = index.range_search(block, eps**2 * (1 + 1e-6))
-        rows.append(np.repeat(np.arange(begin, begin + len(block)), np.diff(limits.astype(np.int64))))
-        columns.append(places % n)
-        values.append(np.sqrt(np.maximum(squares, 0)))
-        if check is not None:
+    check = check or (lambda: None)
+    limit, n = eps**2 * (1 + 1e-6), ways.shape[1]
+    n_neighbours = np.zeros(n, np.int64)
+    for rows, squares in _blocks(ways[0], ways, block_bytes):
+        n_neighbours[rows] = (squares <= limit).sum(1)
+        check()
+    core = n_neighbours >= min_samples
+    inside = np.ascontiguousarray(ways[:, core])
+    of_core = np.full(inside.shape[1], -1, np.int64)
+    cluster = 0
+    for seed in range(len(of_core)):
+        if of_core[seed] >= 0:
+            continue
+        of_core[seed] = cluster
+        frontier = np.array([seed])
+        while len(frontier):
+            reached = np.zeros(len(of_core), bool)
+            for _, squares in _blocks(inside[0, frontier], inside, block_bytes):
+                reached |= (squares <= limit).any(0)
+                check()
+            frontier = np.flatnonzero(reached & (of_core < 0))
+            of_core[frontier] = cluster
+        cluster += 1
+    labels = np.full(n, -1, np.int64)
+    labels[core] = of_core
+    others = np.flatnonzero(~core)
+    if len(of_core) and len(others):
+        for rows, squares in _blocks(ways[0, others], inside, block_bytes):
+            nearest = squares.argmin(1)
+            at_border = squares[np.arange(len(nearest)), nearest] <= limit
+            labels[others[rows][at_border]] = of_core[nearest[at_border]]
             check()
-    row, column, value = np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
-    order = np.lexsort((value, column, row))
-    row, column, value = row[order], column[order], value[order]
-    once = np.ones(len(row), bool)
-    once[1:] = (row[1:] != row[:-1]) | (column[1:] != column[:-1])
-    # Stored zeros are neighbours; what is not stored is far.
-    graph = csr_matrix((value[once].clip(1e-12), (row[once], column[once])), shape=(n, n))
-    found = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit(graph)
-    labels = np.asarray(found.labels_, np.int64)
-    core = np.zeros(n, bool)
-    core[found.core_sample_indices_] = True
     return _by_size(labels), core
+
+
+def _blocks(points: np.ndarray, ways: np.ndarray, block_bytes: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Squared distances of points `(n, size)` to others by the nearest of their ways, float32, some rows at a time."""
+    lengths = (ways**2).sum(2)
+    n_rows = max(block_bytes // (4 * max(ways.shape[1], 1)), 1)
+    for begin in range(0, len(points), n_rows):
+        rows = slice(begin, min(begin + n_rows, len(points)))
+        block = points[rows]
+        squares: np.ndarray | None = None
+        for way, length in zip(ways, lengths, strict=True):
+            found = block @ (-2 * way.T)
+            found += length
+            squares = found if squares is None else np.minimum(squares, found, out=squares)
+        assert squares is not None
+        squares += (block**2).sum(1)[:, None]
+        yield rows, squares
 
 
 def families(points: np.ndarray, distance: float) -> np.ndarray:
