@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+
+import numpy as np
 from benchmarks.planted_pairs import WANTED, Design, judge, train
+
+from biomeformer.reports.network_report import TRUST
+from processes import ROOT
 
 
 def test_the_planted_pair_is_found():
@@ -14,3 +21,17 @@ def test_the_planted_pair_is_found():
     for method in ("ablation", "ablation, screened"):
         assert found[method]["precision at 1"] >= 0.9 and found[method]["rank over genomes"] == 1
     assert found["random pairs"]["precision at 1"] <= 0.2 and found["co-occurrence"]["rank over genomes"] > 1
+
+
+def test_the_report_gives_the_figures_measured():
+    measured = json.loads((ROOT / "benchmarks" / "results" / "planted_pairs.json").read_text())
+    learnt = [row["methods"] for row in measured["results"] if row["methods"]]
+    for name, method in (
+        ("by ablation", "ablation, screened"),
+        ("by rollout", "rollout"),
+        ("by attention and", "attention"),
+        ("by attention x gradient", "attention_gradient"),
+    ):
+        share = np.mean([row[method]["precision at 1"] for row in learnt])
+        assert re.search(rf"{share:.0%} (of genomes )?{name}".replace("%", " %"), TRUST)
+    assert f"{len(learnt)} models" in TRUST
