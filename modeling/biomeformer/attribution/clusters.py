@@ -12,6 +12,8 @@ from ..errors import InputError
 
 BLOCK = 4096
 BLOCK_BYTES = 64 << 20
+# Points all the same: any distance above zero tells them from others.
+LEAST_EPS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,27 @@ def knee(distances: np.ndarray) -> float:
     x = np.linspace(0, 1, len(distances))
     y = (distances - distances[0]) / (distances[-1] - distances[0])
     return float(distances[int((x - y).argmax())])
+
+
+def choose_eps(ways: np.ndarray, min_samples: int, check: Callable[[], None] | None = None) -> float:
+    """A distance for `dbscan`: the knee of distances to the `min_samples - 1`-th neighbour, or less.
+
+    Where points lie everywhere about as dense, clusters of that distance run into one. So it is lowered by tenths until
+    no cluster holds more than half of the points.
+
+    Args:
+        ways: As for `neighbours`.
+        min_samples: As for `dbscan`.
+        check: Called between blocks; what it raises ends the work.
+    """
+    eps = max(knee(k_distances(ways, min_samples - 1, check)), LEAST_EPS)
+    half = max(ways.shape[1] / 2, 2 * min_samples)
+    while eps > LEAST_EPS:
+        labels, _ = dbscan(ways, eps, min_samples, check)
+        if np.bincount(labels[labels >= 0], minlength=1)[0] <= half:
+            break
+        eps = max(0.9 * eps, LEAST_EPS)
+    return eps
 
 
 def dbscan(
@@ -241,4 +264,14 @@ def _by_size(labels: np.ndarray) -> np.ndarray:
     return found
 
 
-__all__ = ["GeneSpace", "dbscan", "families", "k_distances", "knee", "neighbours", "pair_vectors"]
+__all__ = [
+    "LEAST_EPS",
+    "GeneSpace",
+    "choose_eps",
+    "dbscan",
+    "families",
+    "k_distances",
+    "knee",
+    "neighbours",
+    "pair_vectors",
+]

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..errors import InputError
 from ..genomes.embedding import EmbeddedGenomes
-from .clusters import GeneSpace, dbscan, families, k_distances, knee, pair_vectors
+from .clusters import LEAST_EPS, GeneSpace, choose_eps, dbscan, families, k_distances, knee, pair_vectors
 from .enrichment import enrich, terms_of
 from .explanation import ABLATION, AttributionSettings, Explanation
 from .pair_map import pair_map
@@ -29,8 +29,7 @@ class ClusterSettings:
     """What decides clusters and families.
 
     Attributes:
-        eps: Pairs within this distance are neighbours; by default the knee of distances to the `min_samples - 1`-th
-            neighbour.
+        eps: Pairs within this distance are neighbours; by default `choose_eps` on at most 20,000 pairs.
         min_samples: Neighbours that make a pair the core of a cluster, itself counted.
         family_distance: Of a gene from its family's representative at most; by default the knee of distances to the
             nearest gene.
@@ -120,9 +119,7 @@ def collect(
     eps = clustering.eps
     if eps is None:
         sample = np.random.default_rng(clustering.seed).permutation(ways.shape[1])[:MAX_KNEE]
-        eps = knee(k_distances(np.ascontiguousarray(ways[:, np.sort(sample)]), clustering.min_samples - 1, check))
-    # All pairs the same: any distance above zero tells them from others.
-    eps = max(eps, 1e-3)
+        eps = choose_eps(np.ascontiguousarray(ways[:, np.sort(sample)]), clustering.min_samples, check)
     labels = np.full(len(table), -1, np.int64)
     labels[usable], _ = dbscan(ways, eps, clustering.min_samples, check)
     table["cluster"] = labels
@@ -230,7 +227,7 @@ def _families(
     if distance is None:
         rng = np.random.default_rng(clustering.seed)
         sample = np.sort(rng.permutation(len(genes))[:MAX_KNEE])
-        distance = max(knee(k_distances(np.ascontiguousarray(genes[sample])[None], 1)), 1e-3)
+        distance = max(knee(k_distances(np.ascontiguousarray(genes[sample])[None], 1)), LEAST_EPS)
     labels = dict(zip(names[order].tolist(), families(genes, distance).tolist(), strict=True))
     width = len(str(max(labels.values())))
     found = np.array([f"F{labels[name]:0{width}d}" for name in names.tolist()])

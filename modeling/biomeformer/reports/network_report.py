@@ -376,7 +376,11 @@ def methods_text(network: GeneInteractionNetwork) -> str:
         if settings["n_ablated"] and settings["method"] != ABLATION
         else ""
     )
-    eps = "the knee of neighbour distances" if clustering["eps"] is None else "given"
+    eps = (
+        "the knee of neighbour distances, lowered by tenths until no cluster held more than half of the pairs"
+        if clustering["eps"] is None
+        else "given"
+    )
     return (
         f"The {record['model']['label']} of genomes was predicted by the genome transformer {record['model']['name']} "
         f"(weights {record['model']['weights_sha256'][:12]}), and pairs of genes were attributed after arXiv "

@@ -39,7 +39,7 @@ def attribute(
     top: Annotated[float, typer.Option(help="Pairs of a genome, or below 1 the share of all its pairs.")] = 100,
     ablate: Annotated[int, typer.Option(help="Strongest pairs of each genome that are taken away for a test.")] = 20,
     eps: Annotated[
-        float | None, typer.Option(help="Distance of neighbours in DBSCAN.", show_default="knee of distances")
+        float | None, typer.Option(help="Distance of neighbours in DBSCAN.", show_default="from the distances")
     ] = None,
     min_samples: Annotated[int, typer.Option(help="Neighbours that make a pair the core of a cluster.")] = 5,
     seed: Seed = 0,
