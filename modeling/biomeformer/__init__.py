@@ -28,7 +28,12 @@ if TYPE_CHECKING:
         GenomeTransformerProcessor,
     )
     from .genomes import Genome, read_genome
-    from .kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
+    from .kmer_encoder import (
+        KmerEncoderConfig,
+        KmerEncoderForSequenceClassification,
+        KmerEncoderModel,
+        KmerTokenizer,
+    )
     from .loading import load, load_read_encoder
     from .metagenbert import (
         MetagenBertConfig,
@@ -38,6 +43,9 @@ if TYPE_CHECKING:
         MetagenBertProcessor,
     )
     from .reads import Cohort, SampleReads, read_cohort
+    from .sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
+    from .sequences import PreparationSettings, PreparedSequences, prepare_sequences
+    from .sequences.classifier import SequenceClassifier
 
 _HOME = {
     "AbundanceTable": "embedding",
@@ -55,6 +63,7 @@ _HOME = {
     "GenomeTransformerModel": "genome_transformer",
     "GenomeTransformerProcessor": "genome_transformer",
     "KmerEncoderConfig": "kmer_encoder",
+    "KmerEncoderForSequenceClassification": "kmer_encoder",
     "KmerEncoderModel": "kmer_encoder",
     "KmerTokenizer": "kmer_encoder",
     "MetagenBertConfig": "metagenbert",
@@ -63,7 +72,12 @@ _HOME = {
     "MetagenBertOutput": "metagenbert",
     "MetagenBertProcessor": "metagenbert",
     "SampleEmbedding": "embedding",
+    "PreparationSettings": "sequences",
+    "PreparedSequences": "sequences",
     "SampleReads": "reads",
+    "SequenceClassifier": "sequences.classifier",
+    "SequenceCnnConfig": "sequence_cnn",
+    "SequenceCnnForSequenceClassification": "sequence_cnn",
     "attribute": "attribution",
     "convert_checkpoint": "dnabert2",
     "embed_cohort": "embedding",
@@ -71,6 +85,7 @@ _HOME = {
     "fit_centroids": "clustering",
     "load": "loading",
     "load_read_encoder": "loading",
+    "prepare_sequences": "sequences",
     "read_cohort": "reads",
     "read_genome": "genomes",
 }
@@ -91,6 +106,7 @@ __all__ = [
     "GenomeTransformerModel",
     "GenomeTransformerProcessor",
     "KmerEncoderConfig",
+    "KmerEncoderForSequenceClassification",
     "KmerEncoderModel",
     "KmerTokenizer",
     "MetagenBertConfig",
@@ -98,8 +114,13 @@ __all__ = [
     "MetagenBertModel",
     "MetagenBertOutput",
     "MetagenBertProcessor",
+    "PreparationSettings",
+    "PreparedSequences",
     "SampleEmbedding",
     "SampleReads",
+    "SequenceClassifier",
+    "SequenceCnnConfig",
+    "SequenceCnnForSequenceClassification",
     "__version__",
     "attribute",
     "convert_checkpoint",
@@ -108,6 +129,7 @@ __all__ = [
     "fit_centroids",
     "load",
     "load_read_encoder",
+    "prepare_sequences",
     "read_cohort",
     "read_genome",
 ]
@@ -126,4 +148,4 @@ def __dir__() -> list[str]:
 # Each model folder registers its classes when it is imported. The command line imports them when a command needs them,
 # because transformers takes seconds to load and `biomeformer --help` should not.
 if not sys.argv or Path(sys.argv[0]).stem != "biomeformer":
-    from . import dnabert2, genome_transformer, kmer_encoder, metagenbert  # noqa: F401
+    from . import dnabert2, genome_transformer, kmer_encoder, metagenbert, sequence_cnn  # noqa: F401

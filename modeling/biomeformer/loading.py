@@ -283,7 +283,7 @@ def load_read_encoder(
             "weights come from one checkpoint."
         )
     try:
-        tokenizer = _load_tokenizer(name, revision)
+        tokenizer = load_tokenizer(name, revision)
     except MODEL_ERRORS as error:
         raise CheckpointError(
             f"{name}: its tokenizer cannot be loaded ({type(error).__name__}); the folder must hold tokenizer.json, or "
@@ -294,7 +294,8 @@ def load_read_encoder(
     return encoder.to(target).eval(), tokenizer
 
 
-def _load_tokenizer(name: str, revision: str | None) -> Any:
+def load_tokenizer(name: str, revision: str | None = None) -> Any:
+    """A checkpoint's tokenizer, also where the folder has no more than `tokenizer.json`."""
     try:
         return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     except MODEL_ERRORS:
@@ -319,10 +320,14 @@ def one_sentence(name: str, error: Exception) -> str:
 
 
 __all__ = [
+    "MODEL_ERRORS",
+    "check_weights",
     "load",
     "load_genome_model",
     "load_phenotype_model",
     "load_read_encoder",
+    "load_tokenizer",
+    "one_sentence",
     "read_config",
     "resolve_device",
     "resolve_dtype",

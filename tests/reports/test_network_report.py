@@ -244,3 +244,15 @@ def test_no_pairs_of_families(tmp_path):
     )
     text = network_report(lonely, tmp_path / "r.html").read_text()
     assert "No two families of genes make a pair" in text and "No annotation or class is enriched" in text
+
+
+def test_pairs_that_tell_nothing_are_called_so(page, tmp_path):
+    """Where random genes tell the class better than those of the pairs, certainly."""
+    network = made_up(30, 20)
+    assert "not what the model decides by" not in page.read_text()
+    for high, warned in ((-0.1, True), (0.1, False)):
+        span = [-0.5, -0.6, high]
+        control = {"from": "as many random genes", "genes": 90.0, "accuracy": span, "balanced_accuracy": span}
+        network.record["pseudo_examples"] = [control | {"pseudo_examples_minus_this": span}]
+        text = network_report(network, tmp_path / "r.html").read_text()
+        assert ("not what the model decides by" in text) is warned

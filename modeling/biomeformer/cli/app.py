@@ -16,6 +16,7 @@ from .genome import app as genome
 from .group import BiomeformerGroup
 from .inspect import inspect
 from .phenotype import app as phenotype
+from .sequences import app as sequences
 from .status import status
 
 EPILOG = """**Examples**
@@ -92,6 +93,7 @@ app.command(
 app.command(epilog="Examples: `biomeformer inspect metagenbert-mini`, `biomeformer inspect ./my-model --json`")(inspect)
 app.add_typer(phenotype, name="phenotype")
 app.add_typer(genome, name="genome")
+app.add_typer(sequences, name="sequences")
 app.command(epilog="Example: `biomeformer convert zhihan1996/DNABERT-2-117M dnabert2`")(convert)
 
 

@@ -24,7 +24,7 @@ def start(threads: int | None = None) -> None:
     import torch
     from transformers.utils import logging
 
-    from .. import dnabert2, genome_transformer, kmer_encoder, metagenbert  # noqa: F401
+    from .. import dnabert2, genome_transformer, kmer_encoder, metagenbert, sequence_cnn  # noqa: F401
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()

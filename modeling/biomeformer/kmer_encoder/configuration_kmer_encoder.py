@@ -27,6 +27,8 @@ class KmerEncoderConfig(PreTrainedConfig):
             read as it stands, and its six reading frames are weighed against each other by this many heads.
         pad_token_id: Token id of padding; k-mers begin at 1.
         initializer_range: Standard deviation of new weights.
+        classifier_hidden_size: Width of the classifier's hidden layer; 0: the classifier is linear.
+        classifier_dropout: Of what goes into the classifier's layers.
     """
 
     model_type = "kmer_encoder"
@@ -36,6 +38,8 @@ class KmerEncoderConfig(PreTrainedConfig):
     num_gate_heads: int = 0
     pad_token_id: int | None = 0
     initializer_range: float = 0.02
+    classifier_hidden_size: int = 0
+    classifier_dropout: float | int = 0.1
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)

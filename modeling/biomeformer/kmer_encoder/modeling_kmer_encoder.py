@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 
 from .configuration_kmer_encoder import KmerEncoderConfig
@@ -26,7 +26,28 @@ def reverse_complement_ids(k: int, device: torch.device) -> torch.Tensor:
     return torch.cat([reverse.new_zeros(1), reverse + 1])
 
 
-class KmerEncoderModel(PreTrainedModel):
+class KmerEncoderPreTrainedModel(PreTrainedModel):
+    """Loads, saves and fills weights."""
+
+    config_class = KmerEncoderConfig
+    base_model_prefix = "kmer_encoder"
+    main_input_name = "input_ids"
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Embedding):
+            init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
+            if not getattr(module.weight, "_is_hf_initialized", False):
+                init.zeros_(module.weight[0])
+        elif isinstance(module, nn.Linear):
+            init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+
+
+class KmerEncoderModel(KmerEncoderPreTrainedModel):
     """One vector a k-mer and one vector a read, the same for both strands.
 
     Without gates a read's vector is the mean of its canonical k-mers' vectors.
@@ -38,9 +59,6 @@ class KmerEncoderModel(PreTrainedModel):
     coding, and a species' codon usage shows most clearly in the frame that codes.
     """
 
-    config_class = KmerEncoderConfig
-    base_model_prefix = "kmer_encoder"
-    main_input_name = "input_ids"
     # A read's vector is summed in the order of its own tokens, so its batch-mates cannot change a bit of it.
     embeds_reads_independently = True
 
@@ -51,13 +69,6 @@ class KmerEncoderModel(PreTrainedModel):
             nn.Embedding(config.vocab_size, config.num_gate_heads, padding_idx=0) if config.num_gate_heads else None
         )
         self.post_init()
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Embedding):
-            init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
-            if not getattr(module.weight, "_is_hf_initialized", False):
-                init.zeros_(module.weight[0])
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The k-mer vectors."""
@@ -92,9 +103,8 @@ class KmerEncoderModel(PreTrainedModel):
         starts = torch.cumsum(lengths, 0) - lengths
         if self.gates is None:
             mode = "mean" if pooling == "mean" else "sum"
-            vectors = nn.functional.embedding_bag(
-                input_ids, self.embeddings.weight, starts.to(input_ids.dtype), mode=mode
-            )
+            table = _rows(self.embeddings)
+            vectors = nn.functional.embedding_bag(input_ids, table, starts.to(input_ids.dtype), mode=mode)
             return vectors if mode == "mean" else vectors / (max_length or 1)
         vectors = self._gate(self._frame_sums(input_ids, starts))
         if pooling == "mean_over_max_length":
@@ -134,7 +144,7 @@ class KmerEncoderModel(PreTrainedModel):
     def _frame_table(self) -> torch.Tensor:
         """Vectors and scores of each k-mer, then of its reverse complement: `(vocab_size, 2 * (hidden + heads))`."""
         assert self.gates is not None
-        known = torch.cat([self.embeddings.weight, self.gates.weight], dim=1)[1:]
+        known = torch.cat([_rows(self.embeddings), _rows(self.gates)], dim=1)[1:]
         forward = nn.functional.pad(known, (0, 0, 1, 0))
         return torch.cat([forward, forward[reverse_complement_ids(self.config.k, forward.device)]], dim=1)
 
@@ -184,4 +194,56 @@ class KmerEncoderModel(PreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=pooled)
 
 
-__all__ = ["KmerEncoderModel"]
+def _rows(table: nn.Module) -> torch.Tensor:
+    """All rows of a table `(vocab_size, width)`; of one that an adapter wraps, as LoRA does, with what it adds."""
+    if type(table) is nn.Embedding:
+        return table.weight
+    base: Any = getattr(table, "base_layer", table)
+    rows: torch.Tensor = table(torch.arange(base.num_embeddings, device=base.weight.device))
+    return rows
+
+
+class KmerEncoderForSequenceClassification(KmerEncoderPreTrainedModel):
+    """The encoder with a classifier over a sequence's vector, the same for both strands."""
+
+    def __init__(self, config: KmerEncoderConfig) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.kmer_encoder = KmerEncoderModel(config)
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        width = config.classifier_hidden_size
+        self.dense = nn.Linear(config.hidden_size, width) if width else None
+        self.classifier = nn.Linear(width or config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> SequenceClassifierOutput:
+        """Classify sequences.
+
+        Args:
+            input_ids: `(batch, length)`.
+            attention_mask: `(batch, length)`, 1 on tokens; by default all but padding.
+            labels: `(batch,)` class numbers, `(batch, num_labels)` of 0 and 1 for several labels at once, or floats for
+                regression, by `config.problem_type`.
+            **kwargs: Ignored arguments of the transformers interface.
+
+        Returns:
+            `logits (batch, num_labels)`, and `loss` with labels.
+        """
+        mask = input_ids != 0 if attention_mask is None else attention_mask.bool()
+        hidden = self.dropout(self.norm(self.kmer_encoder.embed_packed(input_ids[mask], mask.sum(1))))
+        if self.dense is not None:
+            hidden = self.dropout(nn.functional.gelu(self.dense(hidden)))
+        logits = self.classifier(hidden)
+        loss = None if labels is None else self.loss_function(labels, logits, config=self.config)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+__all__ = ["KmerEncoderForSequenceClassification", "KmerEncoderModel", "KmerEncoderPreTrainedModel"]

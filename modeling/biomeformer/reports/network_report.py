@@ -98,6 +98,13 @@ def _caution(network: GeneInteractionNetwork) -> str:
     notes = []
     if not network.record["figures"]["labels_known"]:
         notes.append("True classes were not given, so every genome counts as correctly classified.")
+    for row in network.record["pseudo_examples"]:
+        if row["from"] == "as many random genes" and row["pseudo_examples_minus_this"][2] < 0:
+            notes.append(
+                f"The genes of these pairs tell the class worse than as many random genes do "
+                f"({_span(row['pseudo_examples_minus_this'])}): they are where {METHOD_NAMES[network.method]} is "
+                "strongest, and not what the model decides by."
+            )
     notes.append(
         "What counts for a model is not what acts in a cell: these are pairs to look into, not interactions found."
     )
@@ -376,13 +383,15 @@ def methods_text(network: GeneInteractionNetwork) -> str:
         if settings["n_ablated"] and settings["method"] != ABLATION
         else ""
     )
+    name = record["model"]["name"]
+    name = Path(name).name if Path(name).is_absolute() else name
     eps = (
         "the knee of neighbour distances, lowered by tenths until no cluster held more than half of the pairs"
         if clustering["eps"] is None
         else "given"
     )
     return (
-        f"The {record['model']['label']} of genomes was predicted by the genome transformer {record['model']['name']} "
+        f"The {record['model']['label']} of genomes was predicted by the genome transformer {name} "
         f"(weights {record['model']['weights_sha256'][:12]}), and pairs of genes were attributed after arXiv "
         f"2405.05998: in each genome the {kept} by {METHOD_NAMES[settings['method']]} ({how})."
         f"{beside}{ablated} Pairs of {which} were clustered with DBSCAN (eps {figures['eps']:.3g}, {eps}; min_samples "

@@ -1,0 +1,356 @@
+"""Figures of a fine-tuned sequence model: curves, thresholds, calibration, what it confuses, errors of a regression.
+
+A curve of many sequences is drawn through at most `MAX_POINTS` of its points, which are spread evenly over the
+sequences. Its band comes of a bootstrap that draws how many sequences lie between those points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..sequences.scores import SequenceEvaluation, ranked_counts, split_arrays
+from .figure import COLOURS, MARKERS, shorten
+from .phenotype_figures import GRID, SIZE, _class_ticks, _figure, _legend, _roc
+
+N_BOOTSTRAPS = 400
+MAX_CURVES = len(COLOURS)
+MAX_POINTS = 2000
+MAX_SCATTERED = 2000
+MAX_CELLS_NAMED = 25
+MAX_LABELS_SHOWN = 25
+N_BINS = 10
+EDGES = np.linspace(0, 1, 41)
+DOTTED: dict[str, Any] = {"color": "#888888", "linewidth": 0.9, "linestyle": ":", "zorder": 0}
+MARK: dict[str, Any] = {"marker": "o", "color": "#222222", "markersize": 6, "markeredgecolor": "white", "zorder": 4}
+
+
+def shown_classes(evaluation: SequenceEvaluation, split: str = "test") -> list[int]:
+    """Classes or labels that have curves: the most frequent of those that some sequences have and some have not.
+
+    Of a binary task the second class only.
+    """
+    n, sizes = evaluation.n_sequences[split], list(evaluation.n_by_class[split].values())
+    candidates = [1] if evaluation.task == "binary" else range(len(sizes))
+    possible = [i for i in candidates if 0 < sizes[i] < n]
+    return sorted(sorted(possible, key=lambda i: -sizes[i])[:MAX_CURVES])
+
+
+def _columns(
+    evaluation: SequenceEvaluation, predictions: pd.DataFrame, split: str = "test"
+) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Place, truth as bool `(n,)` and probability `(n,)` of each class that has curves."""
+    truth, predicted = split_arrays(predictions, evaluation.task, evaluation.label_names, split)
+    several = evaluation.task == "multi_label"
+    return [(i, truth[:, i] == 1 if several else truth == i, predicted[:, i]) for i in shown_classes(evaluation, split)]
+
+
+def _thinned(true: np.ndarray, false: np.ndarray) -> np.ndarray:
+    """At most `MAX_POINTS` places of a curve's points, even over positives and over negatives, and the last one."""
+    if len(true) <= MAX_POINTS:
+        return np.arange(len(true))
+    wanted = np.linspace(0, 1, MAX_POINTS // 2)
+    places = [np.searchsorted(counts, wanted * counts[-1]) for counts in (true, false)]
+    return np.unique(np.append(np.concatenate(places), len(true) - 1))
+
+
+def _with_draws(true: np.ndarray, false: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """True and false positives `(1 + N_BOOTSTRAPS, n_points + 1)` from none at all, the first row as observed."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for counts in (true, false):
+        steps = np.diff(counts, prepend=0)
+        total = int(counts[-1])
+        drawn = np.vstack([steps, rng.multinomial(total, steps / total, N_BOOTSTRAPS)])
+        found.append(np.pad(np.cumsum(drawn, axis=1), ((0, 0), (1, 0))).astype(float))
+    return found[0], found[1]
+
+
+def _precision_recall(true: np.ndarray, false: np.ndarray) -> np.ndarray:
+    """Precision on `GRID` of recall, that of the highest threshold that reaches it, as average precision has it."""
+    precision = true / np.maximum(true + false, 1)
+    # At no recall, that of the first positive.
+    wanted = np.maximum(GRID, 1e-9)
+    return np.stack([p[np.searchsorted(t / t[-1], wanted)] for t, p in zip(true, precision, strict=True)])
+
+
+def _draw_curves(
+    evaluation: SequenceEvaluation,
+    predictions: pd.DataFrame,
+    curve: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    metric: str,
+    labels: tuple[str, str],
+) -> Figure:
+    columns = _columns(evaluation, predictions)
+    figure, axes = _figure((5.2, 4.6 + 0.2 * (len(columns) - 1)))
+    axes.spines[["top", "right"]].set_visible(True)
+    for i, (place, truth, probability) in enumerate(columns):
+        _, true, false = ranked_counts(truth, probability)
+        points = _thinned(true, false)
+        drawn = curve(*_with_draws(true[points], false[points], evaluation.seed))
+        low, high = np.quantile(drawn[1:], [0.025, 0.975], axis=0)
+        name = evaluation.label_names[place]
+        if evaluation.task == "binary":
+            span = evaluation.scores[metric]
+            score = f"{span['value']:.3f} ({span['low']:.3f}-{span['high']:.3f})"
+        else:
+            score = f"{evaluation.per_class[name][metric]:.3f}"
+        axes.plot(GRID, drawn[0], color=COLOURS[i], linewidth=1.8, label=f"{shorten(name)}: {score}")
+        axes.fill_between(GRID, low, high, color=COLOURS[i], alpha=0.15, linewidth=0)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=labels[0], ylabel=labels[1], aspect="equal")
+    _legend(axes)
+    return figure
+
+
+def roc_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+    """ROC curves of test with bootstrap bands, a line a class against the others or a label."""
+    figure = _draw_curves(evaluation, predictions, _roc, "roc_auc", ("false positive rate", "true positive rate"))
+    figure.axes[0].plot([0, 1], [0, 1], **DOTTED)
+    if evaluation.task == "binary":
+        negative, positive = (evaluation.per_class[name]["recall"] for name in evaluation.label_names)
+        figure.axes[0].plot(1 - negative, positive, **MARK)
+    return figure
+
+
+def precision_recall_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+    """Precision over recall of test with bootstrap bands; a dotted line is the share of a class."""
+    figure = _draw_curves(evaluation, predictions, _precision_recall, "pr_auc", ("recall", "precision"))
+    if evaluation.task == "binary":
+        figure.axes[0].plot(evaluation.scores["recall"]["value"], evaluation.scores["precision"]["value"], **MARK)
+    sizes = list(evaluation.n_by_class["test"].values())
+    for i, place in enumerate(shown_classes(evaluation)):
+        colour = {"color": COLOURS[i]} if evaluation.task != "binary" else {}
+        figure.axes[0].axhline(sizes[place] / evaluation.n_sequences["test"], **(DOTTED | colour))
+    return figure
+
+
+def threshold_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+    """Precision, recall and F1 of validation over the threshold, the chosen one marked; of several labels F1 only."""
+    columns = _columns(evaluation, predictions, "validation")
+    binary = evaluation.task == "binary"
+    figure, axes = _figure((5.2, 4.0 if binary else 4.2 + 0.2 * len(columns)))
+    for i, (place, truth, probability) in enumerate(columns):
+        values, true, false = ranked_counts(truth, probability)
+        points = _thinned(true, false)
+        x, hits, predicted = values[points], true[points], (true + false)[points]
+        f1 = 2 * hits / (predicted + true[-1])
+        threshold = evaluation.thresholds[0 if binary else place]
+        best = float((2 * true / (true + false + true[-1])).max())
+        if binary:
+            for line, name, colour in ((hits / predicted, "precision", 0), (hits / true[-1], "recall", 1)):
+                axes.plot(x, line, color=COLOURS[colour], linewidth=1.4, label=name)
+            axes.plot(x, f1, color=COLOURS[2], linewidth=2, label="F1")
+            axes.axvline(threshold, **(DOTTED | {"label": f"chosen: {threshold:.3f}"}))
+            axes.plot(threshold, best, "o", color=COLOURS[2], markersize=7, markeredgecolor="white")
+        else:
+            name = f"{shorten(evaluation.label_names[place])}: {threshold:.3f}"
+            axes.plot(x, f1, color=COLOURS[i], linewidth=1.6, label=name)
+            axes.plot(threshold, best, marker=MARKERS[i], color=COLOURS[i], markersize=7, markeredgecolor="white")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03), xlabel="threshold", ylabel="on validation" if binary else "F1")
+    axes.grid(color="#eeeeee")
+    axes.set_axisbelow(True)
+    _legend(axes, n_columns=2)
+    return figure
+
+
+def calibration_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+    """Observed against predicted shares of test in ten bins, with Wilson intervals and the numbers of sequences.
+
+    Binary: of the second class. Multi-class: how often the likeliest class is right. Multi-label: all labels together.
+    """
+    truth, predicted = split_arrays(predictions, evaluation.task, evaluation.label_names, "test")
+    if evaluation.task == "binary":
+        happened, probability = truth == 1, predicted[:, 1]
+        of = f"of {shorten(evaluation.label_names[1])}"
+    elif evaluation.task == "multi_class":
+        happened, probability = predicted.argmax(1) == truth, predicted.max(1)
+        of = "of the likeliest class"
+    else:
+        happened, probability = truth.ravel() == 1, predicted.ravel()
+        of = "of a label"
+    bins = np.minimum((probability * N_BINS).astype(int), N_BINS - 1)
+    n = np.bincount(bins, minlength=N_BINS)
+    filled = np.flatnonzero(n)
+    x = np.bincount(bins, probability, N_BINS)[filled] / n[filled]
+    y = np.bincount(bins, happened, N_BINS)[filled] / n[filled]
+    low, high = _wilson(y, n[filled])
+    figure = Figure(figsize=(5.2, 5.0), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot([0, 1], [0, 1], **DOTTED)
+    ends = np.clip([y - low, high - y], 0, None)
+    upper.errorbar(x, y, yerr=ends, color=COLOURS[0], marker="o", capsize=2, linewidth=1.4, markersize=5)
+    upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="observed share")
+    lower.bar((np.arange(N_BINS) + 0.5) / N_BINS, n, width=0.9 / N_BINS, color=COLOURS[5])
+    lower.set(xlabel=f"predicted probability {of}", ylabel="number")
+    lower.locator_params(axis="y", nbins=3)
+    lower.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    for axes in (upper, lower):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _wilson(shares: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95 % intervals of shares among n (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
+    z = 1.959964
+    middle = (shares + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(shares * (1 - shares) / n + z**2 / (4 * n**2))
+    return middle - half, middle + half
+
+
+def confusion_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+    """Sequences of test by class and predicted class: at the threshold of a binary task, else the likeliest."""
+    classes = evaluation.label_names
+    truth, predicted = split_arrays(predictions, evaluation.task, classes, "test")
+    binary = evaluation.task == "binary"
+    labels = (predicted[:, 1] >= evaluation.thresholds[0]).astype(int) if binary else predicted.argmax(1)
+    counts = np.bincount(truth * len(classes) + labels, minlength=len(classes) ** 2).reshape(len(classes), -1)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure, axes = _figure((5.2, 4.2 if len(classes) <= 8 else 5.2))
+    axes.spines[:].set_visible(False)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set(xlabel="predicted", ylabel="true")
+    if len(classes) <= 6:
+        for i, j in np.ndindex(counts.shape):
+            colour = "white" if shares[i, j] > 0.55 else "#222222"
+            text = f"{counts[i, j]:,}\n{shares[i, j]:.0%}"
+            size = 11 if len(classes) <= 3 else 7
+            axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
+    else:
+        figure.colorbar(image, ax=axes, label="share of the row", shrink=0.8)
+    if len(classes) <= MAX_CELLS_NAMED:
+        _class_ticks(axes, range(len(classes)), classes)
+        axes.set_yticks(range(len(classes)), [shorten(name, 16) for name in classes])
+        axes.tick_params(labelsize=10 if len(classes) <= 12 else 6)
+    return figure
+
+
+def histogram_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+    """How the probabilities of test are spread, by what is true.
+
+    Binary: of the second class, in each class. Multi-label: of a label, with and without it. Multi-class: of the true
+    class, one ridge a class.
+    """
+    classes = evaluation.label_names
+    truth, predicted = split_arrays(predictions, evaluation.task, classes, "test")
+    if evaluation.task == "multi_class":
+        places = shown_classes(evaluation)
+        return _ridges([classes[i] for i in places], [predicted[truth == i, i] for i in places])
+    if evaluation.task == "binary":
+        groups = [(shorten(name), predicted[truth == i, 1]) for i, name in enumerate(classes)]
+        label = f"probability of {shorten(classes[1])}"
+    else:
+        groups = [("without the label", predicted[truth == 0]), ("with the label", predicted[truth == 1])]
+        label = "probability of a label"
+    figure, axes = _figure((SIZE[0], SIZE[1] + 0.3))
+    for i, (name, values) in enumerate(groups):
+        heights = 100 * np.histogram(values, EDGES)[0] / max(len(values), 1)
+        axes.stairs(heights, EDGES, color=COLOURS[i], linewidth=1.6, label=f"{name} (n = {len(values):,})")
+        axes.stairs(heights, EDGES, color=COLOURS[i], fill=True, alpha=0.2)
+    if evaluation.task == "binary":
+        axes.axvline(evaluation.thresholds[0], **DOTTED)
+    axes.set(xlim=(-0.01, 1.01), xlabel=label, ylabel="share (%)")
+    _legend(axes)
+    return figure
+
+
+def _ridges(names: list[str], probabilities: list[np.ndarray]) -> Figure:
+    figure, axes = _figure((SIZE[0], 1.2 + 0.5 * len(names)))
+    for row, values in enumerate(probabilities):
+        heights = np.histogram(values, EDGES)[0].astype(float)
+        heights *= 0.85 / heights.max()
+        axes.stairs(row - heights, EDGES, baseline=row, fill=True, color=COLOURS[row], alpha=0.8)
+    axes.set_yticks(range(len(names)), [shorten(name) for name in names])
+    axes.set(xlim=(-0.01, 1.01), ylim=(len(names) - 0.7, -1.0), xlabel="probability of the true class")
+    axes.grid(axis="x", color="#eeeeee")
+    axes.set_axisbelow(True)
+    return figure
+
+
+def label_figure(evaluation: SequenceEvaluation) -> Figure:
+    """Scores of each label of test, the label of the highest ROC-AUC first."""
+    known = {name: one for name, one in evaluation.per_class.items() if not np.isnan(one["roc_auc"])}
+    names = sorted(known, key=lambda name: -known[name]["roc_auc"])
+    if len(names) > MAX_LABELS_SHOWN:
+        half = MAX_LABELS_SHOWN // 2
+        names = names[: MAX_LABELS_SHOWN - half] + names[-half:]
+    figure, axes = _figure((5.2, 1.6 + 0.3 * len(names)))
+    for i, (metric, name) in enumerate((("roc_auc", "ROC-AUC"), ("pr_auc", "PR-AUC"), ("f1", "F1"))):
+        values = [known[label][metric] for label in names]
+        axes.plot(values, range(len(names)), MARKERS[i], color=COLOURS[i], markersize=6, label=name)
+    axes.set_yticks(range(len(names)), [shorten(name, 18) for name in names])
+    axes.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="score")
+    axes.grid(axis="x", color="#eeeeee")
+    axes.set_axisbelow(True)
+    _legend(axes, n_columns=3)
+    return figure
+
+
+def _many_points(figure: Figure, axes: Any, x: np.ndarray, y: np.ndarray) -> None:
+    """Points, or where they are many their number in hexagons."""
+    if len(x) <= MAX_SCATTERED:
+        axes.scatter(x, y, s=14, color=COLOURS[0], alpha=0.5, linewidth=0)
+        return
+    drawn = axes.hexbin(x, y, gridsize=45, bins="log", cmap="viridis", mincnt=1, linewidths=0.1)
+    figure.colorbar(drawn, ax=axes, label="sequences", shrink=0.8)
+
+
+def regression_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+    """Predicted against true values of test."""
+    truth, predicted = split_arrays(predictions, evaluation.task, evaluation.label_names, "test")
+    figure, axes = _figure((5.2, 4.4))
+    _many_points(figure, axes, truth, predicted)
+    ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
+    axes.plot(ends, ends, **(DOTTED | {"zorder": 3}))
+    name = shorten(evaluation.label_names[0])
+    axes.set(xlabel=f"true {name}", ylabel=f"predicted {name}")
+    axes.locator_params(nbins=6)
+    return figure
+
+
+def residual_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+    """Predicted less true values of test against predicted ones."""
+    truth, predicted = split_arrays(predictions, evaluation.task, evaluation.label_names, "test")
+    figure, axes = _figure((5.2, 4.4))
+    _many_points(figure, axes, predicted, predicted - truth)
+    axes.axhline(0, **(DOTTED | {"zorder": 3}))
+    axes.set(xlabel=f"predicted {shorten(evaluation.label_names[0])}", ylabel="predicted - true")
+    axes.locator_params(nbins=6)
+    return figure
+
+
+def training_figure(training: pd.DataFrame) -> Figure:
+    """Losses over epochs, or over steps where there is no column `epoch`; columns that are not there are left out."""
+    x = "epoch" if "epoch" in training else "step"
+    figure, axes = _figure()
+    shown = [name for name in ("training_loss", "validation_loss") if name in training]
+    for i, name in enumerate(shown):
+        rows = training[[x, name]].dropna()
+        places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_POINTS)).astype(int))
+        values = rows.to_numpy(float)[places]
+        marker = MARKERS[i] if len(values) <= 40 else None
+        axes.plot(*values.T, color=COLOURS[i], marker=marker, markersize=4, label=name.removesuffix("_loss"))
+    axes.set(xlabel=x, ylabel="loss")
+    axes.locator_params(axis="x", integer=True, nbins=8)
+    axes.grid(axis="y", color="#eeeeee")
+    axes.set_axisbelow(True)
+    _legend(axes, n_columns=2)
+    return figure
+
+
+__all__ = [
+    "calibration_figure",
+    "confusion_figure",
+    "histogram_figure",
+    "label_figure",
+    "precision_recall_figure",
+    "regression_figure",
+    "residual_figure",
+    "roc_figure",
+    "shown_classes",
+    "threshold_figure",
+    "training_figure",
+]

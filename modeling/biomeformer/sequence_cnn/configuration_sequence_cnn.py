@@ -1,0 +1,44 @@
+"""Configuration of the convolutional baseline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class SequenceCnnConfig(PreTrainedConfig):
+    r"""Configuration of a `SequenceCnnForSequenceClassification`.
+
+    Args:
+        n_filters: Filters of each convolution.
+        kernel_sizes: Bases that each convolution's filters span.
+        pool_size: Positions whose largest value is kept, after each convolution.
+        hidden_size: Width of the layer before the classifier.
+        hidden_dropout_prob: Of what goes into that layer and the classifier.
+        pad_token_id: Token id of padding and of unknown bases; A, C, G and T are 1 to 4.
+        initializer_range: Standard deviation of new weights of the last two layers.
+    """
+
+    model_type = "sequence_cnn"
+
+    n_filters: int = 64
+    kernel_sizes: list[int] | tuple[int, ...] = (9, 7, 5)
+    pool_size: int = 4
+    hidden_size: int = 128
+    hidden_dropout_prob: float | int = 0.3
+    pad_token_id: int | None = 0
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if not self.kernel_sizes or min(self.kernel_sizes) < 1 or self.pool_size < 1:
+            raise ValueError(
+                f"kernel_sizes are {list(self.kernel_sizes)} and pool_size {self.pool_size}; give whole numbers of at "
+                "least 1."
+            )
+
+
+__all__ = ["SequenceCnnConfig"]

@@ -1,0 +1,92 @@
+"""Convolutions over one-hot bases: what fine-tuned language models are set against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import can_return_tuple
+
+from .configuration_sequence_cnn import SequenceCnnConfig
+
+N_BASES = 4
+
+
+class SequenceCnnForSequenceClassification(PreTrainedModel):
+    """Convolutions with pooling, then the largest and the mean value of each filter, then a classifier.
+
+    A network of the kind that arXiv 2509.25274 sets DNABERT-2 against (EnhancerNet). Sequences may have any length, and
+    padding changes nothing.
+    """
+
+    config_class = SequenceCnnConfig
+    base_model_prefix = "sequence_cnn"
+    main_input_name = "input_ids"
+
+    def __init__(self, config: SequenceCnnConfig) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        sizes = [N_BASES, *[config.n_filters] * len(config.kernel_sizes)]
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(sizes[i], sizes[i + 1], kernel, padding="same") for i, kernel in enumerate(config.kernel_sizes)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(config.n_filters) for _ in config.kernel_sizes)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dense = nn.Linear(2 * config.n_filters, config.hidden_size)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Conv1d):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> SequenceClassifierOutput:
+        """Classify sequences.
+
+        Args:
+            input_ids: `(batch, length)`, 1 to 4 for A, C, G and T, 0 for other letters and padding.
+            attention_mask: `(batch, length)`, 1 on bases; by default all but 0.
+            labels: `(batch,)` class numbers, `(batch, num_labels)` of 0 and 1 for several labels at once, or floats for
+                regression, by `config.problem_type`.
+            **kwargs: Ignored arguments of the transformers interface.
+
+        Returns:
+            `logits (batch, num_labels)`, and `loss` with labels.
+        """
+        there = (input_ids != 0 if attention_mask is None else attention_mask.bool())[:, None]
+        hidden = (
+            nn.functional.one_hot(input_ids.long(), N_BASES + 1)[..., 1:].to(self.dense.weight.dtype).transpose(1, 2)
+        )
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            hidden = norm(convolution(hidden * there).transpose(1, 2)).transpose(1, 2).relu()
+            size = min(self.config.pool_size, hidden.shape[2])
+            hidden = nn.functional.max_pool1d(hidden * there, size, ceil_mode=True)
+            there = nn.functional.max_pool1d(there.to(hidden.dtype), size, ceil_mode=True).bool()
+        largest = (hidden * there).amax(2)
+        mean = (hidden * there).sum(2) / there.sum(2).clamp_min(1)
+        hidden = self.dense(self.dropout(torch.cat([largest, mean], 1))).relu()
+        logits = self.classifier(self.dropout(hidden))
+        loss = None if labels is None else self.loss_function(labels, logits, config=self.config)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+__all__ = ["SequenceCnnForSequenceClassification"]

@@ -1,0 +1,64 @@
+"""Labelled sequences on their way from a file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+BATCH_RECORDS = 4096
+BATCH_BASES = 8 << 20
+
+
+@dataclass
+class Batch:
+    """Some records of a file.
+
+    Attributes:
+        path: The file that holds the sequences.
+        unit: What a number counts: `record`, `line` or `row`.
+        numbers: Where each record stands in the file, from 1.
+        ids: Names.
+        sequences: Bases, as they stand in the file.
+        labels: As they stand in the file; None where there is none.
+        sources: Where each comes from.
+        groups: Group or contig of each, where the split needs it.
+        dropped: Records that gave no sequence, by reason.
+    """
+
+    path: Path
+    unit: str
+    numbers: list[int] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    sequences: list[bytes] = field(default_factory=list)
+    labels: list[Any] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    n_bases: int = 0
+
+    def add(
+        self, number: int, name: str, sequence: bytes, label: Any, group: str | None, source: str | None = None
+    ) -> None:
+        """Take one record."""
+        self.numbers.append(number)
+        self.ids.append(name)
+        self.sequences.append(sequence)
+        self.labels.append(label)
+        self.sources.append(f"{self.path.name}:{number}" if source is None else source)
+        if group is not None:
+            self.groups.append(group)
+        self.n_bases += len(sequence)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it holds as much as is worked on at once."""
+        return len(self.ids) >= BATCH_RECORDS or self.n_bases >= BATCH_BASES
+
+    def where(self, i: int) -> str:
+        """File and place of record `i`, for errors."""
+        return f"{self.path}, {self.unit} {self.numbers[i]}"
+
+
+__all__ = ["Batch"]

@@ -1,0 +1,176 @@
+"""Fine-tuned sequence classifiers: loaded by name, from sequences to probabilities and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from ..errors import CheckpointError
+from ..genomes.translation import reverse_complement
+from ..loading import (
+    MODEL_ERRORS,
+    check_weights,
+    load_tokenizer,
+    one_sentence,
+    read_config,
+    resolve_device,
+    resolve_dtype,
+)
+from ..metagenbert.packed_tokenizer import PackedTokenizer
+from .contract import SequenceContract
+
+BATCH_TOKENS = 16_384
+CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class SequenceClassifier:
+    """A model with its tokenizer and contract.
+
+    Attributes:
+        model: Of transformers, for sequence classification.
+        tokenizer: Its own.
+        contract: How sequences go in, and how logits become answers.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Any
+    contract: SequenceContract
+
+    @classmethod
+    def load(
+        cls, name: str | Path, *, revision: str | None = None, device: str = "cpu", dtype: str = "float32"
+    ) -> SequenceClassifier:
+        """Load a fine-tuned checkpoint from a folder or the Hub.
+
+        Args:
+            name: A folder or a Hub id.
+            revision: Branch, tag or commit of a Hub id.
+            device: `cpu`, `cuda`, `cuda:N` or `mps`.
+            dtype: `float32`, `bfloat16` or `float16`.
+
+        Raises:
+            CheckpointError: It cannot be found, is damaged, or was not fine-tuned on labelled sequences.
+            InputError: Device or dtype is unknown or absent.
+        """
+        name = str(name)
+        target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
+        config = read_config(name, revision)
+        if "sequence_classification" not in config:
+            raise CheckpointError(
+                f"{name} is a checkpoint of model_type {config.get('model_type')!r} that was not fine-tuned on "
+                "labelled sequences; fine-tune it with recipes/finetune_sequence_classifier.py."
+            )
+        check_weights(name)
+        try:
+            model = AutoModelForSequenceClassification.from_pretrained(
+                name, revision=revision, dtype=torch_dtype, use_safetensors=True, trust_remote_code=False
+            )
+            tokenizer = load_tokenizer(name, revision)
+        except MODEL_ERRORS as error:
+            raise CheckpointError(one_sentence(name, error)) from error
+        return cls(model.to(target).eval(), tokenizer, SequenceContract.read_from(model.config, name))
+
+    @property
+    def label_names(self) -> list[str]:
+        """Of the labels, in the order of the logits."""
+        id2label = self.model.config.id2label
+        return [str(id2label[i]) for i in range(self.model.config.num_labels)]
+
+    @cached_property
+    def _encoder(self) -> PackedTokenizer:
+        return PackedTokenizer(self.tokenizer, True, self.contract.max_tokens)
+
+    def batch(self, sequences: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Sequences as arguments of the model, on its device: `input_ids` and `attention_mask` `(n, n_tokens)`."""
+        ids, lengths, _ = self.tokens(sequences)
+        return self._padded(ids, lengths, np.arange(len(lengths)))
+
+    def tokens(self, sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Token ids end to end, tokens of each sequence, and whether its end was cut off.
+
+        Args:
+            sequences: Bases; lower case counts as upper case and U as T.
+        """
+        raw = np.frombuffer("".join(sequences).upper().replace("U", "T").encode("ascii"), np.uint8)
+        offsets = np.concatenate([[0], np.cumsum([len(sequence) for sequence in sequences], dtype=np.int64)])
+        return self._encoder.encode(raw, offsets)
+
+    def _padded(self, ids: np.ndarray, lengths: np.ndarray, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """Some of the sequences whose tokens lie end to end."""
+        starts, width = np.cumsum(lengths) - lengths, max(int(lengths[rows].max(initial=0)), 1)
+        places = np.arange(width)
+        there = places < lengths[rows][:, None]
+        found = np.full(there.shape, self.tokenizer.pad_token_id or 0, np.int64)
+        found[there] = ids[(starts[rows][:, None] + places)[there]]
+        device = self.model.device
+        return {
+            "input_ids": torch.from_numpy(found).to(device),
+            "attention_mask": torch.from_numpy(there.astype(np.int64)).to(device),
+        }
+
+    @torch.inference_mode()
+    def logits(self, sequences: Sequence[str], batch_tokens: int = BATCH_TOKENS) -> torch.Tensor:
+        """Of sequences, float32 `(n_sequences, n_labels)`; means over both strands where the contract says so.
+
+        Sequences of similar length make a batch. The model must be in evaluation mode.
+        """
+        found = self._logits(sequences, batch_tokens)
+        # K-mers and frames of both strands are summed alike: there is nothing to average.
+        if self.contract.average_strands and self.model.config.model_type != "kmer_encoder":
+            found = (found + self._logits([reverse_complement(one) for one in sequences], batch_tokens)) / 2
+        return found
+
+    def _logits(self, sequences: Sequence[str], batch_tokens: int) -> torch.Tensor:
+        ids, lengths, _ = self.tokens(sequences)
+        order = np.argsort(lengths, kind="stable")
+        found = torch.empty(len(order), self.model.config.num_labels)
+        begin = 0
+        while begin < len(order):
+            # Sorted by length, so the last of a batch decides its width.
+            sizes = np.arange(1, len(order) - begin + 1) * lengths[order[begin:]]
+            n = max(int(np.searchsorted(sizes, batch_tokens, side="right")), 1)
+            rows = order[begin : begin + n]
+            found[torch.from_numpy(rows)] = self.model(**self._padded(ids, lengths, rows)).logits.float().cpu()
+            begin += n
+        return found
+
+    def predict(
+        self,
+        sequences: Sequence[str],
+        batch_tokens: int = BATCH_TOKENS,
+        progress: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """What the model says of sequences.
+
+        Args:
+            sequences: Bases; lower case counts as upper case and U as T.
+            batch_tokens: Tokens of a batch, padding counted.
+            progress: Called with the number of sequences done.
+
+        Returns:
+            float64 `(n_sequences, n_labels)`: probabilities, which sum to one unless there are several labels at once;
+            or the values of regression.
+        """
+        answers = [np.empty((0, self.model.config.num_labels))]
+        for begin in range(0, len(sequences), CHUNK):
+            answers.append(self.contract.answers(self.logits(sequences[begin : begin + CHUNK], batch_tokens)))
+            if progress is not None:
+                progress(sum(map(len, answers)))
+        return np.concatenate(answers)
+
+    def save(self, folder: str | Path) -> None:
+        """Write a checkpoint that `load` and `AutoModelForSequenceClassification` read."""
+        self.contract.write_to(self.model.config)
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+__all__ = ["SequenceClassifier"]

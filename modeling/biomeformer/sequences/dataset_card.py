@@ -1,0 +1,175 @@
+"""The card of a dataset of labelled sequences, with what `datasets` reads from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+from typing import Any
+
+import yaml
+
+from ..hub.markdown import grid
+
+REASONS = {
+    "empty": "without a base",
+    "too_short": "shorter than `min_length`",
+    "too_many_n": "with a share of N above `max_n`",
+    "no_label": "without a label",
+    "past_contig_end": "windows across the end of a contig",
+    "contig_shorter_than_window": "windows on contigs that are shorter",
+    "conflict": "equal ones with different labels (all copies)",
+    "duplicate": "further copies of equal ones",
+    "not_drawn": "not drawn, to balance the classes",
+}
+# More classes make no table to look at.
+N_SHOWN = 12
+KINDS = {"classification": "its class", "multi_label": "1 for each of its classes, else 0", "regression": "its value"}
+
+
+def feature_list(task: str, names: list[str]) -> list[dict[str, Any]]:
+    """Columns as a card's `dataset_info` gives them."""
+    if task == "classification":
+        label: dict[str, Any] = {"dtype": {"class_label": {"names": {str(i): name for i, name in enumerate(names)}}}}
+    else:
+        label = {"list": "float32"} if task == "multi_label" else {"dtype": "float64"}
+    text = [{"name": name, "dtype": "string"} for name in ("id", "sequence")]
+    return [*text, {"name": label_column(task), **label}, {"name": "source", "dtype": "string"}]
+
+
+def label_column(task: str) -> str:
+    """Name of the column of labels."""
+    return "labels" if task == "multi_label" else "label"
+
+
+def dataset_card(record: Mapping[str, Any], n_bytes: Mapping[str, int]) -> str:
+    """The card.
+
+    Args:
+        record: What `prepare.json` holds.
+        n_bytes: Bytes in memory of each split.
+
+    Returns:
+        Markdown with YAML in front.
+    """
+    task, names, splits = record["task"], record["label_names"], record["splits"]
+    front = {
+        "license": "other",
+        "task_categories": ["text-classification"],
+        "tags": ["dna", "genomics", "biomeformer"],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": name, "path": f"data/{name}-*.parquet"} for name in splits],
+            }
+        ],
+        "dataset_info": {
+            "features": feature_list(task, names),
+            "splits": [
+                {"name": name, "num_bytes": n_bytes[name], "num_examples": split["n_sequences"]}
+                for name, split in splits.items()
+            ],
+            "dataset_size": sum(n_bytes.values()),
+        },
+    }
+    settings, tallies = record["settings"], record["tallies"]
+    header, *rows = split_table(
+        names,
+        {name: split["n_sequences"] for name, split in splits.items()},
+        {name: split["class_counts"] for name, split in splits.items()},
+    )
+    dropped = [[REASONS[reason], f"{n:,}"] for reason, n in tallies["dropped"].items()]
+    named = f" In their order the classes are: {', '.join(names)}." if task == "multi_label" else ""
+    columns = (
+        f"One row a sequence: `id`, `sequence` in capital letters, `{label_column(task)}` ({KINDS[task]}) and "
+        "`source`, where it comes from: file and record, or contig, start and end (0-based, half-open) and strand."
+        f"{named}"
+    )
+    made = (
+        f"By `biomeformer sequences prepare`, version {record['biomeformer']}, from {_inputs(record)}. "
+        f"{_split_words(settings)} {_equal_words(settings)} Of {tallies['n_read']:,} records read "
+        f"{tallies['n_kept']:,} were kept."
+    )
+    return f"""---
+{yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()}
+---
+
+# {tallies["n_kept"]:,} labelled DNA sequences
+
+{_paragraph(columns)}
+
+{grid(header, rows)}
+
+## How it was made
+
+{_paragraph(made)}
+
+{grid(["left out", "records"], dropped) if dropped else "None were left out."}
+
+`prepare.json` holds every setting and tally, `conflicts.tsv` the first equal sequences with different labels.
+{_token_words(record["token_lengths"])}
+## Licence
+
+State here the licence of the sequences and where they are from; `other` above is a placeholder.
+
+## Use
+
+```python
+from datasets import load_dataset
+
+dataset = load_dataset("path/to/this/folder")
+```
+"""
+
+
+def split_table(
+    names: Sequence[str], n_sequences: Mapping[str, int], class_counts: Mapping[str, Mapping[str, int]]
+) -> list[list[str]]:
+    """Header and rows: sequences of each split, and of each class unless there are more than 12."""
+    shown = names if len(names) <= N_SHOWN else []
+    rows = [
+        [split, f"{n:,}", *(f"{class_counts[split][name]:,}" for name in shown)] for split, n in n_sequences.items()
+    ]
+    return [["split", "sequences", *shown], *rows]
+
+
+def _inputs(record: Mapping[str, Any]) -> str:
+    files = ", ".join(f"`{one['file']}`" for one in record["inputs"])
+    return f"{files} and the reference `{record['genome']}`" if record["genome"] else files
+
+
+def _split_words(settings: Mapping[str, Any]) -> str:
+    how = {
+        "random": "Split at random, by class where there are classes.",
+        "chromosome": "Split by contig: all sequences of a contig are in one split.",
+        "cluster": "Split so that near-duplicates (Jaccard index of canonical 12-mers of "
+        f"{settings['similarity']:g} and more, estimated) are in one split.",
+        "group": f"Split so that all sequences of a group (column `{settings['group_column']}`) are in one split.",
+    }
+    if settings["validation_contigs"] or settings["test_contigs"]:
+        return how["chromosome"]
+    shares = "/".join(f"{share:g}" for share in settings["shares"])
+    return f"{how[settings['split']]} Shares asked for: {shares}; seed {settings['seed']}."
+
+
+def _equal_words(settings: Mapping[str, Any]) -> str:
+    equal = "A sequence and its reverse complement count as equal; " if settings["reverse_complement"] else ""
+    return f"{equal}{'of' if equal else 'Of'} equal sequences the first was kept."
+
+
+def _token_words(lengths: Mapping[str, Any] | None) -> str:
+    if lengths is None:
+        return ""
+    median, longest = lengths["quantiles"]["0.5"], lengths["quantiles"]["1"]
+    words = (
+        f"With the tokenizer of `{lengths['read_encoder']}`, of {lengths['n_sampled']:,} sequences drawn: median "
+        f"{median:,}, longest {longest:,}. A context of {lengths['proposed_context']:,} tokens, the smallest multiple "
+        "of 8 that does, holds 99 % of them whole."
+    )
+    return f"\n## Tokens\n\n{_paragraph(words)}\n"
+
+
+def _paragraph(words: str) -> str:
+    return fill(words, 120, break_long_words=False, break_on_hyphens=False)
+
+
+__all__ = ["dataset_card", "feature_list", "label_column", "split_table"]

@@ -1,0 +1,124 @@
+"""Intervals of a genome with a label each: BED, narrowPeak, summits."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from .labelled import COMMENTS, LabelledFile, text_of
+
+STRANDS = {"+": 1, "-": -1, ".": 1}
+NARROW_PEAK_COLUMNS = 10
+NO_NAME = ("", ".")
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Intervals of a file, by summit.
+
+    Attributes:
+        file: Where they come from.
+        contigs: Names of the contigs, in the order in which the file names them first.
+        contig: int32 `(n_intervals,)`, places in `contigs`.
+        summit: int64 `(n_intervals,)`, 0-based.
+        strand: int8 `(n_intervals,)`, 1 or -1.
+        line: int64 `(n_intervals,)`, lines of the file, from 1.
+        names: The fourth column end to end, UTF-8.
+        name_ends: int64 `(n_intervals,)`, where each name ends in `names`.
+    """
+
+    file: LabelledFile
+    contigs: tuple[str, ...]
+    contig: np.ndarray
+    summit: np.ndarray
+    strand: np.ndarray
+    line: np.ndarray
+    names: bytes
+    name_ends: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.summit)
+
+    def name(self, i: int) -> str:
+        """The fourth column of interval `i`; empty where there is none."""
+        return self.names[self.name_ends[i - 1] if i else 0 : self.name_ends[i]].decode()
+
+
+def read_intervals(file: LabelledFile) -> Intervals:
+    """Read BED (3 columns or more) or narrowPeak, told by its ten columns.
+
+    The summit is the start plus column 10 of narrowPeak; where that is -1, and in BED, it is the middle, rounded down.
+    Lines of a few numbers are kept, never the text.
+
+    Raises:
+        InputError: A line is malformed; file, line and reason are named.
+    """
+    places: dict[str, int] = {}
+    contig, strand = array("i"), array("b")
+    summit, line, name_ends = array("q"), array("q"), array("q")
+    names = bytearray()
+    is_narrow_peak: bool | None = None
+    with text_of(file.path) as handle:
+        for number, text in enumerate(handle, 1):
+            text = text.strip()
+            if not text or text.startswith(COMMENTS):
+                continue
+            fields = text.split("\t") if "\t" in text else text.split()
+            if is_narrow_peak is None:
+                is_narrow_peak = len(fields) == NARROW_PEAK_COLUMNS
+            where = f"{file.path}, line {number}"
+            start, end = _bounds(where, fields)
+            summit.append(start + _offset(where, fields, end - start) if is_narrow_peak else (start + end) // 2)
+            contig.append(places.setdefault(fields[0], len(places)))
+            strand.append(_strand(where, fields))
+            line.append(number)
+            if len(fields) > 3 and fields[3] not in NO_NAME:
+                names += fields[3].encode()
+            name_ends.append(len(names))
+    return Intervals(
+        file,
+        tuple(places),
+        np.frombuffer(contig, np.int32),
+        np.frombuffer(summit, np.int64),
+        np.frombuffer(strand, np.int8),
+        np.frombuffer(line, np.int64),
+        bytes(names),
+        np.frombuffer(name_ends, np.int64),
+    )
+
+
+def _bounds(where: str, fields: list[str]) -> tuple[int, int]:
+    if len(fields) < 3:
+        raise InputError(f"{where}: {len(fields)} columns, and BED has contig, start and end; fix the line.")
+    start, end = fields[1], fields[2]
+    if not (start.isdecimal() and end.isdecimal()):
+        bad = end if start.isdecimal() else start
+        raise InputError(f"{where}: {bad!r} is no position; start and end are whole numbers from 0.")
+    if int(end) < int(start):
+        raise InputError(f"{where}: the interval ends at {end}, before its start {start}; fix the line.")
+    return int(start), int(end)
+
+
+def _offset(where: str, fields: list[str], length: int) -> int:
+    """Bases from the start to the summit of a narrowPeak line."""
+    text = fields[9] if len(fields) == NARROW_PEAK_COLUMNS else ""
+    offset = int(text) if text.removeprefix("-").isdecimal() else None
+    if offset is None or not -1 <= offset < max(length, 1):
+        raise InputError(
+            f"{where}: column 10 of narrowPeak is {text!r}, and must be the summit's distance from the start (below "
+            f"{length} here) or -1; fix the line, or give BED with another number of columns."
+        )
+    return length // 2 if offset == -1 else offset
+
+
+def _strand(where: str, fields: list[str]) -> int:
+    text = fields[5] if len(fields) > 5 else "."
+    if text not in STRANDS:
+        raise InputError(f"{where}: the strand is {text!r}; it must be +, - or '.'.")
+    return STRANDS[text]
+
+
+__all__ = ["Intervals", "read_intervals"]

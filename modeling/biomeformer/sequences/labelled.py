@@ -1,0 +1,231 @@
+"""Files of labelled sequences: FASTA, CSV, TSV and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import InputError
+from ..reads.opening import ReadStream, StreamError
+from ..reads.records import RecordFile
+from .batch import Batch
+from .settings import PreparationSettings
+
+CONTIG_COLUMN = "contig"
+LONGEST_FIELD = (1 << 31) - 1
+HEAD_BYTES = 64 << 10
+PARQUET_ROWS = 1024
+COMMENTS = ("#", "track", "browser")
+KNOWN_BINARY = ((b"BAM\x01", "a BAM file"), (b"CRAM", "a CRAM file"), (b"PK\x03\x04", "a spreadsheet or zip archive"))
+ADVICE = "give FASTA, CSV, TSV, Parquet, or BED intervals"
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """An input.
+
+    Attributes:
+        path: The file.
+        label: Of all its sequences, or None where a column holds them.
+        kind: `fasta`, `table`, `parquet` or `intervals`, told by its content.
+    """
+
+    path: Path
+    label: str | None
+    kind: str
+
+
+def open_input(text: str | Path) -> LabelledFile:
+    """An input as it is given: a path, or LABEL=PATH.
+
+    Raises:
+        InputError: There is no such file, it is none of the kinds known, or it lacks a label.
+    """
+    label, path = None, Path(text)
+    if "=" in str(text) and not path.exists():
+        before, _, after = str(text).partition("=")
+        label, path = before.strip(), Path(after)
+        if not label:
+            raise InputError(f"{text}: the label in front of '=' is empty; give LABEL=PATH.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; {ADVICE}.")
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file; check the path.")
+    kind = _kind(path)
+    if label is None and kind in ("fasta", "intervals"):
+        what = "a FASTA file" if kind == "fasta" else "a file of intervals"
+        raise InputError(f"{path} is {what} and has no labels of its own; give LABEL={path}.")
+    return LabelledFile(path, label, kind)
+
+
+def _kind(path: Path) -> str:
+    with reading(path), ReadStream(path) as stream:
+        head = io.BufferedReader(stream, HEAD_BYTES).read(HEAD_BYTES)
+    if not head.strip():
+        raise InputError(f"{path} is empty; {ADVICE}.")
+    for magic, what in KNOWN_BINARY:
+        if head.startswith(magic):
+            raise InputError(f"{path} is {what}; {ADVICE}.")
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.lstrip().startswith(b">"):
+        return "fasta"
+    if head.startswith(b"@"):
+        raise InputError(f"{path} is a FASTQ file, and reads have no labels; {ADVICE}.")
+    if b"\0" in head:
+        raise InputError(f"{path} is no text; {ADVICE}.")
+    lines = (line.strip() for line in head.decode("utf-8", "replace").splitlines())
+    first = next((line for line in lines if line and not line.startswith(COMMENTS)), "")
+    fields = first.split("\t") if "\t" in first else first.split()
+    looks_like_bed = len(fields) >= 3 and fields[1].isdecimal() and fields[2].isdecimal()
+    return "intervals" if looks_like_bed else "table"
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while a file is read into an error that names it.
+
+    Raises:
+        InputError: It is damaged, or no UTF-8 text.
+    """
+    try:
+        yield
+    except StreamError as error:
+        raise InputError(f"{path}: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no UTF-8 text (byte {error.object[error.start]:#04x}); save it as such.") from None
+
+
+@contextmanager
+def text_of(path: Path) -> Iterator[TextIO]:
+    """A file's text, decompressed as it is read, its line ends untouched."""
+    with reading(path), ReadStream(path) as stream:
+        yield io.TextIOWrapper(io.BufferedReader(stream, HEAD_BYTES), encoding="utf-8-sig", newline="")
+
+
+def read_labelled(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]:
+    """Batches of a file of sequences.
+
+    Raises:
+        InputError: The file is malformed or lacks what the settings need; file and record are named.
+    """
+    read = {"fasta": _fasta, "table": _table, "parquet": _parquet}[file.kind]
+    batch: Batch | None = None
+    for batch in read(file, settings):
+        yield batch
+    if batch is None:
+        raise InputError(f"{file.path} holds no sequences; is it complete?")
+
+
+def _fasta(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]:
+    if settings.split in ("chromosome", "group"):
+        raise InputError(
+            f"{file.path} is FASTA and names no {'contigs' if settings.split == 'chromosome' else 'groups'}, which "
+            f"split {settings.split!r} needs; give a table or intervals, or another split."
+        )
+    batch = Batch(file.path, "record")
+    with RecordFile(file.path) as records:
+        for number, record in enumerate(records, 1):
+            name = record.name.split(maxsplit=1)[0] if record.name.strip() else f"{file.path.name}:{number}"
+            batch.add(number, name, record.sequence.encode("ascii"), file.label, None)
+            if batch.is_full:
+                yield batch
+                batch = Batch(file.path, "record")
+    if batch.ids:
+        yield batch
+
+
+def _columns(file: LabelledFile, settings: PreparationSettings, names: list[str]) -> dict[str, str]:
+    """Name of the column of each thing that is read."""
+    wanted = {"sequence": settings.sequence_column}
+    if file.label is None:
+        wanted["label"] = settings.label_column
+    if settings.id_column is not None:
+        wanted["id"] = settings.id_column
+    if settings.split == "group":
+        wanted["group"] = str(settings.group_column)
+    elif settings.split == "chromosome":
+        wanted["group"] = CONTIG_COLUMN
+    for what, column in wanted.items():
+        if names.count(column) != 1:
+            count = "two columns" if column in names else "no column"
+            option = "split 'chromosome' needs it" if column == CONTIG_COLUMN else f"name it by --{what}-column"
+            raise InputError(f"{file.path}: {count} {column!r} among {', '.join(names)}; {option}.")
+    return wanted
+
+
+def _table(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]:
+    # The module's own limit of 128 KiB is below a long sequence.
+    csv.field_size_limit(LONGEST_FIELD)
+    with text_of(file.path) as handle:
+        header = handle.readline()
+        delimiter = "\t" if "\t" in header else ","
+        names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
+        places = {what: names.index(name) for what, name in _columns(file, settings, names).items()}
+        rows = csv.reader(handle, delimiter=delimiter, strict=True)
+        batch, line = Batch(file.path, "line"), 2
+        while True:
+            try:
+                row = next(rows)
+            except StopIteration:
+                break
+            except csv.Error as error:
+                raise InputError(
+                    f"{file.path}, line {rows.line_num + 1}: {error}; fix the quotes of this row."
+                ) from None
+            if row:
+                if len(row) != len(names):
+                    raise InputError(
+                        f"{file.path}, line {line}: {len(row)} fields where the header has {len(names)}; fix the row."
+                    )
+                _add_row(batch, file, line, {what: row[place].strip() for what, place in places.items()})
+            line = rows.line_num + 2
+            if batch.is_full:
+                yield batch
+                batch = Batch(file.path, "line")
+    if batch.ids:
+        yield batch
+
+
+def _parquet(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]:
+    number = 0
+    try:
+        parquet = pq.ParquetFile(file.path)
+        columns = _columns(file, settings, parquet.schema_arrow.names)
+        for part in parquet.iter_batches(PARQUET_ROWS, columns=list(dict.fromkeys(columns.values()))):
+            batch = Batch(file.path, "row")
+            for values in part.to_pylist():
+                number += 1
+                _add_row(batch, file, number, {what: values[name] for what, name in columns.items()})
+            if batch.ids:
+                yield batch
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{file.path} is a damaged Parquet file ({reason}); copy it again.") from error
+
+
+def _add_row(batch: Batch, file: LabelledFile, number: int, row: dict[str, Any]) -> None:
+    sequence, group = row["sequence"], row.get("group")
+    if not isinstance(sequence, str | None):
+        raise InputError(f"{file.path}, {batch.unit} {number}: the sequence is no text but {sequence!r}.")
+    if "group" in row and group in (None, ""):
+        raise InputError(f"{file.path}, {batch.unit} {number}: the group or contig is empty, which the split needs.")
+    name = row.get("id")
+    batch.add(
+        number,
+        f"{file.path.name}:{number}" if name in (None, "") else str(name),
+        (sequence or "").encode(),
+        row.get("label") if file.label is None else file.label,
+        None if group is None else str(group),
+    )
+
+
+__all__ = ["LabelledFile", "open_input", "read_labelled"]

@@ -1,0 +1,65 @@
+"""From a file of sequences to labels and probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import InputError
+from ..reads.records import NUCLEOTIDE_LETTERS, RecordFile, bad_letter_reason, record_error
+from .classifier import CHUNK, SequenceClassifier
+
+LETTERS = NUCLEOTIDE_LETTERS.decode()
+
+
+def predict_sequences(classifier: SequenceClassifier, path: str | Path) -> Iterator[pd.DataFrame]:
+    """Predict the sequences of a FASTA or FASTQ file, plain or compressed, some thousands at a time.
+
+    Args:
+        classifier: A fine-tuned one.
+        path: The file.
+
+    Yields:
+        A row a sequence: `id`, `length` in bases, `is_cut` if its end is beyond what the model reads, `label` (several
+        with `;` between) and `probability NAME` of each label; of regression `value`.
+
+    Raises:
+        ReadFileError: The file cannot be read, or breaks at a record.
+        InputError: A sequence is empty.
+    """
+    path = Path(path)
+    names: list[str] = []
+    sequences: list[str] = []
+    with RecordFile(path) as records:
+        for number, record in enumerate(records, 1):
+            sequence = record.sequence
+            if not sequence:
+                raise InputError(f"{path}, record {number}: the sequence is empty; leave it out.")
+            if sequence.strip(LETTERS):
+                letter = next(letter for letter in sequence if letter not in LETTERS)
+                raise record_error(path, number, bad_letter_reason(letter))
+            names.append(record.name.split(maxsplit=1)[0] if record.name.strip() else str(number))
+            sequences.append(sequence)
+            if len(names) == CHUNK:
+                yield _predicted(classifier, names, sequences)
+                names, sequences = [], []
+    if names:
+        yield _predicted(classifier, names, sequences)
+
+
+def _predicted(classifier: SequenceClassifier, names: list[str], sequences: list[str]) -> pd.DataFrame:
+    answers = classifier.predict(sequences)
+    _, _, cut = classifier.tokens(sequences)
+    found = pd.DataFrame({"id": names, "length": list(map(len, sequences)), "is_cut": cut})
+    if classifier.contract.task == "regression":
+        return found.assign(value=answers[:, 0])
+    labels = classifier.label_names
+    found["label"] = classifier.contract.labels(answers, labels)
+    for i, name in enumerate(labels):
+        found[f"probability {name}"] = answers[:, i]
+    return found
+
+
+__all__ = ["predict_sequences"]

@@ -1,0 +1,106 @@
+"""What decides how sequences are prepared."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import InputError
+
+TASKS = ("classification", "multi_label", "regression")
+EDGES = ("drop", "shift", "clip")
+STRATEGIES = ("random", "chromosome", "cluster", "group")
+LEAST_SIMILARITY = 0.27
+
+
+@dataclass(frozen=True)
+class PreparationSettings:
+    """What decides which sequences a dataset holds, and in which split.
+
+    Attributes:
+        task: `classification`, `multi_label` (labels of a sequence with `;` between) or `regression`.
+        length: Bases of a window around an interval's summit.
+        edges: What becomes of a window that crosses the end of its contig: `drop`, `shift` (moved inside) or `clip`
+            (shorter).
+        max_n: Largest share of N in a sequence; others are dropped.
+        min_length: Least bases of a sequence; others are dropped.
+        sequence_column: Of tables.
+        label_column: Of tables.
+        id_column: Of tables, or None.
+        group_column: Of tables; sequences of one group stay in one split.
+        reverse_complement: Whether a sequence and its reverse complement are the same.
+        balance: Whether as many of each class are drawn as the smallest has.
+        split: `random` (stratified by class), `chromosome`, `cluster` (near-duplicates stay together) or `group`.
+        shares: Of train, validation and test.
+        validation_contigs: Of a chromosome split; with `test_contigs` empty too, they are chosen to reach the shares.
+        test_contigs: Of a chromosome split.
+        similarity: Of a cluster split: Jaccard index of k-mers from which two sequences stay together.
+        max_tokens: A model's context, of which is told how many sequences it would cut.
+        seed: Of every draw.
+    """
+
+    task: str = "classification"
+    length: int = 1000
+    edges: str = "drop"
+    max_n: float = 0.1
+    min_length: int = 1
+    sequence_column: str = "sequence"
+    label_column: str = "label"
+    id_column: str | None = None
+    group_column: str | None = None
+    reverse_complement: bool = True
+    balance: bool = False
+    split: str = "random"
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    validation_contigs: tuple[str, ...] = ()
+    test_contigs: tuple[str, ...] = ()
+    similarity: float = 0.3
+    max_tokens: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (("task", TASKS), ("edges", EDGES), ("split", STRATEGIES)):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} is {getattr(self, name)!r}; give {', '.join(known)}.")
+        for name, least in (("length", 1), ("min_length", 1), ("max_tokens", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name} is {value}; it must be at least {least}.")
+        if not 0 <= self.max_n <= 1:
+            raise InputError(f"max_n is {self.max_n}; it is a share of bases, from 0 to 1.")
+        if not LEAST_SIMILARITY <= self.similarity <= 1:
+            raise InputError(f"similarity is {self.similarity}; give a Jaccard index from {LEAST_SIMILARITY} to 1.")
+        self._check_shares()
+        self._check_split()
+
+    def _check_shares(self) -> None:
+        shares = self.shares
+        fine = len(shares) == 3 and all(0 <= share <= 1 for share in shares) and shares[0] > 0
+        if not fine or not math.isclose(sum(shares), 1, abs_tol=1e-6):
+            given = ",".join(f"{share:g}" for share in shares)
+            raise InputError(
+                f"shares are {given}; give three of train, validation and test that add up to 1, train's above 0."
+            )
+
+    def _check_split(self) -> None:
+        if self.balance and self.task != "classification":
+            raise InputError(f"balance needs classes, and the task is {self.task}; leave it out.")
+        if (self.split == "group") != (self.group_column is not None):
+            raise InputError(
+                "split 'group' and group_column go together: the column names the groups that stay in one split."
+            )
+        named = (*self.validation_contigs, *self.test_contigs)
+        if named and self.split != "chromosome":
+            raise InputError(f"validation_contigs and test_contigs are of split 'chromosome', not {self.split!r}.")
+        twice = sorted(set(self.validation_contigs) & set(self.test_contigs))
+        if twice:
+            raise InputError(f"contig {twice[0]!r} is of validation and of test; name it in one.")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """In values JSON can hold."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+__all__ = ["PreparationSettings"]

@@ -1,0 +1,141 @@
+"""What fine-tuning starts from: a read encoder, or a new convolutional network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from ..errors import CheckpointError, InputError, MissingDependencyError
+from ..kmer_encoder import KmerTokenizer
+from ..loading import load_read_encoder
+from ..sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
+from .classifier import SequenceClassifier
+from .contract import SequenceContract
+
+CNN = "cnn"
+
+
+def new_classifier(
+    base: str,
+    label_names: Sequence[str],
+    contract: SequenceContract,
+    *,
+    revision: str | None = None,
+    from_scratch: bool = False,
+    dropout: float | None = None,
+    seed: int = 0,
+    **sizes: Any,
+) -> SequenceClassifier:
+    """A model with a new classifier over a pretrained encoder.
+
+    Args:
+        base: A shipped checkpoint (`metagenbert-mini`: its read encoder is taken), a folder, a Hub id
+            (`zhihan1996/DNABERT-2-117M`), or `cnn` for a convolutional network over one-hot bases.
+        label_names: Of the labels, in the order of the logits.
+        contract: How sequences go in, and how logits become answers.
+        revision: Branch, tag or commit of a Hub id.
+        from_scratch: Leave the encoder's weights as they were before pretraining.
+        dropout: Before the classifier; the model's own by default.
+        seed: Of new weights.
+        **sizes: Fields of the model's config that have to do with new layers, such as `classifier_hidden_size`, or any
+            of `SequenceCnnConfig` for `cnn`.
+
+    Raises:
+        CheckpointError: The base cannot be found, is damaged, or transformers knows no classifier for it.
+        InputError: A size is unknown or out of range.
+    """
+    labels: dict[str, Any] = {
+        "id2label": dict(enumerate(label_names)),
+        "label2id": {name: i for i, name in enumerate(label_names)},
+    }
+    torch.manual_seed(seed)
+    if base == CNN:
+        if dropout is not None:
+            sizes["hidden_dropout_prob"] = dropout
+        known = set(SequenceCnnConfig().to_dict())
+        _check_sizes(sizes, known, base)
+        try:
+            cnn = SequenceCnnForSequenceClassification(SequenceCnnConfig(**sizes, **labels))
+        except (TypeError, ValueError) as error:
+            raise InputError(" ".join(str(error).split())) from error
+        return _finished(cnn, KmerTokenizer(k=1, canonical=False), contract)
+    encoder, tokenizer = load_read_encoder(base, revision=revision)
+    config = type(encoder.config).from_dict(encoder.config.to_dict())
+    _check_sizes(sizes, set(config.to_dict()), base)
+    if dropout is not None:
+        sizes["classifier_dropout"] = dropout
+    for name, value in (sizes | labels).items():
+        setattr(config, name, value)
+    torch.manual_seed(seed)
+    try:
+        model = AutoModelForSequenceClassification.from_config(config)
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{base} is a {config.model_type} model, and transformers has no sequence classifier over one; give an "
+            "encoder that has, such as DNABERT-2."
+        ) from error
+    if not from_scratch:
+        inside = getattr(model, model.base_model_prefix)
+        missing = inside.load_state_dict(encoder.state_dict(), strict=False).missing_keys
+        # A masked-language-model checkpoint has no pooler; fine-tuning learns one.
+        if left := [name for name in missing if not name.startswith("pooler.")]:
+            raise CheckpointError(f"{base}: {len(left)} weights of the classifier's encoder are missing ({left[0]}).")
+    return _finished(model, tokenizer, contract)
+
+
+def _check_sizes(sizes: dict[str, Any], known: set[str], base: str) -> None:
+    if unknown := sorted(set(sizes) - known):
+        raise InputError(f"model_sizes: {base} has no {unknown[0]}; leave it out.")
+
+
+def _finished(model: PreTrainedModel, tokenizer: Any, contract: SequenceContract) -> SequenceClassifier:
+    contract.write_to(model.config)
+    return SequenceClassifier(model, tokenizer, contract)
+
+
+def with_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, targets: Sequence[str] | None) -> Any:
+    """The model with low-rank adapters in its encoder (LoRA, arXiv 2106.09685); new layers are trained whole.
+
+    Args:
+        model: With an encoder below `base_model_prefix`.
+        rank: Of the adapters.
+        alpha: Their scale is `alpha / rank`.
+        dropout: Of what goes into them.
+        targets: Ends of the names of the encoder's modules that get one; all its linear layers by default, or where it
+            has none its tables of vectors.
+
+    Raises:
+        MissingDependencyError: peft is not installed.
+        InputError: The model has no such modules, or a number is out of range.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise MissingDependencyError("LoRA needs peft; install it: pip install 'biomeformer[tuning]'.") from error
+    inside = getattr(model, model.base_model_prefix, None)
+    if inside is None:
+        raise InputError(f"a {model.config.model_type} model has no pretrained encoder that LoRA could adapt.")
+    prefix = f"{model.base_model_prefix}."
+    if targets is None:
+        for kind in (nn.Linear, nn.Embedding):
+            targets = [prefix + name for name, module in inside.named_modules() if type(module) is kind]
+            if targets:
+                break
+    try:
+        adapted = get_peft_model(
+            model, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets or ()))
+        )
+    except ValueError as error:
+        raise InputError(f"LoRA: {' '.join(str(error).split())}") from error
+    for name, parameter in adapted.named_parameters():
+        own = name.removeprefix("base_model.model.")
+        if not own.startswith(prefix) or own.startswith(f"{prefix}pooler."):
+            parameter.requires_grad_(True)
+    return adapted
+
+
+__all__ = ["CNN", "new_classifier", "with_lora"]

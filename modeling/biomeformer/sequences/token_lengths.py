@@ -1,0 +1,104 @@
+"""How many tokens sequences become, and which context holds them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..checkpoints import checkpoint_name, resolve_checkpoint
+from ..errors import CheckpointError
+from ..loading import MODEL_ERRORS, load_tokenizer, one_sentence, read_config
+
+N_SAMPLED = 20_000
+QUANTILES = (0.05, 0.5, 0.95, 0.99, 1.0)
+HELD, MULTIPLE = 0.99, 8
+
+
+@dataclass(frozen=True)
+class TokenLengths:
+    """Tokens of a sample of sequences, special ones included.
+
+    The proposed context is the smallest multiple of 8 that holds 99 % of the sampled sequences whole.
+
+    Attributes:
+        read_encoder: Whose tokenizer.
+        n_sampled: Sequences.
+        quantiles: Tokens by quantile; `1` is the longest.
+        proposed_context: In tokens.
+        cut_at_proposed: Share of the sequences that are longer.
+        max_tokens: The context asked about, or None.
+        cut_at_max_tokens: Share of the sequences that are longer than that, or None.
+    """
+
+    read_encoder: str
+    n_sampled: int
+    quantiles: dict[str, int]
+    proposed_context: int
+    cut_at_proposed: float
+    max_tokens: int | None
+    cut_at_max_tokens: float | None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """In values JSON can hold."""
+        return asdict(self)
+
+
+class TokenCounter:
+    """Counts tokens with the tokenizer of a read encoder; its weights are not loaded.
+
+    Args:
+        read_encoder: A shipped checkpoint, a folder or a Hub id.
+        revision: Branch, tag or commit of a Hub id.
+
+    Raises:
+        CheckpointError: There is none, or it has no tokenizer.
+    """
+
+    def __init__(self, read_encoder: str, revision: str | None = None) -> None:
+        from ..metagenbert import MetagenBertProcessor
+
+        read_config(read_encoder, revision)
+        try:
+            tokenizer = load_tokenizer(resolve_checkpoint(read_encoder), revision)
+        except MODEL_ERRORS as error:
+            raise CheckpointError(
+                f"{one_sentence(read_encoder, error)}; give a checkpoint with a tokenizer."
+            ) from error
+        self.read_encoder = checkpoint_name(read_encoder)
+        self._encode = MetagenBertProcessor(tokenizer).encode_reads
+        self._lengths: list[np.ndarray] = []
+
+    def add(self, sequences: list[bytes]) -> None:
+        """Count the tokens of some sequences; one without any counts as 0."""
+        offsets = np.cumsum([0, *map(len, sequences)])
+        packed = self._encode(np.frombuffer(b"".join(sequences), np.uint8), offsets)
+        lengths = np.zeros(len(sequences), np.int64)
+        lengths[packed.rows] = packed.lengths
+        self._lengths.append(lengths)
+
+    def finish(self, max_tokens: int | None) -> TokenLengths:
+        """What was counted, of one sequence or more."""
+        return token_lengths(np.concatenate(self._lengths), self.read_encoder, max_tokens)
+
+
+def token_lengths(lengths: np.ndarray, read_encoder: str, max_tokens: int | None) -> TokenLengths:
+    """Quantiles of lengths `(n_sampled,)`, and the context they call for."""
+    ordered = np.sort(lengths)
+    found = {f"{q:g}": int(ordered[max(math.ceil(q * len(ordered)) - 1, 0)]) for q in QUANTILES}
+    context = max(math.ceil(found[f"{HELD:g}"] / MULTIPLE), 1) * MULTIPLE
+    return TokenLengths(
+        read_encoder,
+        len(ordered),
+        found,
+        context,
+        float((lengths > context).mean()),
+        max_tokens,
+        None if max_tokens is None else float((lengths > max_tokens).mean()),
+    )
+
+
+__all__ = ["TokenCounter", "TokenLengths", "token_lengths"]

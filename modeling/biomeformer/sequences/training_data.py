@@ -1,0 +1,141 @@
+"""Labelled sequences to train on: what `biomeformer sequences prepare` wrote."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from ..errors import TableError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class LabelledSequences:
+    """One split; sequences stay on the disk.
+
+    Attributes:
+        dataset: Of `datasets`, with the columns `id` and `sequence`.
+        truth: Class numbers int64 `(n,)`, 0 and 1 `(n, n_labels)` of several labels at once, or values float64 `(n,)`.
+        lengths: Bases of each sequence, int64 `(n,)`.
+    """
+
+    dataset: Any
+    truth: np.ndarray
+    lengths: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def sequences(self, rows: Sequence[int] | np.ndarray) -> list[str]:
+        """Some of the sequences."""
+        found: list[str] = self.dataset[[int(row) for row in rows]]["sequence"]
+        return found
+
+    @property
+    def ids(self) -> list[str]:
+        """Of all sequences."""
+        found: list[str] = [str(value) for value in self.dataset["id"]]
+        return found
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All splits of a dataset.
+
+    Attributes:
+        name: The folder or Hub id.
+        task: `binary`, `multi_class`, `multi_label` or `regression`.
+        label_names: Of the classes or labels; of regression the one value's.
+        splits: `train`, `validation` and `test`.
+    """
+
+    name: str
+    task: str
+    label_names: tuple[str, ...]
+    splits: dict[str, LabelledSequences]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all sequences and labels, in order."""
+        digest = hashlib.sha256()
+        for name, split in self.splits.items():
+            digest.update(f"{name}\n".encode())
+            for begin in range(0, len(split), 10_000):
+                rows = np.arange(begin, min(begin + 10_000, len(split)))
+                digest.update("\n".join(split.sequences(rows)).encode())
+            digest.update(np.ascontiguousarray(split.truth).tobytes())
+        return digest.hexdigest()
+
+
+def read_training_data(name: str | Path, *, revision: str | None = None) -> TrainingData:
+    """Read a dataset that `biomeformer sequences prepare` wrote, or one on the Hub that looks like it.
+
+    Args:
+        name: A folder or a Hub id. The columns are `sequence`, `id`, and either `label`, a `ClassLabel` or a number, or
+            `labels`, a list of 0 and 1 for each label.
+        revision: Branch, tag or commit of a Hub id.
+
+    Raises:
+        TableError: It cannot be read, lacks a split or column, or a class has no sequence to train on.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()
+
+    try:
+        found = datasets.load_dataset(str(name), revision=revision)
+    except (OSError, ValueError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TableError(f"{name} is no dataset ({reason}); make one with `biomeformer sequences prepare`.") from error
+    for split in SPLITS:
+        if split not in found:
+            raise TableError(f"{name} has no split {split!r}; prepare the sequences with shares for all three.")
+    features = found["train"].features
+    for column in ("id", "sequence"):
+        if column not in features:
+            raise TableError(f"{name} has no column {column!r}; its columns are {', '.join(features)}.")
+    if "labels" in features:
+        task, names = "multi_label", _label_names(found["train"], str(name))
+    elif "label" not in features:
+        raise TableError(f"{name} has no column 'label' or 'labels'; its columns are {', '.join(features)}.")
+    elif isinstance(features["label"], datasets.ClassLabel):
+        names = tuple(features["label"].names)
+        task = "binary" if len(names) == 2 else "multi_class"
+    else:
+        task, names = "regression", ("value",)
+    splits = {}
+    for split in SPLITS:
+        table = found[split]
+        column = table.with_format("numpy")["labels" if task == "multi_label" else "label"]
+        truth = np.array(column[:], np.float64 if task in ("multi_label", "regression") else np.int64)
+        lengths = pc.binary_length(table.data.column("sequence")).to_numpy().astype(np.int64)
+        splits[split] = LabelledSequences(table, truth, lengths)
+    if task in ("binary", "multi_class"):
+        sizes = np.bincount(splits["train"].truth, minlength=len(names))
+        if len(names) < 2 or not sizes.all():
+            missing = "one class" if len(names) < 2 else f"no sequence of {names[int(sizes.argmin())]!r} to train on"
+            raise TableError(f"{name} has {missing}; a classifier needs sequences of two classes or more.")
+    return TrainingData(str(name), task, names, splits)
+
+
+def _label_names(split: Any, name: str) -> tuple[str, ...]:
+    """Names of several labels at once, which the dataset's description holds."""
+    import json
+
+    record = Path(name) / "prepare.json"
+    try:
+        return tuple(json.loads(record.read_text())["label_names"])
+    except (OSError, ValueError, KeyError) as error:
+        raise TableError(
+            f"{name} has several labels a sequence and no prepare.json that names them; prepare it anew."
+        ) from error
+
+
+__all__ = ["SPLITS", "LabelledSequences", "TrainingData", "read_training_data"]

@@ -1,0 +1,120 @@
+"""Windows of a reference around summits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from .batch import Batch
+from .intervals import Intervals
+from .nucleotides import reverse_complement
+from .reference import stream_contigs
+from .settings import PreparationSettings
+
+PAST_END, SHORT_CONTIG = "past_contig_end", "contig_shorter_than_window"
+N_SHOWN = 3
+
+
+def window(summit: int, length: int, n_bases: int, edges: str) -> tuple[int, int] | str:
+    """Start and end of a window around a summit, 0-based and half-open, in forward coordinates.
+
+    It begins `length // 2` bases before the summit.
+
+    Args:
+        summit: 0-based.
+        length: Bases of the window.
+        n_bases: Of the contig.
+        edges: `drop`, `shift` or `clip` where the window crosses an end of the contig.
+
+    Returns:
+        Start and end, or why there is none: `past_contig_end` or `contig_shorter_than_window`.
+    """
+    start = summit - length // 2
+    end = start + length
+    if start >= 0 and end <= n_bases:
+        return start, end
+    if edges == "drop":
+        return PAST_END
+    if edges == "clip":
+        return max(start, 0), min(end, n_bases)
+    if length > n_bases:
+        return SHORT_CONTIG
+    start = min(max(start, 0), n_bases - length)
+    return start, start + length
+
+
+def read_windows(files: Sequence[Intervals], genome: Path, settings: PreparationSettings) -> Iterator[Batch]:
+    """Batches of windows, in the order of the reference's contigs and then of the files.
+
+    Raises:
+        InputError: A contig is not in the reference, or ends before a summit; file and line are named.
+    """
+    orders = [np.argsort(file.contig, kind="stable") for file in files]
+    borders = [
+        np.searchsorted(file.contig[order], np.arange(len(file.contigs) + 1))
+        for file, order in zip(files, orders, strict=True)
+    ]
+    places = [{name: place for place, name in enumerate(file.contigs)} for file in files]
+    # A dict rather than a set, since it keeps the reference's order.
+    found: dict[str, None] = {}
+    for contig, sequence in stream_contigs(genome, {name for names in places for name in names}):
+        found[contig] = None
+        if sequence is None:
+            continue
+        for file, order, border, names in zip(files, orders, borders, places, strict=True):
+            place = names.get(contig)
+            if place is not None:
+                yield from _of_contig(file, order[border[place] : border[place + 1]], contig, sequence, settings)
+    _check_all_found(files, genome, found)
+
+
+def _of_contig(
+    file: Intervals, rows: np.ndarray, contig: str, sequence: bytearray, settings: PreparationSettings
+) -> Iterator[Batch]:
+    group = contig if settings.split == "chromosome" else None
+    batch = Batch(file.file.path, "line")
+    for i in rows.tolist():
+        summit, line = int(file.summit[i]), int(file.line[i])
+        if summit >= len(sequence):
+            raise InputError(
+                f"{file.file.path}, line {line}: the summit {summit} lies past the end of contig {contig!r} "
+                f"({len(sequence)} bases); give the reference that the intervals are of."
+            )
+        found = window(summit, settings.length, len(sequence), settings.edges)
+        if isinstance(found, str):
+            batch.dropped[found] += 1
+            continue
+        start, end = found
+        bases, strand = bytes(sequence[start:end]), "+"
+        if file.strand[i] < 0:
+            bases, strand = reverse_complement(bases), "-"
+        source = f"{contig}:{start}-{end}:{strand}"
+        batch.add(line, file.name(i) or source, bases, file.file.label, group, source)
+        if batch.is_full:
+            yield batch
+            batch = Batch(file.file.path, "line")
+    if batch.ids or batch.dropped:
+        yield batch
+
+
+def _check_all_found(files: Sequence[Intervals], genome: Path, found: dict[str, None]) -> None:
+    for file in files:
+        missing = [place for place, name in enumerate(file.contigs) if name not in found]
+        if missing:
+            name = file.contigs[missing[0]]
+            line = int(file.line[np.argmax(file.contig == missing[0])])
+            other = name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"
+            hint = (
+                f"it calls this one {other!r}" if other in found else f"it has {', '.join(islice(found, N_SHOWN))}, …"
+            )
+            raise InputError(
+                f"{file.file.path}, line {line}: contig {name!r} is not in {genome} ({hint}); give the reference that "
+                "the intervals are of."
+            )
+
+
+__all__ = ["read_windows", "window"]
