@@ -100,7 +100,13 @@ def main() -> None:
     splits = list(folds(target, first.n_splits, first.n_repeats, first.seed))
     correction = 1 / len(splits) + float(np.mean([len(test) / len(train) for train, test in splits]))
     sets = simple_features(read_catalog(args.genomes), target.sample_ids)
-    sets["mean protein"] = np.stack([embedded.vectors(name).astype(float).mean(0) for name in target.sample_ids])
+    means, spreads = [], []
+    for name in target.sample_ids:
+        vectors = embedded.vectors(name).astype(float)
+        means.append(vectors.mean(0))
+        spreads.append(vectors.std(0))
+    sets["mean protein"] = np.stack(means)
+    sets["mean and spread of proteins"] = np.concatenate([sets["mean protein"], np.stack(spreads)], 1)
     found: dict[str, Interval] = {}
     for name, features in sets.items():
         found[name] = interval(np.array(logistic(features, target, splits)), correction).clipped()

@@ -223,7 +223,8 @@ def test_several_labels_at_once(tmp_path):
         for one in planted(60, alpha, len(word))
     ]
     rows += [(one, "beta") for one in planted(60, beta, 5)]
-    prepare_sequences([table_of(tmp_path, rows)], tmp_path / "data", PreparationSettings(task="multi_label"), read_encoder=None)
+    settings = PreparationSettings(task="multi_label")
+    prepare_sequences([table_of(tmp_path, rows)], tmp_path / "data", settings, read_encoder=None)
     job = launch(tmp_path, 1, tmp_path / "data", tmp_path / "run")
     assert job.wait() == [0], job.text()
     classifier = SequenceClassifier.load(tmp_path / "run" / "model")
@@ -233,7 +234,8 @@ def test_several_labels_at_once(tmp_path):
 
 def test_regression(tmp_path):
     rows = [(one, 10 + 5 * (one.count("G") + one.count("C")) / len(one)) for one in planted(300, None, 4)]
-    prepare_sequences([table_of(tmp_path, rows)], tmp_path / "data", PreparationSettings(task="regression"), read_encoder=None)
+    settings = PreparationSettings(task="regression")
+    prepare_sequences([table_of(tmp_path, rows)], tmp_path / "data", settings, read_encoder=None)
     config = write_config(tmp_path / "c.yaml", n_epochs=12)
     job = launch(tmp_path, 1, tmp_path / "data", tmp_path / "run", config)
     assert job.wait() == [0], job.text()

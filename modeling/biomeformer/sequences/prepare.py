@@ -73,7 +73,7 @@ def prepare_sequences(
 
     Sequences are put in capital letters, U as T. Equal ones (a reverse complement is equal, unless the settings say
     otherwise) are kept once, the first; where their labels differ, none is kept. Which split one belongs to depends on
-    its bases and the seed, not on the order of the inputs. In memory are about 100 bytes a sequence; the sequences
+    its bases and the seed, not on the order of the inputs. In memory are 100 to 150 bytes a sequence; the sequences
     lie beside the output while work goes on.
 
     Args:

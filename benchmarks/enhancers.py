@@ -1,0 +1,236 @@
+"""How well enhancers are told from other sequences, and strong ones from weak: fine-tuned models and simple ones.
+
+The benchmark of iEnhancer-2L (200 bases; its "independent" set is in its training set, so it is left out),
+cross-validated: near-duplicates share a fold. Beside each test fold another one is set aside, for early stopping and
+thresholds.
+
+* the read encoder that ships, all weights fine-tuned; the same from random weights; with LoRA;
+* the convolutional network;
+* a logistic regression on canonical k-mers, the strength of its penalty chosen on the sequences set aside.
+
+    python benchmarks/enhancers.py --folder FOLDER [--folds 5]
+
+FOLDER holds layer1_train_enhancers.fa, layer1_train_nonenhancers.fa, layer2_train_strong_enhancers.fa and
+layer2_train_weak_enhancers.fa. Finished folds are kept in --work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+import torch
+import yaml
+from rich.console import Console
+from rich.table import Table
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import biomeformer
+from biomeformer import PreparationSettings, prepare_sequences
+from biomeformer.genomes.fasta import iter_fasta
+from biomeformer.kmer_encoder.tokenization_kmer_encoder import KmerTokenizer
+from biomeformer.metagenbert.packed_tokenizer import PackedTokenizer
+from biomeformer.phenotypes.evaluation import interval
+from biomeformer.sequences.scores import choose_thresholds, read_predictions, score_predictions, split_arrays
+from biomeformer.sequences.training_data import read_training_data
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "recipes" / "configs" / "finetune_sequence_classifier"
+LAYERS = {
+    "enhancer or not": {"enhancer": "layer1_train_enhancers.fa", "other": "layer1_train_nonenhancers.fa"},
+    "strong or weak": {"strong": "layer2_train_strong_enhancers.fa", "weak": "layer2_train_weak_enhancers.fa"},
+}
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "metagenbert-mini, all weights": ("mini.yaml", {}),
+    "the same, random weights": ("mini.yaml", {"from_scratch": True}),
+    "metagenbert-mini, LoRA": ("lora.yaml", {}),
+    "CNN": ("cnn.yaml", {}),
+}
+METRICS = ("roc_auc", "pr_auc", "f1", "accuracy", "mcc")
+K = 6
+
+
+def recipe() -> Any:
+    """The recipe as a module."""
+    path = ROOT / "recipes" / "finetune_sequence_classifier.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(path: Path) -> list[str]:
+    """Sequences of a FASTA file."""
+    return [sequence.upper() for _, _, sequence in iter_fasta(path, path.read_text())]
+
+
+def make_folds(folder: Path, files: dict[str, str], work: Path, n_folds: int) -> list[Path]:
+    """A prepared dataset for each fold, whose test split is the fold.
+
+    Groups of near-duplicates come from `biomeformer sequences prepare --split cluster`, asked for even parts.
+    """
+    import pandas as pd
+    from datasets import load_dataset
+
+    made = [work / f"fold{i}" for i in range(n_folds)]
+    if all((path / "prepare.json").is_file() for path in made):
+        return made
+    # Whole clusters are dealt out in turn: what one round puts into its test split is a fold.
+    rest = [(sequence, name) for name, file in files.items() for sequence in read(folder / file)]
+    parts: list[list[tuple[str, str]]] = []
+    for left in range(n_folds, 1, -1):
+        pd.DataFrame(rest, columns=["sequence", "label"]).to_csv(work / "rest.csv", index=False)
+        share = 1 / left
+        settings = PreparationSettings(split="cluster", shares=(1 - 1.5 * share, 0.5 * share, share), seed=left)
+        prepare_sequences([work / "rest.csv"], work / "round", settings, read_encoder=None, overwrite=True)
+        found = load_dataset(str(work / "round"))
+        names = found["test"].features["label"].names
+        pairs = {
+            split: [(row["sequence"], names[row["label"]]) for row in found[split]]
+            for split in ("train", "validation", "test")
+        }
+        parts.append(pairs["test"])
+        rest = pairs["train"] + pairs["validation"]
+    parts.append(rest)
+    for i, path in enumerate(made):
+        rows = []
+        for j, part in enumerate(parts):
+            # The next fold is set aside.
+            split = "test" if j == i else "validation" if j == (i + 1) % n_folds else "train"
+            rows += [(sequence, name, split) for sequence, name in part]
+        frame = pd.DataFrame(rows, columns=["sequence", "label", "contig"])
+        frame.to_csv(work / "fold.csv", index=False)
+        settings = PreparationSettings(split="chromosome", validation_contigs=("validation",), test_contigs=("test",))
+        prepare_sequences([work / "fold.csv"], path, settings, read_encoder=None, overwrite=True)
+    return made
+
+
+def kmer_shares(sequences: list[str]) -> np.ndarray:
+    """Shares of canonical k-mers, `(n_sequences, n_kmers)`."""
+    tokenizer = KmerTokenizer(k=K)
+    raw = np.frombuffer("".join(sequences).encode(), np.uint8)
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in sequences])])
+    ids, lengths, _ = PackedTokenizer(tokenizer, True, None).encode(raw, offsets)
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    found = np.zeros((len(lengths), tokenizer.vocab_size))
+    np.add.at(found, (rows, ids), 1)
+    return found / np.maximum(lengths, 1)[:, None]
+
+
+def logistic(data: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Truth and probabilities on validation and test."""
+    splits = read_training_data(data).splits
+    features = {name: kmer_shares(split.sequences(range(len(split)))) for name, split in splits.items()}
+    best: tuple[float, Any] | None = None
+    for strength in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0):
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=5000))
+        model.fit(features["train"], splits["train"].truth)
+        chosen = model.predict_proba(features["validation"])[
+            np.arange(len(splits["validation"])), splits["validation"].truth
+        ]
+        loss = float(-np.log(chosen.clip(1e-12)).mean())
+        if best is None or loss < best[0]:
+            best = (loss, model)
+    assert best is not None
+    return (
+        splits["validation"].truth,
+        best[1].predict_proba(features["validation"]),
+        splits["test"].truth,
+        best[1].predict_proba(features["test"]),
+    )
+
+
+def fine_tuned(module: Any, data: Path, output: Path, config: str, changes: dict[str, Any]) -> tuple[np.ndarray, ...]:
+    """The same of a run of the recipe."""
+    values = yaml.safe_load((CONFIGS / config).read_text()) | changes
+    output.parent.mkdir(parents=True, exist_ok=True)
+    file = output.with_suffix(".yaml")
+    file.write_text(yaml.safe_dump(values))
+    arguments = ["--data", str(data), "--config", str(file), "--output", str(output), "--cpu"]
+    if not (output / "evaluation.json").is_file() and module.main(arguments):
+        raise SystemExit(f"{output} failed.")
+    names = read_training_data(data).label_names
+    table = read_predictions(output)
+    return (
+        *split_arrays(table, "binary", names, "validation"),
+        *split_arrays(table, "binary", names, "test"),
+    )
+
+
+def scores_of(names: tuple[str, ...], arrays: tuple[np.ndarray, ...]) -> dict[str, float]:
+    """Of the test fold, the threshold chosen on the sequences set aside."""
+    thresholds = choose_thresholds("binary", arrays[0], arrays[1])
+    found = score_predictions("binary", names, arrays[2], arrays[3], thresholds, n_bootstraps=1)
+    return {name: found[name]["value"] for name in METRICS}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="where folds and runs are kept")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "enhancers.json")
+    args = parser.parse_args()
+    module, console = recipe(), Console()
+    results: dict[str, Any] = {}
+    for layer, files in LAYERS.items():
+        work = args.work / layer.replace(" ", "-")
+        work.mkdir(parents=True, exist_ok=True)
+        folds = make_folds(args.folder, files, work, args.folds)
+        sizes = [{name: len(split) for name, split in read_training_data(path).splits.items()} for path in folds]
+        names = read_training_data(folds[0]).label_names
+        ratio = float(np.mean([size["test"] / size["train"] for size in sizes]))
+        table = Table(layer, *METRICS, title=f"{args.folds} folds, mean (95 % interval)")
+        rows: dict[str, Any] = {}
+        for name in (f"logistic regression, {K}-mers", *MODELS):
+            began, scores = time.monotonic(), []
+            for i, data in enumerate(folds):
+                if name in MODELS:
+                    config, changes = MODELS[name]
+                    output = work / name.replace(" ", "-").replace(",", "") / f"fold{i}"
+                    arrays = fine_tuned(module, data, output, config, changes | {"seed": i})
+                else:
+                    arrays = logistic(data)
+                scores.append(scores_of(names, arrays))
+            spans = {
+                metric: interval(np.array([one[metric] for one in scores]), 1 / args.folds + ratio)
+                for metric in METRICS
+            }
+            rows[name] = {metric: [round(v, 4) for v in (s.mean, s.low, s.high)] for metric, s in spans.items()}
+            rows[name] |= {"seconds": round(time.monotonic() - began, 1)}
+            table.add_row(name, *(str(spans[metric]) for metric in METRICS))
+        console.print(table)
+        results[layer] = {"n_sequences": sizes, "models": rows}
+    content = {
+        "folds": args.folds,
+        "layers": results,
+        "configs": {name: [config, changes] for name, (config, changes) in MODELS.items()},
+        "device": f"cpu, {os.cpu_count()} cores",
+        "versions": {
+            "biomeformer": biomeformer.__version__,
+            "scikit-learn": sklearn.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(content, indent=1) + "\n")
+    print(f"Written to {args.output}")
+
+
+if __name__ == "__main__":
+    main()
