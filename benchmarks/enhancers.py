@@ -113,7 +113,12 @@ def make_folds(folder: Path, files: dict[str, str], work: Path, n_folds: int) ->
             rows += [(sequence, name, split) for sequence, name in part]
         frame = pd.DataFrame(rows, columns=["sequence", "label", "contig"])
         frame.to_csv(work / "fold.csv", index=False)
-        settings = PreparationSettings(split="chromosome", validation_contigs=("validation",), test_contigs=("test",))
+        settings = PreparationSettings(
+            split="chromosome",
+            positive=next(iter(files)),
+            validation_contigs=("validation",),
+            test_contigs=("test",),
+        )
         prepare_sequences([work / "fold.csv"], path, settings, read_encoder=None, overwrite=True)
     return made
 

@@ -49,6 +49,19 @@ def other_strand(sequence):
     return reverse_complement(sequence.encode()).decode()
 
 
+def test_the_positive_class_is_the_second(tmp_path):
+    inputs = [f"{name}={write_fasta(tmp_path / name, random_sequences(9, seed=i))}" for i, name in enumerate("ab")]
+    assert prepare(inputs, tmp_path / "out").label_names == ("a", "b")
+    found = prepare(inputs, tmp_path / "out", positive="a")
+    names = load(tmp_path / "out", tmp_path)["train"].features["label"].names
+    assert found.label_names == ("b", "a") and names == ["b", "a"]
+    assert found.class_counts["train"] == {"b": 7, "a": 7}
+    with pytest.raises(InputError, match="positive is 'c' and the labels are a, b; name one of two classes"):
+        prepare(inputs, tmp_path / "out", positive="c")
+    with pytest.raises(InputError, match="the task regression; leave it out"):
+        prepare(inputs, tmp_path / "out", positive="a", task="regression")
+
+
 def test_two_fasta_files(tmp_path):
     one, two = random_sequences(60, seed=1), random_sequences(40, seed=2)
     lower = [sequence.lower().replace("t", "u") for sequence in two]

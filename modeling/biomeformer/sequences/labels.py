@@ -20,10 +20,11 @@ class LabelCodes:
 
     Args:
         task: `classification`, `multi_label` or `regression`.
+        positive: Of two classes the one whose recall, precision and threshold are meant; it goes last.
     """
 
-    def __init__(self, task: str) -> None:
-        self.task = task
+    def __init__(self, task: str, positive: str | None = None) -> None:
+        self.task, self.positive = task, positive
         self._codes: dict[Any, int] = {}
 
     def code(self, batch: Batch, i: int) -> float | None:
@@ -70,6 +71,12 @@ class LabelCodes:
         if len(names) < 2:
             what = f"all sequences have the label {names[0]!r}" if names else "no sequence has a label"
             raise InputError(f"{what}; a classifier needs two classes, give the others too.")
+        if self.positive is not None:
+            if self.positive not in names or len(names) != 2:
+                raise InputError(
+                    f"positive is {self.positive!r} and the labels are {', '.join(names[:5])}; name one of two classes."
+                )
+            names = (*(name for name in names if name != self.positive), self.positive)
         places = {name: place for place, name in enumerate(names)}
         return Labels(self.task, names, np.array([places[name] for name in found], np.int32)[codes], None)
 
@@ -79,7 +86,7 @@ class Labels:
 
     Attributes:
         task: The task.
-        names: Classes, sorted; empty for regression.
+        names: Classes, sorted, the positive one last; empty for regression.
         values: `(n_sequences,)`: int32 places in `names` for classification, rows of `sets` for several labels at once,
             float64 values for regression.
         sets: float32 `(n_sets, n_classes)`, 1 for each class of a set of labels, else 0; None but for `multi_label`.

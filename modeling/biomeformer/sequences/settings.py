@@ -20,6 +20,8 @@ class PreparationSettings:
 
     Attributes:
         task: `classification`, `multi_label` (labels of a sequence with `;` between) or `regression`.
+        positive: Of two classes the one whose recall, precision and threshold are meant; by default the one that is
+            later in the alphabet. It becomes the second class.
         length: Bases of a window around an interval's summit.
         edges: What becomes of a window that crosses the end of its contig: `drop`, `shift` (moved inside) or `clip`
             (shorter).
@@ -41,6 +43,7 @@ class PreparationSettings:
     """
 
     task: str = "classification"
+    positive: str | None = None
     length: int = 1000
     edges: str = "drop"
     max_n: float = 0.1
@@ -71,6 +74,8 @@ class PreparationSettings:
             raise InputError(f"max_n is {self.max_n}; it is a share of bases, from 0 to 1.")
         if not LEAST_SIMILARITY <= self.similarity <= 1:
             raise InputError(f"similarity is {self.similarity}; give a Jaccard index from {LEAST_SIMILARITY} to 1.")
+        if self.positive is not None and self.task != "classification":
+            raise InputError(f"positive is {self.positive!r} and the task {self.task}; leave it out.")
         self._check_shares()
         self._check_split()
 

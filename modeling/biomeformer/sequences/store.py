@@ -38,7 +38,7 @@ class SequenceStore:
         self.n_read = 0
         self.dropped: Counter[str] = Counter()
         self.group_names: dict[str, int] = {}
-        self._codes = LabelCodes(settings.task)
+        self._codes = LabelCodes(settings.task, settings.positive)
         self._labels, self._groups = array("d"), array("i")
         self._digests = bytearray()
         self._writer = pa.ipc.new_file(str(path), SCHEMA, options=pa.ipc.IpcWriteOptions(compression="lz4"))

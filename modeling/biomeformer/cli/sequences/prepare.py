@@ -34,6 +34,10 @@ def prepare(
     task: Annotated[Task, typer.Option(help="What the labels are; those of multi_label are separated by ';'.")] = (
         "classification"
     ),
+    positive: Annotated[
+        str | None,
+        typer.Option(help="Of two labels the one that is looked for.", show_default="later in the alphabet"),
+    ] = None,
     genome: Annotated[
         Path | None, typer.Option("--genome", "-g", help="FASTA of the intervals' reference.", show_default=False)
     ] = None,
@@ -90,6 +94,7 @@ def prepare(
 
     settings = PreparationSettings(
         task=task,
+        positive=positive,
         length=length,
         edges=edges,
         max_n=max_n,
