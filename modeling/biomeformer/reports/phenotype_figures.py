@@ -113,11 +113,11 @@ def _roc(true: np.ndarray, false: np.ndarray) -> np.ndarray:
 
 
 def _precision_recall(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """Precision on `GRID` of recall."""
-    precision = true / np.maximum(true + false, 1e-12)
-    # With nothing predicted, that of the first threshold.
-    precision[:, 0] = precision[:, 1]
-    return np.stack([np.interp(GRID, t / t[-1], p) for t, p in zip(true, precision, strict=True)])
+    """Precision on `GRID` of recall, that of the highest threshold that reaches it, as average precision has it."""
+    precision = true / np.maximum(true + false, 1)
+    # At no recall, that of the first positive.
+    wanted = np.maximum(GRID, 1e-9)
+    return np.stack([p[np.searchsorted(t / t[-1], wanted)] for t, p in zip(true, precision, strict=True)])
 
 
 def _draw_curves(

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from ..sequences.scores import SequenceEvaluation, ranked_counts, split_arrays
 from .figure import COLOURS, MARKERS, shorten
-from .phenotype_figures import GRID, SIZE, _class_ticks, _figure, _legend, _roc
+from .phenotype_figures import GRID, SIZE, _class_ticks, _figure, _legend, _precision_recall, _roc
 
 N_BOOTSTRAPS = 400
 MAX_CURVES = len(COLOURS)
@@ -68,14 +68,6 @@ def _with_draws(true: np.ndarray, false: np.ndarray, seed: int) -> tuple[np.ndar
         drawn = np.vstack([steps, rng.multinomial(total, steps / total, N_BOOTSTRAPS)])
         found.append(np.pad(np.cumsum(drawn, axis=1), ((0, 0), (1, 0))).astype(float))
     return found[0], found[1]
-
-
-def _precision_recall(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """Precision on `GRID` of recall, that of the highest threshold that reaches it, as average precision has it."""
-    precision = true / np.maximum(true + false, 1)
-    # At no recall, that of the first positive.
-    wanted = np.maximum(GRID, 1e-9)
-    return np.stack([p[np.searchsorted(t / t[-1], wanted)] for t, p in zip(true, precision, strict=True)])
 
 
 def _draw_curves(
