@@ -143,21 +143,19 @@ class Trainer:
     def __init__(self, config: RecipeConfig, run: TrainingRun, data: TrainingData, check: Callable[[], None]) -> None:
         self.config, self.run, self.data, self.check = config, run, data, check
         self.accelerator = run.accelerator
-
-    def contract(self) -> SequenceContract:
-        """How sequences go in, and logits out, before thresholds are known."""
-        truth = self.data.splits["train"].truth
         scale: dict[str, float] = {}
-        if self.data.task == "regression":
+        if data.task == "regression":
+            truth = data.splits["train"].truth
             scale = {"mean": float(truth.mean()), "spread": float(truth.std()) or 1.0}
-        return SequenceContract(self.data.task, self.config.max_tokens, self.config.average_strands, **scale)
+        # Thresholds are not known yet.
+        self.contract = SequenceContract(data.task, config.max_tokens, config.average_strands, **scale)
 
     def new(self, config: RecipeConfig) -> SequenceClassifier:
         """The model that a training begins with."""
         return new_classifier(
             config.base,
             self.data.label_names,
-            self.contract(),
+            self.contract,
             revision=config.revision,
             from_scratch=config.from_scratch,
             dropout=config.dropout,
@@ -180,7 +178,7 @@ class Trainer:
     def losses(self, logits: torch.Tensor, rows: np.ndarray, split: LabelledSequences, weights: Any) -> torch.Tensor:
         """Of each sequence, `(n,)`."""
         truth = torch.from_numpy(split.truth[rows]).to(logits.device)
-        contract = self.contract()
+        contract = self.contract
         if contract.task == "regression":
             return (logits[:, 0].float() - ((truth - contract.mean) / contract.spread).float()) ** 2
         if contract.task == "multi_label":
