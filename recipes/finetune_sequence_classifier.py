@@ -51,7 +51,14 @@ from biomeformer.sequences.contract import SequenceContract
 from biomeformer.sequences.scores import SequenceEvaluation, prediction_table, write_predictions
 from biomeformer.sequences.starting_points import new_classifier, with_lora
 from biomeformer.sequences.training_data import LabelledSequences, TrainingData, read_training_data
-from biomeformer.training_run import TrainingRun, describe_device, exit_code_of, make_accelerator
+from biomeformer.training_run import (
+    TrainingRun,
+    bucketed_batches,
+    describe_device,
+    exit_code_of,
+    make_accelerator,
+    share_of_peak_rate,
+)
 
 transformers.utils.logging.disable_progress_bar()
 SEARCHED = ("learning_rate", "weight_decay", "warmup", "dropout", "batch_sequences", "n_epochs")
@@ -164,16 +171,9 @@ class Trainer:
         )
 
     def batches(self, config: RecipeConfig, *key: int) -> list[np.ndarray]:
-        """An epoch's batches: sequences of similar length together, batches in any order."""
-        rng = np.random.default_rng([config.seed, *key])
-        lengths = self.data.splits["train"].lengths
-        order = rng.permutation(len(lengths))
-        n_batches = max(-(-len(order) // config.batch_sequences), 1)
-        found = []
-        for pool in np.array_split(order, max(n_batches // 64, 1)):
-            ordered = pool[np.argsort(lengths[pool], kind="stable")]
-            found += np.array_split(ordered, max(-(-len(pool) // config.batch_sequences), 1))
-        return [found[i] for i in rng.permutation(len(found))]
+        """An epoch's batches."""
+        lengths, rng = self.data.splits["train"].lengths, np.random.default_rng([config.seed, *key])
+        return bucketed_batches(np.arange(len(lengths)), lengths, config.batch_sequences, 64, rng)
 
     def losses(self, logits: torch.Tensor, rows: np.ndarray, split: LabelledSequences, weights: Any) -> torch.Tensor:
         """Of each sequence, `(n,)`."""
@@ -220,7 +220,6 @@ class Trainer:
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         weights = self.weights(config)
         n_steps = config.n_epochs * len(self.batches(config, stage, 0))
-        warm_up = max(round(n_steps * config.warmup), 1)
         optimizer: Any = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
         wrapped, optimizer = accelerator.prepare(model, optimizer)
         position = run.load_state(stage) or {"step": 0, "best": None, "best_epoch": 0, "steps": 0}
@@ -238,7 +237,7 @@ class Trainer:
                 mine = batch[accelerator.process_index :: accelerator.num_processes]
                 # A process without a sequence of a batch reads another's, and adds nothing.
                 here = mine if len(mine) else batch[:1]
-                rate = min((step + 1) / warm_up, max(n_steps - step, 0) / max(n_steps - warm_up, 1))
+                rate = share_of_peak_rate(step, n_steps, config.warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * rate
                 sequences = split.sequences(here)

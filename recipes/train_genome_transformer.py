@@ -57,7 +57,15 @@ from biomeformer.phenotypes.evaluation import folds
 from biomeformer.phenotypes.study import study_of_folds
 from biomeformer.phenotypes.trained_folds import median_epoch, train_folds
 from biomeformer.recipe_config import build_config, read_yaml
-from biomeformer.training_run import RECORD, TrainingRun, describe_device, exit_code_of, make_accelerator
+from biomeformer.training_run import (
+    RECORD,
+    TrainingRun,
+    bucketed_batches,
+    describe_device,
+    exit_code_of,
+    make_accelerator,
+    share_of_peak_rate,
+)
 
 transformers.utils.logging.disable_progress_bar()
 MAX_COPIED_BYTES = 200_000_000
@@ -214,19 +222,9 @@ class Trainer:
                     yield {name: value.to(self.accelerator.device) for name, value in ready.result().items()}
 
     def batches(self, rows: np.ndarray, *key: int) -> list[np.ndarray]:
-        """An epoch's batches: genomes of similar length together, batches in any order."""
+        """An epoch's batches."""
         rng = np.random.default_rng([self.config.seed, *key])
-        order = rng.permutation(rows)
-        n_batches = max(-(-len(order) // self.config.batch_genomes), 1)
-        pools = np.array_split(order, max(n_batches // 8, 1))
-        found = [
-            batch
-            for pool in pools
-            for batch in np.array_split(
-                pool[np.argsort(self.lengths[pool], kind="stable")], max(-(-len(pool) // self.config.batch_genomes), 1)
-            )
-        ]
-        return [found[i] for i in rng.permutation(len(found))]
+        return bucketed_batches(rows, self.lengths, self.config.batch_genomes, 8, rng)
 
     def train(
         self, rows: np.ndarray, judged: np.ndarray, n_epochs: int, stage: int
@@ -248,7 +246,6 @@ class Trainer:
         weights = weights.to(accelerator.device)
         model = self.new_model(1, stage)
         n_steps = n_epochs * len(self.batches(rows, 2, stage, 0))
-        warm_up = max(round(n_steps * config.warmup), 1)
         optimizer: Any = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
@@ -270,7 +267,7 @@ class Trainer:
             for batch, mine, here, inputs in zip(
                 batches, shares, read, self.read_ahead(read, 4, stage, epoch), strict=True
             ):
-                rate = min((step + 1) / warm_up, max(n_steps - step, 0) / max(n_steps - warm_up, 1))
+                rate = share_of_peak_rate(step, n_steps, config.warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * rate
                 truth = labels[here].to(accelerator.device)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_model, save_model
@@ -150,6 +151,33 @@ class TrainingRun:
             writer.writerow(row)
 
 
+def bucketed_batches(
+    rows: np.ndarray, lengths: np.ndarray, batch_size: int, n_pooled: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """An epoch's batches: rows of similar length together, so that little is padded, batches in any order.
+
+    Args:
+        rows: Numbers of what is trained on.
+        lengths: Of all there is, by number.
+        batch_size: Rows of a batch at most.
+        n_pooled: Batches that are drawn together, and within which rows are put in order of length.
+        rng: Of the draws.
+    """
+    order = rng.permutation(rows)
+    n_batches = max(-(-len(order) // batch_size), 1)
+    found = []
+    for pool in np.array_split(order, max(n_batches // n_pooled, 1)):
+        ordered = pool[np.argsort(lengths[pool], kind="stable")]
+        found += np.array_split(ordered, max(-(-len(pool) // batch_size), 1))
+    return [found[i] for i in rng.permutation(len(found))]
+
+
+def share_of_peak_rate(step: int, n_steps: int, warmup: float) -> float:
+    """Of the peak learning rate at a step, from 0: a linear rise over a share of the steps, then a linear fall to 0."""
+    n_rising = max(round(n_steps * warmup), 1)
+    return min((step + 1) / n_rising, max(n_steps - step, 0) / max(n_steps - n_rising, 1))
+
+
 def versions() -> dict[str, str]:
     """Of what a run was made with."""
     return {"biomeformer": __version__, "torch": torch.__version__, "python": platform.python_version()}
@@ -204,4 +232,13 @@ def make_accelerator(mixed_precision: str, *, cpu: bool = False, **options: Any)
         raise InputError(f"{reason} (mixed_precision {mixed_precision}{tracker})") from error
 
 
-__all__ = ["RECORD", "TrainingRun", "describe_device", "exit_code_of", "make_accelerator", "versions"]
+__all__ = [
+    "RECORD",
+    "TrainingRun",
+    "bucketed_batches",
+    "describe_device",
+    "exit_code_of",
+    "make_accelerator",
+    "share_of_peak_rate",
+    "versions",
+]

@@ -1,4 +1,4 @@
-"""Output folders that are written whole or not at all."""
+"""Where commands write: folders whole or not at all, and files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError
+
+
+def check_output_file(file: Path | None) -> None:
+    """See, before any work is done, that a file can be written.
+
+    Raises:
+        InputError: It is a folder, or lies in none.
+    """
+    if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+        raise InputError(f"--output {file} cannot be written; give the name of a file in a folder that exists.")
 
 
 def check_output(folder: Path, *, overwrite: bool = False, can_overwrite: bool = False) -> None:

@@ -40,7 +40,7 @@ def digests(sequences: Sequence[bytes], *, both_strands: bool) -> np.ndarray:
         uint64 `(n_sequences, 2)`.
     """
     if both_strands:
-        sequences = [min(sequence, sequence.translate(_COMPLEMENT)[::-1]) for sequence in sequences]
+        sequences = [min(sequence, reverse_complement(sequence)) for sequence in sequences]
     joined = b"".join([blake2b(sequence, digest_size=DIGEST_BYTES).digest() for sequence in sequences])
     return np.frombuffer(joined, "<u8").reshape(-1, 2)
 

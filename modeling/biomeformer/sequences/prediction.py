@@ -51,7 +51,8 @@ def predict_sequences(classifier: SequenceClassifier, path: str | Path) -> Itera
 
 def _predicted(classifier: SequenceClassifier, names: list[str], sequences: list[str]) -> pd.DataFrame:
     answers = classifier.predict(sequences)
-    _, _, cut = classifier.tokens(sequences)
+    # Without a limit nothing is cut, and tokens need not be made once more.
+    cut = False if classifier.contract.max_tokens is None else classifier.tokens(sequences)[2]
     found = pd.DataFrame({"id": names, "length": list(map(len, sequences)), "is_cut": cut})
     if classifier.contract.task == "regression":
         return found.assign(value=answers[:, 0])

@@ -11,6 +11,7 @@ from ...errors import InputError, SamplesFailedError
 from ..console import doing, note, one_line, out, report_files
 from ..embed import list_failures
 from ..options import Device, Revision, Threads
+from ..output import check_output_file
 
 DEFAULT_MODEL = "genome-transformer-mini"
 
@@ -32,8 +33,7 @@ def predict(
 
     Genes are called where a file has none. A genome that fails does not stop the others.
     """
-    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
-        raise InputError(f"--output {output} cannot be written; give the name of a file in a folder that exists.")
+    check_output_file(output)
     from ..runtime import start
 
     with doing(f"loading {model}"):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
-from ...errors import InputError
 from ..console import doing, note, report_files
 from ..options import Device, Revision, Threads
+from ..output import check_output_file
 
 
 def predict(
@@ -30,8 +31,7 @@ def predict(
     The checkpoint holds what decides: names of the labels, tokens of a sequence, and the thresholds that were chosen on
     its validation sequences.
     """
-    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
-        raise InputError(f"--output {output} cannot be written; give the name of a file in a folder that exists.")
+    check_output_file(output)
     from ..runtime import start
 
     with doing(f"loading {model}"):
@@ -42,16 +42,15 @@ def predict(
 
         classifier = SequenceClassifier.load(model, revision=revision, device=device)
     n_cut = n_done = 0
-    tables = predict_sequences(classifier, sequences)
-    if output is None:
-        for table in tables:
-            table.to_csv(sys.stdout, sep="\t", index=False, header=not n_done, float_format="%.6g")
+    with ExitStack() as stack:
+        file: TextIO = sys.stdout
+        if output is not None:
+            stack.enter_context(doing(f"reading {sequences}"))
+            file = stack.enter_context(stack.enter_context(written_whole(output)).open("w"))
+        for table in predict_sequences(classifier, sequences):
+            table.to_csv(file, sep="\t", index=False, header=not n_done, float_format="%.6g")
             n_done, n_cut = n_done + len(table), n_cut + int(table["is_cut"].sum())
-    else:
-        with doing(f"reading {sequences}"), written_whole(output) as partial, partial.open("w") as file:
-            for table in tables:
-                table.to_csv(file, sep="\t", index=False, header=not n_done, float_format="%.6g")
-                n_done, n_cut = n_done + len(table), n_cut + int(table["is_cut"].sum())
+    if output is not None:
         report_files({"predictions": output})
     if n_cut:
         limit = classifier.contract.max_tokens
