@@ -22,6 +22,9 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to write.", show_default="DIR/FORMAT")
     ] = None,
+    drop: Annotated[
+        str | None, typer.Option(help="Cohort columns to leave out, with commas between.", show_default=False)
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace files in a folder that is not empty.")] = False,
 ) -> None:
     """Write a cohort's abundance table for other programs; never its reads.
@@ -43,6 +46,8 @@ def export(
                 "its command again to finish it."
             )
         table = AbundanceTable.read(folder)
+        if drop is not None:
+            table = table.without_columns([name.strip() for name in drop.split(",")])
     with doing(f"writing {file_format}"), writing_to(target), staged(target) as partial:
         export_table(table, partial, file_format)
     if is_run_folder(folder) and (failed := run_status(folder).failed):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..errors import TableError
@@ -20,6 +21,22 @@ from .sample import TALLIES, SampleEmbedding
 METADATA_KEY = b"biomeformer"
 FORMAT_VERSION = 1
 TABLE_NAME = "abundance.parquet"
+# Where the table lies in a dataset, on the Hub or in a folder.
+DATASET_FILE = "data/train.parquet"
+# Names with these endings are files, never datasets of the Hub.
+FILE_ENDINGS = {
+    ".parquet", ".csv", ".tsv", ".txt", ".biom", ".json", ".gz", ".fastq", ".fq", ".fasta", ".fa", ".fna"
+}  # fmt: skip
+
+# What makes a cluster's counts mean the same in two tables, and what to do where it differs.
+SAME_CLUSTERS = {
+    "weights_sha256": "embed both with one checkpoint",
+    "contract": "embed both with one checkpoint",
+    "n_clusters": "embed both with one checkpoint",
+    "dtype": "embed both with one checkpoint in one dtype",
+}
+# What makes their samples comparable too: rare clusters come up with the depth.
+SAME_DEPTH = SAME_CLUSTERS | {"read_fraction": "embed both at one read fraction"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,7 @@ class AbundanceTable:
         tallies: Reads found, selected and used, and why others were not; one row a sample.
         metadata: Phenotypes and covariates of the cohort table, as text; one row a sample.
         provenance: Model, weights' hash, contract, read fraction, seed and versions.
+        source: Where `read` found it, for messages: a path or a Hub id.
     """
 
     sample_ids: tuple[str, ...]
@@ -39,6 +57,7 @@ class AbundanceTable:
     tallies: pd.DataFrame
     metadata: pd.DataFrame
     provenance: dict[str, Any] = field(default_factory=dict)
+    source: str | None = field(default=None, compare=False)
 
     @property
     def abundance(self) -> np.ndarray:
@@ -59,11 +78,91 @@ class AbundanceTable:
             provenance,
         )
 
+    @classmethod
+    def join(cls, tables: Sequence[AbundanceTable]) -> AbundanceTable:
+        """The samples of several tables in one, in the order given.
+
+        The tables must agree in `weights_sha256`, `contract`, `n_clusters`, `dtype` and `read_fraction`: all that
+        decides which cluster a read counts for, and how many reads of a sample are looked at. They may differ in
+
+        * `model` and `revision`: names of weights, which the hash tells apart better;
+        * `seed`: it chooses reads, of one sample without regard to those of another;
+        * `device` and `versions`: the order of sums, which moves a read only where two centroids are equally near.
+
+        `provenance` is the first table's; where others differ, its field `joined` holds for each table, in the order of
+        the rows, `n_samples` and its own values of what differs. A cohort column that a table lacks is empty for its
+        samples.
+
+        Args:
+            tables: One or more, of other samples each.
+
+        Raises:
+            TableError: Two tables do not agree, or have a sample in common; or there is none.
+        """
+        if not tables:
+            raise TableError("there is no table to join; give one or more.")
+        names = [table._name(i) for i, table in enumerate(tables)]
+        first, where = tables[0], names[0]
+        places: dict[str, str] = {}
+        for table, other in zip(tables, names, strict=True):
+            if not table.provenance.get("weights_sha256"):
+                raise TableError(
+                    f"{other} does not say which weights embedded it (weights_sha256), so nothing can be joined to it; "
+                    "embed its samples again."
+                )
+            check_agreement(first.provenance, table.provenance, where, other, SAME_DEPTH)
+            for what, mine, theirs in (
+                ("numbers of clusters", first.counts.shape[1], table.counts.shape[1]),
+                ("tallies", list(first.tallies.columns), list(table.tallies.columns)),
+            ):
+                if mine != theirs:
+                    raise TableError(
+                        f"{where} and {other} do not join: their {what} differ ({_short(mine)} and {_short(theirs)}); "
+                        "embed both with one version."
+                    )
+            for name in table.sample_ids:
+                if name in places:
+                    raise TableError(
+                        f"sample {name!r} is in {places[name]} and again in {other}; rename it, or leave it out of one."
+                    )
+                places[name] = other
+        columns = list(dict.fromkeys(name for table in tables for name in table.metadata.columns))
+        return cls(
+            tuple(places),
+            np.concatenate([table.counts for table in tables]),
+            pd.concat([table.tallies for table in tables]),
+            pd.concat([table.metadata.reindex(columns=columns, fill_value="") for table in tables]),
+            _joined_provenance(tables),
+        )
+
+    def without_columns(self, names: Collection[str]) -> AbundanceTable:
+        """The table without some of its cohort columns.
+
+        Raises:
+            TableError: It has no such column.
+        """
+        unknown = [name for name in names if name not in self.metadata.columns]
+        if unknown:
+            known = ", ".join(map(str, self.metadata.columns)) or "none"
+            raise TableError(f"{self._name(0)} has no cohort column {unknown[0]!r}; it has {known}.")
+        return replace(self, metadata=self.metadata.drop(columns=list(names)))
+
     def to_pandas(self) -> pd.DataFrame:
         """Tallies, metadata and abundance columns `cluster_0` … in one frame, indexed by sample."""
         names = [f"cluster_{i}" for i in range(self.counts.shape[1])]
         abundance = pd.DataFrame(self.abundance, index=self.tallies.index, columns=names)
         return pd.concat([self.tallies, self.metadata, abundance], axis=1)
+
+    @property
+    def parquet_metadata(self) -> dict[bytes, bytes]:
+        """What a Parquet file says in its schema to be this table: format, names of columns, provenance."""
+        record = {
+            "format_version": FORMAT_VERSION,
+            "tally_columns": list(self.tallies.columns),
+            "metadata_columns": list(self.metadata.columns),
+            "provenance": self.provenance,
+        }
+        return {METADATA_KEY: json.dumps(record, sort_keys=True).encode()}
 
     def write(self, path: str | Path) -> Path:
         """Write Parquet, atomically: the file is there whole or not at all."""
@@ -72,57 +171,294 @@ class AbundanceTable:
         for name in self.tallies.columns:
             columns[name] = pa.array(self.tallies[name].to_numpy(np.int64), pa.int64())
         columns["counts"] = pa.array(list(self.counts), pa.list_(pa.int64()))
-        for name in self.metadata.columns:
-            columns[f"metadata.{name}" if name in columns else name] = pa.array(
-                self.metadata[name].astype(str).tolist()
-            )
-        record = {
-            "format_version": FORMAT_VERSION,
-            "tally_columns": list(self.tallies.columns),
-            "metadata_columns": list(self.metadata.columns),
-            "provenance": self.provenance,
-        }
-        table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(record, sort_keys=True).encode()})
+        for name, column in file_columns(self.metadata.columns, columns).items():
+            columns[column] = pa.array(self.metadata[name].astype(str).tolist())
+        table = pa.table(columns).replace_schema_metadata(self.parquet_metadata)
         with written_whole(path) as partial:
             pq.write_table(table, partial)
         return path
 
     @classmethod
-    def read(cls, path: str | Path) -> AbundanceTable:
-        """Read a table that `write` wrote, from the file or from the folder of the run it lies in.
+    def read(cls, path_or_id: str | Path, *, revision: str | None = None) -> AbundanceTable:
+        """Read a table from a file, a folder, or a dataset on the Hub.
+
+        Cohort columns that `biomeformer export --format datasets` made numbers become text again: numbers in their
+        shortest form, missing values empty.
+
+        Args:
+            path_or_id: An `abundance.parquet` or the folder of the run it lies in; a `data/train.parquet` of an export
+                for `datasets`, or its folder; or, where there is no such path, the id of a dataset (`namespace/name`),
+                taken from the Hub or its cache.
+            revision: Branch, tag or commit of the dataset; its main branch by default.
 
         Raises:
-            TableError: The file is missing, is not Parquet, or is no abundance table.
+            TableError: It is not there, cannot be reached, is not Parquet, or is no abundance table.
         """
-        path = Path(path)
-        if path.is_dir():
-            path = path / TABLE_NAME
+        path = table_file(path_or_id, revision)
+        source = str(path_or_id)
+        # A path where there is one; of a dataset its name, since its file lies in a cache.
+        where = str(path) if path.is_relative_to(source) else f"{source} ({DATASET_FILE})"
         try:
-            table = pq.read_table(path)
+            with pq.ParquetFile(path) as file:
+                record = _record(file.schema_arrow, where)
+                names = _columns(file.schema_arrow, record, where)
+                columns = ["sample_id", *record["tally_columns"], *names.values(), "counts"]
+                table = file.read(columns=columns)
         except FileNotFoundError as error:
             raise TableError(
-                f"{path}: no such file; give the abundance.parquet that `biomeformer embed` wrote."
+                f"{path}: no such file; give the abundance.parquet that `biomeformer embed` wrote, or a dataset of "
+                "`biomeformer export --format datasets`."
             ) from error
-        except (pa.ArrowInvalid, OSError) as error:
-            raise TableError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
-        raw = (table.schema.metadata or {}).get(METADATA_KEY)
-        if raw is None:
-            raise TableError(
-                f"{path}: has no biomeformer record; give an abundance.parquet that `biomeformer embed` wrote."
-            )
-        record = json.loads(raw)
-        if record["format_version"] != FORMAT_VERSION:
-            raise TableError(
-                f"{path}: is an abundance table of format {record['format_version']}, and this version reads "
-                f"{FORMAT_VERSION}; use the version that wrote it."
-            )
+        except (pa.ArrowException, OSError) as error:
+            raise TableError(f"{where}: cannot be read as Parquet ({_first_line(error)}).") from error
+        for name in ("sample_id", *record["tally_columns"]):
+            wanted = pa.types.is_integer if name != "sample_id" else _is_text
+            if not wanted(table[name].type) or table[name].null_count:
+                kind = "text" if name == "sample_id" else "whole numbers"
+                raise TableError(f"{where}: its column {name!r} is not all {kind}; fetch or export the table again.")
+        counts = _counts(table["counts"], where)
         ids = tuple(table["sample_id"].to_pylist())
         index = pd.Index(ids, name="sample_id")
-        tallies = pd.DataFrame({c: table[c].to_numpy() for c in record["tally_columns"]}, index=index)
-        names = {c: f"metadata.{c}" if f"metadata.{c}" in table.column_names else c for c in record["metadata_columns"]}
-        metadata = pd.DataFrame({c: table[name].to_pylist() for c, name in names.items()}, index=index)
-        counts = np.array(table["counts"].to_pylist(), np.int64).reshape(len(ids), -1)
-        return cls(ids, counts, tallies, metadata, record["provenance"])
+        tallies = pd.DataFrame({c: table[c].to_numpy().astype(np.int64) for c in record["tally_columns"]}, index=index)
+        metadata = pd.DataFrame({c: _text(table[column]) for c, column in names.items()}, index=index)
+        return cls(ids, counts, tallies, metadata, record["provenance"], source)
+
+    def _name(self, place: int) -> str:
+        """What a message calls it, as the table at that place of several."""
+        return self.source or f"table {place + 1} ({len(self.sample_ids)} samples, such as {self.sample_ids[0]!r})"
 
 
-__all__ = ["TALLIES", "AbundanceTable"]
+def is_dataset_id(path_or_id: str | Path) -> bool:
+    """Whether this is no path of this machine and has the form of a dataset's Hub id, `namespace/name`."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    text = path_or_id.as_posix() if isinstance(path_or_id, PurePath) else path_or_id
+    if text.count("/") != 1 or text.startswith((".", "/", "~")) or PurePath(text).suffix.lower() in FILE_ENDINGS:
+        return False
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return not Path(path_or_id).exists()
+
+
+def is_abundance_source(path_or_id: str | Path) -> bool:
+    """Whether `AbundanceTable.read` is who reads this: a folder, a Parquet file, or a dataset's Hub id."""
+    path = Path(path_or_id)
+    return path.is_dir() or path.suffix == ".parquet" or is_dataset_id(path_or_id)
+
+
+def table_file(path_or_id: str | Path, revision: str | None = None) -> Path:
+    """The Parquet file of a table; of a dataset on the Hub, its copy in the cache.
+
+    Args:
+        path_or_id: As for `AbundanceTable.read`.
+        revision: Branch, tag or commit of the dataset.
+
+    Returns:
+        The file, which may not be there if `path_or_id` has no form of a Hub id.
+
+    Raises:
+        TableError: There is no such dataset, it holds no table, or it can neither be reached nor is in the cache.
+    """
+    if is_dataset_id(path_or_id):
+        return _from_hub(PurePath(path_or_id).as_posix(), revision)
+    path = Path(path_or_id)
+    if revision is not None and path.exists():
+        raise TableError(
+            f"{path} is a path of this machine, and only datasets on the Hub have revisions; leave out {revision!r}."
+        )
+    if not path.is_dir():
+        return path
+    return next((path / name for name in (TABLE_NAME, DATASET_FILE) if (path / name).is_file()), path / TABLE_NAME)
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import errors, hf_hub_download
+
+    nothing_here = f"{name}: there is no such file or folder here, and"
+    dataset = name if revision is None else f"{name} at {revision!r}"
+    try:
+        return Path(hf_hub_download(name, DATASET_FILE, repo_type="dataset", revision=revision))
+    except errors.GatedRepoError as error:
+        raise TableError(
+            f"{name}: the dataset is there and this login may not read it; ask for access on its page, and log in with "
+            "`hf auth login`."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise TableError(
+            f"{nothing_here} no such dataset on the Hub that this login may see; check the name, or log in with "
+            "`hf auth login`."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise TableError(
+            f"{name}: the dataset has no revision {revision or 'main'!r}; give one of its branches, tags or commits."
+        ) from error
+    except errors.LocalEntryNotFoundError as error:
+        reason = _first_line(error.__cause__ or error)
+        at = "" if revision is None else f" at {revision!r}"
+        raise TableError(
+            f"{nothing_here} the {DATASET_FILE} of a dataset of that name{at} is not in the cache and the Hub gives "
+            f"none ({reason}); check the name, or the network."
+        ) from error
+    except errors.EntryNotFoundError as error:
+        raise TableError(
+            f"{dataset}: the dataset has no {DATASET_FILE}, so it is no abundance table; give one that was exported "
+            "with `biomeformer export --format datasets`."
+        ) from error
+    except (errors.HTTPError, OSError) as error:
+        reason = _first_line(error)
+        raise TableError(f"{dataset}: the dataset cannot be fetched ({reason}); check login and network.") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(". ")
+
+
+def _record(schema: pa.Schema, where: str) -> dict[str, Any]:
+    """What `parquet_metadata` says."""
+    raw = (schema.metadata or {}).get(METADATA_KEY)
+    if raw is None:
+        raise TableError(
+            f"{where}: has no biomeformer record; give an abundance.parquet that `biomeformer embed` wrote, or a "
+            "dataset of `biomeformer export --format datasets` as it was written."
+        )
+    damaged = f"{where}: its biomeformer record is damaged; fetch or export the table again."
+    try:
+        record: dict[str, Any] = json.loads(raw)
+        version = record["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise TableError(damaged) from error
+    if version != FORMAT_VERSION:
+        raise TableError(
+            f"{where}: is an abundance table of format {version}, and this version reads {FORMAT_VERSION}; use the "
+            "version that wrote it."
+        )
+    parts = {"tally_columns": list, "metadata_columns": list, "provenance": dict}
+    if not all(isinstance(record.get(name), kind) for name, kind in parts.items()):
+        raise TableError(damaged)
+    return record
+
+
+def _columns(schema: pa.Schema, record: dict[str, Any], where: str) -> dict[str, str]:
+    """The file's columns of the cohort's; every column that the record names is there."""
+    reserved = ["sample_id", "counts", *record["tally_columns"]]
+    place = schema.get_field_index("abundance")
+    if place >= 0 and _is_list(schema.field(place).type):
+        reserved.append("abundance")
+    names = file_columns(record["metadata_columns"], reserved)
+    for name in ("sample_id", "counts", *record["tally_columns"], *names.values()):
+        if schema.get_field_index(name) < 0:
+            raise TableError(f"{where}: has not one column {name!r}, which its record names; fetch the table again.")
+    return names
+
+
+def file_columns(names: Collection[str], reserved: Collection[str]) -> dict[str, str]:
+    """Columns of a file for the cohort's: their own names, with `metadata.` before those that are taken."""
+    columns: dict[str, str] = {}
+    taken = set(reserved)
+    for name in names:
+        column = str(name)
+        while column in taken:
+            column = f"metadata.{column}"
+        taken.add(column)
+        columns[name] = column
+    return columns
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _counts(column: pa.ChunkedArray, where: str) -> np.ndarray:
+    """Lists as int64 `(n_samples, n_clusters)`."""
+    if _is_list(column.type) and pa.types.is_integer(column.type.value_type) and not column.null_count:
+        lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+        values = [chunk.flatten() for chunk in column.chunks]
+        if len(lengths) == 1 and lengths[0] and not any(part.null_count for part in values):
+            counts = np.concatenate([part.to_numpy() for part in values]).astype(np.int64, copy=False)
+            if counts.min() >= 0:
+                return counts.reshape(len(column), -1)
+    raise TableError(
+        f"{where}: its column 'counts' does not hold whole numbers of 0 or more, equally many a sample; fetch or "
+        "export the table again."
+    )
+
+
+def _text(column: pa.ChunkedArray) -> list[str]:
+    """Values as a cohort table writes them: numbers in their shortest form, missing values empty."""
+    texts = []
+    for value in column.to_pylist():
+        if value is None or value != value:
+            texts.append("")
+        else:
+            texts.append(repr(value).removesuffix(".0") if isinstance(value, float) else str(value))
+    return texts
+
+
+def check_agreement(
+    record: dict[str, Any],
+    other: dict[str, Any],
+    where: str,
+    other_where: str,
+    fields: dict[str, str] = SAME_CLUSTERS,
+) -> None:
+    """See that the provenance of two tables agrees, so that their numbers mean the same.
+
+    Args:
+        record: Provenance of one table.
+        other: Provenance of the other.
+        where: What a message calls the one.
+        other_where: What a message calls the other.
+        fields: What must agree, and what to do where it does not: `SAME_CLUSTERS` for features of one space,
+            `SAME_DEPTH` for samples of one table.
+
+    Raises:
+        TableError: A field differs.
+    """
+    for name, advice in fields.items():
+        mine, theirs = record.get(name), other.get(name)
+        if mine == theirs:
+            continue
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            # Of a contract, what differs.
+            part = next(key for key in mine | theirs if mine.get(key) != theirs.get(key))
+            shown = f"{part}: {_short(mine.get(part))} and {_short(theirs.get(part))}"
+        else:
+            shown = f"{_short(mine)} and {_short(theirs)}"
+        raise TableError(f"{where} and {other_where} do not join: their {name} differ ({shown}); {advice}.")
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"
+
+
+def _joined_provenance(tables: Sequence[AbundanceTable]) -> dict[str, Any]:
+    parts: list[dict[str, Any]] = []
+    for table in tables:
+        record = {name: value for name, value in table.provenance.items() if name != "joined"}
+        # A table that was joined itself counts as those it was made of.
+        parts += [record | own for own in table.provenance.get("joined", [{"n_samples": len(table.sample_ids)}])]
+    first = {name: value for name, value in parts[0].items() if name != "n_samples"}
+    differing = sorted({name for part in parts for name in part if part.get(name) != first.get(name)} - {"n_samples"})
+    if not differing:
+        return first
+    own = [{"n_samples": part["n_samples"], **{name: part.get(name) for name in differing}} for part in parts]
+    return first | {"joined": own}
+
+
+__all__ = [
+    "TALLIES",
+    "AbundanceTable",
+    "check_agreement",
+    "file_columns",
+    "is_abundance_source",
+    "is_dataset_id",
+    "table_file",
+]

@@ -9,11 +9,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ..errors import MissingDependencyError
-from .abundance_table import AbundanceTable
+from .abundance_table import DATASET_FILE, AbundanceTable, file_columns
 
 FORMATS: dict[str, Callable[[AbundanceTable, Path], None]] = {}
+# What the Hub's viewer likes a group of rows to be at most.
+ROW_GROUP_BYTES = 100_000_000
 
 
 def export_table(table: AbundanceTable, folder: str | Path, file_format: str) -> Path:
@@ -23,7 +27,8 @@ def export_table(table: AbundanceTable, folder: str | Path, file_format: str) ->
     empty fields become missing values.
 
     * `datasets`: `data/train.parquet` and a `README.md`, for `datasets.load_dataset(folder)`: one row a sample with its
-      tallies, cohort columns, `counts` and `abundance`.
+      tallies, cohort columns, `counts` and `abundance`. `AbundanceTable.read` reads the same folder, and the dataset
+      on the Hub that it becomes.
     * `csv`: `abundance.csv`, `counts.csv` and `samples.csv` (tallies and cohort columns), one row a sample.
     * `biom`: `counts.biom` (BIOM 2.1, clusters by samples) and `sample-metadata.tsv` as QIIME 2 reads it.
     * `anndata`: `abundance.h5ad` with abundance vectors as `X`, the layer `counts`, and samples in `obs`.
@@ -51,8 +56,8 @@ def sample_frame(table: AbundanceTable) -> pd.DataFrame:
     """Tallies and cohort columns, with numbers where a column holds nothing else, indexed by `sample_id`."""
     frame = table.tallies.copy()
     reserved = {"sample_id", "counts", "abundance", *frame.columns}
-    for name in table.metadata.columns:
-        frame[f"metadata.{name}" if name in reserved else name] = _typed(table.metadata[name])
+    for name, column in file_columns(table.metadata.columns, reserved).items():
+        frame[column] = _typed(table.metadata[name])
     return frame
 
 
@@ -67,8 +72,8 @@ def _typed(values: pd.Series) -> pd.Series:
     if text.isna().all() or (numbers.isna() != text.isna()).any() or np.isinf(numbers.dropna()).any():
         return text.astype(object).where(text.notna(), None)
     whole = text.dropna().str.fullmatch(r"[+-]?\d{1,15}").all()
-    # An identifier such as 007 is no number.
-    if text.dropna().str.match(r"[+-]?0\d").any():
+    # An identifier is no number: 007, or more digits than a float holds.
+    if text.dropna().str.match(r"[+-]?(0\d|\d{16,}$)").any():
         return text.astype(object).where(text.notna(), None)
     return numbers.astype("Int64" if whole else "Float64")
 
@@ -86,39 +91,44 @@ def _csv(table: AbundanceTable, folder: Path) -> None:
 
 def _datasets(table: AbundanceTable, folder: Path) -> None:
     try:
-        import datasets
-        from datasets import Dataset, Features, List, Value
+        from datasets import Features, List, Value
     except ImportError as error:
         raise _needs("datasets", error) from error
     frame, k = sample_frame(table), table.counts.shape[1]
     kinds = {"Int64": "int64", "Float64": "float64", "int64": "int64"}
     features = {"sample_id": Value("string")}
-    columns: dict[str, Any] = {"sample_id": list(table.sample_ids)}
+    features |= {name: Value(kinds.get(str(frame[name].dtype), "string")) for name in frame.columns}
+    features |= {"counts": List(Value("int64"), length=k), "abundance": List(Value("float64"), length=k)}
+    # The schema of the features makes the columns exact for `load_dataset`, and our record makes them our table.
+    schema = Features(features).arrow_schema
+    schema = schema.with_metadata((schema.metadata or {}) | table.parquet_metadata)
+    columns: list[pa.Array] = [pa.array(table.sample_ids, pa.string())]
     for name in frame.columns:
-        features[name] = Value(kinds.get(str(frame[name].dtype), "string"))
-        columns[name] = [None if pd.isna(value) else value for value in frame[name].tolist()]
-    for name, values, kind in (("counts", table.counts, "int64"), ("abundance", table.abundance, "float64")):
-        features[name] = List(Value(kind), length=k)
-        columns[name] = values.tolist()
-    (folder / "data").mkdir()
-    had_bars = not datasets.utils.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        Dataset.from_dict(columns, features=Features(features)).to_parquet(folder / "data" / "train.parquet")
-    finally:
-        if had_bars:
-            datasets.enable_progress_bars()
-    (folder / "README.md").write_text(_dataset_readme(table))
+        values = [None if pd.isna(value) else value for value in frame[name].tolist()]
+        columns.append(pa.array(values, schema.field(name).type))
+    for name, matrix in (("counts", table.counts), ("abundance", table.abundance)):
+        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), type=schema.field(name).type))
+    path = folder / DATASET_FILE
+    path.parent.mkdir()
+    pq.write_table(
+        pa.table(columns, schema=schema),
+        path,
+        row_group_size=max(1, ROW_GROUP_BYTES // (16 * k)),
+        use_content_defined_chunking=True,
+        write_page_index=True,
+    )
+    (folder / "README.md").write_text(dataset_card_text(table), encoding="utf-8")
 
 
-def _dataset_readme(table: AbundanceTable) -> str:
+def dataset_card_text(table: AbundanceTable) -> str:
+    """The `README.md` of a table that is exported for `datasets`: its card on the Hub."""
     record = table.provenance
     return f"""---
 configs:
 - config_name: default
   data_files:
   - split: train
-    path: data/train.parquet
+    path: {DATASET_FILE}
 tags:
 - metagenomics
 - biomeformer
@@ -132,10 +142,15 @@ One row a sample: `counts` holds the number of its reads that are nearest to eac
 contract and all that decides the numbers. There are no reads here.
 
 ```python
+from biomeformer import AbundanceTable
 from datasets import load_dataset
 
-table = load_dataset("path/to/this/folder", split="train")
+data = load_dataset("path/to/this/folder", split="train")
+table = AbundanceTable.read("path/to/this/folder")
 ```
+
+Both take the dataset's id on the Hub as well. The second knows which model made the numbers, so that it joins only
+tables whose numbers mean the same.
 """
 
 
@@ -182,4 +197,4 @@ def _anndata(table: AbundanceTable, folder: Path) -> None:
 
 FORMATS |= {"datasets": _datasets, "csv": _csv, "biom": _biom, "anndata": _anndata}
 
-__all__ = ["FORMATS", "cluster_names", "export_table", "sample_frame"]
+__all__ = ["FORMATS", "cluster_names", "dataset_card_text", "export_table", "sample_frame"]

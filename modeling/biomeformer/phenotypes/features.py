@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..embedding import AbundanceTable
+from ..embedding.abundance_table import check_agreement, is_abundance_source
 from ..errors import MissingDependencyError, TableError
 
 TAXON = re.compile(r"(?:^|[|;]\s*)[kdpcofgst]__")
@@ -77,12 +78,7 @@ class FeatureTable:
         Raises:
             TableError: They come from different checkpoints or contracts.
         """
-        for key in ("weights_sha256", "contract", "n_clusters", "dtype"):
-            if self.provenance.get(key) != other.provenance.get(key):
-                raise TableError(
-                    f"{where} and {other_where} do not join: their {key} differ ({_short(self.provenance.get(key))} "
-                    f"and {_short(other.provenance.get(key))}); embed both with one checkpoint."
-                )
+        check_agreement(self.provenance, other.provenance, where, other_where)
         if not self.provenance and set(self.names).isdisjoint(other.names):
             raise TableError(
                 f"{where} and {other_where} do not join: they have no feature in common (such as {self.names[0]!r} and "
@@ -93,9 +89,10 @@ class FeatureTable:
 def read_feature_table(path: str | Path, sample_ids: Sequence[str] | None = None) -> FeatureTable:
     """Read a table of features: one of ours, or a species table of any common layout.
 
-    Parquet of `biomeformer embed` (or its folder); BIOM 1 and 2; MetaPhlAn 2 to 4 and curatedMetagenomicData (taxa in
-    rows or in columns; of several ranks the species and what is classified no further are kept); any other CSV or TSV
-    of numbers, in the orientation that fits the sample ids. Text may be gzip-compressed.
+    Parquet of `biomeformer embed` (or its folder, or a dataset's Hub id); BIOM 1 and 2; MetaPhlAn 2 to 4 and
+    curatedMetagenomicData (taxa in rows or in columns; of several ranks the species and what is classified no further
+    are kept); any other CSV or TSV of numbers, in the orientation that fits the sample ids. Text may be
+    gzip-compressed.
 
     Args:
         path: The table.
@@ -105,7 +102,7 @@ def read_feature_table(path: str | Path, sample_ids: Sequence[str] | None = None
         TableError: It cannot be read as such, or holds a value that is missing, no number, or negative.
     """
     path = Path(path)
-    if path.is_dir() or path.suffix == ".parquet":
+    if is_abundance_source(path):
         return FeatureTable.from_abundance(AbundanceTable.read(path))
     try:
         content = path.read_bytes()
@@ -273,11 +270,6 @@ def check_compositions(table: FeatureTable, where: str) -> None:
             f"{where}, sample {table.sample_ids[i]!r}: the {unit} sum to {sums[i]:.4g}, more than {whole:g}; give one "
             "rank of the taxonomy, or counts."
         )
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:12]}…"
 
 
 __all__ = ["FeatureTable", "check_compositions", "read_feature_table"]

@@ -34,12 +34,13 @@ def predict(
     with doing(f"loading {model}"):
         start(threads)
         from ...embedding import AbundanceTable
+        from ...embedding.abundance_table import is_abundance_source
         from ...loading import load_phenotype_model
         from ...phenotypes import predict_table
 
         loaded = load_phenotype_model(model, revision=revision)
     labels = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
-    if len(reads) == 1 and (reads[0].is_dir() or reads[0].suffix == ".parquet"):
+    if len(reads) == 1 and is_abundance_source(reads[0]):
         frame = predict_table(loaded, AbundanceTable.read(reads[0]))
         rows = [[name, *values] for name, values in zip(frame.index, frame.to_numpy().tolist(), strict=True)]
     else:

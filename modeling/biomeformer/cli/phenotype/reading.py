@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 def read_source(table: Path, metadata: Path | None, target: str) -> tuple[FeatureTable, pd.DataFrame, str]:
     """A table's features, its samples' phenotypes and covariates, and where those stand."""
     from ...embedding import AbundanceTable
+    from ...embedding.abundance_table import is_abundance_source
     from ...phenotypes import FeatureTable, read_feature_table, read_metadata
 
     columns = None if metadata is None else read_metadata(metadata)
-    if table.is_dir() or table.suffix == ".parquet":
+    if is_abundance_source(table):
         abundance = AbundanceTable.read(table)
         features = FeatureTable.from_abundance(abundance)
         return (features, abundance.metadata, str(table)) if columns is None else (features, columns, str(metadata))
@@ -41,8 +42,9 @@ def read_cohort_table(table: Path, metadata: Path | None, target: str, positive:
 
 
 def table_record(path: Path) -> dict[str, str]:
-    """Where a table lies, and its content's hash."""
-    from ...embedding.abundance_table import TABLE_NAME
+    """Where a table lies, or the Hub id of its dataset, and its content's hash."""
+    from ...embedding.abundance_table import is_dataset_id, table_file
 
-    file = path / TABLE_NAME if path.is_dir() else path
-    return {"path": str(file.resolve()), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    file = table_file(path)
+    where = path.as_posix() if is_dataset_id(path) else str(file.resolve())
+    return {"path": where, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}

@@ -87,12 +87,13 @@ def study_tables(study: Study) -> dict[str, FeatureTable]:
     Raises:
         TableError: One has gone, or has changed since.
     """
+    from ...embedding.abundance_table import is_dataset_id
     from ...phenotypes import read_feature_table
 
     tables = {}
     for name, record in study.inputs.get("tables", {}).items():
         path = Path(record["path"])
-        if not path.is_file():
+        if not path.is_file() and not is_dataset_id(path):
             raise TableError(f"{path}, of which the study was made, is not there; put it back, or evaluate again.")
         if table_record(path)["sha256"] != record["sha256"]:
             raise TableError(f"{path} has changed since the study was made of it; evaluate again.")

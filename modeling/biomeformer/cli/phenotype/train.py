@@ -41,7 +41,8 @@ def train(
     with doing(f"loading {model}"):
         start(threads)
         from ...embedding import AbundanceTable
-        from ...loading import load
+        from ...embedding.cohort import computed_by
+        from ...loading import load, origin
         from ...phenotypes import make_target, read_metadata, train_checkpoint
 
         abundance = AbundanceTable.read(table)
@@ -65,5 +66,6 @@ def train(
         out(line)
     with staged(output) as partial:
         trained.save_pretrained(partial)
-        (partial / "training_record.json").write_text(json.dumps(study.record, indent=1) + "\n")
+        record = {"base_model": origin(loaded), **study.record, **computed_by(loaded)}
+        (partial / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
     report_files({"checkpoint": output})
