@@ -78,3 +78,7 @@ class SamplesFailedError(BiomeformerError):
     def __init__(self, message: str, failed: dict[str, str]) -> None:
         super().__init__(message)
         self.failed = failed
+
+
+class PublishError(BiomeformerError):
+    """The Hub refused, could not be reached, or changed meanwhile; nothing was lost and the command can be repeated."""

@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
-from .checkpoints import resolve_checkpoint, shipped_checkpoints
+from .checkpoints import checkpoint_name, resolve_checkpoint, shipped_checkpoints
+from .checkpoints.integrity import refuse_unsafe_config, verify_weights
 from .dnabert2 import DnaBert2Model
 from .dnabert2.configuration_dnabert2 import is_published_layout
 from .errors import CheckpointError, InputError
@@ -88,6 +89,7 @@ def read_config(name: str, revision: str | None = None) -> dict[str, Any]:
         raise CheckpointError(f"{file} is not valid JSON ({error}); fetch the checkpoint again.") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{file} is not a config: it holds no JSON object; fetch the checkpoint again.")
+    refuse_unsafe_config(config, f"{name}: config.json")
     return config
 
 
@@ -164,7 +166,22 @@ def load(
             f"{name} is a checkpoint of model_type {config.get('model_type')!r}, not metagenbert; {advice}"
         )
     model: MetagenBertModel = _from_checkpoint(MetagenBertModel, name, revision, torch_dtype)
+    # Where the encoder came from, for the record of what is made with it.
+    model.encoder.name_or_path = checkpoint_name(model.name_or_path)
+    model.encoder.config._commit_hash = getattr(model.config, "_commit_hash", None)
     return model.to(target).eval()
+
+
+def origin(model: PreTrainedModel) -> dict[str, Any]:
+    """Where a loaded model came from, for the record of what is made from it.
+
+    Args:
+        model: Loaded by this module, or by `from_pretrained`.
+
+    Returns:
+        `id`: a shipped name, a Hub id, or a folder, empty of a new model; and `revision`: the commit of a Hub id.
+    """
+    return {"id": checkpoint_name(model.name_or_path), "revision": getattr(model.config, "_commit_hash", None)}
 
 
 def _from_checkpoint(cls: Any, name: str, revision: str | None, dtype: torch.dtype) -> Any:
@@ -263,6 +280,7 @@ def load_read_encoder(
         assert model.processor is not None
         return model.encoder, model.processor.tokenizer
     check_weights(name)
+    verify_weights(name, revision=revision)
     try:
         cls = DnaBert2Model if config.get("model_type") == "dnabert2" or is_published_layout(config) else AutoModel
         encoder, info = cls.from_pretrained(
@@ -328,6 +346,7 @@ __all__ = [
     "load_read_encoder",
     "load_tokenizer",
     "one_sentence",
+    "origin",
     "read_config",
     "resolve_device",
     "resolve_dtype",

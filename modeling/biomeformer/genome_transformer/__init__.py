@@ -3,6 +3,8 @@
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from ..checkpoints import resolve_checkpoint
+from ..pipeline_support import CheckpointReference
 from .configuration_genome_transformer import GenomeTransformerConfig
 from .modeling_genome_transformer import (
     GenomeTransformerForSequenceClassification,
@@ -21,7 +23,8 @@ AutoProcessor.register(GenomeTransformerConfig, GenomeTransformerProcessor, exis
 PIPELINE_REGISTRY.register_pipeline(
     "genome-classification",
     pipeline_class=GenomeClassificationPipeline,
-    pt_model=AutoModelForSequenceClassification,
+    pt_model=CheckpointReference,
+    default={"model": (resolve_checkpoint("genome-transformer-mini"), "main")},
     type="multimodal",
 )
 

@@ -64,6 +64,9 @@ class GenomeTransformerConfig(PreTrainedConfig):
                 f"hidden_size is {self.hidden_size} and num_attention_heads {self.num_attention_heads}, which does not "
                 "divide it."
             )
+        if self._auto_class is None:
+            # An `auto_map` stays with the class it names: what this one saves has no code beside it.
+            kwargs.pop("auto_map", None)
         super().__post_init__(**kwargs)
 
 

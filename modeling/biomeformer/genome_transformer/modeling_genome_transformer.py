@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,11 +17,13 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils import PROCESSOR_NAME, cached_file, can_return_tuple
+from transformers.utils import CONFIG_NAME, PROCESSOR_NAME, cached_file, can_return_tuple, extract_commit_hash
 
 from .configuration_genome_transformer import GenomeTransformerConfig
 from .processing_genome_transformer import GenomeTransformerProcessor
 
+# Not so where this file came with a checkpoint, as remote code.
+IN_PACKAGE = __name__.startswith("biomeformer.")
 HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "token")
 
 
@@ -141,8 +146,10 @@ class GenomeTransformerPreTrainedModel(PreTrainedModel):
 
     Attributes:
         processor: What genomes must become, where the checkpoint says so.
+        hub_options: With which it was loaded: `revision` as a commit, `cache_dir` and the like.
     """
 
+    hub_options: Mapping[str, Any] = MappingProxyType({})
     processor: GenomeTransformerProcessor | None = None
     config_class = GenomeTransformerConfig
     base_model_prefix = "genome_transformer"
@@ -171,13 +178,24 @@ class GenomeTransformerPreTrainedModel(PreTrainedModel):
             ValueError: The contract contradicts the config.
             OSError: A file is missing.
         """
-        from ..checkpoints import resolve_checkpoint
-
-        path = resolve_checkpoint(pretrained_model_name_or_path)
+        path = pretrained_model_name_or_path
+        if IN_PACKAGE:
+            path = _package("checkpoints").resolve_checkpoint(path)
+        hub_options = {key: kwargs[key] for key in HUB_OPTIONS if key in kwargs}
+        config_file = None if path is None else find_file(path, CONFIG_NAME, **hub_options)
+        # From here on all files are of one commit, whatever is published meanwhile.
+        commit = extract_commit_hash(config_file, None)
+        if commit is not None:
+            hub_options["revision"] = kwargs["revision"] = commit
+        if path is not None:
+            kwargs.setdefault("use_safetensors", True)
+            if IN_PACKAGE:
+                _package("checkpoints.integrity").verify_checkpoint(path, **hub_options)
         found = super().from_pretrained(path, *args, **kwargs)
         model = found[0] if isinstance(found, tuple) else found
-        hub_options = {key: kwargs[key] for key in HUB_OPTIONS if key in kwargs}
-        if path is not None and has_file(path, PROCESSOR_NAME, **hub_options):
+        model.hub_options = hub_options
+        model.config._commit_hash = commit
+        if path is not None and find_file(path, PROCESSOR_NAME, **hub_options) is not None:
             processor = GenomeTransformerProcessor.from_pretrained(path, **hub_options)
             processor.check_agrees(model.config)
             model.processor = processor
@@ -328,18 +346,34 @@ class GenomeTransformerForSequenceClassification(GenomeTransformerPreTrainedMode
 
         Returns:
             The probability of each class, by its name.
+
+        Raises:
+            ImportError: This model's code came with its checkpoint.
         """
-        from ..genomes.prediction import predict_genome
-
-        return predict_genome(self, path, **options).probabilities
+        return _package("genomes.prediction").predict_genome(self, path, **options).probabilities
 
 
-def has_file(path: Any, name: str, **hub_options: Any) -> bool:
-    """Whether a checkpoint has a file."""
+def _package(name: str) -> Any:
+    """A module of the package, for what is more than the model.
+
+    Raises:
+        ImportError: This file came with a checkpoint.
+    """
+    if not IN_PACKAGE:
+        raise ImportError(
+            "The code of this model came with its checkpoint and takes vectors of proteins only; to read genomes run "
+            "`pip install biomeformer`, then `import biomeformer` and load the model again."
+        )
+    return import_module(f"biomeformer.{name}")
+
+
+def find_file(path: Any, name: str, **hub_options: Any) -> str | None:
+    """A checkpoint's file, None where it has none of that name."""
     try:
-        return cached_file(path, name, **hub_options) is not None
+        found: str | None = cached_file(path, name, **hub_options)
     except OSError:
-        return False
+        return None
+    return found
 
 
 __all__ = [

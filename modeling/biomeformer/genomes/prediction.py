@@ -13,10 +13,8 @@ import torch
 from ..errors import CheckpointError, InputError
 from ..genome_transformer import GenomeTransformerForSequenceClassification
 from .genome import Genome
-from .proteins import ProteinEncoder, load_protein_encoder
+from .proteins import PROTEIN_ENCODER, ProteinEncoder, load_protein_encoder
 from .reading import read_genome
-
-PROTEIN_ENCODER = "protein_encoder"
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class GenomePrediction:
 def protein_encoder_of(model: GenomeTransformerForSequenceClassification) -> ProteinEncoder:
     """The protein encoder a model was trained with: in a folder of its checkpoint, or by the name it was trained with.
 
-    It is loaded once and kept with the model.
+    It is loaded once and kept with the model. That of a Hub model comes from the commit that the model came from.
 
     Raises:
         CheckpointError: It cannot be found, or is another one.
@@ -56,12 +54,26 @@ def protein_encoder_of(model: GenomeTransformerForSequenceClassification) -> Pro
             raise InputError(
                 "the model has no processor, so its protein encoder is unknown; load it with from_pretrained."
             )
-        folder = Path(model.name_or_path) / PROTEIN_ENCODER
-        name = str(folder) if folder.is_dir() else model.processor.protein_encoder
-        kept = load_protein_encoder(name, device=str(model.device))
+        name, is_own = _place(model, model.processor.protein_encoder)
+        kept = load_protein_encoder(name, device=str(model.device), **(model.hub_options if is_own else {}))
         check_encoder(model, {"name": kept.name, **kept.contract})
         object.__setattr__(model, "_protein_encoder", kept)
     return kept
+
+
+def _place(model: GenomeTransformerForSequenceClassification, named: str) -> tuple[str, bool]:
+    """Where a model's protein encoder is, and whether that is the model's own repository on the Hub."""
+    place = model.name_or_path
+    if place and (Path(place) / PROTEIN_ENCODER).is_dir():
+        return str(Path(place) / PROTEIN_ENCODER), False
+    if named != PROTEIN_ENCODER:
+        return named, False
+    if not place or Path(place).is_dir():
+        raise CheckpointError(
+            f"{place or 'the model'}: its protein encoder should lie beside its weights, in {PROTEIN_ENCODER}/, and is "
+            "not there; fetch the whole checkpoint again, or give the protein encoder."
+        )
+    return f"{place}/{PROTEIN_ENCODER}", True
 
 
 def check_encoder(

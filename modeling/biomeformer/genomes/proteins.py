@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,15 @@ import numpy as np
 import torch
 from transformers import EsmConfig, EsmModel, EsmTokenizer
 
+from ..checkpoints import resolve_checkpoint
 from ..errors import CheckpointError, InputError
 from ..loading import MODEL_ERRORS, check_weights, one_sentence, read_config, resolve_device, resolve_dtype
 from ..metagenbert.modeling_metagenbert import hash_weights
 
 # ESM-2 was trained on at most 1,024 tokens, of which two are special; its configs count two more positions.
 MAX_RESIDUES = 1022
+# The folder of a genome model's checkpoint that holds its own protein encoder.
+PROTEIN_ENCODER = "protein_encoder"
 MORE_POSITIONS = 4
 DEFAULT_BATCH_TOKENS = {"cpu": 4_096, "cuda": 65_536}
 ALPHABET = "LAGVSERTIDPKQNFYMHWCXBUZO"
@@ -168,23 +171,40 @@ def batches_by_length(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray
 
 
 def load_protein_encoder(
-    name: str | Path, *, revision: str | None = None, device: str = "cpu", dtype: str = "float32"
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    **hub_options: Any,
 ) -> ProteinEncoder:
     """Load ESM-2 of any size: a folder, or a Hub id such as `facebook/esm2_t36_3B_UR50D` (the paper's).
 
     Args:
-        name: Folder or Hub id.
+        name: Folder, Hub id, or folder of a Hub repository (`lab/model/protein_encoder`); of a genome model, also of a
+            shipped one, the protein encoder in its checkpoint is taken.
         revision: Branch, tag or commit of a Hub id.
         device: `cpu`, `cuda`, `cuda:N` or `mps`.
         dtype: `float32`, `bfloat16` or `float16`.
+        **hub_options: `cache_dir`, `local_files_only` and `token`.
 
     Raises:
         CheckpointError: It cannot be found, is damaged, or is no ESM-2.
         InputError: Device or dtype is unknown or absent.
     """
-    name = str(name)
+    name = str(resolve_checkpoint(str(name)))
     target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
-    config = read_config(name, revision)
+    repository, subfolder = _split(name)
+    source: dict[str, Any] = {"subfolder": subfolder, "revision": revision, **hub_options}
+    config = _read_config(name, repository, source)
+    if config.get("model_type") == "genome_transformer" and not subfolder:
+        part = f"{name}/{PROTEIN_ENCODER}"
+        if Path(name).is_dir() and not Path(part).is_dir():
+            raise CheckpointError(
+                f"{name} is a genome model without a protein encoder of its own; give the one that its "
+                "processor_config.json names."
+            )
+        return load_protein_encoder(part, revision=revision, device=device, dtype=dtype, **hub_options)
     if config.get("model_type") != "esm":
         raise CheckpointError(
             f"{name} is a checkpoint of model_type {config.get('model_type')!r}; give an ESM-2 of transformers, "
@@ -193,13 +213,13 @@ def load_protein_encoder(
     check_weights(name)
     try:
         model, info = EsmModel.from_pretrained(
-            name,
-            revision=revision,
+            repository,
             dtype="auto",
             use_safetensors=True,
             trust_remote_code=False,
             add_pooling_layer=False,
             output_loading_info=True,
+            **source,
         )
     except MODEL_ERRORS as error:
         raise CheckpointError(one_sentence(name, error)) from error
@@ -215,6 +235,27 @@ def load_protein_encoder(
         raise CheckpointError(f"{name}: its vocabulary is not ESM-2's of 33 tokens; give an ESM-2.")
     digest = hash_of(model)
     return ProteinEncoder(model.to(device=target, dtype=torch_dtype).eval(), name, weights_sha256=digest)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A folder or Hub id, and the folder within that a name of three parts means."""
+    if name.count("/") != 2 or name.startswith((".", "/", "~")) or Path(name).exists():
+        return name, ""
+    repository, subfolder = name.rsplit("/", 1)
+    return repository, subfolder
+
+
+def _read_config(name: str, repository: str, source: Mapping[str, Any]) -> dict[str, Any]:
+    if Path(name).exists() or not any(value for key, value in source.items() if key != "revision"):
+        return read_config(name, source["revision"])
+    try:
+        config, _ = EsmConfig.get_config_dict(repository, **source)
+    except MODEL_ERRORS as error:
+        raise CheckpointError(
+            f"{name} is no folder here, and the Hub and its cache gave no config.json for it "
+            f"({' '.join(str(error).split())}); check the name, or the network."
+        ) from error
+    return dict(config)
 
 
 def esm_tokenizer(folder: str | Path) -> EsmTokenizer:
@@ -244,6 +285,7 @@ def esm_config(max_residues: int = MAX_RESIDUES, **sizes: Any) -> EsmConfig:
 __all__ = [
     "ALPHABET",
     "MAX_RESIDUES",
+    "PROTEIN_ENCODER",
     "ProteinEncoder",
     "ProteinVectors",
     "batches_by_length",

@@ -42,6 +42,9 @@ class KmerEncoderConfig(PreTrainedConfig):
     classifier_dropout: float | int = 0.1
 
     def __post_init__(self, **kwargs: Any) -> None:
+        if self._auto_class is None:
+            # An `auto_map` stays with the class it names: what this one saves has no code beside it.
+            kwargs.pop("auto_map", None)
         super().__post_init__(**kwargs)
         if not 1 <= self.k <= MAX_K:
             raise ValueError(f"k is {self.k}; it must be from 1 to {MAX_K}.")

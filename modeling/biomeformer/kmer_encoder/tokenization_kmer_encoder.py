@@ -91,6 +91,9 @@ class KmerTokenizer(PreTrainedTokenizer):
         self.k = k
         self.canonical = canonical
         kwargs.pop("unk_token", None)
+        if self._auto_class is None:
+            # An `auto_map` stays with the class it names: what this one saves has no code beside it.
+            kwargs.pop("auto_map", None)
         super().__init__(k=k, canonical=canonical, pad_token=pad_token, unk_token=None, **kwargs)
 
     @property

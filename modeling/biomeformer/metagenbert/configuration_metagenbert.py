@@ -19,6 +19,8 @@ CHOICES = {
     "set_elements": SET_ELEMENTS,
     "set_pooling": SET_POOLING_MODES,
 }
+# Configurations of read encoders that transformers need not know, by model_type: of those that come with a checkpoint.
+READ_ENCODERS: dict[str, Any] = {}
 
 
 @strict
@@ -70,7 +72,8 @@ class MetagenBertConfig(PreTrainedConfig):
             model_type = values.pop("model_type", None)
             if model_type is None:
                 raise ValueError("encoder_config has no model_type; it must be the config of a transformers encoder.")
-            self.encoder_config = AutoConfig.for_model(model_type, **values)
+            make = READ_ENCODERS.get(model_type)
+            self.encoder_config = make(**values) if make else AutoConfig.for_model(model_type, **values)
         elif self.encoder_config is None:
             self.encoder_config = AutoConfig.for_model("bert")
         for name, choices in CHOICES.items():
@@ -85,6 +88,9 @@ class MetagenBertConfig(PreTrainedConfig):
             raise ValueError(
                 f"set_reads is {self.set_reads} and set_size {self.set_size}; a set is made from that many reads."
             )
+        if self._auto_class is None:
+            # An `auto_map` stays with the class it names: what this one saves has no code beside it.
+            kwargs.pop("auto_map", None)
         super().__post_init__(**kwargs)
 
     @property

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,22 @@ from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
-from transformers.utils import PROCESSOR_NAME, ModelOutput, cached_file, can_return_tuple
+from transformers.utils import PROCESSOR_NAME, ModelOutput, cached_file, can_return_tuple, extract_commit_hash
 
 from .configuration_metagenbert import MetagenBertConfig
 from .deep_sets import DeepSets
 from .processing_metagenbert import MetagenBertProcessor
 
 if TYPE_CHECKING:
-    from ..embedding import AbundanceTable, SampleEmbedding
-    from ..reads import Cohort
+    # transformers refuses remote code whose imports it does not find, but leaves out those that may fail.
+    try:
+        from biomeformer.embedding import AbundanceTable, SampleEmbedding
+        from biomeformer.reads import Cohort
+    except ImportError:
+        pass
 
+# Not so where this file came with a checkpoint, as remote code.
+IN_PACKAGE = __name__.startswith("biomeformer.")
 # A gap between the two nearest centroids under this share of the vectors' scale may be rounding noise.
 TIE_TOLERANCE = 1e-5
 
@@ -86,15 +93,20 @@ class MetagenBertPreTrainedModel(PreTrainedModel):
             ValueError: Weights are missing, unexpected or of another shape, or the contract contradicts the config.
             OSError: A file is missing.
         """
-        from ..checkpoints import resolve_checkpoint
-
-        path = resolve_checkpoint(pretrained_model_name_or_path)
+        path = pretrained_model_name_or_path
+        if IN_PACKAGE:
+            path = _package("checkpoints").resolve_checkpoint(path)
         wants_info = kwargs.pop("output_loading_info", False)
         # Without this, transformers stops at the first weight of another shape and refers to a report elsewhere.
         takes_other_shapes = kwargs.pop("ignore_mismatched_sizes", False)
         if path is not None:
             kwargs.setdefault("use_safetensors", True)
-            _require_contract(path, _hub_options(kwargs))
+            # From here on all files are of one commit, whatever is published meanwhile.
+            commit = _require_contract(path, _hub_options(kwargs))
+            if commit is not None:
+                kwargs["revision"] = commit
+            if IN_PACKAGE:
+                _package("checkpoints.integrity").verify_checkpoint(path, **_hub_options(kwargs))
         model, info = super().from_pretrained(
             path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
         )
@@ -115,11 +127,13 @@ class MetagenBertPreTrainedModel(PreTrainedModel):
         # Loading makes every weight trainable; centroids are not.
         model.base_model.centroids.requires_grad_(False)
         if path is not None:
+            # Whoever runs this file as remote code has agreed to the checkpoint's code.
             model.processor = MetagenBertProcessor.from_pretrained(
-                path, trust_remote_code=False, **_hub_options(kwargs)
+                path, trust_remote_code=not IN_PACKAGE, **_hub_options(kwargs)
             )
             model.processor.check_agrees(model.config)
             model.base_model.processor = model.processor
+            model.config._commit_hash = commit
         return (model, info) if wants_info else model
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
@@ -324,12 +338,11 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
 
         Returns:
             Counts, abundance and tallies.
-        """
-        from ..embedding import embed_sample
-        from ..reads import SampleReads
 
-        reads = SampleReads.single(fastq_1) if fastq_2 is None else SampleReads.paired(fastq_1, fastq_2)
-        return embed_sample(self, reads, **options)
+        Raises:
+            ImportError: This model's code came with its checkpoint.
+        """
+        return _package("embedding").embed_sample(self, _sample_reads(fastq_1, fastq_2), **options)
 
     def embed_cohort(self, cohort: str | Path | Cohort, **options: Any) -> AbundanceTable:
         """Abundance table of a cohort; see `biomeformer.embedding.embed_cohort` for the options.
@@ -340,10 +353,11 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
 
         Returns:
             One row a sample.
-        """
-        from ..embedding import embed_cohort
 
-        return embed_cohort(self, cohort, **options)
+        Raises:
+            ImportError: This model's code came with its checkpoint.
+        """
+        return _package("embedding").embed_cohort(self, cohort, **options)
 
 
 class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
@@ -490,16 +504,14 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
 
         Raises:
             ReadFileError: A file is damaged.
+            ImportError: This model's code came with its checkpoint.
         """
         if self.config.head == "linear":
             sample = self.metagenbert.embed_sample(fastq_1, fastq_2, **options)
             values = self.predict_counts(sample.counts[None])[0]
         else:
-            from ..clustering import read_set
-            from ..reads import SampleReads
-
-            reads = SampleReads.single(fastq_1) if fastq_2 is None else SampleReads.paired(fastq_1, fastq_2)
-            found = read_set(self.metagenbert, reads, **set_options(self.config), **options)
+            reads = _sample_reads(fastq_1, fastq_2)
+            found = _package("clustering").read_set(self.metagenbert, reads, **set_options(self.config), **options)
             values = self.predict_sets(*found.parts(self.config.set_size))
         return {self.config.id2label[i]: float(value) for i, value in enumerate(values)}
 
@@ -545,13 +557,33 @@ def set_options(config: MetagenBertConfig) -> dict[str, Any]:
     }
 
 
+def _package(name: str) -> Any:
+    """A module of the package, for what is more than the model.
+
+    Raises:
+        ImportError: This file came with a checkpoint.
+    """
+    if not IN_PACKAGE:
+        raise ImportError(
+            "The code of this model came with its checkpoint and takes tokens only; to read FASTQ files run "
+            "`pip install biomeformer`, then `import biomeformer` and load the model again."
+        )
+    return import_module(f"biomeformer.{name}")
+
+
+def _sample_reads(fastq_1: str | Path, fastq_2: str | Path | None) -> Any:
+    reads = _package("reads").SampleReads
+    return reads.single(fastq_1) if fastq_2 is None else reads.paired(fastq_1, fastq_2)
+
+
 def _hub_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {key: kwargs[key] for key in ("revision", "cache_dir", "local_files_only", "token") if key in kwargs}
 
 
-def _require_contract(path: Any, hub_options: dict[str, Any]) -> None:
+def _require_contract(path: Any, hub_options: dict[str, Any]) -> str | None:
+    """See that a checkpoint has its contract; gives its commit, None of a folder."""
     try:
-        cached_file(path, PROCESSOR_NAME, **hub_options)
+        return extract_commit_hash(cached_file(path, PROCESSOR_NAME, **hub_options), None)
     except OSError as error:
         raise OSError(
             f"{path} has no {PROCESSOR_NAME}, the preprocessing contract, so it is unknown what its reads must become; "

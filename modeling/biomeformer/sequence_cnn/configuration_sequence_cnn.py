@@ -33,6 +33,9 @@ class SequenceCnnConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
+        if self._auto_class is None:
+            # An `auto_map` stays with the class it names: what this one saves has no code beside it.
+            kwargs.pop("auto_map", None)
         super().__post_init__(**kwargs)
         if not self.kernel_sizes or min(self.kernel_sizes) < 1 or self.pool_size < 1:
             raise ValueError(

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from ..checkpoints.integrity import verify_weights
 from ..errors import CheckpointError
 from ..genomes.translation import reverse_complement
 from ..loading import (
@@ -69,6 +70,7 @@ class SequenceClassifier:
                 "labelled sequences; fine-tune it with recipes/finetune_sequence_classifier.py."
             )
         check_weights(name)
+        verify_weights(name, revision=revision)
         try:
             model = AutoModelForSequenceClassification.from_pretrained(
                 name, revision=revision, dtype=torch_dtype, use_safetensors=True, trust_remote_code=False

@@ -84,6 +84,8 @@ def new_classifier(
         # A masked-language-model checkpoint has no pooler; fine-tuning learns one.
         if left := [name for name in missing if not name.startswith("pooler.")]:
             raise CheckpointError(f"{base}: {len(left)} weights of the classifier's encoder are missing ({left[0]}).")
+    model.name_or_path = encoder.name_or_path
+    model.config._commit_hash = getattr(encoder.config, "_commit_hash", None)
     return _finished(model, tokenizer, contract)
 
 

@@ -1,0 +1,149 @@
+"""What pipelines of metagenomes and genomes share: loading with errors that say what to do, and checks of options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig
+
+from .checkpoints import resolve_checkpoint
+from .errors import CheckpointError, InputError
+
+HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "token")
+TASKS = {
+    "metagenbert": 'reads are its input: pipeline("metagenome-embedding") or, with a head, "metagenome-classification"',
+    "genome_transformer": 'genomes are its input: pipeline("genome-classification")',
+}
+
+
+class CheckpointReference:
+    """Where a model is, for a pipeline to load by itself.
+
+    `transformers.pipeline` packs an error of loading into pages of tracebacks, and tries again in float32 first.
+
+    Args:
+        name: Folder, Hub id, or name of a checkpoint that ships in the package.
+        **options: Of `from_pretrained`.
+    """
+
+    def __init__(self, name: str, **options: Any) -> None:
+        self.name = name
+        self.options = options
+
+    @classmethod
+    def from_pretrained(cls, name: str, **options: Any) -> CheckpointReference:
+        """What `transformers.pipeline` calls to load a model."""
+        return cls(name, **options)
+
+
+def load_whole(cls: Any, name: str, options: Mapping[str, Any], *, head: str | None = None) -> Any:
+    """Load a model of which every weight is in the checkpoint.
+
+    Args:
+        cls: Its class.
+        name: Folder, Hub id, or name of a shipped checkpoint.
+        options: Of `from_pretrained`.
+        head: Words for what the class has beside the base model, and what to do where a checkpoint has none.
+
+    Raises:
+        CheckpointError: It cannot be found, is damaged, of another kind, or has no head.
+    """
+    from .loading import MODEL_ERRORS, check_weights, one_sentence
+
+    path = str(resolve_checkpoint(name))
+    hub_options = {key: options[key] for key in HUB_OPTIONS if key in options}
+    wanted = cls.config_class.model_type
+    try:
+        config, _ = PreTrainedConfig.get_config_dict(path, **hub_options)
+        if config.get("model_type") != wanted:
+            advice = TASKS.get(config.get("model_type", ""), f"give a checkpoint of {wanted}")
+            raise CheckpointError(
+                f"{name} is a checkpoint of model_type {config.get('model_type')!r}, not {wanted}; {advice}."
+            )
+        if head is not None and cls.__name__ not in (config.get("architectures") or ()):
+            raise CheckpointError(f"{name} holds no {head}.")
+        check_weights(path)
+        model, info = cls.from_pretrained(path, output_loading_info=True, **options)
+    except CheckpointError:
+        raise
+    except MODEL_ERRORS as error:
+        raise CheckpointError(one_sentence(name, error)) from error
+    lost = [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])]
+    if lost:
+        raise CheckpointError(
+            f"{name} lacks {len(lost)} weights of a {cls.__name__}, or has them in another shape (such as "
+            f"{sorted(lost)[0]}); fetch the checkpoint again."
+        )
+    return model
+
+
+def check_model(model: Any, wanted: type) -> None:
+    """See that a model is one that a pipeline can run.
+
+    Raises:
+        InputError: It is not, or has no head.
+    """
+    if not isinstance(model, wanted) and not isinstance(getattr(model, "base_model", None), wanted):
+        advice = TASKS.get(getattr(getattr(model, "config", None), "model_type", ""), "give another model")
+        raise InputError(f"the model is a {type(model).__name__} and the pipeline runs a {wanted.__name__}; {advice}.")
+
+
+def check_device(device: int | str | torch.device | None) -> None:
+    """See that a device asked for is there.
+
+    Raises:
+        InputError: It is not.
+    """
+    from .loading import resolve_device
+
+    if isinstance(device, int):
+        # Numbers are CUDA devices to transformers, or else Apple's, and below 0 the CPU.
+        if device >= 0 and not torch.backends.mps.is_available():
+            resolve_device(f"cuda:{device}")
+    elif device is not None:
+        resolve_device(str(device))
+
+
+def check_batch_size(batch_size: int | None) -> None:
+    """Refuse batches of samples.
+
+    Raises:
+        InputError: One was asked for.
+    """
+    if batch_size not in (None, 1):
+        raise InputError(f"batch_size is {batch_size}; one file is run at a time here: give batch_tokens, or leave it.")
+
+
+def check_top_k(top_k: int | None) -> None:
+    """See that some labels were asked for.
+
+    Raises:
+        InputError: None were.
+    """
+    if top_k is not None and top_k < 1:
+        raise InputError(f"top_k is {top_k}; it must be at least 1 label.")
+
+
+def refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...], what: str = "options of this pipeline") -> None:
+    """Refuse options by name.
+
+    Raises:
+        InputError: One is unknown.
+    """
+    unknown = [str(name) for name in given if name not in known]
+    if unknown:
+        raise InputError(f"{', '.join(unknown)}: no {what}; known are {', '.join(known)}.")
+
+
+__all__ = [
+    "HUB_OPTIONS",
+    "CheckpointReference",
+    "check_batch_size",
+    "check_device",
+    "check_model",
+    "check_top_k",
+    "load_whole",
+    "refuse_unknown",
+]
