@@ -16,6 +16,7 @@ from .genome import app as genome
 from .group import BiomeformerGroup
 from .inspect import inspect
 from .phenotype import app as phenotype
+from .publish import app as publish
 from .sequences import app as sequences
 from .status import status
 
@@ -94,6 +95,7 @@ app.command(epilog="Examples: `biomeformer inspect metagenbert-mini`, `biomeform
 app.add_typer(phenotype, name="phenotype")
 app.add_typer(genome, name="genome")
 app.add_typer(sequences, name="sequences")
+app.add_typer(publish, name="publish")
 app.command(epilog="Example: `biomeformer convert zhihan1996/DNABERT-2-117M dnabert2`")(convert)
 
 

@@ -21,6 +21,7 @@ from ..embedding.cohort_run import SampleResult, run_samples
 from ..embedding.engine import check_batch_tokens
 from ..embedding.run_folder import Part, RunFolder, peak_memory
 from ..errors import InputError, RankStopped
+from ..loading import origin
 from ..metagenbert import MetagenBertModel, MetagenBertProcessor
 from ..parallel import Ranks
 from ..reads import Cohort, draw_reads, read_cohort
@@ -42,7 +43,7 @@ class CentroidFit:
         kmeans: Objective per iteration, cluster sizes, empty clusters, device.
         n_reads_drawn: Reads drawn from each sample.
         n_reads_used: Reads of each sample that gave a vector.
-        read_encoder: Where the encoder came from.
+        base_model: Where the encoder came from: `id`, and `revision` where that is on the Hub.
         memory: What each process was allowed and took, in bytes.
     """
 
@@ -50,7 +51,7 @@ class CentroidFit:
     kmeans: KMeansFit
     n_reads_drawn: dict[str, int]
     n_reads_used: dict[str, int]
-    read_encoder: str
+    base_model: dict[str, Any]
     memory: dict[str, Any]
 
     @property
@@ -61,12 +62,13 @@ class CentroidFit:
         kmeans["objective"] = [float(value) for value in self.kmeans.objective]
         kmeans["cluster_sizes"] = np.asarray(self.kmeans.cluster_sizes).tolist()
         return {
-            "read_encoder": self.read_encoder,
+            "base_model": self.base_model,
             "kmeans": kmeans,
             "n_samples": len(self.n_reads_used),
             "n_reads_drawn": sum(self.n_reads_drawn.values()),
             "n_reads_used": sum(self.n_reads_used.values()),
             "memory": self.memory,
+            **computed_by(self.model),
         }
 
     def save(self, folder: str | Path) -> Path:
@@ -262,7 +264,7 @@ def fit_several_centroids(
             fit,
             {name: tallies["n_drawn"] for name, _, tallies in parts},
             {name: tallies["n_used"] for name, _, tallies in parts},
-            encoder.name_or_path,
+            origin(encoder),
             memory,
         )
         for fit in fits

@@ -1,4 +1,4 @@
-"""Model cards: the manifest's words and the checkpoint's own figures, never edited by hand.
+"""Cards: the entry's words and the folder's own figures, never edited by hand.
 
 python -m biomeformer.hub.cards model_cards            # write the card of every shipped checkpoint
 python -m biomeformer.hub.cards model_cards --check    # fail if one is stale
@@ -7,130 +7,235 @@ python -m biomeformer.hub.cards model_cards --check    # fail if one is stale
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
-import tomllib
+from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import yaml
+from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
+from huggingface_hub.repocard_data import eval_results_to_model_index
 
-from ..checkpoints import resolve_checkpoint
+from ..checkpoints import FOLDER, resolve_checkpoint
+from ..checkpoints.integrity import CHECKSUMS, checksums
 from ..errors import CheckpointError, InputError
-from . import genome_card, read_card
+from .folder import CARD, CheckpointFolder
+from .kinds import Kind, kind_of
+from .manifest import CardEntry, Metric, load_manifest
+from .markdown import grid, pairs
 
-MANIFEST, CARD = "models.toml", "README.md"
-# Of `evaluation` in an entry: the JSON that its benchmark wrote, relative to the manifest.
-FIELDS = (
-    "title",
-    "class",
-    "license",
-    "tags",
-    "summary",
-    "intended_use",
-    "limits",
-    "training_data",
-    "how",
-    "evaluation",
-)
-NOT_TEXT = ("license", "tags", "class", "evaluation")
-# What a card says of a checkpoint, beside the manifest's words, by the checkpoint's class.
-KINDS = {"MetagenBertModel": read_card, "GenomeTransformerForSequenceClassification": genome_card}
+EVAL_RESULTS = ".eval_results/biomeformer.yaml"
+NOT_EVALUATED = "It has not been evaluated on any task yet; judge it on your own data first."
+REMOTE_CODE = """\
+Without the package, the code in this repository does: `AutoModel.from_pretrained("{id}", trust_remote_code=True)`
+gives the model itself; reading files and embedding cohorts need `pip install biomeformer`."""
 
 
-def load_manifest(folder: str | Path) -> dict[str, dict[str, Any]]:
-    """Entries of `models.toml` by checkpoint name.
-
-    Raises:
-        InputError: It is missing or malformed, or an entry lacks a field.
-    """
-    path = Path(folder) / MANIFEST
-    try:
-        manifest = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); it must be the manifest of models.") from error
-    for name, entry in manifest.items():
-        missing = [field for field in FIELDS if field not in entry]
-        if missing:
-            raise InputError(f"{path}: {name} has no {missing[0]}; every model needs {', '.join(FIELDS)}.")
-        if entry["class"] not in KINDS:
-            raise InputError(f"{path}: {name} is of class {entry['class']!r}; there are cards of {', '.join(KINDS)}.")
-    return manifest
+def template(name: str) -> Template:
+    """A card's template."""
+    return Template(resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8"))
 
 
-def render_card(name: str, entry: dict[str, Any], checkpoint: Path, template: str, evaluation: dict[str, Any]) -> str:
-    """The card of one checkpoint.
+def model_card(entry: CardEntry, folder: CheckpointFolder) -> str:
+    """The card of a checkpoint.
 
     Args:
-        name: Its name.
-        entry: Its entry in the manifest.
-        checkpoint: Folder with `config.json`, `model.safetensors`, `processor_config.json`, `training_record.json`.
-        template: Text with `$fields`.
-        evaluation: What the benchmark of its kind wrote.
+        entry: What only people know.
+        folder: The checkpoint, from which all else is read.
 
     Returns:
         Markdown with the Hub's metadata on top.
 
     Raises:
+        InputError: The entry is of another class, or there are no cards of it.
         CheckpointError: A file is missing, or the evaluation is of other weights.
     """
-    kind = KINDS[entry["class"]]
+    kind = kind_of(folder.class_name, str(folder.path))
+    if entry.kind != folder.class_name:
+        raise InputError(
+            f"{entry.where}: {entry.name} is said to be a {entry.kind}, and {folder.path} holds a "
+            f"{folder.class_name}; correct the class."
+        )
     try:
-        parts = {
-            name: json.loads((checkpoint / f"{name}.json").read_text())
-            for name in ("config", "processor_config", "training_record")
-        }
-        digest = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
-        facts = kind.facts(name, checkpoint, *parts.values(), evaluation)
-    except OSError as error:
-        raise CheckpointError(f"{checkpoint}: {error.filename} is missing, and the card is made from it.") from error
-    if kind.evaluated_sha256(evaluation, name) != digest:
-        raise CheckpointError(f"{checkpoint}: its evaluation is of other weights; run {kind.BENCHMARK} again.")
-    front = {
-        "library_name": "biomeformer",
-        "license": entry["license"],
-        "pipeline_tag": kind.PIPELINE_TAG,
-        "tags": entry["tags"],
-    }
-    return Template(template).substitute(
-        front_matter=yaml.safe_dump(front, sort_keys=False).strip(),
-        name=name,
-        **facts,
-        **{field: str(entry[field]).strip() for field in FIELDS if field not in NOT_TEXT},
+        facts, training = kind.facts(folder), kind.training(folder)
+        evaluation = _evaluation(entry, folder, kind)
+    except KeyError as error:
+        raise CheckpointError(
+            f"{folder.path}: {error} is missing from its config, contract or record, and the card is made from it; "
+            "save the model again."
+        ) from error
+    usage_id = entry.name if folder.path.parent.resolve() == FOLDER.resolve() else entry.id
+    notes = [kind.usage_note, *([REMOTE_CODE.format(id=entry.id)] if entry.remote_code else [])]
+    base = {"Made from": ", ".join(_base_line(found) for found in entry.base_models)} if entry.base_models else {}
+    return template("model_card.md").substitute(
+        front_matter=front_matter(model_metadata(entry, kind)),
+        usage=kind.usage(usage_id),
+        usage_note="\n\n".join(notes),
+        facts=pairs(base | facts),
+        training=pairs(training) or "There is no record of the training.",
+        evaluation=evaluation,
+        hardware=_hardware(entry, folder.record),
+        citation=citation(kind.papers, entry.citation),
+        **entry.texts,
     )
 
 
-def _cards(folder: str | Path) -> dict[Path, str]:
-    cards = {}
+def model_metadata(entry: CardEntry, kind: Kind) -> dict[str, Any]:
+    """A card's metadata, as the Hub reads it."""
+    metadata: dict[str, Any] = {
+        "library_name": "biomeformer",
+        "license": entry.license,
+        "pipeline_tag": kind.pipeline_tag,
+        "tags": list(entry.tags),
+    }
+    if entry.base_models:
+        metadata["base_model"] = [base.id for base in entry.base_models]
+        metadata["base_model_relation"] = entry.base_models[0].relation
+    if entry.datasets:
+        metadata["datasets"] = list(entry.datasets)
+    if entry.metrics:
+        metadata["metrics"] = sorted({metric.type for metric in entry.metrics})
+        name = entry.id.split("/")[1]
+        results = [_eval_result(metric, kind) for metric in entry.metrics]
+        metadata["model-index"] = eval_results_to_model_index(name, results)
+    if entry.carbon:
+        metadata["co2_eq_emissions"] = dict(entry.carbon)
+    return metadata
+
+
+def model_texts(entry: CardEntry, folder: CheckpointFolder) -> dict[str, str]:
+    """Files that are made from a checkpoint and its entry, by their names: card, checksums, figures."""
+    texts = {CARD: model_card(entry, folder), CHECKSUMS: checksums(folder.path)}
+    results = eval_results(entry)
+    return texts if results is None else texts | {EVAL_RESULTS: results}
+
+
+def front_matter(metadata: Mapping[str, Any]) -> str:
+    """Metadata as YAML."""
+    return yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True, width=120).strip()
+
+
+def eval_results(entry: CardEntry) -> str | None:
+    """Figures on datasets of the Hub, as `.eval_results/*.yaml` gives them; None where there are none."""
+    entries = [
+        EvalResultEntry(
+            dataset_id=metric.dataset_id,
+            task_id=metric.task_id,
+            value=round(metric.value, 6),
+            dataset_revision=metric.dataset_revision,
+            notes=f"{metric.name}; {metric.task}" + _interval(metric, ", 95 % interval {:.3f}-{:.3f}"),
+        )
+        for metric in entry.metrics
+        if metric.dataset_id is not None
+    ]
+    return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False) if entries else None
+
+
+def _eval_result(metric: Metric, kind: Kind) -> EvalResult:
+    slug = "-".join("".join(letter if letter.isalnum() else " " for letter in metric.dataset.lower()).split())
+    return EvalResult(
+        task_type=kind.pipeline_tag,
+        task_name=metric.task,
+        dataset_type=metric.dataset_id or slug,
+        dataset_name=metric.dataset,
+        dataset_revision=metric.dataset_revision,
+        metric_type=metric.type,
+        metric_name=metric.name,
+        metric_value=round(metric.value, 6),
+    )
+
+
+def _base_line(base: Any) -> str:
+    at = f" at `{base.revision}`" if base.revision else ""
+    return f"[{base.id}](https://huggingface.co/{base.id}){at}"
+
+
+def _evaluation(entry: CardEntry, folder: CheckpointFolder, kind: Kind) -> str:
+    parts = []
+    if entry.metrics:
+        rows = [
+            [
+                metric.name,
+                f"{metric.value:.3f}" + _interval(metric, " ({:.3f}-{:.3f})"),
+                metric.task,
+                metric.dataset,
+                f"`{metric.run}`",
+            ]
+            for metric in entry.metrics
+        ]
+        parts.append(grid(["figure", "value (95 % interval)", "of", "on", "run"], rows))
+    if entry.evaluation is not None:
+        if kind.evaluation is None:
+            raise InputError(f"{entry.where}: there is no benchmark of a {entry.kind}; leave evaluation out.")
+        try:
+            found = json.loads(entry.evaluation.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{entry.where}: {entry.evaluation} cannot be read ({error}).") from error
+        if kind.evaluated_sha256(found, entry.name) not in folder.sha256.values():
+            raise CheckpointError(f"{folder.path}: its evaluation is of other weights; run {kind.benchmark} again.")
+        parts.append(kind.evaluation(found, entry.name, folder))
+    return "\n\n".join(parts) or NOT_EVALUATED
+
+
+def _interval(metric: Metric, form: str) -> str:
+    return "" if metric.interval is None else form.format(*metric.interval)
+
+
+def _hardware(entry: CardEntry, record: Mapping[str, Any]) -> str:
+    device = f"Trained on: {record['device']}." if record.get("device") else "What it was trained on is not recorded."
+    if entry.carbon:
+        source = f" ({entry.carbon['source']})" if entry.carbon.get("source") else ""
+        return f"{device} Emissions: {entry.carbon['emissions']} g of CO2 equivalent{source}."
+    return f"{device} Emissions were not measured."
+
+
+def citation(papers: tuple[str, ...], own: str = "") -> str:
+    """BibTeX of papers by their arXiv numbers, of whoever made the model, and of the package."""
+    found = [
+        f"@misc{{arxiv_{number.replace('.', '_')},\n  eprint = {{{number}}},\n  archivePrefix = {{arXiv}},\n"
+        f"  url = {{https://arxiv.org/abs/{number}}}\n}}"
+        for number in papers
+    ]
+    package = (
+        "@software{biomeformer,\n  title = {biomeformer: foundation models for metagenomes and microbial genomes},\n"
+        "  author = {{The biomeformer developers}}\n}"
+    )
+    entries = "\n\n".join([*([own] if own else []), *found, package])
+    return f"```bibtex\n{entries}\n```"
+
+
+def _shipped(folder: str | Path) -> dict[Path, str]:
+    texts: dict[Path, str] = {}
     for name, entry in load_manifest(folder).items():
-        checkpoint = Path(resolve_checkpoint(name))
-        template = (Path(folder) / KINDS[entry["class"]].TEMPLATE).read_text(encoding="utf-8")
-        evaluation = json.loads((Path(folder) / entry["evaluation"]).read_text(encoding="utf-8"))
-        cards[checkpoint / CARD] = render_card(name, entry, checkpoint, template, evaluation)
-    return cards
+        checkpoint = CheckpointFolder(resolve_checkpoint(name))
+        texts |= {checkpoint.path / file: text for file, text in model_texts(entry, checkpoint).items()}
+    return texts
 
 
 def stale_cards(folder: str | Path) -> list[Path]:
-    """Cards of shipped checkpoints that are missing or differ from what would be generated now."""
+    """Cards and checksums of shipped checkpoints that are missing or differ from what would be generated now."""
     return [
-        path for path, text in _cards(folder).items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+        path
+        for path, text in _shipped(folder).items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]
 
 
 def write_cards(folder: str | Path) -> list[Path]:
-    """Write the card of every shipped checkpoint; gives their paths."""
-    cards = _cards(folder)
-    for path, text in cards.items():
+    """Write cards and checksums of every shipped checkpoint; gives their paths."""
+    texts = _shipped(folder)
+    for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
-    return list(cards)
+    return list(texts)
 
 
 def main() -> None:
     """Write or check the cards."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="folder with models.toml and the template")
+    parser.add_argument("folder", type=Path, help="folder with models.toml")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a card is stale")
     args = parser.parse_args()
     if args.check:

@@ -1,13 +1,14 @@
-"""What a card says of a MetagenBERT checkpoint."""
+"""What a card says of a read encoder with centroids."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from .markdown import file_line, grid, pairs
+from ..folder import CheckpointFolder
+from ..markdown import grid, pairs
+from .kind import Kind, Rows, started_from, versions
 
-TEMPLATE, PIPELINE_TAG, BENCHMARK = "model_card.md", "feature-extraction", "benchmarks/read_encoder_quality.py"
 READ_FIGURES = {
     "nmi": "NMI",
     "ari": "ARI",
@@ -16,26 +17,119 @@ READ_FIGURES = {
     "probe_20": "20 reads",
     "nearest_mean": "nearest species",
 }
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+ON_READS = """\
+### Single reads
+
+Single reads of 150 bases with 0.5 % errors, drawn from genomes of genera it was trained on (seen) and of genera held
+out of all training (unseen): NMI and ARI of k-means with as many clusters as species; accuracy of a linear probe that
+was shown 1, 5 or 20 reads a species; share of reads whose nearest species mean is their own. *4-mers* are canonical
+4-mer frequencies; *untrained* is the same architecture with random weights."""
+ON_COHORTS = """\
+### Cohorts
+
+Cohorts whose reads were **simulated** from real species tables with disease labels, each species played by a genome, as
+many species as there are genomes of seen or unseen genera ({protocol}, means).
+10-fold ROC-AUC of classifiers on the abundance vector; *gap closed* is (this - 4-mers) / (truth - 4-mers), by random
+forest."""
+IN_TRAINING = """\
+### Measured in training
+
+{metrics}
+
+Losses are means over the first step and over the last tenth of the steps; `score` is the share of reads of held-out
+genera nearest to the mean of their own species; `species_accuracy` is that of fresh reads of the training genomes."""
 
 
-def _tokens(encoder: dict[str, Any]) -> str:
+def usage(model_id: str) -> str:
+    """From reads to an abundance vector."""
+    return f"""\
+import biomeformer
+
+model = biomeformer.load("{model_id}")
+sample = model.embed_sample("reads_R1.fastq.gz", "reads_R2.fastq.gz")"""
+
+
+def encoder_facts(folder: CheckpointFolder) -> Rows:
+    """Rows on encoder, centroids and contract."""
+    config, contract = folder.config, folder.contract
+    encoder = config["encoder_config"]
+    tokens = ""
     if encoder.get("num_gate_heads"):
-        return f"{encoder['k']}-mers of six reading frames, weighed by {encoder['num_gate_heads']} heads"
-    return f"canonical {encoder['k']}-mers"
+        tokens = f", {encoder['k']}-mers of six reading frames, weighed by {encoder['num_gate_heads']} heads"
+    elif "k" in encoder:
+        tokens = f", canonical {encoder['k']}-mers"
+    space = "unit" if config.get("normalize_embeddings") else "raw"
+    return {
+        "Read encoder": f"{encoder['model_type']}, hidden size {encoder['hidden_size']}{tokens}",
+        "Centroids": f"{config['n_clusters']:,} (k-means, {space} vectors)",
+        "Pooling": config["pooling"],
+        "Shortest read": f"{contract['min_read_length']} bases",
+        "Longest read": "no limit" if config.get("max_length") is None else f"{config['max_length']} tokens",
+    }
 
 
-def _reads_table(evaluation: dict[str, Any], name: str) -> str:
+def facts(folder: CheckpointFolder) -> Rows:
+    """Rows on the model."""
+    return encoder_facts(folder) | folder.weight_lines()
+
+
+def training(folder: CheckpointFolder) -> Rows:
+    """Rows on how encoder and centroids were made."""
+    record = folder.record
+    if "genomes" in record:
+        return {
+            "Genomes": f"{len(record['genomes'])} (identifiers and SHA-256 in `training_record.json`)",
+            "Genera held out": ", ".join(record["held_out_genera"]) or "none",
+            "Reads drawn": f"{record['n_reads']:,}",
+            "Seed": record["seed"],
+            "Wall time": f"{record['wall_time_s'] / 60:.1f} min",
+            **versions(record),
+        }
+    if "kmeans" in record:
+        kmeans = record["kmeans"]
+        return {
+            **started_from(record),
+            "Samples": f"{record['n_samples']:,}",
+            "Reads the centroids were learnt from": f"{record['n_reads_used']:,}",
+            "Iterations of k-means": len(kmeans["objective"]),
+            "Mean squared distance to the nearest centroid": f"{kmeans['objective'][-1] / record['n_reads_used']:.4g}",
+            "Empty clusters": sum(size == 0 for size in kmeans["cluster_sizes"]),
+            **versions(record),
+        }
+    return versions(record)
+
+
+def evaluated_sha256(evaluation: Mapping[str, Any], name: str) -> str | None:
+    """SHA-256 of the weights that were evaluated."""
+    found: str | None = evaluation["model_sha256"].get(name)
+    return found
+
+
+def evaluation(found: Mapping[str, Any], name: str, folder: CheckpointFolder) -> str:
+    """What `benchmarks/read_encoder_quality.py` wrote."""
+    settings, metrics = found["settings"], folder.record.get("metrics", {})
+    protocol = (
+        f"{settings['reads_per_sample']:,} reads a sample, {settings['n_clusters']} clusters, "
+        f"seeds {', '.join(map(str, settings['seeds']))}"
+    )
+    rows = {f"{stage}: {key}": value for stage, values in metrics.items() for key, value in values.items()}
+    sections = [ON_READS, _reads_table(found, name), ON_COHORTS.format(protocol=protocol), _cohorts_table(found, name)]
+    return "\n\n".join([*sections, IN_TRAINING.format(metrics=pairs(rows))] if rows else sections)
+
+
+def _reads_table(found: Mapping[str, Any], name: str) -> str:
     rows = []
-    for genera, results in evaluation["reads"].items():
+    for genera, results in found["reads"].items():
         for encoder in (name, "4-mers", "untrained"):
             values = [f"{results[encoder][key]:.3f}" for key in READ_FIGURES]
             rows.append([f"{genera} ({results['n_species']} species)", encoder, *values])
     return grid(["genera", "encoder", *READ_FIGURES.values()], rows)
 
 
-def _cohorts_table(evaluation: dict[str, Any], name: str) -> str:
+def _cohorts_table(found: Mapping[str, Any], name: str) -> str:
     rows = []
-    for cohort, results in evaluation["cohorts"].items():
+    for cohort, results in found["cohorts"].items():
         labels = {
             name: f"{name}, centroids of the cohort",
             "shipped centroids": f"{name}, its own centroids",
@@ -49,55 +143,19 @@ def _cohorts_table(evaluation: dict[str, Any], name: str) -> str:
     return grid(["cohort, genera", "features", "random forest", "L1 logistic", "gap closed"], rows)
 
 
-def _protocol(evaluation: dict[str, Any]) -> str:
-    settings = evaluation["settings"]
-    return (
-        f"{settings['reads_per_sample']:,} reads a sample, {settings['n_clusters']} clusters, "
-        f"seeds {', '.join(map(str, settings['seeds']))}"
-    )
-
-
-def evaluated_sha256(evaluation: dict[str, Any], name: str) -> str | None:
-    """SHA-256 of the weights that were evaluated."""
-    found: str | None = evaluation["model_sha256"].get(name)
-    return found
-
-
-def facts(
-    name: str,
-    checkpoint: Path,
-    config: dict[str, Any],
-    contract: dict[str, Any],
-    record: dict[str, Any],
-    evaluation: dict[str, Any],
-) -> dict[str, str]:
-    """Fields of the template."""
-    encoder = config["encoder_config"]
-    space = "unit" if config["normalize_embeddings"] else "raw"
-    model = {
-        "Read encoder": f"{encoder['model_type']}, hidden size {encoder['hidden_size']}"
-        + (f", {_tokens(encoder)}" if "k" in encoder else ""),
-        "Centroids": f"{config['n_clusters']} (k-means, {space} vectors)",
-        "Pooling": config["pooling"],
-        "Shortest read": f"{contract['min_read_length']} bases",
-        "Longest read": "no limit" if config["max_length"] is None else f"{config['max_length']} tokens",
-        "`model.safetensors`": file_line(checkpoint / "model.safetensors"),
-    }
-    training = {
-        "Genomes": f"{len(record['genomes'])} (identifiers and SHA-256 in `training_record.json`)",
-        "Genera held out": ", ".join(record["held_out_genera"]) or "none",
-        "Reads drawn": f"{record['n_reads']:,}",
-        "Seed": record["seed"],
-        "Wall time": f"{record['wall_time_s'] / 60:.1f} min",
-        "Device": record["device"],
-        "Versions": ", ".join(f"{package} {version}" for package, version in record["versions"].items()),
-    }
-    metrics = {f"{stage}: {key}": value for stage, found in record["metrics"].items() for key, value in found.items()}
-    return {
-        "facts": pairs(model),
-        "training": pairs(training),
-        "metrics": pairs(metrics),
-        "reads": _reads_table(evaluation, name),
-        "cohorts": _cohorts_table(evaluation, name),
-        "protocol": _protocol(evaluation),
-    }
+KIND = Kind(
+    pipeline_tag="feature-extraction",
+    title="Reads to abundance vectors",
+    tags=("biology", "dna", "metagenomics", "microbiome"),
+    papers=("2601.03295",),
+    files=TOKENIZER_FILES,
+    usage=usage,
+    usage_note="`sample.abundance` is the share of the sample's reads in each cluster; `sample.tallies` accounts for "
+    "every read.",
+    facts=facts,
+    training=training,
+    task="reads to species",
+    benchmark="benchmarks/read_encoder_quality.py",
+    evaluated_sha256=evaluated_sha256,
+    evaluation=evaluation,
+)

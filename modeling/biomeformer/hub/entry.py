@@ -1,0 +1,143 @@
+"""A new `card.toml`: what a folder says of itself, and blanks for what only people know."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..embedding.abundance_table import DATASET_FILE
+from .folder import CheckpointFolder
+from .kinds import kind_of
+from .manifest import ENTRY, TABLE_CLASS, TO_DO
+
+HINTS = {
+    "summary": "what it is, in two or three sentences, and from what it was made",
+    "intended_use": "what others should use it for",
+    "limits": "what it cannot do, and on whom or what it was not tried",
+    "training_data": "samples, genomes or sequences, where they come from, and who may use them",
+    "how": "what was run, with which settings that matter",
+    "source": "the study, how samples were taken and sequenced, and where the reads are",
+    "privacy": "what the people agreed to, and how names were replaced",
+}
+COMMENT = """\
+# What only you know of it; all else on the card is read from the files beside this one. Fill in what says {todo}, then
+# write the card: biomeformer publish card {folder}
+"""
+SCORES = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "balanced_accuracy": "balanced accuracy"}
+N_METRICS = 6
+
+
+def is_table(folder: Path) -> bool:
+    """Whether a folder holds an abundance table as a dataset."""
+    return (folder / DATASET_FILE).is_file() and not (folder / "config.json").is_file()
+
+
+def new_entry(folder: Path, repo_id: str, license_id: str | None = None, title: str | None = None) -> str:
+    """Text of a `card.toml`.
+
+    Args:
+        folder: A checkpoint, or an export for `datasets`.
+        repo_id: `NAMESPACE/NAME` on the Hub.
+        license_id: Such as `cc-by-4.0`; a blank by default.
+        title: Of the card; its name by default.
+
+    Raises:
+        InputError: There are no cards of what the folder holds.
+        CheckpointError: It holds no checkpoint.
+    """
+    name = repo_id.split("/")[-1]
+    lines = [COMMENT.format(todo=TO_DO, folder=folder), f"id = {quoted(repo_id)}"]
+    tags: tuple[str, ...]
+    texts: tuple[str, ...]
+    metrics: list[dict[str, str]] = []
+    bases: list[dict[str, str]] = []
+    if is_table(folder):
+        lines.append(f"class = {quoted(TABLE_CLASS)}")
+        tags, texts = ("biology", "metagenomics", "microbiome", "biomeformer"), ("source", "privacy")
+    else:
+        checkpoint = CheckpointFolder(folder)
+        kind = kind_of(checkpoint.class_name, str(folder))
+        lines.append(f"class = {quoted(checkpoint.class_name)}")
+        tags, texts = kind.tags, ("training_data", "how")
+        metrics = _metrics(checkpoint.record, kind.task)
+        bases = _bases(checkpoint.record)
+    lines += [
+        f"title = {quoted(title or name)}",
+        f"license = {quoted(license_id or f'{TO_DO}: such as cc-by-4.0')}",
+        f"tags = [{', '.join(map(quoted, tags))}]",
+    ]
+    lines += [f'{field} = """\n{TO_DO}: {HINTS[field]}\n"""' for field in ("summary", "intended_use", "limits", *texts)]
+    if not is_table(folder):
+        lines.append("# Datasets on the Hub that it was trained on.\ndatasets = []")
+    for base in bases:
+        lines.append("[[base_model]]\n" + _fields(base))
+    for metric in metrics:
+        lines.append("[[metrics]]\n" + _fields(metric))
+    return "\n".join(lines) + "\n"
+
+
+def write_entry(folder: Path, repo_id: str, license_id: str | None = None, title: str | None = None) -> Path:
+    """Write a new `card.toml`; see `new_entry`."""
+    text = new_entry(folder, repo_id, license_id, title)
+    path = folder / ENTRY
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def quoted(text: str) -> str:
+    """A TOML string."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _fields(values: Mapping[str, str]) -> str:
+    return "\n".join(f"{name} = {quoted(value)}" for name, value in values.items())
+
+
+def _metrics(record: Mapping[str, Any], task: str) -> list[dict[str, str]]:
+    """Figures that a training record holds, whose table names them."""
+    scores = record.get("scores")
+    target = (record.get("target") or {}).get("column")
+    if isinstance(scores, list) and scores:
+        found = []
+        for key, name in SCORES.items():
+            if isinstance(scores[0].get(key), (int, float)):
+                parts = {"key": key, "low": f"{key}_low", "high": f"{key}_high"}
+                places = {end: f"scores/0/{part}" for end, part in parts.items() if _is_number(scores[0].get(part))}
+                dataset = "its own samples, cross-validated"
+                found.append(_metric(key, name, f"{target}: {task}", dataset) | _all_or_key(places))
+        return found
+    if isinstance(scores, dict):
+        return [
+            _metric(key, key.replace("_", " "), task, "the test split of its dataset")
+            | _all_or_key({end: f"scores/{key}/{part}" for end, part in PARTS.items() if _is_number(values.get(part))})
+            for key, values in list(scores.items())[:N_METRICS]
+            if isinstance(values, dict) and _is_number(values.get("value"))
+        ]
+    return []
+
+
+PARTS = {"key": "value", "low": "low", "high": "high"}
+
+
+def _metric(key: str, name: str, task: str, dataset: str) -> dict[str, str]:
+    return {"type": key, "name": name, "task": task, "dataset": dataset, "run": "training_record.json"}
+
+
+def _all_or_key(places: dict[str, str]) -> dict[str, str]:
+    return places if len(places) == len(PARTS) else {"key": places["key"]}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _bases(record: Mapping[str, Any]) -> list[dict[str, str]]:
+    base = record.get("base_model")
+    if not isinstance(base, dict) or not base.get("revision"):
+        return []
+    return [{"id": str(base["id"]), "revision": str(base["revision"])}]
+
+
+__all__ = ["is_table", "new_entry", "quoted", "write_entry"]

@@ -1,0 +1,61 @@
+"""What a card says of a classifier of labelled sequences."""
+
+from __future__ import annotations
+
+from ..folder import CheckpointFolder
+from .kind import Kind, Rows, started_from, versions
+from .metagenbert import TOKENIZER_FILES
+
+
+def usage(model_id: str) -> str:
+    """From sequences to the probability of each label."""
+    return f"""\
+import biomeformer
+
+classifier = biomeformer.SequenceClassifier.load("{model_id}")
+probabilities = classifier.predict(["ACGTTGCAACGTTGCAACGTTGCA"])"""
+
+
+def facts(folder: CheckpointFolder) -> Rows:
+    """Rows on the model."""
+    config = folder.config
+    contract = config.get("sequence_classification") or {}
+    limit = contract.get("max_tokens")
+    rows = {
+        "Architecture": config["model_type"],
+        "Task": str(contract.get("task", config.get("problem_type"))).replace("_", " "),
+        "Labels": ", ".join(folder.labels),
+        "Longest sequence": "no limit" if limit is None else f"{limit} tokens; the end of longer ones is cut off",
+        "Strands": "mean over both" if contract.get("average_strands") else "as given",
+    }
+    thresholds = contract.get("thresholds")
+    if thresholds:
+        rows["Thresholds"] = ", ".join(f"{value:.3g}" for value in thresholds) + " (chosen on the validation split)"
+    return rows | folder.weight_lines()
+
+
+def training(folder: CheckpointFolder) -> Rows:
+    """Rows on how it was fine-tuned."""
+    record = folder.record
+    rows = started_from(record)
+    if "n_sequences" in record:
+        rows["Sequences"] = ", ".join(f"{n:,} {split}" for split, n in record["n_sequences"].items())
+    if "best_epoch" in record:
+        rows["Epochs"] = record["best_epoch"]
+    if "wall_time_s" in record:
+        rows["Wall time"] = f"{record['wall_time_s'] / 60:.1f} min"
+    return rows | versions(record)
+
+
+KIND = Kind(
+    pipeline_tag="text-classification",
+    title="Labels of DNA sequences",
+    tags=("biology", "dna", "genomics"),
+    papers=("2509.25274",),
+    files=TOKENIZER_FILES,
+    usage=usage,
+    usage_note="One row a sequence, one probability a label.",
+    facts=facts,
+    training=training,
+    task="label of a sequence",
+)

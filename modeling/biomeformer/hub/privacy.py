@@ -1,0 +1,95 @@
+"""What must not leave the laboratory by accident: reads, and columns about single persons."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+# Words of a column's name that say it is about one person; others may stand beside them, as in `subject_id`.
+PERSONAL_WORDS = frozenset(
+    "subject subjects patient patients participant participants individual person donor family twin "
+    "name surname forename firstname lastname initials email mail phone telephone address street zip zipcode postcode "
+    "postal city town birth birthday birthdate dob date day death age sex gender race ethnicity ancestry nationality "
+    "religion occupation education income marital bmi weight height medication medications drug drugs "
+    "hospital clinic physician insurance ssn mrn passport ip latitude longitude coordinates".split()
+)
+EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,}")
+DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}.*|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
+SEQUENCE_SUFFIXES = (".fastq", ".fq", ".fasta", ".fa", ".fna", ".ffn", ".faa", ".sam", ".bam", ".cram", ".sra")
+COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+# Fewer distinct values than this may be classes, however few the samples.
+N_CLASSES = 12
+
+
+def personal_columns(columns: pd.DataFrame) -> dict[str, str]:
+    """Columns that are about single persons, by their names or by what they hold.
+
+    Args:
+        columns: Cohort columns, one row a sample.
+
+    Returns:
+        The reason of each such column.
+    """
+    found = {}
+    for name in columns.columns:
+        reason = _by_name(str(name)) or _by_values(columns[name])
+        if reason is not None:
+            found[str(name)] = reason
+    return found
+
+
+def _by_name(name: str) -> str | None:
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    words = [word for word in re.split(r"[^a-z0-9]+", spaced.lower()) if word]
+    for word in words:
+        if word in PERSONAL_WORDS or word.rstrip("s") in PERSONAL_WORDS:
+            return f"its name says {word!r}"
+    return None
+
+
+def _by_values(values: pd.Series) -> str | None:
+    text = [str(value).strip() for value in values.dropna() if str(value).strip()]
+    if not text:
+        return None
+    if any(EMAIL.fullmatch(value) for value in text):
+        return "it holds e-mail addresses"
+    if sum(bool(DATE.fullmatch(value)) for value in text) * 2 > len(text):
+        return "it holds dates"
+    numeric = pd.to_numeric(pd.Series(text), errors="coerce").notna().all()
+    if not numeric and len(set(text)) == len(text) > N_CLASSES:
+        return "each sample has a value of its own, as an identifier would"
+    return None
+
+
+def holds_sequences(path: Path) -> str | None:
+    """Why a file seems to hold reads or other sequences: by its name, or by how it begins; None where it does not."""
+    name = path.name.lower()
+    for suffix in (".gz", ".bz2", ".xz", ".zst", ".bgz"):
+        name = name.removesuffix(suffix)
+    if name.endswith(SEQUENCE_SUFFIXES):
+        return f"its name ends in {Path(name).suffix}"
+    with path.open("rb") as file:
+        magic = file.read(4)
+    opener: Callable[..., Any] = COMPRESSED.get(magic[:2], open)
+    try:
+        with opener(path, "rb") as file:
+            start = file.read(4096)
+    except (OSError, EOFError, lzma.LZMAError):
+        return None
+    if start.startswith((b"BAM\x01", b"CRAM")):
+        return "it begins as BAM or CRAM does"
+    lines = start.split(b"\n")
+    letters = re.compile(rb"[ACGTUNacgtun]{20,}\r?|[ACDEFGHIKLMNPQRSTVWYX*]{20,}\r?")
+    if len(lines) > 1 and lines[0][:1] in (b"@", b">") and letters.fullmatch(lines[1]):
+        return "it begins as FASTQ or FASTA does"
+    return None
+
+
+__all__ = ["PERSONAL_WORDS", "holds_sequences", "personal_columns"]

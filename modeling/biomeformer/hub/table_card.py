@@ -1,0 +1,133 @@
+"""The card of a dataset of abundance vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..embedding import AbundanceTable
+from ..embedding.abundance_table import DATASET_FILE
+from .cards import citation, front_matter, template
+from .manifest import CardEntry
+from .markdown import grid, pairs
+from .privacy import personal_columns
+
+USAGE = """\
+import biomeformer
+
+table = biomeformer.AbundanceTable.read("{id}")
+vectors = table.abundance"""
+USAGE_NOTE = """\
+`vectors` is `(n_samples, n_clusters)`; `AbundanceTable.join([table, yours])` puts your own samples beside these where
+weights, preprocessing contract and read fraction agree, and refuses otherwise. `datasets.load_dataset("{id}")` gives
+the same rows."""
+MEANINGS = {
+    "sample_id": "name of the sample",
+    "n_reads": "reads in its files; mates count as two",
+    "n_selected": "reads that the read fraction kept",
+    "n_used": "reads counted in a cluster; the sum of `counts`",
+    "n_too_short": "selected reads that were too short",
+    "n_no_tokens": "selected reads without a token",
+    "n_truncated": "used reads that lost their tail",
+    "n_ambiguous": "used reads with a base other than A, C, G, T",
+    "n_lower_case": "used reads with a lower-case base",
+    "counts": "reads nearest to each centroid",
+    "abundance": "their shares",
+}
+
+
+def table_card(entry: CardEntry, folder: Path) -> str:
+    """The card of an abundance table.
+
+    Args:
+        entry: What only people know.
+        folder: An export for `datasets`: `data/train.parquet`.
+
+    Returns:
+        Markdown with the Hub's metadata on top.
+
+    Raises:
+        TableError: The folder holds no such table.
+    """
+    table = AbundanceTable.read(folder)
+    schema = pq.read_schema(folder / DATASET_FILE)
+    metadata = {
+        "license": entry.license,
+        "tags": list(entry.tags),
+        "task_categories": ["other"],
+        "size_categories": [_size(len(table.sample_ids))],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": DATASET_FILE}]}],
+    }
+    record = table.provenance
+    facts = {
+        "Samples": f"{len(table.sample_ids):,}",
+        "Clusters": f"{table.counts.shape[1]:,}",
+        "Reads in the files": f"{int(table.tallies['n_reads'].sum()):,}",
+        "Reads counted": f"{int(table.counts.sum()):,}",
+    }
+    personal = personal_columns(table.metadata)
+    privacy = {
+        "Reads": "none",
+        "Cohort columns": ", ".join(f"`{name}`" for name in table.metadata.columns) or "none",
+        "Columns about single persons": ", ".join(f"`{name}` ({why})" for name, why in personal.items())
+        or "none was found",
+    }
+    return template("dataset_card.md").substitute(
+        front_matter=front_matter(metadata),
+        usage=USAGE.format(id=entry.id),
+        usage_note=USAGE_NOTE.format(id=entry.id),
+        facts=pairs(facts),
+        columns=_columns(schema, table.metadata),
+        provenance=pairs(_provenance(record)),
+        privacy_facts=pairs(privacy),
+        citation=citation(("2601.03295",), entry.citation),
+        **entry.texts,
+    )
+
+
+def _columns(schema: pa.Schema, metadata: pd.DataFrame) -> str:
+    rows = []
+    for field in schema:
+        name = field.name.removeprefix("metadata.")
+        meaning = MEANINGS.get(field.name, "of the cohort")
+        if name in metadata.columns and field.name not in MEANINGS:
+            values = metadata[name]
+            distinct = sorted(set(values[values != ""]))
+            shown = ", ".join(distinct) if len(distinct) <= 8 else f"{len(distinct)} values"
+            missing = int((values == "").sum())
+            meaning = f"of the cohort: {shown}" + (f"; missing for {missing}" if missing else "")
+        rows.append([f"`{field.name}`", _type(field.type), meaning])
+    return grid(["column", "type", "meaning"], rows)
+
+
+def _type(kind: pa.DataType) -> str:
+    if pa.types.is_fixed_size_list(kind):
+        return f"{kind.list_size:,} x {kind.value_type}"
+    if pa.types.is_list(kind):
+        return f"list of {kind.value_type}"
+    return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
+
+
+def _provenance(record: dict[str, Any]) -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, dict):
+            rows[name] = ", ".join(f"{key} {part}" for key, part in value.items())
+        else:
+            rows[name] = f"`{value}`" if name.endswith("sha256") else value
+    return rows
+
+
+def _size(n: int) -> str:
+    if n < 1000:
+        return "n<1K"
+    if n < 10_000:
+        return "1K<n<10K"
+    return "10K<n<100K" if n < 100_000 else "100K<n<1M"
+
+
+__all__ = ["table_card"]

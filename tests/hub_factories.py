@@ -1,0 +1,76 @@
+"""Checkpoints and tables with records, as training writes them, for tests of cards and publishing."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from biomeformer import AbundanceTable, SequenceClassifier
+from biomeformer.embedding.cohort import provenance
+from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderForSequenceClassification, KmerTokenizer
+from biomeformer.metagenbert import MetagenBertModel
+from biomeformer.phenotypes import make_target, train_checkpoint
+from biomeformer.sequences.contract import SequenceContract
+from factories import tiny_metagenbert
+
+N_SAMPLES = 12
+
+
+def small_table(model: MetagenBertModel | None = None) -> AbundanceTable:
+    """Twelve samples with a disease, a country and an age."""
+    model = model or tiny_metagenbert()
+    rng = np.random.default_rng(0)
+    counts = rng.integers(1, 50, (N_SAMPLES, model.config.n_clusters))
+    counts[::2, 0] += 100
+    ids = tuple(f"s{i}" for i in range(N_SAMPLES))
+    index = pd.Index(ids, name="sample_id")
+    n_used = counts.sum(1)
+    tallies = pd.DataFrame({"n_reads": n_used, "n_selected": n_used, "n_used": n_used}, index=index)
+    metadata = pd.DataFrame(
+        {
+            "disease": ["ill", "well"] * (N_SAMPLES // 2),
+            "country": ["FR", "FR", "DE"] * (N_SAMPLES // 3),
+            "age": [str(30 + i) for i in range(N_SAMPLES)],
+        },
+        index=index,
+    )
+    return AbundanceTable(ids, counts, tallies, metadata, provenance(model, read_fraction=1.0, seed=0))
+
+
+def phenotype_checkpoint(folder: Path) -> Path:
+    """A model with a fitted head and the record of its training."""
+    model = tiny_metagenbert()
+    table = small_table(model)
+    target = make_target(table.metadata, "disease", table.sample_ids, where="table")
+    trained, study = train_checkpoint(model, table, target, n_splits=3, n_jobs=1)
+    trained.save_pretrained(folder)
+    record = {"base_model": {"id": "lab/centroids", "revision": "a" * 40}, **study.record}
+    (folder / "training_record.json").write_text(json.dumps(record))
+    return folder
+
+
+def sequence_checkpoint(folder: Path) -> Path:
+    """A classifier of sequences with a record."""
+    torch.manual_seed(0)
+    config = KmerEncoderConfig(k=3, hidden_size=8, id2label={0: "other", 1: "enhancer"})
+    model = KmerEncoderForSequenceClassification(config)
+    contract = SequenceContract("binary", max_tokens=100, thresholds=[0.4])
+    contract.write_to(model.config)
+    SequenceClassifier(model.eval(), KmerTokenizer(k=3), contract).save(folder)
+    record = {
+        "n_sequences": {"train": 300, "test": 40},
+        "scores": {"roc_auc": {"value": 0.8123, "low": 0.75, "high": 0.87}},
+    }
+    (folder / "training_record.json").write_text(json.dumps(record))
+    return folder
+
+
+def fill_in(folder: Path) -> None:
+    """Fill in what only people know."""
+    path = folder / "card.toml"
+    path.write_text(re.sub(r"^TODO: .*$", "Words of whoever made it.", path.read_text(), flags=re.MULTILINE))
