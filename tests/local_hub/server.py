@@ -213,6 +213,11 @@ class LocalHub:
         with self.lock:
             self._faults.append(_Rule(re.compile(pattern), times, status, after_bytes))
 
+    def heal(self) -> None:
+        """Forget all faults."""
+        with self.lock:
+            self._faults.clear()
+
     def on(self, pattern: str, function: Callable[[], Any]) -> None:
         """Call `function()` once, just before the next matching request is served."""
         with self.lock:

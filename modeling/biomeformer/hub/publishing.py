@@ -264,8 +264,14 @@ def hub_errors(what: str) -> Iterator[None]:
         ) from error
     except HfHubHTTPError as error:
         raise PublishError(_http_reason(what, error)) from error
-    except (HTTPError, OSError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+    except (HTTPError, OSError, RuntimeError) as error:
+        # A large file that did not arrive is a RuntimeError of the client's.
+        if isinstance(error, RuntimeError) and not isinstance(error.__cause__, (HTTPError, OSError)):
+            raise
+        # An HTTP error's own text holds addresses with signatures.
+        cause = error.__cause__
+        why = f"HTTP {cause.response.status_code}" if isinstance(cause, HfHubHTTPError) else str(cause or "")
+        reason = " ".join(f"{error} {why}".split()) or type(error).__name__
         raise PublishError(
             f"{what}: the Hub could not be reached or broke off ({reason}); give the same command again, what has "
             "arrived is not sent again."

@@ -1,0 +1,467 @@
+"""Publishing over HTTP: what is shown, what is sent, what is refused. Functions that are not tests run as clients."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from biomeformer.checkpoints import resolve_checkpoint
+from biomeformer.embedding.export import export_table
+from biomeformer.errors import CheckpointError, InputError
+from biomeformer.hub.contents import dataset_contents, model_contents, write_generated
+from biomeformer.hub.entry import write_entry
+from biomeformer.hub.manifest import load_entry
+from biomeformer.hub.remote_code import export_remote_code
+from factories import random_sequences, tiny_metagenbert, write_fastq
+from hub_factories import fill_in, small_table
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def carded(folder, repo_id="lab/x"):
+    """Give a folder a card."""
+    write_entry(folder, repo_id, "cc-by-4.0")
+    fill_in(folder)
+    write_generated(folder, load_entry(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A checkpoint that may be published."""
+    folder = tmp_path_factory.mktemp("finished") / "model"
+    tiny_metagenbert().save_pretrained(folder)
+    (folder / "training_record.json").write_text(json.dumps({"device": "cpu", "read_encoder": "/home/ada/dnabert2"}))
+    return carded(folder)
+
+
+@pytest.fixture
+def model(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "model")
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    export_table(small_table().without_columns(["age"]), folder, "datasets")
+    return carded(folder, "lab/table")
+
+
+def publish(folder, repo_id="lab/x", revision=None, **options):
+    """Compare and push, without the checks that a test of its own is about."""
+    from biomeformer.errors import BiomeformerError
+    from biomeformer.hub.contents import Contents
+    from biomeformer.hub.manifest import load_entry
+    from biomeformer.hub.publishing import plan_upload, push
+
+    folder = Path(folder)
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "card.toml"]
+    kind = "dataset" if (folder / "data").is_dir() else "model"
+    files = {path.relative_to(folder).as_posix(): path for path in paths}
+    contents = Contents(folder, load_entry(folder), kind, files)
+    try:
+        plan = plan_upload(contents, repo_id, revision=revision)
+        done = push(plan, **options)
+    except BiomeformerError as error:
+        return {"error": str(error), "type": type(error).__name__}
+    states = {file.name: file.state for file in plan.files}
+    return {"states": states, "kept": plan.kept, "commit": done.commit, "n_sent": done.n_sent, "url": done.url}
+
+
+def run(*arguments):
+    """The command line."""
+    from biomeformer.cli.app import app
+
+    app(list(map(str, arguments)), prog_name="biomeformer")
+
+
+def written(folder):
+    """What should be in a repository."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "card.toml"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def stored(hub, repo_id="lab/x", **options):
+    """What is in one."""
+    files = hub.files(repo_id, **options)
+    files.pop(".gitattributes", None)
+    return files
+
+
+def test_the_command_shows_and_then_does(hub, hub_process, model):
+    shown = hub_process(run, "publish", "model", model, "lab/x", token="hf_ada")
+    assert shown.exit_code == 0, shown.output
+    assert not hub.exists("lab/x", "model") and not [one for one in hub.requests if one.method in ("POST", "PUT")]
+    for name, content in written(model).items():
+        (line,) = [line for line in shown.output.splitlines() if f"  {name} " in line]
+        assert line.split()[0] == "new" and len(line.split()[-1]) == 64 and content
+    assert "model lab/x (new, public), main at no commit" in shown.output
+    assert "note: training_record.json names paths of this machine, such as /home/ada/dnabert2" in shown.output
+    assert "nothing was sent; --push does it" in shown.output
+
+    done = hub_process(run, "publish", "model", model, "lab/x", "--push", "--tag", "v1", token="hf_ada")
+    assert done.exit_code == 0 and stored(hub) == written(model)
+    head = hub.head("lab/x")
+    assert f"published  8 files as commit {head}" in done.output and hub.head("lab/x", revision="v1") == head
+    assert hub.commits("lab/x")[0].title == "Publish x"
+    assert "hf_ada" not in shown.output + done.output
+
+    again = hub_process(publish, model, token="hf_ada").check()
+    assert again["n_sent"] == 0 and again["commit"] == head and set(again["states"].values()) == {"same"}
+    assert hub.head("lab/x") == head and len(hub.commits("lab/x")) == 2
+
+
+def test_hub_upload_is_the_same_command(hub, hub_command, dataset):
+    result = hub_command(["hub_upload.py", "dataset", str(dataset), "lab/table", "--push"], token="hf_ada")
+    assert result.exit_code == 0, result.output
+    assert stored(hub, "lab/table", repo_type="dataset") == written(dataset)
+    help_text = hub_command(["hub_upload.py", "model", "--help"]).output
+    assert "--create-pr" in help_text and "--token" not in help_text
+
+
+def test_what_changed_is_sent_and_nothing_is_deleted(hub, hub_process, model):
+    assert hub_process(publish, model, token="hf_ada").check()["n_sent"] == 8
+    hub.commit("lab/x", {"notes.txt": b"by hand"}, title="By hand")
+    record = model / "training_record.json"
+    record.write_text(json.dumps({"device": "cpu", "n_epochs": 3}))
+    hub.requests.clear()
+    found = hub_process(publish, model, token="hf_ada").check()
+    changed = [name for name, state in found["states"].items() if state != "same"]
+    assert changed == ["training_record.json"] and found["n_sent"] == 1 and found["kept"] == ("notes.txt",)
+    assert stored(hub) == written(model) | {"notes.txt": b"by hand"}
+    assert not hub.sent("PUT /storage")
+
+
+def test_an_interrupted_upload_is_taken_up_again(hub, hub_process, tmp_path):
+    folder = tmp_path / "two"
+    model = tiny_metagenbert()
+    model.save_pretrained(folder)
+    shutil.copyfile(folder / "model.safetensors", folder / "model-extra.safetensors")
+    with (folder / "model-extra.safetensors").open("ab") as file:
+        file.write(b"more")
+    carded(folder)
+    extra = folder / "model-extra.safetensors"
+    # The second large file breaks off half-way, and its repetitions are refused.
+    digest = hashlib.sha256(extra.read_bytes()).hexdigest()
+    hub.fail(f"PUT /storage/.*{digest}", times=20, status=403)
+    broken = hub_process(publish, folder, token="hf_ada").check()
+    assert broken["type"] == "PublishError" and "what has arrived is not sent again" in broken["error"]
+    assert "X-Signature" not in broken["error"] and hub.head("lab/x") and "model.safetensors" not in hub.files("lab/x")
+    assert [one.status for one in hub.sent("PUT /storage") if one.status == 200] == [200]
+    hub.heal()
+    hub.requests.clear()
+    found = hub_process(publish, folder, token="hf_ada").check()
+    assert found["n_sent"] == len(written(folder)) and stored(hub) == written(folder)
+    # What had arrived was not sent again.
+    assert len(hub.sent("PUT /storage")) == 1 and hub.sent(f"PUT /storage/.*{digest}")
+
+
+def test_someone_commits_meanwhile(hub, hub_process, model):
+    hub_process(publish, model, token="hf_ada").check()
+    (model / "training_record.json").write_text("{}")
+    hub.on("POST .*/commit/main", lambda: hub.commit("lab/x", {"README.md": b"# theirs"}, title="Theirs"))
+    found = hub_process(publish, model, token="hf_ada").check()
+    assert found["type"] == "PublishError" and "someone has committed since it was compared" in found["error"]
+    assert hub.files("lab/x")["README.md"] == b"# theirs" and hub.commits("lab/x")[0].title == "Theirs"
+    # Looked at again, it is the card that changes, on top of theirs.
+    found = hub_process(publish, model, token="hf_ada").check()
+    assert found["states"]["README.md"] == "changed" and stored(hub) == written(model)
+
+
+@pytest.mark.parametrize(
+    ("token", "repo", "words"),
+    [
+        ("hf_wrong", "lab/x", "the Hub does not take the token"),
+        (None, "lab/x", "the Hub does not take the token, or there is none; log in"),
+        ("hf_reader", "lab/x", "this token may not write there"),
+        ("hf_bob", "lab/x", "this token may not write there"),
+    ],
+)
+def test_tokens(hub, hub_process, model, token, repo, words):
+    found = hub_process(publish, model, repo, token=token).check()
+    assert found["type"] == "PublishError" and words in found["error"] and str(token) not in found["error"]
+    assert not hub.exists(repo, "model")
+
+
+def test_private_repositories(hub, hub_process, model):
+    hub_process(publish, model, token="hf_ada", private=True).check()
+    assert hub.repository("lab/x", "model").private
+    # To those who may not see it, it is as if it were not there; and then it is.
+    found = hub_process(publish, model, token="hf_bob").check()
+    assert found["type"] == "PublishError"
+    assert hub_process(publish, model, token="hf_ada", private=True).check()["n_sent"] == 0
+    hub.commit("lab/y", {"a": b"b"})
+    text = (model / "card.toml").read_text()
+    (model / "card.toml").write_text(text.replace("lab/x", "lab/y"))
+    found = hub_process(publish, model, "lab/y", token="hf_ada", private=True).check()
+    assert "lab/y exists and is public" in found["error"] and stored(hub, "lab/y") == {"a": b"b"}
+
+
+def test_branches_tags_and_pull_requests(hub, hub_process, model):
+    first = hub_process(publish, model, token="hf_ada", tag="v1").check()["commit"]
+    assert "has a tag 'v1' already" not in str(hub_process(publish, model, token="hf_ada", tag="v1").check())
+    (model / "training_record.json").write_text("{}")
+    on_branch = hub_process(publish, model, token="hf_ada", revision="next").check()
+    assert hub.head("lab/x") == first and hub.head("lab/x", revision="next") == on_branch["commit"]
+    assert on_branch["n_sent"] == 1 and stored(hub, revision="next") == written(model)
+    pull = hub_process(publish, model, token="hf_ada", create_pr=True).check()
+    assert "/discussions/1" in pull["url"] and hub.head("lab/x") == first
+    assert stored(hub, revision="refs/pr/1") == written(model)
+    moved = hub_process(publish, model, token="hf_ada", tag="v1").check()
+    assert "has a tag 'v1' already" in moved["error"] and hub.head("lab/x", revision="v1") == first
+    for options, words in (
+        ({"create_pr": True, "tag": "v2"}, "leave out --tag and --revision"),
+        ({"create_pr": True, "revision": "next"}, "leave out --tag and --revision"),
+    ):
+        assert words in hub_process(publish, model, token="hf_ada", **options).check()["error"]
+
+
+def test_a_hub_that_is_not_there(hub, hub_process, model):
+    hub.fail(".*", times=500, status=400)
+    found = hub_process(publish, model, token="hf_ada").check()
+    assert found["type"] == "PublishError" and "the Hub answered 400" in found["error"]
+    hub.reset()
+    shown = hub_process(run, "publish", "model", model, "lab/x", token="hf_ada", offline=True)
+    assert shown.exit_code == 0 and "HF_HUB_OFFLINE is set, so nothing was compared" in shown.output
+    pushed = hub_process(run, "publish", "model", model, "lab/x", "--push", token="hf_ada", offline=True)
+    assert pushed.exit_code == 2 and "--push needs the network" in pushed.output and not hub.exists("lab/x", "model")
+
+
+def test_a_collection(hub, hub_process, model, dataset):
+    hub_process(publish, model, token="hf_ada").check()
+    hub_process(publish, dataset, "lab/table", token="hf_ada").check()
+    arguments = ["publish", "collection", "Gut", "lab", "--model", "lab/x", "--dataset", "lab/table"]
+    shown = hub_process(run, *arguments, token="hf_ada")
+    assert shown.exit_code == 0 and "nothing was done" in shown.output
+    for _ in range(2):
+        done = hub_process(run, *arguments, "--push", token="hf_ada")
+        assert done.exit_code == 0 and "/collections/lab/gut" in done.output, done.output
+    missing = hub_process(run, *arguments, "--model", "lab/none", "--push", token="hf_ada")
+    assert missing.exit_code == 1 and "lab/none: the Hub has no such repository" in missing.output
+
+
+def embed(name, fastq, **options):
+    """Counts by a model, in a process that knows its id alone."""
+    import biomeformer
+
+    loaded = biomeformer.load(name, **options)
+    sample = loaded.embed_sample(fastq)
+    return {"counts": sample.counts, "hash": loaded.weights_sha256, "commit": loaded.config._commit_hash}
+
+
+def embed_by_auto(name, fastq):
+    from transformers import AutoModel, AutoProcessor, pipeline
+
+    import biomeformer  # noqa: F401
+
+    loaded = AutoModel.from_pretrained(name)
+    processor = AutoProcessor.from_pretrained(name)
+    assert type(processor).__name__ == "MetagenBertProcessor"
+    by_pipeline = pipeline("metagenome-embedding", model=name)(fastq)["counts"]
+    return loaded.embed_sample(fastq).counts, by_pipeline
+
+
+def test_loaded_by_id_it_counts_the_same(hub, hub_process, model, tmp_path):
+    fastq = write_fastq(tmp_path / "reads.fastq", random_sequences(80, seed=5))
+    local = hub_process(embed, str(model), fastq).check()
+    first = hub_process(publish, model, token="hf_ada", tag="v1", private=True).check()["commit"]
+    found = hub_process(embed, "lab/x", fastq, token="hf_ada")
+    assert found.check()["hash"] == local["hash"] and found.value["commit"] == first
+    assert np.array_equal(found.value["counts"], local["counts"]) and local["counts"].sum() == 80
+    # A new model on main; the tag and the commit stay what they were.
+    other = tmp_path / "other"
+    tiny_metagenbert(seed=8).save_pretrained(other)
+    carded(other)
+    second = hub_process(publish, other, token="hf_ada").check()["commit"]
+    latest = hub_process(embed, "lab/x", fastq, token="hf_ada").check()
+    assert latest["commit"] == second and latest["hash"] != local["hash"]
+    for revision in ("v1", first):
+        pinned = hub_process(embed, "lab/x", fastq, revision=revision, token="hf_ada", cache=found.cache).check()
+        assert pinned["commit"] == first and np.array_equal(pinned["counts"], local["counts"])
+    # From the cache, without the network.
+    hub.requests.clear()
+    offline = hub_process(embed, "lab/x", fastq, revision="v1", cache=found.cache, offline=True).check()
+    assert np.array_equal(offline["counts"], local["counts"]) and not hub.requests
+    by_auto = hub_process(embed_by_auto, "lab/x", fastq, cache=found.cache, offline=True).check()
+    assert all(np.array_equal(counts, by_auto[0]) for counts in by_auto) and by_auto[0].sum() == 80
+    refused = hub_process(embed, "lab/x", fastq, token=None)
+    assert refused.exit_code and refused.error.startswith("CheckpointError")
+
+
+def test_changed_weights_are_refused_on_loading(hub, hub_process, model, tmp_path):
+    fastq = write_fastq(tmp_path / "reads.fastq", random_sequences(20, seed=5))
+    hub_process(publish, model, token="hf_ada").check()
+    weights = bytearray((model / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    hub.tamper("lab/x", "model.safetensors", bytes(weights))
+    found = hub_process(embed, "lab/x", fastq)
+    assert found.error.startswith("CheckpointError") and "is not the file that SHA256SUMS of lab/x names" in found.error
+    config = json.loads((model / "config.json").read_text())
+    config["encoder_config"]["trust_remote_code"] = True
+    hub.commit("lab/x", {"config.json": json.dumps(config).encode()})
+    found = hub_process(embed, "lab/x", fastq)
+    assert found.error.startswith("CheckpointError") and "config.json sets trust_remote_code" in found.error
+
+
+def read_table(name):
+    import datasets
+
+    import biomeformer
+
+    table = biomeformer.AbundanceTable.read(name)
+    rows = datasets.load_dataset(name, split="train")
+    joined = biomeformer.AbundanceTable.join([table])
+    return (
+        table.counts,
+        np.asarray(rows["counts"]),
+        np.asarray(rows["abundance"]),
+        joined.provenance,
+        rows["disease"][:],
+    )
+
+
+def test_a_dataset(hub, hub_process, dataset):
+    found = hub_process(publish, dataset, "lab/table", token="hf_ada").check()
+    assert found["url"].endswith("/datasets/lab/table")
+    table = small_table()
+    loaded = hub_process(read_table, "lab/table")
+    again = hub_process(read_table, "lab/table", cache=loaded.cache, offline=True)
+    for counts, rows, abundance, provenance, disease in (loaded.check(), again.check()):
+        assert np.array_equal(counts, table.counts) and np.array_equal(rows, table.counts)
+        assert np.array_equal(abundance, table.abundance) and provenance == table.provenance
+        assert disease == list(table.metadata["disease"])
+
+
+# What must not go, seen without a Hub.
+
+
+def spoil_with_pickle(folder):
+    torch.save({"a": torch.zeros(2)}, folder / "pytorch_model.bin")
+
+
+def spoil_with_reads(folder):
+    write_fastq(folder / "notes.txt", random_sequences(3))
+
+
+def spoil_with_table(folder):
+    (folder / "people.csv").write_text("patient,age\nAda,36\n")
+    text = (folder / "card.toml").read_text()
+    (folder / "card.toml").write_text('files = ["people.csv"]\n' + text)
+
+
+def spoil_with_link(folder):
+    (folder.parent / "secret").write_text("secret")
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.json").symlink_to(folder.parent / "secret")
+
+
+def spoil_weights(folder):
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+
+
+def spoil_config(**changes):
+    def spoil(folder):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | changes))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (spoil_with_pickle, r"pytorch_model\.bin is a pickle, which can run code"),
+        (spoil_with_reads, r"notes\.txt seems to hold reads or sequences \(it begins as FASTQ"),
+        (spoil_with_table, r"people\.csv is a table, and people\.csv would go with the model"),
+        (spoil_with_link, "is a link to .*secret, outside of what is published"),
+        (lambda folder: (folder / "optimizer.json").write_text("{}"), r"optimizer\.json is not named by the manifest"),
+        (lambda folder: (folder / "code.py").write_text("print()"), r"code\.py is not named by the manifest"),
+        (spoil_weights, r"README\.md is not what its files and its entry say now"),
+        (lambda folder: (folder / "README.md").write_text("# mine"), r"README\.md is not what its files"),
+        (lambda folder: (folder / "README.md").unlink(), r"README\.md is missing"),
+        (lambda folder: (folder / "card.toml").unlink(), r"has no card\.toml, which says what only you know"),
+        (spoil_config(trust_remote_code=True), r"config\.json sets trust_remote_code"),
+        (spoil_config(auto_map={"AutoModel": "evil--code.Model"}), r"config\.json has an auto_map"),
+        (spoil_config(architectures=["EvilModel"]), "its class 'EvilModel' is unknown"),
+    ],
+)
+def test_what_is_refused(model, spoil, words):
+    spoil(model)
+    with pytest.raises((InputError, CheckpointError), match=words):
+        model_contents(model)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "processor_config.json").unlink(), "does not load in a fresh process: .*contract"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "does not load in a fresh process: .*tokenizer"),
+    ],
+)
+def test_a_checkpoint_that_does_not_load(model, spoil, words):
+    spoil(model)
+    (model / "README.md").unlink()
+    try:
+        write_generated(model, load_entry(model))
+    except CheckpointError as error:
+        # Some of what the card says is in the contract.
+        assert "processor_config" in words or "min_read_length" in str(error)
+        return
+    with pytest.raises(CheckpointError, match=words):
+        model_contents(model)
+
+
+def test_code_goes_only_as_it_is_exported(model):
+    code = export_remote_code(model)
+    with pytest.raises(CheckpointError, match=r"config\.json has an auto_map"):
+        model_contents(model)
+    (model / "card.toml").write_text("remote_code = true\n" + (model / "card.toml").read_text())
+    write_generated(model, load_entry(model))
+    assert "trust_remote_code=True" in (model / "README.md").read_text()
+    contents = model_contents(model)
+    assert {path.name for path in code} <= set(contents.files)
+    modeling = model / "modeling_metagenbert.py"
+    modeling.write_text(modeling.read_text() + "\nprint('hello')\n")
+    with pytest.raises(CheckpointError, match=r"modeling_metagenbert\.py is not the code of this version"):
+        model_contents(model)
+
+
+def test_columns_about_single_persons(tmp_path):
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    table = small_table()
+    columns = table.metadata.assign(SubjectID=[f"p{i}" for i in range(12)], sampled=["2020-01-02"] * 12)
+    export_table(replace(table, metadata=columns), folder, "datasets")
+    carded(folder, "lab/table")
+    with pytest.raises(InputError, match=r"columns that seem to be about single persons \(age: .*SubjectID.*sampled"):
+        dataset_contents(folder)
+    with pytest.raises(InputError, match=r"export --drop age,SubjectID,sampled"):
+        dataset_contents(folder)
+    text = (folder / "card.toml").read_text()
+    (folder / "card.toml").write_text('personal_columns = ["age"]\n' + text)
+    with pytest.raises(InputError, match=r"single persons \(SubjectID.*sampled"):
+        dataset_contents(folder)
+    (folder / "card.toml").write_text('personal_columns = ["age", "SubjectID", "sampled"]\n' + text)
+    assert set(dataset_contents(folder).files) == {"README.md", "data/train.parquet", "provenance.json"}
+    write_fastq(folder / "reads.fastq", random_sequences(2))
+    with pytest.raises(InputError, match=r"reads\.fastq seems to hold reads"):
+        dataset_contents(folder)
+    with pytest.raises(InputError, match="holds an abundance table; publish it with: biomeformer publish dataset"):
+        model_contents(folder)
+
+
+def test_a_shipped_checkpoint_by_the_manifest():
+    contents = model_contents(Path(resolve_checkpoint("genome-transformer-mini")), ROOT / "model_cards")
+    assert contents.entry.id == "biomeformer/genome-transformer-mini"
+    assert "protein_encoder/model.safetensors" in contents.files and "SHA256SUMS" in contents.files
+    result = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=contents.folder, capture_output=True, text=True)
+    assert result.returncode == 0 and result.stdout.count(": OK") == 2
