@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.utils import cached_file
+from transformers.utils import cached_file, extract_commit_hash
 
 from .checkpoints import checkpoint_name, resolve_checkpoint, shipped_checkpoints
 from .checkpoints.integrity import refuse_unsafe_config, verify_weights
@@ -91,6 +91,16 @@ def read_config(name: str, revision: str | None = None) -> dict[str, Any]:
         raise CheckpointError(f"{file} is not a config: it holds no JSON object; fetch the checkpoint again.")
     refuse_unsafe_config(config, f"{name}: config.json")
     return config
+
+
+def pinned(name: str, revision: str | None) -> str | None:
+    """The commit that a revision of a Hub id is now, so that all files are of one; of a folder the revision itself."""
+    if Path(resolve_checkpoint(name)).is_dir():
+        return revision
+    try:
+        return extract_commit_hash(cached_file(name, "config.json", revision=revision), None) or revision
+    except (OSError, ValueError):
+        return revision
 
 
 def check_weights(name: str) -> None:
@@ -280,6 +290,7 @@ def load_read_encoder(
         assert model.processor is not None
         return model.encoder, model.processor.tokenizer
     check_weights(name)
+    revision = pinned(name, revision)
     verify_weights(name, revision=revision)
     try:
         cls = DnaBert2Model if config.get("model_type") == "dnabert2" or is_published_layout(config) else AutoModel
@@ -309,6 +320,7 @@ def load_read_encoder(
         ) from error
     if not hasattr(encoder.config, "hidden_size"):
         raise CheckpointError(f"{name}: a {config.get('model_type')} model has no hidden_size; give an encoder.")
+    encoder.config._commit_hash = None if Path(name).is_dir() else revision
     return encoder.to(target).eval(), tokenizer
 
 
@@ -347,6 +359,7 @@ __all__ = [
     "load_tokenizer",
     "one_sentence",
     "origin",
+    "pinned",
     "read_config",
     "resolve_device",
     "resolve_dtype",

@@ -465,3 +465,25 @@ def test_a_shipped_checkpoint_by_the_manifest():
     assert "protein_encoder/model.safetensors" in contents.files and "SHA256SUMS" in contents.files
     result = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=contents.folder, capture_output=True, text=True)
     assert result.returncode == 0 and result.stdout.count(": OK") == 2
+
+
+def encoder_origin(name, revision):
+    from biomeformer import load_read_encoder
+    from biomeformer.loading import origin
+
+    encoder, _ = load_read_encoder(name, revision=revision)
+    return origin(encoder)
+
+
+def test_read_encoders_know_their_commit(hub, hub_process, tmp_path):
+    folder = tmp_path / "encoder"
+    model = tiny_metagenbert()
+    model.encoder.save_pretrained(folder)
+    model.processor.tokenizer.save_pretrained(folder)
+    carded(folder)
+    assert 'load_read_encoder("lab/x")' in (folder / "README.md").read_text()
+    commit = hub_process(publish, folder, token="hf_ada", tag="v1").check()["commit"]
+    found = hub_process(encoder_origin, "lab/x", "v1")
+    assert found.check() == {"id": "lab/x", "revision": commit}
+    offline = hub_process(encoder_origin, "lab/x", "v1", cache=found.cache, offline=True)
+    assert offline.check() == found.value

@@ -20,6 +20,7 @@ from ..loading import (
     check_weights,
     load_tokenizer,
     one_sentence,
+    pinned,
     read_config,
     resolve_device,
     resolve_dtype,
@@ -70,6 +71,7 @@ class SequenceClassifier:
                 "labelled sequences; fine-tune it with recipes/finetune_sequence_classifier.py."
             )
         check_weights(name)
+        revision = pinned(name, revision)
         verify_weights(name, revision=revision)
         try:
             model = AutoModelForSequenceClassification.from_pretrained(
