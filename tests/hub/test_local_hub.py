@@ -473,7 +473,8 @@ def surroundings():
     print("to output")
     return {
         "endpoint": constants.ENDPOINT,
-        "cache": constants.HF_HUB_CACHE,
+        # The constant may go by a file descriptor of the process.
+        "cache": os.path.realpath(constants.HF_HUB_CACHE),
         "offline": constants.HF_HUB_OFFLINE,
         "token": get_token(),
         "reached": reached,

@@ -2,7 +2,12 @@
 
 A line of the input is the folder of a job, holding `job.pickle`: what to run and in which environment. The process has
 that environment before it imports huggingface_hub, transformers or datasets, which read theirs when they are imported
-(`HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_HOME` and the folders derived from it): so none of them may be loaded here.
+(`HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_HOME` and folders derived from it): so none of them may be loaded here.
+
+With `--clients` they are loaded here nevertheless, which saves each process seconds. Then all processes are online at
+the Hub that this program was started for, and `HF_HOME` is the name of a file descriptor, which each process opens on a
+folder of its own before it does anything.
+
 It leaves `result.pickle`, what it printed in `output.txt`, and `exit` with its exit code.
 """
 
@@ -14,6 +19,7 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
@@ -22,6 +28,11 @@ PRELOAD = """torch torch._dynamo numpy pandas pyarrow.dataset pyarrow.parquet sc
     sklearn.ensemble sklearn.model_selection tokenizers safetensors.torch faiss httpx2 fsspec yaml aiohttp dill regex
     tqdm.auto pytest typer rich.console dnaio pyrodigal Bio.SeqIO isal.igzip networkx multiprocess xxhash""".split()
 READ_AT_IMPORT = ("huggingface_hub", "transformers", "datasets", "accelerate", "biomeformer")
+CLIENTS = """huggingface_hub transformers transformers.pipelines datasets accelerate biomeformer biomeformer.cli.app
+    biomeformer.hub.publishing biomeformer.phenotypes biomeformer.clustering biomeformer.sequences.classifier
+    biomeformer.genomes.prediction biomeformer.reports""".split()
+DESCRIPTOR = 200
+HOME = f"/proc/self/fd/{DESCRIPTOR}"
 
 
 def preload() -> None:
@@ -33,6 +44,22 @@ def preload() -> None:
             continue
         if early := [module for module in READ_AT_IMPORT if module in sys.modules]:
             raise RuntimeError(f"{name} imports {early[0]}, which must not be loaded before a job sets its environment")
+
+
+def preload_clients() -> None:
+    """Import what looks at the Hub's environment, too."""
+    # Libraries make sure, when they are imported, that their folders can be written to.
+    with tempfile.TemporaryDirectory() as folder:
+        open_home(Path(folder))
+        for name in CLIENTS:
+            importlib.import_module(name)
+
+
+def open_home(folder: Path) -> None:
+    """Let `HOME` be a folder, for this process alone."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    os.dup2(descriptor, DESCRIPTOR)
+    os.close(descriptor)
 
 
 def load(module: str, file: str | None) -> Any:
@@ -62,6 +89,8 @@ def run(folder: Path) -> int:
         job = pickle.loads((folder / "job.pickle").read_bytes())
         os.environ.clear()
         os.environ.update(job["environment"])
+        if "huggingface_hub" in sys.modules:
+            open_home(Path(job["environment"]["HF_HOME"]))
         os.chdir(job["cwd"])
         sys.path[:] = job["path"]
         sys.modules["torch"].set_num_threads(1)
@@ -108,6 +137,8 @@ def main() -> None:
     """Serve until the input ends."""
     sys.path.pop(0)  # This folder, whose modules are not to be found by their bare names.
     preload()
+    if "--clients" in sys.argv:
+        preload_clients()
     # Whoever ends is forgotten; `watch` needs the default to learn an exit code.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while line := sys.stdin.readline():

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .forkserver import HOME
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+DESCRIPTORS = Path("/proc/self/fd")
 FOREIGN = ("HF_", "HUGGINGFACE_", "HUGGING_FACE_", "TRANSFORMERS_", "DATASETS_", "PYTEST_")
 
 
@@ -85,9 +88,8 @@ def _await(path: Path, timeout: float) -> bool:
 class HubProcesses:
     """Runs functions and command lines as clients of one Hub.
 
-    Functions run in processes forked from one that has loaded torch and its like, but neither huggingface_hub nor
-    transformers nor datasets; each process imports these itself, in its own environment, so that nothing has to be
-    patched. A function has to be one of a module's own names; its module is imported in the process as well.
+    Functions run in processes forked from one that has loaded what is slow to load (see `forkserver`); no constant of a
+    client is patched. A function has to be one of a module's own names; its module is imported in the process as well.
 
     Args:
         url: Of the Hub.
@@ -97,7 +99,7 @@ class HubProcesses:
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.folder = url, folder
         self._numbers = itertools.count()
-        self._server: subprocess.Popen[str] | None = None
+        self._servers: dict[bool, subprocess.Popen[str]] = {}
 
     def environment(
         self,
@@ -171,16 +173,11 @@ class HubProcesses:
             "arguments": pickle.dumps((arguments, keywords)),
         }
         (folder / "job.pickle").write_bytes(pickle.dumps(job))
-        if self._server is None:
-            self._server = subprocess.Popen(
-                [sys.executable, str(HERE / "forkserver.py")],
-                stdin=subprocess.PIPE,
-                text=True,
-                env=self.environment(folder),
-            )
-        assert self._server.stdin is not None
-        self._server.stdin.write(f"{folder}\n")
-        self._server.stdin.flush()
+        # What the environment changes beyond the user is read when a client is imported.
+        server = self._server(clients=not offline and not environment and DESCRIPTORS.is_dir())
+        assert server.stdin is not None
+        server.stdin.write(f"{folder}\n")
+        server.stdin.flush()
         return RunningProcess(folder, cache)
 
     def run(self, function: Callable[..., Any], *arguments: Any, timeout: float = 120, **options: Any) -> ProcessResult:
@@ -243,7 +240,19 @@ class HubProcesses:
             path.mkdir(parents=True, exist_ok=True)
         return made[0], made[1], made[2]
 
+    def _server(self, clients: bool) -> subprocess.Popen[str]:
+        """The process that forks the others, with the clients loaded or without."""
+        if clients not in self._servers:
+            home = Path(HOME) if clients else self.folder
+            self._servers[clients] = subprocess.Popen(
+                [sys.executable, str(HERE / "forkserver.py"), *(["--clients"] if clients else [])],
+                stdin=subprocess.PIPE,
+                text=True,
+                env=self.environment(home),
+            )
+        return self._servers[clients]
+
     def close(self) -> None:
-        """End the process that forks the others."""
-        if self._server is not None:
-            self._server.communicate()
+        """End the processes that fork the others."""
+        for server in self._servers.values():
+            server.communicate()

@@ -162,7 +162,7 @@ def _evaluation(entry: CardEntry, folder: CheckpointFolder, kind: Kind) -> str:
                 f"{metric.value:.3f}" + _interval(metric, " ({:.3f}-{:.3f})"),
                 metric.task,
                 metric.dataset,
-                f"`{metric.run}`",
+                f"`{metric.run.removeprefix('../')}`",
             ]
             for metric in entry.metrics
         ]

@@ -290,7 +290,10 @@ def _http_reason(what: str, error: HfHubHTTPError) -> str:
     if status == 404:
         return f"{what}: the Hub has no such repository or revision that this token may see; check the name."
     if status == 409:
-        return f"{what} was made by someone else meanwhile; look at it, then give the command again."
+        return (
+            f"{what} exists already: it was made meanwhile, or this token may not see it; look at it, then give the "
+            "command again, or choose another name."
+        )
     if status == 412:
         return (
             f"{what}: someone has committed since it was compared, so nothing was committed; give the command again "

@@ -117,6 +117,8 @@ def _provenance(record: dict[str, Any]) -> dict[str, Any]:
     for name, value in record.items():
         if isinstance(value, dict):
             rows[name] = ", ".join(f"{key} {part}" for key, part in value.items())
+        elif isinstance(value, list):
+            rows[name] = f"{len(value)} tables; what differs between them is in `provenance.json`"
         else:
             rows[name] = f"`{value}`" if name.endswith("sha256") else value
     return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 POOLING_MODES = ("mean", "mean_over_max_length", "cls")
 ABUNDANCE_TRANSFORMS = ("none", "clr")
@@ -72,6 +72,11 @@ class MetagenBertConfig(PreTrainedConfig):
             model_type = values.pop("model_type", None)
             if model_type is None:
                 raise ValueError("encoder_config has no model_type; it must be the config of a transformers encoder.")
+            if model_type not in READ_ENCODERS and model_type not in CONFIG_MAPPING:
+                raise ValueError(
+                    f"encoder_config is of model_type {model_type!r}, which neither transformers nor this package "
+                    "knows; update them, or check where the checkpoint came from."
+                )
             make = READ_ENCODERS.get(model_type)
             self.encoder_config = make(**values) if make else AutoConfig.for_model(model_type, **values)
         elif self.encoder_config is None:
