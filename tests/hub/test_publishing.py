@@ -320,6 +320,15 @@ def test_changed_weights_are_refused_on_loading(hub, hub_process, model, tmp_pat
     assert found.error.startswith("CheckpointError") and "config.json sets trust_remote_code" in found.error
 
 
+def test_a_pickle_on_the_hub_is_refused(hub, hub_process, model, tmp_path):
+    fastq = write_fastq(tmp_path / "reads.fastq", random_sequences(20, seed=5))
+    files = {name: content for name, content in written(model).items() if name.endswith(".json")}
+    hub.commit("lab/x", files | {"pytorch_model.bin": b"PK\x03\x04"})
+    found = hub_process(embed, "lab/x", fastq)
+    assert found.error.startswith("CheckpointError") and "lab/x has no weights as safetensors, and a pickle is never" in found.error
+    assert not hub.sent("GET .*pytorch_model")
+
+
 def read_table(name):
     import datasets
 
