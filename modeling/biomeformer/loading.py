@@ -347,8 +347,8 @@ def one_sentence(name: str, error: Exception) -> str:
         return f"{name}: its tokenizer is missing or damaged (tokenizer.json); fetch the checkpoint again."
     if "use_safetensors" in str(error):
         return (
-            f"{name} has no weights as safetensors, and a pickle is never loaded; ask its makers for them, or convert a "
-            f"DNABERT-2 checkpoint once with: biomeformer convert {name} FOLDER"
+            f"{name} has no weights as safetensors, and a pickle is never loaded; ask its makers for them, or convert "
+            f"a DNABERT-2 checkpoint once with: biomeformer convert {name} FOLDER"
         )
     text = " ".join(str(error).split()) or type(error).__name__
     return text if name in text else f"{name}: {text}"
