@@ -358,7 +358,7 @@ def test_failures_that_are_no_bad_input(tmp_path, model_dir, run, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("CUDA error:\nan illegal memory access")
 
-    monkeypatch.setattr("biomeformer.metagenbert.MetagenBertModel.assign_packed", fail)
+    monkeypatch.setattr("biomeformer.metagenbert.MetagenBertModel.nearest_packed", fail)
     result = run(arguments)
     assert result.exit_code == 1 and "Traceback" not in result.output
     last = result.stderr.splitlines()[-1]

@@ -25,6 +25,7 @@ from transformers.utils import can_return_tuple
 from .configuration_dnabert2 import DnaBert2Config
 
 POOLING_MODES = ("mean", "mean_over_max_length", "cls")
+KEPT_BIAS_LENGTH = 512
 
 
 def alibi_slopes(n_heads: int) -> list[float]:
@@ -198,13 +199,22 @@ class DnaBert2Encoder(nn.Module):
         self.config = config
         self.layer = nn.ModuleList([DnaBert2Layer(config) for _ in range(config.num_hidden_layers)])
         self.gradient_checkpointing = False
+        self._last_bias: torch.Tensor | None = None
 
     def alibi_bias(self, length: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-        """ALiBi: minus slope times distance, `(1, n_heads, length, length)`."""
-        slopes = torch.tensor(alibi_slopes(self.config.num_attention_heads), device=device)
-        position = torch.arange(length, device=device)
-        distance = (position[None, :] - position[:, None]).abs()
-        return (-slopes[:, None, None] * distance).to(dtype)[None]
+        """ALiBi: minus slope times distance, `(1, n_heads, length, length)`; kept for the next batch."""
+        kept = self._last_bias
+        if kept is None or kept.device != device or kept.dtype != dtype or kept.shape[-1] < length:
+            # What inference mode makes could not be used in training afterwards.
+            with torch.inference_mode(False):
+                slopes = torch.tensor(alibi_slopes(self.config.num_attention_heads), device=device)
+                position = torch.arange(length, device=device)
+                distance = (position[None, :] - position[:, None]).abs()
+                kept = (-slopes[:, None, None] * distance).to(dtype)[None]
+            # Of a long sequence it is large, and a matter of one batch.
+            if length <= KEPT_BIAS_LENGTH:
+                self._last_bias = kept
+        return kept[:, :, :length, :length]
 
 
 class DnaBert2Pooler(nn.Module):
@@ -403,11 +413,13 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         if pooling == "mean_over_max_length" and not max_length:
             raise ValueError("pooling 'mean_over_max_length' needs max_length, the divisor in tokens.")
         lengths = lengths.cpu()
+        if bool((lengths[1:] >= lengths[:-1]).all()):
+            layout = PackedLayout.from_sorted_lengths(lengths.tolist())
+            return _pool_groups(self.forward_packed(input_ids, layout)[0], layout, pooling, max_length)
         order = torch.argsort(lengths, stable=True)
         sorted_lengths = lengths[order]
-        if not torch.equal(sorted_lengths, lengths):
-            starts = torch.cumsum(lengths, 0) - lengths
-            input_ids = input_ids[_token_places(starts[order], sorted_lengths).to(input_ids.device)]
+        starts = torch.cumsum(lengths, 0) - lengths
+        input_ids = input_ids[_token_places(starts[order], sorted_lengths).to(input_ids.device)]
         layout = PackedLayout.from_sorted_lengths(sorted_lengths.tolist())
         hidden_states, _, _ = self.forward_packed(input_ids, layout)
         return _pool_groups(hidden_states, layout, pooling, max_length)[_inverse(order).to(hidden_states.device)]

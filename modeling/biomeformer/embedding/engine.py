@@ -103,7 +103,7 @@ def encode_batches(
 
 
 def iter_token_batches(
-    packed: PackedReads, batch_tokens: int
+    packed: PackedReads, batch_tokens: int, *, sort: bool = True
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
     """Cut packed reads into batches of at most `batch_tokens` tokens, reads in order of length.
 
@@ -112,13 +112,16 @@ def iter_token_batches(
     Args:
         packed: Tokens of the usable reads.
         batch_tokens: Budget.
+        sort: Whether reads that make up one batch are put in order of length too: an encoder that works on equally long
+            reads need then not sort them, where they would have to be moved on its device.
 
     Yields:
         `input_ids (n_tokens,)`, `lengths (n_reads,)`, and the reads' places among the usable reads.
     """
     if not len(packed.lengths):
         return
-    if len(packed.input_ids) <= batch_tokens:
+    in_order = not sort or bool((np.diff(packed.lengths) >= 0).all())
+    if len(packed.input_ids) <= batch_tokens and in_order:
         yield torch.from_numpy(packed.input_ids), torch.from_numpy(packed.lengths), np.arange(len(packed.lengths))
         return
     order = np.argsort(packed.lengths, kind="stable")

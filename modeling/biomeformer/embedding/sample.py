@@ -14,7 +14,8 @@ import torch
 from ..errors import InputError
 from ..metagenbert import MetagenBertModel, MetagenBertProcessor
 from ..reads import SampleReader, SampleReads
-from .engine import check_batch_tokens, encode_batches, iter_token_batches, prefetch
+from .counting import ClusterCounter
+from .engine import check_batch_tokens, encode_batches, prefetch
 
 TALLIES = (
     "n_reads",
@@ -103,7 +104,7 @@ def embed_sample(
     budget = check_batch_tokens(batch_tokens, model)
     was_training = model.training
     model.eval()
-    counts = np.zeros(model.config.n_clusters, np.int64)
+    counter = ClusterCounter(model, budget)
     tallies = dict.fromkeys(TALLIES, 0)
     reader = SampleReader(reads, read_fraction=read_fraction, seed=seed)
     try:
@@ -111,15 +112,14 @@ def embed_sample(
         mine = islice(reader, share[0], None, share[1])
         with closing(prefetch(encode_batches(processor, mine), check=check)) as batches:
             for _, packed in batches:
-                for input_ids, lengths, _ in iter_token_batches(packed, budget):
-                    cluster_ids = model.assign_packed(input_ids.to(model.device), lengths)
-                    counts += torch.bincount(cluster_ids, minlength=len(counts)).cpu().numpy()
+                counter.add(packed)
                 for name, value in packed.tallies.items():
                     tallies[name] += value
                 if progress is not None:
                     progress(sample_id or "", reader.n_reads, reader.bytes_done, reader.bytes_total)
                 if check is not None:
                     check()
+        counts = counter.counts
     finally:
         model.train(was_training)
     tallies["n_reads"], tallies["n_selected"] = reader.n_reads, reader.n_selected

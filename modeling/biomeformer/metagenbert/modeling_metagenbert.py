@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -246,15 +246,16 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         return self._finish(vectors)
 
     def _embed_by_length(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        starts = torch.cumsum(lengths, 0) - lengths
-        vectors = torch.empty(len(lengths), self.config.hidden_size, device=input_ids.device)
-        for length in torch.unique(lengths).tolist():
-            rows = (lengths == length).nonzero()[:, 0]
-            source = starts[rows][:, None] + torch.arange(length)
-            ids = input_ids[source.to(input_ids.device)]
+        order = torch.argsort(lengths, stable=True)
+        reads = input_ids.split(lengths.tolist())
+        vectors: list[torch.Tensor] = []
+        first = 0
+        for n in torch.unique(lengths, return_counts=True)[1].tolist():
+            ids = torch.stack([reads[row] for row in order[first : first + n].tolist()])
             hidden = self.encoder(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-            vectors[rows.to(vectors.device)] = self._pool(hidden, torch.ones_like(ids)).float()
-        return vectors
+            vectors.append(self._pool(hidden, torch.ones_like(ids)).float())
+            first += n
+        return torch.cat(vectors)[torch.argsort(order).to(input_ids.device)]
 
     def _pool(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         if self.config.pooling == "cls":
@@ -287,27 +288,54 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         Returns:
             Cluster ids, int64 `(n_reads,)`; of equally near centroids the first.
         """
+        cluster_ids, doubtful = self.nearest_packed(input_ids, lengths)
+        rows = doubtful.nonzero()[:, 0].tolist()
+        if rows:
+            starts = torch.cumsum(lengths, 0) - lengths
+            reads = [input_ids[int(starts[row]) : int(starts[row] + lengths[row])] for row in rows]
+            cluster_ids[rows] = self.assign_alone(reads)
+        return cluster_ids
+
+    def nearest_packed(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Nearest centroid of each read as this batch rounds it, and whether that may be rounding; waits for nothing.
+
+        Args:
+            input_ids: `(n_tokens,)`, reads end to end.
+            lengths: `(n_reads,)`, tokens of each read, all positive, on the CPU.
+
+        Returns:
+            Cluster ids, int64 `(n_reads,)`, and bool `(n_reads,)`: of these reads the two nearest centroids are as good
+            as equally far, and `assign_alone` has the answer.
+        """
         vectors = self.embed_packed(input_ids, lengths)
         norms = self.centroids.square().sum(1)
         # Without the read's own norm, which is the same for every centroid.
         distances = torch.addmm(norms, vectors, self.centroids.T, alpha=-2)
-        if self.config.n_clusters == 1:
-            return torch.zeros(len(vectors), dtype=torch.int64, device=vectors.device)
         nearest, cluster_ids = distances.min(1)
+        if self.config.n_clusters == 1:
+            return cluster_ids, torch.zeros_like(cluster_ids, dtype=torch.bool)
         second = distances.scatter_(1, cluster_ids[:, None], math.inf).amin(1)
         scale = vectors.square().sum(1) + norms.max()
-        doubtful = (second - nearest <= TIE_TOLERANCE * scale).nonzero()[:, 0]
-        if len(doubtful):
-            centroids = self.centroids.double()
-            starts = torch.cumsum(lengths, 0) - lengths
-            for row in doubtful.tolist():
-                if getattr(self.encoder, "embeds_reads_independently", False):
-                    vector = vectors[row]
-                else:
-                    first, length = int(starts[row]), lengths[row : row + 1]
-                    vector = self.embed_packed(input_ids[first : first + int(length)], length)[0]
-                cluster_ids[row] = (centroids - vector.double()).square().sum(1).argmin()
-        return cluster_ids
+        return cluster_ids, second - nearest <= TIE_TOLERANCE * scale
+
+    def assign_alone(self, reads: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Nearest centroid of each read, embedded by itself and compared in float64: it depends on the read alone.
+
+        Args:
+            reads: Tokens of each read, `(n_tokens,)`.
+
+        Returns:
+            Cluster ids, int64 `(n_reads,)`; of equally near centroids the first.
+        """
+        # Some encoders give a read the same vector in whatever batch; others are asked for one read at a time.
+        together = getattr(self.encoder, "embeds_reads_independently", False)
+        groups = [reads] if together else [[read] for read in reads]
+        found = []
+        for group in groups:
+            vectors = self.embed_packed(torch.cat(list(group)), torch.tensor([len(read) for read in group]))
+            for vector in vectors.double():
+                found.append((self.centroids.double() - vector).square().sum(1).argmin())
+        return torch.stack(found)
 
     @can_return_tuple
     def forward(

@@ -1,0 +1,144 @@
+"""Reads per cluster, counted on the model's device without waiting for it."""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from ..errors import RunError
+from ..metagenbert import MetagenBertModel, PackedReads
+from .engine import iter_token_batches
+
+# Batches that a device may have before the first one's doubtful reads are looked at.
+MAX_BEHIND = 3
+# Token budgets that turned out to be too large for the device's memory, for the rest of the process.
+_LOWERED: WeakKeyDictionary[MetagenBertModel, int] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class _Behind:
+    """A batch whose doubtful reads are still to be assigned.
+
+    Attributes:
+        input_ids: int64 or int32 `(n_tokens,)`, on the CPU.
+        lengths: `(n_reads,)`, on the CPU.
+        doubtful: bool `(n_reads,)` on the CPU, there once `ready` is.
+        ready: Reached when the device has come that far; None on the CPU.
+    """
+
+    input_ids: torch.Tensor
+    lengths: torch.Tensor
+    doubtful: torch.Tensor
+    ready: torch.cuda.Event | None
+
+
+class ClusterCounter:
+    """Counts the reads nearest to each centroid.
+
+    On a GPU no batch is waited for: counts stay there until `counts` is asked for, and which of a batch's reads are
+    about as near to two centroids comes back some batches later. These are then assigned each by itself, as
+    `MetagenBertModel.assign_packed` does, so that a read's answer depends on the read alone.
+
+    Where the device's memory does not suffice for a batch, the batch is halved, and so is the token budget for the rest
+    of the process, with a warning; nothing is lost or counted twice.
+
+    Args:
+        model: On the device to use.
+        batch_tokens: Token budget of one pass through the encoder.
+    """
+
+    def __init__(self, model: MetagenBertModel, batch_tokens: int) -> None:
+        self._model = model
+        self._budget = min(batch_tokens, _LOWERED.get(model, batch_tokens))
+        self._counts = torch.zeros(model.config.n_clusters, dtype=torch.int64, device=model.device)
+        self._sort = not getattr(model.encoder, "embeds_reads_independently", False)
+        self._behind: deque[_Behind] = deque()
+
+    def add(self, packed: PackedReads) -> None:
+        """Count the reads of a batch.
+
+        Raises:
+            RunError: A single read does not fit into the device's memory.
+        """
+        for input_ids, lengths, _ in iter_token_batches(packed, self._budget, sort=self._sort):
+            self._count(input_ids, lengths)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """int64 `(n_clusters,)`, of all reads so far."""
+        while self._behind:
+            self._settle(self._behind.popleft())
+        return self._counts.cpu().numpy()
+
+    def _count(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> None:
+        try:
+            cluster_ids, doubtful = self._model.nearest_packed(self._to_device(input_ids), lengths)
+        except torch.OutOfMemoryError as error:
+            cause = error
+        else:
+            self._counts.index_add_(0, cluster_ids, (~doubtful).to(torch.int64))
+            self._behind.append(self._fetch(input_ids, lengths, doubtful))
+            if len(self._behind) > MAX_BEHIND or not self._counts.is_cuda:
+                self._settle(self._behind.popleft())
+            return
+        # Outside of the handler, whose traceback holds on to the memory.
+        self._halve(input_ids, lengths, cause)
+
+    def _halve(self, input_ids: torch.Tensor, lengths: torch.Tensor, cause: torch.OutOfMemoryError) -> None:
+        if len(lengths) == 1:
+            raise RunError(
+                f"a read of {int(lengths[0]):,} tokens does not fit into the memory of {self._model.device}: set "
+                "max_length in the checkpoint's contract, or use a larger device; finished samples are kept."
+            ) from cause
+        if self._counts.is_cuda:
+            torch.cuda.empty_cache()
+        lowered = max(len(input_ids) // 2, 1)
+        if lowered < self._budget:
+            self._budget = _LOWERED[self._model] = lowered
+            warnings.warn(
+                f"{self._model.device} has no memory for {len(input_ids):,} tokens at once; going on with {lowered:,} "
+                f"(--batch-tokens {lowered} spares the attempt).",
+                stacklevel=4,
+            )
+        middle = len(lengths) // 2
+        cut = int(lengths[:middle].sum())
+        self._count(input_ids[:cut], lengths[:middle])
+        self._count(input_ids[cut:], lengths[middle:])
+
+    def _to_device(self, input_ids: torch.Tensor) -> torch.Tensor:
+        if not self._counts.is_cuda:
+            return input_ids.to(self._model.device)
+        # From pinned memory the copy runs beside the batch before.
+        return input_ids.pin_memory().to(self._model.device, non_blocking=True)
+
+    def _fetch(self, input_ids: torch.Tensor, lengths: torch.Tensor, doubtful: torch.Tensor) -> _Behind:
+        if not doubtful.is_cuda:
+            return _Behind(input_ids, lengths, doubtful.cpu(), None)
+        there = torch.empty(doubtful.shape, dtype=torch.bool, pin_memory=True)
+        there.copy_(doubtful, non_blocking=True)
+        ready = torch.cuda.Event()
+        ready.record()
+        return _Behind(input_ids, lengths, there, ready)
+
+    def _settle(self, batch: _Behind) -> None:
+        """Assign a batch's doubtful reads."""
+        if batch.ready is not None:
+            batch.ready.synchronize()
+        rows = batch.doubtful.nonzero()[:, 0]
+        if not len(rows):
+            return
+        starts = torch.cumsum(batch.lengths, 0) - batch.lengths
+        reads = [
+            batch.input_ids[first : first + length]
+            for first, length in zip(starts[rows].tolist(), batch.lengths[rows].tolist(), strict=True)
+        ]
+        cluster_ids = self._model.assign_alone([read.to(self._model.device) for read in reads])
+        self._counts.index_add_(0, cluster_ids, torch.ones_like(cluster_ids))
+
+
+__all__ = ["ClusterCounter"]
