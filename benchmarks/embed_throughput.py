@@ -32,7 +32,6 @@ from rich.console import Console
 from rich.table import Table
 
 import biomeformer
-from biomeformer.embedding.engine import encode_batches
 from biomeformer.metagenbert import MetagenBertModel
 from biomeformer.reads import SampleReader, SampleReads
 
@@ -91,7 +90,11 @@ def main() -> None:
         model.embed_sample(part)
         reads = SampleReads.single(path)
         reading = seconds(lambda: sum(len(batch) for batch in SampleReader(reads)))
-        tokenising = seconds(lambda: sum(len(p.rows) for _, p in encode_batches(processor, SampleReader(reads))))
+        tokenising = seconds(
+            lambda: sum(
+                len(processor.encode_reads(batch.sequence, batch.offsets).rows) for batch in SampleReader(reads)
+            )
+        )
         whole = [seconds(lambda: model.embed_sample(path)) for _ in range(3)]
         texts = [text for batch in SampleReader(SampleReads.single(part)) for text in batch.strings()]
         single_counts: list[np.ndarray] = []

@@ -213,3 +213,41 @@ def test_under_the_contract(encoder, tokenizer):
     assert packed.tallies == {
         "n_used": 2, "n_too_short": 1, "n_no_tokens": 2, "n_truncated": 1, "n_ambiguous": 0, "n_lower_case": 1
     }  # fmt: skip
+
+
+def test_kept_tables_follow_the_weights():
+    """Tables are kept between batches; however the weights change, the next batch sees it."""
+    torch.manual_seed(0)
+    model = KmerEncoderModel(KmerEncoderConfig(k=3, hidden_size=64, num_gate_heads=4)).eval()
+    lengths = torch.tensor([5, 9, 1, 30])
+    ids = torch.randint(0, 65, (int(lengths.sum()),))
+
+    def fresh():
+        copy = KmerEncoderModel(model.config).eval()
+        copy.load_state_dict(model.state_dict())
+        return copy.embed_packed(ids, lengths).detach()
+
+    with torch.inference_mode():
+        first = model.embed_packed(ids, lengths)
+        assert torch.equal(first, model.embed_packed(ids, lengths))
+    changes = [
+        lambda: model.embeddings.weight.mul_(2),
+        lambda: model.gates.weight.add_(torch.randn_like(model.gates.weight)),
+        lambda: model.load_state_dict({name: value + 1 for name, value in model.state_dict().items()}),
+        lambda: setattr(model.embeddings, "weight", torch.nn.Parameter(torch.randn_like(model.embeddings.weight))),
+        lambda: setattr(model.gates.weight, "data", torch.randn_like(model.gates.weight)),
+        lambda: model.double(),
+    ]
+    for change in changes:
+        with torch.no_grad():
+            change()
+            before = first
+            first = model.embed_packed(ids, lengths)
+        assert not torch.equal(first.float(), before.float())
+        if first.dtype == torch.float32:
+            assert torch.equal(first, fresh())
+    # With gradients nothing is kept, and the vectors are the same.
+    trained = model.embed_packed(ids, lengths)
+    assert trained.requires_grad and torch.equal(trained.detach(), first)
+    trained.sum().backward()
+    assert model.embeddings.weight.grad.abs().sum() > 0 and model.gates.weight.grad.abs().sum() > 0

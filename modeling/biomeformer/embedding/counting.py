@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections import deque
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 
 from ..errors import RunError
 from ..metagenbert import MetagenBertModel, PackedReads
-from .engine import iter_token_batches
+from .engine import iter_token_batches, looks_up
 
 # Batches that a device may have before the first one's doubtful reads are looked at.
 MAX_BEHIND = 3
@@ -28,13 +29,13 @@ class _Behind:
         input_ids: int64 or int32 `(n_tokens,)`, on the CPU.
         lengths: `(n_reads,)`, on the CPU.
         doubtful: bool `(n_reads,)` on the CPU, there once `ready` is.
-        ready: Reached when the device has come that far; None on the CPU.
+        ready: Reached when the device has come that far.
     """
 
     input_ids: torch.Tensor
     lengths: torch.Tensor
     doubtful: torch.Tensor
-    ready: torch.cuda.Event | None
+    ready: torch.cuda.Event
 
 
 class ClusterCounter:
@@ -56,11 +57,12 @@ class ClusterCounter:
         self._model = model
         self._budget = min(batch_tokens, _LOWERED.get(model, batch_tokens))
         self._counts = torch.zeros(model.config.n_clusters, dtype=torch.int64, device=model.device)
-        self._sort = not getattr(model.encoder, "embeds_reads_independently", False)
+        self._sort = not looks_up(model)
+        self._lock = threading.Lock()
         self._behind: deque[_Behind] = deque()
 
     def add(self, packed: PackedReads) -> None:
-        """Count the reads of a batch.
+        """Count the reads of a batch; on a CPU several threads may do so at once.
 
         Raises:
             RunError: A single read does not fit into the device's memory.
@@ -77,13 +79,20 @@ class ClusterCounter:
 
     def _count(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> None:
         try:
-            cluster_ids, doubtful = self._model.nearest_packed(self._to_device(input_ids), lengths)
+            if not self._counts.is_cuda:
+                cluster_ids = self._model.assign_packed(input_ids.to(self._counts.device), lengths)
+                with self._lock:
+                    self._counts.index_add_(0, cluster_ids, torch.ones_like(cluster_ids))
+                return
+            # From pinned memory the copy runs beside the batch before.
+            there = input_ids.pin_memory().to(self._counts.device, non_blocking=True)
+            cluster_ids, doubtful = self._model.nearest_packed(there, lengths)
         except torch.OutOfMemoryError as error:
             cause = error
         else:
             self._counts.index_add_(0, cluster_ids, (~doubtful).to(torch.int64))
-            self._behind.append(self._fetch(input_ids, lengths, doubtful))
-            if len(self._behind) > MAX_BEHIND or not self._counts.is_cuda:
+            self._behind.append(_fetch(input_ids, lengths, doubtful))
+            if len(self._behind) > MAX_BEHIND:
                 self._settle(self._behind.popleft())
             return
         # Outside of the handler, whose traceback holds on to the memory.
@@ -110,25 +119,9 @@ class ClusterCounter:
         self._count(input_ids[:cut], lengths[:middle])
         self._count(input_ids[cut:], lengths[middle:])
 
-    def _to_device(self, input_ids: torch.Tensor) -> torch.Tensor:
-        if not self._counts.is_cuda:
-            return input_ids.to(self._model.device)
-        # From pinned memory the copy runs beside the batch before.
-        return input_ids.pin_memory().to(self._model.device, non_blocking=True)
-
-    def _fetch(self, input_ids: torch.Tensor, lengths: torch.Tensor, doubtful: torch.Tensor) -> _Behind:
-        if not doubtful.is_cuda:
-            return _Behind(input_ids, lengths, doubtful.cpu(), None)
-        there = torch.empty(doubtful.shape, dtype=torch.bool, pin_memory=True)
-        there.copy_(doubtful, non_blocking=True)
-        ready = torch.cuda.Event()
-        ready.record()
-        return _Behind(input_ids, lengths, there, ready)
-
     def _settle(self, batch: _Behind) -> None:
         """Assign a batch's doubtful reads."""
-        if batch.ready is not None:
-            batch.ready.synchronize()
+        batch.ready.synchronize()
         rows = batch.doubtful.nonzero()[:, 0]
         if not len(rows):
             return
@@ -139,6 +132,14 @@ class ClusterCounter:
         ]
         cluster_ids = self._model.assign_alone([read.to(self._model.device) for read in reads])
         self._counts.index_add_(0, cluster_ids, torch.ones_like(cluster_ids))
+
+
+def _fetch(input_ids: torch.Tensor, lengths: torch.Tensor, doubtful: torch.Tensor) -> _Behind:
+    there = torch.empty(doubtful.shape, dtype=torch.bool, pin_memory=True)
+    there.copy_(doubtful, non_blocking=True)
+    ready = torch.cuda.Event()
+    ready.record()
+    return _Behind(input_ids, lengths, there, ready)
 
 
 __all__ = ["ClusterCounter"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..metagenbert import MetagenBertModel, MetagenBertProcessor
-from ..reads import SampleReader, SampleReads
+from ..metagenbert import MetagenBertModel, MetagenBertProcessor, PackedReads
+from ..reads import ReadBatch, SampleReader, SampleReads
 from .counting import ClusterCounter
-from .engine import check_batch_tokens, encode_batches, prefetch
+from .engine import check_batch_tokens, in_threads, looks_up, prefetch
 
 TALLIES = (
     "n_reads",
@@ -105,15 +105,34 @@ def embed_sample(
     was_training = model.training
     model.eval()
     counter = ClusterCounter(model, budget)
+    # An encoder that looks vectors up is faster with a batch on each core than with a share of one on all of them.
+    n_threads = torch.get_num_threads() if model.device.type == "cpu" and looks_up(model) else 1
+
+    def encode(batch: ReadBatch) -> PackedReads:
+        return processor.encode_reads(batch.sequence, batch.offsets)
+
+    @torch.inference_mode()
+    def count(packed: PackedReads) -> dict[str, int]:
+        counter.add(packed)
+        return packed.tallies
+
+    def encode_and_count(batch: ReadBatch) -> dict[str, int]:
+        return count(encode(batch))
+
     tallies = dict.fromkeys(TALLIES, 0)
     reader = SampleReader(reads, read_fraction=read_fraction, seed=seed)
     try:
         # Closed at once if a batch fails, so that no thread reads on.
         mine = islice(reader, share[0], None, share[1])
-        with closing(prefetch(encode_batches(processor, mine), check=check)) as batches:
-            for _, packed in batches:
-                counter.add(packed)
-                for name, value in packed.tallies.items():
+        with ExitStack() as stack:
+            if n_threads > 1:
+                batches = stack.enter_context(closing(prefetch(mine, n_threads, check)))
+                counted = stack.enter_context(closing(in_threads(encode_and_count, batches, n_threads)))
+            else:
+                ahead = stack.enter_context(closing(prefetch(map(encode, mine), check=check)))
+                counted = stack.enter_context(closing(count(packed) for packed in ahead))
+            for found in counted:
+                for name, value in found.items():
                     tallies[name] += value
                 if progress is not None:
                     progress(sample_id or "", reader.n_reads, reader.bytes_done, reader.bytes_total)

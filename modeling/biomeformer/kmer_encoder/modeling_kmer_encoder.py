@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ from transformers.utils import can_return_tuple
 from .configuration_kmer_encoder import KmerEncoderConfig
 
 CODON = 3
+FRAMES = [(frame, strand) for frame in range(CODON) for strand in range(2)]
+# Columns of a table that are summed at once: 4**6 rows of so many float32 are 1 MB.
+TILE = 64
 
 
 def reverse_complement_ids(k: int, device: torch.device) -> torch.Tensor:
@@ -68,6 +72,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         self.gates = (
             nn.Embedding(config.vocab_size, config.num_gate_heads, padding_idx=0) if config.num_gate_heads else None
         )
+        self._kept: tuple[list[tuple[torch.Tensor, int, int]], list[torch.Tensor]] | None = None
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -106,7 +111,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
             table = _rows(self.embeddings)
             vectors = nn.functional.embedding_bag(input_ids, table, starts.to(input_ids.dtype), mode=mode)
             return vectors if mode == "mean" else vectors / (max_length or 1)
-        vectors = self._gate(self._frame_sums(input_ids, starts))
+        vectors = self._gated_sums(input_ids, lengths)
         if pooling == "mean_over_max_length":
             return vectors / (max_length or 1)
         n_kmers, unknown = lengths, input_ids == 0
@@ -141,37 +146,67 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         share = weights.to(vectors)[:, None]
         return share * vectors + (1 - share) * vectors[partners.to(vectors.device)]
 
-    def _frame_table(self) -> torch.Tensor:
-        """Vectors and scores of each k-mer, then of its reverse complement: `(vocab_size, 2 * (hidden + heads))`."""
-        assert self.gates is not None
-        known = torch.cat([_rows(self.embeddings), _rows(self.gates)], dim=1)[1:]
-        forward = nn.functional.pad(known, (0, 0, 1, 0))
-        return torch.cat([forward, forward[reverse_complement_ids(self.config.k, forward.device)]], dim=1)
+    def _tables(self) -> list[torch.Tensor]:
+        """Scores, then vectors some heads at a time: of k-mers, then of their reverse complements, side by side.
 
-    def _frame_sums(self, input_ids: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
-        """Sums over the k-mers of each reading frame, `(n_reads, 6, hidden_size + num_gate_heads)`.
+        `(vocab_size, 2 * width)` each. They are kept while no gradient is asked for and the weights stay what they are.
+        """
+        assert self.gates is not None
+        own = [table.weight for table in (self.gates, self.embeddings) if type(table) is nn.Embedding]
+        # Adapters, as of LoRA, have no weight of their own, and what inference mode made tells no version.
+        may_keep = len(own) == 2 and not torch.is_grad_enabled() and not any(weight.is_inference() for weight in own)
+        state = [(weight, weight.data_ptr(), weight._version) for weight in own] if may_keep else []
+        if may_keep and self._kept is not None:
+            old, tables = self._kept
+            if all(a[0] is b[0] and a[1:] == b[1:] for a, b in zip(old, state, strict=True)):
+                return tables
+        head_size = self.config.hidden_size // self.config.num_gate_heads
+        width = max(TILE // (2 * head_size), 1) * head_size
+        with torch.inference_mode(False) if may_keep else nullcontext():
+            scores, vectors = _rows(self.gates), _rows(self.embeddings)
+            reverse = reverse_complement_ids(self.config.k, vectors.device)
+            tables = []
+            for part in (scores, *vectors.split(width, dim=1)):
+                forward = nn.functional.pad(part[1:], (0, 0, 1, 0))
+                tables.append(torch.cat([forward, forward[reverse]], dim=1))
+        if may_keep:
+            tables = [table.detach() for table in tables]
+            self._kept = state, tables
+        return tables
+
+    def _gated_sums(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Sums over the k-mers of each reading frame, weighed against each other, `(n_reads, hidden_size)`.
 
         Every third token of the whole batch makes a slice, in which the tokens of one frame of one read lie together.
+        Sums are made for some columns at a time, whose part of the table stays in a core's cache.
         """
-        slices = [input_ids[residue::CODON] for residue in range(CODON)]
-        offsets, first = [], 0
-        for residue, part in enumerate(slices):
-            offsets.append((starts + (CODON - 1 - residue)) // CODON + first)
-            first += len(part)
-        sums = nn.functional.embedding_bag(
-            torch.cat(slices), self._frame_table(), torch.cat(offsets).to(input_ids.dtype), mode="sum"
-        )
-        # Frame f of a read lies in slice (start + f) mod 3; in the read's own order, batch-mates do not show.
-        reads = torch.arange(len(starts), device=starts.device)[:, None]
-        slice_of = (starts[:, None] + torch.arange(CODON, device=starts.device)) % CODON
-        return sums[slice_of * len(starts) + reads].view(len(starts), 2 * CODON, -1)
+        assert self.gates is not None
+        n_reads, n_heads = len(lengths), self.config.num_gate_heads
+        head_size = self.config.hidden_size // n_heads
+        input_ids, starts = _in_frame(input_ids, lengths)
+        by_frame = input_ids.view(-1, CODON).T.reshape(-1)
+        offsets = torch.arange(CODON, device=starts.device)[:, None] * (len(input_ids) // CODON) + starts // CODON
+        offsets = offsets.flatten().to(input_ids.dtype)
 
-    def _gate(self, sums: torch.Tensor) -> torch.Tensor:
-        """Weigh the frames, `(n_reads, 6, hidden_size + num_gate_heads)` to `(n_reads, hidden_size)`."""
-        hidden_size, n_heads = self.config.hidden_size, self.config.num_gate_heads
-        weights = sums[..., hidden_size:].softmax(dim=1)
-        vectors = sums[..., :hidden_size].unflatten(-1, (n_heads, -1))
-        return (weights[..., None] * vectors).sum(1).flatten(1) * (2 * CODON)
+        def sums(table: torch.Tensor) -> torch.Tensor:
+            """Of the columns of a table, `(CODON, n_reads, 2, width)`."""
+            found = nn.functional.embedding_bag(by_frame, table, offsets, mode="sum")
+            return found.view(CODON, n_reads, 2, table.shape[1] // 2)
+
+        scores, *tiles = self._tables()
+        weights = sums(scores).transpose(0, 1).reshape(n_reads, 2 * CODON, n_heads).softmax(dim=1)
+        weights = weights.unflatten(1, (CODON, 2))[..., None]
+        vectors, first = [], 0
+        for tile in tiles:
+            parts = sums(tile).unflatten(-1, (-1, head_size))
+            heads = slice(first, first + parts.shape[3])
+            # Always in this order, so that a read's vector is the same to the last bit in any batch.
+            total = parts[0, :, 0] * weights[:, 0, 0, heads]
+            for frame, strand in FRAMES[1:]:
+                total = total.addcmul_(parts[frame, :, strand], weights[:, frame, strand, heads])
+            vectors.append(total.flatten(1))
+            first = heads.stop
+        return torch.cat(vectors, dim=1) * (2 * CODON)
 
     @can_return_tuple
     def forward(
@@ -192,6 +227,21 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         hidden = self.embeddings(input_ids) * mask[:, :, None]
         pooled = self.embed_packed(input_ids[mask], mask.sum(1))
         return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=pooled)
+
+
+def _in_frame(input_ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens with padding after each read, so that each begins at a multiple of three; and where they begin."""
+    missing = (-lengths) % CODON
+    ends = torch.cumsum(lengths + missing, 0)
+    starts = ends - lengths - missing
+    if not bool(missing.any()):
+        return input_ids, starts
+    n_tokens = int(ends[-1])
+    is_token = torch.ones(n_tokens, dtype=torch.bool, device=input_ids.device)
+    for n in range(1, CODON):
+        is_token[ends[missing >= n] - n] = False
+    padded = torch.zeros(n_tokens, dtype=input_ids.dtype, device=input_ids.device)
+    return padded.masked_scatter_(is_token, input_ids), starts
 
 
 def _rows(table: nn.Module) -> torch.Tensor:
