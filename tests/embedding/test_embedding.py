@@ -1,11 +1,14 @@
 """From FASTQ to counts: every read once, whatever the batches."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 
+import biomeformer
 from biomeformer.embedding import TALLIES, AbundanceTable, embed_vectors
-from biomeformer.embedding.engine import iter_token_batches, prefetch
+from biomeformer.embedding.engine import in_threads, iter_token_batches, prefetch
 from biomeformer.errors import InputError, ReadFileError, TableError
 from biomeformer.metagenbert import PackedReads
 from biomeformer.reads import ReadBatch
@@ -130,3 +133,43 @@ def test_tables_that_are_none(tmp_path):
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(TableError, match="no biomeformer record"):
         AbundanceTable.read(tmp_path / "other.parquet")
+
+
+def test_in_threads_keeps_the_order_and_puts_torch_back():
+    torch.set_num_threads(2)
+    try:
+        gate = threading.Barrier(2, timeout=10)
+
+        def work(item):
+            # Two are at work at once, or this would wait in vain.
+            gate.wait()
+            return item * 10, torch.get_num_threads()
+
+        inner = in_threads(lambda item: item, range(3), 2)
+        assert next(inner) == 0
+        assert list(in_threads(work, range(6), 2)) == [(item * 10, 1) for item in range(6)]
+        # Another one is still at work.
+        assert torch.get_num_threads() == 1
+        assert list(inner) == [1, 2] and torch.get_num_threads() == 2
+
+        def fail(item):
+            raise ValueError(f"item {item}")
+
+        with pytest.raises(ValueError, match="item 0"):
+            list(in_threads(fail, range(9), 2))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_counts_do_not_depend_on_threads(tmp_path):
+    model = biomeformer.load("metagenbert-mini")
+    fastq = write_fastq(tmp_path / "reads.fastq", random_sequences(9000, 60, 150, seed=4))
+    counts = []
+    for n_threads in (1, 2, 3):
+        torch.set_num_threads(n_threads)
+        try:
+            counts.append(model.embed_sample(fastq).counts)
+        finally:
+            torch.set_num_threads(1)
+    assert counts[0].sum() == 9000 and all(np.array_equal(found, counts[0]) for found in counts)

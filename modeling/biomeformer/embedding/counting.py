@@ -88,14 +88,14 @@ class ClusterCounter:
             there = input_ids.pin_memory().to(self._counts.device, non_blocking=True)
             cluster_ids, doubtful = self._model.nearest_packed(there, lengths)
         except torch.OutOfMemoryError as error:
-            cause = error
+            # Its traceback holds on to the memory.
+            cause = error.with_traceback(None)
         else:
             self._counts.index_add_(0, cluster_ids, (~doubtful).to(torch.int64))
             self._behind.append(_fetch(input_ids, lengths, doubtful))
             if len(self._behind) > MAX_BEHIND:
                 self._settle(self._behind.popleft())
             return
-        # Outside of the handler, whose traceback holds on to the memory.
         self._halve(input_ids, lengths, cause)
 
     def _halve(self, input_ids: torch.Tensor, lengths: torch.Tensor, cause: torch.OutOfMemoryError) -> None:

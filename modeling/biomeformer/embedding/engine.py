@@ -78,6 +78,31 @@ def prefetch(
         thread.join(timeout=2)
 
 
+class _OneThread:
+    """torch's setting of one thread, while at least one of those who asked for it is at work."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_users = 0
+        self._before = 1
+
+    def begin(self) -> None:
+        with self._lock:
+            if not self._n_users:
+                self._before = torch.get_num_threads()
+                torch.set_num_threads(1)
+            self._n_users += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._n_users -= 1
+            if not self._n_users:
+                torch.set_num_threads(self._before)
+
+
+_ONE_THREAD = _OneThread()
+
+
 def in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], n_threads: int
 ) -> Generator[Result, None, None]:
@@ -86,10 +111,9 @@ def in_threads(
     torch computes with one thread in each of them meanwhile: threads that share their work wait for each other at every
     operation, and are held up by whatever else runs.
     """
-    n_before = torch.get_num_threads()
-    torch.set_num_threads(1)
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="biomeformer-embed")
     waiting: deque[Future[Result]] = deque()
+    _ONE_THREAD.begin()
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
@@ -99,7 +123,7 @@ def in_threads(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(n_before)
+        _ONE_THREAD.end()
 
 
 def looks_up(model: MetagenBertModel) -> bool:
