@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import PreTrainedConfig
+from transformers import Pipeline, PreTrainedConfig, PreTrainedModel
 
 from .checkpoints import resolve_checkpoint
 from .errors import CheckpointError, InputError
@@ -36,6 +36,68 @@ class CheckpointReference:
     def from_pretrained(cls, name: str, **options: Any) -> CheckpointReference:
         """What `transformers.pipeline` calls to load a model."""
         return cls(name, **options)
+
+
+class FilePipeline(Pipeline):
+    """A pipeline from files to results, which loads its model by itself and runs one input at a time.
+
+    Args:
+        model: With its processor, or a `CheckpointReference`.
+        device: As for every pipeline; one that is not there is an error.
+        **kwargs: Of `transformers.Pipeline`, and options of a call that hold for all of them.
+
+    Attributes:
+        model_class: Of the model.
+        head: Words for what that class has beside the base model, and what to do where a checkpoint has none.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be found, is damaged, or is of another kind.
+        InputError: The device is not there, or an option is unknown.
+    """
+
+    model_class: type[PreTrainedModel]
+    head: str | None = None
+    _load_processor = False
+    _load_tokenizer = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _load_video_processor = False
+
+    def __init__(
+        self,
+        model: PreTrainedModel | CheckpointReference,
+        *args: Any,
+        device: int | str | torch.device | None = None,
+        **kwargs: Any,
+    ) -> None:
+        check_device(device)
+        kwargs.pop("local_files_only", None)  # It is in the checkpoint's options.
+        if isinstance(model, CheckpointReference):
+            model = load_whole(self.model_class, model.name, model.options, head=self.head)
+        check_model(model, self.model_class)
+        check_batch_size(kwargs.get("batch_size"))
+        super().__init__(model, *args, device=device, **kwargs)
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """The result of an input, or a list of results of a list of inputs.
+
+        Args:
+            inputs: An input, or a list of them (a generator or dataset of them gives its results one by one).
+            *args: None are known.
+            **kwargs: Options of the pipeline.
+
+        Raises:
+            InputError: An option is unknown or out of range, or a file cannot be used.
+        """
+        check_batch_size(kwargs.get("batch_size"))
+        if isinstance(inputs, list | tuple) and not inputs:
+            # transformers would look at the first.
+            return [] if isinstance(inputs, list) else self.preprocess(inputs)
+        return super().__call__(inputs, *args, **kwargs)
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """Save the model as `save_pretrained` of the model does, with no code to be trusted when it is loaded."""
+        self.model.save_pretrained(save_directory, **kwargs)
 
 
 def load_whole(cls: Any, name: str, options: Mapping[str, Any], *, head: str | None = None) -> Any:
@@ -140,10 +202,7 @@ def refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...], what: str =
 __all__ = [
     "HUB_OPTIONS",
     "CheckpointReference",
-    "check_batch_size",
-    "check_device",
-    "check_model",
+    "FilePipeline",
     "check_top_k",
-    "load_whole",
     "refuse_unknown",
 ]

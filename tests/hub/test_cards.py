@@ -15,7 +15,7 @@ from huggingface_hub._eval_results import parse_eval_result_entries
 
 from biomeformer import MetagenBertForPhenotypeClassification, SequenceClassifier
 from biomeformer.checkpoints import resolve_checkpoint, shipped_checkpoints
-from biomeformer.checkpoints.integrity import CHECKSUMS, checksums
+from biomeformer.checkpoints.integrity import CHECKSUMS, checksums, weight_hashes
 from biomeformer.embedding.export import export_table
 from biomeformer.errors import CheckpointError, InputError
 from biomeformer.hub.cards import eval_results, model_card, model_texts, stale_cards
@@ -47,7 +47,7 @@ def test_card_is_true(name, tmp_path, monkeypatch):
     folder = Path(resolve_checkpoint(name))
     card = (folder / "README.md").read_text()
     assert hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() in card
-    assert (folder / CHECKSUMS).read_text() == checksums(folder)
+    assert (folder / CHECKSUMS).read_text() == checksums(weight_hashes(folder))
     data = ModelCard(card).data
     assert data.library_name == "biomeformer" and data.license == "apache-2.0" and data.model_name == name
     assert data.pipeline_tag in ("feature-extraction", "other")

@@ -22,18 +22,19 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_checksums(folder: str | Path) -> Path:
-    """Write `SHA256SUMS` of all weights of a checkpoint, as `sha256sum --check` reads it."""
-    folder = Path(folder)
-    path = folder / CHECKSUMS
-    path.write_text(checksums(folder))
-    return path
-
-
-def checksums(folder: Path) -> str:
-    """What `SHA256SUMS` of a folder holds."""
+def weight_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file with weights of a checkpoint, those in folders within too, by path."""
     files = sorted(path for path in folder.rglob("*.safetensors") if not path.name.startswith("."))
-    return "".join(f"{hash_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
+
+
+def checksums(hashes: Mapping[str, str]) -> str:
+    """What `SHA256SUMS` holds, as `sha256sum --check` reads it.
+
+    Args:
+        hashes: What `weight_hashes` gave.
+    """
+    return "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
 
 
 def verify_weights(name: str | Path, **hub_options: Any) -> None:
@@ -119,5 +120,5 @@ __all__ = [
     "refuse_unsafe_config",
     "verify_checkpoint",
     "verify_weights",
-    "write_checksums",
+    "weight_hashes",
 ]

@@ -154,44 +154,38 @@ def check_batch_tokens(batch_tokens: int | None, model: MetagenBertModel) -> int
 def iter_token_batches(
     packed: PackedReads, batch_tokens: int, *, sort: bool = True
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
-    """Cut packed reads into batches of at most `batch_tokens` tokens, reads in order of length.
+    """Cut packed reads into batches of at most `batch_tokens` tokens.
 
     A read that is longer than the budget by itself makes a batch of its own.
 
     Args:
         packed: Tokens of the usable reads.
         batch_tokens: Budget.
-        sort: Whether reads that make up one batch are put in order of length too: an encoder that works on equally long
-            reads need then not sort them, where they would have to be moved on its device.
+        sort: Whether reads are put in order of length: an encoder that works on equally long ones need then not sort
+            them, where they would have to be moved on its device. One that looks vectors up has no use for it.
 
     Yields:
         `input_ids (n_tokens,)`, `lengths (n_reads,)`, and the reads' places among the usable reads.
     """
     if not len(packed.lengths):
         return
-    if not sort or bool((np.diff(packed.lengths) >= 0).all()):
-        # As they lie: nothing has to be copied.
-        ends = np.cumsum(packed.lengths)
-        first = 0
-        while first < len(ends):
-            used = int(ends[first - 1]) if first else 0
-            last = max(int(np.searchsorted(ends, used + batch_tokens, side="right")), first + 1)
-            ids = torch.from_numpy(packed.input_ids[used : int(ends[last - 1])])
-            yield ids, torch.from_numpy(packed.lengths[first:last]), np.arange(first, last)
-            first = last
-        return
-    order = np.argsort(packed.lengths, kind="stable")
-    lengths = packed.lengths[order]
-    starts = (np.cumsum(packed.lengths) - packed.lengths)[order]
+    lengths, order = packed.lengths, None
+    if sort and bool((np.diff(lengths) < 0).any()):
+        order = np.argsort(lengths, kind="stable")
+        starts, lengths = (np.cumsum(lengths) - lengths)[order], lengths[order]
     ends = np.cumsum(lengths)
     first = 0
     while first < len(lengths):
-        used = ends[first - 1] if first else 0
+        used = int(ends[first - 1]) if first else 0
         last = max(int(np.searchsorted(ends, used + batch_tokens, side="right")), first + 1)
         part = lengths[first:last]
-        within = np.arange(int(part.sum())) - np.repeat(np.cumsum(part) - part, part)
-        source = np.repeat(starts[first:last], part) + within
-        yield torch.from_numpy(packed.input_ids[source]), torch.from_numpy(part), order[first:last]
+        if order is None:
+            # As they lie: nothing has to be copied.
+            ids, places = packed.input_ids[used : int(ends[last - 1])], np.arange(first, last)
+        else:
+            within = np.arange(int(part.sum())) - np.repeat(np.cumsum(part) - part, part)
+            ids, places = packed.input_ids[np.repeat(starts[first:last], part) + within], order[first:last]
+        yield torch.from_numpy(ids), torch.from_numpy(part), places
         first = last
 
 
@@ -213,6 +207,6 @@ def embed_vectors(
     budget = check_batch_tokens(batch_tokens, model)
     packed = processor.encode_reads(batch.sequence, batch.offsets)
     vectors = np.empty((len(packed.lengths), model.config.hidden_size), np.float32)
-    for input_ids, lengths, places in iter_token_batches(packed, budget):
+    for input_ids, lengths, places in iter_token_batches(packed, budget, sort=not looks_up(model)):
         vectors[places] = model.embed_packed(input_ids.to(model.device), lengths).cpu().numpy()
     return vectors, packed

@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import Pipeline, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ..errors import InputError
-from ..pipeline_support import CheckpointReference, check_batch_size, check_device, check_model, check_top_k, load_whole
+from ..pipeline_support import CheckpointReference, FilePipeline, check_top_k
 from .modeling_genome_transformer import GenomeTransformerForSequenceClassification
 
 
-class GenomeClassificationPipeline(Pipeline):
+class GenomeClassificationPipeline(FilePipeline):
     """Classifies genomes by their files: FASTA, GenBank, GFF3, or FASTA of proteins.
 
     `pipeline("genome-classification", model="RUN/model")("genome.fna.gz")` gives a list of labels with their scores,
@@ -31,54 +30,15 @@ class GenomeClassificationPipeline(Pipeline):
         InputError: The device is not there, or an option is unknown.
     """
 
-    _load_processor = False
-    _load_tokenizer = False
-    _load_image_processor = False
-    _load_feature_extractor = False
-    _load_video_processor = False
+    model_class = GenomeTransformerForSequenceClassification
+    head = "classifier of genomes; give a checkpoint that was trained on genomes with labels"
 
-    def __init__(
-        self,
-        model: PreTrainedModel | CheckpointReference,
-        *args: Any,
-        device: int | str | torch.device | None = None,
-        **kwargs: Any,
-    ) -> None:
-        check_device(device)
-        kwargs.pop("local_files_only", None)  # It is in the checkpoint's options.
-        checkpoint = model if isinstance(model, CheckpointReference) else None
-        if checkpoint is not None:
-            model = load_whole(
-                GenomeTransformerForSequenceClassification,
-                checkpoint.name,
-                checkpoint.options,
-                head="classifier of genomes; give a checkpoint that was trained on genomes with labels",
-            )
-        check_model(model, GenomeTransformerForSequenceClassification)
-        check_batch_size(kwargs.get("batch_size"))
-        super().__init__(model, *args, device=device, **kwargs)
-        if checkpoint is not None:
+    def __init__(self, model: PreTrainedModel | CheckpointReference, *args: Any, **kwargs: Any) -> None:
+        super().__init__(model, *args, **kwargs)
+        if isinstance(model, CheckpointReference):
             from ..genomes.prediction import protein_encoder_of
 
             protein_encoder_of(self.model)
-
-    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Labels of a genome, or a list of them of a list of genomes.
-
-        Args:
-            inputs: A file's path, or a list of paths (a generator or dataset of them gives its results one by one).
-            *args: None are known.
-            **kwargs: `top_k`, `threads`.
-
-        Raises:
-            GenomeError: A file cannot be read, or has no gene.
-            InputError: An option is unknown or out of range.
-        """
-        check_batch_size(kwargs.get("batch_size"))
-        if isinstance(inputs, list | tuple) and not inputs:
-            # transformers would look at the first.
-            return [] if isinstance(inputs, list) else self.preprocess(inputs)  # type: ignore[arg-type]
-        return super().__call__(inputs, *args, **kwargs)
 
     def _sanitize_parameters(
         self, top_k: int | None = None, threads: int | None = None, **kwargs: Any
@@ -101,10 +61,6 @@ class GenomeClassificationPipeline(Pipeline):
         """Labels with their scores, the likeliest first."""
         ordered = sorted(model_outputs["probabilities"].items(), key=lambda pair: -pair[1])
         return [{"label": label, "score": score} for label, score in ordered[:top_k]]
-
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
-        """Save the model as `save_pretrained` of the model does, with no code to be trusted when it is loaded."""
-        self.model.save_pretrained(save_directory, **kwargs)
 
 
 __all__ = ["GenomeClassificationPipeline"]

@@ -108,7 +108,7 @@ def model_metadata(entry: CardEntry, kind: Kind) -> dict[str, Any]:
 
 def model_texts(entry: CardEntry, folder: CheckpointFolder) -> dict[str, str]:
     """Files that are made from a checkpoint and its entry, by their names: card, checksums, figures."""
-    texts = {CARD: model_card(entry, folder), CHECKSUMS: checksums(folder.path)}
+    texts = {CARD: model_card(entry, folder), CHECKSUMS: checksums(folder.sha256)}
     results = eval_results(entry)
     return texts if results is None else texts | {EVAL_RESULTS: results}
 

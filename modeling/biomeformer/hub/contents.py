@@ -111,15 +111,15 @@ def model_contents(folder: Path, manifest: str | Path | None = None) -> Contents
             )
     checkpoint = CheckpointFolder(folder)
     kind = kind_of(checkpoint.class_name, str(folder))
+    entry = entry_of(folder, manifest)
     for name in (CONFIG, CONTRACT, "tokenizer_config.json"):
         values = checkpoint.json(name)
         refuse_unsafe_config(values, f"{folder / name}")
-        if name == CONFIG and "auto_map" in values and not entry_of(folder, manifest).remote_code:
+        if name == CONFIG and "auto_map" in values and not entry.remote_code:
             raise CheckpointError(
                 f"{folder / name} has an auto_map, so it would run code that comes with it, and its card does not say "
                 "so; remove it, or write the code with: biomeformer publish card --with-code"
             )
-    entry = entry_of(folder, manifest)
     code = exported_files(folder) if entry.remote_code else {}
     for name, text in code.items():
         if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text:

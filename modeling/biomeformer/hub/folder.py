@@ -7,11 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.integrity import hash_file
+from ..checkpoints.integrity import weight_hashes
 from ..errors import CheckpointError
 
 CONFIG, CONTRACT, RECORD, CARD = "config.json", "processor_config.json", "training_record.json", "README.md"
-WEIGHTS = "model.safetensors"
 
 
 class CheckpointFolder:
@@ -82,9 +81,7 @@ class CheckpointFolder:
     @cached_property
     def sha256(self) -> dict[str, str]:
         """SHA-256 of each file with weights, those in folders within too, by path."""
-        return {
-            path.relative_to(self.path).as_posix(): hash_file(path) for path in sorted(self.path.rglob("*.safetensors"))
-        }
+        return weight_hashes(self.path)
 
     def weight_lines(self) -> dict[str, str]:
         """Size and SHA-256 of each file with weights, for a card."""
@@ -94,4 +91,4 @@ class CheckpointFolder:
         }
 
 
-__all__ = ["CARD", "CONFIG", "CONTRACT", "RECORD", "WEIGHTS", "CheckpointFolder"]
+__all__ = ["CARD", "CONFIG", "CONTRACT", "RECORD", "CheckpointFolder"]

@@ -6,25 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import Pipeline, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ..errors import InputError
-from ..pipeline_support import (
-    CheckpointReference,
-    check_batch_size,
-    check_device,
-    check_model,
-    check_top_k,
-    load_whole,
-    refuse_unknown,
-)
-from .modeling_metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel, MetagenBertPreTrainedModel
+from ..pipeline_support import FilePipeline, check_top_k, refuse_unknown
+from .modeling_metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel
 
 OPTIONS = ("read_fraction", "seed", "batch_tokens")
 
 
-class MetagenomePipeline(Pipeline):
+class MetagenomePipeline(FilePipeline):
     """What the pipelines of metagenomes share.
 
     A sample is the path of a FASTQ or FASTA file (`str` or `Path`), plain or compressed; a pair of mates' files as a
@@ -42,46 +33,7 @@ class MetagenomePipeline(Pipeline):
         InputError: The device is not there, or an option is unknown.
     """
 
-    model_class: type[MetagenBertPreTrainedModel] = MetagenBertModel
-    head: str | None = None
-    _load_processor = False
-    _load_tokenizer = False
-    _load_image_processor = False
-    _load_feature_extractor = False
-    _load_video_processor = False
-
-    def __init__(
-        self,
-        model: PreTrainedModel | CheckpointReference,
-        *args: Any,
-        device: int | str | torch.device | None = None,
-        **kwargs: Any,
-    ) -> None:
-        check_device(device)
-        kwargs.pop("local_files_only", None)  # It is in the checkpoint's options.
-        if isinstance(model, CheckpointReference):
-            model = load_whole(self.model_class, model.name, model.options, head=self.head)
-        check_model(model, self.model_class)
-        check_batch_size(kwargs.get("batch_size"))
-        super().__init__(model, *args, device=device, **kwargs)
-
-    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Results of a sample, or a list of results of a list of samples.
-
-        Args:
-            inputs: A sample, or a list of samples (a generator or dataset of them gives its results one by one).
-            *args: None are known.
-            **kwargs: `read_fraction`, `seed` and `batch_tokens` of `biomeformer.embedding.embed_sample`.
-
-        Raises:
-            ReadFileError: A file cannot be opened, or breaks at a record.
-            InputError: An option is unknown or out of range, or no read can be used.
-        """
-        check_batch_size(kwargs.get("batch_size"))
-        if isinstance(inputs, list | tuple) and not inputs:
-            # transformers would look at the first.
-            return [] if isinstance(inputs, list) else self.preprocess(inputs)
-        return super().__call__(inputs, *args, **kwargs)
+    model_class: type[PreTrainedModel] = MetagenBertModel
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         refuse_unknown(kwargs, OPTIONS)
@@ -102,10 +54,6 @@ class MetagenomePipeline(Pipeline):
                 '{"fastq_1": ..., "fastq_2": ...}.'
             )
         return {"files": tuple(map(str, files))}
-
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
-        """Save the model as `save_pretrained` of the model does, with no code to be trusted when it is loaded."""
-        self.model.save_pretrained(save_directory, **kwargs)
 
 
 class MetagenomeEmbeddingPipeline(MetagenomePipeline):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError
 from ..console import doing, note, one_line, out
+from ..units import size
 
 if TYPE_CHECKING:
     from ...hub.contents import Contents
@@ -75,17 +76,10 @@ def show_plan(plan: Plan, private: bool) -> None:
     out(f"license    {plan.contents.entry.license}")
     width = max(len(file.name) for file in plan.files)
     for file in plan.files:
-        out(f"  {file.state:<7}  {one_line(file.name):<{width}}  {_size(file.size):>9}  {file.sha256}")
+        out(f"  {file.state:<7}  {one_line(file.name):<{width}}  {size(file.size):>9}  {file.sha256}")
     for name in plan.kept:
         out(f"  {'kept':<7}  {one_line(name)} (on the Hub alone; nothing there is deleted)")
     n, total = len(plan.to_send), sum(file.size for file in plan.to_send)
-    out(f"to send    {n} of {len(plan.files)} files, {_size(total)}")
+    out(f"to send    {n} of {len(plan.files)} files, {size(total)}")
     for remark in plan.remarks:
         note(f"note: {remark}")
-
-
-def _size(n_bytes: int) -> str:
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n_bytes >= factor:
-            return f"{n_bytes / factor:.1f} {unit}"
-    return f"{n_bytes} B"
