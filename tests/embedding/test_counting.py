@@ -51,7 +51,7 @@ def test_a_full_device_lowers_the_budget_and_loses_nothing(tmp_path, monkeypatch
 
     def full(self, input_ids, lengths):
         sizes.append(len(input_ids))
-        if len(input_ids) > 700:
+        if len(input_ids) > 300:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(self, input_ids, lengths)
 
@@ -59,13 +59,13 @@ def test_a_full_device_lowers_the_budget_and_loses_nothing(tmp_path, monkeypatch
     with pytest.warns(UserWarning, match=r"cpu has no memory for .* tokens at once; going on with .* .--batch-tokens"):
         found = embed_sample(model, SampleReads.single(fastq))
     assert np.array_equal(found.counts, expected) and found.tallies["n_used"] == 120 == found.counts.sum()
-    assert max(sizes) > 700 and sum(size <= 700 for size in sizes) > 1
+    assert max(sizes) > 300 and sum(size <= 300 for size in sizes) > 1
     # What was learnt holds for the next sample.
     sizes.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         again = embed_sample(model, SampleReads.single(fastq))
-    assert np.array_equal(again.counts, expected) and max(sizes) <= 700
+    assert np.array_equal(again.counts, expected) and max(sizes) <= 300
 
 
 def test_one_read_that_does_not_fit(tmp_path, monkeypatch):

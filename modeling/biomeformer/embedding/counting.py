@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import deque
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -13,10 +14,11 @@ import torch
 
 from ..errors import RunError
 from ..metagenbert import MetagenBertModel, PackedReads
-from .engine import iter_token_batches, looks_up
+from .engine import iter_token_batches, looks_up, on_each_core
 
 # Batches that a device may have before the first one's doubtful reads are looked at.
 MAX_BEHIND = 3
+NO_READS = (torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
 # Token budgets that turned out to be too large for the device's memory, for the rest of the process.
 _LOWERED: WeakKeyDictionary[MetagenBertModel, int] = WeakKeyDictionary()
 
@@ -70,6 +72,33 @@ class ClusterCounter:
         for input_ids, lengths, _ in iter_token_batches(packed, self._budget, sort=self._sort):
             self._count(input_ids, lengths)
 
+    def add_all(self, stream: Iterable[PackedReads]) -> Generator[dict[str, int], None, None]:
+        """Count the reads of many batches; on a CPU each core is at a pass through the encoder of its own.
+
+        Yields:
+            After each pass the tallies of the batch that it began, nothing where it did not begin one.
+
+        Raises:
+            RunError: A single read does not fit into the device's memory.
+        """
+
+        def passes() -> Iterator[tuple[torch.Tensor, torch.Tensor, dict[str, int]]]:
+            for packed in stream:
+                tallies = packed.tallies
+                for input_ids, lengths, _ in iter_token_batches(packed, self._budget, sort=self._sort):
+                    yield input_ids, lengths, tallies
+                    tallies = {}
+                if tallies:
+                    yield *NO_READS, tallies
+
+        def count(one: tuple[torch.Tensor, torch.Tensor, dict[str, int]]) -> dict[str, int]:
+            input_ids, lengths, tallies = one
+            if len(lengths):
+                self._count(input_ids, lengths)
+            return tallies
+
+        yield from on_each_core(count, passes(), self._model.device)
+
     @property
     def counts(self) -> np.ndarray:
         """int64 `(n_clusters,)`, of all reads so far."""
@@ -77,7 +106,12 @@ class ClusterCounter:
             self._settle(self._behind.popleft())
         return self._counts.cpu().numpy()
 
+    @torch.inference_mode()
     def _count(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> None:
+        if len(input_ids) > self._budget and len(lengths) > 1:
+            # It was cut before the budget was lowered.
+            self._count_halves(input_ids, lengths)
+            return
         try:
             if not self._counts.is_cuda:
                 cluster_ids = self._model.assign_packed(input_ids.to(self._counts.device), lengths)
@@ -114,6 +148,9 @@ class ClusterCounter:
                 f"(--batch-tokens {lowered} spares the attempt).",
                 stacklevel=4,
             )
+        self._count_halves(input_ids, lengths)
+
+    def _count_halves(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> None:
         middle = len(lengths) // 2
         cut = int(lengths[:middle].sum())
         self._count(input_ids[:cut], lengths[:middle])

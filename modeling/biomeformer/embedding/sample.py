@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..metagenbert import MetagenBertModel, MetagenBertProcessor, PackedReads
 from ..reads import ReadBatch, SampleReader, SampleReads
 from .counting import ClusterCounter
-from .engine import check_batch_tokens, in_threads, looks_up, prefetch
+from .engine import check_batch_tokens, looks_up, on_each_core, prefetch
 
 TALLIES = (
     "n_reads",
@@ -105,19 +105,14 @@ def embed_sample(
     was_training = model.training
     model.eval()
     counter = ClusterCounter(model, budget)
-    # An encoder that looks vectors up is faster with a batch on each core than with a share of one on all of them.
-    n_threads = torch.get_num_threads() if model.device.type == "cpu" and looks_up(model) else 1
 
     def encode(batch: ReadBatch) -> PackedReads:
         return processor.encode_reads(batch.sequence, batch.offsets)
 
-    @torch.inference_mode()
-    def count(packed: PackedReads) -> dict[str, int]:
+    def encode_and_count(batch: ReadBatch) -> dict[str, int]:
+        packed = encode(batch)
         counter.add(packed)
         return packed.tallies
-
-    def encode_and_count(batch: ReadBatch) -> dict[str, int]:
-        return count(encode(batch))
 
     tallies = dict.fromkeys(TALLIES, 0)
     reader = SampleReader(reads, read_fraction=read_fraction, seed=seed)
@@ -125,12 +120,13 @@ def embed_sample(
         # Closed at once if a batch fails, so that no thread reads on.
         mine = islice(reader, share[0], None, share[1])
         with ExitStack() as stack:
-            if n_threads > 1:
-                batches = stack.enter_context(closing(prefetch(mine, n_threads, check)))
-                counted = stack.enter_context(closing(in_threads(encode_and_count, batches, n_threads)))
+            if looks_up(model) and model.device.type == "cpu":
+                # Tokenising is the larger part of the work, and is shared out with it.
+                batches = stack.enter_context(closing(prefetch(mine, torch.get_num_threads(), check)))
+                counted = stack.enter_context(closing(on_each_core(encode_and_count, batches, model.device)))
             else:
                 ahead = stack.enter_context(closing(prefetch(map(encode, mine), check=check)))
-                counted = stack.enter_context(closing(count(packed) for packed in ahead))
+                counted = stack.enter_context(closing(counter.add_all(ahead)))
             for found in counted:
                 for name, value in found.items():
                     tallies[name] += value
