@@ -62,10 +62,12 @@ from speed_shapes import (
     write_large_fastq,
     write_random_fastq,
 )
+from transformers import EsmModel
 
-from biomeformer.embedding.engine import check_batch_tokens, iter_token_batches
+from biomeformer.embedding.engine import check_batch_tokens, iter_token_batches, on_each_core, send
 from biomeformer.embedding.sample import embed_sample
-from biomeformer.genomes.proteins import DEFAULT_BATCH_TOKENS, PAD, batches_by_length, encode_proteins
+from biomeformer.genomes.packed_esm import mean_residue_vectors
+from biomeformer.genomes.proteins import DEFAULT_BATCH_TOKENS, in_precision, pack_proteins
 from biomeformer.loading import resolve_device, resolve_dtype
 from biomeformer.metagenbert import MetagenBertModel
 from biomeformer.metagenbert.modeling_metagenbert import TIE_TOLERANCE
@@ -412,8 +414,15 @@ def device_times(
     def batch_and_copy() -> None:
         for batch in packed:
             for ids, _, _ in iter_token_batches(batch, budget):
-                source = ids.pin_memory() if device.type == "cuda" else ids
-                source.to(device, non_blocking=True)
+                send(ids, device)
+
+    @torch.inference_mode()
+    def encode(one: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        return model.embed_packed(*one)
+
+    @torch.inference_mode()
+    def assign(one: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        return model.assign_packed(*one)
 
     there = [(ids.to(device), lengths) for ids, lengths in batches]
     vectors = [model.embed_packed(ids, lengths) for ids, lengths in there]
@@ -421,13 +430,13 @@ def device_times(
         kernels["copy"] = max(kernels["copy"], copy_rate(device))
         times.repeat("batch_and_copy", batch_and_copy, device, n_cut)
         kernels["lookup"] = max(kernels["lookup"], lookup_rate(device, model.encoder.dtype))
-        times.repeat("encode", lambda: [model.embed_packed(ids, lengths) for ids, lengths in there], device, n)
+        times.repeat("encode", lambda: list(on_each_core(encode, there, device)), device, n)
         for name in {"float32", dtype}:
             best = max(peak[name]["products"], key=peak[name]["products"].__getitem__)
             rate, _ = matrix_peak(device, resolve_dtype(name), [tuple(map(int, best.split("x")))], squares=())
             peak[name]["tflops"] = max(peak[name]["tflops"], _round(rate / 1e12))
         with known_vectors(model, there, vectors):
-            times.repeat("assign", lambda: [model.assign_packed(*batch) for batch in there], device, n)
+            times.repeat("assign", lambda: list(on_each_core(assign, there, device)), device, n)
     return kernels
 
 
@@ -513,8 +522,7 @@ def measure_proteins(settings: Settings) -> dict[str, Any]:
     real = np.array([len(protein) for protein in proteins]) + 2
     tokens = float(real.mean())
     budget = settings.batch_tokens or DEFAULT_BATCH_TOKENS[device.type]
-    rows = batches_by_length(real, budget)
-    encoded = [encode_proteins([proteins[row] for row in batch]) for batch in rows]
+    packed = list(iter_token_batches(pack_proteins(proteins), budget))
     stages = ("tokenise", "batch_and_copy", "encode")
     cpu = torch.device("cpu")
     exact: np.ndarray | None = None
@@ -526,7 +534,7 @@ def measure_proteins(settings: Settings) -> dict[str, Any]:
     for dtype in settings.dtypes:
         # Made anew each time: float16 of what was bfloat16 would be another model.
         encoder = protein_encoder(settings.shape, device)
-        encoder.model.to(resolve_dtype(dtype))
+        in_precision(encoder.model, resolve_dtype(dtype))
         first = seconds(lambda e=encoder: e.embed(proteins[:2], batch_tokens=budget), device)
         times = Times()
         reset_peak_memory(device)
@@ -536,16 +544,16 @@ def measure_proteins(settings: Settings) -> dict[str, Any]:
             times.add("end_to_end", seconds(work, device), n)
         vectors = kept[-1]
         memory = peak_memory(device)
-        there = [torch.from_numpy(ids).to(device) for ids in encoded]
-        model = encoder.model
+        there = [(ids.to(device), lengths) for ids, lengths, _ in packed]
+
+        @torch.inference_mode()
+        def encode(batch: tuple[torch.Tensor, torch.Tensor], model: EsmModel = encoder.model) -> torch.Tensor:
+            return mean_residue_vectors(model, *batch)
+
         for _ in range(settings.rounds):
-            cut = [[proteins[row] for row in batch] for batch in rows]
-            times.add("tokenise", seconds(lambda c=cut: [encode_proteins(batch) for batch in c], cpu), n)
-            times.add("batch_and_copy", seconds(lambda: [torch.from_numpy(x).to(device) for x in encoded], device), n)
-            took = seconds(
-                lambda m=model, t=there: [m(input_ids=x, attention_mask=(x != PAD).long()) for x in t], device
-            )
-            times.add("encode", took, n)
+            times.add("tokenise", seconds(lambda: pack_proteins(proteins), cpu), n)
+            times.add("batch_and_copy", seconds(lambda: [send(ids, device) for ids, _, _ in packed], device), n)
+            times.add("encode", seconds(lambda e=encode, t=there: list(on_each_core(e, t, device)), device), n)
         exact = vectors if dtype == "float32" else exact
         rates = {stage: tokens / times.best(stage) for stage in ("encode", "end_to_end")}
         shares = peak_shares(rates, flops, peak[dtype])
@@ -560,7 +568,7 @@ def measure_proteins(settings: Settings) -> dict[str, Any]:
         }
         ratios |= {f"{stage}.{dtype}": share for stage, share in shares.items()}
         ratios["tokenise"] = max(tokens / times.best("tokenise") / inflate_rate(), ratios.get("tokenise", 0.0))
-        del encoder, model
+        del encoder, encode
     return {
         "kind": "proteins",
         "n_reads": n,

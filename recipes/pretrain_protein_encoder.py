@@ -49,9 +49,10 @@ from biomeformer.genomes.proteins import (
     PAD,
     UNK,
     VOCAB_SIZE,
-    encode_proteins,
     esm_config,
     esm_tokenizer,
+    pack_proteins,
+    pad_proteins,
 )
 from biomeformer.interruption import Interruption
 from biomeformer.pretraining.masking import IGNORED, mask_tokens
@@ -139,7 +140,7 @@ class Proteins:
         n = max(config.micro_batch_tokens // length, 1)
         first = max(min(anchor - n // 2, len(self) - n), 0)
         rows = range(first, min(first + n, len(self)))
-        ids = encode_proteins([self.window(row, config.max_residues, rng) for row in rows])
+        ids = pad_proteins(pack_proteins([self.window(row, config.max_residues, rng) for row in rows]))
         hidden, labels = mask_tokens(ids, SPECIALS, MASK, VOCAB_SIZE, rng, config.mask_fraction)
         return {
             "input_ids": torch.from_numpy(hidden),

@@ -10,16 +10,18 @@ import pytest
 import torch
 from transformers import AutoTokenizer, EsmForMaskedLM, EsmModel
 
-from biomeformer.errors import CheckpointError, InputError
+from biomeformer.errors import CheckpointError, InputError, RunError
+from biomeformer.genomes import proteins as proteins_module
 from biomeformer.genomes.conversion_fair_esm import convert_fair_esm
 from biomeformer.genomes.proteins import (
     ALPHABET,
     ProteinEncoder,
-    batches_by_length,
-    encode_proteins,
     esm_config,
     esm_tokenizer,
+    in_precision,
     load_protein_encoder,
+    pack_proteins,
+    pad_proteins,
 )
 
 PROTEINS = ["MKTAYIAKQR", "MXBZUO" + "ACDEFGHIKLMNPQRSTVWY" * 3, "M", "MKTAYIAKQRQISFVK"]
@@ -60,7 +62,7 @@ def tiny(**sizes):
 def test_equals_fair_esm(published, folder):
     model, alphabet, _ = published
     _, _, tokens = alphabet.get_batch_converter()([(str(i), protein) for i, protein in enumerate(PROTEINS)])
-    assert torch.equal(torch.from_numpy(encode_proteins(PROTEINS)), tokens)
+    assert torch.equal(torch.from_numpy(pad_proteins(pack_proteins(PROTEINS))), tokens)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert torch.equal(tokenizer(PROTEINS, padding=True, return_tensors="pt").input_ids, tokens)
     with torch.no_grad():
@@ -87,6 +89,66 @@ def test_a_vector_does_not_depend_on_its_batch():
     assert not np.allclose(together[0], together[3], atol=1e-3)
 
 
+@pytest.mark.parametrize("sizes", [{}, {"token_dropout": False}, {"emb_layer_norm_before": True}])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_equals_the_padded_forward_pass_of_transformers(sizes, attention):
+    torch.manual_seed(1)
+    config = tiny().model.config
+    for name, value in sizes.items():
+        setattr(config, name, value)
+    encoder = ProteinEncoder(EsmModel(config, add_pooling_layer=False).eval(), "tiny")
+    encoder.model.set_attn_implementation(attention)
+    packed = pack_proteins(PROTEINS)
+    ids = torch.from_numpy(pad_proteins(packed))
+    with torch.no_grad():
+        hidden = encoder.model(input_ids=ids, attention_mask=(ids != 1).long()).last_hidden_state
+    means = [hidden[i, 1 : n - 1].mean(0).numpy() for i, n in enumerate(packed.lengths)]
+    np.testing.assert_allclose(encoder.embed(PROTEINS).vectors, np.stack(means), atol=2e-6)
+
+
+def test_learnt_positions_as_in_esm1b():
+    torch.manual_seed(2)
+    config = esm_config(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48)
+    config.position_embedding_type = "absolute"
+    encoder = ProteinEncoder(EsmModel(config, add_pooling_layer=False).eval(), "absolute")
+    ids = torch.from_numpy(pad_proteins(pack_proteins(PROTEINS)))
+    with torch.no_grad():
+        hidden = encoder.model(input_ids=ids, attention_mask=(ids != 1).long()).last_hidden_state
+    expected = hidden[1, 1 : len(PROTEINS[1]) + 1].mean(0).numpy()
+    np.testing.assert_allclose(encoder.embed(PROTEINS).vectors[1], expected, atol=2e-6)
+
+
+def test_positions_stay_exact_in_bfloat16():
+    protein = ["ACDEFGHIKLMNPQRSTVWY" * 40]
+    exact = tiny(hidden_size=64, num_attention_heads=2).embed(protein).vectors
+    encoder = tiny(hidden_size=64, num_attention_heads=2)
+    frequencies = encoder.model.rotary_embeddings.inv_freq.clone()
+    in_precision(encoder.model, torch.bfloat16)
+    assert encoder.model.dtype == torch.bfloat16
+    assert torch.equal(encoder.model.rotary_embeddings.inv_freq, frequencies)
+    np.testing.assert_allclose(encoder.embed(protein).vectors, exact, atol=0.03)
+
+
+def test_a_full_device_halves_batches_and_loses_nothing(monkeypatch):
+    encoder = tiny()
+    expected = encoder.embed(PROTEINS).vectors
+    real = proteins_module.mean_residue_vectors
+
+    def full(model, input_ids, lengths):
+        if len(input_ids) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(model, input_ids, lengths)
+
+    limit = 70
+    monkeypatch.setattr(proteins_module, "mean_residue_vectors", full)
+    with pytest.warns(UserWarning, match="going on with"):
+        found = encoder.embed(PROTEINS).vectors
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    limit = 50
+    with pytest.raises(RunError, match="a protein of 68 tokens does not fit into the memory of cpu"):
+        tiny().embed([PROTEINS[1]])
+
+
 def test_long_proteins_lose_their_end_and_are_counted():
     encoder = ProteinEncoder(tiny().model, "tiny", max_residues=12)
     found = encoder.embed(PROTEINS)
@@ -95,14 +157,6 @@ def test_long_proteins_lose_their_end_and_are_counted():
     assert encoder.contract["max_residues"] == 12 and encoder.contract != tiny().contract
     # Without a word, as many as it was trained on.
     assert tiny().max_residues == 1022 and tiny(max_residues=40).max_residues == 40
-
-
-def test_batches_hold_every_row_once_within_the_budget():
-    lengths = np.random.default_rng(0).integers(1, 50, 200)
-    batches = batches_by_length(lengths, 100)
-    assert sorted(np.concatenate(batches).tolist()) == list(range(200))
-    assert all(lengths[rows].max() * len(rows) <= 100 for rows in batches)
-    assert [rows.tolist() for rows in batches_by_length(np.array([500]), 100)] == [[0]]
 
 
 def test_progress_and_stops():

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
-from ..errors import RunError
 from ..metagenbert import MetagenBertModel, PackedReads
-from .engine import iter_token_batches, looks_up, on_each_core
+from .engine import iter_token_batches, looks_up, on_each_core, send
+from .token_budget import TokenBudget
 
 # Batches that a device may have before the first one's doubtful reads are looked at.
 MAX_BEHIND = 3
 NO_READS = (torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
-# Token budgets that turned out to be too large for the device's memory, for the rest of the process.
-_LOWERED: WeakKeyDictionary[MetagenBertModel, int] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,9 @@ class ClusterCounter:
 
     def __init__(self, model: MetagenBertModel, batch_tokens: int) -> None:
         self._model = model
-        self._budget = min(batch_tokens, _LOWERED.get(model, batch_tokens))
+        self._budget = TokenBudget(
+            model, batch_tokens, what="read", advice="set max_length in the checkpoint's contract"
+        )
         self._counts = torch.zeros(model.config.n_clusters, dtype=torch.int64, device=model.device)
         self._sort = not looks_up(model)
         self._lock = threading.Lock()
@@ -69,7 +67,7 @@ class ClusterCounter:
         Raises:
             RunError: A single read does not fit into the device's memory.
         """
-        for input_ids, lengths, _ in iter_token_batches(packed, self._budget, sort=self._sort):
+        for input_ids, lengths, _ in iter_token_batches(packed, self._budget.tokens, sort=self._sort):
             self._count(input_ids, lengths)
 
     def add_all(self, stream: Iterable[PackedReads]) -> Generator[dict[str, int], None, None]:
@@ -85,7 +83,7 @@ class ClusterCounter:
         def passes() -> Iterator[tuple[torch.Tensor, torch.Tensor, dict[str, int]]]:
             for packed in stream:
                 tallies = packed.tallies
-                for input_ids, lengths, _ in iter_token_batches(packed, self._budget, sort=self._sort):
+                for input_ids, lengths, _ in iter_token_batches(packed, self._budget.tokens, sort=self._sort):
                     yield input_ids, lengths, tallies
                     tallies = {}
                 if tallies:
@@ -108,53 +106,23 @@ class ClusterCounter:
 
     @torch.inference_mode()
     def _count(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> None:
-        if len(input_ids) > self._budget and len(lengths) > 1:
-            # It was cut before the budget was lowered.
-            self._count_halves(input_ids, lengths)
-            return
-        try:
-            if not self._counts.is_cuda:
-                cluster_ids = self._model.assign_packed(input_ids.to(self._counts.device), lengths)
-                with self._lock:
-                    self._counts.index_add_(0, cluster_ids, torch.ones_like(cluster_ids))
-                return
-            # From pinned memory the copy runs beside the batch before.
-            there = input_ids.pin_memory().to(self._counts.device, non_blocking=True)
-            cluster_ids, doubtful = self._model.nearest_packed(there, lengths)
-        except torch.OutOfMemoryError as error:
-            # Its traceback holds on to the memory.
-            cause = error.with_traceback(None)
-        else:
-            self._counts.index_add_(0, cluster_ids, (~doubtful).to(torch.int64))
-            self._behind.append(_fetch(input_ids, lengths, doubtful))
+        for behind in self._budget.passes(self._count_pass, input_ids, lengths):
+            if behind is not None:
+                self._behind.append(behind)
             if len(self._behind) > MAX_BEHIND:
                 self._settle(self._behind.popleft())
-            return
-        self._halve(input_ids, lengths, cause)
 
-    def _halve(self, input_ids: torch.Tensor, lengths: torch.Tensor, cause: torch.OutOfMemoryError) -> None:
-        if len(lengths) == 1:
-            raise RunError(
-                f"a read of {int(lengths[0]):,} tokens does not fit into the memory of {self._model.device}: set "
-                "max_length in the checkpoint's contract, or use a larger device; finished samples are kept."
-            ) from cause
-        if self._counts.is_cuda:
-            torch.cuda.empty_cache()
-        lowered = max(len(input_ids) // 2, 1)
-        if lowered < self._budget:
-            self._budget = _LOWERED[self._model] = lowered
-            warnings.warn(
-                f"{self._model.device} has no memory for {len(input_ids):,} tokens at once; going on with {lowered:,} "
-                f"(--batch-tokens {lowered} spares the attempt).",
-                stacklevel=4,
-            )
-        self._count_halves(input_ids, lengths)
-
-    def _count_halves(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> None:
-        middle = len(lengths) // 2
-        cut = int(lengths[:middle].sum())
-        self._count(input_ids[:cut], lengths[:middle])
-        self._count(input_ids[cut:], lengths[middle:])
+    def _count_pass(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> _Behind | None:
+        if not self._counts.is_cuda:
+            cluster_ids = self._model.assign_packed(input_ids.to(self._counts.device), lengths)
+            with self._lock:
+                self._counts.index_add_(0, cluster_ids, torch.ones_like(cluster_ids))
+            return None
+        cluster_ids, doubtful = self._model.nearest_packed(send(input_ids, self._counts.device), lengths)
+        behind, clear = _fetch(input_ids, lengths, doubtful), (~doubtful).to(torch.int64)
+        # Last, since a pass that runs out of memory is done again.
+        self._counts.index_add_(0, cluster_ids, clear)
+        return behind
 
     def _settle(self, batch: _Behind) -> None:
         """Assign a batch's doubtful reads."""

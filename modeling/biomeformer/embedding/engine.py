@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -78,6 +78,18 @@ def prefetch(
         thread.join(timeout=2)
 
 
+class TokenSequences(Protocol):
+    """Tokens of sequences, end to end: int64 `input_ids (n_tokens,)` and int64 `lengths (n_sequences,)`."""
+
+    @property
+    def input_ids(self) -> np.ndarray:
+        """Tokens."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sequence."""
+
+
 class _OneThread:
     """torch's setting of one thread, while at least one of those who asked for it is at work."""
 
@@ -145,6 +157,20 @@ def on_each_core(
         yield from map(function, items)
 
 
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A copy on the model's device; to a GPU from pinned memory, so that it runs beside the batch before."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+def one_behind(items: Iterable[Item]) -> Generator[Item, None, None]:
+    """The items, each once the next has been asked for."""
+    last: list[Item] = []
+    for item in items:
+        yield from last
+        last = [item]
+    yield from last
+
+
 def looks_up(model: MetagenBertModel) -> bool:
     """Whether a read's vector does not depend on its batch at all, as in an encoder that looks vectors up."""
     return bool(getattr(model.encoder, "embeds_reads_independently", False))
@@ -171,9 +197,9 @@ def check_batch_tokens(batch_tokens: int | None, model: MetagenBertModel) -> int
 
 
 def iter_token_batches(
-    packed: PackedReads, batch_tokens: int, *, sort: bool = True
+    packed: TokenSequences, batch_tokens: int, *, sort: bool = True
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
-    """Cut packed reads into batches of at most `batch_tokens` tokens.
+    """Cut packed reads, or other sequences, into batches of at most `batch_tokens` tokens.
 
     A read that is longer than the budget by itself makes a batch of its own.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,19 @@ import torch
 from transformers import EsmConfig, EsmModel, EsmTokenizer
 
 from ..checkpoints import resolve_checkpoint
+from ..embedding.engine import iter_token_batches, on_each_core, one_behind, send
+from ..embedding.token_budget import TokenBudget
 from ..errors import CheckpointError, InputError
 from ..loading import MODEL_ERRORS, check_weights, one_sentence, read_config, resolve_device, resolve_dtype
 from ..metagenbert.modeling_metagenbert import hash_weights
+from .packed_esm import mean_residue_vectors
 
 # ESM-2 was trained on at most 1,024 tokens, of which two are special; its configs count two more positions.
 MAX_RESIDUES = 1022
 # The folder of a genome model's checkpoint that holds its own protein encoder.
 PROTEIN_ENCODER = "protein_encoder"
 MORE_POSITIONS = 4
-DEFAULT_BATCH_TOKENS = {"cpu": 4_096, "cuda": 65_536}
+DEFAULT_BATCH_TOKENS = {"cpu": 1_024, "cuda": 65_536}
 ALPHABET = "LAGVSERTIDPKQNFYMHWCXBUZO"
 # How ESM-2's vocabulary is laid out: these letters from 4 on, beside the special tokens.
 CLS, PAD, EOS, UNK, FIRST, MASK, VOCAB_SIZE = 0, 1, 2, 3, 4, 32, 33
@@ -80,7 +84,6 @@ class ProteinEncoder:
             "dtype": str(self.model.dtype).removeprefix("torch."),
         }
 
-    @torch.inference_mode()
     def embed(
         self,
         proteins: Sequence[str],
@@ -91,8 +94,8 @@ class ProteinEncoder:
     ) -> ProteinVectors:
         """Vectors of proteins: means over the residues' last hidden states, CLS, EOS and padding left out.
 
-        Proteins are run in order of their length, so that little is padded; a vector does not depend on its batch
-        beyond rounding.
+        Proteins are run in order of their length, end to end, so that nothing is padded; a vector does not depend on
+        its batch beyond rounding. Where the device's memory does not suffice for a batch, it is halved, with a warning.
 
         Args:
             proteins: Capital letters of ESM-2's alphabet.
@@ -102,32 +105,41 @@ class ProteinEncoder:
 
         Raises:
             InputError: A protein is empty, or a letter is not in the alphabet.
+            RunError: A single protein does not fit into the device's memory.
         """
         if batch_tokens is not None and batch_tokens < 1:
             raise InputError(f"batch_tokens is {batch_tokens}; it must be at least 1 token.")
         device = self.model.device
-        budget = batch_tokens or DEFAULT_BATCH_TOKENS["cpu" if device.type == "cpu" else "cuda"]
         cut = [protein[: self.max_residues] for protein in proteins]
         n_truncated = sum(len(protein) > self.max_residues for protein in proteins)
-        lengths = np.array([len(protein) for protein in cut], np.int64)
-        if not lengths.all():
-            raise InputError(f"protein {int(lengths.argmin())} is empty; leave it out.")
+        packed = pack_proteins(cut)
+        budget = TokenBudget(
+            self.model,
+            batch_tokens or DEFAULT_BATCH_TOKENS["cpu" if device.type == "cpu" else "cuda"],
+            what="protein",
+            advice="give a lower max_residues",
+        )
         vectors = np.empty((len(cut), self.hidden_size), np.float32)
-        n_done, n_all = 0, int(lengths.sum())
-        for rows in batches_by_length(lengths + 2, budget):
-            ids = encode_proteins([cut[row] for row in rows])
-            input_ids = torch.from_numpy(ids).to(device)
-            mask = input_ids != PAD
-            hidden = self.model(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
-            residues = mask & (input_ids != CLS) & (input_ids != EOS)
-            total = (hidden.float() * residues[:, :, None]).sum(1)
-            vectors[rows] = (total / residues.sum(1, keepdim=True)).cpu().numpy()
-            n_done += int(lengths[rows].sum())
-            if progress is not None:
-                progress(n_done, n_all)
-            if check is not None:
-                check()
+
+        @torch.inference_mode()
+        def run(batch: tuple[torch.Tensor, torch.Tensor, np.ndarray]) -> tuple[list[torch.Tensor], np.ndarray]:
+            input_ids, lengths, rows = batch
+            return list(budget.passes(self._vectors, input_ids, lengths)), rows
+
+        n_done, n_all = 0, int(packed.lengths.sum()) - 2 * len(cut)
+        with closing(on_each_core(run, iter_token_batches(packed, budget.tokens), device)) as batches:
+            # Fetched when the next batch is already on its way, so that a GPU need not wait.
+            for parts, rows in one_behind(batches):
+                vectors[rows] = torch.cat(parts).cpu().numpy()
+                n_done += int(packed.lengths[rows].sum()) - 2 * len(rows)
+                if progress is not None:
+                    progress(n_done, n_all)
+                if check is not None:
+                    check()
         return ProteinVectors(vectors, n_truncated)
+
+    def _vectors(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return mean_residue_vectors(self.model, send(input_ids, self.model.device), lengths)
 
 
 def hash_of(model: EsmModel) -> str:
@@ -136,38 +148,63 @@ def hash_of(model: EsmModel) -> str:
     return hash_weights({name: value for name, value in model.state_dict().items() if not name.startswith(ignored)})
 
 
-def encode_proteins(proteins: Sequence[str]) -> np.ndarray:
-    """Token ids as ESM-2's tokenizer gives them, padded on the right: int64 `(n_proteins, longest + 2)`.
+@dataclass(frozen=True)
+class PackedProteins:
+    """Tokens of proteins as ESM-2's tokenizer gives them, end to end.
+
+    Attributes:
+        input_ids: int64 `(n_tokens,)`.
+        lengths: int64 `(n_proteins,)`, tokens of each, CLS and EOS included.
+    """
+
+    input_ids: np.ndarray
+    lengths: np.ndarray
+
+
+def pack_proteins(proteins: Sequence[str]) -> PackedProteins:
+    """Token ids of proteins.
 
     Raises:
-        InputError: A letter is not in the alphabet.
+        InputError: A protein is empty, or a letter is not in the alphabet.
     """
     table = np.full(256, -1, np.int64)
     table[np.frombuffer(ALPHABET.encode(), np.uint8)] = np.arange(FIRST, FIRST + len(ALPHABET))
-    ids = np.full((len(proteins), max(map(len, proteins)) + 2), PAD, np.int64)
-    ids[:, 0] = CLS
-    for row, protein in enumerate(proteins):
-        found = table[np.frombuffer(protein.encode("latin-1", "replace"), np.uint8)]
-        if (found < 0).any():
-            letter = protein[int((found < 0).argmax())]
-            raise InputError(f"protein {row} has the letter {letter!r}, which ESM-2 does not know; write X.")
-        ids[row, 1 : len(protein) + 1] = found
-        ids[row, len(protein) + 1] = EOS
+    lengths = np.array([len(protein) for protein in proteins], np.int64)
+    if not lengths.all():
+        raise InputError(f"protein {int(lengths.argmin())} is empty; leave it out.")
+    found = table[np.frombuffer("".join(proteins).encode("latin-1", "replace"), np.uint8)]
+    if (found < 0).any():
+        ends = np.cumsum(lengths)
+        place = int((found < 0).argmax())
+        row = int(np.searchsorted(ends, place, side="right"))
+        letter = proteins[row][place - int(ends[row] - lengths[row])]
+        raise InputError(f"protein {row} has the letter {letter!r}, which ESM-2 does not know; write X.")
+    ends = np.cumsum(lengths + 2)
+    input_ids = np.empty(int(lengths.sum()) + 2 * len(lengths), np.int64)
+    is_residue = np.ones(len(input_ids), bool)
+    is_residue[ends - 1] = is_residue[ends - lengths - 2] = False
+    input_ids[ends - lengths - 2], input_ids[ends - 1] = CLS, EOS
+    input_ids[is_residue] = found
+    return PackedProteins(input_ids, lengths + 2)
+
+
+def pad_proteins(packed: PackedProteins) -> np.ndarray:
+    """Tokens padded on the right: int64 `(n_proteins, longest)`."""
+    ids = np.full((len(packed.lengths), int(packed.lengths.max())), PAD, np.int64)
+    ids[np.arange(ids.shape[1]) < packed.lengths[:, None]] = packed.input_ids
     return ids
 
 
-def batches_by_length(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
-    """Rows in batches of at most `batch_tokens` tokens, padding counted, in order of length; longest first.
+def in_precision(model: EsmModel, dtype: torch.dtype, device: torch.device | None = None) -> EsmModel:
+    """The model itself in another precision, but for the frequencies of its rotary positions.
 
-    A row that is longer than the budget by itself makes a batch of its own.
+    Rounded to bfloat16 these would be off by whole turns within a long protein.
     """
-    order = np.argsort(-lengths, kind="stable")
-    batches, first = [], 0
-    while first < len(order):
-        n = max(batch_tokens // int(lengths[order[first]]), 1)
-        batches.append(order[first : first + n])
-        first += n
-    return batches
+    exact = None if model.rotary_embeddings is None else model.rotary_embeddings.inv_freq
+    model.to(device=device or model.device, dtype=dtype)
+    if exact is not None:
+        model.rotary_embeddings.inv_freq = exact.to(model.device)
+    return model
 
 
 def load_protein_encoder(
@@ -234,7 +271,7 @@ def load_protein_encoder(
     if model.config.vocab_size != VOCAB_SIZE or model.config.pad_token_id != PAD:
         raise CheckpointError(f"{name}: its vocabulary is not ESM-2's of 33 tokens; give an ESM-2.")
     digest = hash_of(model)
-    return ProteinEncoder(model.to(device=target, dtype=torch_dtype).eval(), name, weights_sha256=digest)
+    return ProteinEncoder(in_precision(model, torch_dtype, target).eval(), name, weights_sha256=digest)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -286,11 +323,13 @@ __all__ = [
     "ALPHABET",
     "MAX_RESIDUES",
     "PROTEIN_ENCODER",
+    "PackedProteins",
     "ProteinEncoder",
     "ProteinVectors",
-    "batches_by_length",
-    "encode_proteins",
     "esm_config",
     "esm_tokenizer",
+    "in_precision",
     "load_protein_encoder",
+    "pack_proteins",
+    "pad_proteins",
 ]
