@@ -64,11 +64,13 @@ from speed_shapes import (
 )
 from transformers import EsmModel
 
+from biomeformer.embedding.compiling import compile_encoder
 from biomeformer.embedding.engine import check_batch_tokens, iter_token_batches, on_each_core, send
+from biomeformer.embedding.float8 import precision, use_float8
 from biomeformer.embedding.sample import embed_sample
 from biomeformer.genomes.packed_esm import mean_residue_vectors
 from biomeformer.genomes.proteins import DEFAULT_BATCH_TOKENS, in_precision, pack_proteins
-from biomeformer.loading import resolve_device, resolve_dtype
+from biomeformer.loading import FLOAT8, resolve_device, resolve_dtype
 from biomeformer.metagenbert import MetagenBertModel
 from biomeformer.metagenbert.modeling_metagenbert import TIE_TOLERANCE
 from biomeformer.reads import SampleReader, SampleReads
@@ -115,6 +117,7 @@ class Settings:
         batch_tokens: Token budget of a batch; the engine's own where None.
         max_length: With it, the contract of the published scripts.
         tokenizer: A `tokenizer.json`; one is learnt on random DNA where None.
+        compile: Whether read encoders are compiled.
     """
 
     shape: str
@@ -129,6 +132,7 @@ class Settings:
     batch_tokens: int | None = None
     max_length: int | None = None
     tokenizer: Path | None = None
+    compile: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """For a results file: of the tokenizer the name alone."""
@@ -203,22 +207,30 @@ def build(settings: Settings) -> MetagenBertModel:
 
 def in_dtype(model: MetagenBertModel, dtype: str) -> MetagenBertModel:
     """The model with a copy of its encoder in another precision."""
-    encoder = model.encoder if dtype == "float32" else copy.deepcopy(model.encoder).to(resolve_dtype(dtype))
-    return MetagenBertModel.from_encoder_and_centroids(
+    encoder = model.encoder if dtype == "float32" else copy.deepcopy(model.encoder).to(_torch_dtype(dtype))
+    other = MetagenBertModel.from_encoder_and_centroids(
         encoder,
         model.centroids.detach().cpu().numpy(),
         processor=model.processor,
         normalize_embeddings=model.config.normalize_embeddings,
     )
+    if dtype == FLOAT8:
+        use_float8(other)
+    return other
+
+
+def _torch_dtype(dtype: str) -> torch.dtype:
+    """What a precision computes in, products in float8 apart."""
+    return resolve_dtype("bfloat16" if dtype == FLOAT8 else dtype)
 
 
 def peaks(settings: Settings, shape: Shape) -> dict[str, Any]:
-    """Matrix peak of each precision, in TFLOP/s; float32's always, since distances are in it."""
+    """Matrix peak of each precision, in TFLOP/s; float32's always, since distances are in it; float8 has bfloat16's."""
     device, found = resolve_device(settings.device), {}
     products = shape.products(PEAK_TOKENS[device.type])
     squares = (256,) if settings.shape in TINY_SHAPES else None
     for dtype in dict.fromkeys(["float32", *settings.dtypes]):
-        best, each = matrix_peak(device, resolve_dtype(dtype), products, squares)
+        best, each = matrix_peak(device, _torch_dtype(dtype), products, squares)
         found[dtype] = {
             "tflops": _round(best / 1e12),
             "products": {name: _round(rate / 1e12) for name, rate in each.items()},
@@ -243,7 +255,8 @@ def measure_reads(settings: Settings) -> dict[str, Any]:
         model = with_centroids(*parts, settings.clusters, settings.lengths)
         # Before batches and vectors are held, so that memory is the sample's.
         whole = {
-            dtype: end_to_end(in_dtype(model, dtype), settings, folder, warm.get(dtype)) for dtype in settings.dtypes
+            dtype: end_to_end(*made(model, dtype, settings), settings, folder, warm.get(dtype))
+            for dtype in settings.dtypes
         }
         host = host_times(model, settings, folder)
         batches = device_batches(model, settings, folder)
@@ -255,7 +268,7 @@ def measure_reads(settings: Settings) -> dict[str, Any]:
         ratios: dict[str, float] = {**host["ratios"]}
         by_dtype = {}
         for dtype in settings.dtypes:
-            other = in_dtype(model, dtype)
+            other, _ = made(model, dtype, settings)
             times: Times = whole[dtype].pop("times")
             times.rounds.update(host["times"].rounds)
             lookup = whole[dtype].pop("lookup_rate")
@@ -305,8 +318,16 @@ def peak_shares(rates: dict[str, float], flops: float, peak: dict[str, Any]) -> 
     return {stage: _round(rate * flops / (peak["tflops"] * 1e12)) for stage, rate in rates.items()}
 
 
-def end_to_end(model: MetagenBertModel, settings: Settings, folder: Path, warm: float | None) -> dict[str, Any]:
-    """From FASTQ.gz to counts: `times`, `lookup_rate`, `warm_up_s`, `memory_mib`, `device_idle_share`."""
+def made(model: MetagenBertModel, dtype: str, settings: Settings) -> tuple[MetagenBertModel, float | None]:
+    """The model as it is measured, and the seconds that compiling took."""
+    other = in_dtype(model, dtype)
+    return other, _round(compile_encoder(other)) if settings.compile else None
+
+
+def end_to_end(
+    model: MetagenBertModel, compile_s: float | None, settings: Settings, folder: Path, warm: float | None
+) -> dict[str, Any]:
+    """From FASTQ.gz to counts: `times`, `lookup_rate`, and of the JSON what is measured there."""
     device = model.device
     first = warm_up(model, settings, folder) if warm is None else warm
     times, path = Times(), folder / "sample.fastq.gz"
@@ -325,6 +346,7 @@ def end_to_end(model: MetagenBertModel, settings: Settings, folder: Path, warm: 
         "times": times,
         "lookup_rate": lookup,
         "warm_up_s": round(first, 3),
+        "compile_s": compile_s,
         "memory_mib": memory,
         "device_idle_share": device_idle(model, path, settings) if device.type == "cuda" else None,
     }
@@ -400,7 +422,7 @@ def device_times(
         Rates of the kernels `lookup` and `copy`.
     """
     assert model.processor is not None
-    device, dtype = model.device, str(model.encoder.dtype).removeprefix("torch.")
+    device, dtype = model.device, precision(model.encoder)
     kernels = {"lookup": 0.0, "copy": 0.0}
     budget = check_batch_tokens(settings.batch_tokens, model)
     n = sum(len(lengths) for _, lengths in batches)
@@ -433,7 +455,7 @@ def device_times(
         times.repeat("encode", lambda: list(on_each_core(encode, there, device)), device, n)
         for name in {"float32", dtype}:
             best = max(peak[name]["products"], key=peak[name]["products"].__getitem__)
-            rate, _ = matrix_peak(device, resolve_dtype(name), [tuple(map(int, best.split("x")))], squares=())
+            rate, _ = matrix_peak(device, _torch_dtype(name), [tuple(map(int, best.split("x")))], squares=())
             peak[name]["tflops"] = max(peak[name]["tflops"], _round(rate / 1e12))
         with known_vectors(model, there, vectors):
             times.repeat("assign", lambda: list(on_each_core(assign, there, device)), device, n)
@@ -617,7 +639,7 @@ def against_reference(settings: Settings, args: argparse.Namespace) -> dict[str,
     reference = Reference(
         args.reference, args.reference_model, model.encoder, model.processor.tokenizer, settings.max_length, batch
     )
-    models = {dtype: in_dtype(model, dtype) for dtype in settings.dtypes}
+    models = {dtype: made(model, dtype, settings)[0] for dtype in settings.dtypes}
     with tempfile.TemporaryDirectory() as name:
         for other in models.values():
             warm_up(other, settings, Path(name))
@@ -662,7 +684,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--shape", default="metagenbert-mini", choices=SHAPES)
     parser.add_argument("--model", help="a checkpoint's name or folder, instead of a shape")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--dtypes", default="float32,bfloat16", help="precisions, by commas")
+    parser.add_argument("--dtypes", default="float32,bfloat16", help="precisions, by commas; float8 is one on a GPU")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--reads", type=int, default=0, help="reads (proteins) of a round; 0: some seconds' worth")
     parser.add_argument("--host-reads", type=int, default=HOST_READS, help="least reads to parse and tokenise")
@@ -670,6 +692,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--clusters", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-tokens", type=int)
+    parser.add_argument("--compile", action="store_true", help="compile the read encoder first")
     parser.add_argument(
         "--tokenizer", type=Path, help="tokenizer.json of DNABERT-2, instead of one learnt on random DNA"
     )
@@ -714,12 +737,14 @@ def main(arguments: list[str] | None = None) -> dict[str, Any] | None:
         batch_tokens=args.batch_tokens,
         max_length=args.reference_max_length if args.reference is not None else None,
         tokenizer=args.tokenizer,
+        compile=args.compile,
     )
     result = measure(settings)
     result["reference"] = against_reference(settings, args) if args.reference is not None else None
     result["flatness"] = flatness(settings, args.flatness) if args.flatness else None
     report(result)
-    name = f"speed.{Path(settings.shape).name}.{torch.device(args.device).type}.json"
+    way = "compiled." if args.compile else ""
+    name = f"speed.{Path(settings.shape).name}.{way}{torch.device(args.device).type}.json"
     output = args.output or RESULTS / name
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(result, indent=2) + "\n")

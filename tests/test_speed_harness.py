@@ -71,7 +71,7 @@ def test_a_run_has_every_field(measured):
         assert tuple(found["stages"]) == STAGES
         assert sum(stage["share"] for stage in found["stages"].values()) == pytest.approx(1, abs=1e-3)
         assert all(rates["reads_per_second"] > 0 for rates in [*found["stages"].values(), found["end_to_end"]])
-        assert found["memory_mib"]["rss"] > 0 and found["warm_up_s"] > 0
+        assert found["memory_mib"]["rss"] > 0 and found["warm_up_s"] > 0 and found["compile_s"] is None
     assert measured["dtypes"]["float32"]["flips"] is None
     assert 0 <= measured["dtypes"]["bfloat16"]["flips"]["of_all"] <= 1
     by_dtype = {f"{s}.{d}" for s in ("batch_and_copy", "encode", "assign", "end_to_end") for d in measured["dtypes"]}

@@ -16,11 +16,14 @@ from .checkpoints import checkpoint_name, resolve_checkpoint, shipped_checkpoint
 from .checkpoints.integrity import refuse_unsafe_config, verify_weights
 from .dnabert2 import DnaBert2Model
 from .dnabert2.configuration_dnabert2 import is_published_layout
+from .embedding.float8 import use_float8
 from .errors import CheckpointError, InputError
 from .genome_transformer import GenomeTransformerForSequenceClassification
 from .metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Of a read encoder only, and not of its weights as a whole.
+FLOAT8 = "float8"
 MODEL_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
 
 
@@ -154,7 +157,8 @@ def load(
         name: A shipped checkpoint (`metagenbert-mini`), a folder, or a Hub id.
         revision: Branch, tag or commit of a Hub id.
         device: `cpu`, `cuda`, `cuda:N` or `mps`.
-        dtype: `float32`, `bfloat16` or `float16`, of the read encoder; centroids and distances stay float32.
+        dtype: `float32`, `bfloat16` or `float16`, of the read encoder; centroids and distances stay float32. Or
+            `float8`: `bfloat16` with products in float8, on GPUs that have it.
 
     Returns:
         The model, in evaluation mode.
@@ -164,7 +168,7 @@ def load(
         InputError: Device or dtype is unknown or absent.
     """
     name = str(name)
-    target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
+    target, torch_dtype = resolve_device(device), resolve_dtype("bfloat16" if dtype == FLOAT8 else dtype)
     config = read_config(name, revision)
     if config.get("model_type") != "metagenbert":
         advice = (
@@ -179,7 +183,10 @@ def load(
     # Where the encoder came from, for the record of what is made with it.
     model.encoder.name_or_path = checkpoint_name(model.name_or_path)
     model.encoder.config._commit_hash = getattr(model.config, "_commit_hash", None)
-    return model.to(target).eval()
+    model.to(target).eval()
+    if dtype == FLOAT8:
+        use_float8(model)
+    return model
 
 
 def origin(model: PreTrainedModel) -> dict[str, Any]:

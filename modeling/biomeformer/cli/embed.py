@@ -34,8 +34,14 @@ def embed(
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Annotated[
-        str, typer.Option(help="float32, bfloat16 or float16, of the encoder; distances stay float32.")
+        str,
+        typer.Option(
+            help="float32, bfloat16, float16 or float8 (on GPUs that have it), of the encoder; distances stay float32."
+        ),
     ] = "float32",
+    compile_encoder: Annotated[
+        bool, typer.Option("--compile", help="Compile the encoder first: some seconds a run, for an NVIDIA GPU.")
+    ] = False,
     batch_tokens: BatchTokens = None,
     threads: Threads = None,
     revision: Revision = None,
@@ -62,6 +68,7 @@ def embed(
         seed=seed,
         device=device,
         dtype=dtype,
+        compile_encoder=compile_encoder,
         batch_tokens=batch_tokens,
         threads=threads,
         revision=revision,
@@ -82,6 +89,7 @@ def run(
     seed: int = 0,
     device: str = "cpu",
     dtype: str = "float32",
+    compile_encoder: bool = False,
     batch_tokens: int | None = None,
     threads: int | None = None,
     revision: str | None = None,
@@ -105,6 +113,7 @@ def run(
         raise InputError(f"--colour-by: {cohort} has no column {colour_by!r} beside the reads'; it has {there}.")
     with doing(f"loading {model}"):
         start(threads)
+        from ..embedding import compiling
         from ..embedding.cohort import RESULTS, run_cohort
         from ..interruption import Interruption
         from ..loading import load
@@ -113,6 +122,10 @@ def run(
     with Ranks.from_environment(timeout * 60) as ranks:
         with doing(f"loading {model}"):
             loaded = load(model, revision=revision, device=ranks.device(device), dtype=dtype)
+        if compile_encoder:
+            with doing("compiling the encoder, once for this run"):
+                took = compiling.compile_encoder(loaded)
+            note(f"Compiled the encoder in {took:.1f} s, once for this run.")
         with Interruption() as interruption, SampleProgress(len(samples), ranks) as progress:
 
             def check() -> None:

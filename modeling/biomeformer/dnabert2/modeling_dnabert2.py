@@ -143,6 +143,8 @@ class DnaBert2SelfAttention(nn.Module):
 
 
 class DnaBert2SelfOutput(nn.Module):
+    works_token_by_token = True
+
     def __init__(self, config: DnaBert2Config) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
@@ -167,6 +169,8 @@ class DnaBert2Attention(nn.Module):
 
 
 class DnaBert2GatedMLP(nn.Module):
+    works_token_by_token = True
+
     def __init__(self, config: DnaBert2Config) -> None:
         super().__init__()
         self.gated_layers = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)

@@ -20,6 +20,7 @@ from ..reads.subsampling import check_read_fraction
 from .abundance_table import TABLE_NAME, AbundanceTable
 from .cohort_run import RunOutcome, SampleResult, run_samples
 from .engine import check_batch_tokens
+from .float8 import precision
 from .run_folder import Part, RunFolder, writing_to
 from .sample import (
     ProgressCallback,
@@ -39,7 +40,7 @@ def computed_by(model: MetagenBertModel) -> dict[str, Any]:
     from .. import __version__
 
     return {
-        "dtype": str(next(model.encoder.parameters()).dtype).removeprefix("torch."),
+        "dtype": precision(model.encoder),
         "device": model.device.type,
         "versions": {"biomeformer": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
     }

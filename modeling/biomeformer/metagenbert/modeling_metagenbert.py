@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 IN_PACKAGE = __name__.startswith("biomeformer.")
 # A gap between the two nearest centroids under this share of the vectors' scale may be rounding noise.
 TIE_TOLERANCE = 1e-5
+DISTANCE_ROWS = 256
+MINIMUM_BLOCKS = 16
 
 
 @dataclass
@@ -309,12 +311,11 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         """
         vectors = self.embed_packed(input_ids, lengths)
         norms = self.centroids.square().sum(1)
+        # On a CPU so many reads at a time that their distances stay in the cache.
+        tiles = vectors.split(DISTANCE_ROWS) if vectors.device.type == "cpu" else (vectors,)
         # Without the read's own norm, which is the same for every centroid.
-        distances = torch.addmm(norms, vectors, self.centroids.T, alpha=-2)
-        nearest, cluster_ids = distances.min(1)
-        if self.config.n_clusters == 1:
-            return cluster_ids, torch.zeros_like(cluster_ids, dtype=torch.bool)
-        second = distances.scatter_(1, cluster_ids[:, None], math.inf).amin(1)
+        found = [two_nearest(torch.addmm(norms, tile, self.centroids.T, alpha=-2)) for tile in tiles]
+        cluster_ids, nearest, second = (torch.cat(parts) for parts in zip(*found, strict=True))
         scale = vectors.square().sum(1) + norms.max()
         return cluster_ids, second - nearest <= TIE_TOLERANCE * scale
 
@@ -564,6 +565,25 @@ def transform_abundance(counts: torch.Tensor, transform: str) -> torch.Tensor:
     room = 1 - is_zero.double().sum(1, keepdim=True) * delta
     logs = torch.where(is_zero, shares.new_tensor(delta), shares * room).log()
     return logs - logs.mean(1, keepdim=True)
+
+
+def two_nearest(distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The smallest number of each row, any of equal ones, and the next.
+
+    Args:
+        distances: `(n_rows, n_columns)`, changed in place.
+
+    Returns:
+        Its column, int64 `(n_rows,)`, itself, and the next smallest, infinite where there is one column.
+    """
+    n_blocks = math.gcd(distances.shape[1], MINIMUM_BLOCKS)
+    # The smallest of several numbers side by side is found at once, its place by one comparison after the other: the
+    # blocks are laid over each other first, which leaves few places to look at.
+    blocks = distances.unflatten(1, (n_blocks, -1))
+    nearest, within = blocks.amin(1).min(1)
+    block = blocks.gather(2, within[:, None, None].expand(-1, n_blocks, 1))[:, :, 0].min(1).indices
+    column = block * blocks.shape[2] + within
+    return column, nearest, distances.scatter_(1, column[:, None], math.inf).amin(1)
 
 
 def hash_weights(weights: Mapping[str, torch.Tensor]) -> str:
