@@ -17,6 +17,11 @@ beside it, end to end with reading and tokenising beside the encoder. The ratios
 rounds in which both ran in turn. The peak is the best matrix product of the same run in the same precision; operations
 are those of the encoder's products, of which one that looks vectors up has none
 ([speed_shapes.py](../benchmarks/speed_shapes.py) has the formula).
+
+What to choose: on a GPU `--dtype bfloat16`, and likewise on a CPU with instructions for it (`avx512_bf16`, `amx_tile`).
+`--compile` fuses what lies between an encoder's matrix products, `--dtype float8` multiplies in float8 (Ada, Hopper and
+later); both are off by default, and neither has been measured on a GPU by this project. A batch that the device has no
+memory for is halved, and the run says so.
 """
 NOTHING = "\nNothing has been measured yet.\n"
 

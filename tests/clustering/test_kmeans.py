@@ -184,13 +184,6 @@ def test_fit_centroids_to_checkpoint(tmp_path, spherical):
     assert counts.shape == (3, 6) and (counts.sum(1) == 60).all() and (counts.sum(0) > 0).sum() > 1
 
 
-def test_openblas_is_told_of_the_processor_only_while_faiss_is_imported(monkeypatch):
-    assert "OPENBLAS_CORETYPE" not in os.environ
-    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
-    import_faiss()
-    assert os.environ["OPENBLAS_CORETYPE"] == "Haswell"
-
-
 def test_fit_centroids_refuses(tmp_path):
     cohort = write_cohort(tmp_path, n_samples=2, n_reads=10)
     processor = MetagenBertProcessor(bpe_tokenizer())

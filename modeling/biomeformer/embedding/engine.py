@@ -152,7 +152,8 @@ def on_each_core(
         device: Of the model.
     """
     n_threads = torch.get_num_threads() if device.type == "cpu" else 1
-    if n_threads > 1:
+    # Other threads do not see the caller's autocast.
+    if n_threads > 1 and not torch.is_autocast_enabled("cpu"):
         yield from in_threads(function, items, n_threads)
     else:
         yield from map(function, items)
