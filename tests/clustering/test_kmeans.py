@@ -1,7 +1,6 @@
 """K-means on FAISS, and centroids of a cohort."""
 
 import json
-import os
 import sys
 import tracemalloc
 import types
