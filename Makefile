@@ -12,7 +12,7 @@ demo: $(VENV)/.demo-ready  ## the main job on the example cohort, with the shipp
 	$(BIN)/biomeformer demo --output demo-output
 
 test: check  ## linters, type checker and all tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.test-ready
 	$(BIN)/ruff check .
