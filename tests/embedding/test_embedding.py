@@ -8,7 +8,7 @@ import torch
 
 import biomeformer
 from biomeformer.embedding import TALLIES, AbundanceTable, embed_vectors
-from biomeformer.embedding.engine import in_threads, iter_token_batches, prefetch
+from biomeformer.embedding.engine import in_threads, iter_token_batches, on_each_core, prefetch
 from biomeformer.errors import InputError, ReadFileError, TableError
 from biomeformer.metagenbert import PackedReads
 from biomeformer.reads import ReadBatch
@@ -133,6 +133,20 @@ def test_tables_that_are_none(tmp_path):
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(TableError, match="no biomeformer record"):
         AbundanceTable.read(tmp_path / "other.parquet")
+
+
+def test_on_each_core_is_in_threads_but_under_autocast_which_is_the_callers_own():
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        cpu = torch.device("cpu")
+        there = list(on_each_core(lambda _: (threading.get_ident(), torch.get_num_threads()), range(3), cpu))
+        assert threading.get_ident() not in {thread for thread, _ in there} and {n for _, n in there} == {1}
+        with torch.autocast("cpu", torch.bfloat16):
+            here = list(on_each_core(lambda _: (threading.get_ident(), torch.is_autocast_enabled("cpu")), [0, 1], cpu))
+        assert here == [(threading.get_ident(), True)] * 2
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def test_in_threads_keeps_the_order_and_puts_torch_back():
