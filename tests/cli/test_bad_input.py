@@ -274,7 +274,7 @@ def device_not_supported(work):
 
 @case
 def dtype_unknown(work):
-    return work.embed("--dtype", "float8"), ["'float8'", "bfloat16"]
+    return work.embed("--dtype", "float4"), ["'float4'", "bfloat16"]
 
 
 @case
