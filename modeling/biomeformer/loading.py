@@ -16,7 +16,6 @@ from .checkpoints import checkpoint_name, resolve_checkpoint, shipped_checkpoint
 from .checkpoints.integrity import refuse_unsafe_config, verify_weights
 from .dnabert2 import DnaBert2Model
 from .dnabert2.configuration_dnabert2 import is_published_layout
-from .embedding.float8 import use_float8
 from .errors import CheckpointError, InputError
 from .genome_transformer import GenomeTransformerForSequenceClassification
 from .metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel
@@ -185,6 +184,9 @@ def load(
     model.encoder.config._commit_hash = getattr(model.config, "_commit_hash", None)
     model.to(target).eval()
     if dtype == FLOAT8:
+        # Not above: it brings pandas, which loading has no other use for.
+        from .embedding.float8 import use_float8
+
         use_float8(model)
     return model
 

@@ -1,4 +1,4 @@
-"""K-means over read vectors, on FAISS."""
+"""K-means over read vectors, by FAISS's rules."""
 
 from .centroids import CentroidFit, fit_centroids, fit_several_centroids
 from .kmeans import KMeansFit, run_distributed_kmeans, run_kmeans

@@ -113,12 +113,13 @@ class ClusterCounter:
                 self._settle(self._behind.popleft())
 
     def _count_pass(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> _Behind | None:
+        there = send(input_ids, self._counts.device)
         if not self._counts.is_cuda:
-            cluster_ids = self._model.assign_packed(input_ids.to(self._counts.device), lengths)
+            cluster_ids = self._model.assign_packed(there, lengths)
             with self._lock:
                 self._counts.index_add_(0, cluster_ids, torch.ones_like(cluster_ids))
             return None
-        cluster_ids, doubtful = self._model.nearest_packed(send(input_ids, self._counts.device), lengths)
+        cluster_ids, doubtful = self._model.nearest_packed(there, lengths)
         behind, clear = _fetch(input_ids, lengths, doubtful), (~doubtful).to(torch.int64)
         # Last, since a pass that runs out of memory is done again.
         self._counts.index_add_(0, cluster_ids, clear)

@@ -257,7 +257,7 @@ def embed_vectors(
     @torch.inference_mode()
     def embed(one: tuple[torch.Tensor, torch.Tensor, np.ndarray]) -> None:
         input_ids, lengths, places = one
-        vectors[places] = model.embed_packed(input_ids.to(model.device), lengths).cpu().numpy()
+        vectors[places] = model.embed_packed(send(input_ids, model.device), lengths).cpu().numpy()
 
     batches = iter_token_batches(packed, budget, sort=not looks_up(model))
     deque(on_each_core(embed, batches, model.device), maxlen=0)
