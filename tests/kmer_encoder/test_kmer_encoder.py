@@ -171,6 +171,23 @@ def test_strands_and_batches_give_one_vector(encoder, tokenizer):
     assert torch.equal(torch.cat([embed([read]) for read in reads]), together)
 
 
+@pytest.mark.parametrize("n_heads", [0, 2])
+def test_gradients_are_those_of_the_vectors(n_heads):
+    torch.manual_seed(0)
+    encoder = KmerEncoderModel(KmerEncoderConfig(k=1, hidden_size=6, num_gate_heads=n_heads)).double()
+    ids = torch.randint(1, encoder.config.vocab_size, (2, 10))
+    names = [name for name, _ in encoder.named_parameters()]
+
+    def embed(*weights):
+        return torch.func.functional_call(encoder, dict(zip(names, weights, strict=True)), (ids,)).pooler_output
+
+    weights = [torch.randn_like(weight).requires_grad_() for weight in encoder.parameters()]
+    assert torch.autograd.gradcheck(embed, weights)
+    with torch.no_grad():
+        vectors = embed(*weights)
+    assert torch.equal(embed(*weights), vectors)
+
+
 def test_mixup_mixes_vectors(encoder, tokenizer):
     ids, lengths = (torch.from_numpy(x) for x in pack(tokenizer, ["ACGTTGCAACGG", "TTTTTTACG", "GGCATTAGG"]))
     with torch.no_grad():

@@ -19,8 +19,8 @@ from ..reads import ReadBatch
 # On a CPU what a layer makes of a core's batch should stay in the caches, and a batch is to be worth its products:
 # 512 tokens were 1.1 times slower than 1,024, and 16,384 1.3 times.
 DEFAULT_BATCH_TOKENS = {"cpu": 1_024, "cuda": 262_144}
-# An encoder that only looks vectors up gains nothing from small batches.
-LOOKUP_BATCH_TOKENS = 262_144
+# An encoder that only looks vectors up reads its tables anew in each batch: a batch of reads is one pass.
+LOOKUP_BATCH_TOKENS = 4_194_304
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -15,7 +15,6 @@ from transformers.utils import can_return_tuple
 from .configuration_kmer_encoder import KmerEncoderConfig
 
 CODON = 3
-FRAMES = [(frame, strand) for frame in range(CODON) for strand in range(2)]
 # Columns of a table that are summed at once: 4**6 rows of so many float32 are 1 MB.
 TILE = 64
 
@@ -104,21 +103,15 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
             raise ValueError(f"pooling {pooling!r} is not one of mean, mean_over_max_length: k-mers have no [CLS].")
         if pooling == "mean_over_max_length" and not max_length:
             raise ValueError("pooling 'mean_over_max_length' needs max_length, the divisor in tokens.")
-        lengths = lengths.to(input_ids.device)
-        starts = torch.cumsum(lengths, 0) - lengths
         if self.gates is None:
             mode = "mean" if pooling == "mean" else "sum"
-            table = _rows(self.embeddings)
-            vectors = nn.functional.embedding_bag(input_ids, table, starts.to(input_ids.dtype), mode=mode)
+            starts = (torch.cumsum(lengths, 0) - lengths).to(input_ids)
+            vectors = nn.functional.embedding_bag(input_ids, _rows(self.embeddings), starts, mode=mode)
             return vectors if mode == "mean" else vectors / (max_length or 1)
         vectors = self._gated_sums(input_ids, lengths)
         if pooling == "mean_over_max_length":
             return vectors / (max_length or 1)
-        n_kmers, unknown = lengths, input_ids == 0
-        if unknown.any():
-            total = nn.functional.pad(torch.cumsum(unknown, 0), (1, 0))
-            n_kmers = lengths - (total[starts + lengths] - total[starts])
-        return vectors / n_kmers.clamp_min(1)[:, None]
+        return vectors / _n_known(input_ids, lengths).clamp_min(1)[:, None]
 
     num_mixup_layers = 1
 
@@ -177,36 +170,34 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
     def _gated_sums(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Sums over the k-mers of each reading frame, weighed against each other, `(n_reads, hidden_size)`.
 
-        Every third token of the whole batch makes a slice, in which the tokens of one frame of one read lie together.
-        Sums are made for some columns at a time, whose part of the table stays in a core's cache.
+        Sums are made for some columns at a time, whose part of the table stays in a core's cache. Every step is a
+        product or a sum of two numbers, in the same order for every read, so that a read's vector is the same to the
+        last bit in any batch.
         """
         assert self.gates is not None
         n_reads, n_heads = len(lengths), self.config.num_gate_heads
         head_size = self.config.hidden_size // n_heads
-        input_ids, starts = _in_frame(input_ids, lengths)
-        by_frame = input_ids.view(-1, CODON).T.reshape(-1)
-        offsets = torch.arange(CODON, device=starts.device)[:, None] * (len(input_ids) // CODON) + starts // CODON
-        offsets = offsets.flatten().to(input_ids.dtype)
+        by_frame, starts = _by_frame(input_ids, lengths)
 
         def sums(table: torch.Tensor) -> torch.Tensor:
-            """Of the columns of a table, `(CODON, n_reads, 2, width)`."""
-            found = nn.functional.embedding_bag(by_frame, table, offsets, mode="sum")
-            return found.view(CODON, n_reads, 2, table.shape[1] // 2)
+            """Of the columns of a table, `(CODON * n_reads, 2 * width)`: of k-mers, then of reverse complements."""
+            return nn.functional.embedding_bag(by_frame, table, starts, mode="sum")
 
         scores, *tiles = self._tables()
-        weights = sums(scores).transpose(0, 1).reshape(n_reads, 2 * CODON, n_heads).softmax(dim=1)
-        weights = weights.unflatten(1, (CODON, 2))[..., None]
+        weights, total_weight = _exponentials(sums(scores).view(CODON, n_reads, 2, n_heads))
         vectors, first = [], 0
         for tile in tiles:
-            parts = sums(tile).unflatten(-1, (-1, head_size))
-            heads = slice(first, first + parts.shape[3])
-            # Always in this order, so that a read's vector is the same to the last bit in any batch.
-            total = parts[0, :, 0] * weights[:, 0, 0, heads]
-            for frame, strand in FRAMES[1:]:
-                total = total.addcmul_(parts[frame, :, strand], weights[:, frame, strand, heads])
-            vectors.append(total.flatten(1))
+            width = tile.shape[1] // 2
+            heads = slice(first, first + width // head_size)
+            parts = sums(tile).unflatten(1, (-1, head_size))
+            share = weights[..., heads].reshape(CODON * n_reads, -1, 1)
+            parts = torch.mul(parts, share, out=None if torch.is_grad_enabled() else parts)
+            frames = parts.view(CODON, n_reads, 2 * width)
+            both = frames[0] + frames[1] + frames[2]
+            vectors.append(both[:, :width] + both[:, width:])
             first = heads.stop
-        return torch.cat(vectors, dim=1) * (2 * CODON)
+        weighed = torch.cat(vectors, dim=1).unflatten(1, (n_heads, head_size))
+        return (weighed / (total_weight / (2 * CODON))[..., None]).flatten(1)
 
     @can_return_tuple
     def forward(
@@ -229,19 +220,62 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=pooled)
 
 
-def _in_frame(input_ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens with padding after each read, so that each begins at a multiple of three; and where they begin."""
-    missing = (-lengths) % CODON
-    ends = torch.cumsum(lengths + missing, 0)
-    starts = ends - lengths - missing
-    if not bool(missing.any()):
-        return input_ids, starts
-    n_tokens = int(ends[-1])
-    is_token = torch.ones(n_tokens, dtype=torch.bool, device=input_ids.device)
-    for n in range(1, CODON):
-        is_token[ends[missing >= n] - n] = False
-    padded = torch.zeros(n_tokens, dtype=input_ids.dtype, device=input_ids.device)
-    return padded.masked_scatter_(is_token, input_ids), starts
+def _n_known(input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """K-mers of each read, `(n_reads,)`; those that hold an unknown base are padding, and do not count."""
+    lengths = lengths.to(input_ids.device)
+    # Only a CPU has not to be waited for.
+    if not len(input_ids) or (input_ids.device.type == "cpu" and int(input_ids.amin())):
+        return lengths
+    total = nn.functional.pad(torch.cumsum(input_ids == 0, 0), (1, 0))
+    ends = torch.cumsum(lengths, 0)
+    return lengths - (total[ends] - total[ends - lengths])
+
+
+def _by_frame(input_ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The tokens of all reads' first reading frame, then of their second, then of their third; a frame's lie together.
+
+    Args:
+        input_ids: `(n_tokens,)`, reads end to end.
+        lengths: `(n_reads,)`.
+
+    Returns:
+        `(CODON * n_places,)`, where each frame of a read has as many places, of which the last may be padding; and
+        where each frame of each read begins, `(CODON * n_reads,)`.
+    """
+    n_places_each = (lengths + CODON - 1) // CODON
+    n_places = int(n_places_each.sum())
+    lengths, n_places_each = lengths.to(input_ids.device), n_places_each.to(input_ids.device)
+    ends = torch.cumsum(n_places_each, 0)
+    starts = ends - n_places_each
+    ahead = (torch.cumsum(lengths, 0) - lengths - CODON * starts).to(torch.int32)
+    source = torch.arange(0, CODON * n_places, CODON, dtype=torch.int32, device=input_ids.device)
+    source += ahead.repeat_interleave(n_places_each, output_size=n_places)
+    by_frame = input_ids.new_empty(CODON, n_places)
+    for frame, row in enumerate(by_frame):
+        if frame:
+            source = source.add_(1).clamp_(max=len(input_ids) - 1)
+        torch.index_select(input_ids, 0, source, out=row)
+    # Where a read's last codon pair begins nothing in this frame.
+    last = ends - 1
+    n_last = lengths - CODON * (n_places_each - 1)
+    for frame in range(1, CODON):
+        by_frame[frame, last] *= n_last > frame
+    begin = torch.arange(CODON, device=input_ids.device)[:, None] * n_places + starts
+    return by_frame.flatten(), begin.flatten().to(input_ids.dtype)
+
+
+def _exponentials(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a softmax over frames and strands divides by what, from scores `(CODON, n_reads, 2, n_heads)`.
+
+    Returns:
+        Exponentials of the same shape, the greatest 1, and their sums `(n_reads, n_heads)`.
+    """
+    greatest = torch.maximum(torch.maximum(scores[0], scores[1]), scores[2])
+    # Of both strands, for both strands.
+    greatest = torch.maximum(greatest, greatest.flip(1)).detach()
+    weights = (scores - greatest).exp()
+    both = weights[0] + weights[1] + weights[2]
+    return weights, both[:, 0] + both[:, 1]
 
 
 def _rows(table: nn.Module) -> torch.Tensor:

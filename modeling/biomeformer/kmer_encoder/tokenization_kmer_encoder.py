@@ -14,12 +14,12 @@ BASES = "ACGT"
 AMBIGUOUS = 4
 
 
-def _base_codes() -> np.ndarray:
-    codes = np.full(256, AMBIGUOUS, np.uint8)
-    for code, base in enumerate(BASES):
-        codes[[ord(base), ord(base.lower())]] = code
-    codes[[ord("U"), ord("u")]] = BASES.index("T")
-    return codes
+def _base_codes() -> bytes:
+    codes = bytearray([AMBIGUOUS] * 256)
+    for letters, code in (("Aa", 0), ("Cc", 1), ("Gg", 2), ("TtUu", 3)):
+        for letter in letters:
+            codes[ord(letter)] = code
+    return bytes(codes)
 
 
 BASE_CODES = _base_codes()
@@ -116,39 +116,35 @@ class KmerTokenizer(PreTrainedTokenizer):
             Token ids int32 `(n_tokens,)`, and tokens of each read int64 `(n_reads,)`.
         """
         k = self.k
-        lengths = np.maximum(np.diff(offsets) - k + 1, 0)
+        lengths = np.maximum(np.diff(offsets) - k + 1, 0).astype(np.int64)
         if len(sequence) < k:
             return np.empty(0, np.int32), np.zeros(len(offsets) - 1, np.int64)
-        codes = BASE_CODES[sequence]
+        codes = np.frombuffer(bytearray(sequence).translate(BASE_CODES), np.uint8)
         n_windows = len(codes) - k + 1
-        whole = np.ones(n_windows, bool)
+        within = np.ones(n_windows, bool)
         ends = offsets[1:]
         for back in range(1, k):
             border = ends - back
-            whole[border[(border >= 0) & (border < n_windows)]] = False
+            within[border[(border >= 0) & (border < n_windows)]] = False
+        known, n_kmers = within, lengths
         ambiguous = np.flatnonzero(codes == AMBIGUOUS)
         if len(ambiguous):
             codes[ambiguous] = 0
+            known = within.copy()
             for back in range(k):
                 start = ambiguous - back
-                whole[start[(start >= 0) & (start < n_windows)]] = False
-            total = np.concatenate([[0], np.cumsum(whole)])
-            lengths = total[np.minimum(offsets[1:], n_windows)] - total[np.minimum(offsets[:-1], n_windows)]
+                known[start[(start >= 0) & (start < n_windows)]] = False
+            lost = np.searchsorted(offsets, np.flatnonzero(within != known), side="right") - 1
+            n_kmers = lengths - np.bincount(lost, minlength=len(lengths))
+        windows = _windows(codes, k)
         if self.canonical:
-            return canonical_table(k)[_windows(codes, k)[whole]], lengths.astype(np.int64)
-        return self._in_frame(_windows(codes, k), whole, lengths, offsets)
-
-    def _in_frame(
-        self, windows: np.ndarray, whole: np.ndarray, n_kmers: np.ndarray, offsets: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """A token for each position of the reads that have a k-mer."""
-        ids = windows.astype(np.int32) + 1
-        lengths = np.where(n_kmers > 0, np.maximum(np.diff(offsets) - self.k + 1, 0), 0)
-        if int(lengths.sum()) == int(n_kmers.sum()):
-            return ids[whole], lengths.astype(np.int64)
-        ids[~whole] = 0
-        starts = np.repeat(offsets[:-1] - (np.cumsum(lengths) - lengths), lengths)
-        return ids[starts + np.arange(len(starts))], lengths.astype(np.int64)
+            return canonical_table(k)[windows[known]], n_kmers
+        ids = np.add(windows, 1, dtype=np.int32, casting="unsafe")
+        if known is not within:
+            ids *= known
+            for row in np.flatnonzero((n_kmers == 0) & (lengths > 0)):
+                within[offsets[row] : offsets[row] + lengths[row]] = False
+        return ids[within], np.where(n_kmers > 0, lengths, 0)
 
     def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
         raw = np.frombuffer(text.encode("ascii", "replace"), np.uint8)

@@ -310,13 +310,13 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
             as equally far, and `assign_alone` has the answer.
         """
         vectors = self.embed_packed(input_ids, lengths)
-        norms = self.centroids.square().sum(1)
+        norms = torch.linalg.vector_norm(self.centroids, dim=1).square()
         # On a CPU so many reads at a time that their distances stay in the cache.
         tiles = vectors.split(DISTANCE_ROWS) if vectors.device.type == "cpu" else (vectors,)
         # Without the read's own norm, which is the same for every centroid.
         found = [two_nearest(torch.addmm(norms, tile, self.centroids.T, alpha=-2)) for tile in tiles]
         cluster_ids, nearest, second = (torch.cat(parts) for parts in zip(*found, strict=True))
-        scale = vectors.square().sum(1) + norms.max()
+        scale = torch.linalg.vector_norm(vectors, dim=1).square() + norms.max()
         return cluster_ids, second - nearest <= TIE_TOLERANCE * scale
 
     def assign_alone(self, reads: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -33,7 +33,8 @@ CHOICES = {
     "pooling": ("mean", "mean_over_max_length", "cls"),
     "distance_dtype": ("float32",),
 }
-UNAMBIGUOUS = b"ACGTUacgtu"
+USUAL = b"ACGT"
+AMBIGUOUS = bytes(set(range(256)) - set(b"ACGTUacgtu"))
 LOWER_CASE = b"abcdefghijklmnopqrstuvwxyz"
 
 
@@ -135,11 +136,13 @@ class MetagenBertProcessor(ProcessorMixin):
         n_bases = np.diff(offsets)
         used = n_bases >= self.min_read_length
         n_too_short = int(len(used) - used.sum())
-        ambiguous = _count_per_read(raw, UNAMBIGUOUS, offsets, present=False)
-        lower = _count_per_read(raw, LOWER_CASE, offsets, present=True)
+        unusual = raw.translate(None, USUAL)
+        ambiguous = _count_per_read(raw, AMBIGUOUS, offsets, unusual)
+        lower = _count_per_read(raw, LOWER_CASE, offsets, unusual)
         if ambiguous is not None:
             used &= ambiguous < n_bases
-        folded = np.frombuffer(raw.translate(self._table), np.uint8)
+        # Every contract leaves these letters and N as they are.
+        folded = np.frombuffer(raw.translate(self._table), np.uint8) if unusual.strip(b"N") else sequence
         if not used.all():
             folded = folded[np.repeat(used, n_bases)]
             rows = np.flatnonzero(used)
@@ -211,15 +214,13 @@ def translation_table(case: str, uracil: str, ambiguous_bases: str) -> bytes:
     return bytes(table)
 
 
-def _count_per_read(raw: bytes, characters: bytes, offsets: np.ndarray, present: bool) -> np.ndarray | None:
-    """How many bases of each read are (or are not) among `characters`; None where no read has any."""
-    others = raw.translate(None, characters)
-    if (len(others) == len(raw)) if present else not others:
+def _count_per_read(raw: bytes, characters: bytes, offsets: np.ndarray, unusual: bytes) -> np.ndarray | None:
+    """How many bases of each read are among `characters`; None where none is among the `unusual` ones of all reads."""
+    if len(unusual.translate(None, characters)) == len(unusual):
         return None
-    table = np.full(256, not present)
-    table[list(characters)] = present
-    total = np.concatenate([[0], np.cumsum(table[np.frombuffer(raw, np.uint8)])])
-    return total[offsets[1:]] - total[offsets[:-1]]
+    flags = raw.translate(bytes(code in characters for code in range(256)))
+    places = np.flatnonzero(np.frombuffer(flags, np.bool_))
+    return np.bincount(np.searchsorted(offsets, places, side="right") - 1, minlength=len(offsets) - 1)
 
 
 def contract_json(processor: MetagenBertProcessor) -> str:
