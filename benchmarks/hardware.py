@@ -7,7 +7,8 @@ import platform
 import resource
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ import biomeformer
 
 # Rows, inner size and columns of square products.
 SQUARES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
-TABLE_ROWS, TABLE_WIDTH, BAG_TOKENS, BAG_LENGTH = 4097, 272, 1 << 18, 48
+TABLE_ROWS, TABLE_WIDTH, BAG_TOKENS, BAG_LENGTH = 4097, 64, 1 << 18, 48
 COPY_BYTES = 64 << 20
+# Seconds that a kernel runs for, before and after what it is compared with.
+KERNEL_MOMENT = 0.1
 MIB = 1 << 20
 
 Product = tuple[int, int, int]
@@ -43,18 +46,9 @@ def seconds(work: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def best_seconds(work: Callable[[], Any], device: torch.device, least: int = 3, spend: float = 0.3) -> float:
-    """Shortest of at least `least` calls, and of as many as `spend` seconds hold; one call to warm up is left out."""
-    work()
-    found: list[float] = []
-    while len(found) < least or sum(found) < spend:
-        found.append(seconds(work, device))
-    return min(found)
-
-
 def matrix_peak(
     device: torch.device, dtype: torch.dtype, products: Sequence[Product] = (), squares: Sequence[int] | None = None
-) -> tuple[float, dict[str, float]]:
+) -> tuple[float, dict[Product, float]]:
     """Most operations a second of a matrix product, among square ones and those given.
 
     Args:
@@ -68,11 +62,11 @@ def matrix_peak(
     """
     sizes = SQUARES["cpu" if device.type == "cpu" else "cuda"] if squares is None else squares
     found = {}
-    for rows, inner, columns in [*((n, n, n) for n in sizes), *products]:
-        left = torch.randn(rows, inner, device=device).to(dtype)
-        right = torch.randn(columns, inner, device=device).to(dtype)
-        took = best_seconds(lambda a=left, b=right: torch.nn.functional.linear(a, b), device)
-        found[f"{rows}x{inner}x{columns}"] = 2 * rows * inner * columns / took
+    for product in [*((n, n, n) for n in sizes), *products]:
+        kernel = product_kernel(device, dtype, product)
+        for _ in range(3):
+            kernel.rate()
+        found[product] = kernel.fastest
     return max(found.values()), found
 
 
@@ -85,29 +79,83 @@ def _fastq_text() -> tuple[bytes, bytes]:
     return text, zlib.compress(text, 4)
 
 
-def inflate_rate() -> float:
-    """Bytes a second that zlib decompresses to on one core, of text like a FASTQ file's."""
+class Kernel:
+    """A fixed piece of work, whose rate tells how fast the machine is at a moment.
+
+    Args:
+        work: One run.
+        amount: What a run gets through: bytes, rows or operations.
+        device: Waited for.
+
+    Attributes:
+        fastest: Highest rate of a run so far, a second.
+    """
+
+    def __init__(self, work: Callable[[], Any], amount: float, device: torch.device) -> None:
+        work()
+        self._work, self._amount, self._device = work, amount, device
+        self.fastest = 0.0
+
+    def rate(self) -> float:
+        """What it gets through a second now, over as many runs as fill a moment."""
+        took: list[float] = []
+        while sum(took) < KERNEL_MOMENT:
+            took.append(seconds(self._work, self._device))
+        self.fastest = max(self.fastest, self._amount / min(took))
+        return len(took) * self._amount / sum(took)
+
+
+def inflate_kernel() -> Kernel:
+    """Decompression by zlib on one core, of text like a FASTQ file's: bytes that come out."""
     text, packed = _fastq_text()
-    return len(text) / best_seconds(lambda: zlib.decompress(packed), torch.device("cpu"))
+    return Kernel(lambda: zlib.decompress(packed), len(text), torch.device("cpu"))
 
 
-def copy_rate(device: torch.device) -> float:
-    """Bytes a second of one large copy: in memory, or from pinned memory to the device."""
+def copy_kernel(device: torch.device) -> Kernel:
+    """One large copy, in memory or from pinned memory to the device: bytes."""
     source = torch.randint(0, 100, (COPY_BYTES // 8,))
     if device.type == "cuda":
         source = source.pin_memory()
     target = torch.empty(source.shape, dtype=source.dtype, device=device)
-    return COPY_BYTES / best_seconds(lambda: target.copy_(source, non_blocking=True), device)
+    return Kernel(lambda: target.copy_(source, non_blocking=True), COPY_BYTES, device)
 
 
-def lookup_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Rows a second that torch's `embedding_bag` looks up and adds, of a table that fits the caches."""
+def lookup_kernel(device: torch.device, dtype: torch.dtype) -> Kernel:
+    """Look-ups by `embedding_bag` in a table that fits a core's cache: rows that are added up."""
     generator = torch.Generator().manual_seed(0)
     table = torch.randn(TABLE_ROWS, TABLE_WIDTH, generator=generator).to(device=device, dtype=dtype)
     rows = torch.randint(0, TABLE_ROWS, (BAG_TOKENS,), generator=generator).to(device)
     starts = torch.arange(0, BAG_TOKENS, BAG_LENGTH, device=device)
-    took = best_seconds(lambda: torch.nn.functional.embedding_bag(rows, table, starts, mode="sum"), device)
-    return BAG_TOKENS / took
+    work = lambda: torch.nn.functional.embedding_bag(rows, table, starts, mode="sum")  # noqa: E731
+    return Kernel(torch.inference_mode()(work), BAG_TOKENS, device)
+
+
+def product_kernel(device: torch.device, dtype: torch.dtype, product: Product) -> Kernel:
+    """A matrix product of rows, inner size and columns: operations, 2 x rows x inner x columns."""
+    rows, inner, columns = product
+    left, right = (torch.randn(size, inner, device=device).to(dtype) for size in (rows, columns))
+    work = lambda: torch.nn.functional.linear(left, right)  # noqa: E731
+    return Kernel(torch.inference_mode()(work), 2 * rows * inner * columns, device)
+
+
+def processor_ticks() -> tuple[int, int] | None:
+    """Ticks of all processors since the start, and those of them that a host gave to other machines; None off Linux."""
+    try:
+        line = Path("/proc/stat").read_text().splitlines()[0]
+    except OSError:
+        return None
+    ticks = [int(value) for value in line.split()[1:9]]
+    return sum(ticks), ticks[7]
+
+
+@contextmanager
+def stolen_share(found: dict[str, Any]) -> Iterator[None]:
+    """Puts the share of processor time within that a host gave to other machines into `found["stolen_share"]`."""
+    before = processor_ticks()
+    yield
+    after = processor_ticks()
+    known = before is not None and after is not None and after[0] > before[0]
+    found["stolen_share"] = round((after[1] - before[1]) / (after[0] - before[0]), 4) if known else None
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -1,9 +1,10 @@
-"""Whether a stage has become slower: measured again with fewer reads, against what a results file of `speed.py` says.
+"""Whether a stage has become slower: measured again, against what a results file of `speed.py` says.
 
-What is compared is each stage's ratio to a fixed kernel of the same run (`ratios`: encoding by the matrix peak, parsing
-and tokenising by zlib on one core, and so on), so that another machine or a slower clock changes little. A stage whose
-ratio falls by the tolerance or more is printed on a line of its own, and the exit code is 1. Each stage is the best of
-the rounds; where one falls, all is measured up to twice more before that is believed.
+What is compared is each stage's rate beside that of a fixed kernel which runs before and after it (`ratios`: encoding
+beside a matrix product, parsing and tokenising beside zlib on one core, and so on), the median of the rounds, so that
+another machine, a slower clock or a busy host changes little. A stage whose ratio falls by the tolerance or more is
+printed on a line of its own, and the exit code is 1; where one falls, all is measured up to twice more before that is
+believed.
 
     python benchmarks/regression.py benchmarks/results/speed.metagenbert-mini.cpu.json
 """
@@ -50,7 +51,7 @@ def best(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, f
 def settings_of(
     result: Mapping[str, Any], reads: int | None = None, rounds: int | None = None, tokenizer: Path | None = None
 ) -> Settings:
-    """How a results file was measured, with half of the reads or as many as given.
+    """How a results file was measured, with as many reads and rounds unless others are given.
 
     Raises:
         InputError: It was measured with a tokenizer that is not given here.
@@ -59,7 +60,7 @@ def settings_of(
     if wanted is not None and tokenizer is None:
         raise InputError(f"the results were measured with the tokenizer {wanted}; give it with --tokenizer.")
     settings = Settings(**{**result["settings"], "tokenizer": tokenizer if wanted is not None else None})
-    return replace(settings, reads=reads or max(settings.n_reads // 2, 1), rounds=rounds or settings.rounds)
+    return replace(settings, reads=reads or settings.reads, rounds=rounds or settings.rounds)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="a JSON of speed.py")
     parser.add_argument("--tolerance", type=float, default=0.1, help="share by which a ratio may not fall")
-    parser.add_argument("--reads", type=int, help="reads of a round; half of the file's by default")
+    parser.add_argument("--reads", type=int, help="reads of a round; as the file's by default")
     parser.add_argument("--rounds", type=int, help="as the file's by default")
     parser.add_argument("--tokenizer", type=Path, help="the tokenizer.json that the file was measured with")
     args = parser.parse_args(arguments)

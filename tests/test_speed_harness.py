@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import gzip
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from benchmarks.regression import best, fallen, settings_of
-from benchmarks.speed import DOCS, RESULTS, STAGES, covered, flips, main
+from benchmarks.speed import DOCS, RESULTS, main
 from benchmarks.speed_docs import HEADER, load, render
+from benchmarks.speed_reads import STAGES, covered, flips
 from benchmarks.speed_shapes import DNABERT2, PROTEIN_SHAPES, Shape, random_reads, write_large_fastq
+from benchmarks.speed_times import Times
 from torch.utils.flop_counter import FlopCounterMode
 
 from biomeformer.dnabert2 import DnaBert2Config, DnaBert2Model
@@ -77,6 +80,7 @@ def test_a_run_has_every_field(measured):
     by_dtype = {f"{s}.{d}" for s in ("batch_and_copy", "encode", "assign", "end_to_end") for d in measured["dtypes"]}
     assert set(measured["ratios"]) == {"parse", "tokenise"} | by_dtype
     assert [sample["n_reads"] for sample in measured["flatness"]] == [40, 80]
+    assert all(0 <= (found["stolen_share"] or 0) < 1 for found in [measured, *measured["flatness"]])
     assert {"avx512_bf16", "amx_tile"} <= set(measured["bf16_instructions"])
     assert measured["processor"] and measured["versions"]["torch"] == torch.__version__
     assert measured["settings"]["lengths"] == [60, 90] and "date" not in measured
@@ -86,7 +90,7 @@ def test_a_run_is_rendered_and_can_be_repeated(measured):
     page = render([measured])
     assert "## tiny, cpu" in page and "| bfloat16 |" in page and "Samples of growing size, float32" in page
     settings = settings_of(measured)
-    assert settings.reads == 24 and settings.shape == "tiny" and settings.rounds == 2
+    assert settings.reads == 48 and settings.shape == "tiny" and settings.rounds == 2
     with_tokenizer = {**measured, "settings": {**measured["settings"], "tokenizer": "tokenizer.json"}}
     with pytest.raises(InputError, match="--tokenizer"):
         settings_of(with_tokenizer)
@@ -105,6 +109,17 @@ def test_proteins_are_measured(tmp_path):
 def test_performance_page_is_current():
     assert DOCS.read_text() == render(load(RESULTS)), "run python benchmarks/speed.py --write-docs"
     assert DOCS.read_text().startswith(HEADER)
+
+
+def test_a_slower_machine_is_no_slower_stage(monkeypatch):
+    # The machine halves its speed within the second round.
+    rates, took = iter([10.0, 10.0, 5.0, 5.0]), iter([1.0, 4 / 3, 2.0])
+    monkeypatch.setattr("benchmarks.speed_times.seconds", lambda work, device: next(took))
+    times = Times()
+    kernel = SimpleNamespace(rate=lambda: next(rates))
+    times.beside("parse", kernel, list, amount=5, n=10, device=torch.device("cpu"))
+    assert times.ratios() == {"parse": pytest.approx(0.5)}
+    assert times.best("parse") == 0.1 and len(times.rounds["parse"]) == 3
 
 
 def test_regression():

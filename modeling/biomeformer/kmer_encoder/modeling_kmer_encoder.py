@@ -108,10 +108,9 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
             starts = (torch.cumsum(lengths, 0) - lengths).to(input_ids)
             vectors = nn.functional.embedding_bag(input_ids, _rows(self.embeddings), starts, mode=mode)
             return vectors if mode == "mean" else vectors / (max_length or 1)
-        vectors = self._gated_sums(input_ids, lengths)
-        if pooling == "mean_over_max_length":
-            return vectors / (max_length or 1)
-        return vectors / _n_known(input_ids, lengths).clamp_min(1)[:, None]
+        if pooling == "mean":
+            return self._gated_sums(input_ids, lengths, _n_known(input_ids, lengths).clamp_min(1))
+        return self._gated_sums(input_ids, lengths, torch.full_like(lengths, max_length or 1).to(input_ids.device))
 
     num_mixup_layers = 1
 
@@ -167,12 +166,12 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
             self._kept = state, tables
         return tables
 
-    def _gated_sums(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def _gated_sums(self, input_ids: torch.Tensor, lengths: torch.Tensor, divisors: torch.Tensor) -> torch.Tensor:
         """Sums over the k-mers of each reading frame, weighed against each other, `(n_reads, hidden_size)`.
 
-        Sums are made for some columns at a time, whose part of the table stays in a core's cache. Every step is a
-        product or a sum of two numbers, in the same order for every read, so that a read's vector is the same to the
-        last bit in any batch.
+        They are divided by each read's divisor `(n_reads,)`, and made for some columns at a time, whose part of the
+        table stays in a core's cache. Every step is a product or a sum of two numbers, in the same order for every
+        read, so that a read's vector is the same to the last bit in any batch.
         """
         assert self.gates is not None
         n_reads, n_heads = len(lengths), self.config.num_gate_heads
@@ -197,7 +196,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
             vectors.append(both[:, :width] + both[:, width:])
             first = heads.stop
         weighed = torch.cat(vectors, dim=1).unflatten(1, (n_heads, head_size))
-        return (weighed / (total_weight / (2 * CODON))[..., None]).flatten(1)
+        return (weighed / (total_weight * divisors[:, None] / (2 * CODON))[..., None]).flatten(1)
 
     @can_return_tuple
     def forward(
