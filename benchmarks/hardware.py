@@ -8,6 +8,7 @@ import resource
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -20,12 +21,14 @@ import transformers
 
 import biomeformer
 
-# Rows, inner size and columns of square products.
-SQUARES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
+# Rows, inner size and columns of square products; the last is the fixed kernel.
+SQUARES = {"cpu": (512, 2048, 1024), "cuda": (4096, 8192)}
 TABLE_ROWS, TABLE_WIDTH, BAG_TOKENS, BAG_LENGTH = 4097, 64, 1 << 18, 48
 COPY_BYTES = 64 << 20
 # Seconds that a kernel runs for, before and after what it is compared with.
 KERNEL_MOMENT = 0.1
+# Seconds that a product is tried for.
+PEAK_SECONDS = 0.3
 MIB = 1 << 20
 
 Product = tuple[int, int, int]
@@ -46,8 +49,24 @@ def seconds(work: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
+def costs(work: Callable[[], Any], device: torch.device) -> tuple[float, float]:
+    """Wall time of one call, and what it cost: on a CPU the processor time of all threads, on a GPU the wall time."""
+    began = time.process_time()
+    took = seconds(work, device)
+    return took, time.process_time() - began if device.type == "cpu" else took
+
+
+def best_seconds(work: Callable[[], Any], device: torch.device) -> float:
+    """Shortest of at least three calls, and of as many as `PEAK_SECONDS` hold; one call to warm up is left out."""
+    work()
+    found: list[float] = []
+    while len(found) < 3 or sum(found) < PEAK_SECONDS:
+        found.append(seconds(work, device))
+    return min(found)
+
+
 def matrix_peak(
-    device: torch.device, dtype: torch.dtype, products: Sequence[Product] = (), squares: Sequence[int] | None = None
+    device: torch.device, dtype: torch.dtype, products: Sequence[Product], squares: Sequence[int]
 ) -> tuple[float, dict[Product, float]]:
     """Most operations a second of a matrix product, among square ones and those given.
 
@@ -60,13 +79,12 @@ def matrix_peak(
     Returns:
         The best, and each product's, in FLOP/s; a product counts 2 x rows x inner x columns.
     """
-    sizes = SQUARES["cpu" if device.type == "cpu" else "cuda"] if squares is None else squares
     found = {}
-    for product in [*((n, n, n) for n in sizes), *products]:
-        kernel = product_kernel(device, dtype, product)
-        for _ in range(3):
-            kernel.rate()
-        found[product] = kernel.fastest
+    for product in [*((n, n, n) for n in squares), *products]:
+        rows, inner, columns = product
+        left, right = (torch.randn(size, inner, device=device).to(dtype) for size in (rows, columns))
+        took = best_seconds(lambda a=left, b=right: torch.nn.functional.linear(a, b), device)
+        found[product] = 2 * rows * inner * columns / took
     return max(found.values()), found
 
 
@@ -82,27 +100,44 @@ def _fastq_text() -> tuple[bytes, bytes]:
 class Kernel:
     """A fixed piece of work, whose rate tells how fast the machine is at a moment.
 
+    On a CPU its rate is by processor time, which neighbours on the same host change little.
+
     Args:
-        work: One run.
+        work: One run, by one thread of the CPU.
         amount: What a run gets through: bytes, rows or operations.
         device: Waited for.
-
-    Attributes:
-        fastest: Highest rate of a run so far, a second.
+        on_each_core: Whether each core runs it at the same time, as each has a batch of its own; on a CPU.
     """
 
-    def __init__(self, work: Callable[[], Any], amount: float, device: torch.device) -> None:
+    def __init__(
+        self, work: Callable[[], Any], amount: float, device: torch.device, on_each_core: bool = False
+    ) -> None:
         work()
         self._work, self._amount, self._device = work, amount, device
-        self.fastest = 0.0
+        self._n_cores = torch.get_num_threads() if on_each_core and device.type == "cpu" else 1
 
     def rate(self) -> float:
         """What it gets through a second now, over as many runs as fill a moment."""
-        took: list[float] = []
-        while sum(took) < KERNEL_MOMENT:
-            took.append(seconds(self._work, self._device))
-        self.fastest = max(self.fastest, self._amount / min(took))
-        return len(took) * self._amount / sum(took)
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        with ThreadPoolExecutor(self._n_cores) as pool:
+            n_runs = 0
+
+            def run() -> None:
+                nonlocal n_runs
+                n_runs = sum(pool.map(self._runs, [KERNEL_MOMENT] * self._n_cores))
+
+            cost = costs(run, self._device)[1]
+        torch.set_num_threads(n_threads)
+        return n_runs * self._amount / cost
+
+    def _runs(self, moment: float) -> int:
+        n_runs, end = 0, time.perf_counter() + moment
+        while not n_runs or time.perf_counter() < end:
+            self._work()
+            synchronize(self._device)
+            n_runs += 1
+        return n_runs
 
 
 def inflate_kernel() -> Kernel:
@@ -117,7 +152,8 @@ def copy_kernel(device: torch.device) -> Kernel:
     if device.type == "cuda":
         source = source.pin_memory()
     target = torch.empty(source.shape, dtype=source.dtype, device=device)
-    return Kernel(lambda: target.copy_(source, non_blocking=True), COPY_BYTES, device)
+    work = torch.inference_mode()(lambda: target.copy_(source, non_blocking=True))
+    return Kernel(work, COPY_BYTES, device)
 
 
 def lookup_kernel(device: torch.device, dtype: torch.dtype) -> Kernel:
@@ -127,7 +163,7 @@ def lookup_kernel(device: torch.device, dtype: torch.dtype) -> Kernel:
     rows = torch.randint(0, TABLE_ROWS, (BAG_TOKENS,), generator=generator).to(device)
     starts = torch.arange(0, BAG_TOKENS, BAG_LENGTH, device=device)
     work = lambda: torch.nn.functional.embedding_bag(rows, table, starts, mode="sum")  # noqa: E731
-    return Kernel(torch.inference_mode()(work), BAG_TOKENS, device)
+    return Kernel(torch.inference_mode()(work), BAG_TOKENS, device, on_each_core=True)
 
 
 def product_kernel(device: torch.device, dtype: torch.dtype, product: Product) -> Kernel:
@@ -135,7 +171,7 @@ def product_kernel(device: torch.device, dtype: torch.dtype, product: Product) -
     rows, inner, columns = product
     left, right = (torch.randn(size, inner, device=device).to(dtype) for size in (rows, columns))
     work = lambda: torch.nn.functional.linear(left, right)  # noqa: E731
-    return Kernel(torch.inference_mode()(work), 2 * rows * inner * columns, device)
+    return Kernel(torch.inference_mode()(work), 2 * rows * inner * columns, device, on_each_core=True)
 
 
 def processor_ticks() -> tuple[int, int] | None:
@@ -149,13 +185,15 @@ def processor_ticks() -> tuple[int, int] | None:
 
 
 @contextmanager
-def stolen_share(found: dict[str, Any]) -> Iterator[None]:
-    """Puts the share of processor time within that a host gave to other machines into `found["stolen_share"]`."""
+def stolen_time(found: dict[str, Any]) -> Iterator[None]:
+    """Tells how much processor time within a host gave to other machines: `stolen_s`, and as a share `stolen_share`."""
     before = processor_ticks()
     yield
     after = processor_ticks()
-    known = before is not None and after is not None and after[0] > before[0]
-    found["stolen_share"] = round((after[1] - before[1]) / (after[0] - before[0]), 4) if known else None
+    found |= {"stolen_s": None, "stolen_share": None}
+    if before is not None and after is not None and after[0] > before[0]:
+        found["stolen_s"] = (after[1] - before[1]) / os.sysconf("SC_CLK_TCK")
+        found["stolen_share"] = round((after[1] - before[1]) / (after[0] - before[0]), 4)
 
 
 def reset_peak_memory(device: torch.device) -> None:

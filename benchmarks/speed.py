@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hardware import describe, stolen_share
+from hardware import describe, stolen_time
 from rich.console import Console
 from rich.table import Table
 from speed_docs import write_docs
@@ -55,7 +55,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     torch.set_num_threads(settings.threads)
     device = resolve_device(settings.device)
     result = {"shape": settings.shape, "settings": settings.as_json(), **describe(device, settings.threads)}
-    with stolen_share(result):
+    with stolen_time(result):
         result |= (measure_proteins if settings.shape in PROTEIN_SHAPES else measure_reads)(settings)
     return result
 

@@ -9,7 +9,7 @@ import torch
 from hardware import copy_kernel, inflate_kernel, peak_memory, reset_peak_memory, seconds
 from speed_settings import Settings
 from speed_shapes import Shape, protein_encoder, random_proteins
-from speed_times import Times, peak_shares, peaks, raise_peaks, rounded, summary
+from speed_times import Times, peak_shares, peaks, rounded, summary
 from transformers import EsmModel
 
 from biomeformer.embedding.engine import iter_token_batches, on_each_core, send
@@ -65,7 +65,6 @@ def measure_proteins(settings: Settings) -> dict[str, Any]:
             times.beside("batch_and_copy", copies, batch_and_copy, amount=n_bytes, n=n, device=device)
             encode_all = lambda e=encode, t=there: list(on_each_core(e, t, device))  # noqa: E731
             times.beside("encode", products[dtype], encode_all, amount=total, n=n, device=device)
-        raise_peaks(peak, products)
         exact = vectors if dtype == "float32" else exact
         rates = {stage: tokens / times.best(stage) for stage in ("encode", "end_to_end")}
         shares = peak_shares(rates, flops, peak[dtype])

@@ -20,7 +20,7 @@ from hardware import (
     peak_memory,
     reset_peak_memory,
     seconds,
-    stolen_share,
+    stolen_time,
 )
 from speed_settings import HOST_READS, Settings
 from speed_shapes import (
@@ -34,7 +34,7 @@ from speed_shapes import (
     write_large_fastq,
     write_random_fastq,
 )
-from speed_times import Times, peak_shares, peaks, raise_peaks, rounded, summary, torch_dtype
+from speed_times import Times, peak_shares, peaks, rounded, summary, torch_dtype
 
 from biomeformer.embedding.compiling import compile_encoder
 from biomeformer.embedding.engine import check_batch_tokens, iter_token_batches, on_each_core, send
@@ -43,11 +43,13 @@ from biomeformer.embedding.sample import embed_sample
 from biomeformer.loading import FLOAT8, resolve_device
 from biomeformer.metagenbert import MetagenBertModel
 from biomeformer.metagenbert.modeling_metagenbert import TIE_TOLERANCE
-from biomeformer.reads import SampleReader, SampleReads
+from biomeformer.reads import ReadBatch, SampleReader, SampleReads
 
 # Of a batch of `SampleReader`.
 READER_READS = 8_192
 WARM_UP_READS = 64
+# Of a round's reads: more than one, so that there is a median.
+TOKENISED_PARTS = 6
 STAGES = ("parse", "tokenise", "batch_and_copy", "encode", "assign")
 
 
@@ -73,8 +75,9 @@ def measure_reads(settings: Settings) -> dict[str, Any]:
 
     Returns:
         `matrix_peak` by precision; `tokens_per_read`, `mflop_per_token`; and by precision the stages' rates and
-        shares, `end_to_end`, warm-up, memory, share of the matrix peak, flips; and `ratios`, each stage's rate beside
-        a fixed kernel that ran before and after it, the median.
+        shares, `end_to_end`, warm-up, memory, share of the matrix peak, flips; and `ratios`, the median of each
+        stage's rate beside a fixed kernel that ran before and after it, and on a CPU how much of a sample's time the
+        threads ran (`busy`).
     """
     device = resolve_device(settings.device)
     parts = load_encoder(settings)
@@ -100,7 +103,7 @@ def measure_reads(settings: Settings) -> dict[str, Any]:
         host = host_times(model, settings, folder)
         batches = device_batches(model, settings, folder)
         exact = nearest(model, batches)
-        ratios = host.ratios()
+        ratios: dict[str, float] = host.ratios()
         by_dtype = {}
         for dtype in settings.dtypes:
             other, _ = made(model, dtype, settings)
@@ -108,7 +111,9 @@ def measure_reads(settings: Settings) -> dict[str, Any]:
             device_times(other, batches, times, work[dtype], products["float32"], settings)
             ratios |= {f"{stage}.{dtype}": ratio for stage, ratio in times.ratios().items()}
             times.rounds |= host.rounds
-            raise_peaks(peak, products)
+            busy = times.busy("end_to_end")
+            if busy is not None:
+                ratios[f"busy.{dtype}"] = busy
             rates = {stage: tokens / times.best(stage) for stage in ("encode", "end_to_end")}
             by_dtype[dtype] = {
                 **summary(times, STAGES, tokens),
@@ -216,12 +221,18 @@ def host_times(model: MetagenBertModel, settings: Settings, folder: Path) -> Tim
         sample = SampleReads.single(path)
         parse = lambda s=sample: sum(len(batch) for batch in SampleReader(s))  # noqa: E731
         times.beside("parse", kernel, parse, amount=n_bytes, n=n, device=cpu)
-        batches = list(SampleReader(sample))
-        n_bases = sum(len(batch.sequence) for batch in batches)
-        tokenise = lambda b=batches: [processor.encode_reads(part.sequence, part.offsets) for part in b]  # noqa: E731
         # Once, since a tokenizer remembers reads.
-        times.beside("tokenise", kernel, tokenise, amount=n_bases, n=n, device=cpu, once=True)
+        for part in in_parts(list(SampleReader(sample)), TOKENISED_PARTS):
+            n_part, n_bases = sum(map(len, part)), sum(len(batch.sequence) for batch in part)
+            tokenise = lambda p=part: [processor.encode_reads(one.sequence, one.offsets) for one in p]  # noqa: E731
+            times.beside("tokenise", kernel, tokenise, amount=n_bases, n=n_part, device=cpu, once=True)
     return times
+
+
+def in_parts(batches: list[ReadBatch], n_parts: int) -> list[list[ReadBatch]]:
+    """Batches in so many parts, or as many as there are batches."""
+    n_parts = min(n_parts, len(batches))
+    return [batches[len(batches) * i // n_parts : len(batches) * (i + 1) // n_parts] for i in range(n_parts)]
 
 
 def device_batches(model: MetagenBertModel, settings: Settings, folder: Path) -> Batches:
@@ -373,7 +384,7 @@ def flatness(settings: Settings, sizes: list[int]) -> list[dict[str, Any]]:
             sample = SampleReads.single(path)
             reset_peak_memory(model.device)
             row: dict[str, Any] = {"n_reads": n_reads, "dtype": settings.dtypes[0]}
-            with stolen_share(row):
+            with stolen_time(row):
                 embed = lambda s=sample: embed_sample(model, s, batch_tokens=settings.batch_tokens)  # noqa: E731
                 row["reads_per_second"] = rounded(n_reads / seconds(embed, model.device))
             found.append({**row, **peak_memory(model.device)})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from hardware import Kernel, matrix_peak, product_kernel, seconds
+from hardware import SQUARES, Kernel, costs, matrix_peak, product_kernel, stolen_time
 from speed_settings import Settings
 from speed_shapes import Shape
 
@@ -27,6 +27,7 @@ class Times:
     def __init__(self) -> None:
         self.rounds: dict[str, list[float]] = {}
         self._ratios: dict[str, list[float]] = {}
+        self._busy: dict[str, list[float]] = {}
 
     def beside(
         self,
@@ -52,18 +53,30 @@ class Times:
         """
         before = kernel.rate()
         for _ in range(1 if once else MOMENTS):
-            took = [seconds(work, device)]
-            while not once and sum(took) < MOMENT:
-                took.append(seconds(work, device))
+            stolen: dict[str, Any] = {}
+            with stolen_time(stolen):
+                took = [costs(work, device)]
+                while not once and sum(wall for wall, _ in took) < MOMENT:
+                    took.append(costs(work, device))
             after = kernel.rate()
-            rate = amount * len(took) / sum(took)
-            self.rounds.setdefault(stage, []).extend(one / n for one in took)
+            rate = amount * len(took) / sum(cost for _, cost in took)
+            self.rounds.setdefault(stage, []).extend(wall / n for wall, _ in took)
             self._ratios.setdefault(stage, []).append(rate / ((before + after) / 2))
+            if once and device.type == "cpu":
+                given = took[0][0] * torch.get_num_threads() - (stolen["stolen_s"] or 0.0)
+                self._busy.setdefault(stage, []).append(took[0][1] / given)
             before = after
 
     def ratios(self) -> dict[str, float]:
-        """By stage, the median of its rate beside the kernel's."""
+        """By stage, the median of its rate beside the kernel's; both by processor time where there is no GPU."""
         return {stage: statistics.median(found) for stage, found in self._ratios.items()}
+
+    def busy(self, stage: str) -> float | None:
+        """Median share of the threads' time in which they ran, of a stage that runs once a round on a CPU.
+
+        Time that the host gave to other machines is left out.
+        """
+        return statistics.median(self._busy[stage]) if stage in self._busy else None
 
     def best(self, stage: str) -> float:
         """Fewest seconds an item."""
@@ -86,25 +99,20 @@ def peaks(settings: Settings, shape: Shape) -> tuple[dict[str, Any], dict[str, K
     """Matrix peak of each precision; float32's always, since distances are in it; float8 has bfloat16's.
 
     Returns:
-        For the JSON, in TFLOP/s, by precision; and the fastest product of each as a kernel.
+        For the JSON, in TFLOP/s, by precision; and a product of each, always the same, as a kernel.
     """
-    device, found, kernels = resolve_device(settings.device), {}, {}
+    device, kernels = resolve_device(settings.device), {}
+    found: dict[str, Any] = {}
     products = shape.products(PEAK_TOKENS[device.type])
-    squares = (256,) if settings.shape in TINY_SHAPES else None
+    squares = (256,) if settings.shape in TINY_SHAPES else SQUARES["cpu" if device.type == "cpu" else "cuda"]
     for dtype in dict.fromkeys(["float32", *settings.dtypes]):
         best, each = matrix_peak(device, torch_dtype(dtype), products, squares)
         found[dtype] = {
             "tflops": rounded(best / 1e12),
             "products": {"x".join(map(str, product)): rounded(rate / 1e12) for product, rate in each.items()},
         }
-        kernels[dtype] = product_kernel(device, torch_dtype(dtype), max(each, key=each.__getitem__))
+        kernels[dtype] = product_kernel(device, torch_dtype(dtype), (squares[-1],) * 3)
     return found, kernels
-
-
-def raise_peaks(peak: dict[str, Any], kernels: dict[str, Kernel]) -> None:
-    """Where a product was faster later on, that is the peak."""
-    for dtype, kernel in kernels.items():
-        peak[dtype]["tflops"] = max(peak[dtype]["tflops"], rounded(kernel.fastest / 1e12))
 
 
 def peak_shares(rates: dict[str, float], flops: float, peak: dict[str, Any]) -> dict[str, float]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -57,6 +58,16 @@ def test_flops_of_other_encoders():
     assert Shape.of(gated).flops_per_token(145) == 2 * (128 + 8)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_moments():
+    """Kernels and stages run for a glimpse."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hardware.KERNEL_MOMENT", 0.01)
+        patch.setattr("hardware.PEAK_SECONDS", 0.01)
+        patch.setattr("speed_times.MOMENT", 0.01)
+        yield
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory) -> dict:
     """The whole of `speed.py` on a tiny shape, written and read again."""
@@ -78,7 +89,8 @@ def test_a_run_has_every_field(measured):
     assert measured["dtypes"]["float32"]["flips"] is None
     assert 0 <= measured["dtypes"]["bfloat16"]["flips"]["of_all"] <= 1
     by_dtype = {f"{s}.{d}" for s in ("batch_and_copy", "encode", "assign", "end_to_end") for d in measured["dtypes"]}
-    assert set(measured["ratios"]) == {"parse", "tokenise"} | by_dtype
+    busy = {f"busy.{dtype}" for dtype in measured["dtypes"]}
+    assert set(measured["ratios"]) == {"parse", "tokenise"} | by_dtype | busy
     assert [sample["n_reads"] for sample in measured["flatness"]] == [40, 80]
     assert all(0 <= (found["stolen_share"] or 0) < 1 for found in [measured, *measured["flatness"]])
     assert {"avx512_bf16", "amx_tile"} <= set(measured["bf16_instructions"])
@@ -114,12 +126,25 @@ def test_performance_page_is_current():
 def test_a_slower_machine_is_no_slower_stage(monkeypatch):
     # The machine halves its speed within the second round.
     rates, took = iter([10.0, 10.0, 5.0, 5.0]), iter([1.0, 4 / 3, 2.0])
-    monkeypatch.setattr("benchmarks.speed_times.seconds", lambda work, device: next(took))
+    monkeypatch.setattr("benchmarks.speed_times.costs", lambda work, device: (next(took),) * 2)
+    monkeypatch.setattr("benchmarks.speed_times.MOMENTS", 3)
     times = Times()
     kernel = SimpleNamespace(rate=lambda: next(rates))
     times.beside("parse", kernel, list, amount=5, n=10, device=torch.device("cpu"))
     assert times.ratios() == {"parse": pytest.approx(0.5)}
     assert times.best("parse") == 0.1 and len(times.rounds["parse"]) == 3
+
+
+def test_threads_that_wait_are_not_busy():
+    device, n_threads = torch.device("cpu"), torch.get_num_threads()
+    kernel = SimpleNamespace(rate=lambda: 1.0)
+    torch.set_num_threads(1)
+    times = Times()
+    times.beside("waits", kernel, lambda: time.sleep(0.2), amount=1, n=1, device=device, once=True)
+    times.beside("works", kernel, lambda: sum(range(10**7)), amount=1, n=1, device=device, once=True)
+    torch.set_num_threads(n_threads)
+    assert times.busy("waits") < 0.2 < 0.5 < times.busy("works")
+    assert times.busy("parse") is None
 
 
 def test_regression():
