@@ -171,6 +171,19 @@ def test_strands_and_batches_give_one_vector(encoder, tokenizer):
     assert torch.equal(torch.cat([embed([read]) for read in reads]), together)
 
 
+@pytest.mark.parametrize("encoder", [3], indirect=True)
+def test_reads_without_kmers_have_no_vector(encoder, tokenizer):
+    reads = ["", "ACGTTGCAACGG", "ACG", "", "TTTNTACGATTACA", "GGCATTAGG", ""]
+    ids, lengths = (torch.from_numpy(x) for x in pack(tokenizer, reads))
+    with torch.no_grad():
+        vectors = encoder.embed_packed(ids, lengths)
+        alone = [encoder.embed_packed(ids[:0], lengths[:1]), encoder.embed_packed(ids[:0], lengths[:0])]
+    assert [bool(vector.any()) for vector in vectors] == [False, True, False, False, True, True, False]
+    assert not alone[0].any() and alone[1].shape == (0, 12)
+    for i in (1, 4, 5):
+        np.testing.assert_allclose(vectors[i].numpy(), gated_by_hand(encoder, reads[i]), atol=1e-5)
+
+
 @pytest.mark.parametrize("n_heads", [0, 2])
 def test_gradients_are_those_of_the_vectors(n_heads):
     torch.manual_seed(0)

@@ -189,7 +189,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
             width = tile.shape[1] // 2
             heads = slice(first, first + width // head_size)
             parts = sums(tile).unflatten(1, (-1, head_size))
-            share = weights[..., heads].reshape(CODON * n_reads, -1, 1)
+            share = weights[..., heads].flatten(0, 1).flatten(1)[..., None]
             parts = torch.mul(parts, share, out=None if torch.is_grad_enabled() else parts)
             frames = parts.view(CODON, n_reads, 2 * width)
             both = frames[0] + frames[1] + frames[2]
@@ -222,7 +222,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
 def _n_known(input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """K-mers of each read, `(n_reads,)`; those that hold an unknown base are padding, and do not count."""
     lengths = lengths.to(input_ids.device)
-    # Only a CPU has not to be waited for.
+    # To look is to wait, but on a CPU.
     if not len(input_ids) or (input_ids.device.type == "cpu" and int(input_ids.amin())):
         return lengths
     total = nn.functional.pad(torch.cumsum(input_ids == 0, 0), (1, 0))
@@ -235,7 +235,7 @@ def _by_frame(input_ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Ten
 
     Args:
         input_ids: `(n_tokens,)`, reads end to end.
-        lengths: `(n_reads,)`.
+        lengths: `(n_reads,)`; a read may be empty.
 
     Returns:
         `(CODON * n_places,)`, where each frame of a read has as many places, of which the last may be padding; and
@@ -254,11 +254,13 @@ def _by_frame(input_ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Ten
         if frame:
             source = source.add_(1).clamp_(max=len(input_ids) - 1)
         torch.index_select(input_ids, 0, source, out=row)
-    # Where a read's last codon pair begins nothing in this frame.
-    last = ends - 1
-    n_last = lengths - CODON * (n_places_each - 1)
-    for frame in range(1, CODON):
-        by_frame[frame, last] *= n_last > frame
+    if n_places:
+        # Nothing of a read may be left for its last place. An empty read has the place of the one before, and changes
+        # nothing there.
+        last = (ends - 1).clamp_min(0)
+        n_last = lengths - CODON * (n_places_each - 1)
+        for frame in range(1, CODON):
+            by_frame[frame].scatter_reduce_(0, last, (n_last > frame).to(by_frame), "prod")
     begin = torch.arange(CODON, device=input_ids.device)[:, None] * n_places + starts
     return by_frame.flatten(), begin.flatten().to(input_ids.dtype)
 
