@@ -26,7 +26,7 @@ from typing import Any, Protocol
 import filelock
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from ..errors import InputError, RunError
 from ..files import remove_partial_files, written_whole
@@ -246,7 +246,8 @@ class RunFolder:
         }
         with writing_to(self.folder):
             with written_whole(self.part_path(sample_id)) as partial:
-                save_file(arrays, partial, metadata=record)
+                # Not `save_file`: it writes beside the file first, under a name of its own that a kill would leave there.
+                partial.write_bytes(save(arrays, metadata=record))
             self._failure_path(sample_id).unlink(missing_ok=True)
 
     def part(self, sample_id: str) -> Part | None:
