@@ -246,7 +246,7 @@ class RunFolder:
         }
         with writing_to(self.folder):
             with written_whole(self.part_path(sample_id)) as partial:
-                # Not `save_file`: it writes beside the file first, under a name of its own that a kill would leave there.
+                # `save_file` would write beside it first, under a name of its own that a kill leaves there.
                 partial.write_bytes(save(arrays, metadata=record))
             self._failure_path(sample_id).unlink(missing_ok=True)
 
