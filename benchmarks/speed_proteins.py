@@ -9,7 +9,7 @@ import torch
 from hardware import copy_kernel, inflate_kernel, peak_memory, reset_peak_memory, seconds
 from speed_settings import Settings
 from speed_shapes import Shape, protein_encoder, random_proteins
-from speed_times import Times, peak_shares, peaks, rounded, summary
+from speed_times import Times, figures, peak_shares, peaks, rounded, summary
 from transformers import EsmModel
 
 from biomeformer.embedding.engine import iter_token_batches, on_each_core, send
@@ -79,15 +79,7 @@ def measure_proteins(settings: Settings) -> dict[str, Any]:
         }
         ratios |= {f"{stage}.{dtype}": ratio for stage, ratio in times.ratios().items()}
         del encoder, encode
-    return {
-        "kind": "proteins",
-        "n_reads": n,
-        "tokens_per_read": round(tokens, 2),
-        "mflop_per_token": rounded(flops / 1e6),
-        "matrix_peak": peak,
-        "dtypes": by_dtype,
-        "ratios": {stage: rounded(value) for stage, value in sorted(ratios.items())},
-    }
+    return figures("proteins", n, tokens, flops, peak, by_dtype, ratios)
 
 
 def protein_encoder_config(shape: str) -> Any:

@@ -34,7 +34,7 @@ from speed_shapes import (
     write_large_fastq,
     write_random_fastq,
 )
-from speed_times import Times, peak_shares, peaks, rounded, summary, torch_dtype
+from speed_times import Times, figures, peak_shares, peaks, rounded, summary, torch_dtype
 
 from biomeformer.embedding.compiling import compile_encoder
 from biomeformer.embedding.engine import check_batch_tokens, iter_token_batches, on_each_core, send
@@ -58,14 +58,10 @@ class Work:
     """What a read gives an encoder to do.
 
     Attributes:
-        tokens: Of a read, on average.
-        flops: Operations a token.
         kernel: Fixed kernel that encoding is compared with: a matrix product, or rows that are looked up and added.
         amount: What a read costs, in the kernel's unit.
     """
 
-    tokens: float
-    flops: float
     kernel: Kernel
     amount: float
 
@@ -90,9 +86,9 @@ def measure_reads(settings: Settings) -> dict[str, Any]:
         peak, products = peaks(settings, shape)
         tokens, flops = cost_of_a_read(device_batches(model, settings, folder), shape)
         work = {
-            dtype: Work(tokens, flops, products[dtype], tokens * flops)
+            dtype: Work(products[dtype], tokens * flops)
             if shape.n_layers
-            else Work(tokens, flops, lookup_kernel(device, torch_dtype(dtype)), tokens)
+            else Work(lookup_kernel(device, torch_dtype(dtype)), tokens)
             for dtype in settings.dtypes
         }
         # Before batches and vectors are held, so that memory is the sample's.
@@ -121,15 +117,7 @@ def measure_reads(settings: Settings) -> dict[str, Any]:
                 "share_of_matrix_peak": peak_shares(rates, flops, peak[dtype]) if shape.n_layers else None,
                 "flips": None if dtype == "float32" else flips(exact, nearest(other, batches)),
             }
-    return {
-        "kind": "reads",
-        "n_reads": settings.n_reads,
-        "tokens_per_read": round(tokens, 2),
-        "mflop_per_token": rounded(flops / 1e6),
-        "matrix_peak": peak,
-        "dtypes": by_dtype,
-        "ratios": {stage: rounded(value) for stage, value in sorted(ratios.items())},
-    }
+    return figures("reads", settings.n_reads, tokens, flops, peak, by_dtype, ratios)
 
 
 def load_encoder(settings: Settings) -> EncoderParts:

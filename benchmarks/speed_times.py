@@ -132,6 +132,27 @@ def summary(times: Times, stages: tuple[str, ...], tokens: float) -> dict[str, A
     }
 
 
+def figures(
+    kind: str,
+    n: int,
+    tokens: float,
+    flops: float,
+    peak: dict[str, Any],
+    by_dtype: dict[str, Any],
+    ratios: dict[str, float],
+) -> dict[str, Any]:
+    """What the JSON holds of an encoder: of `n` reads or proteins a round, with their tokens and operations a token."""
+    return {
+        "kind": kind,
+        "n_reads": n,
+        "tokens_per_read": round(tokens, 2),
+        "mflop_per_token": rounded(flops / 1e6),
+        "matrix_peak": peak,
+        "dtypes": by_dtype,
+        "ratios": {stage: rounded(value) for stage, value in sorted(ratios.items())},
+    }
+
+
 def torch_dtype(dtype: str) -> torch.dtype:
     """What a precision computes in, products in float8 apart."""
     return resolve_dtype("bfloat16" if dtype == FLOAT8 else dtype)
