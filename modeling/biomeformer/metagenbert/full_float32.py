@@ -64,7 +64,7 @@ class _FullFloat32:
 
 def _matrix_products() -> tuple[Any, Any]:
     """Where torch keeps the precision of float32 matrix products: on CUDA, and on a CPU."""
-    return torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    return torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
 
 
 _FULL_FLOAT32 = _FullFloat32()
