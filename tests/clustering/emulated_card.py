@@ -23,10 +23,15 @@ class CardTensor(torch.Tensor):
     @staticmethod
     def __new__(cls, held):
         tensor = torch.Tensor._make_wrapper_subclass(
-            cls, held.shape, strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype, device=CARD
+            cls, held.shape, strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype, device="meta"
         )
         tensor.held = held
         return tensor
+
+    @property
+    def device(self):
+        """Of the emulated card; to torch's own code it is the meta device, which every build has."""
+        return CARD
 
     def __repr__(self):
         return f"CardTensor({self.held})"
@@ -42,12 +47,11 @@ class EmulatedCard(TorchDispatchMode):
     Attributes:
         ran: How often each operation ran there, by name without overload.
         peak: Most bytes its tensors took at once.
-        pinned: Tensors that were copied into pinned memory.
     """
 
     def __init__(self):
         super().__init__()
-        self.ran, self.peak, self.pinned = Counter(), 0, 0
+        self.ran, self.peak = Counter(), 0
         self._bytes, self._tensors = {}, Counter()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -57,11 +61,6 @@ class EmulatedCard(TorchDispatchMode):
         given = [item for value in (*args, *kwargs.values()) for item in (value if isinstance(value, list) else [value])]
         tensors = [item for item in given if isinstance(item, torch.Tensor)]
         on_card = [item for item in tensors if isinstance(item, CardTensor)]
-        if name == "is_pinned":
-            return False
-        if name == "_pin_memory":
-            self.pinned += 1
-            return args[0].clone()
         if name == "_local_scalar_dense" or (name in ("equal",) and on_card):
             self.ran[name] += 1
             return function(*tree_map(self._unwrap, args))
@@ -80,8 +79,6 @@ class EmulatedCard(TorchDispatchMode):
             goes_there = bool(on_card) if target is None else target.type == "cuda"
         if goes_there:
             self.ran[name] += 1
-        if kwargs.get("pin_memory") is not None:
-            kwargs["pin_memory"] = False
         result = function(*tree_map(self._unwrap, args), **tree_map(self._unwrap, kwargs))
         if not goes_there:
             return result
@@ -113,8 +110,12 @@ class EmulatedCard(TorchDispatchMode):
 
 def install(monkeypatch, free=80 << 30):
     """Make torch say that there is one card, with so many bytes free."""
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
+    # In a thread of its own, where the mode is not entered.
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.clone())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "Emulated")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (free, free))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device=None: 0)
