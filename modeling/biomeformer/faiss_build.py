@@ -47,7 +47,7 @@ class FaissState:
 
 def faiss_state() -> FaissState:
     """Look at what is installed and try to import it."""
-    distributions = {}
+    distributions: dict[str, str] = {}
     for distribution in metadata.distributions():
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"] or "").lower()
         if DISTRIBUTION.fullmatch(name):

@@ -221,7 +221,7 @@ def check_kmeans(
         if needed > free:
             raise InputError(
                 f"K-means for {sum(n_clusters):,} clusters of {hidden_size} dimensions needs {needed / 1e9:.2f} GB of "
-                f"memory on {resolved} and {free / 1e9:.2f} GB are free; ask for fewer clusters at once, or use the cpu."
+                f"memory on {resolved} and {free / 1e9:.2f} GB are free; ask for fewer clusters, or use the cpu."
             )
     return resolved
 

@@ -12,7 +12,7 @@ from collections import Counter
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 CARD = torch.device("cuda:0")
 
@@ -23,7 +23,12 @@ class CardTensor(torch.Tensor):
     @staticmethod
     def __new__(cls, held):
         tensor = torch.Tensor._make_wrapper_subclass(
-            cls, held.shape, strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype, device="meta"
+            cls,
+            held.shape,
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            device="meta",
         )
         tensor.held = held
         return tensor
@@ -47,21 +52,20 @@ class EmulatedCard(TorchDispatchMode):
     Attributes:
         ran: How often each operation ran there, by name without overload.
         peak: Most bytes its tensors took at once.
+        precisions: Of float32 matrix products, as torch was set when one ran.
     """
 
     def __init__(self):
         super().__init__()
-        self.ran, self.peak = Counter(), 0
+        self.ran, self.peak, self.precisions = Counter(), 0, set()
         self._bytes, self._tensors = {}, Counter()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
         name = function._schema.name.removeprefix("aten::")
-        # Each argument or list of them, flat.
-        given = [item for value in (*args, *kwargs.values()) for item in (value if isinstance(value, list) else [value])]
-        tensors = [item for item in given if isinstance(item, torch.Tensor)]
+        tensors = [item for item in tree_leaves((args, kwargs)) if isinstance(item, torch.Tensor)]
         on_card = [item for item in tensors if isinstance(item, CardTensor)]
-        if name == "_local_scalar_dense" or (name in ("equal",) and on_card):
+        if name == "_local_scalar_dense":
             self.ran[name] += 1
             return function(*tree_map(self._unwrap, args))
         target = kwargs.pop("device", None)
@@ -79,6 +83,8 @@ class EmulatedCard(TorchDispatchMode):
             goes_there = bool(on_card) if target is None else target.type == "cuda"
         if goes_there:
             self.ran[name] += 1
+            if name in ("mm", "addmm", "bmm", "baddbmm"):
+                self.precisions.add(torch.backends.cuda.matmul.fp32_precision)
         result = function(*tree_map(self._unwrap, args), **tree_map(self._unwrap, kwargs))
         if not goes_there:
             return result
