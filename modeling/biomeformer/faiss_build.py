@@ -52,7 +52,8 @@ def faiss_state() -> FaissState:
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"] or "").lower()
         if DISTRIBUTION.fullmatch(name):
             distributions.setdefault(name, distribution.version)
-    faiss, error = _try_import()
+    distributions = dict(sorted(distributions.items()))
+    faiss, error, absent = _try_import()
     imports = version = None
     if faiss is not None:
         imports = "gpu" if hasattr(faiss, "StandardGpuResources") else "cpu"
@@ -63,11 +64,12 @@ def faiss_state() -> FaissState:
         advice = f"{names} overwrite each other's files; pip uninstall {names.replace(',', '')}, then {INSTALL}."
     elif imports is not None:
         state, advice = imports, ""
-    elif distributions:
-        state = "broken"
-        advice = f"pip uninstall {names}, then {INSTALL}."
-    else:
+    elif absent and not distributions:
         state, advice = "none", f"{INSTALL}."
+    else:
+        state = "broken"
+        removal = f"pip uninstall {names}" if names else "delete the folder faiss that is left in site-packages"
+        advice = f"{removal}, then {INSTALL}."
     return FaissState(state, distributions, imports, version, error, advice)
 
 
@@ -78,21 +80,22 @@ def import_faiss() -> Any:
         MissingDependencyError: None is, or it cannot be imported, or its package is empty (as after removing one of two
             builds).
     """
-    faiss, error = _try_import()
+    faiss, error, _ = _try_import()
     if faiss is None:
         raise MissingDependencyError(f"faiss is needed, and {error}; {faiss_state().advice}")
     return faiss
 
 
-def _try_import() -> tuple[Any, str | None]:
-    """FAISS, or why it cannot be used."""
+def _try_import() -> tuple[Any, str | None, bool]:
+    """FAISS, or why it cannot be used, and whether that is because there is no such package."""
     try:
         faiss = import_module("faiss")
     except IMPORT_ERRORS as error:
-        return None, f"it cannot be imported ({error})"
+        absent = isinstance(error, ModuleNotFoundError) and error.name == "faiss"
+        return None, f"it cannot be imported ({error})", absent
     if not hasattr(faiss, "Clustering"):
-        return None, "the package is empty, as after removing one of two builds"
-    return faiss, None
+        return None, "the package is empty, as after removing one of two builds", False
+    return faiss, None, False
 
 
 __all__ = ["FaissState", "faiss_state", "import_faiss"]

@@ -98,16 +98,16 @@ def test_close_to_faiss(points, card):
 
 
 def test_equals_scikit_learn(points, card):
-    """In float64, from the same initial centroids, over points without ties and duplicates."""
+    """In float64, from the same initial centroids, over points without ties; no cluster is ever empty."""
     points = np.unique(points[(points != np.rint(points)).all(1)], axis=0)
     order, faiss = np.empty(len(points), np.int32), import_faiss()
     faiss.rand_perm(faiss.swig_ptr(order), len(points), 3 + 1)
-    judge = KMeans(128, init=points[order[:128]].astype(np.float64), n_init=1, max_iter=10, tol=0, algorithm="lloyd")
+    judge = KMeans(40, init=points[order[:40]].astype(np.float64), n_init=1, max_iter=10, tol=0, algorithm="lloyd")
     judge.fit(points.astype(np.float64))
     with card:
-        fit = run_kmeans(points, 128, n_iterations=10, seed=3, device="cuda:0")
+        fit = run_kmeans(points, 40, n_iterations=10, seed=3, device="cuda:0")
     np.testing.assert_allclose(fit.centroids, judge.cluster_centers_, atol=1e-5)
-    assert fit.n_empty == 0 and np.array_equal(fit.cluster_sizes, np.bincount(judge.labels_, minlength=128))
+    assert fit.n_empty == 0 and np.array_equal(fit.cluster_sizes, np.bincount(judge.labels_, minlength=40))
 
 
 def test_nearest_equals_float64(points, card):
