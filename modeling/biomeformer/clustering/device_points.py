@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..embedding.engine import prefetch
+from ..embedding.engine import prefetch, send
 from .points import Points
 
 # On a CUDA device a chunk of `points.CHUNK_BYTES` is over before its kernels are launched.
@@ -68,7 +68,7 @@ def _streamed(points: Points, device: torch.device, check: Callable[[], None] | 
     with closing(prefetch(pinned, check=check)) as chunks:
         for chunk in chunks:
             # torch gives pinned memory to another tensor only once the copies from it are done.
-            yield chunk.to(device, non_blocking=True)
+            yield send(chunk, device)
 
 
 __all__ = ["DEVICE_CHUNK_BYTES", "DevicePoints", "device_chunk_rows"]
