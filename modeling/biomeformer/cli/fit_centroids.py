@@ -157,7 +157,8 @@ def fit_centroids(
                 for k, fit in names.items():
                     fit.save(partial / f"k{k}")
             written = {f"K = {k}": output / f"k{k}" for k in names}
-    out(f"k-means ran on {fits[0].kmeans.device}")
+    anew = "" if fits[0].kmeans.resident else ", which read the vectors anew in each iteration"
+    out(f"k-means ran on {fits[0].kmeans.device}{anew}")
     if vectors is None:
         shutil.rmtree(folder, ignore_errors=True)
     report_files(written)
