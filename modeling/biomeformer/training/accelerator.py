@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
+from ..devices import device_name
 from ..errors import InputError
 
 # How Accelerate's launcher asks for a strategy that splits a model's weights among processes.
@@ -72,8 +73,7 @@ def make_accelerator(mixed_precision: str, *, cpu: bool = False, **options: Any)
 
 def describe_device(accelerator: Accelerator) -> str:
     """Describe what a run computed on: device, processes, CPU cores and precision."""
-    is_cuda = accelerator.device.type == "cuda"
-    name = torch.cuda.get_device_name(accelerator.device) if is_cuda else accelerator.device.type
+    name = device_name(accelerator.device)
     precision = "float32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
     n_ranks = accelerator.num_processes
     return f"{name}, {n_ranks} process{'es' if n_ranks > 1 else ''}, {os.cpu_count()} cores, {precision}"
