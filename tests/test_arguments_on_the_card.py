@@ -18,15 +18,16 @@ from biomeformer.kmer_encoder.modeling_kmer_encoder import KmerEncoderForSequenc
 from biomeformer.metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel
 from biomeformer.pretraining.objectives import ContrastiveLearning, SpeciesClassification
 from biomeformer.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
+from emulated_card import CARD, CardTensor, EmulatedCard, install, put_on_card
 from factories import tiny_bert, tiny_dnabert2, tiny_esm, tiny_metagenbert
-from pretended_card import CARD, OnCard, from_card, pretended_card, to_card
 
 # Unsorted, with equal ones, one token alone, and one at a multiple of the kernels' sizes.
 LENGTHS = torch.tensor([9, 3, 17, 1, 9, 64, 2])
 
 
 @pytest.fixture(autouse=True)
-def no_gradients():
+def card(monkeypatch):
+    install(monkeypatch)
     with torch.no_grad():
         yield
 
@@ -53,25 +54,15 @@ def every_choice(names: list[str]) -> list[set[str]]:
 def agree(call, model, moved: dict[str, torch.Tensor], stays: dict[str, torch.Tensor]) -> None:
     """A call with any of the arguments `stays` on the card, and all of `moved`, equals the one on the CPU."""
     want = call(model, **moved, **stays)
-    on_card = to_card(deepcopy(model))
     for choice in every_choice(list(stays)):
-        with pretended_card():
-            arguments = {name: OnCard(value) for name, value in moved.items()}
-            arguments |= {name: OnCard(value) if name in choice else value for name, value in stays.items()}
-            got = from_card(call(on_card, **arguments))
+        with EmulatedCard():
+            on_card = put_on_card(deepcopy(model))
+            arguments = {name: value.to(CARD) for name, value in moved.items()}
+            arguments |= {name: value.to(CARD) if name in choice else value for name, value in stays.items()}
+            got = call(on_card, **arguments)
+            assert isinstance(got, CardTensor)
+            got = got.cpu()
         torch.testing.assert_close(got, want, msg=lambda text, c=choice: f"{c} on the card: {text}")
-
-
-def test_the_pretended_card_refuses_mixed_devices():
-    with pretended_card():
-        made = torch.arange(3, device=CARD)
-        assert made.device == CARD and (made + 1).tolist() == [1, 2, 3] and made.cpu().device.type == "cpu"
-        for mixed in (lambda: made + torch.arange(3), lambda: torch.cat([made, torch.arange(3)])):
-            with pytest.raises(RuntimeError, match="same device"):
-                mixed()
-        assert made[torch.tensor([0, 2])].tolist() == [0, 2]
-        with pytest.raises(RuntimeError, match="same device"):
-            torch.arange(3)[made]
 
 
 ENCODERS = {"dnabert2": tiny_dnabert2, "kmer": lambda: kmer(0), "gated kmer": lambda: kmer(2)}
@@ -171,10 +162,10 @@ def test_objectives():
             prepared.append(objective.prepare(dict(batch), np.random.default_rng(0)))
         for arguments in prepared:
             want = objective(arguments)
-            on_card = to_card(deepcopy(objective))
-            with pretended_card():
-                moved = {k: OnCard(v) if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
-                got = from_card(on_card(moved))
+            with EmulatedCard():
+                on_card = put_on_card(deepcopy(objective))
+                moved = {k: v.to(CARD) if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
+                got = on_card(moved).cpu()
             torch.testing.assert_close(got, want)
 
 

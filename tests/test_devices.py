@@ -44,7 +44,7 @@ def test_a_cuda_device_becomes_the_current_one(cards):
         assert resolve_device(name) == torch.device("cuda", index)
         assert cards.pop() == torch.device("cuda", index) and not cards
     assert resolve_device("cpu") == torch.device("cpu") and not cards
-    with pytest.raises(InputError, match="'cuda:2' was asked for and there are only 2 CUDA devices here"):
+    with pytest.raises(InputError, match="'cuda:2' was asked for and 2 CUDA devices are here; name one of them"):
         resolve_device("cuda:2")
     assert not cards
 
@@ -72,7 +72,7 @@ def test_auto_without_a_card(no_card):
     assert automatic_device() == "cpu" and resolve_device("auto") == torch.device("cpu")
     assert Ranks(size=4, local_rank=3).device("auto") == "cpu"
     assert biomeformer.load("metagenbert-mini", device="auto").device == torch.device("cpu")
-    with pytest.raises(InputError, match="'cuda' was asked for and there is no CUDA device here; use --device cpu"):
+    with pytest.raises(InputError, match="'cuda' was asked for and 0 CUDA devices are here; use --device cpu"):
         resolve_device("cuda")
     for name, words in (("abacus", "is unknown"), ("meta", "is not supported")):
         with pytest.raises(InputError, match=f"'{name}' {words}; give auto, cpu, cuda, cuda:N or mps"):

@@ -39,12 +39,8 @@ def resolve_device(device: str) -> torch.device:
     if resolved.type == "cuda":
         n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (resolved.index or 0) >= n_devices:
-            present = (
-                f"there are only {n_devices} CUDA devices here; name one of them, or start no more processes than that"
-                if n_devices
-                else "there is no CUDA device here; use --device cpu"
-            )
-            raise InputError(f"device {device!r} was asked for and {present}.")
+            advice = "name one of them, or start no more processes than that" if n_devices else "use --device cpu"
+            raise InputError(f"device {device!r} was asked for and {n_devices} CUDA devices are here; {advice}.")
         if resolved.index is None:
             resolved = torch.device("cuda", torch.cuda.current_device())
         torch.cuda.set_device(resolved)
