@@ -85,6 +85,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
     config = GenomeTransformerConfig(hidden_dropout_prob=0.0, num_labels=3)
     model = GenomeTransformerForSequenceClassification(config).to(device=device, dtype=dtype)
+    model.set_attn_implementation(args.attention)
     proteins = torch.randn(1, args.n_genes, config.protein_size, device=device, dtype=dtype)
     labels = torch.zeros(1, dtype=torch.int64, device=device)
     if args.way == "checkpointed":
@@ -122,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=DTYPES)
+    parser.add_argument("--attention", default="sdpa", choices=["sdpa", "eager"], help="torch's kernels, or our own")
     parser.add_argument("--n-genes", type=int, default=4096)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--way", choices=["forward", "both", "checkpointed"], help=argparse.SUPPRESS)
@@ -145,6 +147,7 @@ def main() -> None:
     content = {
         "n_genes": args.n_genes,
         "dtype": args.dtype,
+        "attention": args.attention,
         "ways": found,
         "device": name,
         "versions": {
