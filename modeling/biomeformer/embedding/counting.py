@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -64,8 +64,8 @@ class ClusterCounter:
         # Whether the device goes on by itself while the CPU prepares the next batch.
         self._runs_ahead = model.device.type == "cuda"
         self._behind: deque[_Behind] = deque()
-        # Doubtful reads by their length, `(n_reads, length)` each, until there are enough for a pass.
-        self._alone: defaultdict[int, list[torch.Tensor]] = defaultdict(list)
+        # Doubtful reads by their length, `(n_reads, length)`, until there are enough for a pass.
+        self._alone: dict[int, torch.Tensor] = {}
 
     def add(self, packed: PackedReads) -> None:
         """Count the reads of a batch; on a CPU several threads may do so at once.
@@ -111,7 +111,7 @@ class ClusterCounter:
             self._settle(self._behind.popleft())
         while self._alone:
             _, reads = self._alone.popitem()
-            self._assign_alone(torch.cat(reads))
+            self._add(self._model.assign_alone(reads))
         return self._counts.cpu().numpy()
 
     @torch.inference_mode()
@@ -146,12 +146,13 @@ class ClusterCounter:
             return
         for _, reads in by_length(batch.input_ids, batch.lengths, rows):
             length = reads.shape[1]
-            self._alone[length].append(reads)
-            if sum(map(len, self._alone[length])) >= reads_as_alone(length, reads.device):
-                self._assign_alone(torch.cat(self._alone.pop(length)))
-
-    def _assign_alone(self, reads: torch.Tensor) -> None:
-        self._add(self._model.assign_alone(reads))
+            if length in self._alone:
+                reads = torch.cat([self._alone.pop(length), reads])
+            n_now = len(reads) - len(reads) % reads_as_alone(length, reads.device)
+            if n_now:
+                self._add(self._model.assign_alone(reads[:n_now]))
+            if n_now < len(reads):
+                self._alone[length] = reads[n_now:]
 
     def _add(self, cluster_ids: torch.Tensor) -> None:
         self._counts.index_add_(0, cluster_ids, torch.ones_like(cluster_ids))

@@ -38,8 +38,8 @@ IN_PACKAGE = __name__.startswith("biomeformer.")
 TIE_TOLERANCE = 1e-5
 DISTANCE_ROWS = 256
 MINIMUM_BLOCKS = 16
-# Equally long reads that a GPU embeds at once where each must be embedded as if by itself, and most tokens of them. On a
-# CPU one read is worth a pass.
+# Equally long reads that a GPU embeds at once where each must be embedded as if by itself, and most tokens of them. On
+# a CPU one read is worth a pass.
 READS_AS_ALONE = {"cuda": 16}
 TOKENS_AS_ALONE = 4096
 
