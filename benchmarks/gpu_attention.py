@@ -1,8 +1,8 @@
 """Which attention kernel DNABERT-2's packed passes run, and what new batches cost: as shipped, and with cuDNN allowed.
 
 cuDNN plans anew for every number of sequences and length, so each batch is timed twice: the first time its groups of
-equally long reads are new, the second time they are known. The attention of the package leaves cuDNN out; here it is let
-in again, to see what that is worth.
+equally long reads are new, the second time they are known. The package's attention leaves cuDNN out; here it is let in
+again, to see what that is worth.
 
     python benchmarks/gpu_attention.py --device cuda --output attention.json
 """
@@ -50,12 +50,19 @@ def kernels(work: Any, device: torch.device) -> list[dict[str, Any]]:
     on_device = [event for event in profile.key_averages() if event.self_device_time_total > 0]
     events = on_device or profile.key_averages()
     name = "self_device_time_total" if on_device else "self_cpu_time_total"
-    rows = sorted(events, key=lambda event: -getattr(event, name))
-    attention = [event for event in profile.key_averages() if "scaled_dot_product" in event.key]
-    return [
-        {"name": event.key, "calls": event.count, "ms": round(getattr(event, name) / 1000, 3)}
-        for event in [*rows[:N_KERNELS], *(event for event in attention if event not in rows[:N_KERNELS])]
-    ]
+    rows = sorted(events, key=lambda event: -getattr(event, name))[:N_KERNELS]
+    rows += [event for event in profile.key_averages() if is_attention(event.key)]
+    return list(
+        {
+            event.key: {"name": event.key, "calls": event.count, "ms": round(getattr(event, name) / 1000, 3)}
+            for event in rows
+        }.values()
+    )
+
+
+def is_attention(name: str) -> bool:
+    """Whether an operator is one of torch's attention."""
+    return "scaled_dot_product" in name
 
 
 @torch.inference_mode()
@@ -92,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
         args.output.write_text(json.dumps(result, indent=1) + "\n")
         row = result[name]
         print(f"{name}: new {row['seconds_new']} s, known {row['seconds_known']} s, {row['median_ratio']} times")
-    used = [row["name"] for row in result["as shipped"]["kernels"] if "scaled_dot_product" in row["name"]]
+    used = [row["name"] for row in result["as shipped"]["kernels"] if is_attention(row["name"])]
     print(f"attention as shipped: {', '.join(used) or 'see the kernels'}")
 
 

@@ -1,7 +1,7 @@
-"""A few optimiser steps of each training recipe in bfloat16, on inputs made here: does it run, on what, are losses finite.
+"""A few optimiser steps of each training recipe in bfloat16: does it run, on which device, and are losses finite.
 
-Sizes are those that the recipes are for (DNABERT-2, the paper's genome transformer), data are as few as give some five
-steps. A recipe that fails does not stop the others; the exit code is 1 then.
+Sizes are those that the recipes are for (DNABERT-2, the paper's genome transformer), inputs are made here, as few as
+give some five steps. A recipe that fails does not stop the others; the exit code is 1 then.
 
     python benchmarks/gpu_recipes.py --output recipes.json
     python benchmarks/gpu_recipes.py --output recipes.json --cpu --small
@@ -166,7 +166,8 @@ def run(name: str, config: dict[str, Any], arguments: list[Any], folder: Path, c
         traceback.print_exc()
         result["error"] = f"{type(error).__name__}: {error}"
     result["seconds"] = round(time.perf_counter() - began, 1)
-    records = sorted(output.rglob("training_record.json"))
+    # Beside a model of which another is a part, the part's own record lies deeper.
+    records = sorted(output.rglob("training_record.json"), key=lambda path: len(path.parts))
     result["device"] = json.loads(records[0].read_text())["device"] if records else None
     histories = sorted(output.rglob("history.csv"))
     rows = [row for path in histories for row in csv.DictReader(path.open())]
