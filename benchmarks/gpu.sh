@@ -68,7 +68,7 @@ if [ -n "${BIOMEFORMER_GPU_SMALL:-}" ]; then
 else
   shape=dnabert2 proteins=esm2-650m precision=bfloat16 float8=bfloat16,float8
   attention=() reads=(--reads 40000 --rounds 2) genes=(--runs 3) recipes=()
-  points=(--points 2000000 --clusters 1024,4096 --rounds 2)
+  points=(--points 2000000 --clusters 1024,4096 --rounds 1)
 fi
 [ "$device" = cpu ] && recipes+=(--cpu)
 speed=(python3 benchmarks/speed.py --device "$device")
