@@ -41,12 +41,13 @@ if [ "$wheels" != - ]; then
 fi
 
 printf 'step\tlimit_s\texit\tseconds\tresult\n' >"$work/steps.tsv"
-failed=0
+failed=0 skipped=0
 step() { # NAME LIMIT COMMAND...: run it for LIMIT seconds at most, if that much or a useful part is left.
   local name=$1 limit=$(($2 * slack)) left=$((total - SECONDS + began)) code result first
   shift 2
   if [ "$left" -lt $least ]; then
     printf '%s\t%s\t-\t-\tnot started: %s of %s s are left\n' "$name" "$limit" "$left" "$total" >>"$work/steps.tsv"
+    skipped=$((skipped + 1))
     keep
     return
   fi
@@ -96,6 +97,6 @@ step recipes 110 python3 benchmarks/gpu_recipes.py "${recipes[@]}" --output "$wo
 step kmeans 60 python3 benchmarks/kmeans_speed.py --device "$device" "${points[@]}" --output "$work/kmeans.json"
 
 cut -c1-170 "$work/steps.tsv" | column -t -s "$(printf '\t')" 2>/dev/null || cat "$work/steps.tsv"
-echo "$((SECONDS - began)) s of $total; results in $out/results.tgz"
+echo "$((SECONDS - began)) s of $total, $skipped steps not started; results in $out/results.tgz"
 rm -rf "$work" ${site:+"$site"}
 exit $failed
