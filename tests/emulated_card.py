@@ -15,6 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 CARD = torch.device("cuda:0")
+# torch's own code takes a tensor of the card for one of the meta device, as in `to(other)`.
+CARD_TYPES = ("cuda", "meta")
 
 
 class CardTensor(torch.Tensor):
@@ -40,6 +42,10 @@ class CardTensor(torch.Tensor):
 
     def __repr__(self):
         return f"CardTensor({self.held})"
+
+    def tolist(self):
+        """As torch does on CUDA, but not for subclasses."""
+        return self.held.tolist()
 
     @classmethod
     def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
@@ -72,7 +78,7 @@ class EmulatedCard(TorchDispatchMode):
         if target is not None:
             kwargs["device"] = torch.device("cpu")
         if name == "_to_copy":
-            goes_there = isinstance(args[0], CardTensor) if target is None else target.type == "cuda"
+            goes_there = isinstance(args[0], CardTensor) if target is None else target.type in CARD_TYPES
         elif name == "copy_":
             goes_there = isinstance(args[0], CardTensor)
         else:
@@ -80,7 +86,7 @@ class EmulatedCard(TorchDispatchMode):
                 strangers = [item for item in tensors if not isinstance(item, CardTensor) and item.dim()]
                 if strangers:
                     raise AssertionError(f"{function} mixes tensors of the card and of the CPU")
-            goes_there = bool(on_card) if target is None else target.type == "cuda"
+            goes_there = bool(on_card) if target is None else target.type in CARD_TYPES
         if goes_there:
             self.ran[name] += 1
             if name in ("mm", "addmm", "bmm", "baddbmm"):
@@ -122,7 +128,20 @@ def install(monkeypatch, free=80 << 30):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "Emulated")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (free, free))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device=None: 0)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device=None: 0)
+
+
+def put_on_card(module):
+    """Move a module's weights and buffers to the card that is entered, in place."""
+    for part in module.modules():
+        for name, value in part._parameters.items():
+            if value is not None:
+                part._parameters[name] = torch.nn.Parameter(value.detach().to(CARD), requires_grad=False)
+        for name, value in part._buffers.items():
+            if value is not None:
+                part._buffers[name] = value.detach().to(CARD)
+    return module

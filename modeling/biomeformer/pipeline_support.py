@@ -70,7 +70,7 @@ class FilePipeline(Pipeline):
         device: int | str | torch.device | None = None,
         **kwargs: Any,
     ) -> None:
-        check_device(device)
+        device = check_device(device)
         kwargs.pop("local_files_only", None)  # It is in the checkpoint's options.
         if isinstance(model, CheckpointReference):
             model = load_whole(self.model_class, model.name, model.options, head=self.head)
@@ -152,20 +152,20 @@ def check_model(model: Any, wanted: type) -> None:
         raise InputError(f"the model is a {type(model).__name__} and the pipeline runs a {wanted.__name__}; {advice}.")
 
 
-def check_device(device: int | str | torch.device | None) -> None:
-    """See that a device asked for is there.
+def check_device(device: int | str | torch.device | None) -> int | str | torch.device | None:
+    """The device to give to transformers, once it is seen to be there.
 
     Raises:
         InputError: It is not.
     """
-    from .loading import resolve_device
+    from .devices import resolve_device
 
     if isinstance(device, int):
         # Numbers are CUDA devices to transformers, or else Apple's, and below 0 the CPU.
         if device >= 0 and not torch.backends.mps.is_available():
             resolve_device(f"cuda:{device}")
-    elif device is not None:
-        resolve_device(str(device))
+        return device
+    return None if device is None else resolve_device(str(device))
 
 
 def check_batch_size(batch_size: int | None) -> None:

@@ -11,7 +11,7 @@ import typer
 from ..errors import InputError, RunInterrupted, SamplesFailedError
 from .console import SampleProgress, doing, note, out, report_files
 from .embed import explained, list_failures
-from .options import BatchTokens, Cohort, Device, Revision, Threads, Timeout
+from .options import DEFAULT_DEVICE, BatchTokens, Cohort, Device, Revision, Threads, Timeout
 from .output import check_output, staged
 from .units import parse_bytes
 
@@ -66,7 +66,7 @@ def fit_centroids(
         str,
         typer.Option(help="Memory a process may take for reads, vectors, centroids; vectors beyond it stay on disk."),
     ] = "4GB",
-    device: Device = "cpu",
+    device: Device = DEFAULT_DEVICE,
     batch_tokens: BatchTokens = None,
     threads: Threads = None,
     revision: Revision = None,
@@ -83,7 +83,7 @@ def fit_centroids(
         raise InputError("--n-clusters: a number of clusters is given twice; give each once.")
     folder = vectors if vectors is not None else output.with_name(f"{output.name}.vectors")
     from ..reads import read_cohort
-    from .runtime import start
+    from .runtime import note_device, start
 
     samples = read_cohort(cohort)
     with doing(f"loading {read_encoder}"):
@@ -99,6 +99,7 @@ def fit_centroids(
             encoder, processor = load_encoder(
                 read_encoder, revision, ranks.device(device), {"pooling": pooling, "max_length": max_length}
             )
+        note_device(encoder.device, ranks)
         if ranks.is_main:
             least = memory_needed(n_clusters, encoder.config.hidden_size, reads_per_sample)
             share = len(samples) * reads_per_sample * encoder.config.hidden_size * 4 / ranks.size

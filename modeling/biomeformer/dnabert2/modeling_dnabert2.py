@@ -341,12 +341,12 @@ def _token_places(starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Places of the tokens of sequences that begin at `starts`, end to end."""
     packed_starts = torch.cumsum(lengths, 0) - lengths
     shift = torch.repeat_interleave(starts - packed_starts, lengths)
-    return shift + torch.arange(len(shift))
+    return shift + torch.arange(len(shift), device=shift.device)
 
 
 def _inverse(order: torch.Tensor) -> torch.Tensor:
     inverse = torch.empty_like(order)
-    inverse[order] = torch.arange(len(order))
+    inverse[order] = torch.arange(len(order), device=order.device)
     return inverse
 
 
@@ -433,7 +433,7 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
 
         Args:
             input_ids: `(n_tokens,)`, sequences end to end in any order, special tokens included.
-            lengths: `(n_sequences,)`, tokens of each sequence, all positive. Kept on the CPU to spare a transfer back.
+            lengths: `(n_sequences,)`, tokens of each sequence, all positive; on the CPU, or a GPU has to be waited for.
             pooling: `mean` (over all tokens, `[CLS]` and `[SEP]` included), `mean_over_max_length` (their sum over
                 `max_length`, the scale of the published MetagenBERT scripts) or `cls`.
             max_length: Divisor of `mean_over_max_length`, in tokens.
@@ -481,14 +481,16 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
 
         Args:
             input_ids: `(n_tokens,)`, sequences end to end in any order, special tokens included.
-            lengths: `(n_sequences,)`, tokens of each sequence, all positive, on the CPU.
-            partners: `(n_sequences,)`, the number of the sequence that is mixed into each, on the CPU.
+            lengths: `(n_sequences,)`, tokens of each sequence, all positive; on the CPU, or a GPU has to be waited for.
+            partners: `(n_sequences,)`, the number of the sequence that is mixed into each; likewise.
             weights: `(n_sequences,)`, each sequence's own share.
             layer: Where to mix, from 0 (the embeddings) to `num_mixup_layers - 1`.
 
         Returns:
             float32 `(n_sequences, hidden_size)`, means over tokens, in the order given.
         """
+        # The layout is worked out on the CPU; DistributedDataParallel moves every argument to the GPU.
+        lengths, partners = lengths.cpu(), partners.cpu()
         order = torch.argsort(lengths, stable=True)
         starts = torch.cumsum(lengths, 0) - lengths
         places = _token_places(starts[order], lengths[order])

@@ -28,11 +28,12 @@ def mean_residue_vectors(model: EsmModel, input_ids: torch.Tensor, lengths: torc
     Args:
         model: ESM-2, or another ESM with its positions; no residue may be masked.
         input_ids: `(n_tokens,)` on the model's device, proteins end to end with CLS and EOS, in order of length.
-        lengths: `(n_proteins,)` on the CPU, tokens of each, not falling; at least three.
+        lengths: `(n_proteins,)`, tokens of each, at least three, not falling; on the CPU, or a GPU must be waited for.
 
     Returns:
         float32 `(n_proteins, hidden_size)`.
     """
+    lengths = lengths.cpu()
     layout = PackedLayout.from_sorted_lengths(lengths.tolist())
     positions = torch.arange(len(input_ids)) - torch.repeat_interleave(torch.cumsum(lengths, 0) - lengths, lengths)
     positions = send(positions + FIRST_POSITION, input_ids.device)

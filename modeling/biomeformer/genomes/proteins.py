@@ -212,7 +212,7 @@ def load_protein_encoder(
         name: Folder, Hub id, or folder of a Hub repository (`lab/model/protein_encoder`); of a genome model, also of a
             shipped one, the protein encoder in its checkpoint is taken.
         revision: Branch, tag or commit of a Hub id.
-        device: `cpu`, `cuda`, `cuda:N` or `mps`.
+        device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`: a CUDA device if there is one, else the CPU.
         dtype: `float32`, `bfloat16` or `float16`.
         **hub_options: `cache_dir`, `local_files_only` and `token`.
 

@@ -255,7 +255,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
 
         Args:
             input_ids: `(n_tokens,)`, reads end to end.
-            lengths: `(n_reads,)`, tokens of each read, all positive, on the CPU.
+            lengths: `(n_reads,)`, tokens of each read, all positive; on the CPU, or a GPU has to be waited for.
 
         Returns:
             `(n_reads, hidden_size)`, float32, of unit length where the config says so.
@@ -269,6 +269,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         return self._finish(vectors)
 
     def _embed_by_length(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        lengths = lengths.cpu()
         order = torch.argsort(lengths, stable=True)
         reads = input_ids.split(lengths.tolist())
         vectors: list[torch.Tensor] = []
@@ -312,7 +313,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
 
         Args:
             input_ids: `(n_tokens,)`, reads end to end.
-            lengths: `(n_reads,)`, tokens of each read, all positive, on the CPU.
+            lengths: `(n_reads,)`, tokens of each read, all positive; on the CPU, or a GPU has to be waited for.
 
         Returns:
             Cluster ids, int64 `(n_reads,)`; of equally near centroids the first.
@@ -324,7 +325,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         if self.doubt_is_settled_by_distance:
             cluster_ids[rows] = self.nearest_exactly(vectors[rows])
         else:
-            for some, reads in by_length(input_ids, lengths, rows.cpu()):
+            for some, reads in by_length(input_ids, lengths.cpu(), rows.cpu()):
                 cluster_ids[some.to(cluster_ids.device)] = self.assign_alone(reads)
         return cluster_ids
 
@@ -334,7 +335,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
 
         Args:
             input_ids: `(n_tokens,)`, reads end to end.
-            lengths: `(n_reads,)`, tokens of each read, all positive, on the CPU.
+            lengths: `(n_reads,)`, tokens of each read, all positive; on the CPU, or a GPU has to be waited for.
 
         Returns:
             Cluster ids, and which of them are doubtful: `nearest_exactly` has the answer for these, or, where
@@ -512,8 +513,8 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
             weights: `(n_samples, n_elements)`, their shares; 0 is padding. Even by default.
             input_ids: `(n_tokens,)`, instead of `elements` the tokens of reads end to end, to be embedded here, with
                 gradients.
-            lengths: `(n_reads,)`, tokens of each read, on the CPU.
-            set_sizes: `(n_samples,)`, reads of each sample, on the CPU.
+            lengths: `(n_reads,)`, tokens of each read; on the CPU, or a GPU has to be waited for.
+            set_sizes: `(n_samples,)`, reads of each sample; likewise.
             labels: Classes `(n_samples,)`, 0 and 1 `(n_samples, num_labels)` where several hold at once, or numbers
                 `(n_samples,)`.
             **kwargs: Ignored arguments of the transformers interface.
@@ -552,6 +553,7 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
         self, input_ids: torch.Tensor, lengths: torch.Tensor, set_sizes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         vectors = self.metagenbert.embed_packed(input_ids, lengths)
+        set_sizes = set_sizes.cpu()
         there = (torch.arange(int(set_sizes.max())) < set_sizes[:, None]).to(vectors.device)
         elements = vectors.new_zeros(*there.shape, vectors.shape[1])
         return elements.masked_scatter(there[:, :, None], vectors), there.float()

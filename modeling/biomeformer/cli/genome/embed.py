@@ -10,7 +10,7 @@ import typer
 from ...errors import RunInterrupted
 from ..console import doing, out, report_files
 from ..embed import explained, list_failures
-from ..options import BatchTokens, Device, Revision, Threads, Timeout
+from ..options import DEFAULT_DEVICE, BatchTokens, Device, Revision, Threads, Timeout
 from ..output import check_output
 from .notes import GenomeNotes
 
@@ -34,7 +34,7 @@ def embed(
         Path | None, typer.Option(help="Folder of vectors that runs share.", show_default="OUTPUT/store")
     ] = None,
     translation_table: Annotated[int, typer.Option(help="NCBI's number, of genes that do not say.")] = 11,
-    device: Device = "cpu",
+    device: Device = DEFAULT_DEVICE,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, of the encoder.")] = "float32",
     batch_tokens: BatchTokens = None,
     threads: Threads = None,
@@ -53,7 +53,7 @@ def embed(
     genome that fails does not stop the others. Writes genomes.parquet, genes.parquet and the vectors. Under
     `accelerate launch` the processes share the genomes.
     """
-    from ..runtime import start
+    from ..runtime import noting_device, start
 
     check_output(output, overwrite=overwrite or (output / "run").is_dir(), can_overwrite=True)
     with doing(f"loading {protein_encoder}"):
@@ -69,9 +69,7 @@ def embed(
         genomes = read_catalog(catalog)
     with Ranks.from_environment(timeout * 60) as ranks:
         with doing(f"loading {protein_encoder}"):
-            encoder = load_protein_encoder(
-                protein_encoder, revision=revision, device=str(ranks.device(device)), dtype=dtype
-            )
+            encoder = load_protein_encoder(protein_encoder, revision=revision, device=ranks.device(device), dtype=dtype)
         notes = GenomeNotes(len(genomes), "embedded", ranks)
         with Interruption() as interruption:
             options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "fail_fast": fail_fast}
@@ -85,7 +83,7 @@ def embed(
                     batch_tokens=batch_tokens,
                     threads=threads or os.cpu_count() or 1,
                     ranks=ranks,
-                    on_plan=notes.plan,
+                    on_plan=noting_device(notes.plan, encoder.model.device, ranks),
                     on_genome=notes.finish,
                     check=interruption.check,
                     **options,
