@@ -122,6 +122,8 @@ def run(
     with Ranks.from_environment(timeout * 60) as ranks:
         with doing(f"loading {model}"):
             loaded = load(model, revision=revision, device=ranks.device(device), dtype=dtype)
+        if dtype == "float8" and not compile_encoder and ranks.is_main:
+            note("float8 without --compile moves more data than it saves; add --compile for speed.")
         if compile_encoder:
             with doing("compiling the encoder, once for this run"):
                 took = compiling.compile_encoder(loaded)
