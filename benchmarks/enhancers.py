@@ -37,7 +37,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import biomeformer
-from biomeformer import PreparationSettings, prepare_sequences
+from biomeformer import prepare_sequences
+from biomeformer.sequences import PreparationSettings
 from biomeformer.genomes.fasta import iter_fasta
 from biomeformer.kmer_encoder.tokenization_kmer_encoder import KmerTokenizer
 from biomeformer.metagenbert.packed_tokenizer import PackedTokenizer

@@ -19,22 +19,10 @@ from transformers import AutoConfig, AutoModel, AutoProcessor, AutoTokenizer
 from transformers.dynamic_module_utils import custom_object_save, get_imports, get_relative_imports
 
 import biomeformer
-from biomeformer import (
-    DnaBert2ForMaskedLM,
-    DnaBert2ForSequenceClassification,
-    GenomeTransformerForSequenceClassification,
-    GenomeTransformerProcessor,
-    KmerEncoderConfig,
-    KmerEncoderForSequenceClassification,
-    KmerEncoderModel,
-    KmerTokenizer,
-    MetagenBertConfig,
-    MetagenBertForPhenotypeClassification,
-    MetagenBertModel,
-    MetagenBertProcessor,
-    SequenceCnnConfig,
-    SequenceCnnForSequenceClassification,
-)
+from biomeformer import GenomeTransformerForSequenceClassification, GenomeTransformerProcessor, MetagenBertConfig, MetagenBertForPhenotypeClassification, MetagenBertModel, MetagenBertProcessor
+from biomeformer.dnabert2 import DnaBert2ForMaskedLM, DnaBert2ForSequenceClassification
+from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderForSequenceClassification, KmerEncoderModel, KmerTokenizer
+from biomeformer.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
 from biomeformer.checkpoints import resolve_checkpoint
 from biomeformer.errors import CheckpointError, InputError
 from biomeformer.hub.remote_code import export_remote_code, exported_files, remote_code

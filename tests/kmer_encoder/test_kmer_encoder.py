@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
-from biomeformer import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer, MetagenBertProcessor
+from biomeformer import MetagenBertProcessor
+from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
 from biomeformer.embedding import embed_vectors
 from biomeformer.metagenbert import MetagenBertModel
 from biomeformer.reads import ReadBatch

@@ -13,7 +13,7 @@ from skbio.stats.distance import DistanceMatrix, permanova
 from biomeformer.diversity import shannon_entropy
 from biomeformer.errors import InputError, TableError
 from biomeformer.phenotypes import DISTANCES, FeatureTable, compare_groups, distance_matrix, leave_one_out, transfer
-from biomeformer.phenotypes.cohort_transfer import Cohort, aligned
+from biomeformer.phenotypes.cohort_transfer import LabelledCohort, aligned
 from biomeformer.phenotypes.statistics import benjamini_hochberg
 from biomeformer.phenotypes.target import make_target
 
@@ -33,7 +33,7 @@ def cohort(name, seed, n_samples=60, effect=2.5, shift=0.0, n_features=10):
         ids, tuple(f"s{i}" for i in range(n_features)), np.exp(logits) / np.exp(logits).sum(1)[:, None]
     )
     metadata = pd.DataFrame({"state": ["ill" if label else "healthy" for label in labels]}, index=ids)
-    return Cohort(name, (table,), make_target(metadata, "state", ids))
+    return LabelledCohort(name, (table,), make_target(metadata, "state", ids))
 
 
 @pytest.mark.parametrize("model", ["l1", "forest", "boosting"])

@@ -4,7 +4,12 @@ from .checkpoint import (
     with_deep_sets_head as with_deep_sets_head,
     with_linear_head as with_linear_head,
 )
-from .cohort_transfer import Transfer as Transfer, leave_one_out as leave_one_out, transfer as transfer
+from .cohort_transfer import (
+    LabelledCohort as LabelledCohort,
+    Transfer as Transfer,
+    leave_one_out as leave_one_out,
+    transfer as transfer,
+)
 from .depth import FRACTIONS as FRACTIONS, depth_name as depth_name, depth_tables as depth_tables
 from .evaluation import (
     Comparison as Comparison,
