@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
 from biomeformer import MetagenBertProcessor
-from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
 from biomeformer.embedding import embed_vectors
+from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
 from biomeformer.metagenbert import MetagenBertModel
 from biomeformer.reads import ReadBatch
 

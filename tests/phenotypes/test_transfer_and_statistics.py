@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.spatial.distance import jensenshannon
+from skbio.diversity.alpha import shannon
 from skbio.stats.distance import DistanceMatrix, permanova
 
 from biomeformer.diversity import shannon_entropy
@@ -136,6 +137,18 @@ def test_nothing_differs():
     assert min(test.q for test in found) > 0.05
     again = compare_groups(table, labels, n_permutations=199)
     assert found == again
+
+
+def test_entropy_is_that_of_scikit_bio():
+    rng = np.random.default_rng(3)
+    shares = rng.gamma(0.1, size=(300, 1024)) * (rng.random((300, 1024)) < 0.5)
+    shares[1:] /= shares[1:].sum(1, keepdims=True)  # The first row is of counts.
+    shares[7] = 0
+    shares[8] = np.arange(1024) == 5
+    expected = [shannon(row, base=2) for row in shares]
+    assert np.isnan(expected[7]) and 3 < expected[9] < 10
+    np.testing.assert_allclose(shannon_entropy(shares), expected, rtol=1e-12)
+    assert shannon_entropy(shares)[8] == 0
 
 
 def test_distances_and_entropy_by_hand():
