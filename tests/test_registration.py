@@ -22,6 +22,7 @@ from biomeformer.registration import AUTO_MAPPINGS, MODELS, PIPELINES, ClassRefe
 from biomeformer.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
 from factories import tiny_dnabert2
 
+AUTO_CLASSES = sorted(auto_class for names in AUTO_MAPPINGS.values() for auto_class in names)
 SHIPPED = Path(biomeformer.__file__).parent / "checkpoints"
 # By which Auto class each checkpoint is loaded, and as what.
 DOORS = [
@@ -148,8 +149,15 @@ def test_registered_classes_belong_together():
                 assert classes[auto_class].config_class is config_class
                 n_models += 1
     assert n_models == 10
-    assert {auto_class for names in MODELS.values() for auto_class in names} == {
-        auto_class for names in AUTO_MAPPINGS.values() for auto_class in names
+    types = {auto: {model_type for model_type, names in MODELS.items() if auto in names} for auto in AUTO_CLASSES}
+    everyone = {"dnabert2", "genome_transformer", "kmer_encoder", "metagenbert", "sequence_cnn"}
+    assert types == {
+        "AutoConfig": everyone,
+        "AutoModel": everyone - {"sequence_cnn"},
+        "AutoModelForMaskedLM": {"dnabert2"},
+        "AutoModelForSequenceClassification": everyone,
+        "AutoProcessor": {"genome_transformer", "metagenbert"},
+        "AutoTokenizer": {"kmer_encoder", "sequence_cnn"},
     }
 
 
