@@ -37,11 +37,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import biomeformer
-from biomeformer import PreparationSettings, prepare_sequences
+from biomeformer import prepare_sequences
 from biomeformer.genomes.fasta import iter_fasta
 from biomeformer.kmer_encoder.tokenization_kmer_encoder import KmerTokenizer
 from biomeformer.metagenbert.packed_tokenizer import PackedTokenizer
 from biomeformer.phenotypes.evaluation import interval
+from biomeformer.sequences import PreparationSettings
 from biomeformer.sequences.scores import choose_thresholds, read_predictions, score_predictions, split_arrays
 from biomeformer.sequences.training_data import read_training_data
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import Pipeline, PreTrainedConfig, PreTrainedModel
 
+from .checkpoint_reference import CheckpointReference
 from .checkpoints import resolve_checkpoint
 from .errors import CheckpointError, InputError
 
@@ -16,26 +17,6 @@ TASKS = {
     "metagenbert": 'reads are its input: pipeline("metagenome-embedding") or, with a head, "metagenome-classification"',
     "genome_transformer": 'genomes are its input: pipeline("genome-classification")',
 }
-
-
-class CheckpointReference:
-    """Where a model is, for a pipeline to load by itself.
-
-    `transformers.pipeline` packs an error of loading into pages of tracebacks, and tries again in float32 first.
-
-    Args:
-        name: Folder, Hub id, or name of a checkpoint that ships in the package.
-        **options: Of `from_pretrained`.
-    """
-
-    def __init__(self, name: str, **options: Any) -> None:
-        self.name = name
-        self.options = options
-
-    @classmethod
-    def from_pretrained(cls, name: str, **options: Any) -> CheckpointReference:
-        """What `transformers.pipeline` calls to load a model."""
-        return cls(name, **options)
 
 
 class FilePipeline(Pipeline):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def start(threads: int | None = None) -> None:
-    """Import the model folders (which registers their classes) with the libraries' bars and remarks off.
+    """Import torch and transformers with their progress bars and remarks off.
 
     Args:
         threads: CPU threads to compute with; the libraries' own choice where None.
@@ -32,8 +32,6 @@ def start(threads: int | None = None) -> None:
 
     import torch
     from transformers.utils import logging
-
-    from .. import dnabert2, genome_transformer, kmer_encoder, metagenbert, sequence_cnn  # noqa: F401
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -19,7 +19,7 @@ N_BOOTSTRAPS = 1000
 
 
 @dataclass(frozen=True)
-class Cohort:
+class LabelledCohort:
     """Features and classes of one cohort.
 
     Attributes:
@@ -54,8 +54,8 @@ class Transfer:
 
 
 def transfer(
-    train: Sequence[Cohort],
-    test: Cohort,
+    train: Sequence[LabelledCohort],
+    test: LabelledCohort,
     model: str,
     *,
     transform: str = "none",
@@ -114,7 +114,7 @@ def transfer(
 
 
 def leave_one_out(
-    cohorts: Sequence[Cohort], model: str, *, transform: str = "none", seed: int = 0, n_jobs: int | None = -1
+    cohorts: Sequence[LabelledCohort], model: str, *, transform: str = "none", seed: int = 0, n_jobs: int | None = -1
 ) -> list[Transfer]:
     """Each cohort tested by a model of all others.
 
@@ -169,4 +169,4 @@ def _union(names: Sequence[Sequence[str]]) -> list[str]:
     return list(dict.fromkeys(name for some in names for name in some))
 
 
-__all__ = ["Cohort", "Transfer", "aligned", "bootstrap", "leave_one_out", "transfer"]
+__all__ = ["LabelledCohort", "Transfer", "aligned", "bootstrap", "leave_one_out", "transfer"]
