@@ -489,10 +489,10 @@ def test_a_shipped_checkpoint_by_the_manifest():
 
 def encoder_origin(name, revision):
     from biomeformer import load_read_encoder
-    from biomeformer.loading import origin
+    from biomeformer.checkpoints.source import model_source
 
     encoder, _ = load_read_encoder(name, revision=revision)
-    return origin(encoder)
+    return model_source(encoder)
 
 
 def test_read_encoders_know_their_commit(hub, hub_process, tmp_path):

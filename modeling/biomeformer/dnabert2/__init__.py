@@ -2,6 +2,7 @@
 
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
+from .. import bridge
 from .configuration_dnabert2 import DnaBert2Config
 from .conversion_dnabert2 import convert_checkpoint
 from .modeling_dnabert2 import (
@@ -10,7 +11,9 @@ from .modeling_dnabert2 import (
     DnaBert2Model,
     DnaBert2PreTrainedModel,
 )
+from .strict_loading import StrictPreTrainedModel
 
+StrictPreTrainedModel.bridge = bridge
 AutoConfig.register("dnabert2", DnaBert2Config, exist_ok=True)
 AutoModel.register(DnaBert2Config, DnaBert2Model, exist_ok=True)
 AutoModelForMaskedLM.register(DnaBert2Config, DnaBert2ForMaskedLM, exist_ok=True)

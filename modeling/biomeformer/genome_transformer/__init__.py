@@ -3,6 +3,7 @@
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .. import bridge
 from ..checkpoints import resolve_checkpoint
 from ..pipeline_support import CheckpointReference
 from .configuration_genome_transformer import GenomeTransformerConfig
@@ -13,7 +14,9 @@ from .modeling_genome_transformer import (
 )
 from .pipeline_genome_transformer import GenomeClassificationPipeline
 from .processing_genome_transformer import GenomeTransformerProcessor
+from .strict_loading import StrictPreTrainedModel
 
+StrictPreTrainedModel.bridge = bridge
 AutoConfig.register("genome_transformer", GenomeTransformerConfig, exist_ok=True)
 AutoModel.register(GenomeTransformerConfig, GenomeTransformerModel, exist_ok=True)
 AutoModelForSequenceClassification.register(

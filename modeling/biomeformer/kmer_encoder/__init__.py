@@ -2,10 +2,13 @@
 
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
+from .. import bridge
 from .configuration_kmer_encoder import KmerEncoderConfig
 from .modeling_kmer_encoder import KmerEncoderForSequenceClassification, KmerEncoderModel
+from .strict_loading import StrictPreTrainedModel
 from .tokenization_kmer_encoder import KmerTokenizer
 
+StrictPreTrainedModel.bridge = bridge
 AutoConfig.register("kmer_encoder", KmerEncoderConfig, exist_ok=True)
 AutoModel.register(KmerEncoderConfig, KmerEncoderModel, exist_ok=True)
 AutoModelForSequenceClassification.register(KmerEncoderConfig, KmerEncoderForSequenceClassification, exist_ok=True)

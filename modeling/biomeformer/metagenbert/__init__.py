@@ -3,13 +3,16 @@
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .. import bridge
 from ..checkpoints import resolve_checkpoint
 from ..pipeline_support import CheckpointReference
 from .configuration_metagenbert import POOLING_MODES, MetagenBertConfig
 from .modeling_metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel, MetagenBertOutput
 from .pipeline_metagenbert import MetagenomeClassificationPipeline, MetagenomeEmbeddingPipeline
 from .processing_metagenbert import MetagenBertProcessor, PackedReads
+from .strict_loading import StrictPreTrainedModel
 
+StrictPreTrainedModel.bridge = bridge
 AutoConfig.register("metagenbert", MetagenBertConfig, exist_ok=True)
 AutoModel.register(MetagenBertConfig, MetagenBertModel, exist_ok=True)
 AutoModelForSequenceClassification.register(MetagenBertConfig, MetagenBertForPhenotypeClassification, exist_ok=True)
