@@ -18,8 +18,8 @@ READ_BY = {
 TRAINED_BY = {
     "metagenbert": "a read encoder gets its centroids with `biomeformer fit-centroids COHORT.csv --read-encoder`",
     "genome_transformer": "give one that was trained on genomes",
-    "dnabert2": "it has no DNABERT-2 auto_map or alibi_starting_size either, so it is not a DNABERT-2 checkpoint; load it "
-    "with AutoModel instead",
+    "dnabert2": "it has no DNABERT-2 auto_map or alibi_starting_size either, so it is not a DNABERT-2 checkpoint; load "
+    "it with AutoModel instead",
     "esm": "give an ESM-2 of transformers, or turn one of fair-esm into it with `biomeformer convert`",
 }
 

@@ -159,12 +159,13 @@ def verify_checksums(source: CheckpointSource, names: list[str]) -> bool:
     sums, part = checksum_file(source)
     if sums is None:
         return False
-    digests = parse_checksums(sums.read_text(encoding="utf-8", errors="replace"), f"{CHECKSUMS} of {source.name}")
+    where = f"{CHECKSUMS} of {source.name.removesuffix(f'/{part}'.rstrip('/')) if part else source.name}"
+    digests = parse_checksums(sums.read_text(encoding="utf-8", errors="replace"), where)
     here = {path.removeprefix(part): digest for path, digest in digests.items() if path.startswith(part)}
     for name in names:
         if name not in here:
             raise CheckpointError(
-                f"{CHECKSUMS} of {source.name} does not name {part}{name}, whose weights would be loaded unverified; "
+                f"{where} does not name {part}{name}, whose weights would be loaded unverified; "
                 f"fetch the checkpoint again, or delete {CHECKSUMS} if you added them yourself."
             )
     for name, digest in here.items():
@@ -172,7 +173,7 @@ def verify_checksums(source: CheckpointSource, names: list[str]) -> bool:
         file = None if "/" in name and name not in names else source.file(name)
         if file is not None and (actual := hash_file(file)) != digest:
             raise CheckpointError(
-                f"{file} is not the file that {CHECKSUMS} of {source.name} names (SHA-256 {actual[:12]}…, not "
+                f"{file} is not the file that {where} names (SHA-256 {actual[:12]}…, not "
                 f"{digest[:12]}…): it was damaged or changed; fetch the checkpoint again, or delete {CHECKSUMS} if you "
                 "changed the weights yourself."
             )

@@ -6,6 +6,7 @@ python -m biomeformer.hub.load_check FOLDER
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,13 +25,12 @@ def load_check(folder: str) -> None:
     from ..checkpoints.source import open_checkpoint
     from ..errors import CheckpointError
     from ..genomes.proteins import PROTEIN_ENCODER, load_protein_encoder
-    from .folder import CheckpointFolder
     from .kinds import kind_of
 
-    checkpoint = CheckpointFolder(folder)
-    kind_of(checkpoint.class_name, folder)
     source = open_checkpoint(folder, local_files_only=True)
-    cls: Any = getattr(biomeformer, checkpoint.class_name)
+    class_name = (source.config.get("architectures") or [""])[0]
+    kind_of(class_name, folder)
+    cls: Any = getattr(biomeformer, class_name)
     model, info = load_from(source, cls, dtype=torch.float32, output_loading_info=True)
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         # What loading forgives, such as another head's weights, is not published.
@@ -42,8 +42,8 @@ def load_check(folder: str) -> None:
         load_tokenizer(source)
     elif model.processor is None:
         raise CheckpointError(f"{folder} has no processor_config.json, the preprocessing contract.")
-    if (checkpoint.path / PROTEIN_ENCODER).is_dir():
-        load_protein_encoder(checkpoint.path / PROTEIN_ENCODER, local_files_only=True)
+    if (Path(folder) / PROTEIN_ENCODER).is_dir():
+        load_protein_encoder(Path(folder) / PROTEIN_ENCODER, local_files_only=True)
 
 
 def main() -> int:
