@@ -14,7 +14,7 @@ from biomeformer.errors import CheckpointError
 from biomeformer.genomes.catalog import read_catalog
 from biomeformer.genomes.embedding import embed_genomes
 from biomeformer.genomes.proteins import load_protein_encoder
-from checkpoint_kinds import BREAKAGES, KINDS, Inputs, sums
+from checkpoint_kinds import BREAKAGES, KINDS, Inputs, change_config, sums
 from factories import random_sequences, write_cohort, write_protein_genomes
 
 TABLE = [
@@ -138,6 +138,14 @@ def test_a_new_head_takes_the_place_of_none_that_is_damaged(kind, checkpoint):
         for options in ({"new_head": True}, {"num_labels": len(KINDS) + 1}):
             with pytest.raises(CheckpointError, match="do not fit the config"):
                 AutoModelForSequenceClassification.from_pretrained(checkpoint(kind, breakage), **options)
+
+
+def test_a_config_that_asks_for_more_memory_than_there_is(checkpoint, tmp_path):
+    """The headers are compared first: a part of a petabyte is not asked for."""
+    folder = Path(shutil.copytree(checkpoint("metagenbert"), tmp_path / "model"))
+    change_config(folder, n_clusters=10**13)
+    with pytest.raises(CheckpointError, match=r"1 of another shape \(centroids\)"):
+        biomeformer.load(folder)
 
 
 def test_labels_that_are_the_checkpoints_own_ask_for_no_head(checkpoint):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import is_offline_mode
 from transformers import PreTrainedModel
 from transformers.utils import cached_file, extract_commit_hash
 
 from ..errors import CheckpointError, CheckpointNotFoundError
 from . import checkpoint_name, resolve_checkpoint, shipped_checkpoints
 from .errors import no_checkpoint
+
+logger = logging.getLogger(__name__)
 
 CONFIG, PROCESSOR, TOKENIZER = "config.json", "processor_config.json", "tokenizer_config.json"
 
@@ -61,9 +65,13 @@ class CheckpointSource:
             subfolder: Instead of the checkpoint's own.
         """
         where = self.subfolder if subfolder is None else subfolder
+        options = {"subfolder": where, "_raise_exceptions_for_missing_entries": False, **self.options}
         try:
-            file = cached_file(self.path, name, subfolder=where, **self.options)
-        except OSError:
+            file = cached_file(self.path, name, **options)
+        except OSError as error:
+            if not (is_offline_mode() or self.options.get("local_files_only")):
+                # Whether the repository has that file is unknown.
+                logger.warning("%s of %s could not be fetched (%s); going on without it.", name, self.name, error)
             return None
         return None if file is None else Path(file)
 

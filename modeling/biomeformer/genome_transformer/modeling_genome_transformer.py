@@ -163,7 +163,7 @@ class GenomeTransformerPreTrainedModel(StrictPreTrainedModel):
             init.normal_(module.cls, std=self.config.initializer_range)
 
     def _finish_loading(self, info: dict[str, Any], options: dict[str, Any]) -> None:
-        self.hub_options = options
+        self.hub_options = {key: value for key, value in options.items() if key != "subfolder"}
 
 
 class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
