@@ -28,11 +28,6 @@ def format_load_error(name: str, error: Exception) -> str:
     """Write a library's error as one sentence with the checkpoint's name in it."""
     if "tokenizer" in str(error) and "instantiate" in str(error):
         return f"{name}: its tokenizer is missing or damaged (tokenizer.json); fetch the checkpoint again."
-    if "use_safetensors" in str(error):
-        return (
-            f"{name} has no weights as safetensors, and a pickle is never loaded; ask its makers for them, or convert "
-            f"a DNABERT-2 checkpoint once with: biomeformer convert {name} FOLDER"
-        )
     text = " ".join(str(error).split()) or type(error).__name__
     return text if name in text else f"{name}: {text}"
 

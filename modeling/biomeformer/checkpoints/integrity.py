@@ -109,13 +109,16 @@ def _is_inside(name: str) -> bool:
 
 def _no_weights(source: CheckpointSource, name: str) -> CheckpointNotFoundError:
     folder = source.folder
-    pickles = [] if folder is None else sorted(path.name for end in PICKLES for path in folder.glob(end))
-    if folder is None or pickles:
-        holds = f"holds its weights as a pickle ({pickles[0]})" if pickles else f"has no {name}"
+    if folder is None:
         return CheckpointNotFoundError(
-            f"{folder or source.name} {holds} and no safetensors, and a pickle is never loaded; convert a DNABERT-2 "
-            f"checkpoint once with: biomeformer convert {folder or source.name} {folder or 'FOLDER'}"
-            + ("-safetensors" if folder else "")
+            f"{source.name} has no weights as safetensors, and a pickle is never loaded; ask its makers for them, or "
+            f"convert a DNABERT-2 checkpoint once with: biomeformer convert {source.name} FOLDER"
+        )
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if pickles:
+        return CheckpointNotFoundError(
+            f"{folder} holds its weights as a pickle ({pickles[0]}) and no safetensors, and a pickle is never loaded; "
+            f"convert a DNABERT-2 checkpoint once with: biomeformer convert {folder} {folder}-safetensors"
         )
     return CheckpointNotFoundError(f"{folder} has no {name}, so it has no weights; fetch the checkpoint again.")
 
