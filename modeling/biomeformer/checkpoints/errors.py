@@ -34,7 +34,8 @@ def format_load_error(name: str, error: Exception) -> str:
 
 def wrong_model_type(name: str, stored: str | None, wanted: str) -> CheckpointError:
     """Return the error of a checkpoint of another model type, with what reads it or what makes the one wanted."""
-    advice = READ_BY.get(stored or "") or TRAINED_BY.get(wanted) or f"give a checkpoint of {wanted}"
+    reader = READ_BY.get(stored or "") if wanted in READ_BY else None
+    advice = reader or TRAINED_BY.get(wanted) or f"give a checkpoint of {wanted}"
     return CheckpointError(f"{name} is a checkpoint of model_type {stored!r}, not {wanted}; {advice}.")
 
 
