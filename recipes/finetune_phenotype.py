@@ -47,11 +47,11 @@ from torch import nn
 
 import biomeformer
 from biomeformer import MetagenBertForPhenotypeClassification
+from biomeformer.checkpoints.source import model_source
 from biomeformer.clustering import read_set
 from biomeformer.errors import BiomeformerError, InputError, RankStopped
 from biomeformer.files import written_whole
 from biomeformer.interruption import Interruption
-from biomeformer.loading import origin
 from biomeformer.metagenbert import MetagenBertModel
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata, with_deep_sets_head
 from biomeformer.phenotypes.evaluation import folds
@@ -504,7 +504,7 @@ def run_recipe(args: argparse.Namespace) -> None:
         "scores": study.record["scores"],
         "n_epochs": n_epochs,
         "best_epochs": [fold["best_epoch"] for fold in done],
-        "base_model": origin(start) | {"weights_sha256": start.weights_sha256},
+        "base_model": model_source(start) | {"weights_sha256": start.weights_sha256},
         "device": describe_device(accelerator),
         "n_processes": accelerator.num_processes,
         "wall_time_s": round(time.monotonic() - began, 1),

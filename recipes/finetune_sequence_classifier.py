@@ -40,11 +40,11 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_model, save_model
 
+from biomeformer.checkpoints.source import model_source
 from biomeformer.errors import InputError, MissingDependencyError
 from biomeformer.files import written_whole
 from biomeformer.genomes.translation import reverse_complement
 from biomeformer.interruption import Interruption
-from biomeformer.loading import origin
 from biomeformer.recipe_config import build_config, read_yaml
 from biomeformer.reports.sequence_report import sequence_report
 from biomeformer.sequences.classifier import SequenceClassifier
@@ -497,7 +497,7 @@ def run_recipe(args: argparse.Namespace) -> None:
     classifier = replace(classifier, contract=replace(classifier.contract, thresholds=list(evaluation.thresholds)))
     record = {
         "recipe": "recipes/finetune_sequence_classifier.py",
-        "base_model": origin(classifier.model),
+        "base_model": model_source(classifier.model),
         "config": asdict(config),
         "task": data.task,
         "labels": list(data.label_names),

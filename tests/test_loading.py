@@ -47,7 +47,7 @@ def test_missing_weights_are_errors(tmp_path):
     load_read_encoder(tmp_path)
     del without["encoder.layer.0.attention.self.query.weight"]
     save_file(without, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"1 weights .* missing \(such as encoder.layer.0.attention.self.query"):
+    with pytest.raises(CheckpointError, match=r"1 missing \(encoder.layer.0.attention.self.query"):
         load_read_encoder(tmp_path)
 
 

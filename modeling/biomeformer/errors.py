@@ -31,6 +31,10 @@ class CheckpointError(InputError):
     """A model directory or Hub id that is not a usable checkpoint."""
 
 
+class CheckpointNotFoundError(CheckpointError, OSError):
+    """No checkpoint, or a file of it that is missing; an `OSError` as transformers raises it."""
+
+
 class TableError(InputError):
     """An abundance table that is malformed or does not fit another."""
 

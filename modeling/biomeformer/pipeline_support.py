@@ -6,17 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import Pipeline, PreTrainedConfig, PreTrainedModel
+from transformers import Pipeline, PreTrainedModel
 
 from .checkpoint_reference import CheckpointReference
-from .checkpoints import resolve_checkpoint
-from .errors import CheckpointError, InputError
-
-HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "token")
-TASKS = {
-    "metagenbert": 'reads are its input: pipeline("metagenome-embedding") or, with a head, "metagenome-classification"',
-    "genome_transformer": 'genomes are its input: pipeline("genome-classification")',
-}
+from .checkpoints.errors import READ_BY
+from .checkpoints.loader import load_strict
+from .errors import InputError
 
 
 class FilePipeline(Pipeline):
@@ -29,7 +24,6 @@ class FilePipeline(Pipeline):
 
     Attributes:
         model_class: Of the model.
-        head: Words for what that class has beside the base model, and what to do where a checkpoint has none.
 
     Raises:
         CheckpointError: The checkpoint cannot be found, is damaged, or is of another kind.
@@ -37,7 +31,6 @@ class FilePipeline(Pipeline):
     """
 
     model_class: type[PreTrainedModel]
-    head: str | None = None
     _load_processor = False
     _load_tokenizer = False
     _load_image_processor = False
@@ -54,7 +47,7 @@ class FilePipeline(Pipeline):
         device = check_device(device)
         kwargs.pop("local_files_only", None)  # It is in the checkpoint's options.
         if isinstance(model, CheckpointReference):
-            model = load_whole(self.model_class, model.name, model.options, head=self.head)
+            model = load_strict(self.model_class, model.name, **model.options)
         check_model(model, self.model_class)
         check_batch_size(kwargs.get("batch_size"))
         super().__init__(model, *args, device=device, **kwargs)
@@ -81,47 +74,6 @@ class FilePipeline(Pipeline):
         self.model.save_pretrained(save_directory, **kwargs)
 
 
-def load_whole(cls: Any, name: str, options: Mapping[str, Any], *, head: str | None = None) -> Any:
-    """Load a model of which every weight is in the checkpoint.
-
-    Args:
-        cls: Its class.
-        name: Folder, Hub id, or name of a shipped checkpoint.
-        options: Of `from_pretrained`.
-        head: Words for what the class has beside the base model, and what to do where a checkpoint has none.
-
-    Raises:
-        CheckpointError: It cannot be found, is damaged, of another kind, or has no head.
-    """
-    from .loading import MODEL_ERRORS, check_weights, one_sentence
-
-    path = str(resolve_checkpoint(name))
-    hub_options = {key: options[key] for key in HUB_OPTIONS if key in options}
-    wanted = cls.config_class.model_type
-    try:
-        config, _ = PreTrainedConfig.get_config_dict(path, **hub_options)
-        if config.get("model_type") != wanted:
-            advice = TASKS.get(config.get("model_type", ""), f"give a checkpoint of {wanted}")
-            raise CheckpointError(
-                f"{name} is a checkpoint of model_type {config.get('model_type')!r}, not {wanted}; {advice}."
-            )
-        if head is not None and cls.__name__ not in (config.get("architectures") or ()):
-            raise CheckpointError(f"{name} holds no {head}.")
-        check_weights(path)
-        model, info = cls.from_pretrained(path, output_loading_info=True, **options)
-    except CheckpointError:
-        raise
-    except MODEL_ERRORS as error:
-        raise CheckpointError(one_sentence(name, error)) from error
-    lost = [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])]
-    if lost:
-        raise CheckpointError(
-            f"{name} lacks {len(lost)} weights of a {cls.__name__}, or has them in another shape (such as "
-            f"{sorted(lost)[0]}); fetch the checkpoint again."
-        )
-    return model
-
-
 def check_model(model: Any, wanted: type) -> None:
     """See that a model is one that a pipeline can run.
 
@@ -129,7 +81,7 @@ def check_model(model: Any, wanted: type) -> None:
         InputError: It is not, or has no head.
     """
     if not isinstance(model, wanted) and not isinstance(getattr(model, "base_model", None), wanted):
-        advice = TASKS.get(getattr(getattr(model, "config", None), "model_type", ""), "give another model")
+        advice = READ_BY.get(getattr(getattr(model, "config", None), "model_type", ""), "give another model")
         raise InputError(f"the model is a {type(model).__name__} and the pipeline runs a {wanted.__name__}; {advice}.")
 
 
@@ -181,7 +133,6 @@ def refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...], what: str =
 
 
 __all__ = [
-    "HUB_OPTIONS",
     "CheckpointReference",
     "FilePipeline",
     "check_top_k",

@@ -109,8 +109,24 @@ class LazyClasses(UserDict[Any, Any]):
         return value
 
 
+class LazyModule:
+    """A module that is imported when something of it is first used.
+
+    Args:
+        name: Of the module.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(import_module(self._name), attribute)
+
+
 def register() -> None:
     """Register all models and pipelines as transformers is imported; to do so again changes nothing."""
+    for model_type in MODELS:
+        register_post_import_hook(_set_bridge, f"biomeformer.{model_type}.strict_loading")
     for module in AUTO_MAPPINGS:
         register_post_import_hook(_whole(_register_auto_classes), module)
     register_post_import_hook(_whole(_register_pipelines), "transformers.pipelines")
@@ -123,6 +139,10 @@ def _whole(hook: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
         hook(import_module(module.__name__))
 
     return called
+
+
+def _set_bridge(module: ModuleType) -> None:
+    module.StrictPreTrainedModel.bridge = LazyModule("biomeformer.bridge")
 
 
 def _register_auto_classes(module: ModuleType) -> None:
@@ -149,4 +169,4 @@ def _register_pipelines(module: ModuleType) -> None:
         module.PIPELINE_REGISTRY.supported_tasks[task] = entry
 
 
-__all__ = ["AUTO_MAPPINGS", "MODELS", "PIPELINES", "ClassReference", "LazyClasses", "register"]
+__all__ = ["AUTO_MAPPINGS", "MODELS", "PIPELINES", "ClassReference", "LazyClasses", "LazyModule", "register"]

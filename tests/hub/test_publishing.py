@@ -302,7 +302,7 @@ def test_loaded_by_id_it_counts_the_same(hub, hub_process, model, tmp_path):
     by_auto = hub_process(embed_by_auto, "lab/x", fastq, cache=found.cache, offline=True).check()
     assert all(np.array_equal(counts, by_auto[0]) for counts in by_auto) and by_auto[0].sum() == 80
     refused = hub_process(embed, "lab/x", fastq, token=None)
-    assert refused.exit_code and refused.error.startswith("CheckpointError")
+    assert refused.exit_code and refused.error.startswith("CheckpointNotFoundError")
 
 
 def test_changed_weights_are_refused_on_loading(hub, hub_process, model, tmp_path):
@@ -325,7 +325,7 @@ def test_a_pickle_on_the_hub_is_refused(hub, hub_process, model, tmp_path):
     files = {name: content for name, content in written(model).items() if name.endswith(".json")}
     hub.commit("lab/x", files | {"pytorch_model.bin": b"PK\x03\x04"})
     found = hub_process(embed, "lab/x", fastq)
-    assert found.error.startswith("CheckpointError")
+    assert found.error.startswith("CheckpointNotFoundError")
     assert "lab/x has no weights as safetensors, and a pickle is never loaded" in found.error
     assert not hub.sent("GET .*pytorch_model")
 
@@ -489,10 +489,10 @@ def test_a_shipped_checkpoint_by_the_manifest():
 
 def encoder_origin(name, revision):
     from biomeformer import load_read_encoder
-    from biomeformer.loading import origin
+    from biomeformer.checkpoints.source import model_source
 
     encoder, _ = load_read_encoder(name, revision=revision)
-    return origin(encoder)
+    return model_source(encoder)
 
 
 def test_read_encoders_know_their_commit(hub, hub_process, tmp_path):

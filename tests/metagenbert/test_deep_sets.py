@@ -86,7 +86,7 @@ def test_round_trip_and_precision(tmp_path):
 def test_a_plain_checkpoint_gets_a_new_head(tmp_path):
     tiny_metagenbert().save_pretrained(tmp_path)
     options = {"head": "deep_sets", "set_pooling": "mean"}
-    model = MetagenBertForPhenotypeClassification.from_pretrained(tmp_path, **options)
+    model = MetagenBertForPhenotypeClassification.from_pretrained(tmp_path, new_head=True, **options)
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
     assert float(model.head.element[0].weight.detach().std()) > 0.05 and (model.head.input_scale == 1).all()
 

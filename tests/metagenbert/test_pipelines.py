@@ -255,7 +255,7 @@ def test_damaged_checkpoints(place, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config["architectures"] = ["MetagenBertForPhenotypeClassification"]
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match=r"headless lacks 2 weights of a MetagenBertFor.*\(such as head.bias\)"):
+    with pytest.raises(CheckpointError, match="headless holds no head for a phenotype; make one with"):
         pipeline("metagenome-classification", model=str(folder))
     folder = shutil.copytree(place / "base", tmp_path / "cut")
     weights = folder / "model.safetensors"

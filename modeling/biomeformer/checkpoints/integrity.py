@@ -1,35 +1,42 @@
-"""Whether a checkpoint's files are what was published: checksums, and configs that would run foreign code."""
+"""Whether a checkpoint's weights are whole, plain numbers, and those that were published."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
-from transformers.utils import cached_file
+from safetensors import SafetensorError, safe_open
+from transformers.utils import ADAPTER_CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, CheckpointNotFoundError
+from .source import CONFIG, PROCESSOR, TOKENIZER, CheckpointSource, read_json, refuse_unsafe_config
 
 CHECKSUMS = "SHA256SUMS"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib", "*.distcp")
+# transformers prefers a distributed checkpoint beside the weights, whose index is a pickle.
+DISTRIBUTED_INDEX = ".metadata"
+ENDS = (".safetensors", ".safetensors.index.json")
+CHECKSUM_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
+
+Shapes = dict[str, tuple[int, ...]]
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weight_hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file with weights of a checkpoint, those in folders within too, by path."""
+    """Return the SHA-256 of each file with weights of a checkpoint, those in folders within too, by path."""
     files = sorted(path for path in folder.rglob("*.safetensors") if not path.name.startswith("."))
     return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
 
 
 def checksums(hashes: Mapping[str, str]) -> str:
-    """What `SHA256SUMS` holds, as `sha256sum --check` reads it.
+    """Write what `SHA256SUMS` holds, as `sha256sum --check` reads it.
 
     Args:
         hashes: What `weight_hashes` gave.
@@ -37,88 +44,207 @@ def checksums(hashes: Mapping[str, str]) -> str:
     return "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
 
 
-def verify_weights(name: str | Path, **hub_options: Any) -> None:
-    """See that weights are those that `SHA256SUMS` names, where a checkpoint has that file.
-
-    Args:
-        name: A folder or a Hub id.
-        **hub_options: `revision`, `cache_dir`, `local_files_only` and `token`.
+def parse_checksums(text: str, where: str) -> dict[str, str]:
+    """Read a `SHA256SUMS`: digests by path, as `sha256sum` writes them in text or binary mode.
 
     Raises:
-        CheckpointError: They are not.
+        CheckpointError: It is empty, or a line is malformed.
     """
-    sums = _file(name, CHECKSUMS, hub_options)
-    if sums is None:
-        return
-    for line in sums.read_text().splitlines():
-        digest, _, file = line.partition("  ")
-        # Weights of a part, such as a protein encoder, are seen to where that part is loaded.
-        found = None if "/" in file else _file(name, file, hub_options)
-        if found is not None and hash_file(found) != digest:
+    digests: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        match = CHECKSUM_LINE.fullmatch(line.rstrip("\r"))
+        if match is None:
+            raise CheckpointError(f"{where}, line {number} is no SHA-256 and file name; fetch the checkpoint again.")
+        digests[PurePosixPath(match[2]).as_posix()] = match[1].lower()
+    if not digests:
+        raise CheckpointError(
+            f"{where} is empty; fetch the checkpoint again, or delete it if nothing is to be verified."
+        )
+    return digests
+
+
+def weight_files(source: CheckpointSource, variant: str | None = None) -> list[str]:
+    """Return the names of the files whose weights are loaded.
+
+    Args:
+        source: The checkpoint.
+        variant: Of the weights, as `from_pretrained` takes it.
+
+    Raises:
+        CheckpointNotFoundError: It has no weights as safetensors.
+        CheckpointError: An index or the config names a file outside the checkpoint.
+    """
+    name, index = source.config.get("transformers_weights"), SAFE_WEIGHTS_INDEX_NAME
+    if name is not None and (not str(name).endswith(".safetensors") or not _is_inside(str(name))):
+        raise CheckpointError(
+            f"{source.name}: {CONFIG} names {name!r} as its weights, which is no safetensors file beside it; fetch the "
+            "checkpoint again."
+        )
+    names = [str(name or SAFE_WEIGHTS_NAME), index]
+    if variant is not None:
+        names = [f"{each.removesuffix(end)}.{variant}{end}" for each, end in zip(names, ENDS, strict=True)]
+    if source.file(names[0]) is not None:
+        return names[:1]
+    file = source.file(names[1])
+    if name is not None or file is None:
+        raise _no_weights(source, names[0])
+    weight_map = read_json(file).get("weight_map")
+    files = sorted({str(shard) for shard in weight_map.values()}) if isinstance(weight_map, dict) else []
+    for shard in files:
+        if not shard.endswith(".safetensors") or not _is_inside(shard):
             raise CheckpointError(
-                f"{found} is not the file that {CHECKSUMS} of {name} names (SHA-256 {hash_file(found)[:12]}…, not "
+                f"{file} names {shard!r}, which is no safetensors file beside it; fetch the checkpoint again."
+            )
+    if not files:
+        raise CheckpointError(f"{file} names no weights; fetch the checkpoint again.")
+    return files
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name.replace("\\", "/"))
+    return not path.is_absolute() and ".." not in path.parts and ":" not in name
+
+
+def _no_weights(source: CheckpointSource, name: str) -> CheckpointNotFoundError:
+    folder = source.folder
+    if folder is None:
+        return CheckpointNotFoundError(
+            f"{source.name} has no weights as safetensors, and a pickle is never loaded; ask its makers for them, or "
+            f"convert a DNABERT-2 checkpoint once with: biomeformer convert {source.name} FOLDER"
+        )
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if pickles:
+        return CheckpointNotFoundError(
+            f"{folder} holds its weights as a pickle ({pickles[0]}) and no safetensors, and a pickle is never loaded; "
+            f"convert a DNABERT-2 checkpoint once with: biomeformer convert {folder} {folder}-safetensors"
+        )
+    return CheckpointNotFoundError(f"{folder} has no {name}, so it has no weights; fetch the checkpoint again.")
+
+
+def read_shapes(source: CheckpointSource, names: list[str]) -> Shapes:
+    """Return the shape of each weight, by its name, from the files' headers.
+
+    Raises:
+        CheckpointNotFoundError: A file is missing.
+        CheckpointError: A file is damaged or no safetensors file.
+    """
+    shapes: Shapes = {}
+    for name in names:
+        file = source.file(name)
+        if file is None:
+            raise CheckpointNotFoundError(f"{source.name} has no {name}; fetch the checkpoint again.")
+        try:
+            with safe_open(file, "pt") as weights:
+                shapes |= {key: tuple(weights.get_slice(key).get_shape()) for key in weights.keys()}
+        except (SafetensorError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(
+                f"{file} is damaged or no safetensors file ({reason}); fetch the checkpoint again."
+            ) from error
+    return shapes
+
+
+def verify_checksums(source: CheckpointSource, names: list[str]) -> bool:
+    """Compare weights with `SHA256SUMS`, where the checkpoint, or the one that it is a part of, has that file.
+
+    Args:
+        source: The checkpoint.
+        names: Of the files with weights.
+
+    Returns:
+        Whether there is such a file.
+
+    Raises:
+        CheckpointError: A file is not the one named, or is not named at all.
+    """
+    sums, part = checksum_file(source)
+    if sums is None:
+        return False
+    where = f"{CHECKSUMS} of {source.name.removesuffix(f'/{part}'.rstrip('/')) if part else source.name}"
+    digests = parse_checksums(sums.read_text(encoding="utf-8", errors="replace"), where)
+    here = {path.removeprefix(part): digest for path, digest in digests.items() if path.startswith(part)}
+    for name in names:
+        if name not in here:
+            raise CheckpointError(
+                f"{where} does not name {part}{name}, whose weights would be loaded unverified; "
+                f"fetch the checkpoint again, or delete {CHECKSUMS} if you added them yourself."
+            )
+    for name, digest in here.items():
+        # Weights of a part, such as a protein encoder, are verified where that part is loaded.
+        file = None if "/" in name and name not in names else source.file(name)
+        if file is not None and (actual := hash_file(file)) != digest:
+            raise CheckpointError(
+                f"{file} is not the file that {where} names (SHA-256 {actual[:12]}…, not "
                 f"{digest[:12]}…): it was damaged or changed; fetch the checkpoint again, or delete {CHECKSUMS} if you "
                 "changed the weights yourself."
             )
+    return True
 
 
-def refuse_unsafe_config(config: Mapping[str, Any], where: str) -> None:
-    """See that a config does not ask for foreign code, at any depth.
-
-    Raises:
-        CheckpointError: It holds `trust_remote_code`.
-    """
-    pending: list[Any] = [config]
-    while pending:
-        found = pending.pop()
-        if isinstance(found, Mapping):
-            if "trust_remote_code" in found:
-                raise CheckpointError(
-                    f"{where} sets trust_remote_code, which would let a checkpoint run its own code; do not use it, or "
-                    "delete that line if you know where it came from."
-                )
-            pending += found.values()
-        elif isinstance(found, list):
-            pending += found
+def checksum_file(source: CheckpointSource) -> tuple[Path | None, str]:
+    """Return `SHA256SUMS` and the folder, with a slash, that its paths begin with for this checkpoint."""
+    own = source.file(CHECKSUMS)
+    if own is not None:
+        return own, ""
+    if source.subfolder:
+        return source.file(CHECKSUMS, subfolder=""), f"{source.subfolder}/"
+    parent = None if source.folder is None else source.folder.absolute().parent
+    if parent is not None and source.folder is not None and (parent / CONFIG).is_file():
+        # A part of a checkpoint that was named by its own folder.
+        sums = parent / CHECKSUMS
+        return (sums if sums.is_file() else None), f"{source.folder.absolute().name}/"
+    return None, ""
 
 
-def verify_checkpoint(name: str | Path, **hub_options: Any) -> None:
-    """See that a checkpoint's config asks for no foreign code, and that its weights are those that were published.
+def verify_files(source: CheckpointSource, *, variant: str | None = None, with_adapter: bool = False) -> Shapes:
+    """Verify a checkpoint's files before anything of it is loaded.
 
     Args:
-        name: A folder or a Hub id.
-        **hub_options: `revision`, `cache_dir`, `local_files_only` and `token`.
+        source: The checkpoint.
+        variant: Of the weights, as `from_pretrained` takes it.
+        with_adapter: Whether an adapter beside the weights is to be loaded with them.
+
+    Returns:
+        Shapes of the weights, by their names.
 
     Raises:
-        CheckpointError: One of the two is not so.
+        CheckpointNotFoundError: A file is missing.
+        CheckpointError: A config asks for foreign code, weights are damaged, pickled, or not those that were
+            published, or an adapter lies beside them that nobody asked for.
     """
-    for file in ("config.json", "processor_config.json", "tokenizer_config.json"):
-        path = _file(name, file, hub_options)
-        if path is not None:
-            try:
-                refuse_unsafe_config(json.loads(path.read_text(encoding="utf-8")), f"{name}: {file}")
-            except ValueError as error:
-                if isinstance(error, CheckpointError):
-                    raise
-                continue  # Whoever loads it says what is wrong with it.
-    verify_weights(name, **hub_options)
-
-
-def _file(name: str | Path, file: str, hub_options: Mapping[str, Any]) -> Path | None:
-    try:
-        found = cached_file(str(name), file, **hub_options)
-    except OSError:
-        return None
-    return None if found is None else Path(found)
+    for name in (PROCESSOR, TOKENIZER):
+        file = source.file(name)
+        if file is not None:
+            refuse_unsafe_config(read_json(file), f"{source.name}: {name}")
+    names = weight_files(source, variant)
+    if source.folder is not None and (source.folder / DISTRIBUTED_INDEX).exists():
+        raise CheckpointError(
+            f"{source.folder} holds a distributed checkpoint ({DISTRIBUTED_INDEX}), whose index is a pickle, beside "
+            "its weights; remove it."
+        )
+    if not with_adapter and source.file(ADAPTER_CONFIG_NAME) is not None:
+        raise CheckpointError(
+            f"{source.name} has an adapter ({ADAPTER_CONFIG_NAME}) beside its weights, which would change them; remove "
+            "it, or ask for it with adapter_name."
+        )
+    shapes = read_shapes(source, names)
+    verify_checksums(source, names)
+    return shapes
 
 
 __all__ = [
     "CHECKSUMS",
     "PICKLES",
+    "Shapes",
+    "checksum_file",
     "checksums",
     "hash_file",
-    "refuse_unsafe_config",
-    "verify_checkpoint",
-    "verify_weights",
+    "parse_checksums",
+    "read_shapes",
+    "verify_checksums",
+    "verify_files",
+    "weight_files",
     "weight_hashes",
 ]

@@ -30,8 +30,8 @@ def convert(
 
     with doing(f"converting {source}"):
         start()
+        from ..checkpoints.errors import format_load_error
         from ..dnabert2 import convert_checkpoint
-        from ..loading import one_sentence
 
         try:
             if source.endswith(".pt"):
@@ -41,5 +41,5 @@ def convert(
             else:
                 folder = convert_checkpoint(source, output, revision=revision)
         except (OSError, ValueError) as error:
-            raise CheckpointError(one_sentence(source, error)) from error
+            raise CheckpointError(format_load_error(source, error)) from error
     report_files({"checkpoint": folder})

@@ -172,11 +172,12 @@ def load_encoder(name: str, revision: str | None, device: str, asked: dict[str, 
         CheckpointError: It cannot be loaded.
         InputError: The contract asked for does not hold together.
     """
-    from ..loading import load, load_read_encoder, read_config
+    from ..checkpoints.source import open_checkpoint
+    from ..loading import load, load_read_encoder
     from ..metagenbert import MetagenBertProcessor
 
     contract: dict[str, Any] = {}
-    if read_config(name, revision).get("model_type") == "metagenbert":
+    if open_checkpoint(name, revision=revision).model_type == "metagenbert":
         source = load(name, revision=revision, device=device)
         assert source.processor is not None
         encoder, tokenizer, contract = source.encoder, source.processor.tokenizer, source.processor.contract

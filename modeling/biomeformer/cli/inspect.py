@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +13,8 @@ from .options import Revision
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from ..checkpoints.source import CheckpointSource
 
 
 def inspect(
@@ -63,12 +64,20 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
     Raises:
         CheckpointError: It cannot be loaded.
     """
-    from ..loading import load, load_genome_model, load_read_encoder, read_config
+    from ..checkpoints.integrity import checksum_file
+    from ..checkpoints.source import open_checkpoint
+    from ..loading import load, load_genome_model, load_phenotype_model, load_read_encoder
+    from ..sequences.classifier import SequenceClassifier
 
-    config = read_config(name, revision)
+    source = open_checkpoint(name, revision=revision)
+    config = source.config
     record: dict[str, Any] = {"checkpoint": name}
-    if config.get("model_type") == "metagenbert":
-        model = load(name, revision=revision)
+    loaded: PreTrainedModel
+    if source.model_type == "metagenbert":
+        if "MetagenBertForPhenotypeClassification" in (config.get("architectures") or ()):
+            model = load_phenotype_model(name, revision=revision).metagenbert
+        else:
+            model = load(name, revision=revision)
         assert model.processor is not None
         record["model"] = {
             "model_type": "metagenbert",
@@ -77,12 +86,17 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
             "normalize_embeddings": model.config.normalize_embeddings,
         } | _encoder(model.encoder, model.processor.tokenizer, "read_encoder")
         record["contract"] = model.processor.contract
-        loaded: PreTrainedModel = model
+        loaded = model
         weights = {"weights_sha256": model.weights_sha256}
-    elif config.get("model_type") == "genome_transformer":
+    elif source.model_type == "genome_transformer":
         loaded = load_genome_model(name, revision=revision)
         record["model"] = _genome_transformer(loaded)
         record["contract"] = {} if loaded.processor is None else loaded.processor.contract
+        weights = {}
+    elif "sequence_classification" in config:
+        classifier = SequenceClassifier.load(name, revision=revision)
+        loaded = classifier.model
+        record["model"] = _encoder(loaded, classifier.tokenizer, "model_type") | {"classes": classifier.label_names}
         weights = {}
     else:
         loaded, tokenizer = load_read_encoder(name, revision=revision)
@@ -91,8 +105,9 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
     record["provenance"] = {
         "revision": getattr(loaded.config, "_commit_hash", None),
         **weights,
+        "weights_verified": checksum_file(source)[0] is not None,
         "saved_with_transformers": config.get("transformers_version"),
-        **_training_record(name, revision),
+        **_training_record(source),
     }
     return record
 
@@ -121,28 +136,12 @@ def _encoder(encoder: PreTrainedModel, tokenizer: Any, type_key: str) -> dict[st
     }
 
 
-def _training_record(name: str, revision: str | None) -> dict[str, Any]:
+def _training_record(source: CheckpointSource) -> dict[str, Any]:
     """`training_record.json` of a checkpoint that has one."""
-    from transformers.utils import cached_file
+    from ..checkpoints.source import read_json
 
-    from ..checkpoints import resolve_checkpoint
-
-    file = cached_file(
-        resolve_checkpoint(name),
-        "training_record.json",
-        revision=revision,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    if file is None:
-        return {}
-    from ..errors import CheckpointError
-
-    try:
-        record = json.loads(Path(file).read_text())
-    except ValueError as error:
-        raise CheckpointError(f"{file} is not valid JSON ({error}); fetch the checkpoint again.") from error
-    return {"training": record}
+    file = source.file("training_record.json")
+    return {} if file is None else {"training": read_json(file)}
 
 
 def _print_tables(record: dict[str, Any], title: str) -> None:

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from ..checkpoints.source import model_source
 from ..embedding import ProgressCallback, embed_vectors
 from ..embedding.cohort import computed_by
 from ..embedding.cohort_run import SampleResult, run_samples
 from ..embedding.engine import check_batch_tokens
 from ..embedding.run_folder import Part, RunFolder, peak_memory
 from ..errors import InputError, RankStopped
-from ..loading import origin
 from ..metagenbert import MetagenBertModel, MetagenBertProcessor
 from ..parallel import Ranks
 from ..reads import Cohort, draw_reads, read_cohort
@@ -263,7 +263,7 @@ def fit_several_centroids(
             fit,
             {name: tallies["n_drawn"] for name, _, tallies in parts},
             {name: tallies["n_used"] for name, _, tallies in parts},
-            origin(encoder),
+            model_source(encoder),
             memory,
         )
         for fit in fits

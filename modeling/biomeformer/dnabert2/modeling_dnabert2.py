@@ -10,12 +10,10 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -23,12 +21,15 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOu
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import can_return_tuple
 
-from .configuration_dnabert2 import DnaBert2Config
+from .configuration_dnabert2 import DnaBert2Config, is_published_layout
+from .strict_loading import StrictPreTrainedModel, WeightRules
 
 POOLING_MODES = ("mean", "mean_over_max_length", "cls")
 KEPT_BIAS_LENGTH = 512
 # On CUDA torch copies an attention bias whose rows do not begin at multiples of 8 numbers, in every call.
 BIAS_MULTIPLE = 64
+# Of published checkpoints; numbers 0, 1, 2 and so on.
+POSITION_IDS = ("embeddings.position_ids", "bert.embeddings.position_ids")
 
 
 def alibi_slopes(n_heads: int) -> list[float]:
@@ -255,8 +256,8 @@ class DnaBert2Pooler(nn.Module):
         return torch.tanh(self.dense(first_token))
 
 
-class DnaBert2PreTrainedModel(PreTrainedModel):
-    """Weight initialisation and loading, strict about missing and unexpected weights."""
+class DnaBert2PreTrainedModel(StrictPreTrainedModel):
+    """What DNABERT-2 models share."""
 
     config_class = DnaBert2Config
     base_model_prefix = "bert"
@@ -265,8 +266,6 @@ class DnaBert2PreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = False
     _supports_flex_attn = False
-    _may_be_missing: tuple[str, ...] = ()
-    _may_be_left_over: tuple[str, ...] = ("embeddings.position_ids",)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -282,52 +281,9 @@ class DnaBert2PreTrainedModel(PreTrainedModel):
             init.zeros_(module.bias)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Load a checkpoint of this package or a published DNABERT-2 / DNABERT-S / DNABERT-MS one, by folder or Hub id.
-
-        Args:
-            pretrained_model_name_or_path: Folder or Hub id with `config.json` and safetensors weights.
-            *args: Passed on to `PreTrainedModel.from_pretrained`.
-            **kwargs: Passed on to `PreTrainedModel.from_pretrained`.
-
-        Returns:
-            The model, in evaluation mode; with `output_loading_info=True` a pair of it and the loading record.
-
-        Raises:
-            ValueError: The config is not DNABERT-2's, or a weight is missing, unexpected or of another shape.
-            OSError: There is no config or no safetensors file.
-        """
-        wants_info = kwargs.pop("output_loading_info", False)
-        # Without this, transformers stops at the first weight of another shape and refers to a report elsewhere.
-        takes_other_shapes = kwargs.pop("ignore_mismatched_sizes", False)
-        if pretrained_model_name_or_path is not None:
-            _refuse_pickles(str(pretrained_model_name_or_path))
-            kwargs.setdefault("use_safetensors", True)
-        model, info = super().from_pretrained(
-            pretrained_model_name_or_path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
-        )
-        missing = [key for key in info["missing_keys"] if not key.startswith(cls._may_be_missing)]
-        unexpected = [key for key in info["unexpected_keys"] if not key.startswith(cls._may_be_left_over)]
-        mismatched = [] if takes_other_shapes else [key[0] for key in info["mismatched_keys"]]
-        if missing or unexpected or mismatched:
-            parts = [
-                f"{len(keys)} {what} ({', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''})"
-                for keys, what in (
-                    (missing, "missing"),
-                    (unexpected, "unexpected"),
-                    (mismatched, "of another shape"),
-                )
-                if keys
-            ]
-            raise ValueError(
-                f"The weights in {pretrained_model_name_or_path} do not fit {cls.__name__}: {'; '.join(parts)}; "
-                "check that config and weights come from one checkpoint."
-            )
-        if isinstance(model, DnaBert2Model) and any(key.startswith("pooler.") for key in info["missing_keys"]):
-            # Random numbers are no pooled output.
-            model.pooler = None
-            model.config.add_pooling_layer = False
-        return (model, info) if wants_info else model
+    def reads_config(cls, config: dict[str, Any]) -> bool:
+        """Return whether a `config.json` is DNABERT-2's, in our layout or as its authors publish it."""
+        return super().reads_config(config) or is_published_layout(config)
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -361,22 +317,10 @@ def _pool_groups(
     return torch.cat([total / divisor for total, divisor in zip(sums, divisors, strict=True)])
 
 
-def _refuse_pickles(path: str) -> None:
-    folder = Path(path)
-    if folder.is_dir() and not any(folder.glob("*.safetensors")):
-        pickles = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")))
-        if pickles:
-            raise OSError(
-                f"{folder} holds its weights as a pickle ({pickles[0]}) and no safetensors, and pickles are never "
-                f"loaded; convert it once with: biomeformer convert {folder} {folder}-safetensors"
-            )
-
-
 class DnaBert2Model(DnaBert2PreTrainedModel):
     """The encoder. Takes `[CLS] tokens [SEP]` and returns one vector a token."""
 
-    _may_be_missing = ("pooler.",)
-    _may_be_left_over = ("embeddings.position_ids", "bert.embeddings.position_ids", "cls.", "classifier.")
+    weight_rules = WeightRules(optional=("pooler.",), ignored=(*POSITION_IDS, "cls.", "classifier."))
 
     def __init__(self, config: DnaBert2Config, add_pooling_layer: bool | None = None) -> None:
         super().__init__(config)
@@ -385,6 +329,12 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         with_pooler = config.add_pooling_layer if add_pooling_layer is None else add_pooling_layer
         self.pooler = DnaBert2Pooler(config) if with_pooler else None
         self.post_init()
+
+    def _finish_loading(self, info: dict[str, Any], options: dict[str, Any]) -> None:
+        if any(key.startswith("pooler.") for key in info["missing_keys"]):
+            # Random numbers are no pooled output.
+            self.pooler = None
+            self.config.add_pooling_layer = False
 
     def get_input_embeddings(self) -> nn.Embedding:
         return self.embeddings.word_embeddings
@@ -661,12 +611,10 @@ class DnaBert2ForMaskedLM(DnaBert2PreTrainedModel):
     """The encoder with its masked-language-model head, tied to the input embeddings."""
 
     _tied_weights_keys = {"cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight"}
-    _may_be_missing = ("cls.predictions.decoder.weight",)
-    _may_be_left_over = (
-        "bert.embeddings.position_ids",
-        "bert.pooler.",
-        "cls.seq_relationship.",
-        "cls.predictions.bias",
+    weight_rules = WeightRules(
+        head=("cls.",),
+        no_head="language-model head; give a checkpoint that was pretrained with one",
+        ignored=(*POSITION_IDS, "bert.pooler.", "cls.seq_relationship.", "cls.predictions.bias"),
     )
 
     def __init__(self, config: DnaBert2Config) -> None:
@@ -713,8 +661,12 @@ class DnaBert2ForMaskedLM(DnaBert2PreTrainedModel):
 class DnaBert2ForSequenceClassification(DnaBert2PreTrainedModel):
     """The encoder with its pooler and a linear head over the first token, as the published fine-tuning code."""
 
-    _may_be_missing = ("bert.pooler.", "classifier.")
-    _may_be_left_over = ("bert.embeddings.position_ids", "cls.")
+    weight_rules = WeightRules(
+        head=("classifier.",),
+        no_head="classifier of sequences; fine-tune it with recipes/finetune_sequence_classifier.py",
+        new_with_head=("bert.pooler.",),
+        ignored=(*POSITION_IDS, "cls."),
+    )
 
     def __init__(self, config: DnaBert2Config) -> None:
         super().__init__(config)

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils import CONFIG_NAME, PROCESSOR_NAME, cached_file, can_return_tuple, extract_commit_hash
+from transformers.utils import can_return_tuple
 
 from .configuration_genome_transformer import GenomeTransformerConfig
 from .processing_genome_transformer import GenomeTransformerProcessor
-
-# Not so where this file came with a checkpoint, as remote code.
-IN_PACKAGE = __name__.startswith("biomeformer.")
-HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "token")
+from .strict_loading import StrictPreTrainedModel, WeightRules
 
 
 def eager_attention_forward(
@@ -141,8 +136,8 @@ class GenomeTransformerLayer(GradientCheckpointingLayer):
         return hidden + self.dropout(self.output(inner)), weights
 
 
-class GenomeTransformerPreTrainedModel(PreTrainedModel):
-    """Loads, saves and fills weights, the processor with them.
+class GenomeTransformerPreTrainedModel(StrictPreTrainedModel):
+    """What models over a genome's proteins share.
 
     Attributes:
         processor: What genomes must become, where the checkpoint says so.
@@ -154,6 +149,8 @@ class GenomeTransformerPreTrainedModel(PreTrainedModel):
     config_class = GenomeTransformerConfig
     base_model_prefix = "genome_transformer"
     main_input_name = "proteins"
+    processor_class = GenomeTransformerProcessor
+    input_kinds = ("vectors of proteins", "genomes")
     _supports_sdpa = True
     _supports_flash_attn = True
     supports_gradient_checkpointing = True
@@ -165,51 +162,14 @@ class GenomeTransformerPreTrainedModel(PreTrainedModel):
         if isinstance(module, GenomeTransformerEmbeddings) and hasattr(module, "cls"):
             init.normal_(module.cls, std=self.config.initializer_range)
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Load a checkpoint and its processor, from a folder, a Hub id, or the name of one that ships in the package.
-
-        Args:
-            pretrained_model_name_or_path: For instance `genome-transformer-mini`.
-            *args: Passed on to `PreTrainedModel.from_pretrained`.
-            **kwargs: Passed on, `revision` and `dtype` among them.
-
-        Raises:
-            ValueError: The contract contradicts the config.
-            OSError: A file is missing.
-        """
-        path = pretrained_model_name_or_path
-        if IN_PACKAGE:
-            path = _package("checkpoints").resolve_checkpoint(path)
-        hub_options = {key: kwargs[key] for key in HUB_OPTIONS if key in kwargs}
-        config_file = None if path is None else find_file(path, CONFIG_NAME, **hub_options)
-        # From here on all files are of one commit, whatever is published meanwhile.
-        commit = extract_commit_hash(config_file, None)
-        if commit is not None:
-            hub_options["revision"] = kwargs["revision"] = commit
-        if path is not None:
-            kwargs.setdefault("use_safetensors", True)
-            if IN_PACKAGE:
-                _package("checkpoints.integrity").verify_checkpoint(path, **hub_options)
-        found = super().from_pretrained(path, *args, **kwargs)
-        model = found[0] if isinstance(found, tuple) else found
-        model.hub_options = hub_options
-        model.config._commit_hash = commit
-        if path is not None and find_file(path, PROCESSOR_NAME, **hub_options) is not None:
-            processor = GenomeTransformerProcessor.from_pretrained(path, **hub_options)
-            processor.check_agrees(model.config)
-            model.processor = processor
-        return found
-
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
-        """Save config, weights and, where there is one, the processor, in one folder."""
-        super().save_pretrained(save_directory, **kwargs)
-        if self.processor is not None:
-            self.processor.save_pretrained(save_directory)
+    def _finish_loading(self, info: dict[str, Any], options: dict[str, Any]) -> None:
+        self.hub_options = {key: value for key, value in options.items() if key != "subfolder"}
 
 
 class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
     """The encoder: vectors of a genome's proteins to contextual vectors of its genes, and one of the genome."""
+
+    weight_rules = WeightRules(ignored=("classifier.",))
 
     def __init__(self, config: GenomeTransformerConfig) -> None:
         super().__init__(config)
@@ -295,6 +255,11 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
 class GenomeTransformerForSequenceClassification(GenomeTransformerPreTrainedModel):
     """From a genome's proteins to its habitat, or another label; `config.id2label` names the classes."""
 
+    weight_rules = WeightRules(
+        head=("classifier.",),
+        no_head="classifier of genomes; give a checkpoint that was trained on genomes with labels",
+    )
+
     def __init__(self, config: GenomeTransformerConfig) -> None:
         super().__init__(config)
         self.genome_transformer = GenomeTransformerModel(config)
@@ -350,30 +315,7 @@ class GenomeTransformerForSequenceClassification(GenomeTransformerPreTrainedMode
         Raises:
             ImportError: This model's code came with its checkpoint.
         """
-        return _package("genomes.prediction").predict_genome(self, path, **options).probabilities
-
-
-def _package(name: str) -> Any:
-    """A module of the package, for what is more than the model.
-
-    Raises:
-        ImportError: This file came with a checkpoint.
-    """
-    if not IN_PACKAGE:
-        raise ImportError(
-            "The code of this model came with its checkpoint and takes vectors of proteins only; to read genomes run "
-            "`pip install biomeformer`, then `import biomeformer` and load the model again."
-        )
-    return import_module(f"biomeformer.{name}")
-
-
-def find_file(path: Any, name: str, **hub_options: Any) -> str | None:
-    """A checkpoint's file, None where it has none of that name."""
-    try:
-        found: str | None = cached_file(path, name, **hub_options)
-    except OSError:
-        return None
-    return found
+        return self._package().predict_genome(self, path, **options).probabilities
 
 
 __all__ = [

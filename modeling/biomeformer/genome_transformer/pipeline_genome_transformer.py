@@ -31,7 +31,6 @@ class GenomeClassificationPipeline(FilePipeline):
     """
 
     model_class = GenomeTransformerForSequenceClassification
-    head = "classifier of genomes; give a checkpoint that was trained on genomes with labels"
 
     def __init__(self, model: PreTrainedModel | CheckpointReference, *args: Any, **kwargs: Any) -> None:
         super().__init__(model, *args, **kwargs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from transformers import EsmConfig, EsmModel, EsmTokenizer
 
-from ..checkpoints import resolve_checkpoint
+from ..checkpoints.errors import wrong_model_type
+from ..checkpoints.loader import load_from
+from ..checkpoints.source import open_checkpoint
 from ..embedding.engine import embed_batches
 from ..embedding.token_budget import TokenBudget
 from ..errors import CheckpointError, InputError
-from ..loading import MODEL_ERRORS, check_weights, one_sentence, read_config, resolve_device, resolve_dtype
+from ..loading import resolve_device, resolve_dtype
 from ..metagenbert.modeling_metagenbert import hash_weights
 from .packed_esm import mean_residue_vectors
 
@@ -220,40 +222,22 @@ def load_protein_encoder(
         CheckpointError: It cannot be found, is damaged, or is no ESM-2.
         InputError: Device or dtype is unknown or absent.
     """
-    name = str(resolve_checkpoint(str(name)))
     target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
-    repository, subfolder = _split(name)
-    source: dict[str, Any] = {"subfolder": subfolder, "revision": revision, **hub_options}
-    config = _read_config(name, repository, source)
-    if config.get("model_type") == "genome_transformer" and not subfolder:
-        part = f"{name}/{PROTEIN_ENCODER}"
-        if Path(name).is_dir() and not Path(part).is_dir():
+    repository, subfolder = _split(str(name))
+    source = open_checkpoint(name, repository, revision=revision, subfolder=subfolder, **hub_options)
+    if source.model_type == "genome_transformer" and not subfolder:
+        if source.folder is not None and not (source.folder / PROTEIN_ENCODER).is_dir():
             raise CheckpointError(
                 f"{name} is a genome model without a protein encoder of its own; give the one that its "
                 "processor_config.json names."
             )
-        return load_protein_encoder(part, revision=revision, device=device, dtype=dtype, **hub_options)
-    if config.get("model_type") != "esm":
-        raise CheckpointError(
-            f"{name} is a checkpoint of model_type {config.get('model_type')!r}; give an ESM-2 of transformers, "
-            "or turn one of fair-esm into it with `biomeformer convert`."
-        )
-    check_weights(name)
-    try:
-        model, info = EsmModel.from_pretrained(
-            repository,
-            dtype="auto",
-            use_safetensors=True,
-            trust_remote_code=False,
-            add_pooling_layer=False,
-            output_loading_info=True,
-            **source,
-        )
-    except MODEL_ERRORS as error:
-        raise CheckpointError(one_sentence(name, error)) from error
-    missing = sorted(key for key in info["missing_keys"] if not key.startswith(("pooler.", "contact_head.")))
-    if missing:
-        raise CheckpointError(f"{name}: {len(missing)} weights are missing (such as {missing[0]}); fetch it again.")
+        source = source.part(PROTEIN_ENCODER)
+    if source.model_type != "esm":
+        raise wrong_model_type(source.name, source.model_type, "esm")
+    model = load_from(source, EsmModel, dtype="auto", add_pooling_layer=False)
+    # The name by which it can be loaded again.
+    where = source.folder
+    name = source.name if where is None else str(where)
     if model.config.max_position_embeddings <= MORE_POSITIONS:
         raise CheckpointError(
             f"{name}: its config's max_position_embeddings is {model.config.max_position_embeddings}, which leaves no "
@@ -271,19 +255,6 @@ def _split(name: str) -> tuple[str, str]:
         return name, ""
     repository, subfolder = name.rsplit("/", 1)
     return repository, subfolder
-
-
-def _read_config(name: str, repository: str, source: Mapping[str, Any]) -> dict[str, Any]:
-    if Path(name).exists() or not any(value for key, value in source.items() if key != "revision"):
-        return read_config(name, source["revision"])
-    try:
-        config, _ = EsmConfig.get_config_dict(repository, **source)
-    except MODEL_ERRORS as error:
-        raise CheckpointError(
-            f"{name} is no folder here, and the Hub and its cache gave no config.json for it "
-            f"({' '.join(str(error).split())}); check the name, or the network."
-        ) from error
-    return dict(config)
 
 
 def esm_tokenizer(folder: str | Path) -> EsmTokenizer:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from ..checkpoints.integrity import CHECKSUMS, PICKLES, refuse_unsafe_config
+from ..checkpoints.integrity import CHECKSUMS, PICKLES
+from ..checkpoints.source import refuse_unsafe_config
 from ..embedding import AbundanceTable
 from ..embedding.abundance_table import DATASET_FILE
 from ..errors import CheckpointError, InputError

@@ -6,6 +6,7 @@ python -m biomeformer.hub.load_check FOLDER
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,38 +16,34 @@ def load_check(folder: str) -> None:
     """See that a checkpoint loads whole.
 
     Raises:
-        CheckpointError: It does not load, lacks weights, or holds a number that is not finite.
+        CheckpointError: It does not load, or holds weights that loading would forgive.
         InputError: There are no cards of its class.
     """
     import biomeformer
 
+    from ..checkpoints.loader import load_from, load_tokenizer
+    from ..checkpoints.source import open_checkpoint
     from ..errors import CheckpointError
-    from ..loading import MODEL_ERRORS, check_weights, load_tokenizer, one_sentence
-    from .folder import CheckpointFolder
+    from ..genomes.proteins import PROTEIN_ENCODER, load_protein_encoder
     from .kinds import kind_of
 
-    checkpoint = CheckpointFolder(folder)
-    kind_of(checkpoint.class_name, folder)
-    check_weights(folder)
-    cls: Any = getattr(biomeformer, checkpoint.class_name)
-    try:
-        model, info = cls.from_pretrained(
-            folder, output_loading_info=True, use_safetensors=True, dtype=torch.float32, local_files_only=True
-        )
-        if not hasattr(model, "processor"):
-            load_tokenizer(folder)
-    except MODEL_ERRORS as error:
-        raise CheckpointError(one_sentence(folder, error)) from error
+    source = open_checkpoint(folder, local_files_only=True)
+    class_name = (source.config.get("architectures") or [""])[0]
+    kind_of(class_name, folder)
+    cls: Any = getattr(biomeformer, class_name)
+    model, info = load_from(source, cls, dtype=torch.float32, output_loading_info=True)
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        # What loading forgives, such as another head's weights, is not published.
         if info[what]:
             raise CheckpointError(
                 f"{folder}: {len(info[what])} weights are {what.split('_')[0]}, such as {sorted(info[what])[0]}."
             )
-    if getattr(model, "processor", True) is None:
+    if cls.processor_class is None:
+        load_tokenizer(source)
+    elif model.processor is None:
         raise CheckpointError(f"{folder} has no processor_config.json, the preprocessing contract.")
-    for name, value in model.state_dict().items():
-        if not torch.isfinite(value).all():
-            raise CheckpointError(f"{folder}: {name} holds NaN or infinity.")
+    if (Path(folder) / PROTEIN_ENCODER).is_dir():
+        load_protein_encoder(Path(folder) / PROTEIN_ENCODER, local_files_only=True)
 
 
 def main() -> int:

@@ -7,14 +7,16 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 
 from .configuration_kmer_encoder import KmerEncoderConfig
+from .strict_loading import StrictPreTrainedModel, WeightRules
 
 CODON = 3
+# Of a classifier over the encoder.
+HEAD = ("norm.", "dense.", "classifier.")
 # Columns of a table that are summed at once: 4**6 rows of so many float32 are 1 MB.
 TILE = 64
 
@@ -29,8 +31,8 @@ def reverse_complement_ids(k: int, device: torch.device) -> torch.Tensor:
     return torch.cat([reverse.new_zeros(1), reverse + 1])
 
 
-class KmerEncoderPreTrainedModel(PreTrainedModel):
-    """Loads, saves and fills weights."""
+class KmerEncoderPreTrainedModel(StrictPreTrainedModel):
+    """What models over k-mers share."""
 
     config_class = KmerEncoderConfig
     base_model_prefix = "kmer_encoder"
@@ -62,6 +64,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
     coding, and a species' codon usage shows most clearly in the frame that codes.
     """
 
+    weight_rules = WeightRules(ignored=HEAD)
     # A read's vector is summed in the order of its own tokens, so its batch-mates cannot change a bit of it.
     embeds_reads_independently = True
 
@@ -305,6 +308,11 @@ def _rows(table: nn.Module) -> torch.Tensor:
 
 class KmerEncoderForSequenceClassification(KmerEncoderPreTrainedModel):
     """The encoder with a classifier over a sequence's vector, the same for both strands."""
+
+    weight_rules = WeightRules(
+        head=HEAD,
+        no_head="classifier of sequences; fine-tune it with recipes/finetune_sequence_classifier.py",
+    )
 
     def __init__(self, config: KmerEncoderConfig) -> None:
         super().__init__(config)

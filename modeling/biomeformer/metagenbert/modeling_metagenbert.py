@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,12 +16,13 @@ from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
-from transformers.utils import PROCESSOR_NAME, ModelOutput, cached_file, can_return_tuple, extract_commit_hash
+from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_metagenbert import MetagenBertConfig
 from .deep_sets import DeepSets
 from .full_float32 import full_float32_matmul
 from .processing_metagenbert import MetagenBertProcessor
+from .strict_loading import StrictPreTrainedModel, WeightRules
 
 if TYPE_CHECKING:
     # transformers refuses remote code whose imports it does not find, but leaves out those that may fail.
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     except ImportError:
         pass
 
-# Not so where this file came with a checkpoint, as remote code.
-IN_PACKAGE = __name__.startswith("biomeformer.")
 # A gap between the two nearest centroids under this share of the vectors' scale may be rounding noise.
 TIE_TOLERANCE = 1e-5
 DISTANCE_ROWS = 256
@@ -73,8 +71,8 @@ class NearestCentroids(NamedTuple):
     vectors: torch.Tensor
 
 
-class MetagenBertPreTrainedModel(PreTrainedModel):
-    """Loads and saves the processor with the weights, and refuses weights that do not fit.
+class MetagenBertPreTrainedModel(StrictPreTrainedModel):
+    """What models over a read encoder and centroids share.
 
     Attributes:
         processor: The preprocessing contract with its tokenizer.
@@ -83,6 +81,9 @@ class MetagenBertPreTrainedModel(PreTrainedModel):
     config_class = MetagenBertConfig
     base_model_prefix = "metagenbert"
     main_input_name = "input_ids"
+    processor_class = MetagenBertProcessor
+    processor_required = True
+    input_kinds = ("tokens", "FASTQ files")
     _keep_in_fp32_modules_strict = {"centroids", "head"}
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -98,70 +99,9 @@ class MetagenBertPreTrainedModel(PreTrainedModel):
         elif isinstance(module, DeepSets):
             module.init_weights()
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Load a checkpoint and its processor, from a folder, a Hub id, or the name of one that ships in the package.
-
-        Args:
-            pretrained_model_name_or_path: For instance `metagenbert-mini`.
-            *args: Passed on to `PreTrainedModel.from_pretrained`.
-            **kwargs: Passed on, `revision` and `dtype` among them.
-
-        Returns:
-            The model, in evaluation mode; with `output_loading_info=True` a pair of it and the loading record.
-
-        Raises:
-            ValueError: Weights are missing, unexpected or of another shape, or the contract contradicts the config.
-            OSError: A file is missing.
-        """
-        path = pretrained_model_name_or_path
-        if IN_PACKAGE:
-            path = _package("checkpoints").resolve_checkpoint(path)
-        wants_info = kwargs.pop("output_loading_info", False)
-        # Without this, transformers stops at the first weight of another shape and refers to a report elsewhere.
-        takes_other_shapes = kwargs.pop("ignore_mismatched_sizes", False)
-        if path is not None:
-            kwargs.setdefault("use_safetensors", True)
-            # From here on all files are of one commit, whatever is published meanwhile.
-            commit = _require_contract(path, _hub_options(kwargs))
-            if commit is not None:
-                kwargs["revision"] = commit
-            if IN_PACKAGE:
-                _package("checkpoints.integrity").verify_checkpoint(path, **_hub_options(kwargs))
-        model, info = super().from_pretrained(
-            path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
-        )
-        # A checkpoint without a head gets a new one; a model without a head passes one by.
-        heads = {key for key in model.state_dict() if key.startswith("head.")}
-        new = heads if heads <= set(info["missing_keys"]) else set()
-        wrong = {
-            "missing": [key for key in info["missing_keys"] if key not in new],
-            "unexpected": [key for key in info["unexpected_keys"] if heads or not key.startswith("head.")],
-            "of another shape": [] if takes_other_shapes else [key[0] for key in info["mismatched_keys"]],
-        }
-        parts = [f"{len(keys)} {what} (such as {sorted(keys)[0]})" for what, keys in wrong.items() if keys]
-        if parts:
-            raise ValueError(
-                f"The weights in {path} do not fit the config: {'; '.join(parts)}; "
-                "check that both come from one checkpoint."
-            )
+    def _finish_loading(self, info: dict[str, Any], options: dict[str, Any]) -> None:
         # Loading makes every weight trainable; centroids are not.
-        model.base_model.centroids.requires_grad_(False)
-        if path is not None:
-            # Whoever runs this file as remote code has agreed to the checkpoint's code.
-            model.processor = MetagenBertProcessor.from_pretrained(
-                path, trust_remote_code=not IN_PACKAGE, **_hub_options(kwargs)
-            )
-            model.processor.check_agrees(model.config)
-            model.base_model.processor = model.processor
-            model.config._commit_hash = commit
-        return (model, info) if wants_info else model
-
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
-        """Save config, weights and, where there is one, the processor, in one folder."""
-        super().save_pretrained(save_directory, **kwargs)
-        if self.processor is not None:
-            self.processor.save_pretrained(save_directory)
+        self.base_model.centroids.requires_grad_(False)
 
 
 class MetagenBertModel(MetagenBertPreTrainedModel):
@@ -170,6 +110,8 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
     `from_pretrained` also loads the `MetagenBertProcessor` that the checkpoint carries, so that a model goes from FASTQ
     to abundance vectors by itself.
     """
+
+    weight_rules = WeightRules(ignored=("head.",))
 
     def __init__(self, config: MetagenBertConfig) -> None:
         super().__init__(config)
@@ -446,7 +388,8 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         Raises:
             ImportError: This model's code came with its checkpoint.
         """
-        return _package("embedding").embed_sample(self, _sample_reads(fastq_1, fastq_2), **options)
+        package = self._package()
+        return package.embed_sample(self, package.sample_reads(fastq_1, fastq_2), **options)
 
     def embed_cohort(self, cohort: str | Path | Cohort, **options: Any) -> AbundanceTable:
         """Abundance table of a cohort; see `biomeformer.embedding.embed_cohort` for the options.
@@ -461,7 +404,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         Raises:
             ImportError: This model's code came with its checkpoint.
         """
-        return _package("embedding").embed_cohort(self, cohort, **options)
+        return self._package().embed_cohort(self, cohort, **options)
 
 
 class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
@@ -472,6 +415,11 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
     `config.problem_type` says what the head's outputs are: one class of several (`single_label_classification`),
     several at once (`multi_label_classification`), or a number (`regression`); `config.id2label` names them.
     """
+
+    weight_rules = WeightRules(
+        head=("head.",),
+        no_head="head for a phenotype; make one with `biomeformer phenotype train TABLE --model CHECKPOINT`",
+    )
 
     def __init__(self, config: MetagenBertConfig) -> None:
         super().__init__(config)
@@ -615,8 +563,9 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
             sample = self.metagenbert.embed_sample(fastq_1, fastq_2, **options)
             values = self.predict_counts(sample.counts[None])[0]
         else:
-            reads = _sample_reads(fastq_1, fastq_2)
-            found = _package("clustering").read_set(self.metagenbert, reads, **set_options(self.config), **options)
+            package = self._package()
+            reads = package.sample_reads(fastq_1, fastq_2)
+            found = package.read_set(self.metagenbert, reads, **set_options(self.config), **options)
             values = self.predict_sets(*found.parts(self.config.set_size))
         return {self.config.id2label[i]: float(value) for i, value in enumerate(values)}
 
@@ -706,40 +655,6 @@ def set_options(config: MetagenBertConfig) -> dict[str, Any]:
         "n_reads": config.set_reads,
         "seed": config.set_seed,
     }
-
-
-def _package(name: str) -> Any:
-    """A module of the package, for what is more than the model.
-
-    Raises:
-        ImportError: This file came with a checkpoint.
-    """
-    if not IN_PACKAGE:
-        raise ImportError(
-            "The code of this model came with its checkpoint and takes tokens only; to read FASTQ files run "
-            "`pip install biomeformer`, then `import biomeformer` and load the model again."
-        )
-    return import_module(f"biomeformer.{name}")
-
-
-def _sample_reads(fastq_1: str | Path, fastq_2: str | Path | None) -> Any:
-    reads = _package("reads").SampleReads
-    return reads.single(fastq_1) if fastq_2 is None else reads.paired(fastq_1, fastq_2)
-
-
-def _hub_options(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {key: kwargs[key] for key in ("revision", "cache_dir", "local_files_only", "token") if key in kwargs}
-
-
-def _require_contract(path: Any, hub_options: dict[str, Any]) -> str | None:
-    """See that a checkpoint has its contract; gives its commit, None of a folder."""
-    try:
-        return extract_commit_hash(cached_file(path, PROCESSOR_NAME, **hub_options), None)
-    except OSError as error:
-        raise OSError(
-            f"{path} has no {PROCESSOR_NAME}, the preprocessing contract, so it is unknown what its reads must become; "
-            "fetch the checkpoint again, or save the model with its processor."
-        ) from error
 
 
 __all__ = [

@@ -88,7 +88,6 @@ class MetagenomeClassificationPipeline(MetagenomePipeline):
     """
 
     model_class = MetagenBertForPhenotypeClassification
-    head = "head for a phenotype; make one with `biomeformer phenotype train TABLE --model CHECKPOINT`"
 
     def _sanitize_parameters(
         self, top_k: int | None = None, **kwargs: Any

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
+from ..checkpoints.loader import load_from
+from ..checkpoints.source import open_checkpoint
 from ..errors import InputError
 from .contrastive import instance_mixup_loss, weighted_simclr_loss
 from .masking import IGNORED, mask_tokens
@@ -91,9 +93,14 @@ def _with_language_model_head(encoder: PreTrainedModel, source: str | None, revi
             f"mlm cannot train a {encoder.config.model_type}: transformers knows no language-model head for it."
         ) from error
     if source is not None:
-        try:
-            model = type(model).from_pretrained(source, revision=revision, trust_remote_code=False)
-        except (ValueError, OSError):
+        checkpoint = open_checkpoint(source, revision=revision)
+        missing: set[str] = set()
+        # The encoder of a MetagenBERT checkpoint has no such head.
+        is_encoder = checkpoint.model_type != "metagenbert"
+        if is_encoder:
+            model, info = load_from(checkpoint, type(model), new_head=True, output_loading_info=True)
+            missing = info["missing_keys"]
+        if not is_encoder or any(not key.startswith(f"{model.base_model_prefix}.") for key in missing):
             logger.warning("%s has no language-model head; a new one is trained with it.", source)
     wanted = model.base_model.state_dict().keys()
     weights = {name: value.cpu() for name, value in encoder.state_dict().items() if name in wanted}

@@ -6,17 +6,17 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 
 from .configuration_sequence_cnn import SequenceCnnConfig
+from .strict_loading import StrictPreTrainedModel
 
 N_BASES = 4
 
 
-class SequenceCnnForSequenceClassification(PreTrainedModel):
+class SequenceCnnForSequenceClassification(StrictPreTrainedModel):
     """Convolutions with pooling, then the largest and the mean value of each filter, then a classifier.
 
     A network of the kind that arXiv 2509.25274 sets DNABERT-2 against (EnhancerNet). Sequences may have any length, and

@@ -10,21 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
-from ..checkpoints.integrity import verify_weights
+from ..checkpoints.loader import load_from, load_tokenizer, mapped_class
+from ..checkpoints.source import open_checkpoint
 from ..errors import CheckpointError
 from ..genomes.translation import reverse_complement
-from ..loading import (
-    MODEL_ERRORS,
-    check_weights,
-    load_tokenizer,
-    one_sentence,
-    pinned,
-    read_config,
-    resolve_device,
-    resolve_dtype,
-)
+from ..loading import resolve_device, resolve_dtype
 from ..metagenbert.packed_tokenizer import PackedTokenizer
 from .contract import SequenceContract
 
@@ -62,25 +54,18 @@ class SequenceClassifier:
             CheckpointError: It cannot be found, is damaged, or was not fine-tuned on labelled sequences.
             InputError: Device or dtype is unknown or absent.
         """
-        name = str(name)
         target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
-        config = read_config(name, revision)
-        if "sequence_classification" not in config:
+        source = open_checkpoint(name, revision=revision)
+        if "sequence_classification" not in source.config:
             raise CheckpointError(
-                f"{name} is a checkpoint of model_type {config.get('model_type')!r} that was not fine-tuned on "
-                "labelled sequences; fine-tune it with recipes/finetune_sequence_classifier.py."
+                f"{name} is a checkpoint of model_type {source.model_type!r} that was not fine-tuned on labelled "
+                "sequences; fine-tune it with recipes/finetune_sequence_classifier.py."
             )
-        check_weights(name)
-        revision = pinned(name, revision)
-        verify_weights(name, revision=revision)
-        try:
-            model = AutoModelForSequenceClassification.from_pretrained(
-                name, revision=revision, dtype=torch_dtype, use_safetensors=True, trust_remote_code=False
-            )
-            tokenizer = load_tokenizer(name, revision)
-        except MODEL_ERRORS as error:
-            raise CheckpointError(one_sentence(name, error)) from error
-        return cls(model.to(target).eval(), tokenizer, SequenceContract.read_from(model.config, name))
+        model_class = mapped_class(source, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING)
+        model = load_from(source, model_class, dtype=torch_dtype)
+        return cls(
+            model.to(target).eval(), load_tokenizer(source), SequenceContract.read_from(model.config, source.name)
+        )
 
     @property
     def label_names(self) -> list[str]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checkpoints import checkpoint_name, resolve_checkpoint
-from ..errors import CheckpointError
-from ..loading import MODEL_ERRORS, load_tokenizer, one_sentence, read_config
+from ..checkpoints import checkpoint_name
+from ..checkpoints.loader import load_tokenizer
+from ..checkpoints.source import open_checkpoint
 
 N_SAMPLED = 20_000
 QUANTILES = (0.05, 0.5, 0.95, 0.99, 1.0)
@@ -61,13 +61,7 @@ class TokenCounter:
     def __init__(self, read_encoder: str, revision: str | None = None) -> None:
         from ..metagenbert import MetagenBertProcessor
 
-        read_config(read_encoder, revision)
-        try:
-            tokenizer = load_tokenizer(resolve_checkpoint(read_encoder), revision)
-        except MODEL_ERRORS as error:
-            raise CheckpointError(
-                f"{one_sentence(read_encoder, error)}; give a checkpoint with a tokenizer."
-            ) from error
+        tokenizer = load_tokenizer(open_checkpoint(read_encoder, revision=revision))
         self.read_encoder = checkpoint_name(read_encoder)
         self._encode = MetagenBertProcessor(tokenizer).encode_reads
         self._lengths: list[np.ndarray] = []

@@ -40,9 +40,10 @@ def train(
 
     with doing(f"loading {model}"):
         start(threads)
+        from ...checkpoints.source import model_source
         from ...embedding import AbundanceTable
         from ...embedding.cohort import computed_by
-        from ...loading import load, origin
+        from ...loading import load
         from ...phenotypes import make_target, read_metadata, train_checkpoint
 
         abundance = AbundanceTable.read(table)
@@ -66,6 +67,6 @@ def train(
         out(line)
     with staged(output) as partial:
         trained.save_pretrained(partial)
-        record = {"base_model": origin(loaded), **study.record, **computed_by(loaded)}
+        record = {"base_model": model_source(loaded), **study.record, **computed_by(loaded)}
         (partial / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
     report_files({"checkpoint": output})

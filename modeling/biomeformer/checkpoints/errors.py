@@ -1,0 +1,63 @@
+"""One sentence for every way in which a checkpoint cannot be loaded."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from safetensors import SafetensorError
+
+from ..errors import CheckpointError, CheckpointNotFoundError
+from . import shipped_checkpoints
+
+# What transformers, safetensors and huggingface_hub raise where a checkpoint is damaged, missing or inconsistent.
+LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
+READ_BY = {
+    "genome_transformer": 'genomes are its input: pipeline("genome-classification") or `biomeformer genome predict`',
+    "metagenbert": 'reads are its input: pipeline("metagenome-embedding") or, with a head, "metagenome-classification"',
+}
+TRAINED_BY = {
+    "metagenbert": "a read encoder gets its centroids with `biomeformer fit-centroids COHORT.csv --read-encoder`",
+    "genome_transformer": "give one that was trained on genomes",
+    "dnabert2": "it has no DNABERT-2 auto_map or alibi_starting_size either, so it is not a DNABERT-2 checkpoint; load "
+    "it with AutoModel instead",
+    "esm": "give an ESM-2 of transformers, or turn one of fair-esm into it with `biomeformer convert`",
+}
+
+
+def format_load_error(name: str, error: Exception) -> str:
+    """Write a library's error as one sentence with the checkpoint's name in it."""
+    if "tokenizer" in str(error) and "instantiate" in str(error):
+        return f"{name}: its tokenizer is missing or damaged (tokenizer.json); fetch the checkpoint again."
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if name in text else f"{name}: {text}"
+
+
+def wrong_model_type(name: str, stored: str | None, wanted: str) -> CheckpointError:
+    """Return the error of a checkpoint of another model type, with what reads it or what makes the one wanted."""
+    reader = READ_BY.get(stored or "") if wanted in READ_BY else None
+    advice = reader or TRAINED_BY.get(wanted) or f"give a checkpoint of {wanted}"
+    return CheckpointError(f"{name} is a checkpoint of model_type {stored!r}, not {wanted}; {advice}.")
+
+
+def no_checkpoint(name: str, error: Exception | None = None) -> CheckpointNotFoundError:
+    """Return the error of a name under which there is no checkpoint.
+
+    Args:
+        name: As it was given.
+        error: What the Hub's client raised; None where the Hub was not asked.
+    """
+    if name.startswith((".", "/", "~")) or name.count("/") > 2:
+        return CheckpointNotFoundError(
+            f"{name}: no such folder; give a checkpoint's folder, a shipped name or a Hub id."
+        )
+    close = get_close_matches(name, shipped_checkpoints(), n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    hub = "" if error is None else f", and the Hub and its cache gave no config.json for it ({type(error).__name__})"
+    shipped = ", ".join(shipped_checkpoints())
+    return CheckpointNotFoundError(
+        f"No checkpoint {name!r}: it is no folder here and none of the shipped ones ({shipped}){hub}; {hint}check the "
+        "name, or the network."
+    )
+
+
+__all__ = ["LOAD_ERRORS", "format_load_error", "no_checkpoint", "wrong_model_type"]

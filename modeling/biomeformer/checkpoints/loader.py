@@ -1,0 +1,234 @@
+"""The one loader of checkpoints: locate, verify, load strictly.
+
+Every function that loads a model, and `from_pretrained` of the package's own models, end in `load_from`, so a damaged
+checkpoint is refused with the same sentence everywhere, and a model never predicts with weights it was not given.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+from ..errors import CheckpointError
+from .errors import LOAD_ERRORS, format_load_error, wrong_model_type
+from .integrity import Shapes, verify_files
+from .source import CheckpointSource, open_checkpoint
+from .strict_loading import HUB_OPTIONS, WeightRules, new_head_request, untied_weights
+
+POOLER, CONTACT_HEAD = "pooler.", "contact_head."
+
+
+def load_strict(cls: Any, name: str | Path, *args: Any, **kwargs: Any) -> Any:
+    """Load a model of which every weight is in the checkpoint; what `from_pretrained` of the package's models does.
+
+    Args:
+        cls: Class of the model; one of the package's, or of transformers.
+        name: Folder, Hub id, or name of a checkpoint that ships in the package.
+        *args: Of `PreTrainedModel.from_pretrained`.
+        **kwargs: As for `load_from`, and `revision`, `cache_dir`, `local_files_only`, `token` and `subfolder`.
+
+    Raises:
+        CheckpointNotFoundError: The checkpoint, or a file of it, is missing.
+        CheckpointError: It is damaged, unsafe, of another model type, or its weights do not fit its config.
+    """
+    options = {key: kwargs.pop(key) for key in HUB_OPTIONS if key in kwargs}
+    return load_from(open_checkpoint(name, **options), cls, *args, **kwargs)
+
+
+def load_from(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any) -> Any:
+    """Load a model of which every weight is in a checkpoint that has been opened.
+
+    Args:
+        source: The checkpoint.
+        cls: Class of the model; one of the package's, or of transformers.
+        *args: Of `PreTrainedModel.from_pretrained`.
+        **kwargs: Of `from_pretrained`: `dtype`, `new_head` and the like.
+
+    Returns:
+        The model, in evaluation mode; with `output_loading_info=True` a pair of it and the loading record.
+
+    Raises:
+        CheckpointNotFoundError: A file is missing.
+        CheckpointError: The checkpoint is damaged, unsafe, of another model type, or its weights do not fit its config.
+    """
+    is_own = hasattr(cls, "load_checkpoint")
+    if is_own and not cls.reads_config(dict(source.config)):
+        raise wrong_model_type(source.name, source.model_type, cls.config_class.model_type)
+    if kwargs.pop("use_safetensors", None) is False:
+        raise CheckpointError(f"{source.name}: use_safetensors=False asks for a pickle, which is never loaded.")
+    shapes = verify_files(source, variant=kwargs.get("variant"), with_adapter="adapter_name" in kwargs)
+    kwargs |= source.load_options | {"use_safetensors": True}
+    try:
+        if is_own:
+            _check_shapes(source, cls, shapes, args, kwargs)
+            loaded = cls.load_checkpoint(source.path, *args, **kwargs)
+        else:
+            loaded = _load_foreign(source, cls, *args, **kwargs)
+    except CheckpointError:
+        raise
+    except LOAD_ERRORS as error:
+        raise CheckpointError(format_load_error(source.name, error)) from error
+    _check_finite(source, loaded[0] if isinstance(loaded, tuple) else loaded)
+    return loaded
+
+
+def _check_shapes(
+    source: CheckpointSource, cls: Any, shapes: Shapes, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Compare the weights' headers with the config, before memory is taken for either.
+
+    Raises:
+        CheckpointError: They do not fit.
+    """
+    config, options = kwargs.get("config"), {key: value for key, value in kwargs.items() if key != "new_head"}
+    if isinstance(config, PreTrainedConfig):
+        config = copy.deepcopy(config)
+    else:
+        config, _ = cls.config_class.from_pretrained(source.path, return_unused_kwargs=True, **options)
+    if args or "quantization_config" in kwargs or getattr(config, "quantization_config", None) is not None:
+        # Then the model is not laid out by its config alone.
+        return
+    with torch.device("meta"):
+        model = cls(config)
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    stored = {_own_name(key, expected, cls.base_model_prefix): shape for key, shape in shapes.items()}
+    needed = untied_weights(model)
+    problem = cls.weight_rules.problem(
+        cls.__name__,
+        needed,
+        needed - stored.keys(),
+        stored.keys() - expected.keys(),
+        ()
+        if kwargs.get("ignore_mismatched_sizes")
+        else {key for key in expected.keys() & stored.keys() if expected[key] != stored[key]},
+        new_head_request(cls, source.path, kwargs.get("new_head"), kwargs),
+    )
+    if problem is not None:
+        raise CheckpointError(problem.format(name=source.name))
+
+
+def _own_name(key: str, expected: Shapes, prefix: str) -> str:
+    """Return a weight's name in a model: a head's encoder has a prefix that the encoder alone has not."""
+    inside = key.removeprefix(f"{prefix}.")
+    if inside in expected:
+        return inside
+    return f"{prefix}.{key}" if f"{prefix}.{key}" in expected else key
+
+
+def _load_foreign(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any) -> Any:
+    """Load a model of transformers, with the same rules."""
+    kwargs.pop("ignore_mismatched_sizes", None)
+    new_head = kwargs.pop("new_head", None)
+    wants_info = kwargs.pop("output_loading_info", False)
+    asks_for_head = new_head_request(cls, source.path, new_head, kwargs)
+    model, info = cls.from_pretrained(
+        source.path,
+        *args,
+        trust_remote_code=False,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        **kwargs,
+    )
+    prefix, base = model.base_model_prefix, model.base_model
+    inside = (f"{prefix}.", *(f"{name}." for name, _ in base.named_children()))
+    rules = WeightRules(optional=(POOLER, CONTACT_HEAD))
+    unexpected = info["unexpected_keys"]
+    if base is not model:
+        heads = tuple(f"{name}." for name, _ in model.named_children() if name != prefix)
+        pooler = f"{prefix}.{POOLER}"
+        rules = WeightRules(
+            heads, f"head of a {cls.__name__}; give a checkpoint that was trained with one", new_with_head=(pooler,)
+        )
+    if base is model or asks_for_head():
+        # Heads of what the encoder was pretrained with may be left over; weights of the encoder may not.
+        unexpected = [key for key in unexpected if key.startswith(inside)]
+    problem = rules.problem(
+        cls.__name__,
+        untied_weights(model),
+        info["missing_keys"],
+        unexpected,
+        [key[0] for key in info["mismatched_keys"]],
+        asks_for_head,
+    )
+    if problem is not None:
+        raise CheckpointError(problem.format(name=source.name))
+    if base is model and any(key.startswith(POOLER) for key in info["missing_keys"]):
+        # Random numbers are no pooled output.
+        model.pooler = None
+    model.config._commit_hash = source.options.get("revision") if source.folder is None else None
+    return (model, info) if wants_info else model
+
+
+@torch.no_grad()
+def _check_finite(source: CheckpointSource, model: PreTrainedModel) -> None:
+    """Refuse weights that are no numbers."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and value.itemsize > 1 and value.numel() and not value.is_meta:
+            low, high = torch.aminmax(value.detach())
+            if not (torch.isfinite(low) and torch.isfinite(high)):
+                raise CheckpointError(
+                    f"{source.name}: {name} holds NaN or infinity as {str(value.dtype).removeprefix('torch.')}; fetch "
+                    "the checkpoint again, or load it in float32."
+                )
+
+
+def mapped_class(source: CheckpointSource, mapping: Any) -> Any:
+    """Return the class that an Auto class would load a checkpoint as.
+
+    Args:
+        source: The checkpoint.
+        mapping: Of transformers, such as `MODEL_MAPPING`.
+
+    Raises:
+        CheckpointError: transformers and the package know none.
+    """
+    try:
+        config_class = type(AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.load_options))
+        classes = mapping[config_class]
+    except KeyError as error:
+        raise CheckpointError(
+            f"{source.name} is a checkpoint of model_type {source.model_type!r}, which has no such model in "
+            "transformers; give another checkpoint."
+        ) from error
+    except LOAD_ERRORS as error:
+        raise CheckpointError(format_load_error(source.name, error)) from error
+    if not isinstance(classes, tuple | list):
+        return classes
+    names = source.config.get("architectures") or ()
+    return next((cls for cls in classes if cls.__name__ in names), classes[0])
+
+
+def load_tokenizer(source: CheckpointSource) -> Any:
+    """Load a checkpoint's tokenizer, also where it has no more than `tokenizer.json`.
+
+    Raises:
+        CheckpointError: It has none, or a damaged one.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(source.path, trust_remote_code=False, **source.load_options)
+    except LOAD_ERRORS:
+        # A tokenizer.json without the config that says which class it is: DNABERT-2's, for one.
+        file = source.file("tokenizer.json")
+        try:
+            if file is not None:
+                return PreTrainedTokenizerFast(
+                    tokenizer_file=str(file),
+                    unk_token="[UNK]",
+                    cls_token="[CLS]",
+                    sep_token="[SEP]",
+                    pad_token="[PAD]",
+                    mask_token="[MASK]",
+                )
+        except Exception as damage:  # The tokenizers library raises plain exceptions.
+            error = CheckpointError(str(damage))
+        raise CheckpointError(
+            f"{source.name}: its tokenizer cannot be loaded ({type(error).__name__}); give it tokenizer.json, or a "
+            "tokenizer_config.json that names a class transformers knows."
+        ) from error
+
+
+__all__ = ["load_from", "load_strict", "load_tokenizer", "mapped_class"]

@@ -1,0 +1,196 @@
+"""Where a checkpoint's files are: a folder, the package, or a Hub repository at one commit."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import is_offline_mode
+from transformers import PreTrainedModel
+from transformers.utils import cached_file, extract_commit_hash
+
+from ..errors import CheckpointError, CheckpointNotFoundError
+from . import checkpoint_name, resolve_checkpoint, shipped_checkpoints
+from .errors import no_checkpoint
+
+logger = logging.getLogger(__name__)
+
+CONFIG, PROCESSOR, TOKENIZER = "config.json", "processor_config.json", "tokenizer_config.json"
+
+
+@dataclass(frozen=True)
+class CheckpointSource:
+    """A checkpoint that has been located and whose configs are safe to read.
+
+    Attributes:
+        name: As it was given, for messages.
+        path: Folder, or Hub id.
+        subfolder: Within it, empty for the checkpoint itself.
+        options: `revision` (a commit, of a Hub id), `cache_dir`, `local_files_only` and `token`, where given.
+        config: What `config.json` holds.
+    """
+
+    name: str
+    path: str
+    subfolder: str
+    options: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+    @property
+    def model_type(self) -> str | None:
+        """`model_type` of the config."""
+        return self.config.get("model_type")
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder; None of a Hub id."""
+        folder = Path(self.path) / self.subfolder
+        return folder if folder.is_dir() else None
+
+    @property
+    def load_options(self) -> dict[str, Any]:
+        """Arguments of `from_pretrained` that say where files come from."""
+        return dict(self.options) | ({"subfolder": self.subfolder} if self.subfolder else {})
+
+    def file(self, name: str, subfolder: str | None = None) -> Path | None:
+        """Return the path of a file, fetched where need be; None where the checkpoint has none of that name.
+
+        Args:
+            name: Of the file.
+            subfolder: Instead of the checkpoint's own.
+        """
+        where = self.subfolder if subfolder is None else subfolder
+        options = {"subfolder": where, "_raise_exceptions_for_missing_entries": False, **self.options}
+        try:
+            file = cached_file(self.path, name, **options)
+        except OSError as error:
+            if not (is_offline_mode() or self.options.get("local_files_only")):
+                # Whether the repository has that file is unknown.
+                logger.warning("%s of %s could not be fetched (%s); going on without it.", name, self.name, error)
+            return None
+        return None if file is None else Path(file)
+
+    def part(self, subfolder: str) -> CheckpointSource:
+        """Return the source of a checkpoint in a folder of this one, at the same commit."""
+        return open_checkpoint(f"{self.name}/{subfolder}", self.path, subfolder=subfolder, **self.options)
+
+
+def open_checkpoint(
+    name: str | Path,
+    path: str | None = None,
+    *,
+    revision: str | None = None,
+    subfolder: str | None = "",
+    **options: Any,
+) -> CheckpointSource:
+    """Locate a checkpoint, pin its commit, and read its config.
+
+    Args:
+        name: Folder, Hub id, or name of a checkpoint that ships in the package.
+        path: Where it is, if `name` is for messages only.
+        revision: Branch, tag or commit of a Hub id.
+        subfolder: Of the folder or repository.
+        **options: `cache_dir`, `local_files_only` and `token` of the Hub's client.
+
+    Raises:
+        CheckpointNotFoundError: There is no such checkpoint, or it has no config.
+        CheckpointError: Its config is not JSON, or asks for foreign code.
+    """
+    name, subfolder = str(name), subfolder or ""
+    path = str(resolve_checkpoint(path or name))
+    options = {key: value for key, value in options.items() if value is not None}
+    if revision is not None:
+        options["revision"] = revision
+    file: Any = Path(path) / subfolder / CONFIG
+    if Path(path).is_dir():
+        if not file.is_file():
+            raise CheckpointNotFoundError(
+                f"{file.parent} has no {CONFIG}, so it is not a checkpoint; give the folder that holds one."
+            )
+    elif Path(path).exists():
+        raise CheckpointError(f"{path} is a file; give the checkpoint's folder.")
+    elif "/" not in path and get_close_matches(path, shipped_checkpoints(), n=1, cutoff=0.8):
+        # A slip of the keyboard: the Hub need not be asked.
+        raise no_checkpoint(name)
+    else:
+        try:
+            file = cached_file(path, CONFIG, subfolder=subfolder, **options)
+        except (OSError, ValueError) as error:
+            raise no_checkpoint(name, error) from error
+        commit = extract_commit_hash(file, None)
+        if commit is not None:
+            # From here on all files are of one commit, whatever is published meanwhile.
+            options["revision"] = commit
+    config = read_json(Path(file))
+    refuse_unsafe_config(config, f"{name}: {CONFIG}")
+    return CheckpointSource(name, path, subfolder, options, config)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object of a checkpoint.
+
+    Raises:
+        CheckpointError: The file holds none.
+    """
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file} is not valid JSON ({error}); fetch the checkpoint again.") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{file} is not a config: it holds no JSON object; fetch the checkpoint again.")
+    return values
+
+
+def refuse_unsafe_config(config: Mapping[str, Any], where: str) -> None:
+    """Refuse a config that asks for foreign code, at any depth.
+
+    Raises:
+        CheckpointError: It holds `trust_remote_code`.
+    """
+    pending: list[Any] = [config]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Mapping):
+            if "trust_remote_code" in value:
+                raise CheckpointError(
+                    f"{where} sets trust_remote_code, which would let a checkpoint run its own code; do not use it, or "
+                    "delete that line if you know where it came from."
+                )
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+
+
+def resolve_commit(name: str, revision: str | None = None) -> str | None:
+    """Return the commit that a revision of a Hub id is now; of a folder, the revision itself."""
+    return open_checkpoint(name, revision=revision).options.get("revision")
+
+
+def model_source(model: PreTrainedModel) -> dict[str, Any]:
+    """Return where a loaded model came from, for the record of what is made from it.
+
+    Args:
+        model: Loaded by `from_pretrained` or one of the package's functions.
+
+    Returns:
+        `id`: a shipped name, a Hub id, or a folder, empty of a new model; and `revision`: the commit of a Hub id.
+    """
+    return {"id": checkpoint_name(model.name_or_path), "revision": getattr(model.config, "_commit_hash", None)}
+
+
+__all__ = [
+    "CONFIG",
+    "PROCESSOR",
+    "TOKENIZER",
+    "CheckpointSource",
+    "model_source",
+    "open_checkpoint",
+    "read_json",
+    "refuse_unsafe_config",
+    "resolve_commit",
+]
