@@ -41,9 +41,9 @@ from rich.table import Table
 from safetensors.torch import load_model, save_model
 
 from biomeformer.errors import InputError, MissingDependencyError
-from biomeformer.files import written_whole
 from biomeformer.genomes.translation import reverse_complement
 from biomeformer.interruption import Interruption
+from biomeformer.io.atomic import atomic_write
 from biomeformer.loading import origin
 from biomeformer.recipe_config import build_config, read_yaml
 from biomeformer.reports.sequence_report import sequence_report
@@ -388,7 +388,7 @@ class Search:
         if main:
             done = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
             if all(loss < other.value for other in done):
-                with written_whole(self.folder / BEST_TRIAL) as partial:
+                with atomic_write(self.folder / BEST_TRIAL) as partial:
                     save_model(classifier.model, str(partial))
             trial.set_user_attr("best_epoch", epoch)
             self.study.tell(number, loss)

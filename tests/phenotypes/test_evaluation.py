@@ -255,7 +255,7 @@ def test_metadata_files(tmp_path):
     frame = read_metadata(tmp_path / "m.tsv")
     assert list(frame.index) == ["s1", "s2"] and frame["state"].tolist() == ["NA", ""]
     (tmp_path / "m.csv").write_text("id,state\ns1,a\ns1,b\n")
-    with pytest.raises(TableError, match="the sample 's1' stands there twice"):
+    with pytest.raises(TableError, match="line 3, column id: 's1' stands on line 2 already; give each sample one row"):
         read_metadata(tmp_path / "m.csv")
     with pytest.raises(TableError, match="no such table"):
         read_metadata(tmp_path / "none.csv")

@@ -133,10 +133,10 @@ def test_tables_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(CohortError, match="is a directory"):
         read_cohort(tmp_path)
 
-    def refuse(path: Path) -> bytes:
+    def refuse(*arguments: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("biomeformer.io.compression.io.FileIO", refuse)
     with pytest.raises(CohortError, match="cannot be read: Permission denied"):
         read_cohort(tmp_path / "cohort.csv")
 

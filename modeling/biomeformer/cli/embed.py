@@ -170,14 +170,13 @@ def _write_reports(
     table: AbundanceTable, output: Path, colour_by: str | None, title: str, failed: dict[str, str]
 ) -> None:
     from ..embedding.cohort import RESULTS
-    from ..embedding.run_folder import writing_to
-    from ..files import written_whole
+    from ..io.atomic import atomic_write, wrap_write_errors
     from ..reports import cohort_figure, cohort_report
 
-    with writing_to(output):
-        with written_whole(output / RESULTS["figure"]) as figure:
+    with wrap_write_errors(output):
+        with atomic_write(output / RESULTS["figure"]) as figure:
             cohort_figure(table, figure, colour_by=colour_by, title=title)
-        with written_whole(output / RESULTS["report"]) as report:
+        with atomic_write(output / RESULTS["report"]) as report:
             cohort_report(table, report, colour_by=colour_by, title=title, failed=failed)
 
 

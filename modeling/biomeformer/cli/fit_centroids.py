@@ -12,7 +12,7 @@ from ..errors import InputError, RunInterrupted, SamplesFailedError
 from .console import SampleProgress, doing, note, out, report_files
 from .embed import explained, list_failures
 from .options import BatchTokens, Cohort, Device, Revision, Threads, Timeout
-from .output import check_output, staged
+from .output import check_output
 from .units import parse_bytes
 
 Pooling = Literal["mean", "mean_over_max_length", "cls"]
@@ -90,8 +90,8 @@ def fit_centroids(
         start(threads)
         from .. import clustering
         from ..clustering.centroids import memory_needed
-        from ..embedding.run_folder import writing_to
         from ..interruption import Interruption
+        from ..io.atomic import atomic_directory, wrap_write_errors
         from ..parallel import Ranks
 
     with Ranks.from_environment(timeout * 60) as ranks:
@@ -147,13 +147,13 @@ def fit_centroids(
         return
     for fit in fits:
         out(f"{len(fit.kmeans.centroids)} clusters of {fit.kmeans.n_points:,} reads, {fit.kmeans.n_empty} empty")
-    with writing_to(output):
+    with wrap_write_errors(output):
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
         if len(fits) == 1:
             written = {"checkpoint": fits[0].save(output)}
         else:
             names = {len(fit.kmeans.centroids): fit for fit in fits}
-            with staged(output) as partial:
+            with atomic_directory(output) as partial:
                 for k, fit in names.items():
                     fit.save(partial / f"k{k}")
             written = {f"K = {k}": output / f"k{k}" for k in names}

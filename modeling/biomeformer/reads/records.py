@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dnaio import FastqReader, FileFormatError, SequenceRecord
 
 from biomeformer.errors import ReadFileError
-from biomeformer.reads.opening import ReadStream, StreamError
+from biomeformer.io.compression import DecompressedStream, StreamError
 
 NUCLEOTIDE_LETTERS = b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv"
 _IS_NUCLEOTIDE = np.zeros(256, dtype=np.bool_)
@@ -41,7 +41,7 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stream = ReadStream(path)
+        self._stream = DecompressedStream(path)
         self._fastq: FastqReader | None = None
         self._n_fasta = 0
 

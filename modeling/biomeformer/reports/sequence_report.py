@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..files import written_whole
+from ..io.atomic import atomic_write
 from ..sequences.scores import SequenceEvaluation
 from . import page
 from . import sequence_figures as draw
@@ -90,7 +90,7 @@ def sequence_report(
     if evaluation.task == "regression" and not title:
         heading = f"{evaluation.label_names[0]} predicted by {evaluation.model or 'a fine-tuned model'}"
     path = Path(path)
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(page.page(heading, "\n".join(parts)), encoding="utf-8")
     return path
 

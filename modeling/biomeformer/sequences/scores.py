@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ..errors import InputError, TableError
-from ..files import written_whole
+from ..io.atomic import atomic_write
 from ..phenotypes.metrics import N_BINS
 
 Task = Literal["binary", "multi_class", "multi_label", "regression"]
@@ -302,7 +302,7 @@ class SequenceEvaluation:
         record = {"format_version": FORMAT_VERSION, **asdict(self)}
         for name in ("scores", "validation_scores", "per_class"):
             record[name] = _map_scores(record[name], lambda value: None if np.isnan(value) else value)
-        with written_whole(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         return path
 
@@ -380,7 +380,7 @@ def write_predictions(table: pd.DataFrame, folder: str | Path) -> Path:
     """Write `predictions.parquet`, whole or not at all, and return its path; the folder is made."""
     path = Path(folder) / PREDICTIONS_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         table.to_parquet(partial, index=False)
     return path
 

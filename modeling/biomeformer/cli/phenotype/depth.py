@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from ...errors import InputError, SamplesFailedError
+from ...io.atomic import atomic_directory
 from ..console import doing, note, out, report_files
 from ..embed import run as embed_cohort
 from ..options import BatchTokens, Device, Revision, Threads
-from ..output import check_output, staged
+from ..output import check_output
 from .folds import Folds, described
 from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn
 
@@ -128,7 +129,7 @@ def depth(
         )
     for line in described(study):
         out(line)
-    with staged(output) as partial:
+    with atomic_directory(output, existing="merge") as partial:
         from ...reports.page import svg
         from ...reports.phenotype_figures import depth_figure
 

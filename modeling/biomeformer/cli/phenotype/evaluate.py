@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from ...errors import InputError
+from ...io.atomic import atomic_directory
 from ..console import doing, note, out, report_files
 from ..options import Threads
-from ..output import check_output, staged
+from ..output import check_output
 from .folds import Folds, described
 from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn
 from .reading import read_source, table_record
@@ -85,7 +86,7 @@ def evaluate(
         )
     for line in described(study):
         out(line)
-    with staged(output) as partial:
+    with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
         written = study.write(partial)
         with doing("drawing the report"):
             from ...reports.phenotype import phenotype_report

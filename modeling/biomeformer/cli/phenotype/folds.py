@@ -15,7 +15,7 @@ def described(study: Study) -> list[str]:
     """A study's figures in lines to read."""
     target = study.target
     sizes = ", ".join(f"{one_line(name)} {n}" for name, n in target.sizes.items())
-    missing = f"; {target.n_missing} samples without a value" if target.n_missing else ""
+    missing = f"; {one_line(target.describe_missing())}" if target.n_missing else ""
     lines = [f"{target.column}: {sizes}{missing}", f"{'features':<9} {'model':<9} ROC-AUC              PR-AUC"]
     for found in study.evaluations:
         p = "" if found.permutation_p is None else f"  p = {found.permutation_p:.3g}"

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from ...io.atomic import atomic_directory
 from ..console import doing, out, report_files
 from ..options import Revision, Threads
-from ..output import check_output, staged
+from ..output import check_output
 from .folds import Folds, described
 from .options import Group, Metadata, Positive, TargetColumn, Transform
 
@@ -64,7 +65,7 @@ def train(
         )
     for line in described(study):
         out(line)
-    with staged(output) as partial:
+    with atomic_directory(output) as partial:
         trained.save_pretrained(partial)
         record = {"base_model": origin(loaded), **study.record, **computed_by(loaded)}
         (partial / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
