@@ -40,7 +40,7 @@ _LONGEST_FIELD = (1 << 31) - 1
 _N_PEEKED = 50
 _TAB_ENDINGS = (".tsv", ".tab", ".txt")
 _QUOTED = re.compile(r'"[^"]*"')
-# Comments among the rows: eggNOG-mapper's footer, and the column types of QIIME 2.
+# Comments among the rows, however long: eggNOG-mapper's footer, and the column types of QIIME 2.
 _COMMENT_ROWS = ("##", "#q2:")
 _NOT_A_TABLE = (
     (b"@", "a FASTQ file"),
@@ -67,8 +67,8 @@ class TableFormat:
         advice: What to give instead of a file that is no such table.
         error: Type of the errors.
         comments: Whether lines that begin with `#` may stand above the header, and the header itself may begin with
-            one: of the lines with `#` the last is the header if the row behind it has as many fields. Rows that begin
-            with `##` are comments too.
+            one: of the lines with `#` the last is the header if the row behind it has as many fields. Comments among
+            the rows begin with `##`, or with `#` and are shorter than the header.
         row_names: Whether the first column may lack a name, as written by pandas, or the header may lack the first
             field, as written by R's `write.table`. The column is then called "".
         tab_quotes: Whether quotes mean anything in tables separated by tabs; biological tables often have single ones.
@@ -210,7 +210,7 @@ class TableReader:
                     self._n_blank += 1
                     self.first_blank = self.first_blank or line
                 continue
-            if self.format.comments and values[0].startswith(_COMMENT_ROWS):
+            if self._is_comment(values):
                 continue
             if len(values) != self._n_fields:
                 raise self._error(
@@ -286,9 +286,10 @@ class TableReader:
             if not (self.format.comments and text.startswith("#")):
                 header = number, text
                 break
-            comments.append((number, text))
+            if not text.startswith(_COMMENT_ROWS):
+                comments.append((number, text))
         ahead = list(islice(lines, _N_PEEKED))
-        if comments and not comments[-1][1].startswith("##"):
+        if comments:
             number, text = comments[-1]
             n_fields = self._n_fields_of(text, text)
             if header is None or n_fields == self._n_fields_of(header[1], text) > 1:
@@ -354,9 +355,8 @@ class TableReader:
 
     def _take_layout(self, names: list[str]) -> None:
         """Decide on the columns from the header and the first rows."""
-        rows = [values for _, values in self._peeked if any(values)]
-        if self.format.comments:
-            rows = [values for values in rows if not values[0].startswith(_COMMENT_ROWS)]
+        self._n_fields = len(names)
+        rows = [values for _, values in self._peeked if any(values) and not self._is_comment(values)]
         if rows and all(len(values) == len(names) + 1 for values in rows):
             if not any(values[-1] for values in rows):
                 # Separators at the ends of rows alone.
@@ -380,6 +380,12 @@ class TableReader:
                 if name in seen:
                     raise self._error("header", f"two columns are named {name!r}; rename one of them")
                 seen.add(name)
+
+    def _is_comment(self, values: list[str]) -> bool:
+        """Whether a row is a comment: it begins with `##`, or with `#` and is shorter than a row."""
+        if not self.format.comments:
+            return False
+        return values[0].startswith(_COMMENT_ROWS) or (values[0].startswith("#") and len(values) < self._n_fields)
 
     def _warn(self) -> None:
         """Say what was left out."""
