@@ -41,8 +41,9 @@ from biomeformer import PreparationSettings, prepare_sequences
 from biomeformer.genomes.fasta import iter_fasta
 from biomeformer.kmer_encoder.tokenization_kmer_encoder import KmerTokenizer
 from biomeformer.metagenbert.packed_tokenizer import PackedTokenizer
+from biomeformer.metrics.tasks import choose_thresholds, score_predictions
 from biomeformer.phenotypes.evaluation import interval
-from biomeformer.sequences.scores import choose_thresholds, read_predictions, score_predictions, split_arrays
+from biomeformer.sequences.prediction_table import read_predictions, split_arrays
 from biomeformer.sequences.training_data import read_training_data
 
 ROOT = Path(__file__).resolve().parents[1]

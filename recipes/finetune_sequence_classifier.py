@@ -49,7 +49,8 @@ from biomeformer.recipe_config import build_config, read_yaml
 from biomeformer.reports.sequence_report import sequence_report
 from biomeformer.sequences.classifier import SequenceClassifier
 from biomeformer.sequences.contract import SequenceContract
-from biomeformer.sequences.scores import SequenceEvaluation, prediction_table, write_predictions
+from biomeformer.sequences.evaluation import SequenceEvaluation
+from biomeformer.sequences.prediction_table import prediction_table, write_predictions
 from biomeformer.sequences.starting_points import new_classifier, with_lora
 from biomeformer.sequences.training_data import LabelledSequences, TrainingData, read_training_data
 from biomeformer.training_run import (

@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from biomeformer.errors import InputError, TableError
+from biomeformer.metrics.probabilities import METRICS, score
 from biomeformer.phenotypes import (
     MODELS,
     BalancedAccuracy,
@@ -23,7 +24,6 @@ from biomeformer.phenotypes import (
     read_metadata,
 )
 from biomeformer.phenotypes.evaluation import folds, inner_folds, interval, permute
-from biomeformer.phenotypes.metrics import METRICS, score
 
 
 def cohort(n_samples=60, n_features=12, effect=1.5, n_groups=None, seed=0, n_classes=2):

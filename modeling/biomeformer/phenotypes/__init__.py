@@ -1,11 +1,11 @@
 """Does the metagenome's vector predict a phenotype, and how sure is that?"""
 
+from ..metrics.evaluate_metrics import BalancedAccuracy, BrierScore, CalibrationError, PrAuc, RocAuc
 from .checkpoint import predict_table, train_checkpoint, with_deep_sets_head, with_linear_head
 from .cohort_transfer import Transfer, leave_one_out, transfer
 from .depth import FRACTIONS, depth_name, depth_tables
 from .evaluation import Comparison, Evaluation, Interval, compare, cross_validate
 from .features import FeatureTable, read_feature_table
-from .metrics import BalancedAccuracy, BrierScore, CalibrationError, PrAuc, RocAuc
 from .models import MODELS, make_model
 from .statistics import DISTANCES, GroupTest, compare_groups, distance_matrix
 from .study import Study, run_study

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ..io.atomic import atomic_write
+from ..metrics.probabilities import METRICS
 from .evaluation import folds, inner_folds
-from .metrics import METRICS
 from .target import Target
 
 Item = TypeVar("Item")

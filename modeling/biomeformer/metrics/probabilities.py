@@ -1,12 +1,9 @@
-"""Scores of predicted probabilities, as functions and as `evaluate` metrics that need no network."""
+"""Scores of predicted class probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import datasets
-import evaluate
 import numpy as np
 
 N_BINS = 10
@@ -28,16 +25,20 @@ def pr_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 def balanced_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean recall of the classes that are there, the most probable class being predicted."""
+    from sklearn.metrics import recall_score
+
     predicted = probabilities.argmax(1)
-    return float(np.mean([(predicted[labels == label] == label).mean() for label in np.unique(labels)]))
+    return float(recall_score(labels, predicted, labels=np.unique(labels), average="macro"))
 
 
 def brier(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean squared distance of probabilities from the truth: of the second of two classes, over all of several."""
-    truth = np.eye(probabilities.shape[1])[labels]
+    from sklearn.metrics import brier_score_loss
+
     if probabilities.shape[1] == 2:
-        return float(((probabilities[:, 1] - truth[:, 1]) ** 2).mean())
-    return float(((probabilities - truth) ** 2).sum(1).mean())
+        return float(brier_score_loss(labels == 1, probabilities[:, 1], labels=[False, True], pos_label=True))
+    classes = np.arange(probabilities.shape[1])
+    return float(brier_score_loss(labels, probabilities, labels=classes, scale_by_half=False))
 
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -63,7 +64,7 @@ def score(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """Every metric.
 
     Args:
-        labels: int `(n_samples,)`, places of classes.
+        labels: int `(n_samples,)`, numbers of classes.
         probabilities: `(n_samples, n_classes)`, rows that sum to one.
 
     Returns:
@@ -80,69 +81,10 @@ def _mean_over_classes(labels: np.ndarray, probabilities: np.ndarray, area: Call
     return float(np.mean([area(labels == label, probabilities[:, label]) for label in np.unique(labels)]))
 
 
-class PhenotypeMetric(evaluate.Metric):
-    """One of `METRICS` as an `evaluate` metric: `RocAuc().compute(references=labels, predictions=probabilities)`."""
-
-    function_name = ""
-
-    def _info(self) -> evaluate.MetricInfo:
-        function = METRICS[self.function_name]
-        return evaluate.MetricInfo(
-            description=str(function.__doc__),
-            citation="",
-            inputs_description="references: classes as integers; predictions: class probabilities of each sample.",
-            features=datasets.Features(
-                {
-                    "predictions": datasets.List(datasets.Value("float64")),
-                    "references": datasets.Value("int64"),
-                }
-            ),
-        )
-
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        function = METRICS[self.function_name]
-        return {self.function_name: function(np.asarray(references), np.asarray(predictions, np.float64))}
-
-
-class RocAuc(PhenotypeMetric):
-    """Area under the ROC curve."""
-
-    function_name = "roc_auc"
-
-
-class PrAuc(PhenotypeMetric):
-    """Average precision."""
-
-    function_name = "pr_auc"
-
-
-class BalancedAccuracy(PhenotypeMetric):
-    """Mean recall over classes."""
-
-    function_name = "balanced_accuracy"
-
-
-class BrierScore(PhenotypeMetric):
-    """Mean squared error of probabilities."""
-
-    function_name = "brier"
-
-
-class CalibrationError(PhenotypeMetric):
-    """Expected calibration error."""
-
-    function_name = "calibration_error"
-
-
 __all__ = [
     "LOWER_IS_BETTER",
     "METRICS",
-    "BalancedAccuracy",
-    "BrierScore",
-    "CalibrationError",
-    "PhenotypeMetric",
-    "PrAuc",
-    "RocAuc",
+    "N_BINS",
     "balanced_accuracy",
     "brier",
     "calibration_error",
