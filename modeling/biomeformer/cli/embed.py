@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BiomeformerError, InputError, RankStopped, RunInterrupted
-from .console import SampleProgress, doing, note, one_line, report_files
+from ..progress import RunProgress
+from .console import doing, note, one_line, report_files
 from .options import BatchTokens, Cohort, Device, Revision, Seed, Threads, Timeout
 from .output import check_output
 
@@ -126,7 +127,7 @@ def run(
             with doing("compiling the encoder, once for this run"):
                 took = compiling.compile_encoder(loaded)
             note(f"Compiled the encoder in {took:.1f} s, once for this run.")
-        with Interruption() as interruption, SampleProgress(len(samples), ranks) as progress:
+        with Interruption() as interruption, RunProgress(len(samples), ranks) as progress:
 
             def check() -> None:
                 interruption.check()
@@ -144,7 +145,7 @@ def run(
                     resume=resume,
                     overwrite=overwrite,
                     fail_fast=fail_fast,
-                    progress=progress.update,
+                    progress=progress.advance,
                     on_plan=progress.plan,
                     on_sample=progress.finish,
                     check=check,
@@ -156,7 +157,7 @@ def run(
         return
     if ranks.size == 1:
         n_done = progress.n_done - progress.n_failed
-        note(f"{progress.n_reads:,} reads of {n_done} samples, {progress.reads_per_second:,.0f} reads/s")
+        note(f"{progress.n_units:,} reads of {n_done} samples, {progress.units_per_second:,.0f} reads/s")
     if outcome.result is not None:
         title = title or f"{cohort.stem}, embedded with {Path(model).name}"
         with doing("drawing the figure and the report"):

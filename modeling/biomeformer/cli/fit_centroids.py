@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..errors import InputError, RunInterrupted, SamplesFailedError
-from .console import SampleProgress, doing, note, out, report_files
+from ..progress import RunProgress
+from .console import doing, note, out, report_files
 from .embed import explained, list_failures
 from .options import BatchTokens, Cohort, Device, Revision, Threads, Timeout
 from .output import check_output
@@ -107,7 +108,7 @@ def fit_centroids(
                 f"each process takes at most {allowed / 1e9:.2f} GB beside the model: {least / 1e9:.2f} GB to work, "
                 f"and up to {share / 1e9:.2f} GB of vectors {place}"
             )
-        with Interruption() as interruption, SampleProgress(len(samples), ranks) as progress:
+        with Interruption() as interruption, RunProgress(len(samples), ranks) as progress:
 
             def check() -> None:
                 interruption.check()
@@ -132,7 +133,7 @@ def fit_centroids(
                     vectors=folder,
                     max_memory=allowed,
                     ranks=ranks,
-                    progress=progress.update,
+                    progress=progress.advance,
                     on_plan=progress.plan,
                     on_sample=progress.finish,
                     on_iteration=on_iteration,

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ...errors import RunInterrupted
+from ...progress import RunProgress
 from ..console import doing, out, report_files
 from ..embed import explained, list_failures
 from ..options import BatchTokens, Device, Revision, Threads, Timeout
 from ..output import check_output
-from .notes import GenomeNotes
 
 
 def embed(
@@ -72,8 +72,8 @@ def embed(
             encoder = load_protein_encoder(
                 protein_encoder, revision=revision, device=str(ranks.device(device)), dtype=dtype
             )
-        notes = GenomeNotes(len(genomes), "embedded", ranks)
-        with Interruption() as interruption:
+        watched = RunProgress(len(genomes), ranks, noun="genomes", unit="residues", done="embedded")
+        with Interruption() as interruption, watched as progress:
             options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "fail_fast": fail_fast}
             try:
                 outcome = embed_genomes(
@@ -85,8 +85,9 @@ def embed(
                     batch_tokens=batch_tokens,
                     threads=threads or os.cpu_count() or 1,
                     ranks=ranks,
-                    on_plan=notes.plan,
-                    on_genome=notes.finish,
+                    progress=lambda name, done, total: progress.advance(name, done, done, total),
+                    on_plan=progress.plan,
+                    on_genome=progress.finish,
                     check=interruption.check,
                     **options,
                 )

@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from ...io.atomic import atomic_directory
+from ...progress import Progress
 from ..console import doing, out, report_files
 from ..options import Revision, Threads
 from ..output import check_output
-from .folds import Folds, described
+from .folds import described
 from .options import Group, Metadata, Positive, TargetColumn, Transform
 
 
@@ -52,7 +53,7 @@ def train(
             columns, where = read_metadata(metadata), str(metadata)
         classes = make_target(columns, target, abundance.sample_ids, positive=positive, group_column=group, where=where)
         loaded = load(model, revision=revision)
-    with Folds() as progress:
+    with Progress() as progress:
         trained, study = train_checkpoint(
             loaded,
             abundance,
