@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from biomeformer.io.compression import open_bytes
+from biomeformer.io.fasta import iter_fasta
 from biomeformer.io.tables import read_table
 
 # Relative weights of the control community, and how many times as high the case community's are.
@@ -88,14 +89,8 @@ class Simulation:
 
 def read_genome(path: Path) -> list[np.ndarray]:
     """The contigs of a genome, uint8, upper case."""
-    contigs: list[bytearray] = []
     with open_bytes(path) as handle:
-        for line in handle:
-            if line.startswith(b">"):
-                contigs.append(bytearray())
-            else:
-                contigs[-1] += line.strip().upper()
-    return [np.frombuffer(bytes(contig), np.uint8) for contig in contigs]
+        return [np.frombuffer(sequence.upper(), np.uint8) for _, _, sequence in iter_fasta(handle)]
 
 
 def draw_pair(contigs: list[np.ndarray], simulation: Simulation, rng: np.random.Generator) -> tuple[bytes, bytes]:
