@@ -60,7 +60,7 @@ def test_a_genome_that_fails(place, run, tmp_path):
 @pytest.mark.parametrize(
     ("catalog", "encoder", "fragments"),
     [
-        ("none.csv", "esm", ["none.csv", "no such cohort table"]),
+        ("none.csv", "esm", ["none.csv", "no such table of genomes"]),
         ("g0.faa", "esm", ["g0.faa", "is a FASTA file", "genome_id and fasta"]),
         ("genomes.csv", "metagenbert-mini", ["model_type 'metagenbert'", "ESM-2"]),
         ("genomes.csv", "nowhere", ["nowhere", "no folder"]),

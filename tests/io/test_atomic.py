@@ -7,7 +7,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -267,15 +266,9 @@ def test_hosts_and_process_namespaces_differ(monkeypatch):
 
 
 def test_a_folder_of_many_files_is_searched_once(tmp_path, monkeypatch):
-    for i in range(2000):
-        (tmp_path / f"s{i}").touch()
-    start = time.process_time()
-    for i in range(200):
-        with atomic_write(tmp_path / f"n{i}") as partial:
-            partial.touch()
-    assert time.process_time() - start < 2
     searched = []
     monkeypatch.setattr(atomic, "remove_stale_partials", searched.append)
-    with atomic_write(tmp_path / "n") as partial:
-        partial.touch()
-    assert not searched
+    for i in range(3):
+        with atomic_write(tmp_path / f"s{i}") as partial:
+            partial.touch()
+    assert searched == [tmp_path]

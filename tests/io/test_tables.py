@@ -7,7 +7,6 @@ import io
 import logging
 import lzma
 import re
-import time
 
 import pandas as pd
 import pytest
@@ -254,10 +253,9 @@ def test_rows_are_streamed(tmp_path):
 
     (tmp_path / "t.csv").write_bytes(b"id,seq\n" + b"".join(b"%d,%s\n" % (i, b"ACGT" * 250) for i in range(150_000)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.process_time()
     with TableReader(tmp_path / "t.csv") as reader:
         n = sum(len(values[1]) for _, values in reader)
-    assert n == 150_000_000 and time.process_time() - start < 20
+    assert n == 150_000_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000
 
 

@@ -17,7 +17,7 @@ from .reading import KINDS, genome_name, read_genome
 GENOME_ID = "genome_id"
 FILE_COLUMNS = (*KINDS, "file", "annotations")
 ADVICE = "give a CSV or TSV with the columns genome_id and fasta (or genbank, gff, proteins)"
-FORMAT = TableFormat("catalog", ADVICE, CohortError)
+FORMAT = TableFormat("table of genomes", ADVICE, CohortError)
 
 
 @dataclass(frozen=True)

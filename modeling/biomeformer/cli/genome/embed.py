@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ...errors import RunInterrupted
+from ...io.atomic import atomic_directory
 from ...progress import RunProgress
 from ..console import doing, out, report_files
 from ..embed import explained, list_failures
@@ -108,8 +109,8 @@ def embed(
         )
         files = {what: output / name for what, name in RESULTS.items()} | {"vectors": Path(found.record["store"])}
         if format == "datasets":
-            with doing("writing the dataset"):
-                found.to_dataset().save_to_disk(output / "dataset")
+            with doing("writing the dataset"), atomic_directory(output / "dataset", existing="replace") as partial:
+                found.to_dataset().save_to_disk(partial)
             files["dataset"] = output / "dataset"
         report_files(files)
     list_failures(outcome.failed, output)
