@@ -32,6 +32,7 @@ from rich.table import Table
 import biomeformer
 from biomeformer import GenomeTransformerConfig, GenomeTransformerForSequenceClassification
 
+WAYS = ("forward", "both", "checkpointed")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -54,10 +55,11 @@ def timed(work: Callable[[], Any], device: torch.device, n: int) -> float:
     return statistics.median(found)
 
 
-def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Most operations a second of a square matrix product."""
+def matrix_peak(device: torch.device, dtype: torch.dtype, largest: int) -> float:
+    """Most operations a second of a square matrix product, on a CPU of no more rows than `largest`."""
     best = 0.0
-    for size in (1024, 2048, 4096) if device.type == "cpu" else (4096, 8192):
+    sizes = [size for size in (256, 1024, 2048, 4096) if size <= max(largest, 256)]
+    for size in sizes if device.type == "cpu" else (4096, 8192):
         a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
         seconds = timed(lambda a=a, b=b: a @ b, device, 5)
         best = max(best, 2 * size**3 / seconds)
@@ -85,6 +87,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
     config = GenomeTransformerConfig(hidden_dropout_prob=0.0, num_labels=3)
     model = GenomeTransformerForSequenceClassification(config).to(device=device, dtype=dtype)
+    model.set_attn_implementation(args.attention)
     proteins = torch.randn(1, args.n_genes, config.protein_size, device=device, dtype=dtype)
     labels = torch.zeros(1, dtype=torch.int64, device=device)
     if args.way == "checkpointed":
@@ -99,7 +102,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         model.zero_grad(set_to_none=True)
         model(proteins, labels=labels).loss.backward()
 
-    peak = matrix_peak(device, dtype)
+    peak = matrix_peak(device, dtype, args.n_genes)
     seconds = timed(work, device, args.runs)
     passes = {"forward": 1, "both": 3, "checkpointed": 3}[args.way]
     rate = passes * operations(config, args.n_genes) / seconds
@@ -122,16 +125,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=DTYPES)
+    parser.add_argument("--attention", default="sdpa", choices=["sdpa", "eager"], help="torch's kernels, or our own")
     parser.add_argument("--n-genes", type=int, default=4096)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--way", choices=["forward", "both", "checkpointed"], help=argparse.SUPPRESS)
+    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS, help="what is measured")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, help="default results/genome_transformer_speed.DEVICE.json")
     args = parser.parse_args()
     if args.way:
         print(json.dumps(measure(args)))
         return
     found = {}
-    for way in ("forward", "both", "checkpointed"):
+    for way in args.ways:
         command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -145,6 +150,7 @@ def main() -> None:
     content = {
         "n_genes": args.n_genes,
         "dtype": args.dtype,
+        "attention": args.attention,
         "ways": found,
         "device": name,
         "versions": {

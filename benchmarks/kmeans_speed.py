@@ -1,7 +1,9 @@
-"""How fast k-means finds each point's nearest centroid: FAISS's flat index beside torch, in turn.
+"""How fast k-means is: nearest centroids, and whole fits, beside FAISS's flat index and its own k-means, in turn.
 
-Points are random and read by the same chunks as in a fit. Ratios are of the same round; their median and range are
-kept. On a GPU FAISS's index lies there, and torch's centroids and points do.
+Points are random and read by the same chunks as in a fit. On a CUDA device ours is torch's there; FAISS takes part
+where its GPU build is installed (`pip install 'biomeformer[gpu]'` in an environment without faiss-cpu), and
+flash-kmeans (Triton; in float32 its products may be TF32) where it can be imported. Ratios are of the same round; their
+median and range are kept.
 
     python benchmarks/kmeans_speed.py --threads 2
     python benchmarks/kmeans_speed.py --device cuda --points 2000000
@@ -13,6 +15,8 @@ import argparse
 import json
 import os
 import statistics
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,62 +25,107 @@ import torch
 from hardware import describe, seconds
 from rich.console import Console
 
-from biomeformer.clustering.kmeans import import_faiss, nearest_centroids
+from biomeformer.clustering import run_kmeans
+from biomeformer.clustering.device_points import DevicePoints
+from biomeformer.clustering.kmeans import free_memory, nearest_centroids
 from biomeformer.clustering.points import Points
+from biomeformer.faiss_build import faiss_state, import_faiss
 
 RESULTS = Path(__file__).parent / "results"
+Work = Callable[[], Any]
 
 
-def by_faiss(index: Any, points: Points) -> np.ndarray:
-    """Numbers of the nearest centroids of all points."""
-    return np.concatenate([index.search(chunk, 1)[1][:, 0] for chunk in points.chunks()])
-
-
-def by_torch(centroids: np.ndarray, points: Points, device: torch.device) -> np.ndarray:
-    """As `by_faiss`; on the CPU as a fit does it."""
+def faiss_index(hidden_size: int, device: torch.device) -> Any:
+    """FAISS's flat index on the device; None where its build has no GPU support."""
+    faiss = import_faiss()
+    index = faiss.IndexFlatL2(hidden_size)
     if device.type == "cpu":
-        return np.concatenate([nearest_centroids(chunk, centroids)[1] for chunk in points.chunks()])
-    table = torch.from_numpy(centroids).to(device)
-    norms = table.square().sum(1)
-    found = [
-        torch.addmm(norms, torch.from_numpy(chunk).to(device), table.T, alpha=-2).argmin(1) for chunk in points.chunks()
-    ]
-    return torch.cat(found).cpu().numpy()
+        return index
+    if not hasattr(faiss, "StandardGpuResources") or device.index >= faiss.get_num_gpus():
+        return None
+    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), device.index, index)
+
+
+def flash_kmeans() -> Any:
+    """The package flash-kmeans; None where it cannot be imported."""
+    try:
+        return import_module("flash_kmeans")
+    except Exception as error:
+        print(f"Without flash-kmeans: {error}")
+        return None
+
+
+def nearest_works(vectors: np.ndarray, k: int, device: torch.device) -> dict[str, Work]:
+    """Ways to the number of each point's nearest of `k` centroids; for ours points and centroids lie on the device."""
+    centroids, points = np.ascontiguousarray(vectors[:k]), Points.from_array(vectors)
+    room = free_memory(device) // 2 if device.type == "cuda" else 0
+    local, table = DevicePoints.from_points(points, device, room), torch.from_numpy(centroids).to(device)
+    works: dict[str, Work] = {
+        "torch": lambda: torch.cat([nearest_centroids(chunk, table)[1] for chunk in local.chunks()]).cpu().numpy()
+    }
+    index = faiss_index(vectors.shape[1], device)
+    if index is not None:
+        index.add(centroids)
+        works["faiss"] = lambda: np.concatenate([index.search(chunk, 1)[1][:, 0] for chunk in points.chunks()])
+    return works
+
+
+def fit_works(vectors: np.ndarray, k: int, n_iterations: int, device: torch.device) -> dict[str, Work]:
+    """Ways to k-means from points in the CPU's memory; ours counts the points of each cluster once more at the end."""
+    works: dict[str, Work] = {"torch": lambda: run_kmeans(vectors, k, n_iterations=n_iterations, device=str(device))}
+    index = faiss_index(vectors.shape[1], device)
+    if index is not None:
+
+        def by_faiss() -> None:
+            clustering = import_faiss().Clustering(vectors.shape[1], k)
+            clustering.niter, clustering.max_points_per_centroid = n_iterations, len(vectors)
+            clustering.min_points_per_centroid = 1
+            clustering.train(vectors, index)
+
+        works["faiss"] = by_faiss
+    flash = flash_kmeans() if device.type == "cuda" else None
+    if flash is not None:
+        works["flash-kmeans"] = lambda: flash.batch_kmeans_Euclid(
+            torch.from_numpy(vectors).to(device)[None], n_clusters=k, max_iters=n_iterations, tol=0.0
+        )
+    return works
+
+
+def compare(works: dict[str, Work], rounds: int, device: torch.device) -> dict[str, Any]:
+    """Median seconds of each, after one call each to warm up, and how many times as fast as the others ours is."""
+    for work in works.values():
+        work()
+    took: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds):
+        for name in list(works)[:: 1 if number % 2 == 0 else -1]:
+            took[name].append(seconds(works[name], device))
+    result: dict[str, Any] = {"seconds": {name: round(statistics.median(times), 4) for name, times in took.items()}}
+    for name in works.keys() - {"torch"}:
+        ratios = [a / b for a, b in zip(took[name], took["torch"], strict=True)]
+        result[f"torch_over_{name}"] = round(statistics.median(ratios), 2)
+        result[f"torch_over_{name}_range"] = [round(min(ratios), 2), round(max(ratios), 2)]
+    return result
 
 
 def measure(
-    n_points: int, hidden_size: int, clusters: list[int], rounds: int, device: torch.device
+    n_points: int, hidden_size: int, clusters: list[int], rounds: int, n_iterations: int, device: torch.device
 ) -> list[dict[str, Any]]:
     """One row a number of clusters."""
-    faiss = import_faiss()
-    vectors = np.random.default_rng(0).normal(size=(n_points, hidden_size)).astype(np.float32)
-    points = Points.from_array(vectors)
+    vectors = np.random.default_rng(0).standard_normal((n_points, hidden_size), np.float32)
     rows = []
     for k in clusters:
-        centroids = np.ascontiguousarray(vectors[:k])
-        index = faiss.IndexFlatL2(hidden_size)
-        if device.type == "cuda":
-            index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), device.index or 0, index)
-        index.add(centroids)
-        equal = float((by_faiss(index, points) == by_torch(centroids, points, device)).mean())
-        took: dict[str, list[float]] = {"faiss": [], "torch": []}
-        works = [
-            ("faiss", lambda i=index: by_faiss(i, points)),
-            ("torch", lambda c=centroids: by_torch(c, points, device)),
-        ]
-        for number in range(rounds):
-            for name, work in works if number % 2 == 0 else works[::-1]:
-                took[name].append(seconds(work, device))
-        ratios = [a / b for a, b in zip(took["faiss"], took["torch"], strict=True)]
-        rows.append(
-            {
-                "n_clusters": k,
-                "points_per_second": {name: round(n_points / statistics.median(times)) for name, times in took.items()},
-                "torch_over_faiss": round(statistics.median(ratios), 2),
-                "range": [round(min(ratios), 2), round(max(ratios), 2)],
-                "equal": equal,
-            }
-        )
+        works = nearest_works(vectors, k, device)
+        found = {name: work() for name, work in works.items()}
+        nearest = compare(works, rounds, device)
+        row = {
+            "n_clusters": k,
+            "points_per_second": {name: round(n_points / took) for name, took in nearest.pop("seconds").items()},
+            **nearest,
+            "equal": float((found["torch"] == found["faiss"]).mean()) if "faiss" in found else None,
+        }
+        # Points on a device make room for the fit's.
+        works.clear()
+        rows.append({**row, "fit": compare(fit_works(vectors, k, n_iterations, device), rounds, device)})
     return rows
 
 
@@ -87,8 +136,10 @@ def main() -> None:
     parser.add_argument("--hidden-size", type=int, default=768)
     parser.add_argument("--clusters", default="256,1024,4096", help="by commas")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--iterations", type=int, default=3, help="of a fit")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--output", type=Path, help="default: results/kmeans_speed.DEVICE.json")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     # The OpenBLAS inside the faiss-cpu wheel takes processors newer than itself for one of 2004: five times slower.
@@ -96,15 +147,20 @@ def main() -> None:
         os.environ.setdefault("OPENBLAS_CORETYPE", "Zen")
     import_faiss().omp_set_num_threads(args.threads)
     device = torch.device(args.device)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
     clusters = [int(k) for k in args.clusters.split(",")]
+    state = faiss_state()
     result = {
         **describe(device, args.threads),
+        "faiss": {"imports": state.imports, "version": state.version},
         "n_points": args.points,
         "hidden_size": args.hidden_size,
-        "clusters": measure(args.points, args.hidden_size, clusters, args.rounds, device),
+        "n_iterations": args.iterations,
+        "clusters": measure(args.points, args.hidden_size, clusters, args.rounds, args.iterations, device),
     }
     Console().print(result["clusters"])
-    output = RESULTS / f"kmeans_speed.{device.type}.json"
+    output = args.output or RESULTS / f"kmeans_speed.{device.type}.json"
     output.write_text(json.dumps(result, indent=2) + "\n")
     print(f"Written to {output}")
 

@@ -21,8 +21,18 @@ are those of the encoder's products, of which one that looks vectors up has none
 
 What to choose: on a GPU `--dtype bfloat16`, and likewise on a CPU with instructions for it (`avx512_bf16`, `amx_tile`).
 `--compile` fuses what lies between an encoder's matrix products, `--dtype float8` multiplies in float8 (Ada, Hopper and
-later); both are off by default, and neither has been measured on a GPU by this project. A batch that the device has no
-memory for is halved, and the run says so.
+later); both are off by default, and neither has been measured on a GPU by this project. float8 is to be compiled: what
+it rounds and scales between products is else more memory traffic than it saves. A batch that the device has no memory
+for is halved, and the run says so.
+
+What is promised: in float32, counts are equal for any `--batch-tokens`, any number of processes and any order of reads
+on one kind of device. A read whose two nearest centroids are closer to each other than rounding is embedded again as if
+by itself, and compared in float64. float32 means all its bits: TF32 and other shortened products that a host program or
+a container allows (`torch.set_float32_matmul_precision`, `fp32_precision`, `TORCH_ALLOW_TF32_CUBLAS_OVERRIDE`) are off
+while reads and proteins are embedded and reads assigned. Between kinds of devices, rounding differs, and so may a read
+near the border of two clusters. In bfloat16, float16 and float8 such reads may change sides with the batch too; the
+column of flips counts those that differ from float32. Keep type and batch size for a whole study. Vectors agree between
+batches within rounding, and not to the last bit but those of k-mer encoders.
 """
 NOTHING = "\nNothing has been measured yet.\n"
 

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--read-fraction", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda; each process takes a GPU of its own")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda; each process takes a GPU of its own")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--batch-tokens", type=int)
     parser.add_argument("--overwrite", action="store_true", help="begin anew where a run lies")

@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--cohort", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--read-encoder", help="instead of the config's")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda; each process takes a GPU of its own")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda; each process takes a GPU of its own")
     parser.add_argument("--batch-tokens", type=int)
     parser.add_argument("--timeout", type=float, default=10.0, help="minutes without a sign from another process")
     return parser

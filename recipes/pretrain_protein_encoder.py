@@ -58,7 +58,8 @@ from biomeformer.io.atomic import atomic_write
 from biomeformer.io.tables import TableFormat, read_table
 from biomeformer.pretraining.masking import IGNORED, mask_tokens
 from biomeformer.recipe_config import build_config, read_yaml
-from biomeformer.training_run import TrainingRun, describe_device, exit_code_of, make_accelerator
+from biomeformer.training.accelerator import describe_device, make_accelerator
+from biomeformer.training_run import TrainingRun, exit_code_of
 
 transformers.utils.logging.disable_progress_bar()
 # Letters that stand for no residue are never hidden, nor put in.

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import entr
 
 
 def shannon_entropy(shares: np.ndarray) -> np.ndarray:
-    """Shannon entropy of compositions, through scikit-bio.
+    """Compute the Shannon entropy of compositions.
+
+    The numbers are scikit-bio's, whose import would cost each run of `biomeformer embed` a second of CPU time.
 
     Args:
-        shares: `(n_samples, n_features)`, rows that sum to one.
+        shares: `(n_samples, n_features)`, rows that sum to one, or are scaled to do so.
 
     Returns:
-        float64 `(n_samples,)`, in bits.
+        float64 `(n_samples,)`, in bits; NaN for a row of zeros.
     """
-    from skbio.diversity.alpha import shannon
-
-    return np.array([float(shannon(row, base=2)) for row in shares])
+    with np.errstate(invalid="ignore"):
+        shares = shares / shares.sum(axis=1, keepdims=True)
+    return np.asarray(entr(shares).sum(axis=1) / np.log(2))
 
 
 __all__ = ["shannon_entropy"]

@@ -14,6 +14,7 @@ from transformers.utils import cached_file, extract_commit_hash
 
 from .checkpoints import checkpoint_name, resolve_checkpoint, shipped_checkpoints
 from .checkpoints.integrity import refuse_unsafe_config, verify_weights
+from .devices import resolve_device
 from .dnabert2 import DnaBert2Model
 from .dnabert2.configuration_dnabert2 import is_published_layout
 from .errors import CheckpointError, InputError
@@ -24,30 +25,6 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 # Of a read encoder only, and not of its weights as a whole.
 FLOAT8 = "float8"
 MODEL_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
-
-
-def resolve_device(device: str) -> torch.device:
-    """The device asked for.
-
-    Raises:
-        InputError: There is no such device here.
-    """
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"device {device!r} is unknown; give cpu, cuda, cuda:N or mps.") from error
-    if resolved.type == "cuda":
-        n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (resolved.index or 0) >= n_devices:
-            raise InputError(
-                f"device {device!r} was asked for and {n_devices} CUDA devices are here; use --device cpu."
-            )
-    elif resolved.type == "mps":
-        if not torch.backends.mps.is_available():
-            raise InputError(f"device {device!r} was asked for and there is none here; use --device cpu.")
-    elif resolved.type != "cpu":
-        raise InputError(f"device {device!r} is not supported; give cpu, cuda, cuda:N or mps.")
-    return resolved
 
 
 def resolve_dtype(dtype: str) -> torch.dtype:
@@ -155,7 +132,7 @@ def load(
     Args:
         name: A shipped checkpoint (`metagenbert-mini`), a folder, or a Hub id.
         revision: Branch, tag or commit of a Hub id.
-        device: `cpu`, `cuda`, `cuda:N` or `mps`.
+        device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`: a CUDA device if there is one, else the CPU.
         dtype: `float32`, `bfloat16` or `float16`, of the read encoder; centroids and distances stay float32. Or
             `float8`: `bfloat16` with products in float8, on GPUs that have it.
 

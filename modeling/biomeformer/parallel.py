@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import torch.distributed
 
+from .devices import AUTO, automatic_device
 from .errors import BiomeformerError, InputError, RankError, RankStopped, RunInterrupted
 
 DEFAULT_TIMEOUT = 600.0
@@ -116,11 +117,13 @@ class Ranks:
         return self.rank == 0
 
     def device(self, name: str) -> str:
-        """The device of this process: `cuda` becomes the one that bears its local number.
+        """The device of this process: `cuda`, and `auto` where it means that, becomes the one with its local number.
 
         Raises:
             InputError: A single device is named and there are several processes.
         """
+        if name == AUTO:
+            name = automatic_device()
         if self.size > 1 and name.startswith("cuda"):
             if ":" in name:
                 raise InputError(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import Pipeline, PreTrainedConfig, PreTrainedModel
 
+from .checkpoint_reference import CheckpointReference
 from .checkpoints import resolve_checkpoint
 from .errors import CheckpointError, InputError
 
@@ -16,26 +17,6 @@ TASKS = {
     "metagenbert": 'reads are its input: pipeline("metagenome-embedding") or, with a head, "metagenome-classification"',
     "genome_transformer": 'genomes are its input: pipeline("genome-classification")',
 }
-
-
-class CheckpointReference:
-    """Where a model is, for a pipeline to load by itself.
-
-    `transformers.pipeline` packs an error of loading into pages of tracebacks, and tries again in float32 first.
-
-    Args:
-        name: Folder, Hub id, or name of a checkpoint that ships in the package.
-        **options: Of `from_pretrained`.
-    """
-
-    def __init__(self, name: str, **options: Any) -> None:
-        self.name = name
-        self.options = options
-
-    @classmethod
-    def from_pretrained(cls, name: str, **options: Any) -> CheckpointReference:
-        """What `transformers.pipeline` calls to load a model."""
-        return cls(name, **options)
 
 
 class FilePipeline(Pipeline):
@@ -70,7 +51,7 @@ class FilePipeline(Pipeline):
         device: int | str | torch.device | None = None,
         **kwargs: Any,
     ) -> None:
-        check_device(device)
+        device = check_device(device)
         kwargs.pop("local_files_only", None)  # It is in the checkpoint's options.
         if isinstance(model, CheckpointReference):
             model = load_whole(self.model_class, model.name, model.options, head=self.head)
@@ -152,20 +133,20 @@ def check_model(model: Any, wanted: type) -> None:
         raise InputError(f"the model is a {type(model).__name__} and the pipeline runs a {wanted.__name__}; {advice}.")
 
 
-def check_device(device: int | str | torch.device | None) -> None:
-    """See that a device asked for is there.
+def check_device(device: int | str | torch.device | None) -> int | str | torch.device | None:
+    """The device to give to transformers, once it is seen to be there.
 
     Raises:
         InputError: It is not.
     """
-    from .loading import resolve_device
+    from .devices import resolve_device
 
     if isinstance(device, int):
         # Numbers are CUDA devices to transformers, or else Apple's, and below 0 the CPU.
         if device >= 0 and not torch.backends.mps.is_available():
             resolve_device(f"cuda:{device}")
-    elif device is not None:
-        resolve_device(str(device))
+        return device
+    return None if device is None else resolve_device(str(device))
 
 
 def check_batch_size(batch_size: int | None) -> None:

@@ -373,7 +373,7 @@ def test_missing_dependency(tmp_path, model_dir, run, monkeypatch):
     def absent():
         raise MissingDependencyError("K-means needs faiss; install it.")
 
-    monkeypatch.setattr("biomeformer.clustering.centroids.import_faiss", absent)
+    monkeypatch.setattr("biomeformer.clustering.kmeans.import_faiss", absent)
     cohort = write_cohort(tmp_path / "cohort")
     fit = ["fit-centroids", cohort, "--read-encoder", model_dir, "--n-clusters", 3, "--output", tmp_path / "out"]
     result = run(fit)

@@ -184,7 +184,7 @@ def test_attribute(place, model_dir, run, tmp_path):
     assert result.exit_code == 0, result.output
     assert "4 genomes" in result.stdout and "48 pairs" in result.stdout and "4 g3: attributed" in result.stderr
     assert "accuracy from genes of the strongest pairs" in result.stdout
-    network = biomeformer.GeneInteractionNetwork.load(out)
+    network = biomeformer.attribution.GeneInteractionNetwork.load(out)
     assert len(network) == 48 and (out / "report.html").is_file() and (out / "network.graphml").is_file()
     again = run(["genome", "attribute", embedded, "--output", out, *options])
     assert again.exit_code == 0 and "going on with an earlier run: 4 of 4 genomes are done" in again.stderr

@@ -150,7 +150,7 @@ def test_as_many_clusters_as_points():
         (np.zeros((9, 4), np.float32), {"n_iterations": 0}, "n_iterations 0"),
         (np.zeros((9, 4), np.float32), {"seed": 2**31}, "seed is 2147483648"),
         (np.zeros((9, 4), np.float32), {"device": "tpu"}, "'tpu'"),
-        (np.zeros((9, 4), np.float32), {"device": "cuda:99"}, "'cuda:99' was asked for and faiss sees"),
+        (np.zeros((9, 4), np.float32), {"device": "cuda:99"}, "'cuda:99' was asked for and 0 CUDA devices are here"),
     ],
 )
 def test_bad_arguments(points, options, message):

@@ -34,7 +34,7 @@ def test_counts_are_those_of_single_reads(encoder, budget):
     model = with_ties(encoder)
     reads = random_sequences(90, 40, 150, seed=3)
     packed = encoded(model, reads)
-    _, doubtful = model.nearest_packed(torch.from_numpy(packed.input_ids), torch.from_numpy(packed.lengths))
+    _, doubtful, _ = model.nearest_packed(torch.from_numpy(packed.input_ids), torch.from_numpy(packed.lengths))
     assert doubtful.all()
     ids = model.assign_packed(torch.from_numpy(packed.input_ids), torch.from_numpy(packed.lengths))
     counter = ClusterCounter(model, budget)

@@ -49,6 +49,21 @@ def test_a_linear_in_float8(bias):
     assert 0 < error < 0.06
 
 
+@pytest.mark.parametrize("n_rows", [1, 37, 256, 300])
+def test_scales_lie_in_memory_that_a_kernel_may_read_by_256(n_rows, monkeypatch):
+    seen, real = [], torch._scaled_mm
+    monkeypatch.setattr(
+        torch, "_scaled_mm", lambda *args, **given: seen.append(given["scale_a"]) or real(*args, **given)
+    )
+    linear = nn.Linear(64, 48).to(torch.bfloat16)
+    inputs = torch.randn(n_rows, 64, dtype=torch.bfloat16)
+    with torch.no_grad():
+        Float8Linear(linear)(inputs)
+    (scale,) = seen
+    assert scale.shape == (n_rows, 1) and scale.is_contiguous() and scale.storage_offset() == 0
+    assert torch.equal(scale, to_float8(inputs)[1]) and scale.untyped_storage().nbytes() % (4 * 256) == 0
+
+
 def test_vectors_and_counts(tmp_path):
     reads = random_sequences(60, seed=3)
     exact, other = wide_model(), wide_model()

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
-from biomeformer import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer, MetagenBertProcessor
+from biomeformer import MetagenBertProcessor
 from biomeformer.embedding import embed_vectors
+from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
 from biomeformer.metagenbert import MetagenBertModel
 from biomeformer.reads import ReadBatch
 

@@ -161,7 +161,7 @@ def test_golden_pooling(shared_data):
     spec = json.loads((shared_data / "golden" / "dnabert2_tiny.json").read_text())
     expected = load_file(shared_data / "golden" / "dnabert2_tiny.outputs.safetensors")
     state = load_file(shared_data / "golden" / "dnabert2_tiny.model_layout.safetensors")
-    config = biomeformer.DnaBert2Config.from_dict(spec["config"])
+    config = biomeformer.dnabert2.DnaBert2Config.from_dict(spec["config"])
     encoder = DnaBert2Model(config).eval()
     encoder.load_state_dict(state)
     model = MetagenBertModel.from_encoder_and_centroids(

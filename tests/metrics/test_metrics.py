@@ -7,8 +7,8 @@ from sklearn import metrics as sk
 
 from biomeformer.errors import InputError
 from biomeformer.metrics import bootstrap, calibration_curve, curve_with_band, resample, score, threshold_curve
-from biomeformer.metrics.bootstrap import Interval
 from biomeformer.metrics.curves import GRID, MAX_POINTS, ranked_counts
+from biomeformer.metrics.resampling import Interval
 from biomeformer.metrics.scorers import make_scorer
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.spatial.distance import jensenshannon
+from skbio.diversity.alpha import shannon
 from skbio.stats.distance import DistanceMatrix, permanova
 
 from biomeformer.diversity import shannon_entropy
 from biomeformer.errors import InputError, TableError
 from biomeformer.phenotypes import DISTANCES, FeatureTable, compare_groups, distance_matrix, leave_one_out, transfer
-from biomeformer.phenotypes.cohort_transfer import Cohort, aligned
+from biomeformer.phenotypes.cohort_transfer import LabelledCohort, aligned
 from biomeformer.phenotypes.statistics import benjamini_hochberg
 from biomeformer.phenotypes.target import make_target
 
@@ -33,7 +34,7 @@ def cohort(name, seed, n_samples=60, effect=2.5, shift=0.0, n_features=10):
         ids, tuple(f"s{i}" for i in range(n_features)), np.exp(logits) / np.exp(logits).sum(1)[:, None]
     )
     metadata = pd.DataFrame({"state": ["ill" if label else "healthy" for label in labels]}, index=ids)
-    return Cohort(name, (table,), make_target(metadata, "state", ids))
+    return LabelledCohort(name, (table,), make_target(metadata, "state", ids))
 
 
 @pytest.mark.parametrize("model", ["l1", "forest", "boosting"])
@@ -136,6 +137,18 @@ def test_nothing_differs():
     assert min(test.q for test in found) > 0.05
     again = compare_groups(table, labels, n_permutations=199)
     assert found == again
+
+
+def test_entropy_is_that_of_scikit_bio():
+    rng = np.random.default_rng(3)
+    shares = rng.gamma(0.1, size=(300, 1024)) * (rng.random((300, 1024)) < 0.5)
+    shares[1:] /= shares[1:].sum(1, keepdims=True)  # The first row is of counts.
+    shares[7] = 0
+    shares[8] = np.arange(1024) == 5
+    expected = [shannon(row, base=2) for row in shares]
+    assert np.isnan(expected[7]) and 3 < expected[9] < 10
+    np.testing.assert_allclose(shannon_entropy(shares), expected, rtol=1e-12)
+    assert shannon_entropy(shares)[8] == 0
 
 
 def test_distances_and_entropy_by_hand():

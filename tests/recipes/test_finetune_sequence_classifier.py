@@ -16,8 +16,9 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification
 
-from biomeformer import PreparationSettings, SequenceClassifier, prepare_sequences
+from biomeformer import SequenceClassifier, prepare_sequences
 from biomeformer.recipe_config import read_yaml
+from biomeformer.sequences import PreparationSettings
 from biomeformer.sequences.evaluation import SequenceEvaluation
 from biomeformer.sequences.prediction_table import read_predictions
 from factories import random_sequences, reverse_complement

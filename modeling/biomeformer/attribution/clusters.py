@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..faiss_build import import_faiss
 
 BLOCK = 4096
 BLOCK_BYTES = 64 << 20
@@ -68,9 +69,7 @@ def pair_vectors(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _index(ways: np.ndarray) -> tuple[Any, int]:
-    import faiss
-
-    index = faiss.IndexFlatL2(ways.shape[2])
+    index = import_faiss().IndexFlatL2(ways.shape[2])
     for way in ways:
         index.add(way)
     return index, ways.shape[1]
@@ -229,9 +228,7 @@ def families(points: np.ndarray, distance: float) -> np.ndarray:
     Returns:
         Number of each gene's family, largest first.
     """
-    import faiss
-
-    index = faiss.IndexFlatL2(points.shape[1])
+    index = import_faiss().IndexFlatL2(points.shape[1])
     labels = np.empty(len(points), np.int64)
     for begin in range(0, len(points), BLOCK):
         block = np.ascontiguousarray(points[begin : begin + BLOCK], np.float32)

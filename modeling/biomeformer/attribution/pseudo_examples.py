@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..metrics.bootstrap import bootstrap
+from ..metrics.resampling import bootstrap
 
 N_BOOTSTRAPS = 2000
 

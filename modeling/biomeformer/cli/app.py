@@ -91,7 +91,16 @@ app.command(
     biomeformer fit-centroids cohort.csv --read-encoder ./dnabert2 --n-clusters 1024 --device cuda --output my-model
 """,
 )(fit_centroids)
-app.command(epilog="Examples: `biomeformer inspect metagenbert-mini`, `biomeformer inspect ./my-model --json`")(inspect)
+app.command(
+    epilog="""**Examples**
+
+    biomeformer inspect metagenbert-mini
+
+    biomeformer inspect ./my-model --json
+
+    biomeformer inspect --environment
+"""
+)(inspect)
 app.add_typer(phenotype, name="phenotype")
 app.add_typer(genome, name="genome")
 app.add_typer(sequences, name="sequences")

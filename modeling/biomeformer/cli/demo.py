@@ -31,4 +31,13 @@ def demo(
         note(f"the example cohort (simulated reads): {folder / 'cohort.csv'}")
         table = folder / "cohort.csv"
         title = f"Example cohort (simulated reads), embedded with {MODEL}"
-        run(table, MODEL, output, threads=threads, colour_by="group", title=title, overwrite=is_earlier_demo)
+        run(
+            table,
+            MODEL,
+            output,
+            device="cpu",
+            threads=threads,
+            colour_by="group",
+            title=title,
+            overwrite=is_earlier_demo,
+        )

@@ -10,7 +10,7 @@ import typer
 from ..errors import BiomeformerError, InputError, RankStopped, RunInterrupted
 from ..progress import RunProgress
 from .console import doing, note, one_line, report_files
-from .options import BatchTokens, Cohort, Device, Revision, Seed, Threads, Timeout
+from .options import DEFAULT_DEVICE, BatchTokens, Cohort, Device, Revision, Seed, Threads, Timeout
 from .output import check_output
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def embed(
         float, typer.Option(help="Share of each sample's reads to use, chosen by a hash of the read's number.")
     ] = 1.0,
     seed: Seed = 0,
-    device: Device = "cpu",
+    device: Device = DEFAULT_DEVICE,
     dtype: Annotated[
         str,
         typer.Option(
@@ -88,7 +88,7 @@ def run(
     *,
     read_fraction: float = 1.0,
     seed: int = 0,
-    device: str = "cpu",
+    device: str = DEFAULT_DEVICE,
     dtype: str = "float32",
     compile_encoder: bool = False,
     batch_tokens: int | None = None,
@@ -104,7 +104,7 @@ def run(
     """Embed a cohort and say where the results are."""
     from ..reads import read_cohort
     from ..reads.subsampling import check_read_fraction
-    from .runtime import start
+    from .runtime import noting_device, start
 
     check_output(output, overwrite=overwrite or (output / "run").is_dir(), can_overwrite=True)
     check_read_fraction(read_fraction)
@@ -123,6 +123,8 @@ def run(
     with Ranks.from_environment(timeout * 60) as ranks:
         with doing(f"loading {model}"):
             loaded = load(model, revision=revision, device=ranks.device(device), dtype=dtype)
+        if dtype == "float8" and not compile_encoder and ranks.is_main:
+            note("float8 without --compile moves more data than it saves; add --compile for speed.")
         if compile_encoder:
             with doing("compiling the encoder, once for this run"):
                 took = compiling.compile_encoder(loaded)
@@ -146,7 +148,7 @@ def run(
                     overwrite=overwrite,
                     fail_fast=fail_fast,
                     progress=progress.advance,
-                    on_plan=progress.plan,
+                    on_plan=noting_device(progress.plan, loaded.device, ranks),
                     on_sample=progress.finish,
                     check=check,
                 )

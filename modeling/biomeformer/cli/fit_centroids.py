@@ -12,7 +12,7 @@ from ..errors import InputError, RunInterrupted, SamplesFailedError
 from ..progress import RunProgress
 from .console import doing, note, out, report_files
 from .embed import explained, list_failures
-from .options import BatchTokens, Cohort, Device, Revision, Threads, Timeout
+from .options import DEFAULT_DEVICE, BatchTokens, Cohort, Device, Revision, Threads, Timeout
 from .output import check_output
 from .units import parse_bytes
 
@@ -67,7 +67,7 @@ def fit_centroids(
         str,
         typer.Option(help="Memory a process may take for reads, vectors, centroids; vectors beyond it stay on disk."),
     ] = "4GB",
-    device: Device = "cpu",
+    device: Device = DEFAULT_DEVICE,
     batch_tokens: BatchTokens = None,
     threads: Threads = None,
     revision: Revision = None,
@@ -84,7 +84,7 @@ def fit_centroids(
         raise InputError("--n-clusters: a number of clusters is given twice; give each once.")
     folder = vectors if vectors is not None else output.with_name(f"{output.name}.vectors")
     from ..reads import read_cohort
-    from .runtime import start
+    from .runtime import note_device, start
 
     samples = read_cohort(cohort)
     with doing(f"loading {read_encoder}"):
@@ -100,6 +100,7 @@ def fit_centroids(
             encoder, processor = load_encoder(
                 read_encoder, revision, ranks.device(device), {"pooling": pooling, "max_length": max_length}
             )
+        note_device(encoder.device, ranks)
         if ranks.is_main:
             least = memory_needed(n_clusters, encoder.config.hidden_size, reads_per_sample)
             share = len(samples) * reads_per_sample * encoder.config.hidden_size * 4 / ranks.size
@@ -158,7 +159,8 @@ def fit_centroids(
                 for k, fit in names.items():
                     fit.save(partial / f"k{k}")
             written = {f"K = {k}": output / f"k{k}" for k in names}
-    out(f"k-means ran on {fits[0].kmeans.device}")
+    anew = "" if fits[0].kmeans.resident else ", which read the vectors anew in each iteration"
+    out(f"k-means ran on {fits[0].kmeans.device}{anew}")
     if vectors is None:
         shutil.rmtree(folder, ignore_errors=True)
     report_files(written)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import InputError
 from .console import doing, out
 from .options import Revision
 
@@ -17,24 +18,36 @@ if TYPE_CHECKING:
 
 def inspect(
     model: Annotated[
-        str, typer.Argument(metavar="M", help="A shipped checkpoint, a folder, or a Hub id.", show_default=False)
-    ],
+        str | None, typer.Argument(metavar="M", help="A shipped checkpoint, a folder, or a Hub id.", show_default=False)
+    ] = None,
     revision: Revision = None,
+    environment: Annotated[
+        bool, typer.Option("--environment", help="Describe this installation instead: versions, GPUs, FAISS, threads.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a checkpoint is: model, preprocessing contract and provenance.
+    """Say what a checkpoint is: model, preprocessing contract and provenance; or what is installed here.
 
     The checkpoint is loaded, so that a damaged one is found out.
     """
+    if (model is None) != environment:
+        raise InputError("give a checkpoint or --environment, one of both.")
+    if environment and revision is not None:
+        raise InputError("--revision is of a checkpoint; leave it out with --environment.")
     from .runtime import start
 
-    with doing(f"loading {model}"):
+    with doing("looking at the environment" if model is None else f"loading {model}"):
         start()
-        record = describe(model, revision)
+        if model is None:
+            from ..environment import describe_environment
+
+            record = describe_environment()
+        else:
+            record = describe(model, revision)
     if as_json:
         out(json.dumps(record, indent=2, sort_keys=True))
     else:
-        _print_tables(record)
+        _print_tables(record, model or "environment")
 
 
 def describe(name: str, revision: str | None = None) -> dict[str, Any]:
@@ -132,20 +145,20 @@ def _training_record(name: str, revision: str | None) -> dict[str, Any]:
     return {"training": record}
 
 
-def _print_tables(record: dict[str, Any]) -> None:
+def _print_tables(record: dict[str, Any], title: str) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     console = Console(soft_wrap=True)
-    console.print(record["checkpoint"], markup=False, highlight=False, style="bold")
-    for section in ("model", "contract", "provenance"):
-        if section not in record:
+    console.print(title, markup=False, highlight=False, style="bold")
+    for section, values in record.items():
+        if not isinstance(values, dict):
             continue
         table = Table(title=section, title_justify="left", box=box.SIMPLE_HEAD, show_header=False)
         table.add_column(style="cyan", no_wrap=True)
         table.add_column(overflow="fold")
-        for key, value in _flat(record[section]):
+        for key, value in _flat(values):
             table.add_row(key, _shown(value))
         console.print(table, markup=False)
 
@@ -155,6 +168,9 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, dict):
             rows += _flat(value, f"{prefix}{key}.")
+        elif key == "cuda":
+            for device in value:
+                rows += _flat({device["device"]: {name: device[name] for name in device if name != "device"}}, prefix)
         else:
             rows.append((f"{prefix}{key}", value))
     return rows
@@ -163,7 +179,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 def _shown(value: Any) -> str:
     from rich.markup import escape
 
-    if value is None:
+    if value is None or value == "":
         return "-"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"

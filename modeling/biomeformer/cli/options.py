@@ -15,7 +15,8 @@ Cohort = Annotated[
         show_default=False,
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps.")]
+Device = Annotated[str, typer.Option(help="auto (a CUDA GPU if there is one, else the CPU), cpu, cuda, cuda:N or mps.")]
+DEFAULT_DEVICE = "auto"
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the choice of reads.")]
 BatchTokens = Annotated[
     int | None,

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .console import note
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..parallel import Ranks
 
 
 def start(threads: int | None = None) -> None:
-    """Import the model folders (which registers their classes) with the libraries' bars and remarks off.
+    """Import torch and transformers with their progress bars and remarks off.
 
     Args:
         threads: CPU threads to compute with; the libraries' own choice where None.
@@ -24,9 +33,29 @@ def start(threads: int | None = None) -> None:
     import torch
     from transformers.utils import logging
 
-    from .. import dnabert2, genome_transformer, kmer_encoder, metagenbert, sequence_cnn  # noqa: F401
-
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     if threads is not None:
         torch.set_num_threads(threads)
+
+
+def note_device(device: torch.device, ranks: Ranks | None = None) -> None:
+    """Say on stderr which device a loaded model is on; every process does, since each has one of its own."""
+    from ..devices import describe_device
+
+    if ranks is None or ranks.size == 1:
+        note(f"Using {describe_device(device)}.")
+    else:
+        note(f"Process {ranks.rank} of {ranks.size} is using {describe_device(device)}.")
+
+
+def noting_device(
+    on_plan: Callable[[int, int], None], device: torch.device, ranks: Ranks
+) -> Callable[[int, int], None]:
+    """A callback for the start of a run, once its folder is accepted: says the device, then calls `on_plan`."""
+
+    def begin(n_before: int, n_mine: int) -> None:
+        note_device(device, ranks)
+        on_plan(n_before, n_mine)
+
+    return begin

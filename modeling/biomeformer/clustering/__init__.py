@@ -1,18 +1,5 @@
 """K-means over read vectors, by FAISS's rules."""
 
-from .centroids import CentroidFit, fit_centroids, fit_several_centroids
-from .kmeans import KMeansFit, run_distributed_kmeans, run_kmeans
-from .points import Points
-from .read_sets import ReadSet, read_set
+import lazy_loader
 
-__all__ = [
-    "CentroidFit",
-    "KMeansFit",
-    "Points",
-    "ReadSet",
-    "fit_centroids",
-    "fit_several_centroids",
-    "read_set",
-    "run_distributed_kmeans",
-    "run_kmeans",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

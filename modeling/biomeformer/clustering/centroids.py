@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel
 
 from ..embedding import ProgressCallback, embed_vectors
@@ -25,7 +26,7 @@ from ..metagenbert import MetagenBertModel, MetagenBertProcessor
 from ..parallel import Ranks
 from ..reads import Cohort, draw_reads, read_cohort
 from ..reads.cohort import CohortSample
-from .kmeans import KMeansFit, import_faiss, kmeans_memory, run_distributed_kmeans
+from .kmeans import DEVICES, KMeansFit, check_kmeans, kmeans_memory, run_distributed_kmeans
 from .points import Points
 
 DEFAULT_MAX_MEMORY = 4 << 30
@@ -169,17 +170,15 @@ def fit_several_centroids(
     """
     if not isinstance(cohort, Cohort):
         cohort = read_cohort(cohort)
-    import_faiss()
     ranks = ranks or Ranks()
     at_start = peak_memory()
     if check is not None:
         ranks.check = check
-    for name, value in (("n_clusters", min(n_clusters, default=0)), ("reads_per_sample", reads_per_sample)):
-        if value < 1:
-            raise InputError(f"{name} is {value}; it must be at least 1.")
-    if not 0 <= seed < 2**31:
-        raise InputError(f"seed is {seed}; FAISS takes 0 to 2147483647.")
+    if reads_per_sample < 1:
+        raise InputError(f"reads_per_sample is {reads_per_sample}; it must be at least 1.")
     hidden_size = int(encoder.config.hidden_size)
+    device = encoder.device if encoder.device.type in DEVICES else torch.device("cpu")
+    check_kmeans(n_clusters, hidden_size, n_iterations=n_iterations, seed=seed, device=device)
     needed = memory_needed(n_clusters, hidden_size, reads_per_sample)
     if needed > max_memory:
         raise InputError(
@@ -236,7 +235,7 @@ def fit_several_centroids(
             n_iterations=n_iterations,
             seed=seed,
             spherical=spherical,
-            device=str(encoder.device),
+            device=str(device),
             ranks=ranks,
             progress=on_iteration,
         )

@@ -1,8 +1,9 @@
 """K-means by FAISS's rules, over points on one process or many.
 
-Each point's nearest centroid is found by torch on a CPU and by FAISS on a GPU; sums and counts are added up over
+Distances, nearest centroids and sums are torch's, on a CPU or a CUDA device; sums and counts are added up over
 processes in float64. Initial choice, refill of empty clusters and the order of steps follow FAISS's `Clustering`
-(faiss/Clustering.cpp), so that one process gives what FAISS gives.
+(faiss/Clustering.cpp), so that one process gives what FAISS gives. Of FAISS only the random generators are used, which
+every build has.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError, MissingDependencyError
+from ..errors import InputError
+from ..faiss_build import import_faiss
+from ..loading import resolve_device
+from ..metagenbert.full_float32 import full_float32_matmul
 from ..metagenbert.modeling_metagenbert import two_nearest
 from ..parallel import Ranks
+from .device_points import DevicePoints, device_chunk_rows
 from .points import Points, chunk_rows
 
 # The halves of a cluster that is split to refill an empty one move apart by this share.
@@ -24,8 +29,13 @@ SPLIT_SHIFT = 1 / 1024
 SPLIT_SEED = 1234
 # A gap between the two nearest centroids under this share of the vectors' scale may be rounding.
 TIE_TOLERANCE = 1e-6
-# Of distances at once.
+# Of distances at once: on a CPU, and on a CUDA device.
 TILE_BYTES = 4 << 20
+DEVICE_TILE_BYTES = 256 << 20
+# Of a CUDA device's free memory, what points may take to stay there; the rest is for what fragments and other programs.
+RESIDENT_SHARE = 0.9
+# Those with float64.
+DEVICES = ("cpu", "cuda")
 # Buffers of MKL and gloo.
 LIBRARY_BYTES = 32 << 20
 
@@ -41,6 +51,7 @@ class KMeansFit:
         cluster_sizes: int64 `(n_clusters,)`, points nearest to each final centroid.
         n_empty: Clusters without a point.
         device: What ran: `cpu`, or `cuda:N (name)`.
+        resident: Whether this process's points stayed in the device's memory; otherwise each iteration read them anew.
         n_points: Points given.
         n_iterations: Of Lloyd's algorithm.
         seed: Of the initial choice of points.
@@ -52,44 +63,11 @@ class KMeansFit:
     cluster_sizes: np.ndarray
     n_empty: int
     device: str
+    resident: bool
     n_points: int
     n_iterations: int
     seed: int
     spherical: bool
-
-
-def import_faiss() -> Any:
-    """FAISS, whichever build is installed.
-
-    Raises:
-        MissingDependencyError: None is, or its package is empty (as after removing one of two builds).
-    """
-    advice = "install one build: pip install 'biomeformer[cpu]', or 'biomeformer[gpu]' for CUDA, never both at once."
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingDependencyError(f"K-means needs faiss, which cannot be imported ({error}); {advice}") from error
-    if not hasattr(faiss, "Clustering"):
-        raise MissingDependencyError(f"K-means needs faiss, and the one installed is an empty package; {advice}")
-    return faiss
-
-
-def _gpu_number(faiss: Any, device: str) -> int | None:
-    """The GPU that `device` names, None for the CPU."""
-    kind, _, number = device.partition(":")
-    if kind == "cpu":
-        return None
-    if kind != "cuda":
-        raise InputError(f"device {device!r} is not one that faiss knows; give cpu, cuda or cuda:N.")
-    n_gpus = faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0
-    gpu = int(number or 0)
-    if gpu >= n_gpus:
-        build = "has GPU support" if hasattr(faiss, "StandardGpuResources") else "is built for the CPU"
-        raise InputError(
-            f"device {device!r} was asked for and faiss sees {n_gpus} GPUs (this build {build}); use the cpu, or "
-            "install 'biomeformer[gpu]' in an environment without faiss-cpu."
-        )
-    return gpu
 
 
 def run_kmeans(
@@ -116,7 +94,7 @@ def run_kmeans(
 
     Raises:
         InputError: The array is not float32, two-dimensional and finite, has fewer points than clusters, or a number is
-            out of range, or the device is absent.
+            out of range, or the device is absent, has no float64 or too little memory.
         MissingDependencyError: No faiss is installed.
     """
     if embeddings.ndim != 2 or embeddings.dtype != np.float32:
@@ -160,45 +138,45 @@ def run_distributed_kmeans(
         A fit for each of `n_clusters`, equal on all processes.
 
     Raises:
-        InputError: There are fewer points than clusters, or a number is out of range, or the device is absent.
+        InputError: There are fewer points than clusters, or as `check_kmeans`.
         MissingDependencyError: No faiss is installed.
         RankError: Another process is gone.
     """
     ranks = ranks or Ranks()
-    faiss = import_faiss()
+    where = check_kmeans(n_clusters, points.hidden_size, n_iterations=n_iterations, seed=seed, device=device)
     for k in n_clusters:
-        if k < 1 or n_iterations < 1:
-            raise InputError(f"n_clusters is {k} and n_iterations {n_iterations}; both must be at least 1.")
         if points.n_points < k:
             raise InputError(
                 f"{k} clusters were asked for and there are {points.n_points} points; ask for fewer clusters."
             )
-    if not 0 <= seed < 2**31:
-        raise InputError(f"seed is {seed}; FAISS takes 0 to 2147483647.")
-    gpu = _gpu_number(faiss, device)
-    resources = None if gpu is None else faiss.StandardGpuResources()
+    faiss = import_faiss()
+    room = 0
+    if where.type == "cuda":
+        room = int(RESIDENT_SHARE * (free_memory(where) - kmeans_device_memory(n_clusters, points.hidden_size)))
+    local = DevicePoints.from_points(points, where, room, ranks.check)
     states = [
-        _Clusters(faiss, centroids, gpu, resources, spherical)
-        for centroids in _initial_centroids(faiss, points, n_clusters, seed, ranks)
+        _Clusters(faiss, centroids, where, spherical)
+        for centroids in _initial_centroids(faiss, points, local, n_clusters, seed, ranks)
     ]
     objectives: list[list[float]] = [[] for _ in states]
     for iteration in range(n_iterations):
-        _pass_over(points, states, ranks)
+        _pass_over(local, states, ranks)
         for state, objective in zip(states, objectives, strict=True):
             objective.append(state.update(points.n_points, ranks))
         if progress is not None:
             progress(iteration + 1, {k: objective[-1] for k, objective in zip(n_clusters, objectives, strict=True)})
-    _pass_over(points, states, ranks)
+    _pass_over(local, states, ranks)
     fits = []
     for state, objective in zip(states, objectives, strict=True):
-        sizes = ranks.sum(state.counts)
+        sizes = ranks.sum(state.counts.cpu().numpy())
         fits.append(
             KMeansFit(
                 centroids=state.centroids,
                 objective=tuple(objective),
                 cluster_sizes=sizes,
                 n_empty=int((sizes == 0).sum()),
-                device="cpu" if gpu is None else f"cuda:{gpu} ({torch.cuda.get_device_name(gpu)})",
+                device="cpu" if where.type == "cpu" else f"{where} ({torch.cuda.get_device_name(where)})",
+                resident=local.resident,
                 n_points=points.n_points,
                 n_iterations=n_iterations,
                 seed=seed,
@@ -208,54 +186,109 @@ def run_distributed_kmeans(
     return fits
 
 
+def check_kmeans(
+    n_clusters: Sequence[int], hidden_size: int, *, n_iterations: int, seed: int, device: str | torch.device
+) -> torch.device:
+    """Check all that k-means needs beside its points, so that it can be done before they are made.
+
+    Args:
+        n_clusters: Numbers of centroids.
+        hidden_size: Dimensions of the points.
+        n_iterations: Of Lloyd's algorithm.
+        seed: Of the initial choice of points.
+        device: `cpu`, `cuda` or `cuda:N`.
+
+    Returns:
+        The device.
+
+    Raises:
+        InputError: A number is out of range, or the device is absent, has no float64 or too little memory.
+        MissingDependencyError: No faiss is installed, or it is broken.
+    """
+    import_faiss()
+    k = min(n_clusters, default=0)
+    if k < 1 or n_iterations < 1:
+        raise InputError(f"n_clusters is {k} and n_iterations {n_iterations}; both must be at least 1.")
+    if not 0 <= seed < 2**31:
+        raise InputError(f"seed is {seed}; FAISS takes 0 to 2147483647.")
+    resolved = resolve_device(str(device))
+    if resolved.type not in DEVICES:
+        raise InputError(f"K-means adds up in float64, which device {str(device)!r} does not have; give cpu or cuda.")
+    if resolved.type == "cuda":
+        if resolved.index is None:
+            resolved = torch.device("cuda", torch.cuda.current_device())
+        needed, free = kmeans_device_memory(n_clusters, hidden_size), free_memory(resolved)
+        if needed > free:
+            raise InputError(
+                f"K-means for {sum(n_clusters):,} clusters of {hidden_size} dimensions needs {needed / 1e9:.2f} GB of "
+                f"memory on {resolved} and {free / 1e9:.2f} GB are free; ask for fewer clusters, or use the cpu."
+            )
+    return resolved
+
+
 def kmeans_memory(n_clusters: Sequence[int], hidden_size: int) -> int:
     """Bytes that k-means takes on each process beside its points: centroids, sums, and the chunk at work."""
-    # Centroids, the index's copy of them, and in float64 the sums, those of a chunk and their exchange.
+    # Centroids, a new version of them, and in float64 the sums, those of a chunk and their exchange.
     centroids = sum(n_clusters) * hidden_size * (4 + 4 + 3 * 8)
     # The chunk at work and the one that is read, each once more as it comes from the file or in float64, and a tile of
-    # distances with what is freed of the one before, and in float64 where all are doubtful.
+    # distances with what is freed of the one before, and in float64 where all are doubtful. Chunks on their way to a
+    # CUDA device take no more: at most five of them, in pinned memory, and one as it comes from the file.
     chunks = chunk_rows(hidden_size) * hidden_size * (3 * 4 + 2 * 8) + 4 * max(TILE_BYTES, max(n_clusters) * 4)
     return centroids + chunks + LIBRARY_BYTES
+
+
+def kmeans_device_memory(n_clusters: Sequence[int], hidden_size: int) -> int:
+    """Bytes that k-means takes on a CUDA device beside its points: centroids, sums, and the chunk at work."""
+    # Centroids and their sums, and the largest set of them in float64 to settle ties.
+    centroids = (sum(n_clusters) * (4 + 8) + max(n_clusters) * 8) * hidden_size
+    # The chunk at work, in float32 (it and the one behind it where they are streamed) and in float64, which is sorted.
+    chunks = device_chunk_rows(hidden_size) * (hidden_size * (2 * 4 + 8) + 8 * 8)
+    # A tile of distances, its minima by blocks, and points and distances in float64 where all are doubtful.
+    tile_rows = max(DEVICE_TILE_BYTES // (4 * max(n_clusters)), 1)
+    tiles = tile_rows * (max(n_clusters) * (2 * 4 + 8) + hidden_size * (2 * 4 + 8))
+    return centroids + chunks + tiles
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of a CUDA device that this process can take: what no process has, and what torch keeps in reserve."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def tile_bytes(device: torch.device) -> int:
+    """Bytes of distances at once: what stays in a CPU's cache, or what keeps a GPU busy."""
+    return TILE_BYTES if device.type == "cpu" else DEVICE_TILE_BYTES
 
 
 class _Clusters:
     """The centroids of one number of clusters, and what a pass over the points adds up."""
 
-    def __init__(self, faiss: Any, centroids: np.ndarray, gpu: int | None, resources: Any, spherical: bool) -> None:
-        self.faiss, self.spherical = faiss, spherical
-        self.index = None
-        if gpu is not None:
-            self.index = faiss.index_cpu_to_gpu(resources, gpu, faiss.IndexFlatL2(centroids.shape[1]))
+    def __init__(self, faiss: Any, centroids: np.ndarray, device: torch.device, spherical: bool) -> None:
+        self.faiss, self.device, self.spherical = faiss, device, spherical
         self._take(centroids)
 
     def _take(self, centroids: np.ndarray) -> None:
         if self.spherical:
             centroids = centroids / np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-30)
         self.centroids = np.ascontiguousarray(centroids, np.float32)
-        if self.index is not None:
-            self.index.reset()
-            self.index.add(self.centroids)
+        self.table = torch.from_numpy(self.centroids).to(self.device)
 
     def start_pass(self) -> None:
-        self.sums = torch.zeros(self.centroids.shape, dtype=torch.float64)
-        self.counts = np.zeros(len(self.centroids), np.int64)
-        self.objective = 0.0
+        self.sums = torch.zeros(self.table.shape, dtype=torch.float64, device=self.device)
+        self.counts = torch.zeros(len(self.table), dtype=torch.int64, device=self.device)
+        self.objective = torch.zeros((), dtype=torch.float64, device=self.device)
 
-    def add(self, chunk: np.ndarray, exact: torch.Tensor) -> None:
+    def add(self, chunk: torch.Tensor, exact: torch.Tensor) -> None:
         """Count points `(n, hidden_size)`, in float32 and in float64, to their nearest centroids."""
-        if self.index is None:
-            distances, nearest = nearest_centroids(chunk, self.centroids)
-        else:
-            found = self.index.search(chunk, 1)
-            distances, nearest = found[0][:, 0], found[1][:, 0]
-        self.sums.index_add_(0, torch.from_numpy(nearest), exact)
-        self.counts += np.bincount(nearest, minlength=len(self.counts))
-        self.objective += float(distances.sum(dtype=np.float64))
+        distances, nearest = nearest_centroids(chunk, self.table)
+        add_rows(self.sums, nearest, exact)
+        self.counts += torch.bincount(nearest, minlength=len(self.counts))
+        self.objective += distances.sum(dtype=torch.float64)
 
     def update(self, n_points: int, ranks: Ranks) -> float:
         """Move the centroids to the means of all processes' points; gives the objective before."""
-        sums, counts = ranks.sum(self.sums.numpy()), ranks.sum(self.counts)
-        objective = float(ranks.sum(np.array([self.objective]))[0])
+        sums, counts = ranks.sum(self.sums.cpu().numpy()), ranks.sum(self.counts.cpu().numpy())
+        objective = float(ranks.sum(np.array([self.objective.item()]))[0])
         centroids = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
         _refill_empty(self.faiss, centroids, counts, n_points)
         # Sums may differ in their last bit between processes; centroids must not.
@@ -263,42 +296,64 @@ class _Clusters:
         return objective
 
 
-def nearest_centroids(points: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest centroids on the CPU, by torch: 1.3 to 1.5 times as fast there as FAISS's `IndexFlatL2`.
+@full_float32_matmul()
+def nearest_centroids(points: torch.Tensor, centroids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Nearest centroids; on a CPU 1.3 to 1.5 times as fast as FAISS's `IndexFlatL2`.
 
     Points about as near to two centroids are compared in float64, and of equally near centroids have the first.
 
     Args:
         points: float32 `(n_points, hidden_size)`.
-        centroids: float32 `(n_clusters, hidden_size)`.
+        centroids: float32 `(n_clusters, hidden_size)`, on the same device.
 
     Returns:
         Squared distances, float32 `(n_points,)`, and numbers of centroids, int64 `(n_points,)`.
     """
-    table = torch.from_numpy(centroids)
-    norms = table.square().sum(1)
-    distances = np.empty(len(points), np.float32)
-    nearest = np.empty(len(points), np.int64)
-    n_rows = max(TILE_BYTES // (4 * len(centroids)), 1)
+    norms = centroids.square().sum(1)
+    distances = points.new_empty(len(points))
+    nearest = torch.empty(len(points), dtype=torch.int64, device=points.device)
+    n_rows = max(tile_bytes(points.device) // (4 * len(centroids)), 1)
     for first in range(0, len(points), n_rows):
-        tile = torch.from_numpy(points[first : first + n_rows])
-        number, least, second = two_nearest(torch.addmm(norms, tile, table.T, alpha=-2))
+        tile = points[first : first + n_rows]
+        number, least, second = two_nearest(torch.addmm(norms, tile, centroids.T, alpha=-2))
         squares = tile.square().sum(1)
         doubtful = (second - least <= TIE_TOLERANCE * (squares + norms.max())).nonzero()[:, 0]
         if len(doubtful) and len(centroids) > 1:
-            exact = torch.cdist(tile[doubtful].double(), table.double(), compute_mode="donot_use_mm_for_euclid_dist")
+            exact = torch.cdist(
+                tile[doubtful].double(), centroids.double(), compute_mode="donot_use_mm_for_euclid_dist"
+            )
             number[doubtful] = exact.argmin(1)
-        distances[first : first + n_rows] = (least + squares).clamp_min_(0).numpy()
-        nearest[first : first + n_rows] = number.numpy()
+        distances[first : first + n_rows] = (least + squares).clamp_min_(0)
+        nearest[first : first + n_rows] = number
     return distances, nearest
 
 
-def _pass_over(points: Points, states: list[_Clusters], ranks: Ranks) -> None:
+def add_rows(sums: torch.Tensor, numbers: torch.Tensor, rows: torch.Tensor) -> None:
+    """Add each row to the sum of its number, in the same order each time.
+
+    On CUDA `index_add_` adds by atomic instructions, in whatever order threads arrive. `index_put_` that accumulates
+    sorts the numbers there, stably, and adds the rows of each in their order: no more than a pass over the rows, where
+    a one-hot product takes as many float64 operations as the distances take float32 ones. On a CPU it is the other way
+    round: `index_add_` adds row after row, and `index_put_` by atomic additions from several threads
+    (https://docs.pytorch.org/docs/stable/generated/torch.use_deterministic_algorithms.html).
+
+    Args:
+        sums: float64 `(n_clusters, hidden_size)`, changed in place.
+        numbers: int64 `(n,)`.
+        rows: float64 `(n, hidden_size)`.
+    """
+    if sums.device.type == "cpu":
+        sums.index_add_(0, numbers, rows)
+    else:
+        sums.index_put_((numbers,), rows, accumulate=True)
+
+
+def _pass_over(points: DevicePoints, states: list[_Clusters], ranks: Ranks) -> None:
     for state in states:
         state.start_pass()
     for chunk in points.chunks():
         ranks.check()
-        exact = torch.from_numpy(chunk).double()
+        exact = chunk.double()
         for state in states:
             state.add(chunk, exact)
         # The next chunk is read before these names are given to it.
@@ -306,7 +361,7 @@ def _pass_over(points: Points, states: list[_Clusters], ranks: Ranks) -> None:
 
 
 def _initial_centroids(
-    faiss: Any, points: Points, n_clusters: Sequence[int], seed: int, ranks: Ranks
+    faiss: Any, points: Points, local: DevicePoints, n_clusters: Sequence[int], seed: int, ranks: Ranks
 ) -> list[np.ndarray]:
     """For each number of clusters the first so many points of a random order of all, as FAISS draws it."""
     order = np.empty(points.n_points, np.int32)
@@ -314,9 +369,10 @@ def _initial_centroids(
     chosen = order[: max(n_clusters)].astype(np.int64) - points.first
     found = np.zeros((len(chosen), points.hidden_size), np.float32)
     start = 0
-    for chunk in points.chunks():
+    for chunk in local.chunks():
         rows = np.flatnonzero((chosen >= start) & (chosen < start + len(chunk)))
-        found[rows] = chunk[chosen[rows] - start]
+        if len(rows):
+            found[rows] = chunk[torch.from_numpy(chosen[rows] - start).to(chunk.device)].cpu().numpy()
         start += len(chunk)
     # Each point is one process's; the others add zeros.
     found = ranks.sum(found)
@@ -349,4 +405,4 @@ def _refill_empty(faiss: Any, centroids: np.ndarray, counts: np.ndarray, n_point
         weights[j] -= weights[i]
 
 
-__all__ = ["KMeansFit", "import_faiss", "kmeans_memory", "run_distributed_kmeans", "run_kmeans"]
+__all__ = ["DEVICES", "KMeansFit", "check_kmeans", "kmeans_memory", "run_distributed_kmeans", "run_kmeans"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from .configuration_dnabert2 import DnaBert2Config
 
 POOLING_MODES = ("mean", "mean_over_max_length", "cls")
 KEPT_BIAS_LENGTH = 512
+# On CUDA torch copies an attention bias whose rows do not begin at multiples of 8 numbers, in every call.
+BIAS_MULTIPLE = 64
 
 
 def alibi_slopes(n_heads: int) -> list[float]:
@@ -90,6 +93,26 @@ def eager_attention_forward(
     return torch.matmul(weights, value).transpose(1, 2), weights
 
 
+@contextmanager
+def without_cudnn_attention(device: torch.device) -> Iterator[None]:
+    """Let torch's attention choose among its other kernels on a GPU within this context.
+
+    On Hopper torch prefers cuDNN's, which plans anew, in tens of milliseconds, for every number of sequences and every
+    length; groups of equally long sequences have others in every batch. Where cuDNN's is all that the host program has
+    left enabled, it stays. The setting is the process's, and a matter of microseconds.
+    """
+    settings = torch.backends.cuda
+    others = (settings.flash_sdp_enabled, settings.mem_efficient_sdp_enabled, settings.math_sdp_enabled)
+    if device.type != "cuda" or not settings.cudnn_sdp_enabled() or not any(enabled() for enabled in others):
+        yield
+        return
+    settings.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        settings.enable_cudnn_sdp(True)
+
+
 class DnaBert2Embeddings(nn.Module):
     def __init__(self, config: DnaBert2Config) -> None:
         super().__init__()
@@ -124,20 +147,22 @@ class DnaBert2SelfAttention(nn.Module):
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         qkv = self.Wqkv(hidden_states).unflatten(-1, (3, self.config.num_attention_heads, self.head_dim))
         contexts, attentions = [], []
-        for group in layout.views(qkv):
-            length = group.shape[1]
-            query, key, value = group.permute(2, 0, 3, 1, 4).unbind(0)
-            context, weights = attend(
-                self,
-                query,
-                key,
-                value,
-                bias[:, :, :length, :length],
-                dropout=self.config.attention_probs_dropout_prob if self.training else 0.0,
-                scaling=self.scaling,
-            )
-            contexts.append(context.reshape(-1, self.config.hidden_size))
-            attentions.append(weights)
+        # In each layer, since gradient checkpointing runs a layer by itself once more.
+        with without_cudnn_attention(qkv.device):
+            for group in layout.views(qkv):
+                length = group.shape[1]
+                query, key, value = group.permute(2, 0, 3, 1, 4).unbind(0)
+                context, weights = attend(
+                    self,
+                    query,
+                    key,
+                    value,
+                    bias[:, :, :length, :length],
+                    dropout=self.config.attention_probs_dropout_prob if self.training else 0.0,
+                    scaling=self.scaling,
+                )
+                contexts.append(context.reshape(-1, self.config.hidden_size))
+                attentions.append(weights)
         context = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
         return context, attentions if output_attentions else None
 
@@ -211,8 +236,8 @@ class DnaBert2Encoder(nn.Module):
         if kept is None or kept.device != device or kept.dtype != dtype or kept.shape[-1] < length:
             # What inference mode makes could not be used in training afterwards.
             with torch.inference_mode(False):
-                slopes = torch.tensor(alibi_slopes(self.config.num_attention_heads), device=device)
-                position = torch.arange(length, device=device)
+                slopes = to_device(torch.tensor(alibi_slopes(self.config.num_attention_heads)), device)
+                position = torch.arange(length + -length % BIAS_MULTIPLE, device=device)
                 distance = (position[None, :] - position[:, None]).abs()
                 kept = (-slopes[:, None, None] * distance).to(dtype)[None]
             # Of a long sequence it is large, and a matter of one batch.
@@ -305,16 +330,23 @@ class DnaBert2PreTrainedModel(PreTrainedModel):
         return (model, info) if wants_info else model
 
 
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A copy on a device; to a GPU from pinned memory, so that nothing has to wait for it."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def _token_places(starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Places of the tokens of sequences that begin at `starts`, end to end."""
     packed_starts = torch.cumsum(lengths, 0) - lengths
     shift = torch.repeat_interleave(starts - packed_starts, lengths)
-    return shift + torch.arange(len(shift))
+    return shift + torch.arange(len(shift), device=shift.device)
 
 
 def _inverse(order: torch.Tensor) -> torch.Tensor:
     inverse = torch.empty_like(order)
-    inverse[order] = torch.arange(len(order))
+    inverse[order] = torch.arange(len(order), device=order.device)
     return inverse
 
 
@@ -401,7 +433,7 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
 
         Args:
             input_ids: `(n_tokens,)`, sequences end to end in any order, special tokens included.
-            lengths: `(n_sequences,)`, tokens of each sequence, all positive. Kept on the CPU to spare a transfer back.
+            lengths: `(n_sequences,)`, tokens of each sequence, all positive; on the CPU, or a GPU has to be waited for.
             pooling: `mean` (over all tokens, `[CLS]` and `[SEP]` included), `mean_over_max_length` (their sum over
                 `max_length`, the scale of the published MetagenBERT scripts) or `cls`.
             max_length: Divisor of `mean_over_max_length`, in tokens.
@@ -423,10 +455,11 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         order = torch.argsort(lengths, stable=True)
         sorted_lengths = lengths[order]
         starts = torch.cumsum(lengths, 0) - lengths
-        input_ids = input_ids[_token_places(starts[order], sorted_lengths).to(input_ids.device)]
+        input_ids = input_ids[to_device(_token_places(starts[order], sorted_lengths), input_ids.device)]
         layout = PackedLayout.from_sorted_lengths(sorted_lengths.tolist())
         hidden_states, _, _ = self.forward_packed(input_ids, layout)
-        return _pool_groups(hidden_states, layout, pooling, max_length)[_inverse(order).to(hidden_states.device)]
+        vectors = _pool_groups(hidden_states, layout, pooling, max_length)
+        return vectors[to_device(_inverse(order), vectors.device)]
 
     @property
     def num_mixup_layers(self) -> int:
@@ -448,19 +481,21 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
 
         Args:
             input_ids: `(n_tokens,)`, sequences end to end in any order, special tokens included.
-            lengths: `(n_sequences,)`, tokens of each sequence, all positive, on the CPU.
-            partners: `(n_sequences,)`, the number of the sequence that is mixed into each, on the CPU.
+            lengths: `(n_sequences,)`, tokens of each sequence, all positive; on the CPU, or a GPU has to be waited for.
+            partners: `(n_sequences,)`, the number of the sequence that is mixed into each; likewise.
             weights: `(n_sequences,)`, each sequence's own share.
             layer: Where to mix, from 0 (the embeddings) to `num_mixup_layers - 1`.
 
         Returns:
             float32 `(n_sequences, hidden_size)`, means over tokens, in the order given.
         """
+        # The layout is worked out on the CPU; DistributedDataParallel moves every argument to the GPU.
+        lengths, partners = lengths.cpu(), partners.cpu()
         order = torch.argsort(lengths, stable=True)
         starts = torch.cumsum(lengths, 0) - lengths
         places = _token_places(starts[order], lengths[order])
         layout = PackedLayout.from_sorted_lengths(lengths[order].tolist())
-        hidden_states = self.embeddings(input_ids[places.to(input_ids.device)])
+        hidden_states = self.embeddings(input_ids[to_device(places, input_ids.device)])
         bias = self.encoder.alibi_bias(layout.max_length, hidden_states.device, hidden_states.dtype)
         for module in self.encoder.layer[:layer]:
             hidden_states, _ = module(hidden_states, layout, bias, False)
@@ -471,13 +506,17 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         order = torch.argsort(shared, stable=True)
         layout = PackedLayout.from_sorted_lengths(shared[order].tolist())
         device = hidden_states.device
-        own = _token_places(packed_starts[order], shared[order]).to(device)
-        other = _token_places(packed_starts[partners[order]], shared[order]).to(device)
-        share = torch.repeat_interleave(weights.to(device)[order.to(device)], shared[order].to(device))[:, None]
+        own = to_device(_token_places(packed_starts[order], shared[order]), device)
+        other = to_device(_token_places(packed_starts[partners[order]], shared[order]), device)
+        share = torch.repeat_interleave(
+            to_device(weights, device)[to_device(order, device)],
+            to_device(shared[order], device),
+            output_size=len(own),
+        )[:, None]
         hidden_states = share * hidden_states[own] + (1 - share) * hidden_states[other]
         for module in self.encoder.layer[layer:]:
             hidden_states, _ = module(hidden_states, layout, bias, False)
-        return _pool_groups(hidden_states, layout, "mean", None)[_inverse(order).to(device)]
+        return _pool_groups(hidden_states, layout, "mean", None)[to_device(_inverse(order), device)]
 
     @can_return_tuple
     def forward(

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from ..metagenbert import MetagenBertModel, PackedReads
-from .engine import iter_token_batches, looks_up, on_each_core, send
-from .token_budget import TokenBudget
+from ..metagenbert.modeling_metagenbert import by_length, reads_as_alone
+from .engine import Fetched, fetch, iter_token_batches, looks_up, on_each_core, read_budget, send
 
 # Batches that a device may have before the first one's doubtful reads are looked at.
 MAX_BEHIND = 3
@@ -24,24 +24,28 @@ class _Behind:
     """A batch whose doubtful reads are still to be assigned.
 
     Attributes:
-        input_ids: int64 or int32 `(n_tokens,)`, on the CPU.
+        input_ids: int64 or int32 `(n_tokens,)`, on the model's device.
         lengths: `(n_reads,)`, on the CPU.
-        doubtful: bool `(n_reads,)` on the CPU, there once `ready` is.
-        ready: Reached when the device has come that far.
+        doubtful: bool `(n_reads,)`, on its way to the CPU.
+        vectors: float32 `(n_reads, hidden_size)` on the model's device, where they are all that is needed.
     """
 
     input_ids: torch.Tensor
     lengths: torch.Tensor
-    doubtful: torch.Tensor
-    ready: torch.cuda.Event
+    doubtful: Fetched
+    vectors: torch.Tensor | None
 
 
 class ClusterCounter:
     """Counts the reads nearest to each centroid.
 
+    Of an encoder in float32, counts are the same for any token budget and any order of reads on one kind of device; of
+    one in bfloat16, float16 or float8, reads near the border of two clusters may change sides (see
+    `MetagenBertModel.assign_packed`).
+
     On a GPU no batch is waited for: counts stay there until `counts` is asked for, and which of a batch's reads are
-    about as near to two centroids comes back some batches later. These are then assigned each by itself, as
-    `MetagenBertModel.assign_packed` does, so that a read's answer depends on the read alone.
+    about as near to two centroids comes back some batches later. These are then assigned each as if by itself, as
+    `MetagenBertModel.assign_packed` does, equally long ones of several batches together.
 
     Where the device's memory does not suffice for a batch, the batch is halved, and so is the token budget for the rest
     of the process, with a warning; nothing is lost or counted twice.
@@ -53,13 +57,15 @@ class ClusterCounter:
 
     def __init__(self, model: MetagenBertModel, batch_tokens: int) -> None:
         self._model = model
-        self._budget = TokenBudget(
-            model, batch_tokens, what="read", advice="set max_length in the checkpoint's contract"
-        )
+        self._budget = read_budget(model, batch_tokens)
         self._counts = torch.zeros(model.config.n_clusters, dtype=torch.int64, device=model.device)
         self._sort = not looks_up(model)
         self._lock = threading.Lock()
+        # Whether the device goes on by itself while the CPU prepares the next batch.
+        self._runs_ahead = model.device.type == "cuda"
         self._behind: deque[_Behind] = deque()
+        # Doubtful reads by their length, `(n_reads, length)`, until there are enough for a pass.
+        self._alone: dict[int, torch.Tensor] = {}
 
     def add(self, packed: PackedReads) -> None:
         """Count the reads of a batch; on a CPU several threads may do so at once.
@@ -98,10 +104,14 @@ class ClusterCounter:
         yield from on_each_core(count, passes(), self._model.device)
 
     @property
+    @torch.inference_mode()
     def counts(self) -> np.ndarray:
         """int64 `(n_clusters,)`, of all reads so far."""
         while self._behind:
             self._settle(self._behind.popleft())
+        while self._alone:
+            _, reads = self._alone.popitem()
+            self._add(self._model.assign_alone(reads))
         return self._counts.cpu().numpy()
 
     @torch.inference_mode()
@@ -114,38 +124,38 @@ class ClusterCounter:
 
     def _count_pass(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> _Behind | None:
         there = send(input_ids, self._counts.device)
-        if not self._counts.is_cuda:
+        if not self._runs_ahead:
             cluster_ids = self._model.assign_packed(there, lengths)
             with self._lock:
-                self._counts.index_add_(0, cluster_ids, torch.ones_like(cluster_ids))
+                self._add(cluster_ids)
             return None
-        cluster_ids, doubtful = self._model.nearest_packed(there, lengths)
-        behind, clear = _fetch(input_ids, lengths, doubtful), (~doubtful).to(torch.int64)
+        cluster_ids, doubtful, vectors = self._model.nearest_packed(there, lengths)
+        kept = vectors if self._model.doubt_is_settled_by_distance else None
+        behind, clear = _Behind(there, lengths, fetch(doubtful), kept), (~doubtful).to(torch.int64)
         # Last, since a pass that runs out of memory is done again.
         self._counts.index_add_(0, cluster_ids, clear)
         return behind
 
     def _settle(self, batch: _Behind) -> None:
-        """Assign a batch's doubtful reads."""
-        batch.ready.synchronize()
-        rows = batch.doubtful.nonzero()[:, 0]
+        """Assign a batch's doubtful reads, or put them by until there are enough of their length."""
+        rows = batch.doubtful.wait().nonzero()[:, 0]
         if not len(rows):
             return
-        starts = torch.cumsum(batch.lengths, 0) - batch.lengths
-        reads = [
-            batch.input_ids[first : first + length]
-            for first, length in zip(starts[rows].tolist(), batch.lengths[rows].tolist(), strict=True)
-        ]
-        cluster_ids = self._model.assign_alone([read.to(self._model.device) for read in reads])
+        if batch.vectors is not None:
+            self._add(self._model.nearest_exactly(batch.vectors[send(rows, batch.vectors.device)]))
+            return
+        for _, reads in by_length(batch.input_ids, batch.lengths, rows):
+            length = reads.shape[1]
+            if length in self._alone:
+                reads = torch.cat([self._alone.pop(length), reads])
+            n_now = len(reads) - len(reads) % reads_as_alone(length, reads.device)
+            if n_now:
+                self._add(self._model.assign_alone(reads[:n_now]))
+            if n_now < len(reads):
+                self._alone[length] = reads[n_now:]
+
+    def _add(self, cluster_ids: torch.Tensor) -> None:
         self._counts.index_add_(0, cluster_ids, torch.ones_like(cluster_ids))
-
-
-def _fetch(input_ids: torch.Tensor, lengths: torch.Tensor, doubtful: torch.Tensor) -> _Behind:
-    there = torch.empty(doubtful.shape, dtype=torch.bool, pin_memory=True)
-    there.copy_(doubtful, non_blocking=True)
-    ready = torch.cuda.Event()
-    ready.record()
-    return _Behind(input_ids, lengths, there, ready)
 
 
 __all__ = ["ClusterCounter"]

@@ -14,6 +14,8 @@ FLOAT8 = torch.float8_e4m3fn
 CAPABILITY = (8, 9)
 # Both sizes of a weight must be multiples of this.
 MULTIPLE = 16
+# torch's kernel for Hopper reads the scales of so many rows at once, also beyond the last (pytorch/pytorch#133334).
+SCALES_READ = 256
 
 
 class Float8Linear(nn.Module):
@@ -39,6 +41,8 @@ class Float8Linear(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """As a Linear's, `(..., in_features)` to `(..., out_features)`."""
         values, scale = to_float8(inputs.flatten(0, -2))
+        # In memory of their own to the end of what is read.
+        scale = nn.functional.pad(scale, (0, 0, 0, -len(scale) % SCALES_READ))[: len(scale)]
         product = torch._scaled_mm(
             values, self.weight.T, scale_a=scale, scale_b=self.scale.T, bias=self.bias, out_dtype=inputs.dtype
         )
@@ -53,6 +57,9 @@ def to_float8(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def use_float8(model: MetagenBertModel) -> None:
     """Let the Linears of an encoder's layers multiply in float8; embeddings, norms and attention stay as they are.
+
+    On a GPU this is for compiled encoders (`compile_encoder`): rounding and scaling, each by itself, move more memory
+    than the products save.
 
     Args:
         model: Its encoder in bfloat16, changed in place.

@@ -87,7 +87,9 @@ def embed_sample(
         read_fraction: Share of the reads to use; read *i* is kept or not by a hash of *i* and the seed, and mates stay
             together, so equal arguments keep equal reads however the work is split.
         seed: Seed of that hash.
-        batch_tokens: Token budget of one pass through the encoder. Counts do not depend on it.
+        batch_tokens: Token budget of one pass through the encoder. Counts of an encoder in float32 do not depend on it,
+            nor on `share`, on one kind of device; in bfloat16, float16 and float8, reads near the border of two
+            clusters may change sides.
         progress: Called after each batch with sample id, reads seen, bytes read and bytes in all.
         share: `(i, n)` embeds every `n`-th batch of reads, beginning with the `i`-th; `combine` adds the `n` shares
             up. Each share reads and checks the whole files.

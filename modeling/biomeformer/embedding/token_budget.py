@@ -14,8 +14,32 @@ from ..errors import RunError
 
 Result = TypeVar("Result")
 
+# What errors of other types than torch's own say where memory ran out: CUDA's outside torch's allocator, those of
+# cuBLAS and cuDNN for a handle, a plan or a workspace, MPS's, and those of a CPU's allocator on Linux and Windows.
+OUT_OF_MEMORY = (
+    "out of memory",
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "host_allocation_failed",
+    "device_allocation_failed",
+    "can't allocate memory",
+    "not enough memory",
+)
+
 # Budgets that turned out to be too large for the device's memory, for the rest of the process.
 _LOWERED: WeakKeyDictionary[PreTrainedModel, int] = WeakKeyDictionary()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device has no memory left, so that a smaller batch may do.
+
+    accelerate's `should_reduce_batch_size` is not used: it does not know cuBLAS's and cuDNN's failed allocations, and
+    counts `CUDNN_STATUS_NOT_SUPPORTED` among them, which a smaller batch does not change.
+    """
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    message = str(error).lower()
+    return isinstance(error, RuntimeError) and any(part in message for part in OUT_OF_MEMORY)
 
 
 class TokenBudget:
@@ -56,7 +80,9 @@ class TokenBudget:
         if len(lengths) == 1 or len(input_ids) <= self.tokens:
             try:
                 result = work(input_ids, lengths)
-            except torch.OutOfMemoryError as error:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 # Its traceback holds on to the memory.
                 self._lower(input_ids, lengths, error.with_traceback(None))
             else:
@@ -67,7 +93,7 @@ class TokenBudget:
         yield from self.passes(work, input_ids[:cut], lengths[:middle])
         yield from self.passes(work, input_ids[cut:], lengths[middle:])
 
-    def _lower(self, input_ids: torch.Tensor, lengths: torch.Tensor, cause: torch.OutOfMemoryError) -> None:
+    def _lower(self, input_ids: torch.Tensor, lengths: torch.Tensor, cause: Exception) -> None:
         device = self._model.device
         if len(lengths) == 1:
             raise RunError(
@@ -86,4 +112,4 @@ class TokenBudget:
             )
 
 
-__all__ = ["TokenBudget"]
+__all__ = ["TokenBudget", "is_out_of_memory"]

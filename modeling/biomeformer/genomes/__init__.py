@@ -1,7 +1,5 @@
 """Genomes: genes and their proteins."""
 
-from .calling import call_genes
-from .genome import Gene, Genome
-from .reading import genome_name, read_genome
+import lazy_loader
 
-__all__ = ["Gene", "Genome", "call_genes", "genome_name", "read_genome"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import EsmModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from ..dnabert2.modeling_dnabert2 import PackedLayout, eager_attention_forward
+from ..dnabert2.modeling_dnabert2 import PackedLayout, eager_attention_forward, without_cudnn_attention
 from ..embedding.engine import send
 
 # What the training of ESM-2 left of the embeddings where no residue is masked (token dropout; fair-esm's
@@ -28,11 +28,12 @@ def mean_residue_vectors(model: EsmModel, input_ids: torch.Tensor, lengths: torc
     Args:
         model: ESM-2, or another ESM with its positions; no residue may be masked.
         input_ids: `(n_tokens,)` on the model's device, proteins end to end with CLS and EOS, in order of length.
-        lengths: `(n_proteins,)` on the CPU, tokens of each, not falling; at least three.
+        lengths: `(n_proteins,)`, tokens of each, at least three, not falling; on the CPU, or a GPU must be waited for.
 
     Returns:
         float32 `(n_proteins, hidden_size)`.
     """
+    lengths = lengths.cpu()
     layout = PackedLayout.from_sorted_lengths(lengths.tolist())
     positions = torch.arange(len(input_ids)) - torch.repeat_interleave(torch.cumsum(lengths, 0) - lengths, lengths)
     positions = send(positions + FIRST_POSITION, input_ids.device)
@@ -74,10 +75,11 @@ def _layer(
         query, key = rotate(query, *rotation), rotate(key, *rotation)
     attend = ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager_attention_forward)
     contexts = []
-    for q, k, v in zip(layout.views(query), layout.views(key), layout.views(value), strict=True):
-        q, k, v = (group.transpose(1, 2) for group in (q, k, v))
-        context, _ = attend(part, q, k, v, None, dropout=0.0, scaling=part.attention_head_size**-0.5)
-        contexts.append(context.flatten(2).flatten(0, 1))
+    with without_cudnn_attention(query.device):
+        for q, k, v in zip(layout.views(query), layout.views(key), layout.views(value), strict=True):
+            q, k, v = (group.transpose(1, 2) for group in (q, k, v))
+            context, _ = attend(part, q, k, v, None, dropout=0.0, scaling=part.attention_head_size**-0.5)
+            contexts.append(context.flatten(2).flatten(0, 1))
     context = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
     hidden_states = attention.output.dense(context) + hidden_states
     inner = nn.functional.gelu(layer.intermediate.dense(layer.LayerNorm(hidden_states)))

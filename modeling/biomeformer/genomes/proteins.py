@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from transformers import EsmConfig, EsmModel, EsmTokenizer
 
 from ..checkpoints import resolve_checkpoint
-from ..embedding.engine import iter_token_batches, on_each_core, one_behind, send
+from ..embedding.engine import embed_batches
 from ..embedding.token_budget import TokenBudget
 from ..errors import CheckpointError, InputError
 from ..loading import MODEL_ERRORS, check_weights, one_sentence, read_config, resolve_device, resolve_dtype
@@ -120,26 +121,16 @@ class ProteinEncoder:
             advice="give a lower max_residues",
         )
         vectors = np.empty((len(cut), self.hidden_size), np.float32)
-
-        @torch.inference_mode()
-        def run(batch: tuple[torch.Tensor, torch.Tensor, np.ndarray]) -> tuple[list[torch.Tensor], np.ndarray]:
-            input_ids, lengths, rows = batch
-            return list(budget.passes(self._vectors, input_ids, lengths)), rows
-
         n_done, n_all = 0, int(packed.lengths.sum()) - 2 * len(cut)
-        with closing(on_each_core(run, iter_token_batches(packed, budget.tokens), device)) as batches:
-            # Fetched when the next batch is already on its way, so that a GPU need not wait.
-            for parts, rows in one_behind(batches):
-                vectors[rows] = torch.cat(parts).cpu().numpy()
+        with closing(embed_batches(partial(mean_residue_vectors, self.model), packed, budget, device)) as batches:
+            for values, rows in batches:
+                vectors[rows] = values
                 n_done += int(packed.lengths[rows].sum()) - 2 * len(rows)
                 if progress is not None:
                     progress(n_done, n_all)
                 if check is not None:
                     check()
         return ProteinVectors(vectors, n_truncated)
-
-    def _vectors(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        return mean_residue_vectors(self.model, send(input_ids, self.model.device), lengths)
 
 
 def hash_of(model: EsmModel) -> str:
@@ -221,7 +212,7 @@ def load_protein_encoder(
         name: Folder, Hub id, or folder of a Hub repository (`lab/model/protein_encoder`); of a genome model, also of a
             shipped one, the protein encoder in its checkpoint is taken.
         revision: Branch, tag or commit of a Hub id.
-        device: `cpu`, `cuda`, `cuda:N` or `mps`.
+        device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`: a CUDA device if there is one, else the CPU.
         dtype: `float32`, `bfloat16` or `float16`.
         **hub_options: `cache_dir`, `local_files_only` and `token`.
 

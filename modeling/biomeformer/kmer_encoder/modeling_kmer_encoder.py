@@ -89,7 +89,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
 
         Args:
             input_ids: `(n_tokens,)`, reads end to end, int32 or int64.
-            lengths: `(n_reads,)`, tokens of each read.
+            lengths: `(n_reads,)`, tokens of each read; on the CPU, or a GPU has to be waited for.
             pooling: `mean`, or `mean_over_max_length` (sum over `max_length`).
             max_length: Divisor of `mean_over_max_length`.
 
@@ -103,14 +103,17 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
             raise ValueError(f"pooling {pooling!r} is not one of mean, mean_over_max_length: k-mers have no [CLS].")
         if pooling == "mean_over_max_length" and not max_length:
             raise ValueError("pooling 'mean_over_max_length' needs max_length, the divisor in tokens.")
+        n_places = 0 if self.gates is None else int(_places_by_frame(lengths).sum())
+        lengths = _to_device(lengths, input_ids.device)
         if self.gates is None:
             mode = "mean" if pooling == "mean" else "sum"
-            starts = (torch.cumsum(lengths, 0) - lengths).to(input_ids)
+            starts = (torch.cumsum(lengths, 0) - lengths).to(input_ids.dtype)
             vectors = nn.functional.embedding_bag(input_ids, _rows(self.embeddings), starts, mode=mode)
             return vectors if mode == "mean" else vectors / (max_length or 1)
-        if pooling == "mean":
-            return self._gated_sums(input_ids, lengths, _n_known(input_ids, lengths).clamp_min(1))
-        return self._gated_sums(input_ids, lengths, torch.full_like(lengths, max_length or 1).to(input_ids.device))
+        divisors = _n_known(input_ids, lengths).clamp_min(1) if pooling == "mean" else None
+        if divisors is None:
+            divisors = torch.full_like(lengths, max_length or 1)
+        return self._gated_sums(input_ids, lengths, n_places, divisors)
 
     num_mixup_layers = 1
 
@@ -135,8 +138,8 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
             `(n_reads, hidden_size)`.
         """
         vectors = self.embed_packed(input_ids, lengths)
-        share = weights.to(vectors)[:, None]
-        return share * vectors + (1 - share) * vectors[partners.to(vectors.device)]
+        share = _to_device(weights, vectors.device).to(vectors.dtype)[:, None]
+        return share * vectors + (1 - share) * vectors[_to_device(partners, vectors.device)]
 
     def _tables(self) -> list[torch.Tensor]:
         """Scores, then vectors some heads at a time: of k-mers, then of their reverse complements, side by side.
@@ -166,7 +169,9 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
             self._kept = state, tables
         return tables
 
-    def _gated_sums(self, input_ids: torch.Tensor, lengths: torch.Tensor, divisors: torch.Tensor) -> torch.Tensor:
+    def _gated_sums(
+        self, input_ids: torch.Tensor, lengths: torch.Tensor, n_places: int, divisors: torch.Tensor
+    ) -> torch.Tensor:
         """Sums over the k-mers of each reading frame, weighed against each other, `(n_reads, hidden_size)`.
 
         They are divided by each read's divisor `(n_reads,)`, and made for some columns at a time, whose part of the
@@ -176,7 +181,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         assert self.gates is not None
         n_reads, n_heads = len(lengths), self.config.num_gate_heads
         head_size = self.config.hidden_size // n_heads
-        by_frame, starts = _by_frame(input_ids, lengths)
+        by_frame, starts = _by_frame(input_ids, lengths, n_places)
 
         def sums(table: torch.Tensor) -> torch.Tensor:
             """Of the columns of a table, `(CODON * n_reads, 2 * width)`: of k-mers, then of reverse complements."""
@@ -219,9 +224,15 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=pooled)
 
 
+def _to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A copy on a device; to a GPU from pinned memory, so that nothing has to wait for it."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def _n_known(input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """K-mers of each read, `(n_reads,)`; those that hold an unknown base are padding, and do not count."""
-    lengths = lengths.to(input_ids.device)
     # To look is to wait, but on a CPU.
     if not len(input_ids) or (input_ids.device.type == "cpu" and int(input_ids.amin())):
         return lengths
@@ -230,20 +241,24 @@ def _n_known(input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return lengths - (total[ends] - total[ends - lengths])
 
 
-def _by_frame(input_ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _places_by_frame(lengths: torch.Tensor) -> torch.Tensor:
+    """Places of each read in each reading frame, `(n_reads,)`."""
+    return (lengths + CODON - 1) // CODON
+
+
+def _by_frame(input_ids: torch.Tensor, lengths: torch.Tensor, n_places: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The tokens of all reads' first reading frame, then of their second, then of their third; a frame's lie together.
 
     Args:
         input_ids: `(n_tokens,)`, reads end to end.
-        lengths: `(n_reads,)`; a read may be empty.
+        lengths: `(n_reads,)`, on the device of `input_ids`; a read may be empty.
+        n_places: Sum of `_places_by_frame`, which is known on the CPU.
 
     Returns:
         `(CODON * n_places,)`, where each frame of a read has as many places, of which the last may be padding; and
         where each frame of each read begins, `(CODON * n_reads,)`.
     """
-    n_places_each = (lengths + CODON - 1) // CODON
-    n_places = int(n_places_each.sum())
-    lengths, n_places_each = lengths.to(input_ids.device), n_places_each.to(input_ids.device)
+    n_places_each = _places_by_frame(lengths)
     ends = torch.cumsum(n_places_each, 0)
     starts = ends - n_places_each
     ahead = (torch.cumsum(lengths, 0) - lengths - CODON * starts).to(torch.int32)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from transformers.utils import PROCESSOR_NAME, ModelOutput, cached_file, can_ret
 
 from .configuration_metagenbert import MetagenBertConfig
 from .deep_sets import DeepSets
+from .full_float32 import full_float32_matmul
 from .processing_metagenbert import MetagenBertProcessor
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ IN_PACKAGE = __name__.startswith("biomeformer.")
 TIE_TOLERANCE = 1e-5
 DISTANCE_ROWS = 256
 MINIMUM_BLOCKS = 16
+# Equally long reads that a GPU embeds at once where each must be embedded as if by itself, and most tokens of them. On
+# a CPU one read is worth a pass.
+READS_AS_ALONE = {"cuda": 16}
+TOKENS_AS_ALONE = 4096
 
 
 @dataclass
@@ -52,6 +57,20 @@ class MetagenBertOutput(ModelOutput):
     read_embeddings: torch.Tensor | None = None
     cluster_ids: torch.Tensor | None = None
     squared_distances: torch.Tensor | None = None
+
+
+class NearestCentroids(NamedTuple):
+    """What `MetagenBertModel.nearest_packed` returns, on the model's device.
+
+    Attributes:
+        cluster_ids: int64 `(n_reads,)`, as this batch rounds distances.
+        doubtful: bool `(n_reads,)`: of these reads the two nearest centroids are as good as equally far.
+        vectors: float32 `(n_reads, hidden_size)`, the reads'.
+    """
+
+    cluster_ids: torch.Tensor
+    doubtful: torch.Tensor
+    vectors: torch.Tensor
 
 
 class MetagenBertPreTrainedModel(PreTrainedModel):
@@ -158,6 +177,8 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         self.centroids = nn.Parameter(
             torch.empty(config.n_clusters, config.hidden_size, dtype=torch.float32), requires_grad=False
         )
+        # What `_n_as_alone` has tried out.
+        self._as_alone: dict[tuple[int, int, torch.device, torch.dtype], bool] = {}
         self.post_init()
 
     def _apply(self, fn: Callable[..., torch.Tensor], recurse: bool = True) -> MetagenBertModel:
@@ -234,7 +255,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
 
         Args:
             input_ids: `(n_tokens,)`, reads end to end.
-            lengths: `(n_reads,)`, tokens of each read, all positive, on the CPU.
+            lengths: `(n_reads,)`, tokens of each read, all positive; on the CPU, or a GPU has to be waited for.
 
         Returns:
             `(n_reads, hidden_size)`, float32, of unit length where the config says so.
@@ -248,6 +269,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         return self._finish(vectors)
 
     def _embed_by_length(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        lengths = lengths.cpu()
         order = torch.argsort(lengths, stable=True)
         reads = input_ids.split(lengths.tolist())
         vectors: list[torch.Tensor] = []
@@ -271,6 +293,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         vectors = vectors.float()
         return nn.functional.normalize(vectors, dim=-1) if self.config.normalize_embeddings else vectors
 
+    @full_float32_matmul()
     def squared_distances(self, vectors: torch.Tensor) -> torch.Tensor:
         """Squared Euclidean distances `(n_reads, n_clusters)` in float32."""
         centroids = self.centroids.float()
@@ -278,36 +301,45 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         return (norms - 2 * vectors @ centroids.T).clamp_min(0)
 
     def assign_packed(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Nearest centroid of each read, the same whatever batch a read is in.
+        """Nearest centroid of each read; of an encoder in float32 the same whatever batch a read is in.
 
-        Matrix products round differently at different shapes, so a read whose two nearest centroids are as good as
-        equally far is embedded again by itself and compared in float64: its answer then depends on the read alone.
+        Matrix products round differently at different shapes. A read whose two nearest centroids are as good as equally
+        far is therefore embedded again as if it were by itself, and compared in float64: its answer then depends on the
+        read alone. Products are made in full float32, whatever the host program has set (`full_float32_matmul`).
+
+        In bfloat16, float16 and float8 no such promise is made: vectors differ between batches by more than near ties
+        do, so that a read near the border of two clusters may change sides with its batch. Near ties are compared in
+        float64, and not embedded again.
 
         Args:
             input_ids: `(n_tokens,)`, reads end to end.
-            lengths: `(n_reads,)`, tokens of each read, all positive, on the CPU.
+            lengths: `(n_reads,)`, tokens of each read, all positive; on the CPU, or a GPU has to be waited for.
 
         Returns:
             Cluster ids, int64 `(n_reads,)`; of equally near centroids the first.
         """
-        cluster_ids, doubtful = self.nearest_packed(input_ids, lengths)
-        rows = doubtful.nonzero()[:, 0].tolist()
-        if rows:
-            starts = torch.cumsum(lengths, 0) - lengths
-            reads = [input_ids[int(starts[row]) : int(starts[row] + lengths[row])] for row in rows]
-            cluster_ids[rows] = self.assign_alone(reads)
+        cluster_ids, doubtful, vectors = self.nearest_packed(input_ids, lengths)
+        rows = doubtful.nonzero()[:, 0]
+        if not len(rows):
+            return cluster_ids
+        if self.doubt_is_settled_by_distance:
+            cluster_ids[rows] = self.nearest_exactly(vectors[rows])
+        else:
+            for some, reads in by_length(input_ids, lengths.cpu(), rows.cpu()):
+                cluster_ids[some.to(cluster_ids.device)] = self.assign_alone(reads)
         return cluster_ids
 
-    def nearest_packed(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    @full_float32_matmul()
+    def nearest_packed(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> NearestCentroids:
         """Nearest centroid of each read as this batch rounds it, and whether that may be rounding; waits for nothing.
 
         Args:
             input_ids: `(n_tokens,)`, reads end to end.
-            lengths: `(n_reads,)`, tokens of each read, all positive, on the CPU.
+            lengths: `(n_reads,)`, tokens of each read, all positive; on the CPU, or a GPU has to be waited for.
 
         Returns:
-            Cluster ids, int64 `(n_reads,)`, and bool `(n_reads,)`: of these reads the two nearest centroids are as good
-            as equally far, and `assign_alone` has the answer.
+            Cluster ids, and which of them are doubtful: `nearest_exactly` has the answer for these, or, where
+            `doubt_is_settled_by_distance` does not hold, `assign_alone`.
         """
         vectors = self.embed_packed(input_ids, lengths)
         norms = torch.linalg.vector_norm(self.centroids, dim=1).square()
@@ -317,26 +349,69 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         found = [two_nearest(torch.addmm(norms, tile, self.centroids.T, alpha=-2)) for tile in tiles]
         cluster_ids, nearest, second = (torch.cat(parts) for parts in zip(*found, strict=True))
         scale = torch.linalg.vector_norm(vectors, dim=1).square() + norms.max()
-        return cluster_ids, second - nearest <= TIE_TOLERANCE * scale
+        return NearestCentroids(cluster_ids, second - nearest <= TIE_TOLERANCE * scale, vectors)
 
-    def assign_alone(self, reads: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Nearest centroid of each read, embedded by itself and compared in float64: it depends on the read alone.
+    @property
+    def doubt_is_settled_by_distance(self) -> bool:
+        """Whether a doubtful read's vector is taken as it is: it is the same in any batch, or not exact anyway."""
+        if getattr(self.encoder, "embeds_reads_independently", False):
+            return True
+        return self.encoder.dtype.itemsize < 4 or torch.is_autocast_enabled(self.device.type)
+
+    def nearest_exactly(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Nearest centroid of each vector, compared in float64: each by itself, so that its batch changes nothing.
 
         Args:
-            reads: Tokens of each read, `(n_tokens,)`.
+            vectors: float32 `(n_reads, hidden_size)`.
 
         Returns:
             Cluster ids, int64 `(n_reads,)`; of equally near centroids the first.
         """
-        # Some encoders give a read the same vector in whatever batch; others are asked for one read at a time.
-        together = getattr(self.encoder, "embeds_reads_independently", False)
-        groups = [reads] if together else [[read] for read in reads]
-        found = []
-        for group in groups:
-            vectors = self.embed_packed(torch.cat(list(group)), torch.tensor([len(read) for read in group]))
-            for vector in vectors.double():
-                found.append((self.centroids.double() - vector).square().sum(1).argmin())
-        return torch.stack(found)
+        # MPS has no float64.
+        device = torch.device("cpu") if vectors.device.type == "mps" else vectors.device
+        centroids = self.centroids.to(device, torch.float64)
+        nearest = [
+            # Not by a matrix product, which would round differently at another number of rows.
+            torch.cdist(part.to(device, torch.float64), centroids, compute_mode="donot_use_mm_for_euclid_dist").argmin(
+                1
+            )
+            for part in vectors.split(DISTANCE_ROWS)
+        ]
+        return torch.cat(nearest).to(vectors.device)
+
+    @full_float32_matmul()
+    def assign_alone(self, reads: torch.Tensor) -> torch.Tensor:
+        """Nearest centroid of equally long reads, each embedded as if it were by itself; it depends on the read alone.
+
+        On a GPU several are embedded at once, for each length in batches of one and the same shape, which are filled up
+        with a read they have. At one shape, every row of a matrix product is made of its own numbers in one and the
+        same order, whatever the other rows hold. That this is also so wherever a row lies is tried out for each length,
+        by a batch of one read repeated; where it is not, reads are embedded one by one.
+
+        Args:
+            reads: `(n_reads, length)` tokens on the model's device.
+
+        Returns:
+            Cluster ids, int64 `(n_reads,)`; of equally near centroids the first.
+        """
+        n_at_once = self._n_as_alone(reads[0])
+        vectors = []
+        for some in reads.split(n_at_once):
+            filling = some[:1].expand(n_at_once - len(some), -1)
+            vectors.append(self._embed_equally_long(torch.cat([some, filling]))[: len(some)])
+        return self.nearest_exactly(torch.cat(vectors))
+
+    def _n_as_alone(self, read: torch.Tensor) -> int:
+        """How many reads as long as this one can be embedded at once, as if each were by itself."""
+        n_reads = reads_as_alone(len(read), read.device)
+        key = (n_reads, len(read), read.device, self.encoder.dtype)
+        if n_reads > 1 and key not in self._as_alone:
+            vectors = self._embed_equally_long(read.expand(n_reads, -1))
+            self._as_alone[key] = bool((vectors == vectors[0]).all())
+        return n_reads if n_reads > 1 and self._as_alone[key] else 1
+
+    def _embed_equally_long(self, reads: torch.Tensor) -> torch.Tensor:
+        return self.embed_packed(reads.flatten(), torch.full((len(reads),), reads.shape[1]))
 
     @can_return_tuple
     def forward(
@@ -438,8 +513,8 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
             weights: `(n_samples, n_elements)`, their shares; 0 is padding. Even by default.
             input_ids: `(n_tokens,)`, instead of `elements` the tokens of reads end to end, to be embedded here, with
                 gradients.
-            lengths: `(n_reads,)`, tokens of each read, on the CPU.
-            set_sizes: `(n_samples,)`, reads of each sample, on the CPU.
+            lengths: `(n_reads,)`, tokens of each read; on the CPU, or a GPU has to be waited for.
+            set_sizes: `(n_samples,)`, reads of each sample; likewise.
             labels: Classes `(n_samples,)`, 0 and 1 `(n_samples, num_labels)` where several hold at once, or numbers
                 `(n_samples,)`.
             **kwargs: Ignored arguments of the transformers interface.
@@ -478,6 +553,7 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
         self, input_ids: torch.Tensor, lengths: torch.Tensor, set_sizes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         vectors = self.metagenbert.embed_packed(input_ids, lengths)
+        set_sizes = set_sizes.cpu()
         there = (torch.arange(int(set_sizes.max())) < set_sizes[:, None]).to(vectors.device)
         elements = vectors.new_zeros(*there.shape, vectors.shape[1])
         return elements.masked_scatter(there[:, :, None], vectors), there.float()
@@ -584,6 +660,33 @@ def two_nearest(distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, to
     block = blocks.gather(2, within[:, None, None].expand(-1, n_blocks, 1))[:, :, 0].min(1).indices
     column = block * blocks.shape[2] + within
     return column, nearest, distances.scatter_(1, column[:, None], math.inf).amin(1)
+
+
+def reads_as_alone(length: int, device: torch.device) -> int:
+    """Reads of a length that are embedded at once where each must be as if by itself; it depends on nothing else."""
+    return max(min(READS_AS_ALONE.get(device.type, 1), TOKENS_AS_ALONE // length), 1)
+
+
+def by_length(
+    input_ids: torch.Tensor, lengths: torch.Tensor, rows: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Some of a batch's reads, equally long ones together; a GPU is not waited for.
+
+    Args:
+        input_ids: `(n_tokens,)`, reads end to end.
+        lengths: `(n_reads,)`, tokens of each read, on the CPU.
+        rows: int64 `(n_rows,)`, which of the reads, on the CPU.
+
+    Yields:
+        Rows `(n_equally_long,)` on the CPU, and tokens `(n_equally_long, length)` on the device of `input_ids`.
+    """
+    starts = torch.cumsum(lengths, 0) - lengths
+    for length in lengths[rows].unique().tolist():
+        some = rows[lengths[rows] == length]
+        places = starts[some][:, None] + torch.arange(length)
+        if input_ids.device.type == "cuda":
+            places = places.pin_memory()
+        yield some, input_ids[places.to(input_ids.device, non_blocking=True)]
 
 
 def hash_weights(weights: Mapping[str, torch.Tensor]) -> str:

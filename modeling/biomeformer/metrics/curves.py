@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from .bootstrap import LEVEL
+from .resampling import LEVEL
 
 CurveKind = Literal["roc", "precision_recall"]
 

@@ -11,8 +11,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from .bootstrap import Scorer
 from .probabilities import N_BINS
+from .resampling import Scorer
 
 Task = Literal["binary", "multi_class", "multi_label", "regression"]
 TASKS: tuple[Task, ...] = get_args(Task)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import InputError
-from .bootstrap import bootstrap
 from .curves import best_f1_threshold
+from .resampling import bootstrap
 from .scorers import TASKS, Task, make_scorer
 
 # Sequences times ranked columns times draws of a bootstrap, and the draws made whatever this allows.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from ..metrics.bootstrap import bootstrap
 from ..metrics.probabilities import METRICS
+from ..metrics.resampling import bootstrap
 from ..metrics.scorers import make_scorer
 from .evaluation import Interval, inner_folds
 from .features import FeatureTable
@@ -21,7 +21,7 @@ N_BOOTSTRAPS = 1000
 
 
 @dataclass(frozen=True)
-class Cohort:
+class LabelledCohort:
     """Features and classes of one cohort.
 
     Attributes:
@@ -56,8 +56,8 @@ class Transfer:
 
 
 def transfer(
-    train: Sequence[Cohort],
-    test: Cohort,
+    train: Sequence[LabelledCohort],
+    test: LabelledCohort,
     model: str,
     *,
     transform: str = "none",
@@ -116,7 +116,7 @@ def transfer(
 
 
 def leave_one_out(
-    cohorts: Sequence[Cohort], model: str, *, transform: str = "none", seed: int = 0, n_jobs: int | None = -1
+    cohorts: Sequence[LabelledCohort], model: str, *, transform: str = "none", seed: int = 0, n_jobs: int | None = -1
 ) -> list[Transfer]:
     """Each cohort tested by a model of all others.
 
@@ -175,4 +175,4 @@ def _union(names: Sequence[Sequence[str]]) -> list[str]:
     return list(dict.fromkeys(name for some in names for name in some))
 
 
-__all__ = ["Cohort", "Transfer", "aligned", "leave_one_out", "transfer"]
+__all__ = ["LabelledCohort", "Transfer", "aligned", "leave_one_out", "transfer"]

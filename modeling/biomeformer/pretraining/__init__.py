@@ -1,18 +1,5 @@
 """Pretraining of read encoders: reads drawn on the fly, and what is minimised on them."""
 
-from .contrastive import instance_mixup_loss, weighted_simclr_loss
-from .divergence import with_diverged_copies
-from .masking import mask_tokens
-from .objectives import ContrastiveLearning, MaskedLanguageModelling, SpeciesClassification
-from .reads import ReadSource
+import lazy_loader
 
-__all__ = [
-    "ContrastiveLearning",
-    "MaskedLanguageModelling",
-    "ReadSource",
-    "SpeciesClassification",
-    "instance_mixup_loss",
-    "mask_tokens",
-    "weighted_simclr_loss",
-    "with_diverged_copies",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

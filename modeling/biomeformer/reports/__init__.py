@@ -1,7 +1,5 @@
 """Figures and HTML reports of abundance tables."""
 
-from .figure import cohort_figure
-from .html import cohort_report
-from .ordination import bray_curtis_pcoa
+import lazy_loader
 
-__all__ = ["bray_curtis_pcoa", "cohort_figure", "cohort_report"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

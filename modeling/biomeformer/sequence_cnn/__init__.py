@@ -1,14 +1,5 @@
 """A convolutional network over one-hot bases, the baseline of fine-tuned read encoders."""
 
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+import lazy_loader
 
-from ..kmer_encoder import KmerTokenizer
-from .configuration_sequence_cnn import SequenceCnnConfig
-from .modeling_sequence_cnn import SequenceCnnForSequenceClassification
-
-AutoConfig.register("sequence_cnn", SequenceCnnConfig, exist_ok=True)
-AutoModelForSequenceClassification.register(SequenceCnnConfig, SequenceCnnForSequenceClassification, exist_ok=True)
-# Its tokens are single bases.
-AutoTokenizer.register(SequenceCnnConfig, slow_tokenizer_class=KmerTokenizer, exist_ok=True)
-
-__all__ = ["SequenceCnnConfig", "SequenceCnnForSequenceClassification"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,5 @@
 """Labelled sequences as datasets for fine-tuning a genomic language model (arXiv 2509.25274)."""
 
-from .prepare import PreparedSequences, prepare_sequences
-from .settings import PreparationSettings
-from .token_lengths import TokenLengths
+import lazy_loader
 
-__all__ = ["PreparationSettings", "PreparedSequences", "TokenLengths", "prepare_sequences"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -55,7 +55,7 @@ class SequenceClassifier:
         Args:
             name: A folder or a Hub id.
             revision: Branch, tag or commit of a Hub id.
-            device: `cpu`, `cuda`, `cuda:N` or `mps`.
+            device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`: a CUDA device if there is one, else the CPU.
             dtype: `float32`, `bfloat16` or `float16`.
 
         Raises:

@@ -11,7 +11,7 @@ from ...errors import RunInterrupted
 from ...progress import RunProgress
 from ..console import doing, out, report_files
 from ..embed import explained, list_failures
-from ..options import Device, Revision, Seed, Threads, Timeout
+from ..options import DEFAULT_DEVICE, Device, Revision, Seed, Threads, Timeout
 from ..output import check_output
 from .predict import DEFAULT_MODEL
 
@@ -43,7 +43,7 @@ def attribute(
     ] = None,
     min_samples: Annotated[int, typer.Option(help="Neighbours that make a pair the core of a cluster.")] = 5,
     seed: Seed = 0,
-    device: Device = "cpu",
+    device: Device = DEFAULT_DEVICE,
     threads: Threads = None,
     revision: Revision = None,
     resume: Annotated[bool, typer.Option(help="Go on with a run found in the folder.")] = True,
@@ -57,7 +57,7 @@ def attribute(
     report.html, whose network can be searched, filtered and dragged. Under `accelerate launch` the processes share the
     genomes.
     """
-    from ..runtime import start
+    from ..runtime import noting_device, start
 
     check_output(output, overwrite=overwrite or (output / "run").is_dir(), can_overwrite=True)
     with doing(f"loading {model}"):
@@ -76,7 +76,7 @@ def attribute(
         genomes = EmbeddedGenomes.read(embedded)
     with Ranks.from_environment(timeout * 60) as ranks:
         with doing(f"loading {model}"):
-            loaded = load_genome_model(model, revision=revision, device=str(ranks.device(device)))
+            loaded = load_genome_model(model, revision=revision, device=ranks.device(device))
         watched = RunProgress(len(genomes), ranks, noun="genomes", done="attributed")
         with Interruption() as interruption, watched as progress:
             options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "label_column": label}
@@ -88,7 +88,7 @@ def attribute(
                     settings=settings,
                     clustering=clustering,
                     ranks=ranks,
-                    on_plan=progress.plan,
+                    on_plan=noting_device(progress.plan, loaded.device, ranks),
                     on_genome=progress.finish,
                     check=interruption.check,
                     **options,

@@ -12,7 +12,7 @@ from ...io.atomic import atomic_directory
 from ...progress import RunProgress
 from ..console import doing, out, report_files
 from ..embed import explained, list_failures
-from ..options import BatchTokens, Device, Revision, Threads, Timeout
+from ..options import DEFAULT_DEVICE, BatchTokens, Device, Revision, Threads, Timeout
 from ..output import check_output
 
 
@@ -35,7 +35,7 @@ def embed(
         Path | None, typer.Option(help="Folder of vectors that runs share.", show_default="OUTPUT/store")
     ] = None,
     translation_table: Annotated[int, typer.Option(help="NCBI's number, of genes that do not say.")] = 11,
-    device: Device = "cpu",
+    device: Device = DEFAULT_DEVICE,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, of the encoder.")] = "float32",
     batch_tokens: BatchTokens = None,
     threads: Threads = None,
@@ -54,7 +54,7 @@ def embed(
     genome that fails does not stop the others. Writes genomes.parquet, genes.parquet and the vectors. Under
     `accelerate launch` the processes share the genomes.
     """
-    from ..runtime import start
+    from ..runtime import noting_device, start
 
     check_output(output, overwrite=overwrite or (output / "run").is_dir(), can_overwrite=True)
     with doing(f"loading {protein_encoder}"):
@@ -70,9 +70,7 @@ def embed(
         genomes = read_catalog(catalog)
     with Ranks.from_environment(timeout * 60) as ranks:
         with doing(f"loading {protein_encoder}"):
-            encoder = load_protein_encoder(
-                protein_encoder, revision=revision, device=str(ranks.device(device)), dtype=dtype
-            )
+            encoder = load_protein_encoder(protein_encoder, revision=revision, device=ranks.device(device), dtype=dtype)
         watched = RunProgress(len(genomes), ranks, noun="genomes", unit="residues", done="embedded")
         with Interruption() as interruption, watched as progress:
             options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "fail_fast": fail_fast}
@@ -87,7 +85,7 @@ def embed(
                     threads=threads or os.cpu_count() or 1,
                     ranks=ranks,
                     progress=lambda name, done, total: progress.advance(name, done, done, total),
-                    on_plan=progress.plan,
+                    on_plan=noting_device(progress.plan, encoder.model.device, ranks),
                     on_genome=progress.finish,
                     check=interruption.check,
                     **options,

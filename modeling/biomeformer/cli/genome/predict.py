@@ -11,7 +11,7 @@ from ...errors import InputError, SamplesFailedError
 from ...io.atomic import atomic_write
 from ..console import doing, note, one_line, out, report_files
 from ..embed import list_failures
-from ..options import Device, Revision, Threads
+from ..options import DEFAULT_DEVICE, Device, Revision, Threads
 from ..output import check_output_file
 
 DEFAULT_MODEL = "genome-transformer-mini"
@@ -26,7 +26,7 @@ def predict(
         str, typer.Option("--model", "-m", help="A shipped checkpoint, a folder, or a Hub id.")
     ] = DEFAULT_MODEL,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="TSV to write.", show_default="stdout")] = None,
-    device: Device = "cpu",
+    device: Device = DEFAULT_DEVICE,
     threads: Threads = None,
     revision: Revision = None,
 ) -> None:
@@ -35,7 +35,7 @@ def predict(
     Genes are called where a file has none. A genome that fails does not stop the others.
     """
     check_output_file(output)
-    from ..runtime import start
+    from ..runtime import note_device, start
 
     with doing(f"loading {model}"):
         start(threads)
@@ -48,6 +48,7 @@ def predict(
         catalog = GenomeCatalog.of_files(genomes)
         loaded = load_genome_model(model, revision=revision, device=device)
         protein_encoder_of(loaded)
+    note_device(loaded.device)
     labels = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
     lines = ["\t".join(["genome_id", loaded.config.label_name, *labels, "n_genes"])]
     if output is None:

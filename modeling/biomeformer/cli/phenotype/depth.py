@@ -12,7 +12,7 @@ from ...io.atomic import atomic_directory
 from ...progress import Progress
 from ..console import doing, note, out, report_files
 from ..embed import run as embed_cohort
-from ..options import BatchTokens, Device, Revision, Threads
+from ..options import DEFAULT_DEVICE, BatchTokens, Device, Revision, Threads
 from ..output import check_output
 from .folds import described
 from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn
@@ -46,7 +46,7 @@ def depth(
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 10,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats, each with other folds.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of reads, folds and models.")] = 0,
-    device: Device = "cpu",
+    device: Device = DEFAULT_DEVICE,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, of the encoder.")] = "float32",
     batch_tokens: BatchTokens = None,
     threads: Threads = None,

@@ -10,7 +10,7 @@ import typer
 from ...errors import InputError
 from ...io.atomic import atomic_write
 from ..console import doing, out, report_files
-from ..options import Revision, Threads
+from ..options import DEFAULT_DEVICE, Device, Revision, Threads
 
 
 def predict(
@@ -24,13 +24,14 @@ def predict(
         ),
     ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV to write.", show_default="stdout")] = None,
+    device: Device = DEFAULT_DEVICE,
     threads: Threads = None,
     revision: Revision = None,
 ) -> None:
     """Predict a phenotype, with its probabilities, from reads or from an abundance table."""
     if len(reads) > 2:
         raise InputError(f"{len(reads)} files were given; give one file of reads, two of mates, or a table.")
-    from ..runtime import start
+    from ..runtime import note_device, start
 
     with doing(f"loading {model}"):
         start(threads)
@@ -39,7 +40,8 @@ def predict(
         from ...loading import load_phenotype_model
         from ...phenotypes import predict_table
 
-        loaded = load_phenotype_model(model, revision=revision)
+        loaded = load_phenotype_model(model, revision=revision, device=device)
+    note_device(loaded.device)
     labels = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
     if len(reads) == 1 and is_abundance_source(reads[0]):
         frame = predict_table(loaded, AbundanceTable.read(reads[0]))

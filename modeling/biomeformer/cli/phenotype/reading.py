@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ...phenotypes import FeatureTable
-    from ...phenotypes.cohort_transfer import Cohort
+    from ...phenotypes.cohort_transfer import LabelledCohort
 
 
 def read_source(table: Path, metadata: Path | None, target: str) -> tuple[FeatureTable, pd.DataFrame, str]:
@@ -31,14 +31,14 @@ def read_source(table: Path, metadata: Path | None, target: str) -> tuple[Featur
     return read_feature_table(table, list(map(str, columns.index))), columns, str(metadata)
 
 
-def read_cohort_table(table: Path, metadata: Path | None, target: str, positive: list[str] | None) -> Cohort:
+def read_cohort_table(table: Path, metadata: Path | None, target: str, positive: list[str] | None) -> LabelledCohort:
     """A table's features and classes."""
     from ...phenotypes import make_target
-    from ...phenotypes.cohort_transfer import Cohort
+    from ...phenotypes.cohort_transfer import LabelledCohort
 
     features, columns, where = read_source(table, metadata, target)
     classes = make_target(columns, target, features.sample_ids, positive=positive, where=where)
-    return Cohort(str(table), (features.take(classes.sample_ids, str(table)),), classes)
+    return LabelledCohort(str(table), (features.take(classes.sample_ids, str(table)),), classes)
 
 
 def table_record(path: Path) -> dict[str, str]:

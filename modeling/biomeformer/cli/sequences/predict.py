@@ -10,7 +10,7 @@ from typing import Annotated, TextIO
 import typer
 
 from ..console import doing, note, report_files
-from ..options import Device, Revision, Threads
+from ..options import DEFAULT_DEVICE, Device, Revision, Threads
 from ..output import check_output_file
 
 
@@ -22,7 +22,7 @@ def predict(
         str, typer.Option("--model", "-m", help="A fine-tuned checkpoint: a folder or a Hub id.", show_default=False)
     ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="TSV to write.", show_default="stdout")] = None,
-    device: Device = "cpu",
+    device: Device = DEFAULT_DEVICE,
     threads: Threads = None,
     revision: Revision = None,
 ) -> None:
@@ -32,7 +32,7 @@ def predict(
     its validation sequences.
     """
     check_output_file(output)
-    from ..runtime import start
+    from ..runtime import note_device, start
 
     with doing(f"loading {model}"):
         start(threads)
@@ -41,6 +41,7 @@ def predict(
         from ...sequences.prediction import predict_sequences
 
         classifier = SequenceClassifier.load(model, revision=revision, device=device)
+    note_device(classifier.model.device)
     n_cut = n_done = 0
     with ExitStack() as stack:
         file: TextIO = sys.stdout

@@ -1,0 +1,152 @@
+"""Registration of the package's models and pipelines with transformers.
+
+It costs no import of transformers or torch: transformers' registries are completed when, and only if, its modules are
+imported, by post-import hooks (at once where they already are). Classes are entered as references and imported when
+transformers first asks for one. That is more than thrift: the hooks run in the midst of transformers' own imports,
+when a module which a model is built on may be half loaded.
+"""
+
+from __future__ import annotations
+
+from collections import UserDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from wrapt import register_post_import_hook
+
+# Classes by model type and Auto class.
+MODELS: dict[str, dict[str, str]] = {
+    "dnabert2": {
+        "AutoConfig": "biomeformer.dnabert2.DnaBert2Config",
+        "AutoModel": "biomeformer.dnabert2.DnaBert2Model",
+        "AutoModelForMaskedLM": "biomeformer.dnabert2.DnaBert2ForMaskedLM",
+        "AutoModelForSequenceClassification": "biomeformer.dnabert2.DnaBert2ForSequenceClassification",
+    },
+    "genome_transformer": {
+        "AutoConfig": "biomeformer.genome_transformer.GenomeTransformerConfig",
+        "AutoModel": "biomeformer.genome_transformer.GenomeTransformerModel",
+        "AutoModelForSequenceClassification": (
+            "biomeformer.genome_transformer.GenomeTransformerForSequenceClassification"
+        ),
+        "AutoProcessor": "biomeformer.genome_transformer.GenomeTransformerProcessor",
+    },
+    "kmer_encoder": {
+        "AutoConfig": "biomeformer.kmer_encoder.KmerEncoderConfig",
+        "AutoModel": "biomeformer.kmer_encoder.KmerEncoderModel",
+        "AutoModelForSequenceClassification": "biomeformer.kmer_encoder.KmerEncoderForSequenceClassification",
+        "AutoTokenizer": "biomeformer.kmer_encoder.KmerTokenizer",
+    },
+    "metagenbert": {
+        "AutoConfig": "biomeformer.metagenbert.MetagenBertConfig",
+        "AutoModel": "biomeformer.metagenbert.MetagenBertModel",
+        "AutoModelForSequenceClassification": "biomeformer.metagenbert.MetagenBertForPhenotypeClassification",
+        "AutoProcessor": "biomeformer.metagenbert.MetagenBertProcessor",
+    },
+    "sequence_cnn": {
+        "AutoConfig": "biomeformer.sequence_cnn.SequenceCnnConfig",
+        "AutoModelForSequenceClassification": "biomeformer.sequence_cnn.SequenceCnnForSequenceClassification",
+        # Its tokens are single bases.
+        "AutoTokenizer": "biomeformer.kmer_encoder.KmerTokenizer",
+    },
+}
+# Class by task, and the shipped checkpoint that the task takes where none is named.
+PIPELINES: dict[str, tuple[str, str | None]] = {
+    "metagenome-embedding": ("biomeformer.metagenbert.MetagenomeEmbeddingPipeline", "metagenbert-mini"),
+    "metagenome-classification": ("biomeformer.metagenbert.MetagenomeClassificationPipeline", None),
+    "genome-classification": (
+        "biomeformer.genome_transformer.GenomeClassificationPipeline",
+        "genome-transformer-mini",
+    ),
+}
+# Where transformers keeps the classes of each Auto class.
+AUTO_MAPPINGS: dict[str, dict[str, str]] = {
+    "transformers.models.auto.configuration_auto": {"AutoConfig": "CONFIG_MAPPING"},
+    "transformers.models.auto.modeling_auto": {
+        "AutoModel": "MODEL_MAPPING",
+        "AutoModelForMaskedLM": "MODEL_FOR_MASKED_LM_MAPPING",
+        "AutoModelForSequenceClassification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
+    },
+    "transformers.models.auto.tokenization_auto": {"AutoTokenizer": "TOKENIZER_MAPPING"},
+    "transformers.models.auto.processing_auto": {"AutoProcessor": "PROCESSOR_MAPPING"},
+}
+
+
+@dataclass(frozen=True)
+class ClassReference:
+    """A class that is imported when it is needed.
+
+    Attributes:
+        path: Of the class, `module.Class`.
+    """
+
+    path: str
+
+    def load(self) -> type:
+        """Import the class."""
+        module, name = self.path.rsplit(".", 1)
+        cls: type = getattr(import_module(module), name)
+        return cls
+
+
+class LazyClasses(UserDict[Any, Any]):
+    """Registered classes, some of them references, which are imported when they are read.
+
+    Args:
+        registered: Classes registered so far; those to come are added to this very dictionary.
+    """
+
+    def __init__(self, registered: dict[Any, Any]) -> None:
+        # Not `super().__init__`, which copies.
+        self.data = registered
+
+    def __getitem__(self, key: Any) -> Any:
+        value = self.data[key]
+        if isinstance(value, ClassReference):
+            value = self.data[key] = value.load()
+        return value
+
+
+def register() -> None:
+    """Register all models and pipelines as transformers is imported; to do so again changes nothing."""
+    for module in AUTO_MAPPINGS:
+        register_post_import_hook(_whole(_register_auto_classes), module)
+    register_post_import_hook(_whole(_register_pipelines), "transformers.pipelines")
+
+
+def _whole(hook: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    """A hook that waits for a module which another thread is importing."""
+
+    def called(module: ModuleType) -> None:
+        hook(import_module(module.__name__))
+
+    return called
+
+
+def _register_auto_classes(module: ModuleType) -> None:
+    for auto_class, mapping_name in AUTO_MAPPINGS[module.__name__].items():
+        mapping = getattr(module, mapping_name)
+        # The registry has no public way to take a class that is yet to be imported.
+        if not isinstance(mapping._extra_content, LazyClasses):
+            mapping._extra_content = LazyClasses(mapping._extra_content)
+        for model_type, classes in MODELS.items():
+            if auto_class in classes:
+                key = model_type if auto_class == "AutoConfig" else ClassReference(classes["AutoConfig"]).load()
+                mapping.register(key, ClassReference(classes[auto_class]), exist_ok=True)
+
+
+def _register_pipelines(module: ModuleType) -> None:
+    from .checkpoint_reference import CheckpointReference
+    from .checkpoints import resolve_checkpoint
+
+    for task, (path, checkpoint) in PIPELINES.items():
+        # Not `register_pipeline`, which takes no class that is yet to be imported, though `pipeline` does.
+        entry: dict[str, Any] = {"impl": path, "pt": (CheckpointReference,), "type": "multimodal"}
+        if checkpoint is not None:
+            entry["default"] = {"model": (resolve_checkpoint(checkpoint), "main")}
+        module.PIPELINE_REGISTRY.supported_tasks[task] = entry
+
+
+__all__ = ["AUTO_MAPPINGS", "MODELS", "PIPELINES", "ClassReference", "LazyClasses", "register"]

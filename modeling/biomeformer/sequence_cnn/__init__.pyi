@@ -1,0 +1,2 @@
+from .configuration_sequence_cnn import SequenceCnnConfig as SequenceCnnConfig
+from .modeling_sequence_cnn import SequenceCnnForSequenceClassification as SequenceCnnForSequenceClassification
