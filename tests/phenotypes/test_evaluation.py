@@ -261,6 +261,17 @@ def test_metadata_files(tmp_path):
         read_metadata(tmp_path / "none.csv")
 
 
+def test_none_is_a_class_and_missing_words_are_counted(tmp_path):
+    values = ["None"] * 5 + ["CD"] * 5 + ["NA", "na", "Unknown", ""]
+    rows = [f"s{i}\t{value}\t7" for i, value in enumerate(values)]
+    (tmp_path / "m.tsv").write_text("\n".join(["#SampleID\tdisease\tweight, kg", *rows]) + "\n")
+    metadata = read_metadata(tmp_path / "m.tsv")
+    assert list(metadata.columns) == ["disease", "weight, kg"]
+    target = make_target(metadata, "disease", [f"s{i}" for i in range(15)])
+    assert target.sizes == {"CD": 5, "None": 5} and target.n_missing == 5
+    assert target.describe_missing() == "5 samples without a value ('NA' in 1, 'na' in 1, 'Unknown' in 1)"
+
+
 def test_known_score_of_a_real_cohort(shared_data):
     """One of six; `benchmarks/phenotypes.py` has them all."""
     name, known = "ibd", 0.878
