@@ -8,7 +8,7 @@ from sklearn import metrics as sk
 from biomeformer.errors import InputError
 from biomeformer.metrics import bootstrap, calibration_curve, curve_with_band, resample, score, threshold_curve
 from biomeformer.metrics.curves import GRID, MAX_POINTS, ranked_counts
-from biomeformer.metrics.resampling import Interval
+from biomeformer.metrics.resampling import BootstrapInterval
 from biomeformer.metrics.scorers import make_scorer
 
 
@@ -79,9 +79,11 @@ def test_degenerate_resamples_are_left_out_and_counted():
     assert found.n_undefined / 2000 == pytest.approx(0.1285, abs=0.02) and 0 < found.low <= found.value <= found.high
     stratified = bootstrap(make_scorer("binary", truth.astype(int), both, [0.5]), 40, strata=truth)["roc_auc"]
     assert stratified.n_undefined == 0
-    nothing = Interval.of_draws(0.5, np.full(3, np.nan))
+    nothing = BootstrapInterval.of_draws(0.5, np.full(3, np.nan))
     assert np.isnan(nothing.low) and nothing.n_undefined == 3
-    assert Interval.of_draws(0.0, np.array([0.1, 0.2, np.nan])) == Interval(0.0, 0.0, pytest.approx(0.1975), 1)
+    assert BootstrapInterval.of_draws(0.0, np.array([0.1, 0.2, np.nan])) == BootstrapInterval(
+        0.0, 0.0, pytest.approx(0.1975), 1
+    )
 
 
 @pytest.mark.parametrize("task", ["binary", "multi_class", "multi_label", "regression"])

@@ -1,4 +1,4 @@
-from .resampling import Interval as Interval, bootstrap as bootstrap, resample as resample
+from .resampling import BootstrapInterval as BootstrapInterval, bootstrap as bootstrap, resample as resample
 from .curves import (
     CalibrationCurve as CalibrationCurve,
     Curve as Curve,

@@ -21,7 +21,7 @@ DRAWN_AT_ONCE = 200_000
 
 
 @dataclass(frozen=True)
-class Interval:
+class BootstrapInterval:
     """A score with its 95 % percentile interval.
 
     Attributes:
@@ -38,7 +38,7 @@ class Interval:
     n_undefined: int = 0
 
     @classmethod
-    def of_draws(cls, value: float, draws: np.ndarray) -> Interval:
+    def of_draws(cls, value: float, draws: np.ndarray) -> BootstrapInterval:
         """Take the interval from the scores of resamples `(n_draws,)`, NaN where undefined.
 
         It is widened to the value where resampling is biased, as it is for the calibration error.
@@ -100,7 +100,7 @@ def bootstrap(
     seed: int = 0,
     strata: np.ndarray | None = None,
     groups: np.ndarray | None = None,
-) -> dict[str, Interval]:
+) -> dict[str, BootstrapInterval]:
     """Score samples, with 95 % percentile intervals.
 
     All scores see the same resamples, so differences of scores may be among them.
@@ -127,7 +127,9 @@ def bootstrap(
         weights = resample(rng, n, min(at_once, n_draws - done), strata=strata, groups=groups)
         for name, scores in scorer(weights).items():
             drawn[name].append(scores)
-    return {name: Interval.of_draws(float(value[0]), np.concatenate(drawn[name])) for name, value in values.items()}
+    return {
+        name: BootstrapInterval.of_draws(float(value[0]), np.concatenate(drawn[name])) for name, value in values.items()
+    }
 
 
-__all__ = ["Interval", "Scorer", "bootstrap", "resample"]
+__all__ = ["BootstrapInterval", "Scorer", "bootstrap", "resample"]
