@@ -38,12 +38,13 @@ from sklearn.preprocessing import StandardScaler
 
 import biomeformer
 from biomeformer import prepare_sequences
-from biomeformer.genomes.fasta import iter_fasta
+from biomeformer.genomes.fasta import iter_named
 from biomeformer.kmer_encoder.tokenization_kmer_encoder import KmerTokenizer
 from biomeformer.metagenbert.packed_tokenizer import PackedTokenizer
+from biomeformer.metrics.tasks import choose_thresholds, score_predictions
 from biomeformer.phenotypes.evaluation import interval
 from biomeformer.sequences import PreparationSettings
-from biomeformer.sequences.scores import choose_thresholds, read_predictions, score_predictions, split_arrays
+from biomeformer.sequences.prediction_table import read_predictions, split_arrays
 from biomeformer.sequences.training_data import read_training_data
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,7 +76,7 @@ def recipe() -> Any:
 
 def read(path: Path) -> list[str]:
     """Sequences of a FASTA file."""
-    return [sequence.upper() for _, _, sequence in iter_fasta(path, path.read_text())]
+    return [sequence.upper() for _, _, sequence in iter_named(path, path.read_text())]
 
 
 def make_folds(folder: Path, files: dict[str, str], work: Path, n_folds: int) -> list[Path]:

@@ -34,9 +34,9 @@ from biomeformer.genomes.catalog import GenomeCatalog, read_catalog
 from biomeformer.genomes.embedding import EmbeddedGenomes
 from biomeformer.genomes.fasta import read_contigs
 from biomeformer.genomes.text import read_text
+from biomeformer.metrics.probabilities import balanced_accuracy
 from biomeformer.phenotypes import Study, Target, make_target
 from biomeformer.phenotypes.evaluation import Interval, folds, interval
-from biomeformer.phenotypes.metrics import balanced_accuracy
 
 
 def four_mers(bases: str) -> np.ndarray:

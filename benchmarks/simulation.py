@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from biomeformer.io.atomic import atomic_directory
+
 TO_N = bytes(code if not 65 <= code <= 90 or chr(code) in "ACGT" else ord("N") for code in range(256))
 
 
@@ -37,16 +39,14 @@ def simulated_cohort(
         seed: Of the simulation.
     """
     if not folder.is_dir():
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        (partial / "genomes").mkdir(parents=True)
-        n_genomes = _link_genomes(genomes, partial / "genomes", genome_ids)
-        table, labels = (cohorts / f"{name}.{suffix}" for suffix in ("species_abundance.tsv.gz", "samples.tsv"))
-        numbers = ["--reads", str(n_reads), "--species", str(min(100, n_genomes)), "--seed", str(seed)]
-        paths = ["--table", table, "--labels", labels, "--genomes", partial / "genomes", "--out", partial / "reads"]
-        subprocess.run([sys.executable, simulator, *map(str, paths), *numbers], check=True)
-        shutil.rmtree(partial / "genomes")
-        partial.rename(folder)
+        with atomic_directory(folder) as partial:
+            (partial / "genomes").mkdir()
+            n_genomes = _link_genomes(genomes, partial / "genomes", genome_ids)
+            table, labels = (cohorts / f"{name}.{suffix}" for suffix in ("species_abundance.tsv.gz", "samples.tsv"))
+            numbers = ["--reads", str(n_reads), "--species", str(min(100, n_genomes)), "--seed", str(seed)]
+            paths = ["--table", table, "--labels", labels, "--genomes", partial / "genomes", "--out", partial / "reads"]
+            subprocess.run([sys.executable, simulator, *map(str, paths), *numbers], check=True)
+            shutil.rmtree(partial / "genomes")
     return folder / "reads"
 
 

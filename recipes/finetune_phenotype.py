@@ -50,8 +50,8 @@ from biomeformer import MetagenBertForPhenotypeClassification
 from biomeformer.checkpoints.source import model_source
 from biomeformer.clustering import read_set
 from biomeformer.errors import BiomeformerError, InputError, RankStopped
-from biomeformer.files import written_whole
 from biomeformer.interruption import Interruption
+from biomeformer.io.atomic import atomic_write
 from biomeformer.metagenbert import MetagenBertModel
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata, with_deep_sets_head
 from biomeformer.phenotypes.evaluation import folds
@@ -163,7 +163,7 @@ class Sets:
                     raise
                 failed.append(str(error))
                 break
-            with written_whole(self._path(sample.sample_id)) as partial:
+            with atomic_write(self._path(sample.sample_id)) as partial:
                 save_file(arrays, partial)
             check()
         reasons = gather_object(failed)

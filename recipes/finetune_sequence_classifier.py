@@ -42,14 +42,15 @@ from safetensors.torch import load_model, save_model
 
 from biomeformer.checkpoints.source import model_source
 from biomeformer.errors import InputError, MissingDependencyError
-from biomeformer.files import written_whole
 from biomeformer.genomes.translation import reverse_complement
 from biomeformer.interruption import Interruption
+from biomeformer.io.atomic import atomic_write
 from biomeformer.recipe_config import build_config, read_yaml
 from biomeformer.reports.sequence_report import sequence_report
 from biomeformer.sequences.classifier import SequenceClassifier
 from biomeformer.sequences.contract import SequenceContract
-from biomeformer.sequences.scores import SequenceEvaluation, prediction_table, write_predictions
+from biomeformer.sequences.evaluation import SequenceEvaluation
+from biomeformer.sequences.prediction_table import prediction_table, write_predictions
 from biomeformer.sequences.starting_points import new_classifier, with_lora
 from biomeformer.sequences.training_data import LabelledSequences, TrainingData, read_training_data
 from biomeformer.training.accelerator import describe_device, make_accelerator
@@ -387,7 +388,7 @@ class Search:
         if main:
             done = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
             if all(loss < other.value for other in done):
-                with written_whole(self.folder / BEST_TRIAL) as partial:
+                with atomic_write(self.folder / BEST_TRIAL) as partial:
                     save_model(classifier.model, str(partial))
             trial.set_user_attr("best_epoch", epoch)
             self.study.tell(number, loss)

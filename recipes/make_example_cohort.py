@@ -21,6 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
+from biomeformer.io.compression import open_bytes
+from biomeformer.io.fasta import iter_fasta
+from biomeformer.io.tables import read_table
+
 # Relative weights of the control community, and how many times as high the case community's are.
 COMMUNITY: dict[str, tuple[float, float]] = {
     "Bacteroides fragilis": (12, 0.4),
@@ -85,14 +89,8 @@ class Simulation:
 
 def read_genome(path: Path) -> list[np.ndarray]:
     """The contigs of a genome, uint8, upper case."""
-    contigs: list[bytearray] = []
-    with gzip.open(path, "rb") as handle:
-        for line in handle:
-            if line.startswith(b">"):
-                contigs.append(bytearray())
-            else:
-                contigs[-1] += line.strip().upper()
-    return [np.frombuffer(bytes(contig), np.uint8) for contig in contigs]
+    with open_bytes(path) as handle:
+        return [np.frombuffer(sequence.upper(), np.uint8) for _, _, sequence in iter_fasta(handle)]
 
 
 def draw_pair(contigs: list[np.ndarray], simulation: Simulation, rng: np.random.Generator) -> tuple[bytes, bytes]:
@@ -132,8 +130,7 @@ def write_fastq(path: Path, sample_id: str, mate: int, reads: list[bytes]) -> No
 
 def make_cohort(genomes: Path, output: Path, simulation: Simulation) -> None:
     """Write `cohort.csv`, the reads and `true_abundance.csv` to a folder."""
-    with (genomes / "genomes.tsv").open() as handle:
-        rows = {row["species"]: row for row in csv.DictReader(handle, delimiter="\t")}
+    rows = {row["species"]: row for _, row in read_table(genomes / "genomes.tsv").records()}
     missing = sorted(set(COMMUNITY) - set(rows))
     if missing:
         raise SystemExit(f"{genomes / 'genomes.tsv'} lacks {', '.join(missing)}; give genomes of these species.")

@@ -38,7 +38,6 @@ from rich.progress import Progress, TextColumn
 from transformers import EsmForMaskedLM
 
 from biomeformer.errors import BiomeformerError, InputError
-from biomeformer.files import written_whole
 from biomeformer.genomes import read_genome
 from biomeformer.genomes.proteins import (
     ALPHABET,
@@ -55,6 +54,8 @@ from biomeformer.genomes.proteins import (
     pad_proteins,
 )
 from biomeformer.interruption import Interruption
+from biomeformer.io.atomic import atomic_write
+from biomeformer.io.tables import TableFormat, read_table
 from biomeformer.pretraining.masking import IGNORED, mask_tokens
 from biomeformer.recipe_config import build_config, read_yaml
 from biomeformer.training.accelerator import describe_device, make_accelerator
@@ -174,11 +175,14 @@ class Proteins:
             ordered = sorted(distinct, key=lambda protein: (len(protein), protein))
             letters = np.frombuffer("".join(ordered).encode(), np.uint8)
             offsets = np.concatenate([[0], np.cumsum([len(protein) for protein in ordered])])
-            with written_whole(file) as partial, partial.open("wb") as handle:
+            with atomic_write(file) as partial, partial.open("wb") as handle:
                 np.savez(handle, letters=letters, offsets=offsets)
         run.accelerator.wait_for_everyone()
         with np.load(file) as arrays:
             return cls(arrays["letters"], arrays["offsets"])
+
+
+GENOME_LIST = TableFormat("list of genomes", "it needs the columns genome_id and file", InputError)
 
 
 def genome_files(folder: Path) -> list[tuple[str, Path]]:
@@ -187,14 +191,9 @@ def genome_files(folder: Path) -> list[tuple[str, Path]]:
     Raises:
         InputError: It is not there, or lacks a column.
     """
-    table = folder / "genomes.tsv"
-    try:
-        with table.open(newline="") as handle:
-            return [(row["genome_id"], folder / row["file"]) for row in csv.DictReader(handle, delimiter="\t")]
-    except OSError as error:
-        raise InputError(f"{table} cannot be read ({error.strerror}); it lists the genomes.") from error
-    except KeyError as error:
-        raise InputError(f"{table} has no column {error}; it needs genome_id and file.") from error
+    table = read_table(folder / "genomes.tsv", GENOME_LIST)
+    table.require(("genome_id", "file"))
+    return [(row["genome_id"], folder / row["file"]) for _, row in table.records()]
 
 
 def learning_rate(step: int, config: RecipeConfig) -> float:

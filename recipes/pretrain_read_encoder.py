@@ -30,7 +30,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import shutil
 import sys
 import time
@@ -54,6 +53,7 @@ from biomeformer.clustering import run_kmeans
 from biomeformer.embedding import embed_vectors
 from biomeformer.embedding.engine import prefetch
 from biomeformer.errors import BiomeformerError, InputError
+from biomeformer.io.atomic import atomic_directory
 from biomeformer.kmer_encoder import KmerTokenizer
 from biomeformer.metagenbert import MetagenBertModel, MetagenBertProcessor
 from biomeformer.pretraining import (
@@ -556,9 +556,8 @@ def starting_point(
         return (*load_read_encoder(config.encoder, revision=config.revision), config.encoder)
     folder = run.path / "tokenizer"
     if accelerator.is_main_process and not folder.exists():
-        partial = run.path / ".tokenizer.partial"
-        new_tokenizer(config, genomes).save_pretrained(partial)
-        os.replace(partial, folder)
+        with atomic_directory(folder) as partial:
+            new_tokenizer(config, genomes).save_pretrained(partial)
     accelerator.wait_for_everyone()
     cls = KmerTokenizer if config.encoder["model_type"] == "kmer_encoder" else PreTrainedTokenizerFast
     tokenizer = cls.from_pretrained(folder)

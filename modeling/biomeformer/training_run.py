@@ -20,7 +20,7 @@ from torch import nn
 
 from . import __version__
 from .errors import BiomeformerError, InputError, RankStopped
-from .files import written_whole
+from .io.atomic import atomic_directory, atomic_write, publish_directory
 
 BEST = "best.safetensors"
 RECORD = "training_record.json"
@@ -67,7 +67,7 @@ class TrainingRun:
 
     def write(self, name: str, text: str) -> None:
         """A file of the run, whole or not at all."""
-        with written_whole(self.path / name) as partial:
+        with atomic_write(self.path / name) as partial:
             partial.write_text(text)
 
     def write_model(self, save: Callable[[Path], Any], record: dict[str, Any], name: str = "model") -> Path:
@@ -79,12 +79,10 @@ class TrainingRun:
             name: Of the folder within the run's.
         """
         text = json.dumps(record | {"versions": versions()}, indent=1) + "\n"
-        folder, partial = self.path / name, self.path / f".{name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        save(partial)
-        (partial / RECORD).write_text(text)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+        folder = self.path / name
+        with atomic_directory(folder, existing="replace") as partial:
+            save(partial)
+            (partial / RECORD).write_text(text)
         self.write(RECORD, text)
         return folder
 
@@ -99,8 +97,7 @@ class TrainingRun:
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             (partial / "position.json").write_text(json.dumps({"stage": stage, "step": step, **extra}))
-            shutil.rmtree(states / name, ignore_errors=True)
-            os.replace(partial, states / name)
+            publish_directory(partial, states / name, existing="replace")
             for other in states.iterdir():
                 if other.name not in (name, BEST):
                     shutil.rmtree(other, ignore_errors=True)
@@ -110,7 +107,7 @@ class TrainingRun:
         """Keep the best weights so far beside the states; all processes call it, and the main one writes."""
         if self.accelerator.is_main_process:
             (self.path / "state").mkdir(exist_ok=True)
-            with written_whole(self.path / "state" / BEST) as partial:
+            with atomic_write(self.path / "state" / BEST) as partial:
                 save_model(module, str(partial))
         self.accelerator.wait_for_everyone()
 

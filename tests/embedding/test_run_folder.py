@@ -263,7 +263,7 @@ def test_a_disk_that_is_full(model, cohort, tmp_path, monkeypatch, what):
         replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr("biomeformer.files.os.replace", full)
+        patch.setattr("biomeformer.io.atomic.os.replace", full)
         with pytest.raises(RunError, match=r"run cannot be written to: No space left on device; finished samples are"):
             embed(model, cohort, tmp_path / "run")
     assert not list((tmp_path / "run").rglob(".*"))

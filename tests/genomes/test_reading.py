@@ -208,6 +208,15 @@ def test_annotations_are_joined_by_gene(tmp_path, contigs, whole):
         read_genome(path, annotations=table)
 
 
+def test_annotations_of_several_rows_a_gene_are_joined(tmp_path, contigs, whole):
+    """As InterProScan and dbCAN write them; the comments are those of eggNOG-mapper 1 and 2."""
+    path = gff(tmp_path / "a.gff", contigs, whole[:3])
+    table = tmp_path / "a.tsv"
+    table.write_text('# emapper\n# call\n#query\tpfam\tnote\nT1\tPF2\t"x\nT1\tPF1\t-\nT1\tPF2\ty\n# 1 gene\n')
+    found = read_genome(path, annotations=table).genes[1].annotations
+    assert (found["pfam"], found["note"]) == ("PF2; PF1", '"x; y')
+
+
 BAD = {
     "empty.fna": (b"", "is empty"),
     "blank.fna": (b"\n \n", "is empty"),

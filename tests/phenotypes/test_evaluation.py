@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from biomeformer.errors import InputError, TableError
+from biomeformer.metrics.probabilities import METRICS, score
 from biomeformer.phenotypes import (
     MODELS,
     BalancedAccuracy,
@@ -23,7 +24,6 @@ from biomeformer.phenotypes import (
     read_metadata,
 )
 from biomeformer.phenotypes.evaluation import folds, inner_folds, interval, permute
-from biomeformer.phenotypes.metrics import METRICS, score
 
 
 def cohort(n_samples=60, n_features=12, effect=1.5, n_groups=None, seed=0, n_classes=2):
@@ -255,10 +255,21 @@ def test_metadata_files(tmp_path):
     frame = read_metadata(tmp_path / "m.tsv")
     assert list(frame.index) == ["s1", "s2"] and frame["state"].tolist() == ["NA", ""]
     (tmp_path / "m.csv").write_text("id,state\ns1,a\ns1,b\n")
-    with pytest.raises(TableError, match="the sample 's1' stands there twice"):
+    with pytest.raises(TableError, match="line 3, column id: 's1' stands on line 2 already; give each sample one row"):
         read_metadata(tmp_path / "m.csv")
     with pytest.raises(TableError, match="no such table"):
         read_metadata(tmp_path / "none.csv")
+
+
+def test_none_is_a_class_and_missing_words_are_counted(tmp_path):
+    values = ["None"] * 5 + ["CD"] * 5 + ["NA", "na", "Unknown", ""]
+    rows = [f"s{i}\t{value}\t7" for i, value in enumerate(values)]
+    (tmp_path / "m.tsv").write_text("\n".join(["#SampleID\tdisease\tweight, kg", *rows]) + "\n")
+    metadata = read_metadata(tmp_path / "m.tsv")
+    assert list(metadata.columns) == ["disease", "weight, kg"]
+    target = make_target(metadata, "disease", [f"s{i}" for i in range(15)])
+    assert target.sizes == {"CD": 5, "None": 5} and target.n_missing == 5
+    assert target.describe_missing() == "5 samples without a value ('NA' in 1, 'na' in 1, 'Unknown' in 1)"
 
 
 def test_known_score_of_a_real_cohort(shared_data):

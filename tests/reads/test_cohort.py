@@ -57,6 +57,13 @@ def test_metadata_is_text_indexed_by_sample(folder: Path) -> None:
     assert (bare.shape, bare.index.tolist()) == ((1, 0), ["s"])
 
 
+def test_padding_of_a_spreadsheet_is_layout(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = "sample_id,fastq,disease,\ns1,reads/a,case,\n,,,\n,,,\n"
+    cohort = read_cohort(write(folder, "cohort.csv", text.encode()))
+    assert [sample.sample_id for sample in cohort] == ["s1"] and cohort.columns == ("disease",)
+    assert "2 rows of empty fields and 1 empty column without a name left out" in caplog.text
+
+
 HEADER = "sample_id,fastq\n"
 PAIRED = "sample_id,fastq_1,fastq_2\n"
 
@@ -133,10 +140,10 @@ def test_tables_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(CohortError, match="is a directory"):
         read_cohort(tmp_path)
 
-    def refuse(path: Path) -> bytes:
+    def refuse(*arguments: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("biomeformer.io.compression.io.FileIO", refuse)
     with pytest.raises(CohortError, match="cannot be read: Permission denied"):
         read_cohort(tmp_path / "cohort.csv")
 

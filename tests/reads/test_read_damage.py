@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from read_files import BGZF_END, COMPRESSORS, bgzip, fasta, fastq, random_sequences, write, zstd
 
 from biomeformer.errors import ReadFileError
+from biomeformer.io.compression import open_file
 from biomeformer.reads import SampleReader, SampleReads
-from biomeformer.reads.opening import open_file
 
 N_READS = 4000
 TEXT = fastq(random_sequences(N_READS))
@@ -235,7 +235,7 @@ def test_paths_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(*arguments: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("biomeformer.reads.opening.io.FileIO", refuse)
+    monkeypatch.setattr("biomeformer.io.compression.io.FileIO", refuse)
     assert "you may not read this file" in failure(tmp_path / "a")
 
 

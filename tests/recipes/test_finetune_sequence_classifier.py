@@ -19,7 +19,8 @@ from transformers import AutoModelForSequenceClassification
 from biomeformer import SequenceClassifier, prepare_sequences
 from biomeformer.recipe_config import read_yaml
 from biomeformer.sequences import PreparationSettings
-from biomeformer.sequences.scores import SequenceEvaluation, read_predictions
+from biomeformer.sequences.evaluation import SequenceEvaluation
+from biomeformer.sequences.prediction_table import read_predictions
 from factories import random_sequences, reverse_complement
 from processes import ROOT, Job, recipe, run_recipe
 

@@ -110,7 +110,7 @@ def test_batches_hide_residues_alone():
     [
         ({"colour": 1}, None, ["unknown field colour"]),
         ({"n_steps": "many"}, None, ["n_steps is 'many'"]),
-        ({}, "nowhere", ["nowhere", "genomes.tsv cannot be read"]),
+        ({}, "nowhere", ["nowhere", "genomes.tsv: there is no such list of genomes"]),
     ],
 )
 def test_bad_input(genomes, tmp_path, capfd, values, folder, fragments):

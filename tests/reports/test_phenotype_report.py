@@ -12,9 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from biomeformer.embedding.cluster_reads import ClusterReads
+from biomeformer.metrics.probabilities import METRICS, score
 from biomeformer.phenotypes import FeatureTable, Study, Target
 from biomeformer.phenotypes.evaluation import Evaluation, interval
-from biomeformer.phenotypes.metrics import METRICS, score
 from biomeformer.phenotypes.study import _comparisons
 from biomeformer.reports import phenotype_figures as draw
 from biomeformer.reports.phenotype import lead_model, phenotype_report, telling_clusters

@@ -15,7 +15,8 @@ from sklearn.metrics import average_precision_score, roc_curve
 from biomeformer.errors import TableError
 from biomeformer.reports import sequence_figures as draw
 from biomeformer.reports.sequence_report import sequence_report
-from biomeformer.sequences.scores import SequenceEvaluation, prediction_table
+from biomeformer.sequences.evaluation import SequenceEvaluation
+from biomeformer.sequences.prediction_table import SplitPredictions, prediction_table
 from browser import look, overlaps
 
 NAMES = {
@@ -47,6 +48,10 @@ def predictions(task, n=400, seed=0):
     return prediction_table(task, names, ids, splits, truth, np.exp(scores) / np.exp(scores).sum(1, keepdims=True))
 
 
+def arrays(task, n=400):
+    return SplitPredictions.from_table(predictions(task, n), task, NAMES[task])
+
+
 @cache
 def evaluation(task, n=400):
     return SequenceEvaluation.from_predictions(
@@ -73,7 +78,7 @@ def report(request, tmp_path_factory):
 
 
 def figures(task, n=400):
-    found, table = evaluation(task, n), predictions(task, n)
+    found, table = evaluation(task, n), arrays(task, n)
     if task == "regression":
         return [draw.regression_figure(found, table), draw.residual_figure(found, table)]
     drawn = [draw.roc_figure, draw.precision_recall_figure, draw.calibration_figure, draw.histogram_figure]
@@ -127,7 +132,8 @@ def many(task, n_labels):
 
 @pytest.mark.parametrize(("task", "n_labels"), [("multi_class", 12), ("multi_class", 40), ("multi_label", 40)])
 def test_many_classes(task, n_labels):
-    found, table = many(task, n_labels)
+    found, predicted = many(task, n_labels)
+    table = SplitPredictions.from_table(predicted, task, found.label_names)
     assert len(draw.shown_classes(found)) == draw.MAX_CURVES
     if task == "multi_label":
         drawn = [draw.threshold_figure(found, table), draw.label_figure(found)]
@@ -148,6 +154,7 @@ def test_curves_of_many_sequences_are_thinned_and_stay_where_they_are():
     truth = (table["truth"] == NAMES["binary"][1])[table["split"] == "test"].to_numpy()
     probability = table[f"probability {NAMES['binary'][1]}"][table["split"] == "test"].to_numpy()
     false_rates, true_rates, _ = roc_curve(truth, probability)
+    table = arrays("binary", n)
     line = draw.roc_figure(found, table).axes[0].lines[0]
     np.testing.assert_allclose(line.get_ydata(), np.interp(line.get_xdata(), false_rates, true_rates), atol=2e-3)
     recalled = draw.precision_recall_figure(found, table).axes[0]
@@ -156,13 +163,13 @@ def test_curves_of_many_sequences_are_thinned_and_stay_where_they_are():
     assert recalled.collections[0].get_paths()[0].vertices[:, 1].min() > 0.3
     for axes in draw.threshold_figure(found, table).axes:
         assert all(len(line.get_xdata()) <= draw.MAX_POINTS + 1 for line in axes.lines)
-    regression = draw.regression_figure(evaluation("regression", n), predictions("regression", n))
+    regression = draw.regression_figure(evaluation("regression", n), arrays("regression", n))
     assert len(regression.axes[0].collections[0].get_offsets()) < 3000
 
 
 def test_the_chosen_threshold_is_marked():
     found = evaluation("binary")
-    axes = draw.threshold_figure(found, predictions("binary")).axes[0]
+    axes = draw.threshold_figure(found, arrays("binary")).axes[0]
     mark = next(line for line in axes.lines if line.get_marker() == "o")
     assert mark.get_xdata()[0] == found.thresholds[0]
     assert mark.get_ydata()[0] == pytest.approx(found.validation_scores["f1"]["value"])

@@ -321,7 +321,7 @@ def test_memory_does_not_hold_the_sequences(tmp_path):
         ("t.csv", "sequence,label\nACGT,\n", {"task": "multi_label"}, "no sequence has a label"),
         ("t.csv", 'sequence,label\nACGT,"a\n', {}, "fix the quotes"),
         ("t.csv", "sequence,label\nACGT,a\n", {"split": "chromosome"}, "no column 'contig'"),
-        ("t.csv", b"sequence,label\nACGT,\xff\n", {}, "no UTF-8 text (byte 0xff)"),
+        ("t.csv", b"sequence,label\nACGT,\xff\n", {}, "t.csv, line 2: not UTF-8 text (byte 0xff)"),
         ("t.fa", ">a\nACGT\n", {}, "is a FASTA file and has no labels of its own; give LABEL="),
         ("t.bed", "chr1\t1\t5\n", {}, "is a file of intervals and has no labels"),
         ("t.fq", "@a\nACGT\n+\nIIII\n", {}, "is a FASTQ file"),

@@ -12,22 +12,18 @@ from scipy import stats
 from sklearn import metrics
 
 from biomeformer.errors import InputError, TableError
-from biomeformer.phenotypes.metrics import brier, calibration_error
-from biomeformer.sequences.scores import (
+from biomeformer.metrics.curves import best_f1_threshold, ranked_counts
+from biomeformer.metrics.probabilities import brier, calibration_error
+from biomeformer.metrics.tasks import (
     MAX_BOOTSTRAP_WORK,
     MIN_BOOTSTRAPS,
-    SequenceEvaluation,
-    best_f1_threshold,
     bootstraps_within_budget,
     choose_thresholds,
     per_class,
-    prediction_table,
-    ranked_counts,
-    read_predictions,
     score_predictions,
-    split_arrays,
-    write_predictions,
 )
+from biomeformer.sequences.evaluation import SequenceEvaluation
+from biomeformer.sequences.prediction_table import prediction_table, read_predictions, split_arrays, write_predictions
 
 NAMES = {
     "binary": ["other", "enhancer"],

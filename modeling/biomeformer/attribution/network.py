@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError, TableError
-from ..files import written_whole
+from ..io.atomic import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -200,15 +200,15 @@ class GeneInteractionNetwork:
         written = {}
         for name, file in FILES.items():
             frame: pd.DataFrame = getattr(self, name)
-            with written_whole(folder / file) as partial:
+            with atomic_write(folder / file) as partial:
                 if file.endswith(".parquet"):
                     frame.to_parquet(partial, index=False)
                 else:
                     frame.to_csv(partial, sep="\t", index=False)
             written[name] = folder / file
-        with written_whole(folder / GRAPHML) as partial:
+        with atomic_write(folder / GRAPHML) as partial:
             nx.write_graphml(self.to_networkx() if len(self) else nx.Graph(), partial)
-        with written_whole(folder / RECORD) as partial:
+        with atomic_write(folder / RECORD) as partial:
             partial.write_text(json.dumps(self.record, indent=1) + "\n")
         return written | {"network": folder / GRAPHML, "record": folder / RECORD}
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..metrics.resampling import bootstrap
+
 N_BOOTSTRAPS = 2000
 
 
@@ -36,35 +38,30 @@ def pseudo_table(genomes: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
         "genes of as many random pairs": genomes["n_random_pair_genes"],
     }
     labels = pd.factorize(known)[0]
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(0, len(genomes), (N_BOOTSTRAPS, len(genomes)))
+    known_right = {name: values for name, values in right.items() if not np.isnan(values).any()}
     pseudo = right["genes of the strongest pairs"]
+    in_class = np.eye(labels.max() + 1)[labels]
+
+    def scores(weights: np.ndarray) -> dict[str, np.ndarray]:
+        found = {}
+        n, sizes = weights.sum(1), weights @ in_class
+        for name, values in known_right.items():
+            found[f"{name}: accuracy"] = weights @ values / n
+            # Of the classes that are drawn.
+            recall = np.divide(weights @ (values[:, None] * in_class), sizes, where=sizes > 0, out=np.zeros_like(sizes))
+            found[f"{name}: balanced_accuracy"] = recall.sum(1) / (sizes > 0).sum(1)
+            found[f"{name}: pseudo_examples_minus_this"] = weights @ (pseudo - values) / n
+        return found
+
+    spans = bootstrap(scores, len(genomes), n_draws=N_BOOTSTRAPS, seed=seed)
     rows = []
-    for name, values in right.items():
-        if np.isnan(values).any():
-            continue
-        rows.append(
-            {
-                "from": name,
-                "genes": round(float(sizes[name].mean()), 1),
-                "accuracy": _interval(values.mean(), values[draws].mean(1)),
-                "balanced_accuracy": _interval(
-                    _balanced(values, labels), np.array([_balanced(values[draw], labels[draw]) for draw in draws])
-                ),
-                "pseudo_examples_minus_this": _interval((pseudo - values).mean(), (pseudo - values)[draws].mean(1)),
-            }
-        )
+    for name in known_right:
+        row: dict[str, Any] = {"from": name, "genes": round(float(sizes[name].mean()), 1)}
+        for score in ("accuracy", "balanced_accuracy", "pseudo_examples_minus_this"):
+            span = spans[f"{name}: {score}"]
+            row[score] = [round(number, 4) for number in (span.value, span.low, span.high)]
+        rows.append(row)
     return rows
-
-
-def _balanced(values: np.ndarray, labels: np.ndarray) -> float:
-    sums, sizes = np.bincount(labels, values), np.bincount(labels)
-    return float((sums[sizes > 0] / sizes[sizes > 0]).mean())
-
-
-def _interval(value: float, draws: np.ndarray) -> list[float]:
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return [round(float(number), 4) for number in (value, low, high)]
 
 
 __all__ = ["pseudo_table"]

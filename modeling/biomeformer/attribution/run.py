@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..embedding.cohort_run import RunOutcome, SampleResult, run_samples
-from ..embedding.run_folder import Part, RunFolder, writing_to
+from ..embedding.run_folder import Part, RunFolder
 from ..errors import InputError
 from ..genome_transformer import GenomeTransformerForSequenceClassification
 from ..genomes.embedding import RESULTS, EmbeddedGenomes
 from ..genomes.prediction import check_encoder
+from ..io.atomic import wrap_write_errors
 from ..metagenbert.modeling_metagenbert import hash_weights
 from ..parallel import Ranks
 from .collection import ClusterSettings, Explanations, collect
@@ -130,7 +131,7 @@ def attribute(
                 )
 
         network = _network(found, failed)
-        with writing_to(folder):
+        with wrap_write_errors(folder):
             network.save(folder)
         return network
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BiomeformerError, InputError, RankStopped, RunInterrupted
-from .console import SampleProgress, doing, note, one_line, report_files
+from ..progress import RunProgress
+from .console import doing, note, one_line, report_files
 from .options import DEFAULT_DEVICE, BatchTokens, Cohort, Device, Revision, Seed, Threads, Timeout
 from .output import check_output
 
@@ -128,7 +129,7 @@ def run(
             with doing("compiling the encoder, once for this run"):
                 took = compiling.compile_encoder(loaded)
             note(f"Compiled the encoder in {took:.1f} s, once for this run.")
-        with Interruption() as interruption, SampleProgress(len(samples), ranks) as progress:
+        with Interruption() as interruption, RunProgress(len(samples), ranks) as progress:
 
             def check() -> None:
                 interruption.check()
@@ -146,7 +147,7 @@ def run(
                     resume=resume,
                     overwrite=overwrite,
                     fail_fast=fail_fast,
-                    progress=progress.update,
+                    progress=progress.advance,
                     on_plan=noting_device(progress.plan, loaded.device, ranks),
                     on_sample=progress.finish,
                     check=check,
@@ -158,7 +159,7 @@ def run(
         return
     if ranks.size == 1:
         n_done = progress.n_done - progress.n_failed
-        note(f"{progress.n_reads:,} reads of {n_done} samples, {progress.reads_per_second:,.0f} reads/s")
+        note(f"{progress.n_units:,} reads of {n_done} samples, {progress.units_per_second:,.0f} reads/s")
     if outcome.result is not None:
         title = title or f"{cohort.stem}, embedded with {Path(model).name}"
         with doing("drawing the figure and the report"):
@@ -172,14 +173,13 @@ def _write_reports(
     table: AbundanceTable, output: Path, colour_by: str | None, title: str, failed: dict[str, str]
 ) -> None:
     from ..embedding.cohort import RESULTS
-    from ..embedding.run_folder import writing_to
-    from ..files import written_whole
+    from ..io.atomic import atomic_write, wrap_write_errors
     from ..reports import cohort_figure, cohort_report
 
-    with writing_to(output):
-        with written_whole(output / RESULTS["figure"]) as figure:
+    with wrap_write_errors(output):
+        with atomic_write(output / RESULTS["figure"]) as figure:
             cohort_figure(table, figure, colour_by=colour_by, title=title)
-        with written_whole(output / RESULTS["report"]) as report:
+        with atomic_write(output / RESULTS["report"]) as report:
             cohort_report(table, report, colour_by=colour_by, title=title, failed=failed)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InputError
 from .console import doing, note, report_files
-from .output import check_output, staged
+from .output import check_output
 
 Format = Literal["datasets", "csv", "biom", "anndata"]
 
@@ -37,7 +37,8 @@ def export(
     with doing("reading the table"):
         from ..embedding.abundance_table import TABLE_NAME, AbundanceTable
         from ..embedding.export import export_table
-        from ..embedding.run_folder import is_run_folder, run_status, writing_to
+        from ..embedding.run_folder import is_run_folder, run_status
+        from ..io.atomic import atomic_directory, wrap_write_errors
 
         if is_run_folder(folder) and not (folder / TABLE_NAME).exists():
             status = run_status(folder)
@@ -48,7 +49,11 @@ def export(
         table = AbundanceTable.read(folder)
         if drop is not None:
             table = table.without_columns([name.strip() for name in drop.split(",")])
-    with doing(f"writing {file_format}"), writing_to(target), staged(target) as partial:
+    with (
+        doing(f"writing {file_format}"),
+        wrap_write_errors(target),
+        atomic_directory(target, existing="merge" if overwrite else "refuse") as partial,
+    ):
         export_table(table, partial, file_format)
     if is_run_folder(folder) and (failed := run_status(folder).failed):
         note(f"{len(failed)} samples failed and are not in the table: biomeformer status {folder}")

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..errors import InputError, RunInterrupted, SamplesFailedError
-from .console import SampleProgress, doing, note, out, report_files
+from ..progress import RunProgress
+from .console import doing, note, out, report_files
 from .embed import explained, list_failures
 from .options import DEFAULT_DEVICE, BatchTokens, Cohort, Device, Revision, Threads, Timeout
-from .output import check_output, staged
+from .output import check_output
 from .units import parse_bytes
 
 Pooling = Literal["mean", "mean_over_max_length", "cls"]
@@ -90,8 +91,8 @@ def fit_centroids(
         start(threads)
         from .. import clustering
         from ..clustering.centroids import memory_needed
-        from ..embedding.run_folder import writing_to
         from ..interruption import Interruption
+        from ..io.atomic import atomic_directory, wrap_write_errors
         from ..parallel import Ranks
 
     with Ranks.from_environment(timeout * 60) as ranks:
@@ -108,7 +109,7 @@ def fit_centroids(
                 f"each process takes at most {allowed / 1e9:.2f} GB beside the model: {least / 1e9:.2f} GB to work, "
                 f"and up to {share / 1e9:.2f} GB of vectors {place}"
             )
-        with Interruption() as interruption, SampleProgress(len(samples), ranks) as progress:
+        with Interruption() as interruption, RunProgress(len(samples), ranks) as progress:
 
             def check() -> None:
                 interruption.check()
@@ -133,7 +134,7 @@ def fit_centroids(
                     vectors=folder,
                     max_memory=allowed,
                     ranks=ranks,
-                    progress=progress.update,
+                    progress=progress.advance,
                     on_plan=progress.plan,
                     on_sample=progress.finish,
                     on_iteration=on_iteration,
@@ -148,13 +149,13 @@ def fit_centroids(
         return
     for fit in fits:
         out(f"{len(fit.kmeans.centroids)} clusters of {fit.kmeans.n_points:,} reads, {fit.kmeans.n_empty} empty")
-    with writing_to(output):
+    with wrap_write_errors(output):
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
         if len(fits) == 1:
             written = {"checkpoint": fits[0].save(output)}
         else:
             names = {len(fit.kmeans.centroids): fit for fit in fits}
-            with staged(output) as partial:
+            with atomic_directory(output) as partial:
                 for k, fit in names.items():
                     fit.save(partial / f"k{k}")
             written = {f"K = {k}": output / f"k{k}" for k in names}

@@ -1,11 +1,8 @@
-"""Where commands write: folders whole or not at all, and files."""
+"""Checks of where a command writes, made before it works."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError
@@ -47,29 +44,3 @@ def check_output(folder: Path, *, overwrite: bool = False, can_overwrite: bool =
     for place in {ancestor, ancestor.parent if ancestor == folder else ancestor}:
         if not os.access(place, os.W_OK | os.X_OK):
             raise InputError(f"--output {folder} cannot be written: no permission in {place}; give another folder.")
-
-
-@contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """A folder to write into; what it holds moves to `folder` if all went well, and is gone otherwise."""
-    folder = folder.absolute()
-    made = [parent for parent in folder.parents if not parent.exists()]
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.is_dir():
-            for path in sorted(partial.iterdir()):
-                if (folder / path.name).is_dir():
-                    shutil.rmtree(folder / path.name)
-                os.replace(path, folder / path.name)
-        else:
-            os.replace(partial, folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        for parent in made:
-            if parent.is_dir() and not any(parent.iterdir()):
-                parent.rmdir()
-        raise
-    shutil.rmtree(partial, ignore_errors=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -23,6 +21,7 @@ from ..embedding.cohort_run import SampleResult, run_samples
 from ..embedding.engine import check_batch_tokens
 from ..embedding.run_folder import Part, RunFolder, peak_memory
 from ..errors import InputError, RankStopped
+from ..io.atomic import atomic_directory
 from ..metagenbert import MetagenBertModel, MetagenBertProcessor
 from ..parallel import Ranks
 from ..reads import Cohort, draw_reads, read_cohort
@@ -74,19 +73,10 @@ class CentroidFit:
 
     def save(self, folder: str | Path) -> Path:
         """Write checkpoint and record, whole or not at all, to a folder that does not exist yet or is empty."""
-        folder = Path(folder)
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            partial.mkdir(parents=True)
+        with atomic_directory(folder) as partial:
             self.model.save_pretrained(partial)
             (partial / "training_record.json").write_text(json.dumps(self.record, indent=2) + "\n")
-            if folder.is_dir():
-                folder.rmdir()
-            os.replace(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        return folder
+        return Path(folder)
 
 
 def fit_centroids(

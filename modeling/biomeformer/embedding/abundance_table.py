@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..errors import TableError
-from ..files import written_whole
+from ..io.atomic import atomic_write
 from .sample import TALLIES, SampleEmbedding
 
 METADATA_KEY = b"biomeformer"
@@ -174,7 +174,7 @@ class AbundanceTable:
         for name, column in file_columns(self.metadata.columns, columns).items():
             columns[column] = pa.array(self.metadata[name].astype(str).tolist())
         table = pa.table(columns).replace_schema_metadata(self.parquet_metadata)
-        with written_whole(path) as partial:
+        with atomic_write(path) as partial:
             pq.write_table(table, partial)
         return path
 

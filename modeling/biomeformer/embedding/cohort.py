@@ -12,6 +12,7 @@ import transformers
 
 from ..checkpoints import checkpoint_name
 from ..errors import InputError
+from ..io.atomic import wrap_write_errors
 from ..metagenbert import MetagenBertModel
 from ..parallel import Ranks
 from ..reads import Cohort, read_cohort
@@ -21,7 +22,7 @@ from .abundance_table import TABLE_NAME, AbundanceTable
 from .cohort_run import RunOutcome, SampleResult, run_samples
 from .engine import check_batch_tokens
 from .float8 import precision
-from .run_folder import Part, RunFolder, writing_to
+from .run_folder import Part, RunFolder
 from .sample import (
     ProgressCallback,
     SampleEmbedding,
@@ -152,7 +153,7 @@ def run_cohort(
             return None
         samples = [SampleEmbedding(part.arrays()["counts"], part.tallies, name) for name, part in parts.items()]
         table = AbundanceTable.from_samples(samples, cohort.metadata(), run.fingerprint)
-        with writing_to(run.folder):
+        with wrap_write_errors(run.folder):
             table.write(run.folder / TABLE_NAME)
         return table
 

@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,29 +28,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from ..errors import InputError, RunError
-from ..files import remove_partial_files, written_whole
+from ..errors import InputError
+from ..io.atomic import atomic_write, remove_stale_partials, wrap_write_errors
 
 FORMAT_VERSION = 1
 # These name the model and do not decide numbers: its weights do, and they have a hash.
 NAMES_ALONE = ("model", "revision", "read_encoder")
-
-
-@contextmanager
-def writing_to(folder: str | Path) -> Iterator[None]:
-    """Turns an error of the file system into one that says what becomes of the run in `folder`.
-
-    Raises:
-        RunError: Something cannot be written.
-    """
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise RunError(
-            f"{folder} cannot be written to: {reason}; finished samples are kept: put it right and give the same "
-            "command again."
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -167,7 +150,7 @@ class RunFolder:
         """
         if not overwrite and not is_run_folder(self.folder) and self.folder.is_dir() and any(self.folder.iterdir()):
             raise InputError(f"{self.folder} is a folder that is not empty; give a new one, or --overwrite.")
-        with writing_to(self.folder):
+        with wrap_write_errors(self.folder):
             self._run.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire(timeout=1)
@@ -177,7 +160,7 @@ class RunFolder:
                     "another folder."
                 ) from None
         try:
-            with writing_to(self.folder):
+            with wrap_write_errors(self.folder):
                 self._take(resume, overwrite, attempt)
         except BaseException:
             self._lock.release()
@@ -204,7 +187,7 @@ class RunFolder:
         for name in ("parts", "failed"):
             (self._run / name).mkdir(exist_ok=True)
         for folder in (self.folder, self._run, self._run / "parts", self._run / "failed"):
-            remove_partial_files(folder)
+            remove_stale_partials(folder, exclusive=True)
         started = {"started": _now(), "how_it_ended": None, "host": socket.gethostname(), "pid": os.getpid()}
         self.attempts.append(started | attempt)
         self._started = time.monotonic()
@@ -216,7 +199,7 @@ class RunFolder:
             if self.attempts:
                 seconds = round(time.monotonic() - self._started, 3)
                 self.attempts[-1] |= {"how_it_ended": how, "ended": _now(), "seconds": seconds, **more}
-                with writing_to(self.folder):
+                with wrap_write_errors(self.folder):
                     self.write_record()
         finally:
             self._lock.release()
@@ -229,7 +212,7 @@ class RunFolder:
             "samples": {name: sum(size for _, size in files) for name, files in self.sizes.items()},
             "attempts": self.attempts,
         }
-        with written_whole(self._run / "run.json") as partial:
+        with atomic_write(self._run / "run.json") as partial:
             partial.write_text(json.dumps(record, indent=1) + "\n")
 
     def write_part(self, sample_id: str, arrays: dict[str, np.ndarray], tallies: dict[str, int]) -> None:
@@ -244,8 +227,8 @@ class RunFolder:
             "reads": json.dumps(self.sizes[sample_id]),
             "tallies": json.dumps(tallies),
         }
-        with writing_to(self.folder):
-            with written_whole(self.part_path(sample_id)) as partial:
+        with wrap_write_errors(self.folder):
+            with atomic_write(self.part_path(sample_id)) as partial:
                 # `save_file` would write beside it first, under a name of its own that a kill leaves there.
                 partial.write_bytes(save(arrays, metadata=record))
             self._failure_path(sample_id).unlink(missing_ok=True)
@@ -277,7 +260,7 @@ class RunFolder:
         Raises:
             RunError: It cannot be written.
         """
-        with writing_to(self.folder), written_whole(self._failure_path(sample_id)) as partial:
+        with wrap_write_errors(self.folder), atomic_write(self._failure_path(sample_id)) as partial:
             partial.write_text(json.dumps({"sample_id": sample_id, "reason": reason, "when": _now()}) + "\n")
 
     def failures(self) -> dict[str, str]:
@@ -413,4 +396,4 @@ def _timestamp(text: str) -> float:
     return float(timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
 
 
-__all__ = ["Part", "RunFolder", "RunStatus", "is_run_folder", "peak_memory", "run_status", "writing_to"]
+__all__ = ["Part", "RunFolder", "RunStatus", "is_run_folder", "peak_memory", "run_status"]

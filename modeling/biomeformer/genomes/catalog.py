@@ -9,13 +9,15 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import CohortError, InputError
-from ..reads.cohort import check_table_id, table_rows, table_text
+from ..io.tables import TableFormat, read_table
+from ..reads.cohort import check_not_empty, check_table_id
 from .genome import Genome
 from .reading import KINDS, genome_name, read_genome
 
 GENOME_ID = "genome_id"
 FILE_COLUMNS = (*KINDS, "file", "annotations")
 ADVICE = "give a CSV or TSV with the columns genome_id and fasta (or genbank, gff, proteins)"
+FORMAT = TableFormat("table of genomes", ADVICE, CohortError)
 
 
 @dataclass(frozen=True)
@@ -107,41 +109,24 @@ class GenomeCatalog:
 def read_catalog(path: str | Path) -> GenomeCatalog:
     """Read a table of genomes and check that every file it names is there.
 
-    The table is a CSV or TSV in UTF-8 with the column `genome_id` and one or more of `fasta`, `genbank`, `gff` (with
-    `fasta` beside it where the file does not hold the sequence), `proteins`, or `file` (of any of these kinds); in each
-    row one of them is filled. `annotations` may name a table by gene. Paths are relative to the table's folder. Further
-    columns, such as the habitat, are kept as text.
+    The table is a CSV or TSV, as `biomeformer.io.tables` reads them, with the column `genome_id` and one or more of
+    `fasta`, `genbank`, `gff` (with `fasta` beside it where the file does not hold the sequence), `proteins`, or `file`
+    (of any of these kinds); in each row one of them is filled. `annotations` may name a table by gene. Paths are
+    relative to the table's folder. Further columns, such as the habitat, are kept as text.
 
     Raises:
         CohortError: The table is malformed or names files that are not there; file, line and column are named.
     """
-    table = Path(path)
-    lines = table_rows(table, table_text(table, ADVICE))
-    _, names = next(lines)
+    content = read_table(path, FORMAT)
+    table, names = content.path, content.columns
     if GENOME_ID not in names or not any(name in names for name in (*KINDS, "file")):
         raise CohortError(f"{table}, header: {', '.join(names)} lack genome_id or where the genomes lie; {ADVICE}")
-    twice = next((name for i, name in enumerate(names) if name in names[:i] or not name), None)
-    if twice is not None:
-        raise CohortError(f"{table}, header: the column {twice!r} stands there twice or has no name; rename it")
     columns = tuple(name for name in names if name not in (GENOME_ID, *FILE_COLUMNS))
-    genomes: list[CatalogedGenome] = []
-    line_of_id: dict[str, int] = {}
-    for line, values in lines:
-        where = f"{table}, line {line}"
-        if len(values) != len(names):
-            raise CohortError(f"{where}: {len(values)} fields where the header has {len(names)}; fix the row")
-        row = dict(zip(names, values, strict=True))
-        genome_id = row[GENOME_ID]
-        check_table_id(where, genome_id, GENOME_ID)
-        if genome_id in line_of_id:
-            raise CohortError(
-                f"{where}, column genome_id: {genome_id!r} stands on line {line_of_id[genome_id]} already; give each "
-                "genome one row"
-            )
-        line_of_id[genome_id] = line
-        genomes.append(_genome(table, where, row, columns))
-    if not genomes:
-        raise CohortError(f"{table} has a header and no genomes; add one row a genome")
+    for line, row in content.records():
+        check_table_id(f"{table}, line {line}", row[GENOME_ID], GENOME_ID)
+    content.require_unique(GENOME_ID, "give each genome one row")
+    check_not_empty(content, GENOME_ID, "genomes")
+    genomes = [_genome(table, f"{table}, line {line}", row, columns) for line, row in content.records()]
     return GenomeCatalog(tuple(genomes), columns, table)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from transformers import EsmForMaskedLM
 
 from ..errors import CheckpointError
+from ..io.atomic import atomic_directory
 from .proteins import VOCAB_SIZE, esm_config, esm_tokenizer
 
 # fair-esm's names (esm/model/esm2.py) and those of transformers' EsmForMaskedLM.
@@ -86,17 +86,9 @@ def convert_fair_esm(source: str | Path, output: str | Path) -> Path:
     ]
     if missing or unexpected:
         raise CheckpointError(f"{source}: weights do not fit an ESM-2 (such as {(missing + unexpected)[0]}).")
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    with atomic_directory(output) as partial:
         model.save_pretrained(partial, save_original_format=False)
         esm_tokenizer(partial).save_pretrained(partial)
-        if output.is_dir():
-            output.rmdir()
-        partial.rename(output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return output
 
 

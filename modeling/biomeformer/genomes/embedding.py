@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..embedding.cohort_run import RunOutcome, SampleResult, run_samples
-from ..embedding.run_folder import Part, RunFolder, writing_to
+from ..embedding.run_folder import Part, RunFolder
 from ..errors import TableError
-from ..files import written_whole
+from ..io.atomic import atomic_write, wrap_write_errors
 from ..parallel import Ranks
 from .catalog import GENOME_ID, CatalogedGenome, GenomeCatalog
 from .genome import Genome
@@ -117,7 +117,7 @@ def embed_genomes(
     def gather(parts: dict[str, Part], failed: dict[str, str]) -> EmbeddedGenomes | None:
         if not parts:
             return None
-        with writing_to(folder):
+        with wrap_write_errors(folder):
             _write_tables(folder, parts, catalog, encoder, place)
         return EmbeddedGenomes.read(folder)
 
@@ -167,7 +167,7 @@ def _write_tables(
         ]
     )
     rows, distinct = [], set[bytes]()
-    with written_whole(folder / RESULTS["genes"]) as partial, pq.ParquetWriter(partial, schema) as writer:
+    with atomic_write(folder / RESULTS["genes"]) as partial, pq.ParquetWriter(partial, schema) as writer:
         for genome_id, part in parts.items():
             arrays = part.arrays()
             text = json.loads(arrays["text"].tobytes())
@@ -187,7 +187,7 @@ def _write_tables(
     frame = pd.DataFrame(rows).set_index(GENOME_ID)
     metadata = catalog.metadata().loc[frame.index]
     metadata.columns = [f"metadata.{name}" for name in metadata.columns]
-    with written_whole(folder / RESULTS["genomes"]) as partial:
+    with atomic_write(folder / RESULTS["genomes"]) as partial:
         pd.concat([frame, metadata], axis=1).to_parquet(partial)
     record = {
         "protein_encoder": {"name": encoder.name, **encoder.contract},
@@ -196,7 +196,7 @@ def _write_tables(
         "n_genes": int(frame["n_genes"].sum()),
         "n_distinct_proteins": len(distinct),
     }
-    with written_whole(folder / RESULTS["record"]) as partial:
+    with atomic_write(folder / RESULTS["record"]) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import GenomeError
+from ..io.fasta import FastaError, iter_fasta
 
 NUCLEOTIDES = re.compile(r"[^ACGTUNRYSWKMBDHVacgtunryswkmbdhv\-.]")
 RESIDUES = re.compile(r"[^A-Za-z*\-.]")
@@ -15,37 +16,30 @@ ONLY_RESIDUES = re.compile(r"[EFILPQZXJOefilpqzxjo*]")
 PRODIGAL = re.compile(r"^(\S+)_\d+ # (\d+) # (\d+) # (-?1) # (\S*)")
 
 
-def iter_fasta(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
-    """Line number, header without `>`, and sequence of each record.
+def iter_named(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield line number, header without `>`, and sequence of each record.
 
     Raises:
         GenomeError: Text stands in front of the first header, a record has no name, or two have the same.
     """
     seen: dict[str, int] = {}
-    header: str | None = None
-    first_line, parts = 0, list[str]()
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.startswith(">"):
-            stripped = line.strip()
-            if stripped and header is None:
-                raise GenomeError(f"{path}, line {number}: sequence without a header; a FASTA record begins with '>'.")
-            parts.append(stripped)
-            continue
-        if header is not None:
-            yield first_line, header, "".join(parts)
-        header, first_line, parts = line[1:].strip(), number, []
-        name = header.split(maxsplit=1)[0] if header else ""
-        if not name:
-            raise GenomeError(f"{path}, line {number}: the record has no name; write one after '>'.")
-        if name in seen:
-            raise GenomeError(
-                f"{path}, line {number}: the record {name!r} stands on line {seen[name]} already; give each a name of "
-                "its own."
-            )
-        seen[name] = number
-    if header is None:
+    try:
+        for number, raw_header, sequence in iter_fasta(text.encode().splitlines()):
+            header = raw_header.decode().strip()
+            name = header.split(maxsplit=1)[0] if header else ""
+            if not name:
+                raise GenomeError(f"{path}, line {number}: the record has no name; write one after '>'.")
+            if name in seen:
+                raise GenomeError(
+                    f"{path}, line {number}: the record {name!r} stands on line {seen[name]} already; give each a name "
+                    "of its own."
+                )
+            seen[name] = number
+            yield number, header, sequence.decode()
+    except FastaError as error:
+        raise GenomeError(f"{path}, {error}.") from None
+    if not seen:
         raise GenomeError(f"{path} has no FASTA record; one begins with '>' and a name.")
-    yield first_line, header, "".join(parts)
 
 
 def read_contigs(path: Path, text: str) -> dict[str, str]:
@@ -55,7 +49,7 @@ def read_contigs(path: Path, text: str) -> dict[str, str]:
         GenomeError: A letter is no nucleotide, or all contigs are empty.
     """
     contigs = {}
-    for line, header, sequence in iter_fasta(path, text):
+    for line, header, sequence in iter_named(path, text):
         name = header.split(maxsplit=1)[0]
         bad = NUCLEOTIDES.search(sequence)
         if bad is not None:
@@ -78,7 +72,7 @@ def read_protein_records(path: Path, text: str) -> Iterator[tuple[str, str, tupl
         GenomeError: A letter is no residue, or all sequences are nucleotides.
     """
     looks_like_dna = True
-    for line, header, sequence in iter_fasta(path, text):
+    for line, header, sequence in iter_named(path, text):
         name = header.split(maxsplit=1)[0]
         bad = RESIDUES.search(sequence)
         if bad is not None:
@@ -95,4 +89,4 @@ def read_protein_records(path: Path, text: str) -> Iterator[tuple[str, str, tupl
         raise GenomeError(f"{path}: the records are nucleotides, not proteins; give them as a genome (.fna).")
 
 
-__all__ = ["iter_fasta", "read_contigs", "read_protein_records"]
+__all__ = ["iter_named", "read_contigs", "read_protein_records"]

@@ -8,11 +8,21 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from ..errors import GenomeError
+from ..io.tables import TableFormat, read_table
 from .fasta import read_contigs
 from .genome import Gene
 from .translation import reverse_complement, translate
 
 ANNOTATIONS = {"gene": "gene", "product": "product", "Name": "name", "eC_number": "EC_number", "Dbxref": "db_xref"}
+NO_ANNOTATION = ("", "-")
+ANNOTATION_FORMAT = TableFormat(
+    "table of annotations",
+    "give a TSV whose first column names genes",
+    GenomeError,
+    comments=True,
+    row_names=True,
+    tab_quotes=False,
+)
 
 
 @dataclass
@@ -121,26 +131,27 @@ def _attributes(field: str) -> dict[str, str]:
     return {name.strip(): unquote(value.strip()) for name, _, value in pairs}
 
 
-def read_annotations(path: Path, text: str) -> dict[str, dict[str, str]]:
-    """Annotations by gene: eggNOG-mapper's table, or any TSV whose first column names genes.
+def read_annotations(path: Path) -> dict[str, dict[str, str]]:
+    """Annotations by gene: eggNOG-mapper's table, or any table whose first column names genes.
+
+    Of several rows of a gene, as InterProScan and dbCAN write them, the different values are joined by `; `.
 
     Raises:
         GenomeError: It has no header, or a row has another number of columns.
     """
-    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("##")]
-    if not lines:
-        raise GenomeError(f"{path} holds no table; give a TSV whose first column names genes.")
-    names = [name.strip().lstrip("#") for name in lines[0][1].split("\t")]
-    if len(names) < 2:
-        raise GenomeError(f"{path}, line {lines[0][0]}: the header has one column; give a table separated by tabs.")
-    found: dict[str, dict[str, str]] = {}
-    for number, line in lines[1:]:
-        fields = line.split("\t")
-        if len(fields) != len(names):
-            raise GenomeError(f"{path}, line {number}: {len(fields)} columns where the header has {len(names)}.")
-        values = {name: value for name, value in zip(names[1:], fields[1:], strict=True) if value not in ("", "-")}
-        found[fields[0].strip()] = values
-    return found
+    table = read_table(path, ANNOTATION_FORMAT)
+    if len(table.columns) < 2:
+        raise GenomeError(f"{path}: the header has one column; give a table separated by tabs.")
+    values: dict[str, dict[str, list[str]]] = {}
+    for gene, *row in table.rows:
+        of_gene = values.setdefault(gene, {})
+        for name, value in zip(table.columns[1:], row, strict=True):
+            if value not in NO_ANNOTATION and value not in of_gene.setdefault(name, []):
+                of_gene[name].append(value)
+    return {
+        gene: {name: "; ".join(several) for name, several in of_gene.items() if several}
+        for gene, of_gene in values.items()
+    }
 
 
 def join_annotations(path: Path, genes: list[Gene], table: Mapping[str, Mapping[str, str]]) -> list[Gene]:

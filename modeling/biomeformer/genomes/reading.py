@@ -103,9 +103,7 @@ def read_genome(
             genes, method = call_genes(contigs, translation_table=translation_table, threads=threads)
         lengths = {name: len(sequence) for name, sequence in contigs.items()}
     if annotations is not None:
-        genes = join_annotations(
-            Path(annotations), genes, read_annotations(Path(annotations), read_text(Path(annotations)))
-        )
+        genes = join_annotations(Path(annotations), genes, read_annotations(Path(annotations)))
     order = {name: i for i, name in enumerate(lengths)}
     if kind != "proteins":
         genes = sorted(genes, key=lambda gene: (order[gene.contig], gene.start, gene.end))

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..embedding.run_folder import writing_to
 from ..errors import InputError
-from ..files import is_partial, written_whole
+from ..io.atomic import atomic_write, is_partial, wrap_write_errors
 
 FORMAT_VERSION = 1
 # 16 bytes; numpy sorts and seeks these quickly.
@@ -84,10 +83,10 @@ class ProteinStore:
             names = {path.name for path in self.folder.iterdir() if not is_partial(path)}
             if names - {"segments", record.name}:
                 raise InputError(f"{self.folder} is a folder that holds something else; give a new one.")
-        with writing_to(self.folder):
+        with wrap_write_errors(self.folder):
             self._parts.mkdir(parents=True, exist_ok=True)
             content = json.dumps({"format_version": FORMAT_VERSION, "contract": self.contract}, indent=1) + "\n"
-            with written_whole(record) as partial:
+            with atomic_write(record) as partial:
                 partial.write_text(content)
 
     def refresh(self) -> None:
@@ -159,10 +158,10 @@ class ProteinStore:
         if not len(keys):
             return
         name = uuid.uuid4().hex
-        with writing_to(self.folder):
+        with wrap_write_errors(self.folder):
             # Keys come last: a segment is there once they are.
             for kind, array in (("vectors", halves), ("keys", keys.view(np.uint8).reshape(-1, KEY.itemsize))):
-                with written_whole(self._parts / f"{name}.{kind}.npy") as partial, partial.open("wb") as handle:
+                with atomic_write(self._parts / f"{name}.{kind}.npy") as partial, partial.open("wb") as handle:
                     np.save(handle, array)
         self._take_up(name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import GenomeError, InputError
-from ..reads.opening import ReadStream, StreamError
+from ..io.compression import StreamError, open_bytes
 
 
 def read_text(path: Path) -> str:
@@ -15,8 +15,8 @@ def read_text(path: Path) -> str:
         GenomeError: It cannot be opened, its stream is damaged, it is empty, or it is not ASCII.
     """
     try:
-        with ReadStream(path) as stream:
-            content = stream.readall() or b""
+        with open_bytes(path) as stream:
+            content = stream.read()
     except StreamError as error:
         raise GenomeError(f"{path}: {error}.") from error
     except InputError as error:

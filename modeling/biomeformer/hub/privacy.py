@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+
+from ..errors import InputError
+from ..io.compression import StreamError, open_bytes
 
 # Words of a column's name that say it is about one person; others may stand beside them, as in `subject_id`.
 PERSONAL_WORDS = frozenset(
@@ -23,7 +21,6 @@ PERSONAL_WORDS = frozenset(
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,}")
 DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}.*|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 SEQUENCE_SUFFIXES = (".fastq", ".fq", ".fasta", ".fa", ".fna", ".ffn", ".faa", ".sam", ".bam", ".cram", ".sra")
-COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 # Fewer distinct values than this may be classes, however few the samples.
 N_CLASSES = 12
 
@@ -75,13 +72,10 @@ def holds_sequences(path: Path) -> str | None:
         name = name.removesuffix(suffix)
     if name.endswith(SEQUENCE_SUFFIXES):
         return f"its name ends in {Path(name).suffix}"
-    with path.open("rb") as file:
-        magic = file.read(4)
-    opener: Callable[..., Any] = COMPRESSED.get(magic[:2], open)
     try:
-        with opener(path, "rb") as file:
+        with open_bytes(path) as file:
             start = file.read(4096)
-    except (OSError, EOFError, lzma.LZMAError):
+    except (InputError, StreamError):
         return None
     if start.startswith((b"BAM\x01", b"CRAM")):
         return "it begins as BAM or CRAM does"

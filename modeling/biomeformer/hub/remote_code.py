@@ -29,8 +29,8 @@ from .. import __version__
 from ..checkpoints import FOLDER, resolve_checkpoint
 from ..dnabert2 import DnaBert2Config
 from ..errors import CheckpointError, InputError
-from ..files import written_whole
 from ..genome_transformer import GenomeTransformerConfig
+from ..io.atomic import atomic_write
 from ..kmer_encoder import KmerEncoderConfig
 from ..metagenbert import MetagenBertConfig
 from ..sequence_cnn import SequenceCnnConfig
@@ -205,7 +205,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str) -> Path:
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
     return path
 

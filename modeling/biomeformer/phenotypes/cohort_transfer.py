@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..metrics.probabilities import METRICS
+from ..metrics.resampling import bootstrap
+from ..metrics.scorers import make_scorer
 from .evaluation import Interval, inner_folds
 from .features import FeatureTable
-from .metrics import METRICS, score
 from .models import make_model
 from .target import Target
 from .transforms import design_matrix
@@ -108,7 +110,7 @@ def transfer(
         trained_on=tuple(cohort.name for cohort in train),
         tested_on=test.name,
         model=model,
-        scores=bootstrap(test.target.labels, probabilities, seed),
+        scores=_scores(test.target, probabilities, seed),
         probabilities=probabilities,
     )
 
@@ -149,24 +151,28 @@ def aligned(table: FeatureTable, names: Sequence[str]) -> FeatureTable:
     return FeatureTable(table.sample_ids, tuple(names), values, table.provenance)
 
 
-def bootstrap(labels: np.ndarray, probabilities: np.ndarray, seed: int) -> dict[str, Interval]:
-    """Scores with 95 % intervals over bootstraps of the samples, class by class."""
-    rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    drawn: dict[str, list[float]] = {name: [] for name in METRICS}
-    for _ in range(N_BOOTSTRAPS):
-        rows = np.concatenate([rng.choice(rows, len(rows)) for rows in members])
-        for name, value in score(labels[rows], probabilities[rows]).items():
-            drawn[name].append(value)
-    observed = score(labels, probabilities)
-    return {
-        name: Interval(observed[name], *map(float, np.quantile(values, [0.025, 0.975])))
-        for name, values in drawn.items()
-    }
+def _scores(target: Target, probabilities: np.ndarray, seed: int) -> dict[str, Interval]:
+    """Scores with 95 % intervals over bootstraps of the samples, class by class, or of the subjects where known."""
+    # The class predicted is the more probable one, the first where both are.
+    scorer = make_scorer("binary", target.labels, probabilities, [np.nextafter(0.5, 1)])
+
+    def scores(weights: np.ndarray) -> dict[str, np.ndarray]:
+        found = scorer(weights)
+        return {name: found[name] for name in METRICS}
+
+    drawn = bootstrap(
+        scores,
+        len(target.labels),
+        n_draws=N_BOOTSTRAPS,
+        seed=seed,
+        strata=target.labels if target.groups is None else None,
+        groups=target.groups,
+    )
+    return {name: Interval(one.value, one.low, one.high) for name, one in drawn.items()}
 
 
 def _union(names: Sequence[Sequence[str]]) -> list[str]:
     return list(dict.fromkeys(name for some in names for name in some))
 
 
-__all__ = ["LabelledCohort", "Transfer", "aligned", "bootstrap", "leave_one_out", "transfer"]
+__all__ = ["LabelledCohort", "Transfer", "aligned", "leave_one_out", "transfer"]

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import InputError
+from ..metrics.probabilities import METRICS, score
 from .features import FeatureTable
-from .metrics import METRICS, score
 from .models import make_model
 from .target import Target
 from .transforms import design_matrix

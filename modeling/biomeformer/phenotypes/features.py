@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,12 +13,16 @@ import pandas as pd
 
 from ..embedding import AbundanceTable
 from ..embedding.abundance_table import check_agreement, is_abundance_source
-from ..errors import MissingDependencyError, TableError
+from ..errors import InputError, MissingDependencyError, TableError
+from ..io.compression import StreamError, open_bytes
+from ..io.tables import TableFormat, read_table
 
 TAXON = re.compile(r"(?:^|[|;]\s*)[kdpcofgst]__")
 SPECIES = re.compile(r"(?:^|[|;]\s*)s__[^|;]+$")
 # Columns of annotation that stand between the taxa and the samples.
 ANNOTATIONS = {"ncbi_tax_id", "clade_taxid", "taxonomy", "tax_id", "additional_species"}
+# Whether columns are samples or features, and what repeats, is known once the table has been turned.
+FORMAT = TableFormat(advice="give a CSV, TSV or BIOM table", comments=True, row_names=True, unique_columns=False)
 # How far from 1 or 100 a sum of shares may be and still be one, or more than one.
 SHARE_TOLERANCE = 0.02
 
@@ -91,8 +93,8 @@ def read_feature_table(path: str | Path, sample_ids: Sequence[str] | None = None
 
     Parquet of `biomeformer embed` (or its folder, or a dataset's Hub id); BIOM 1 and 2; MetaPhlAn 2 to 4 and
     curatedMetagenomicData (taxa in rows or in columns; of several ranks the species and what is classified no further
-    are kept); any other CSV or TSV of numbers, in the orientation that fits the sample ids. Text may be
-    gzip-compressed.
+    are kept); any other CSV or TSV of numbers, in the orientation that fits the sample ids. Text is read
+    by `biomeformer.io.tables`, and may be compressed.
 
     Args:
         path: The table.
@@ -104,23 +106,13 @@ def read_feature_table(path: str | Path, sample_ids: Sequence[str] | None = None
     path = Path(path)
     if is_abundance_source(path):
         return FeatureTable.from_abundance(AbundanceTable.read(path))
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise TableError(f"{path}: there is no such table; check the path.") from None
-    except OSError as error:
-        raise TableError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if content.startswith(b"PAR1"):
+    head = _head(path)
+    if head.startswith(b"PAR1"):
         return FeatureTable.from_abundance(AbundanceTable.read(path))
-    if content.startswith(b"\x1f\x8b"):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
-            raise TableError(f"{path}: its gzip stream is damaged ({error}); copy it again.") from error
-    if content.startswith(b"\x89HDF") or content.lstrip().startswith(b"{"):
+    if head.startswith(b"\x89HDF") or head.lstrip().startswith(b"{"):
         frame = _read_biom(path)
     else:
-        frame = _read_text(path, content)
+        frame = _read_text(path)
     return _feature_table(path, frame, sample_ids)
 
 
@@ -141,35 +133,23 @@ def _read_biom(path: Path) -> pd.DataFrame:
     return pd.DataFrame(values, index=table.ids().tolist(), columns=table.ids("observation").tolist())
 
 
-def _read_text(path: Path, content: bytes) -> pd.DataFrame:
+def _head(path: Path) -> bytes:
+    """The first bytes of a file, decompressed; nothing of one that cannot be opened, which `read_table` refuses."""
+    try:
+        with open_bytes(path) as file:
+            return file.read(64)
+    except (InputError, StreamError):
+        return b""
+
+
+def _read_text(path: Path) -> pd.DataFrame:
     """Every field as text; row labels as index."""
-    try:
-        lines = content.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise TableError(f"{path}, line {line}: not UTF-8 text; save the table as CSV or TSV in UTF-8.") from None
-    lines = [line for line in lines if line.strip()]
-    # Comments above the header have fewer fields than it.
-    while len(lines) > 1 and lines[0].startswith("#") and _n_fields(lines[0]) < _n_fields(lines[1]):
-        del lines[0]
-    if len(lines) < 2:
+    table = read_table(path, FORMAT)
+    if not table.rows:
         raise TableError(f"{path} holds no table: it has fewer than two lines.")
-    separator = "\t" if "\t" in lines[0] else ","
-    if separator not in lines[0]:
+    if len(table.columns) < 2:
         raise TableError(f"{path}, line 1: neither tabs nor commas part its columns; give a CSV, TSV or BIOM table.")
-    try:
-        frame = pd.read_csv(io.StringIO("\n".join(lines)), sep=separator, dtype=str, keep_default_na=False, header=None)
-    except pd.errors.ParserError as error:
-        raise TableError(
-            f"{path}: {' '.join(str(error).split())}; every row needs as many fields as the header."
-        ) from error
-    header = [text.strip().lstrip("#") for text in frame.iloc[0]]
-    body = frame.iloc[1:, 1:]
-    return pd.DataFrame(body.to_numpy(), index=[text.strip() for text in frame.iloc[1:, 0]], columns=header[1:])
-
-
-def _n_fields(line: str) -> int:
-    return max(line.count("\t"), line.count(","))
+    return table.frame(table.columns[0])
 
 
 def _feature_table(path: Path, frame: pd.DataFrame, sample_ids: Sequence[str] | None) -> FeatureTable:

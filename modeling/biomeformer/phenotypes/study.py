@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError, TableError
+from ..metrics.probabilities import METRICS, score
 from .evaluation import Comparison, Evaluation, compare, cross_validate, interval
 from .features import FeatureTable
-from .metrics import METRICS, score
 from .models import DESCRIPTIONS, MODELS
 from .target import Target
 from .transforms import ZERO_RULE

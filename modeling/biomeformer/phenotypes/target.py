@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..errors import InputError, TableError
+from ..errors import InputError
+from ..io.tables import TableFormat, is_missing, read_table
 
 LEAST_SAMPLES = 10
-MISSING = {"", "na", "nan", "none", "null", "unknown"}
+SAMPLE_ID = "sample_id"
+FORMAT = TableFormat(
+    advice="give a CSV or TSV whose column sample_id, or first column, names the samples", comments=True, row_names=True
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,8 @@ class Target:
         labels: int64 `(n_samples,)`, places in `classes`.
         groups: Subject or batch of each sample, or None.
         group_column: Where the groups stand.
-        n_missing: Samples left out because the column is empty there.
+        n_missing: Samples left out because the metadata lacks them or their value.
+        missing_words: How many of these have each of the words that stand for no value (`MISSING_VALUES`).
     """
 
     column: str
@@ -36,6 +42,12 @@ class Target:
     groups: np.ndarray | None = None
     group_column: str | None = None
     n_missing: int = 0
+    missing_words: dict[str, int] = field(default_factory=dict)
+
+    def describe_missing(self) -> str:
+        """Say how many samples were left out, and which words were taken for no value; empty where there are none."""
+        words = ", ".join(f"{word!r} in {n}" for word, n in self.missing_words.items())
+        return f"{self.n_missing} samples without a value{f' ({words})' if words else ''}" if self.n_missing else ""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -50,19 +62,11 @@ def read_metadata(path: str | Path) -> pd.DataFrame:
     Raises:
         TableError: It cannot be read, or names a sample twice.
     """
-    path = Path(path)
-    try:
-        frame = pd.read_csv(path, sep=None, engine="python", dtype=str, keep_default_na=False, comment=None)
-    except FileNotFoundError:
-        raise TableError(f"{path}: there is no such table; check the path.") from None
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise TableError(f"{path} cannot be read as CSV or TSV ({' '.join(str(error).split())}).") from error
-    key = "sample_id" if "sample_id" in frame.columns else frame.columns[0]
-    frame = frame.set_index(frame[key].str.strip()).drop(columns=key)
-    twice = frame.index[frame.index.duplicated()]
-    if len(twice):
-        raise TableError(f"{path}: the sample {twice[0]!r} stands there twice; give each sample one row.")
-    frame.index.name = "sample_id"
+    table = read_table(path, FORMAT)
+    key = SAMPLE_ID if SAMPLE_ID in table.columns else table.columns[0]
+    table.require_unique(key, "give each sample one row")
+    frame = table.frame(key)
+    frame.index.name = SAMPLE_ID
     return frame
 
 
@@ -100,9 +104,10 @@ def make_target(
             f"{next(iter(metadata.index), 'none')!r}); use the same sample ids in both."
         )
     values = metadata.loc[known, column].astype(str).str.strip()
-    is_missing = values.str.lower().isin(MISSING).to_numpy()
-    kept = [name for name, missing in zip(known, is_missing, strict=True) if not missing]
-    values = values[~is_missing]
+    missing = values.map(is_missing).to_numpy(bool)
+    words = Counter(value for value in values[missing] if value)
+    kept = [name for name, without in zip(known, missing, strict=True) if not without]
+    values = values[~missing]
     if positive:
         absent = [value for value in positive if value not in set(values)]
         if absent:
@@ -135,7 +140,7 @@ def make_target(
         if (groups == "").any():
             sample = kept[int(np.argmax(groups == ""))]
             raise InputError(f"sample {sample!r} has no value in the group column {group_column!r}; fill it.")
-    return Target(column, tuple(kept), classes, labels, groups, group_column, n_missing=len(sample_ids) - len(kept))
+    return Target(column, tuple(kept), classes, labels, groups, group_column, len(sample_ids) - len(kept), dict(words))
 
 
 def _order(value: str) -> tuple[int, float, str]:

@@ -13,9 +13,9 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import Progress
 
-from ..files import written_whole
+from ..io.atomic import atomic_write
+from ..metrics.probabilities import METRICS
 from .evaluation import folds, inner_folds
-from .metrics import METRICS
 from .target import Target
 
 Item = TypeVar("Item")
@@ -68,7 +68,7 @@ def train_folds(
                 rest, aside = inner_folds(target.labels[inside], groups, seed + i)[0]
             found = train(i, inside[rest], inside[aside], test)
             if accelerator.is_main_process:
-                with written_whole(file) as partial:
+                with atomic_write(file) as partial:
                     partial.write_text(json.dumps(found) + "\n")
             accelerator.wait_for_everyone()
         fold = json.loads(file.read_text())

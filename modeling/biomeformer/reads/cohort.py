@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biomeformer.errors import CohortError, InputError
+from biomeformer.io.tables import Table, TableFormat, read_table
 from biomeformer.reads.sample import PathLike, SampleReads
 
 if TYPE_CHECKING:
@@ -18,14 +17,9 @@ if TYPE_CHECKING:
 SAMPLE_ID = "sample_id"
 FASTQ_COLUMNS = ("fastq", "fastq_1", "fastq_2")
 _MAX_ID_BYTES = 200
-_NOT_A_TABLE = (
-    (b"@", "is a FASTQ file, not a cohort table"),
-    (b">", "is a FASTA file, not a cohort table"),
-    (b"\x1f\x8b", "is gzip-compressed, not a text table"),
-    (b"PK\x03\x04", "is a spreadsheet or zip archive, not a text table"),
-    (b"PAR1", "is a Parquet file, not a text table"),
-)
 _TABLE_HELP = "give a CSV or TSV with the columns sample_id and fastq (or fastq_1 and fastq_2)"
+# Semicolons part the files of a sample.
+FORMAT = TableFormat("cohort table", _TABLE_HELP, CohortError, semicolons=False, compressed=False)
 
 
 @dataclass(frozen=True)
@@ -79,9 +73,9 @@ class Cohort:
 def read_cohort(path: PathLike) -> Cohort:
     """Reads a cohort table and checks that every file it names is there.
 
-    The table is a CSV or TSV (told by the header) in UTF-8 with the columns `sample_id` and `fastq`, or `fastq_1` and
-    `fastq_2`; several files of a sample are separated by `;`. Paths are relative to the table's folder. Further columns
-    are phenotypes and covariates and stay text.
+    The table is a CSV or TSV, as `biomeformer.io.tables` reads them, with the columns `sample_id` and `fastq`, or
+    `fastq_1` and `fastq_2`; several files of a sample are separated by `;`. Paths are relative to the table's folder.
+    Further columns are phenotypes and covariates and stay text.
 
     Args:
         path: The table.
@@ -89,31 +83,18 @@ def read_cohort(path: PathLike) -> Cohort:
     Raises:
         CohortError: the table is malformed or names files that cannot be used; file, line and column are named.
     """
-    table = Path(path)
-    lines = table_rows(table, table_text(table))
-    _, names = next(lines)
-    columns = _metadata_columns(table, names)
+    content = read_table(path, FORMAT)
+    table = content.path
+    columns = _metadata_columns(table, content.columns)
     samples: list[CohortSample] = []
-    line_of_id: dict[str, int] = {}
     missing: list[tuple[int, str, Path]] = []
-    for line, values in lines:
-        where = f"{table}, line {line}"
-        if len(values) != len(names):
-            raise CohortError(f"{where}: {len(values)} fields where the header has {len(names)}; fix the row")
-        row = dict(zip(names, values, strict=True))
-        sample_id = row[SAMPLE_ID]
-        check_table_id(where, sample_id)
-        if sample_id in line_of_id:
-            raise CohortError(
-                f"{where}, column sample_id: {sample_id!r} stands on line {line_of_id[sample_id]} already; "
-                "give each sample one row, with several files separated by ';'"
-            )
-        line_of_id[sample_id] = line
+    for line, row in content.records():
+        check_table_id(f"{table}, line {line}", row[SAMPLE_ID])
         reads, absent = _sample_reads(table, line, row)
         missing.extend(absent)
-        samples.append(CohortSample(sample_id, reads, {column: row[column] for column in columns}))
-    if not samples:
-        raise CohortError(f"{table} has a header and no samples; add one row a sample")
+        samples.append(CohortSample(row[SAMPLE_ID], reads, {column: row[column] for column in columns}))
+    content.require_unique(SAMPLE_ID, "give each sample one row, with several files separated by ';'")
+    check_not_empty(content, SAMPLE_ID, "samples")
     if missing:
         line, column, first = missing[0]
         others = f" (and {len(missing) - 1} more files are missing)" if len(missing) > 1 else ""
@@ -121,71 +102,33 @@ def read_cohort(path: PathLike) -> Cohort:
             f"{table}, line {line}, column {column}: there is no file {first}{others}; "
             "correct the path, which is relative to the table's folder"
         )
-    for sample in samples:
+    for row_number, sample in enumerate(samples):
         try:
             sample.reads.check_files()
         except InputError as error:
-            raise CohortError(f"{table}, line {line_of_id[sample.sample_id]}: {error}") from error
+            raise CohortError(f"{content.where(row_number)}: {error}") from error
     return Cohort(table, tuple(samples), columns)
 
 
-def table_text(table: Path, advice: str = _TABLE_HELP) -> str:
-    """The text of a table.
+def check_not_empty(table: Table, key: str, noun: str) -> None:
+    """Refuse a table without rows.
 
     Raises:
-        CohortError: it is missing, empty, no UTF-8 text, or something other than a table; `advice` says what to give.
+        CohortError: It has a header alone, or rows of empty fields.
     """
-    try:
-        content = table.read_bytes()
-    except FileNotFoundError:
-        raise CohortError(f"{table}: there is no such cohort table; check the path") from None
-    except IsADirectoryError:
-        raise CohortError(f"{table} is a directory; {advice}") from None
-    except OSError as error:
-        raise CohortError(f"{table} cannot be read: {error.strerror or error}; check the file") from error
-    for magic, complaint in _NOT_A_TABLE:
-        if content.startswith(magic):
-            raise CohortError(f"{table} {complaint}; {advice}")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise CohortError(f"{table}, line {line}: not UTF-8 text; save the table as CSV in UTF-8") from None
-    if not text.strip():
-        raise CohortError(f"{table} is empty; {advice}")
-    return text
+    if not table.rows and table.first_blank is not None:
+        raise CohortError(f"{table.path}, line {table.first_blank}, column {key}: empty, as in every row; fill it")
+    if not table.rows:
+        raise CohortError(f"{table.path} has a header and no {noun}; add one row per {noun.removesuffix('s')}")
 
 
-def table_rows(table: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yields line number and stripped fields of the header and of every row; blank lines are layout."""
-    lines = list(io.StringIO(text, newline=""))
-    header = next(line for line in lines if line.strip())
-    reader = csv.reader(lines, delimiter="\t" if "\t" in header else ",", strict=True)
-    line = 1
-    while True:
-        try:
-            values = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise CohortError(f"{table}, line {reader.line_num}: {error}; fix the quotes of this row") from None
-        if any(values) or len(values) > 1:
-            yield line, [value.strip() for value in values]
-        line = reader.line_num + 1
-
-
-def _metadata_columns(table: Path, names: list[str]) -> tuple[str, ...]:
+def _metadata_columns(table: Path, names: Sequence[str]) -> tuple[str, ...]:
     """Checks the header; returns the names of the metadata columns."""
     where = f"{table}, header"
     found = ", ".join(names)
     if SAMPLE_ID not in names:
         hint = "separate the columns by ',' or tab" if len(names) == 1 and ";" in names[0] else _TABLE_HELP
         raise CohortError(f"{where}: no column sample_id among {found}; {hint}")
-    for position, name in enumerate(names, start=1):
-        if not name:
-            raise CohortError(f"{where}: column {position} has no name; name it or remove it")
-        if names.index(name) != position - 1:
-            raise CohortError(f"{where}: two columns are named {name!r}; rename one of them")
     present = [name for name in FASTQ_COLUMNS if name in names]
     if not present:
         raise CohortError(f"{where}: no column fastq, or fastq_1 and fastq_2, among {found}; add where the reads are")

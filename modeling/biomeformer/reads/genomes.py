@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Set
 from dataclasses import dataclass
@@ -11,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from biomeformer.errors import InputError
+from biomeformer.io.tables import TableFormat, read_table
 from biomeformer.reads.sample import SampleReader, SampleReads
 
+FORMAT = TableFormat("list of genomes", "it must list genome_id, species, genus and file", InputError)
 COMPLEMENT = np.arange(256, dtype=np.uint8)
 COMPLEMENT[list(b"ACGT")] = list(b"TGCA")
 
@@ -51,13 +52,9 @@ class GenomeSet:
             InputError: The table is missing, malformed, or names no genome to use.
         """
         table = folder / "genomes.tsv"
-        if not table.is_file():
-            raise InputError(f"{folder} has no genomes.tsv; it must list genome_id, species, genus and file.")
-        with table.open(newline="") as handle:
-            rows = list(csv.DictReader(handle, delimiter="\t"))
-        for column in ("genome_id", "species", "genus", "file"):
-            if not rows or column not in rows[0]:
-                raise InputError(f"{table} has no column {column}; it must list genome_id, species, genus and file.")
+        content = read_table(table, FORMAT)
+        content.require(("genome_id", "species", "genus", "file"))
+        rows = [row for _, row in content.records()]
         unknown = held_out - {row["genus"] for row in rows}
         if unknown:
             raise InputError(f"{table} has no genus {sorted(unknown)[0]}, which is to be held out; correct the list.")

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from dnaio import FastqReader, FileFormatError, SequenceRecord
 
 from biomeformer.errors import ReadFileError
-from biomeformer.reads.opening import ReadStream, StreamError
+from biomeformer.io.compression import DecompressedStream, StreamError
+from biomeformer.io.fasta import iter_fasta
 
 NUCLEOTIDE_LETTERS = b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv"
 _IS_NUCLEOTIDE = np.zeros(256, dtype=np.bool_)
@@ -41,7 +42,7 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stream = ReadStream(path)
+        self._stream = DecompressedStream(path)
         self._fastq: FastqReader | None = None
         self._n_fasta = 0
 
@@ -95,30 +96,13 @@ class RecordFile:
         )
 
     def _fasta_records(self) -> Iterator[SequenceRecord]:
-        """Yields FASTA records; lines of one record are joined, blank lines are layout."""
-        name: str | None = None
-        parts: list[bytes] = []
-        for line in io.BufferedReader(self._stream, 256 << 10):
-            line = line.rstrip()
-            if not line.startswith(b">"):
-                parts.append(line)
-                continue
-            if b"\r" in line:
+        for _, header, sequence in iter_fasta(io.BufferedReader(self._stream, 256 << 10)):
+            if b"\r" in header:
                 raise self._error("the lines end in carriage returns alone; convert the line ends, e.g. with mac2unix")
-            if name is not None:
-                yield self._fasta_record(name, parts)
-            name = line[1:].decode("ascii", "replace").replace("\ufffd", "?")
-            parts = []
-        if name is not None:
-            yield self._fasta_record(name, parts)
-
-    def _fasta_record(self, name: str, parts: list[bytes]) -> SequenceRecord:
-        sequence = (parts[0] if len(parts) == 1 else b"".join(parts)).decode("latin-1")
-        if not sequence.isascii():
-            letter = next(letter for letter in sequence if not letter.isascii())
-            raise self._error(bad_letter_reason(letter))
-        self._n_fasta += 1
-        return SequenceRecord(name, sequence)
+            if not sequence.isascii():
+                raise self._error(bad_letter_reason(next(chr(letter) for letter in sequence if letter > 127)))
+            self._n_fasta += 1
+            yield SequenceRecord(header.decode("ascii", "replace").replace("\ufffd", "?"), sequence.decode("ascii"))
 
     def _error(self, reason: str) -> ReadFileError:
         return record_error(self.path, self.n_records + 1, reason)

@@ -17,7 +17,7 @@ from .. import __version__
 from ..attribution.explanation import ABLATION
 from ..attribution.network import GeneInteractionNetwork
 from ..errors import InputError
-from ..files import written_whole
+from ..io.atomic import atomic_write
 from . import page
 from .figure import COLOURS, REST_COLOUR
 from .network_figures import pair_map_figure
@@ -89,7 +89,7 @@ def network_report(network: GeneInteractionNetwork, path: str | Path, *, title: 
     label = network.record["model"]["label"]
     text = page.page(title or f"Pairs of genes that count for {label}", "\n".join(parts))
     path = Path(path)
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
     return path
 

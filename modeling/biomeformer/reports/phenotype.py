@@ -12,7 +12,7 @@ import pandas as pd
 
 from .. import __version__
 from ..embedding.cluster_reads import ClusterReads
-from ..files import written_whole
+from ..io.atomic import atomic_write
 from ..phenotypes import FeatureTable, Study, compare_groups
 from ..phenotypes.telling import telling_features
 from . import page
@@ -84,7 +84,7 @@ def phenotype_report(
             f"<h2>Methods</h2>{_methods(study, tables, depth, n_permutations)}",
         ]
     path = Path(path)
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(page.page(title or f"Predicting {study.target.column}", "\n".join(parts)), encoding="utf-8")
     return path
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from ..diversity import shannon_entropy
+from ..metrics.curves import CurveKind, calibration_curve, curve_with_band
 from ..phenotypes import FeatureTable, Study, Target
 from .figure import COLOURS, MARKERS, shorten
 from .ordination import bray_curtis_pcoa
 
 SIZE = (5.2, 4.0)
-N_BOOTSTRAPS = 400
-GRID = np.linspace(0, 1, 201)
 MODEL_NAMES = {
     "l1": "L1 logistic",
     "forest": "random forest",
@@ -68,70 +67,29 @@ def ordination_figure(table: FeatureTable, target: Target) -> Figure:
     return figure
 
 
-def _curves(
-    study: Study, model: str, curve: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Name, curve on `GRID`, and its band over bootstraps of the samples, class by class.
+def _columns(study: Study, model: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Name, truth as bool `(n,)` and probability `(n,)` of each curve.
 
     Of two classes a curve a feature set, of several a curve a class against the others, by the first feature set.
     """
-    labels, rng = study.target.labels, np.random.default_rng(study.seed)
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    lines: list[tuple[str, np.ndarray, np.ndarray]] = []
+    labels = study.target.labels
     if len(study.target.classes) == 2:
-        for name in study.feature_sets:
-            lines.append((name, labels == 1, study.evaluation(name, model).probabilities[:, 1]))
-    else:
-        first = study.evaluation(study.feature_sets[0], model).probabilities
-        for i, name in enumerate(study.target.classes):
-            lines.append((name, labels == i, first[:, i]))
-    weights = np.zeros((N_BOOTSTRAPS + 1, len(labels)))
-    weights[0] = 1
-    for rows in members:
-        weights[1:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), N_BOOTSTRAPS)
-    found = []
-    for name, truth, scores in lines:
-        drawn = curve(*_positives(truth, scores, weights))
-        low, high = np.quantile(drawn[1:], [0.025, 0.975], axis=0)
-        found.append((name, drawn[0], low, high))
-    return found
+        return [(name, labels == 1, study.evaluation(name, model).probabilities[:, 1]) for name in study.feature_sets]
+    first = study.evaluation(study.feature_sets[0], model).probabilities
+    return [(name, labels == i, first[:, i]) for i, name in enumerate(study.target.classes)]
 
 
-def _positives(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """True and false positives `(n_draws, n_thresholds)` as the threshold falls, from none at all."""
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    counts = [np.cumsum(weights[:, order] * hit[order], axis=1)[:, last] for hit in (truth, ~truth)]
-    none = np.zeros((len(weights), 1))
-    return np.concatenate([none, counts[0]], 1), np.concatenate([none, counts[1]], 1)
-
-
-def _roc(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """True positive rates on `GRID` of false ones."""
-    rates = [np.interp(GRID, f / f[-1], t / t[-1]) for t, f in zip(true, false, strict=True)]
-    return np.stack(rates)
-
-
-def _precision_recall(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """Precision on `GRID` of recall, that of the highest threshold that reaches it, as average precision has it."""
-    precision = true / np.maximum(true + false, 1)
-    # At no recall, that of the first positive.
-    wanted = np.maximum(GRID, 1e-9)
-    return np.stack([p[np.searchsorted(t / t[-1], wanted)] for t, p in zip(true, precision, strict=True)])
-
-
-def _draw_curves(
-    study: Study, model: str, curve: Callable[..., np.ndarray], metric: str, labels: tuple[str, str]
-) -> Figure:
+def _draw_curves(study: Study, model: str, kind: CurveKind, metric: str, labels: tuple[str, str]) -> Figure:
     figure, axes = _figure((5.2, 4.6))
     axes.spines[["top", "right"]].set_visible(True)
-    for i, (name, line, low, high) in enumerate(_curves(study, model, curve)):
+    for i, (name, truth, probability) in enumerate(_columns(study, model)):
+        curve = curve_with_band(kind, truth, probability, seed=study.seed)
         colour = COLOURS[i % len(COLOURS)]
         score = ""
         if len(study.target.classes) == 2:
             score = f": {study.evaluation(name, model).scores[metric]}"
-        axes.plot(GRID, line, color=colour, linewidth=1.8, label=f"{shorten(name)}{score}")
-        axes.fill_between(GRID, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(curve.x, curve.y, color=colour, linewidth=1.8, label=f"{shorten(name)}{score}")
+        axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=labels[0], ylabel=labels[1], aspect="equal")
     _legend(axes)
     return figure
@@ -140,14 +98,14 @@ def _draw_curves(
 def roc_figure(study: Study, model: str) -> Figure:
     """ROC curves of out-of-fold predictions with bootstrap bands."""
     labels = ("false positive rate", "true positive rate")
-    figure = _draw_curves(study, model, _roc, "roc_auc", labels)
+    figure = _draw_curves(study, model, "roc", "roc_auc", labels)
     figure.axes[0].plot([0, 1], [0, 1], color="#888888", linewidth=0.9, linestyle=":", zorder=0)
     return figure
 
 
 def precision_recall_figure(study: Study, model: str) -> Figure:
     """Precision over recall of out-of-fold predictions with bootstrap bands."""
-    figure = _draw_curves(study, model, _precision_recall, "pr_auc", ("recall", "precision"))
+    figure = _draw_curves(study, model, "precision_recall", "pr_auc", ("recall", "precision"))
     if len(study.target.classes) == 2:
         prevalence = float((study.target.labels == 1).mean())
         figure.axes[0].axhline(prevalence, color="#888888", linewidth=0.9, linestyle=":", zorder=0)
@@ -206,8 +164,6 @@ def calibration_figure(study: Study, model: str, n_bins: int = 8) -> Figure:
 
     Of two classes that of the second; of several, how often the most probable class is right.
     """
-    from scipy.stats import binomtest
-
     figure, axes = _figure((5.2, 4.6))
     axes.spines[["top", "right"]].set_visible(True)
     axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.9, linestyle=":", zorder=0)
@@ -218,11 +174,9 @@ def calibration_figure(study: Study, model: str, n_bins: int = 8) -> Figure:
             predicted, truth = found.probabilities[:, 1], labels == 1
         else:
             predicted, truth = found.probabilities.max(1), found.probabilities.argmax(1) == labels
-        bins = np.array_split(np.argsort(predicted, kind="stable"), min(n_bins, max(len(labels) // 10, 1)))
-        x = np.array([predicted[rows].mean() for rows in bins])
-        y = np.array([truth[rows].mean() for rows in bins])
-        spans = [binomtest(int(truth[rows].sum()), len(rows)).proportion_ci(method="wilson") for rows in bins]
-        ends = np.array([y - [span.low for span in spans], [span.high for span in spans] - y])
+        curve = calibration_curve(truth, predicted, n_bins=n_bins, equal_sizes=True)
+        x, y = curve.predicted, curve.observed
+        ends = np.array([y - curve.low, curve.high - y])
         style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
         label = f"{shorten(name)}: Brier score {found.scores['brier']}"
         axes.errorbar(x, y, yerr=np.clip(ends, 0, None), capsize=2, linewidth=1.4, markersize=5, label=label, **style)

@@ -1,25 +1,20 @@
-"""Figures of a fine-tuned sequence model: curves, thresholds, calibration, what it confuses, errors of a regression.
-
-A curve of many sequences is drawn through at most `MAX_POINTS` of its points, which are spread evenly over the
-sequences. Its band comes of a bootstrap that draws how many sequences lie between those points.
-"""
+"""Figures of a fine-tuned sequence model: curves, thresholds, calibration, what it confuses, errors of a regression."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..sequences.scores import SequenceEvaluation, ranked_counts, split_arrays
+from ..metrics.curves import MAX_POINTS, CurveKind, calibration_curve, curve_with_band, threshold_curve
+from ..sequences.evaluation import SequenceEvaluation
+from ..sequences.prediction_table import SplitPredictions
 from .figure import COLOURS, MARKERS, shorten
-from .phenotype_figures import GRID, SIZE, _class_ticks, _figure, _legend, _precision_recall, _roc
+from .phenotype_figures import SIZE, _class_ticks, _figure, _legend
 
-N_BOOTSTRAPS = 400
 MAX_CURVES = len(COLOURS)
-MAX_POINTS = 2000
 MAX_SCATTERED = 2000
 MAX_CELLS_NAMED = 25
 MAX_LABELS_SHOWN = 25
@@ -40,67 +35,34 @@ def shown_classes(evaluation: SequenceEvaluation, split: str = "test") -> list[i
     return sorted(sorted(possible, key=lambda i: -sizes[i])[:MAX_CURVES])
 
 
-def _columns(
-    evaluation: SequenceEvaluation, predictions: pd.DataFrame, split: str = "test"
-) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Place, truth as bool `(n,)` and probability `(n,)` of each class that has curves."""
-    truth, predicted = split_arrays(predictions, evaluation.task, evaluation.label_names, split)
-    several = evaluation.task == "multi_label"
-    return [(i, truth[:, i] == 1 if several else truth == i, predicted[:, i]) for i in shown_classes(evaluation, split)]
-
-
-def _thinned(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """At most `MAX_POINTS` places of a curve's points, even over positives and over negatives, and the last one."""
-    if len(true) <= MAX_POINTS:
-        return np.arange(len(true))
-    wanted = np.linspace(0, 1, MAX_POINTS // 2)
-    places = [np.searchsorted(counts, wanted * counts[-1]) for counts in (true, false)]
-    return np.unique(np.append(np.concatenate(places), len(true) - 1))
-
-
-def _with_draws(true: np.ndarray, false: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """True and false positives `(1 + N_BOOTSTRAPS, n_points + 1)` from none at all, the first row as observed."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for counts in (true, false):
-        steps = np.diff(counts, prepend=0)
-        total = int(counts[-1])
-        drawn = np.vstack([steps, rng.multinomial(total, steps / total, N_BOOTSTRAPS)])
-        found.append(np.pad(np.cumsum(drawn, axis=1), ((0, 0), (1, 0))).astype(float))
-    return found[0], found[1]
-
-
 def _draw_curves(
     evaluation: SequenceEvaluation,
-    predictions: pd.DataFrame,
-    curve: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    predictions: SplitPredictions,
+    kind: CurveKind,
     metric: str,
     labels: tuple[str, str],
 ) -> Figure:
-    columns = _columns(evaluation, predictions)
-    figure, axes = _figure((5.2, 4.6 + 0.2 * (len(columns) - 1)))
+    places = shown_classes(evaluation)
+    figure, axes = _figure((5.2, 4.6 + 0.2 * (len(places) - 1)))
     axes.spines[["top", "right"]].set_visible(True)
-    for i, (place, truth, probability) in enumerate(columns):
-        _, true, false = ranked_counts(truth, probability)
-        points = _thinned(true, false)
-        drawn = curve(*_with_draws(true[points], false[points], evaluation.seed))
-        low, high = np.quantile(drawn[1:], [0.025, 0.975], axis=0)
+    for i, place in enumerate(places):
+        curve = curve_with_band(kind, *predictions.column("test", place), seed=evaluation.seed)
         name = evaluation.label_names[place]
         if evaluation.task == "binary":
             span = evaluation.scores[metric]
             score = f"{span['value']:.3f} ({span['low']:.3f}-{span['high']:.3f})"
         else:
             score = f"{evaluation.per_class[name][metric]:.3f}"
-        axes.plot(GRID, drawn[0], color=COLOURS[i], linewidth=1.8, label=f"{shorten(name)}: {score}")
-        axes.fill_between(GRID, low, high, color=COLOURS[i], alpha=0.15, linewidth=0)
+        axes.plot(curve.x, curve.y, color=COLOURS[i], linewidth=1.8, label=f"{shorten(name)}: {score}")
+        axes.fill_between(curve.x, curve.low, curve.high, color=COLOURS[i], alpha=0.15, linewidth=0)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=labels[0], ylabel=labels[1], aspect="equal")
     _legend(axes)
     return figure
 
 
-def roc_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+def roc_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
     """ROC curves of test with bootstrap bands, a line a class against the others or a label."""
-    figure = _draw_curves(evaluation, predictions, _roc, "roc_auc", ("false positive rate", "true positive rate"))
+    figure = _draw_curves(evaluation, predictions, "roc", "roc_auc", ("false positive rate", "true positive rate"))
     figure.axes[0].plot([0, 1], [0, 1], **DOTTED)
     if evaluation.task == "binary":
         negative, positive = (evaluation.per_class[name]["recall"] for name in evaluation.label_names)
@@ -108,9 +70,9 @@ def roc_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Fig
     return figure
 
 
-def precision_recall_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+def precision_recall_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
     """Precision over recall of test with bootstrap bands; a dotted line is the share of a class."""
-    figure = _draw_curves(evaluation, predictions, _precision_recall, "pr_auc", ("recall", "precision"))
+    figure = _draw_curves(evaluation, predictions, "precision_recall", "pr_auc", ("recall", "precision"))
     if evaluation.task == "binary":
         figure.axes[0].plot(evaluation.scores["recall"]["value"], evaluation.scores["precision"]["value"], **MARK)
     sizes = list(evaluation.n_by_class["test"].values())
@@ -120,28 +82,25 @@ def precision_recall_figure(evaluation: SequenceEvaluation, predictions: pd.Data
     return figure
 
 
-def threshold_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+def threshold_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
     """Precision, recall and F1 of validation over the threshold, the chosen one marked; of several labels F1 only."""
-    columns = _columns(evaluation, predictions, "validation")
+    places = shown_classes(evaluation, "validation")
     binary = evaluation.task == "binary"
-    figure, axes = _figure((5.2, 4.0 if binary else 4.2 + 0.2 * len(columns)))
-    for i, (place, truth, probability) in enumerate(columns):
-        values, true, false = ranked_counts(truth, probability)
-        points = _thinned(true, false)
-        x, hits, predicted = values[points], true[points], (true + false)[points]
-        f1 = 2 * hits / (predicted + true[-1])
+    figure, axes = _figure((5.2, 4.0 if binary else 4.2 + 0.2 * len(places)))
+    for i, place in enumerate(places):
+        curve = threshold_curve(*predictions.column("validation", place))
         threshold = evaluation.thresholds[0 if binary else place]
-        best = float((2 * true / (true + false + true[-1])).max())
         if binary:
-            for line, name, colour in ((hits / predicted, "precision", 0), (hits / true[-1], "recall", 1)):
-                axes.plot(x, line, color=COLOURS[colour], linewidth=1.4, label=name)
-            axes.plot(x, f1, color=COLOURS[2], linewidth=2, label="F1")
+            for line, name, colour in ((curve.precision, "precision", 0), (curve.recall, "recall", 1)):
+                axes.plot(curve.thresholds, line, color=COLOURS[colour], linewidth=1.4, label=name)
+            axes.plot(curve.thresholds, curve.f1, color=COLOURS[2], linewidth=2, label="F1")
             axes.axvline(threshold, **(DOTTED | {"label": f"chosen: {threshold:.3f}"}))
-            axes.plot(threshold, best, "o", color=COLOURS[2], markersize=7, markeredgecolor="white")
+            axes.plot(threshold, curve.best_f1, "o", color=COLOURS[2], markersize=7, markeredgecolor="white")
         else:
             name = f"{shorten(evaluation.label_names[place])}: {threshold:.3f}"
-            axes.plot(x, f1, color=COLOURS[i], linewidth=1.6, label=name)
-            axes.plot(threshold, best, marker=MARKERS[i], color=COLOURS[i], markersize=7, markeredgecolor="white")
+            axes.plot(curve.thresholds, curve.f1, color=COLOURS[i], linewidth=1.6, label=name)
+            style: dict[str, Any] = {"marker": MARKERS[i], "color": COLOURS[i], "markersize": 7}
+            axes.plot(threshold, curve.best_f1, markeredgecolor="white", **style)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03), xlabel="threshold", ylabel="on validation" if binary else "F1")
     axes.grid(color="#eeeeee")
     axes.set_axisbelow(True)
@@ -149,12 +108,12 @@ def threshold_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) 
     return figure
 
 
-def calibration_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+def calibration_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
     """Observed against predicted shares of test in ten bins, with Wilson intervals and the numbers of sequences.
 
     Binary: of the second class. Multi-class: how often the likeliest class is right. Multi-label: all labels together.
     """
-    truth, predicted = split_arrays(predictions, evaluation.task, evaluation.label_names, "test")
+    truth, predicted = predictions.arrays["test"]
     if evaluation.task == "binary":
         happened, probability = truth == 1, predicted[:, 1]
         of = f"of {shorten(evaluation.label_names[1])}"
@@ -164,19 +123,16 @@ def calibration_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame
     else:
         happened, probability = truth.ravel() == 1, predicted.ravel()
         of = "of a label"
-    bins = np.minimum((probability * N_BINS).astype(int), N_BINS - 1)
-    n = np.bincount(bins, minlength=N_BINS)
-    filled = np.flatnonzero(n)
-    x = np.bincount(bins, probability, N_BINS)[filled] / n[filled]
-    y = np.bincount(bins, happened, N_BINS)[filled] / n[filled]
-    low, high = _wilson(y, n[filled])
+    curve = calibration_curve(happened, probability, n_bins=N_BINS)
     figure = Figure(figsize=(5.2, 5.0), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], **DOTTED)
-    ends = np.clip([y - low, high - y], 0, None)
-    upper.errorbar(x, y, yerr=ends, color=COLOURS[0], marker="o", capsize=2, linewidth=1.4, markersize=5)
+    ends = np.clip([curve.observed - curve.low, curve.high - curve.observed], 0, None)
+    upper.errorbar(
+        curve.predicted, curve.observed, yerr=ends, color=COLOURS[0], marker="o", capsize=2, linewidth=1.4, markersize=5
+    )
     upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="observed share")
-    lower.bar((np.arange(N_BINS) + 0.5) / N_BINS, n, width=0.9 / N_BINS, color=COLOURS[5])
+    lower.bar((curve.places + 0.5) / N_BINS, curve.n, width=0.9 / N_BINS, color=COLOURS[5])
     lower.set(xlabel=f"predicted probability {of}", ylabel="number")
     lower.locator_params(axis="y", nbins=3)
     lower.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -185,18 +141,10 @@ def calibration_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame
     return figure
 
 
-def _wilson(shares: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % intervals of shares among n (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
-    z = 1.959964
-    middle = (shares + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(shares * (1 - shares) / n + z**2 / (4 * n**2))
-    return middle - half, middle + half
-
-
-def confusion_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+def confusion_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
     """Sequences of test by class and predicted class: at the threshold of a binary task, else the likeliest."""
     classes = evaluation.label_names
-    truth, predicted = split_arrays(predictions, evaluation.task, classes, "test")
+    truth, predicted = predictions.arrays["test"]
     binary = evaluation.task == "binary"
     labels = (predicted[:, 1] >= evaluation.thresholds[0]).astype(int) if binary else predicted.argmax(1)
     counts = np.bincount(truth * len(classes) + labels, minlength=len(classes) ** 2).reshape(len(classes), -1)
@@ -220,14 +168,14 @@ def confusion_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) 
     return figure
 
 
-def histogram_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+def histogram_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
     """How the probabilities of test are spread, by what is true.
 
     Binary: of the second class, in each class. Multi-label: of a label, with and without it. Multi-class: of the true
     class, one ridge a class.
     """
     classes = evaluation.label_names
-    truth, predicted = split_arrays(predictions, evaluation.task, classes, "test")
+    truth, predicted = predictions.arrays["test"]
     if evaluation.task == "multi_class":
         places = shown_classes(evaluation)
         return _ridges([classes[i] for i in places], [predicted[truth == i, i] for i in places])
@@ -290,9 +238,9 @@ def _many_points(figure: Figure, axes: Any, x: np.ndarray, y: np.ndarray) -> Non
     figure.colorbar(drawn, ax=axes, label="sequences", shrink=0.8)
 
 
-def regression_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+def regression_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
     """Predicted against true values of test."""
-    truth, predicted = split_arrays(predictions, evaluation.task, evaluation.label_names, "test")
+    truth, predicted = predictions.arrays["test"]
     figure, axes = _figure((5.2, 4.4))
     _many_points(figure, axes, truth, predicted)
     ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
@@ -303,9 +251,9 @@ def regression_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame)
     return figure
 
 
-def residual_figure(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> Figure:
+def residual_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
     """Predicted less true values of test against predicted ones."""
-    truth, predicted = split_arrays(predictions, evaluation.task, evaluation.label_names, "test")
+    truth, predicted = predictions.arrays["test"]
     figure, axes = _figure((5.2, 4.4))
     _many_points(figure, axes, predicted, predicted - truth)
     axes.axhline(0, **(DOTTED | {"zorder": 3}))

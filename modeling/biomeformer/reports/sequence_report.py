@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..files import written_whole
-from ..sequences.scores import SequenceEvaluation
+from ..io.atomic import atomic_write
+from ..sequences.evaluation import SequenceEvaluation
+from ..sequences.prediction_table import SplitPredictions
 from . import page
 from . import sequence_figures as draw
 
@@ -75,12 +76,13 @@ def sequence_report(
     Raises:
         TableError: The predictions are not those of the evaluation's task and labels.
     """
+    arrays = SplitPredictions.from_table(predictions, evaluation.task, evaluation.label_names)
     # Names are text: a $ in one does not begin a formula.
     with matplotlib.rc_context({"text.parse_math": False}):
         parts = [
             _summary(evaluation),
             f"<h2>Scores</h2>{_scores(evaluation)}",
-            _figures(evaluation, predictions),
+            _figures(evaluation, arrays),
             _classes(evaluation),
             _training(training) if training is not None and len(training) else "",
             f"<h2>Methods</h2><p>{escape(_methods(evaluation))}</p>",
@@ -90,7 +92,7 @@ def sequence_report(
     if evaluation.task == "regression" and not title:
         heading = f"{evaluation.label_names[0]} predicted by {evaluation.model or 'a fine-tuned model'}"
     path = Path(path)
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(page.page(heading, "\n".join(parts)), encoding="utf-8")
     return path
 
@@ -149,7 +151,7 @@ def _scores(evaluation: SequenceEvaluation) -> str:
     return f"{page.table(pd.DataFrame(rows).rename(columns=sizes))}<p>{escape(note)}</p>"
 
 
-def _figures(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> str:
+def _figures(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> str:
     task = evaluation.task
     if task == "regression":
         shown = [
@@ -196,7 +198,7 @@ def _figures(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> str:
     return f'<h2>How well it predicts</h2>{note}<div class="figures">{"".join(shown)}</div>'
 
 
-def _curves(evaluation: SequenceEvaluation, predictions: pd.DataFrame) -> list[str]:
+def _curves(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> list[str]:
     shown = []
     n_shown, n_classes = len(draw.shown_classes(evaluation)), len(evaluation.label_names)
     point = "The point is at the threshold chosen on validation. "

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..errors import InputError
+from ..io.atomic import atomic_directory
 
 RECORD, CARD, CONFLICTS, DATA = "prepare.json", "README.md", "conflicts.tsv", "data"
+WORK = ".work"
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
@@ -44,29 +45,16 @@ def dataset_folder(folder: Path, *, overwrite: bool) -> Iterator[tuple[Path, Pat
     """
     check_folder(folder, overwrite=overwrite)
     folder = folder.resolve()
-    made = [parent for parent in folder.parents if not parent.exists()]
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    result, work = partial / "result", partial / "work"
-    try:
+    with ExitStack() as stack:
         try:
-            (result / DATA).mkdir(parents=True)
-            work.mkdir()
+            result = stack.enter_context(atomic_directory(folder, existing="merge" if overwrite else "refuse"))
+            work = result / WORK
+            for path in (result / DATA, work):
+                path.mkdir()
         except OSError as error:
             raise InputError(f"output {folder} cannot be made: {error.strerror}; give another folder.") from error
         yield result, work
-        folder.mkdir(exist_ok=True)
-        if (folder / DATA).is_dir():
-            os.replace(folder / DATA, partial / "replaced")
-        for name in (DATA, CARD, CONFLICTS, RECORD):
-            os.replace(result / name, folder / name)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        for parent in made:
-            if parent.is_dir() and not any(parent.iterdir()):
-                parent.rmdir()
-        raise
-    shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(work)
 
 
 __all__ = ["CARD", "CONFLICTS", "DATA", "RECORD", "check_folder", "dataset_folder"]

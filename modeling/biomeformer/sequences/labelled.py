@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,18 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import InputError
-from ..reads.opening import ReadStream, StreamError
+from ..io.compression import StreamError, open_bytes, open_text
+from ..io.tables import TableFormat, TableReader
 from ..reads.records import RecordFile
 from .batch import Batch
 from .settings import PreparationSettings
 
 CONTIG_COLUMN = "contig"
-LONGEST_FIELD = (1 << 31) - 1
 HEAD_BYTES = 64 << 10
 PARQUET_ROWS = 1024
 COMMENTS = ("#", "track", "browser")
 KNOWN_BINARY = ((b"BAM\x01", "a BAM file"), (b"CRAM", "a CRAM file"), (b"PK\x03\x04", "a spreadsheet or zip archive"))
 ADVICE = "give FASTA, CSV, TSV, Parquet, or BED intervals"
+# Of columns that are not read, the names may repeat.
+FORMAT = TableFormat("table of sequences", ADVICE, InputError, unique_columns=False)
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def open_input(text: str | Path) -> LabelledFile:
 
 
 def _kind(path: Path) -> str:
-    with reading(path), ReadStream(path) as stream:
-        head = io.BufferedReader(stream, HEAD_BYTES).read(HEAD_BYTES)
+    with reading(path), open_bytes(path) as stream:
+        head = stream.read(HEAD_BYTES)
     if not head.strip():
         raise InputError(f"{path} is empty; {ADVICE}.")
     for magic, what in KNOWN_BINARY:
@@ -107,8 +107,8 @@ def reading(path: Path) -> Iterator[None]:
 @contextmanager
 def text_of(path: Path) -> Iterator[TextIO]:
     """A file's text, decompressed as it is read, its line ends untouched."""
-    with reading(path), ReadStream(path) as stream:
-        yield io.TextIOWrapper(io.BufferedReader(stream, HEAD_BYTES), encoding="utf-8-sig", newline="")
+    with reading(path), open_text(path, newline="") as stream:
+        yield stream
 
 
 def read_labelled(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]:
@@ -163,31 +163,12 @@ def _columns(file: LabelledFile, settings: PreparationSettings, names: list[str]
 
 
 def _table(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]:
-    # The module's own limit of 128 KiB is below a long sequence.
-    csv.field_size_limit(LONGEST_FIELD)
-    with text_of(file.path) as handle:
-        header = handle.readline()
-        delimiter = "\t" if "\t" in header else ","
-        names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
-        places = {what: names.index(name) for what, name in _columns(file, settings, names).items()}
-        rows = csv.reader(handle, delimiter=delimiter, strict=True)
-        batch, line = Batch(file.path, "line"), 2
-        while True:
-            try:
-                row = next(rows)
-            except StopIteration:
-                break
-            except csv.Error as error:
-                raise InputError(
-                    f"{file.path}, line {rows.line_num + 1}: {error}; fix the quotes of this row."
-                ) from None
-            if row:
-                if len(row) != len(names):
-                    raise InputError(
-                        f"{file.path}, line {line}: {len(row)} fields where the header has {len(names)}; fix the row."
-                    )
-                _add_row(batch, file, line, {what: row[place].strip() for what, place in places.items()})
-            line = rows.line_num + 2
+    with TableReader(file.path, FORMAT) as rows:
+        wanted = _columns(file, settings, list(rows.columns))
+        places = {what: rows.columns.index(name) for what, name in wanted.items()}
+        batch = Batch(file.path, "line")
+        for line, row in rows:
+            _add_row(batch, file, line, {what: row[place] for what, place in places.items()})
             if batch.is_full:
                 yield batch
                 batch = Batch(file.path, "line")

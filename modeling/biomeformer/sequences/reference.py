@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ..errors import InputError
-from ..reads.opening import ReadStream, StreamError
+from ..io.compression import DecompressedStream, StreamError
 from .nucleotides import FOLD, bad_letter
 
 BLOCK_BYTES = 1 << 20
@@ -43,7 +43,7 @@ def _contigs(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytearr
     header: bytearray | None = None
     sequence: bytearray | None = None
     at_line_start = True
-    with ReadStream(path) as stream:
+    with DecompressedStream(path) as stream:
         while block := stream.read(BLOCK_BYTES):
             place = 0
             while place < len(block):

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ...errors import RunInterrupted
+from ...progress import RunProgress
 from ..console import doing, out, report_files
 from ..embed import explained, list_failures
 from ..options import DEFAULT_DEVICE, Device, Revision, Seed, Threads, Timeout
 from ..output import check_output
-from .notes import GenomeNotes
 from .predict import DEFAULT_MODEL
 
 
@@ -77,8 +77,8 @@ def attribute(
     with Ranks.from_environment(timeout * 60) as ranks:
         with doing(f"loading {model}"):
             loaded = load_genome_model(model, revision=revision, device=ranks.device(device))
-        notes = GenomeNotes(len(genomes), "attributed", ranks)
-        with Interruption() as interruption:
+        watched = RunProgress(len(genomes), ranks, noun="genomes", done="attributed")
+        with Interruption() as interruption, watched as progress:
             options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "label_column": label}
             try:
                 network = find(
@@ -88,8 +88,8 @@ def attribute(
                     settings=settings,
                     clustering=clustering,
                     ranks=ranks,
-                    on_plan=noting_device(notes.plan, loaded.device, ranks),
-                    on_genome=notes.finish,
+                    on_plan=noting_device(progress.plan, loaded.device, ranks),
+                    on_genome=progress.finish,
                     check=interruption.check,
                     **options,
                 )

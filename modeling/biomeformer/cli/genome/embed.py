@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ...errors import RunInterrupted
+from ...io.atomic import atomic_directory
+from ...progress import RunProgress
 from ..console import doing, out, report_files
 from ..embed import explained, list_failures
 from ..options import DEFAULT_DEVICE, BatchTokens, Device, Revision, Threads, Timeout
 from ..output import check_output
-from .notes import GenomeNotes
 
 
 def embed(
@@ -70,8 +71,8 @@ def embed(
     with Ranks.from_environment(timeout * 60) as ranks:
         with doing(f"loading {protein_encoder}"):
             encoder = load_protein_encoder(protein_encoder, revision=revision, device=ranks.device(device), dtype=dtype)
-        notes = GenomeNotes(len(genomes), "embedded", ranks)
-        with Interruption() as interruption:
+        watched = RunProgress(len(genomes), ranks, noun="genomes", unit="residues", done="embedded")
+        with Interruption() as interruption, watched as progress:
             options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "fail_fast": fail_fast}
             try:
                 outcome = embed_genomes(
@@ -83,8 +84,9 @@ def embed(
                     batch_tokens=batch_tokens,
                     threads=threads or os.cpu_count() or 1,
                     ranks=ranks,
-                    on_plan=noting_device(notes.plan, encoder.model.device, ranks),
-                    on_genome=notes.finish,
+                    progress=lambda name, done, total: progress.advance(name, done, done, total),
+                    on_plan=noting_device(progress.plan, encoder.model.device, ranks),
+                    on_genome=progress.finish,
                     check=interruption.check,
                     **options,
                 )
@@ -105,8 +107,8 @@ def embed(
         )
         files = {what: output / name for what, name in RESULTS.items()} | {"vectors": Path(found.record["store"])}
         if format == "datasets":
-            with doing("writing the dataset"):
-                found.to_dataset().save_to_disk(output / "dataset")
+            with doing("writing the dataset"), atomic_directory(output / "dataset", existing="replace") as partial:
+                found.to_dataset().save_to_disk(partial)
             files["dataset"] = output / "dataset"
         report_files(files)
     list_failures(outcome.failed, output)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ...errors import InputError, SamplesFailedError
+from ...io.atomic import atomic_write
 from ..console import doing, note, one_line, out, report_files
 from ..embed import list_failures
 from ..options import DEFAULT_DEVICE, Device, Revision, Threads
@@ -67,7 +68,8 @@ def predict(
         if output is None:
             out(lines[-1])
     if output is not None and len(lines) > 1:
-        output.write_text("\n".join(lines) + "\n")
+        with atomic_write(output) as partial:
+            partial.write_text("\n".join(lines) + "\n")
         report_files({"predictions": output})
     if failed:
         if len(catalog) == 1:

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from ...errors import InputError, SamplesFailedError
+from ...io.atomic import atomic_directory
+from ...progress import Progress
 from ..console import doing, note, out, report_files
 from ..embed import run as embed_cohort
 from ..options import DEFAULT_DEVICE, BatchTokens, Device, Revision, Threads
-from ..output import check_output, staged
-from .folds import Folds, described
+from ..output import check_output
+from .folds import described
 from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn
 
 
@@ -112,7 +114,7 @@ def depth(
             columns, where = read_metadata(metadata), str(metadata)
         ids = next(iter(by_fraction.values())).sample_ids
         classes = make_target(columns, target, ids, positive=positive, group_column=group, where=where)
-    with Folds() as progress:
+    with Progress() as progress:
         study = run_study(
             {depth_name(share): [features] for share, features in by_fraction.items()},
             classes,
@@ -128,7 +130,7 @@ def depth(
         )
     for line in described(study):
         out(line)
-    with staged(output) as partial:
+    with atomic_directory(output, existing="merge") as partial:
         from ...reports.page import svg
         from ...reports.phenotype_figures import depth_figure
 

@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from ...errors import InputError
+from ...io.atomic import atomic_directory
+from ...progress import Progress
 from ..console import doing, note, out, report_files
 from ..options import Threads
-from ..output import check_output, staged
-from .folds import Folds, described
+from ..output import check_output
+from .folds import described
 from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn
 from .reading import read_source, table_record
 
@@ -68,7 +70,7 @@ def evaluate(
         sets: dict[str, Any] = {name: [features] for name, features in tables.items()}
         if len(sets) > 1:
             sets["both"] = list(tables.values())
-    with Folds() as progress:
+    with Progress() as progress:
         study = run_study(
             sets,
             classes,
@@ -85,7 +87,7 @@ def evaluate(
         )
     for line in described(study):
         out(line)
-    with staged(output) as partial:
+    with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
         written = study.write(partial)
         with doing("drawing the report"):
             from ...reports.phenotype import phenotype_report

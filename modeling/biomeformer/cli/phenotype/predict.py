@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ...errors import InputError
+from ...io.atomic import atomic_write
 from ..console import doing, out, report_files
 from ..options import DEFAULT_DEVICE, Device, Revision, Threads
 
@@ -53,5 +54,6 @@ def predict(
     if output is None:
         out("\n".join(lines))
     else:
-        output.write_text("\n".join(lines) + "\n")
+        with atomic_write(output) as partial:
+            partial.write_text("\n".join(lines) + "\n")
         report_files({"predictions": output})

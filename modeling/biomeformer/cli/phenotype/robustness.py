@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ...io.atomic import atomic_directory
 from ..console import doing, out, report_files
-from ..output import check_output, staged
+from ..output import check_output
 from .options import Overwrite
 from .reading import read_cohort_table
 
@@ -56,6 +57,6 @@ def robustness(
             f"{row['table']}: {what:<27} statistic {row['statistic']:.4g}, effect {row['effect']:.3g}, "
             f"p = {row['p']:.3g}, q = {row['q']:.3g}"
         )
-    with staged(output) as partial:
+    with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
         pd.DataFrame(rows).to_csv(partial / "tests.csv", index=False)
     report_files({"tests": output / "tests.csv"})

@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
+from ...io.atomic import atomic_directory
+from ...progress import Progress
 from ..console import doing, out, report_files
 from ..options import Revision, Threads
-from ..output import check_output, staged
-from .folds import Folds, described
+from ..output import check_output
+from .folds import described
 from .options import Group, Metadata, Positive, TargetColumn, Transform
 
 
@@ -52,7 +54,7 @@ def train(
             columns, where = read_metadata(metadata), str(metadata)
         classes = make_target(columns, target, abundance.sample_ids, positive=positive, group_column=group, where=where)
         loaded = load(model, revision=revision)
-    with Folds() as progress:
+    with Progress() as progress:
         trained, study = train_checkpoint(
             loaded,
             abundance,
@@ -65,7 +67,7 @@ def train(
         )
     for line in described(study):
         out(line)
-    with staged(output) as partial:
+    with atomic_directory(output) as partial:
         trained.save_pretrained(partial)
         record = {"base_model": model_source(loaded), **study.record, **computed_by(loaded)}
         (partial / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from ...io.atomic import atomic_directory
 from ..console import doing, out, report_files
 from ..options import Threads
-from ..output import check_output, staged
+from ..output import check_output
 from .options import Models, ModelTransform, Overwrite, Positive, TargetColumn
 from .reading import read_cohort_table
 
@@ -67,6 +68,6 @@ def transfer(
             for metric, span in one.scores.items():
                 row |= {metric: span.mean, f"{metric}_low": span.low, f"{metric}_high": span.high}
             rows.append(row)
-    with staged(output) as partial:
+    with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
         pd.DataFrame(rows).to_csv(partial / "transfer.csv", index=False)
     report_files({"scores": output / "transfer.csv"})

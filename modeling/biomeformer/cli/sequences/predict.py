@@ -36,7 +36,7 @@ def predict(
 
     with doing(f"loading {model}"):
         start(threads)
-        from ...files import written_whole
+        from ...io.atomic import atomic_write
         from ...sequences.classifier import SequenceClassifier
         from ...sequences.prediction import predict_sequences
 
@@ -47,7 +47,7 @@ def predict(
         file: TextIO = sys.stdout
         if output is not None:
             stack.enter_context(doing(f"reading {sequences}"))
-            file = stack.enter_context(stack.enter_context(written_whole(output)).open("w"))
+            file = stack.enter_context(stack.enter_context(atomic_write(output)).open("w"))
         for table in predict_sequences(classifier, sequences):
             table.to_csv(file, sep="\t", index=False, header=not n_done, float_format="%.6g")
             n_done, n_cut = n_done + len(table), n_cut + int(table["is_cut"].sum())

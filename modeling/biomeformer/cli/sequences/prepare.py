@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ...errors import InputError, RunInterrupted
+from ...progress import Progress
 from ..console import doing, note, one_line, out, report_files
 from ..options import Revision
 from ..output import check_output
-from .progress import StageProgress
 
 if TYPE_CHECKING:
     from ...sequences import PreparedSequences, TokenLengths
@@ -113,7 +113,7 @@ def prepare(
         max_tokens=max_tokens,
         seed=seed,
     )
-    with Interruption() as interruption, StageProgress() as progress:
+    with Interruption() as interruption, Progress() as progress:
         try:
             prepared = prepare_sequences(
                 inputs,

@@ -1,4 +1,4 @@
-"""Opening files by content: what compressed a file is told by its first bytes, never by its name."""
+"""Transparent decompression: the format is told by the first bytes of a file, never by its name."""
 
 from __future__ import annotations
 
@@ -57,10 +57,14 @@ class _Compression:
 
 _COMPRESSIONS = (
     _Compression("gzip", (b"\x1f\x8b",), lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)),
-    _Compression("zstd", (b"\x28\xb5\x2f\xfd", *_SKIPPABLE_ZSTD), lambda: zstd.ZstdDecompressor()),
+    _Compression("zstd", (b"\x28\xb5\x2f\xfd", *_SKIPPABLE_ZSTD), lambda: zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)),
     _Compression("bzip2", (b"BZh",), lambda: bz2.BZ2Decompressor()),
     _Compression("xz", (b"\xfd7zXZ\x00",), lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ)),
 )
+# `zstd --long=31` writes windows of 2 GiB; memory is taken as a frame fills its window.
+_ZSTD_OPTIONS: dict[int, int] = {
+    zstd.DecompressionParameter.window_log_max: zstd.DecompressionParameter.window_log_max.bounds()[1]
+}
 _LONGEST_MAGIC = max(len(magic) for compression in _COMPRESSIONS for magic in compression.magic)
 
 
@@ -68,7 +72,7 @@ class StreamError(Exception):
     """A compressed stream breaks; the message is the reason alone, the reader of records adds file and record."""
 
 
-class ReadStream(io.RawIOBase):
+class DecompressedStream(io.RawIOBase):
     """A file's decompressed bytes: plain, gzip (bgzip and any other run of members), zstd, bzip2 or xz.
 
     Unlike `gzip`, `bz2` and `lzma`, every byte in front of a break is delivered before the error is raised, and
@@ -76,14 +80,16 @@ class ReadStream(io.RawIOBase):
 
     Args:
         path: The file.
+        max_bytes: Decompressed bytes after which the stream breaks; no limit by default.
 
     Raises:
-        ReadFileError: the file cannot be opened.
+        ReadFileError: The file cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
         super().__init__()
         self._file = open_file(path)
+        self._max_bytes, self._produced = max_bytes, 0
         self._consumed = 0
         self._input = b""
         self._output = memoryview(b"")
@@ -161,6 +167,13 @@ class ReadStream(io.RawIOBase):
                 output = self._decompress(self._compression)
         except _DECOMPRESSION_ERRORS as error:
             raise StreamError(_reason(error, self._compression)) from error
+        self._produced += len(output)
+        if self._max_bytes is not None and self._produced > self._max_bytes:
+            self._break = StreamError(
+                f"it holds more than {self._max_bytes / 1e6:,.0f} MB once decompressed, which is not read; give a "
+                "smaller file"
+            )
+            raise self._break
         return self._ascii_part(output) if self._ascii_only else output
 
     def _ascii_part(self, output: bytes) -> bytes:
@@ -215,18 +228,55 @@ def open_file(path: Path) -> io.FileIO:
     """Opens a file unbuffered for reading.
 
     Raises:
-        ReadFileError: it is missing, is a directory, or may not be read.
+        ReadFileError: It is missing, is a directory, or may not be read.
     """
     try:
         return io.FileIO(os.fspath(path), "rb")
     except FileNotFoundError:
         raise ReadFileError(f"{path}: there is no such file; check the path") from None
     except IsADirectoryError:
-        raise ReadFileError(f"{path} is a directory; give the FASTQ or FASTA files themselves") from None
+        raise ReadFileError(f"{path} is a directory; give a file") from None
     except PermissionError:
         raise ReadFileError(f"{path}: you may not read this file; ask its owner or change its permissions") from None
     except OSError as error:
         raise ReadFileError(f"{path} cannot be opened: {error.strerror or error}") from error
+
+
+def open_bytes(path: Path, *, max_bytes: int | None = None) -> io.BufferedReader:
+    """Open a file for reading its decompressed bytes.
+
+    Args:
+        path: The file: plain, gzip, zstd, bzip2 or xz.
+        max_bytes: Decompressed bytes after which reading raises `StreamError`; no limit by default.
+
+    Raises:
+        ReadFileError: The file cannot be opened.
+    """
+    return io.BufferedReader(DecompressedStream(path, max_bytes=max_bytes), _OUTPUT_BYTES)
+
+
+def open_text(path: Path, *, newline: str | None = None, max_bytes: int | None = None) -> io.TextIOWrapper:
+    """Open a file for reading its decompressed text in UTF-8, with or without a byte-order mark.
+
+    Args:
+        path: As for `open_bytes`.
+        newline: As for `open`: None translates every kind of line end, an empty string leaves them.
+        max_bytes: As for `open_bytes`.
+
+    Raises:
+        ReadFileError: The file cannot be opened.
+    """
+    return io.TextIOWrapper(open_bytes(path, max_bytes=max_bytes), encoding="utf-8-sig", newline=newline)
+
+
+def compression_of(path: Path) -> str | None:
+    """Return what compresses a file (`gzip`, `zstd`, `bzip2` or `xz`), told by its first bytes, or None.
+
+    Raises:
+        ReadFileError: The file cannot be opened.
+    """
+    with DecompressedStream(path) as stream:
+        return None if stream._compression is None else stream._compression.name
 
 
 def _compression_of(head: bytes) -> _Compression | None:

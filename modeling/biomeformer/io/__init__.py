@@ -1,0 +1,1 @@
+"""Files: atomic writes, compression, FASTA, and tables."""

@@ -1,0 +1,291 @@
+"""Atomic writes: a file or folder is either complete under its name or absent, also after a crash or a power cut.
+
+Content is written under a partial name beside its target, flushed to the disk, and renamed. A partial name holds the
+process and the host that write it, so that what a killed process left can be told from what another is writing:
+
+    .PID-HOST-NUMBER.partial.NAME     content that is being written
+    .PID-HOST-NUMBER.replaced.NAME    the former folder NAME, while the new one takes its place
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import re
+import shutil
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from safetensors import SafetensorError
+
+from ..errors import InputError, RunError
+
+# Earlier versions named the process alone; without a host, nobody can tell whether it still runs.
+_PARTIAL = re.compile(r"\.(?P<pid>\d+)(-(?P<host>[0-9a-f]{8})-\d+)?\.(?P<state>partial|replaced)\.(?P<name>.+)", re.S)
+_counter = itertools.count()
+# Names of this process's partial paths, and folders in which it has removed stale ones already.
+_active: set[str] = set()
+_swept: set[Path] = set()
+
+Existing = Literal["refuse", "replace", "merge"]
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a partial path beside `path` to write a file to; rename it to `path` on success, else delete it.
+
+    The file gets the permissions of the umask, whatever the writer gave it, and is on the disk before it has its name.
+    The partial name ends as `path` does, for writers that tell a format by it.
+    """
+    _remove_stale_once(path.parent)
+    with _partial_path(path) as partial:
+        mode = _file_mode(partial)
+        yield partial
+        _settle(partial, mode)
+        os.replace(partial, path)
+        _flush(path.parent)
+
+
+@contextmanager
+def atomic_directory(folder: str | Path, *, existing: Existing = "refuse") -> Iterator[Path]:
+    """Yield a partial folder beside `folder` to write to; `publish_directory` it on success, else delete it.
+
+    Parent folders are created, and removed again if nothing was written to them.
+
+    Args:
+        folder: Target; new or empty unless `existing` allows more.
+        existing: `refuse`, `replace` or `merge`, as for `publish_directory`.
+
+    Raises:
+        InputError: The target is a file, or a folder with content that may be neither replaced nor merged.
+    """
+    folder = Path(folder).absolute()
+    _check_target(folder, existing)
+    created = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(PermissionError):
+            remove_stale_partials(folder.parent)
+        with _partial_path(folder) as partial:
+            partial.mkdir()
+            yield partial
+            publish_directory(partial, folder, existing=existing)
+    except BaseException:
+        for parent in created:
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
+        raise
+
+
+def publish_directory(partial: Path, folder: Path, *, existing: Existing = "refuse") -> None:
+    """Give a complete folder its name, after its content has reached the disk.
+
+    Files get the permissions of the umask, whatever their writers gave them.
+
+    Args:
+        partial: Folder with the content, on the same file system; it is moved.
+        folder: Target, which lies beside `partial`.
+        existing: What becomes of a target with content: `refuse` it, `replace` it as a whole, or `merge`: entries of
+            the same name are replaced one by one in alphabetical order, and others stay.
+
+    Raises:
+        InputError: The target is a file, or has content that may be neither replaced nor merged.
+    """
+    mode = _file_mode(partial / ".mode")
+    for directory, _, names in os.walk(partial, topdown=False):
+        for name in names:
+            _settle(Path(directory, name), mode)
+        _flush(Path(directory))
+    _check_target(folder, existing)
+    if existing == "merge" and folder.is_dir():
+        for path in sorted(partial.iterdir()):
+            _move(path, folder / path.name)
+        _flush(folder)
+        partial.rmdir()
+    else:
+        _move(partial, folder)
+    _flush(folder.parent)
+
+
+def is_partial(path: Path) -> bool:
+    """Tell whether a path is one that somebody is writing to, or was when killed."""
+    return _PARTIAL.fullmatch(path.name) is not None
+
+
+def remove_stale_partials(folder: Path, *, exclusive: bool = False) -> None:
+    """Delete what killed processes left half-written in a folder, and restore a folder they were about to replace.
+
+    Only files and folders of this user are touched.
+
+    Args:
+        folder: Where to look, not in its subfolders.
+        exclusive: Whether the caller holds a lock on the folder, so that processes of other hosts cannot be writing
+            either. Otherwise what was written on another host, or by an earlier version, stays. What a running process
+            of this host writes always stays.
+    """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = _PARTIAL.fullmatch(path.name)
+        if match is None or path.name in _active or not _is_dead(match, exclusive):
+            continue
+        # Another process may be removing the same ones.
+        with suppress(FileNotFoundError):
+            target = path.with_name(match["name"])
+            if not _is_own(path):
+                continue
+            if match["state"] == "replaced" and not target.exists():
+                os.replace(path, target)
+            else:
+                _delete(path)
+
+
+@contextmanager
+def wrap_write_errors(folder: str | Path) -> Iterator[None]:
+    """Turn an error of the file system into one that names the folder of the run and says that the run can go on.
+
+    Raises:
+        RunError: Something cannot be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RunError(
+            f"{folder} cannot be written to: {reason}; finished samples are kept: put it right and give the same "
+            "command again."
+        ) from error
+
+
+@contextmanager
+def _partial_path(path: Path, state: str = "partial") -> Iterator[Path]:
+    partial = path.with_name(f".{os.getpid()}-{_host()}-{next(_counter)}.{state}.{path.name}")
+    _active.add(partial.name)
+    try:
+        yield partial
+    finally:
+        _delete(partial)
+        _active.discard(partial.name)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename, in place of whatever has the target's name; a folder with content is put back if that fails."""
+    if not target.is_dir() or target.is_symlink():
+        if source.is_dir() and target.is_symlink():
+            target.unlink()
+        os.replace(source, target)
+    elif source.is_dir() and not any(target.iterdir()):
+        target.rmdir()
+        os.replace(source, target)
+    else:
+        with _partial_path(target, "replaced") as former:
+            os.replace(target, former)
+            try:
+                os.replace(source, target)
+            except BaseException:
+                os.replace(former, target)
+                raise
+
+
+def _check_target(folder: Path, existing: Existing) -> None:
+    if folder.is_dir():
+        if existing == "refuse" and any(folder.iterdir()):
+            raise InputError(f"{folder} is a folder that is not empty; give a new one.")
+    elif folder.exists() or folder.is_symlink():
+        raise InputError(f"{folder} is a file, not a folder; give a new one.")
+
+
+def _file_mode(probe: Path) -> int:
+    """Permissions that a new file gets here, by making one: the umask cannot be read without changing it."""
+    descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+        probe.unlink()
+
+
+def _settle(path: Path, mode: int) -> None:
+    """Give a file its permissions and flush it to the disk; links and folders are left as they are."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        return
+    if status.st_mode & stat.S_IXUSR:
+        mode |= (mode & 0o444) >> 2
+    if stat.S_IMODE(status.st_mode) != mode:
+        path.chmod(mode)
+    _flush(path)
+
+
+def _flush(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_stale_once(folder: Path) -> None:
+    """A folder may hold very many files, so it is searched at this process's first write to it alone."""
+    folder = folder.absolute()
+    if folder not in _swept:
+        _swept.add(folder)
+        # A folder that may be written to and not listed.
+        with suppress(PermissionError):
+            remove_stale_partials(folder)
+
+
+def _is_dead(match: re.Match[str], elsewhere: bool) -> bool:
+    """Whether the process that wrote a partial path has ended; `elsewhere` is the answer for those of other hosts."""
+    if match["host"] != _host():
+        return elsewhere
+    pid = int(match["pid"])
+    if pid == os.getpid():
+        return True
+    if os.name == "nt":
+        # Signal 0 would end the process there.
+        return elsewhere
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _is_own(path: Path) -> bool:
+    return os.name == "nt" or path.lstat().st_uid == os.geteuid()
+
+
+@cache
+def _host() -> str:
+    """Digest of the host's name and of the process numbers' namespace: containers count processes on their own."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:8]
+
+
+__all__ = [
+    "atomic_directory",
+    "atomic_write",
+    "is_partial",
+    "publish_directory",
+    "remove_stale_partials",
+    "wrap_write_errors",
+]

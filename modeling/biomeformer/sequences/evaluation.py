@@ -1,0 +1,174 @@
+"""The evaluation of a fine-tuned sequence model: thresholds chosen on validation, scores of both splits, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import TableError
+from ..io.atomic import atomic_write
+from ..metrics.tasks import (
+    Task,
+    bootstraps_within_budget,
+    check_predictions,
+    choose_thresholds,
+    per_class,
+    score_predictions,
+)
+from .prediction_table import SplitPredictions
+
+EVALUATION_NAME = "evaluation.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SequenceEvaluation:
+    """How well a fine-tuned model predicts, thresholds being chosen on validation and applied to test.
+
+    Attributes:
+        task: One of `TASKS`.
+        label_names: Of classes or labels; of a regression the name of what is predicted.
+        thresholds: Of `choose_thresholds` on validation.
+        n_sequences: By split.
+        n_by_class: By split and class or label; nothing of a regression.
+        scores: Of test, as `score_predictions` gives them.
+        validation_scores: The same of validation, on which thresholds were chosen.
+        per_class: Of test, as `per_class` gives them.
+        model: Name of the fine-tuned model.
+        base_model: What it was fine-tuned from.
+        settings: Of the fine-tuning, for the report; JSON values.
+        n_bootstraps: Draws made, by split.
+        seed: Of the bootstrap.
+    """
+
+    task: Task
+    label_names: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    n_sequences: dict[str, int]
+    n_by_class: dict[str, dict[str, int]]
+    scores: dict[str, dict[str, float]]
+    validation_scores: dict[str, dict[str, float]]
+    per_class: dict[str, dict[str, float]]
+    model: str = ""
+    base_model: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    n_bootstraps: dict[str, int] = field(default_factory=dict)
+    seed: int = 0
+
+    @classmethod
+    def from_predictions(
+        cls,
+        table: pd.DataFrame,
+        task: Task,
+        label_names: Sequence[str],
+        *,
+        model: str = "",
+        base_model: str = "",
+        settings: dict[str, Any] | None = None,
+        seed: int = 0,
+        n_bootstraps: int = 1000,
+    ) -> SequenceEvaluation:
+        """Choose thresholds on validation and score both splits with them.
+
+        Args:
+            table: Of `prediction_table`.
+            task: One of `TASKS`.
+            label_names: As for `prediction_table`.
+            model: Name of the fine-tuned model.
+            base_model: What it was fine-tuned from.
+            settings: Of the fine-tuning; JSON values.
+            seed: Of the bootstrap.
+            n_bootstraps: Draws asked for; see `score_predictions`.
+
+        Raises:
+            InputError: A split is empty, or the values do not fit the task.
+            TableError: The table lacks a column, or has a class that is not in `label_names`.
+        """
+        arrays = SplitPredictions.from_table(table, task, label_names).arrays
+        check_predictions(task, label_names, *arrays["validation"])
+        thresholds = choose_thresholds(task, *arrays["validation"])
+        scores = {
+            split: score_predictions(
+                task, label_names, truth, predicted, thresholds, seed=seed, n_bootstraps=n_bootstraps
+            )
+            for split, (truth, predicted) in arrays.items()
+        }
+        n_sequences = {split: len(truth) for split, (truth, _) in arrays.items()}
+        return cls(
+            task=task,
+            label_names=tuple(label_names),
+            thresholds=tuple(thresholds),
+            n_sequences=n_sequences,
+            n_by_class={split: _class_sizes(task, label_names, truth) for split, (truth, _) in arrays.items()},
+            scores=scores["test"],
+            validation_scores=scores["validation"],
+            per_class=per_class(task, label_names, *arrays["test"], thresholds),
+            model=model,
+            base_model=base_model,
+            settings=settings or {},
+            n_bootstraps={
+                split: bootstraps_within_budget(task, n, len(label_names), n_bootstraps)
+                for split, n in n_sequences.items()
+            },
+            seed=seed,
+        )
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `evaluation.json`, whole or not at all, and return its path; the folder is made."""
+        path = Path(folder) / EVALUATION_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record = {"format_version": FORMAT_VERSION, **asdict(self)}
+        for name in ("scores", "validation_scores", "per_class"):
+            record[name] = _map_scores(record[name], lambda value: None if np.isnan(value) else value)
+        with atomic_write(path) as partial:
+            partial.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, folder: str | Path) -> SequenceEvaluation:
+        """Read what `save` wrote.
+
+        Raises:
+            TableError: The folder holds no evaluation, or none of this format.
+        """
+        path = Path(folder) / EVALUATION_NAME
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise TableError(f"{path}: no such file; give the folder that an evaluation was saved to.") from error
+        except (OSError, ValueError) as error:
+            raise TableError(f"{path}: cannot be read as JSON ({error}).") from error
+        wanted = {one.name for one in fields(cls)}
+        if (
+            not isinstance(record, dict)
+            or record.pop("format_version", None) != FORMAT_VERSION
+            or set(record) != wanted
+        ):
+            raise TableError(f"{path}: is no evaluation of format {FORMAT_VERSION}; evaluate the model again.")
+        for name in ("scores", "validation_scores", "per_class"):
+            record[name] = _map_scores(record[name], lambda value: float("nan") if value is None else value)
+        for name in ("label_names", "thresholds"):
+            record[name] = tuple(record[name])
+        return cls(**record)
+
+
+def _class_sizes(task: Task, label_names: Sequence[str], truth: np.ndarray) -> dict[str, int]:
+    if task == "regression":
+        return {}
+    sizes = truth.sum(0) if task == "multi_label" else np.bincount(truth, minlength=len(label_names))
+    return {name: int(n) for name, n in zip(label_names, sizes, strict=True)}
+
+
+def _map_scores(
+    scores: dict[str, dict[str, Any]], change: Callable[[Any], float | None]
+) -> dict[str, dict[str, float | None]]:
+    return {name: {part: change(value) for part, value in parts.items()} for name, parts in scores.items()}
+
+
+__all__ = ["EVALUATION_NAME", "SequenceEvaluation"]

@@ -1,0 +1,151 @@
+"""The table of a fine-tuned sequence model's predictions of validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ..errors import InputError, TableError
+from ..io.atomic import atomic_write
+from ..metrics.tasks import Task, check_predictions
+
+SPLITS = ("validation", "test")
+PREDICTIONS_NAME = "predictions.parquet"
+
+
+def prediction_table(
+    task: Task,
+    label_names: Sequence[str],
+    ids: Sequence[str],
+    splits: Sequence[str],
+    truth: np.ndarray,
+    predicted: np.ndarray,
+) -> pd.DataFrame:
+    """Predictions of both splits as one table.
+
+    Args:
+        task: One of `TASKS`.
+        label_names: As for `score_predictions`.
+        ids: Of the sequences.
+        splits: `validation` or `test`, of each sequence.
+        truth: As for `score_predictions`.
+        predicted: As for `score_predictions`.
+
+    Returns:
+        Columns `id`, `split`, `truth` (the class's name, or the value of a regression) or `truth NAME` a label, and
+        `probability NAME` a class or label, or `predicted` of a regression.
+
+    Raises:
+        InputError: The arrays do not fit each other or the task, or a split has another name.
+    """
+    truth, predicted = check_predictions(task, label_names, truth, predicted)
+    if not len(ids) == len(splits) == len(truth):
+        raise InputError(f"there are {len(ids)} ids, {len(splits)} splits and {len(truth)} predictions; give as many.")
+    if unknown := sorted(set(splits) - set(SPLITS)):
+        raise InputError(f"a split is named {unknown[0]!r}; name it {' or '.join(SPLITS)}.")
+    columns: dict[str, Any] = {"id": [str(one) for one in ids], "split": list(splits)}
+    if task == "regression":
+        columns |= {"truth": truth, "predicted": predicted}
+    elif task == "multi_label":
+        columns |= {f"truth {name}": truth[:, i] for i, name in enumerate(label_names)}
+    else:
+        columns["truth"] = np.array(label_names, object)[truth]
+    if task != "regression":
+        columns |= {f"probability {name}": predicted[:, i] for i, name in enumerate(label_names)}
+    return pd.DataFrame(columns)
+
+
+def write_predictions(table: pd.DataFrame, folder: str | Path) -> Path:
+    """Write `predictions.parquet`, whole or not at all, and return its path; the folder is made."""
+    path = Path(folder) / PREDICTIONS_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as partial:
+        table.to_parquet(partial, index=False)
+    return path
+
+
+def read_predictions(folder: str | Path) -> pd.DataFrame:
+    """Read what `write_predictions` wrote.
+
+    Raises:
+        TableError: The folder holds no such table.
+    """
+    path = Path(folder) / PREDICTIONS_NAME
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError as error:
+        raise TableError(f"{path}: no such file; give the folder that predictions were written to.") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TableError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
+
+
+@dataclass(frozen=True)
+class SplitPredictions:
+    """A table of predictions as arrays.
+
+    Attributes:
+        task: One of `TASKS`.
+        label_names: Of classes or labels; of a regression the name of what is predicted.
+        arrays: Truth and predictions by split, in the shapes of `score_predictions`.
+    """
+
+    task: Task
+    label_names: tuple[str, ...]
+    arrays: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    @classmethod
+    def from_table(cls, table: pd.DataFrame, task: Task, label_names: Sequence[str]) -> SplitPredictions:
+        """Take the arrays of both splits from a table of `prediction_table`.
+
+        Raises:
+            TableError: The table lacks a column, or has a class that is not in `label_names`.
+        """
+        return cls(task, tuple(label_names), {split: split_arrays(table, task, label_names, split) for split in SPLITS})
+
+    def column(self, split: str, label: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return which sequences of a split are of a class or have a label, bool `(n,)`, and its probability `(n,)`."""
+        truth, predicted = self.arrays[split]
+        return (truth[:, label] == 1 if self.task == "multi_label" else truth == label), predicted[:, label]
+
+
+def split_arrays(
+    table: pd.DataFrame, task: Task, label_names: Sequence[str], split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and predictions of one split, in the shapes of `score_predictions`.
+
+    Raises:
+        TableError: The table lacks a column, or has a class that is not in `label_names`.
+    """
+    several = task == "multi_label"
+    truth_columns = [f"truth {name}" for name in label_names] if several else ["truth"]
+    columns = ["predicted"] if task == "regression" else [f"probability {name}" for name in label_names]
+    if missing := [name for name in ("split", *truth_columns, *columns) if name not in table]:
+        raise TableError(f"the predictions have no column {missing[0]!r}; make them with the same labels and task.")
+    rows = table[table["split"] == split]
+    predicted = rows[columns].to_numpy(np.float64)
+    if task == "regression":
+        return rows["truth"].to_numpy(np.float64), predicted[:, 0]
+    if several:
+        return rows[truth_columns].to_numpy(np.int64), predicted
+    truth = pd.Index(label_names).get_indexer(rows["truth"]).astype(np.int64)
+    if (truth < 0).any():
+        found = rows["truth"].to_numpy()[truth < 0][0]
+        raise TableError(f"the predictions have class {found!r}, which is none of {', '.join(label_names)}.")
+    return truth, predicted
+
+
+__all__ = [
+    "PREDICTIONS_NAME",
+    "SPLITS",
+    "SplitPredictions",
+    "prediction_table",
+    "read_predictions",
+    "split_arrays",
+    "write_predictions",
+]
