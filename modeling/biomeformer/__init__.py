@@ -11,8 +11,7 @@ from typing import Any
 import lazy_loader
 
 from .registration import register
-
-__version__ = "0.1.0"
+from .version import __version__ as __version__
 
 # The public names, and where each is from, are listed in `__init__.pyi` alone.
 _getattr, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

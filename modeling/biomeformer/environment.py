@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from . import __version__
 from .faiss_build import faiss_state
+from .version import __version__
 
 LIBRARIES = ("transformers", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
 

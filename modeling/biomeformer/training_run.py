@@ -18,9 +18,9 @@ from accelerate import Accelerator
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from . import __version__
 from .errors import BiomeformerError, InputError, RankStopped
 from .io.atomic import atomic_directory, atomic_write, publish_directory
+from .version import __version__
 
 BEST = "best.safetensors"
 RECORD = "training_record.json"

@@ -44,7 +44,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from biomeformer import __version__
+        from ..version import __version__
 
         out(f"biomeformer {__version__}")
         raise typer.Exit

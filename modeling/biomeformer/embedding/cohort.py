@@ -38,7 +38,7 @@ RESULTS = {"table": TABLE_NAME, "figure": "cohort.png", "report": "report.html"}
 
 def computed_by(model: MetagenBertModel) -> dict[str, Any]:
     """On what and by what versions a model computes."""
-    from .. import __version__
+    from ..version import __version__
 
     return {
         "dtype": precision(model.encoder),

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from transformers import EsmForMaskedLM
 
+from ..checkpoints.esm2 import VOCAB_SIZE, esm_config, esm_tokenizer
 from ..errors import CheckpointError
 from ..io.atomic import atomic_directory
-from .proteins import VOCAB_SIZE, esm_config, esm_tokenizer
 
 # fair-esm's names (esm/model/esm2.py) and those of transformers' EsmForMaskedLM.
 RENAMED = {

@@ -11,9 +11,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import EsmConfig, EsmModel, EsmTokenizer
+from transformers import EsmModel
 
 from ..checkpoints.errors import wrong_model_type
+from ..checkpoints.esm2 import (
+    ALPHABET,
+    CLS,
+    EOS,
+    FIRST,
+    MASK,
+    MAX_RESIDUES,
+    MORE_POSITIONS,
+    PAD,
+    UNK,
+    VOCAB_SIZE,
+    esm_config,
+    esm_tokenizer,
+)
 from ..checkpoints.loader import load_from
 from ..checkpoints.source import open_checkpoint
 from ..embedding.engine import embed_batches
@@ -23,15 +37,9 @@ from ..loading import resolve_device, resolve_dtype
 from ..metagenbert.modeling_metagenbert import hash_weights
 from .packed_esm import mean_residue_vectors
 
-# ESM-2 was trained on at most 1,024 tokens, of which two are special; its configs count two more positions.
-MAX_RESIDUES = 1022
 # The folder of a genome model's checkpoint that holds its own protein encoder.
 PROTEIN_ENCODER = "protein_encoder"
-MORE_POSITIONS = 4
 DEFAULT_BATCH_TOKENS = {"cpu": 1_024, "cuda": 65_536}
-ALPHABET = "LAGVSERTIDPKQNFYMHWCXBUZO"
-# How ESM-2's vocabulary is laid out: these letters from 4 on, beside the special tokens.
-CLS, PAD, EOS, UNK, FIRST, MASK, VOCAB_SIZE = 0, 1, 2, 3, 4, 32, 33
 
 
 @dataclass(frozen=True)
@@ -257,34 +265,17 @@ def _split(name: str) -> tuple[str, str]:
     return repository, subfolder
 
 
-def esm_tokenizer(folder: str | Path) -> EsmTokenizer:
-    """ESM-2's tokenizer, its vocabulary written to a folder."""
-    tokens = ["<cls>", "<pad>", "<eos>", "<unk>", *ALPHABET, ".", "-", "<null_1>", "<mask>"]
-    file = Path(folder) / "vocab.txt"
-    file.write_text("\n".join(tokens))
-    return EsmTokenizer(str(file))
-
-
-def esm_config(max_residues: int = MAX_RESIDUES, **sizes: Any) -> EsmConfig:
-    """ESM-2's config with sizes of one's own: `hidden_size`, `num_hidden_layers` and so on."""
-    return EsmConfig(
-        vocab_size=VOCAB_SIZE,
-        pad_token_id=PAD,
-        mask_token_id=MASK,
-        max_position_embeddings=max_residues + MORE_POSITIONS,
-        position_embedding_type="rotary",
-        layer_norm_eps=1e-5,
-        emb_layer_norm_before=False,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        **({"token_dropout": True} | sizes),
-    )
-
-
 __all__ = [
     "ALPHABET",
+    "CLS",
+    "EOS",
+    "FIRST",
+    "MASK",
     "MAX_RESIDUES",
+    "PAD",
     "PROTEIN_ENCODER",
+    "UNK",
+    "VOCAB_SIZE",
     "PackedProteins",
     "ProteinEncoder",
     "ProteinVectors",

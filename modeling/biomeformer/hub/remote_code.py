@@ -25,7 +25,6 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 from transformers.utils import CONFIG_NAME, PROCESSOR_NAME
 
-from .. import __version__
 from ..checkpoints import FOLDER, resolve_checkpoint
 from ..dnabert2 import DnaBert2Config
 from ..errors import CheckpointError, InputError
@@ -34,6 +33,7 @@ from ..io.atomic import atomic_write
 from ..kmer_encoder import KmerEncoderConfig
 from ..metagenbert import MetagenBertConfig
 from ..sequence_cnn import SequenceCnnConfig
+from ..version import __version__
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 MODELS = {

@@ -13,11 +13,11 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from .. import __version__
 from ..attribution.explanation import ABLATION
 from ..attribution.network import GeneInteractionNetwork
 from ..errors import InputError
 from ..io.atomic import atomic_write
+from ..version import __version__
 from . import page
 from .figure import COLOURS, REST_COLOUR
 from .network_figures import pair_map_figure

@@ -10,11 +10,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from .. import __version__
 from ..embedding.cluster_reads import ClusterReads
 from ..io.atomic import atomic_write
 from ..phenotypes import FeatureTable, Study, compare_groups
 from ..phenotypes.telling import telling_features
+from ..version import __version__
 from . import page
 from . import phenotype_figures as draw
 from .html import methods_sentence

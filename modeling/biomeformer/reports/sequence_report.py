@@ -10,10 +10,10 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from .. import __version__
 from ..io.atomic import atomic_write
 from ..sequences.evaluation import SequenceEvaluation
 from ..sequences.prediction_table import SplitPredictions
+from ..version import __version__
 from . import page
 from . import sequence_figures as draw
 

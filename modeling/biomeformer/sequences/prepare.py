@@ -197,7 +197,7 @@ def _record(
     prepared: PreparedSequences, files: list[LabelledFile], genome: str | Path | None, settings: PreparationSettings
 ) -> dict[str, Any]:
     """What `prepare.json` holds: names of files, never where they lie."""
-    from .. import __version__
+    from ..version import __version__
 
     lengths = prepared.token_lengths
     return {
