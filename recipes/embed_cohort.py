@@ -28,8 +28,8 @@ import transformers
 import biomeformer
 from biomeformer.embedding import run_cohort
 from biomeformer.errors import BiomeformerError, RankStopped
-from biomeformer.interruption import Interruption
-from biomeformer.parallel import Ranks
+from biomeformer.runs.interruption import Interruption
+from biomeformer.runs.process_group import ProcessGroup
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -59,15 +59,17 @@ def run(args: argparse.Namespace) -> None:
         BiomeformerError: Input is bad, samples failed, the folder cannot be written to, another process failed, or a
             signal came.
     """
-    with Ranks.from_environment(args.timeout * 60) as ranks:
+    with ProcessGroup.from_environment(args.timeout * 60) as processes:
 
         def on_plan(n_before: int, n_mine: int) -> None:
-            print(f"process {ranks.rank}: {n_before} samples done before, {n_mine} to do", file=sys.stderr)
+            print(f"process {processes.rank}: {n_before} samples done before, {n_mine} to do", file=sys.stderr)
 
         def on_sample(sample_id: str, reason: str | None) -> None:
-            print(f"process {ranks.rank}: {sample_id} {'done' if reason is None else 'failed'}", file=sys.stderr)
+            print(f"process {processes.rank}: {sample_id} {'done' if reason is None else 'failed'}", file=sys.stderr)
 
-        model = biomeformer.load(args.model, revision=args.revision, device=ranks.device(args.device), dtype=args.dtype)
+        model = biomeformer.load(
+            args.model, revision=args.revision, device=processes.device(args.device), dtype=args.dtype
+        )
         with Interruption() as interruption:
             outcome = run_cohort(
                 model,
@@ -76,14 +78,14 @@ def run(args: argparse.Namespace) -> None:
                 read_fraction=args.read_fraction,
                 seed=args.seed,
                 batch_tokens=args.batch_tokens,
-                ranks=ranks,
+                processes=processes,
                 overwrite=args.overwrite,
                 fail_fast=args.fail_fast,
                 on_plan=on_plan,
                 on_sample=on_sample,
                 check=interruption.check,
             )
-    if ranks.is_main:
+    if processes.is_main:
         for sample_id, reason in outcome.failed.items():
             print(f"failed  {sample_id}: {reason}", file=sys.stderr)
         if outcome.result is not None:

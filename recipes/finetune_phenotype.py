@@ -50,7 +50,6 @@ from biomeformer import MetagenBertForPhenotypeClassification
 from biomeformer.clustering import read_set
 from biomeformer.errors import BiomeformerError, InputError, RankStopped
 from biomeformer.files import written_whole
-from biomeformer.interruption import Interruption
 from biomeformer.loading import origin
 from biomeformer.metagenbert import MetagenBertModel
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata, with_deep_sets_head
@@ -60,6 +59,7 @@ from biomeformer.phenotypes.trained_folds import median_epoch, tracked, train_fo
 from biomeformer.reads import Cohort, draw_reads, read_cohort
 from biomeformer.reads.cohort import CohortSample
 from biomeformer.recipe_config import build_config, read_yaml
+from biomeformer.runs.interruption import Interruption
 from biomeformer.training_run import TrainingRun, describe_device, exit_code_of, make_accelerator
 
 transformers.utils.logging.disable_progress_bar()

@@ -43,10 +43,10 @@ from safetensors.torch import load_model, save_model
 from biomeformer.errors import InputError, MissingDependencyError
 from biomeformer.files import written_whole
 from biomeformer.genomes.translation import reverse_complement
-from biomeformer.interruption import Interruption
 from biomeformer.loading import origin
 from biomeformer.recipe_config import build_config, read_yaml
 from biomeformer.reports.sequence_report import sequence_report
+from biomeformer.runs.interruption import Interruption
 from biomeformer.sequences.classifier import SequenceClassifier
 from biomeformer.sequences.contract import SequenceContract
 from biomeformer.sequences.scores import SequenceEvaluation, prediction_table, write_predictions

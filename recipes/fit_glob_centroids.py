@@ -31,10 +31,10 @@ import transformers
 from biomeformer import load_read_encoder
 from biomeformer.clustering import fit_several_centroids
 from biomeformer.errors import BiomeformerError, InputError, RankStopped
-from biomeformer.interruption import Interruption
 from biomeformer.metagenbert import MetagenBertProcessor
-from biomeformer.parallel import Ranks
 from biomeformer.recipe_config import build_config, read_yaml
+from biomeformer.runs.interruption import Interruption
+from biomeformer.runs.process_group import ProcessGroup
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -102,11 +102,11 @@ def run(args: argparse.Namespace) -> None:
     there = [str(path) for path in targets.values() if path.exists()]
     if there:
         raise InputError(f"{there[0]} exists; give another folder, or remove it.")
-    with Ranks.from_environment(args.timeout * 60) as ranks:
+    with ProcessGroup.from_environment(args.timeout * 60) as processes:
         encoder, tokenizer = load_read_encoder(
             args.read_encoder or config.read_encoder,
             revision=config.revision,
-            device=ranks.device(args.device),
+            device=processes.device(args.device),
             dtype=config.dtype,
         )
         try:
@@ -115,10 +115,10 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(f"{args.config}, contract: {error}") from error
 
         def on_sample(sample_id: str, reason: str | None) -> None:
-            print(f"process {ranks.rank}: {sample_id} {'drawn' if reason is None else 'failed'}", file=sys.stderr)
+            print(f"process {processes.rank}: {sample_id} {'drawn' if reason is None else 'failed'}", file=sys.stderr)
 
         def on_iteration(iteration: int, objective: dict[int, float]) -> None:
-            if ranks.is_main:
+            if processes.is_main:
                 figures = ", ".join(f"K = {k}: {value:.6g}" for k, value in objective.items())
                 print(f"iteration {iteration}: objective {figures}", file=sys.stderr)
 
@@ -135,12 +135,12 @@ def run(args: argparse.Namespace) -> None:
                 batch_tokens=args.batch_tokens,
                 vectors=args.output / "vectors",
                 max_memory=config.max_memory,
-                ranks=ranks,
+                processes=processes,
                 on_sample=on_sample,
                 on_iteration=on_iteration,
                 check=interruption.check,
             )
-    if ranks.is_main:
+    if processes.is_main:
         for fit, target in zip(fits, targets.values(), strict=True):
             print(f"K = {len(fit.kmeans.centroids)}  {fit.save(target)}")
 

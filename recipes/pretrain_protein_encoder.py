@@ -54,9 +54,9 @@ from biomeformer.genomes.proteins import (
     pack_proteins,
     pad_proteins,
 )
-from biomeformer.interruption import Interruption
 from biomeformer.pretraining.masking import IGNORED, mask_tokens
 from biomeformer.recipe_config import build_config, read_yaml
+from biomeformer.runs.interruption import Interruption
 from biomeformer.training_run import TrainingRun, describe_device, exit_code_of, make_accelerator
 
 transformers.utils.logging.disable_progress_bar()

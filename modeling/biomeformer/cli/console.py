@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..parallel import Ranks
+    from ..runs.process_group import ProcessGroup
 
 ANSI_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -53,11 +53,11 @@ class SampleProgress:
 
     Args:
         n_samples: Samples in all.
-        ranks: The processes of the job.
+        processes: The processes of the job.
     """
 
-    def __init__(self, n_samples: int, ranks: Ranks) -> None:
-        self.n_samples, self.ranks = n_samples, ranks
+    def __init__(self, n_samples: int, processes: ProcessGroup) -> None:
+        self.n_samples, self.processes = n_samples, processes
         self.n_done = self.n_failed = self.n_reads = self.n_before = 0
         self._n_mine = n_samples
         self._current_reads = 0
@@ -66,7 +66,7 @@ class SampleProgress:
         self._bars: Any = None
 
     def __enter__(self) -> SampleProgress:
-        if sys.stderr.isatty() and self.ranks.is_main:
+        if sys.stderr.isatty() and self.processes.is_main:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -93,7 +93,7 @@ class SampleProgress:
     def plan(self, n_before: int, n_mine: int) -> None:
         """Take note of what an earlier attempt finished, and of how many samples this process will do."""
         self.n_before, self._n_mine = n_before, n_mine
-        if n_before and self.ranks.is_main:
+        if n_before and self.processes.is_main:
             note(f"going on with an earlier run: {n_before:,} of {self.n_samples:,} samples are done")
 
     @property
@@ -104,7 +104,7 @@ class SampleProgress:
     def update(self, sample_id: str, n_reads: int, bytes_done: int, bytes_total: int) -> None:
         """Take note of a batch."""
         self._current_reads = n_reads
-        self.ranks.report = {"n_done": self.n_done, "reads_per_second": self.reads_per_second}
+        self.processes.report = {"n_done": self.n_done, "reads_per_second": self.reads_per_second}
         if self._bars is not None:
             self._bars.update(
                 self._one, description=sample_id, completed=bytes_done, total=bytes_total, figure=f"{n_reads:,} reads"
@@ -116,7 +116,7 @@ class SampleProgress:
         if self._bars is None or time.perf_counter() - self._drawn < 1:
             return
         self._drawn = time.perf_counter()
-        reports = self.ranks.reports()
+        reports = self.processes.reports()
         n_done = self.n_before + int(sum(report.get("n_done", 0) for report in reports))
         speed = sum(report.get("reads_per_second", 0) for report in reports)
         figure = f"{n_done:,}/{self.n_samples:,}, {speed:,.0f} reads/s"
@@ -129,13 +129,13 @@ class SampleProgress:
         self.n_reads += n_reads
         self.n_done += 1
         self.n_failed += reason is not None
-        self.ranks.report = {"n_done": self.n_done, "reads_per_second": speed}
+        self.processes.report = {"n_done": self.n_done, "reads_per_second": speed}
         if sys.stderr.isatty():
             return
-        if self.ranks.size == 1:
+        if self.processes.size == 1:
             where = f"{self.n_before + self.n_done}/{self.n_samples}"
         else:
-            where = f"process {self.ranks.rank}, {self.n_done}/{self._n_mine}"
+            where = f"process {self.processes.rank}, {self.n_done}/{self._n_mine}"
         news = "failed" if reason is not None else f"{n_reads:,} reads ({speed:,.0f} reads/s)"
         note(f"{where} {one_line(sample_id)}: {news}")
 

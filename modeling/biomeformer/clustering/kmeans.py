@@ -16,7 +16,7 @@ import torch
 
 from ..errors import InputError, MissingDependencyError
 from ..metagenbert.modeling_metagenbert import two_nearest
-from ..parallel import Ranks
+from ..runs.process_group import ProcessGroup
 from .points import Points, chunk_rows
 
 # The halves of a cluster that is split to refill an empty one move apart by this share.
@@ -139,7 +139,7 @@ def run_distributed_kmeans(
     seed: int = 0,
     spherical: bool = False,
     device: str = "cpu",
-    ranks: Ranks | None = None,
+    processes: ProcessGroup | None = None,
     progress: Callable[[int, dict[int, float]], None] | None = None,
 ) -> list[KMeansFit]:
     """K-means over points that several processes share, for several numbers of clusters in one go.
@@ -153,7 +153,7 @@ def run_distributed_kmeans(
         seed: Of the initial choice of points, which does not depend on how they are shared out.
         spherical: Scale centroids to unit length at each iteration.
         device: Of this process: `cpu`, `cuda` or `cuda:N`.
-        ranks: The processes.
+        processes: The processes.
         progress: Called after each iteration with its number from 1, and the objective by number of clusters.
 
     Returns:
@@ -164,7 +164,7 @@ def run_distributed_kmeans(
         MissingDependencyError: No faiss is installed.
         RankError: Another process is gone.
     """
-    ranks = ranks or Ranks()
+    processes = processes or ProcessGroup()
     faiss = import_faiss()
     for k in n_clusters:
         if k < 1 or n_iterations < 1:
@@ -179,19 +179,19 @@ def run_distributed_kmeans(
     resources = None if gpu is None else faiss.StandardGpuResources()
     states = [
         _Clusters(faiss, centroids, gpu, resources, spherical)
-        for centroids in _initial_centroids(faiss, points, n_clusters, seed, ranks)
+        for centroids in _initial_centroids(faiss, points, n_clusters, seed, processes)
     ]
     objectives: list[list[float]] = [[] for _ in states]
     for iteration in range(n_iterations):
-        _pass_over(points, states, ranks)
+        _pass_over(points, states, processes)
         for state, objective in zip(states, objectives, strict=True):
-            objective.append(state.update(points.n_points, ranks))
+            objective.append(state.update(points.n_points, processes))
         if progress is not None:
             progress(iteration + 1, {k: objective[-1] for k, objective in zip(n_clusters, objectives, strict=True)})
-    _pass_over(points, states, ranks)
+    _pass_over(points, states, processes)
     fits = []
     for state, objective in zip(states, objectives, strict=True):
-        sizes = ranks.sum(state.counts)
+        sizes = processes.all_reduce(state.counts)
         fits.append(
             KMeansFit(
                 centroids=state.centroids,
@@ -252,14 +252,14 @@ class _Clusters:
         self.counts += np.bincount(nearest, minlength=len(self.counts))
         self.objective += float(distances.sum(dtype=np.float64))
 
-    def update(self, n_points: int, ranks: Ranks) -> float:
+    def update(self, n_points: int, processes: ProcessGroup) -> float:
         """Move the centroids to the means of all processes' points; gives the objective before."""
-        sums, counts = ranks.sum(self.sums.numpy()), ranks.sum(self.counts)
-        objective = float(ranks.sum(np.array([self.objective]))[0])
+        sums, counts = processes.all_reduce(self.sums.numpy()), processes.all_reduce(self.counts)
+        objective = float(processes.all_reduce(np.array([self.objective]))[0])
         centroids = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
         _refill_empty(self.faiss, centroids, counts, n_points)
         # Sums may differ in their last bit between processes; centroids must not.
-        self._take(ranks.from_main(centroids))
+        self._take(processes.broadcast_array(centroids))
         return objective
 
 
@@ -293,11 +293,11 @@ def nearest_centroids(points: np.ndarray, centroids: np.ndarray) -> tuple[np.nda
     return distances, nearest
 
 
-def _pass_over(points: Points, states: list[_Clusters], ranks: Ranks) -> None:
+def _pass_over(points: Points, states: list[_Clusters], processes: ProcessGroup) -> None:
     for state in states:
         state.start_pass()
     for chunk in points.chunks():
-        ranks.check()
+        processes.check()
         exact = torch.from_numpy(chunk).double()
         for state in states:
             state.add(chunk, exact)
@@ -306,7 +306,7 @@ def _pass_over(points: Points, states: list[_Clusters], ranks: Ranks) -> None:
 
 
 def _initial_centroids(
-    faiss: Any, points: Points, n_clusters: Sequence[int], seed: int, ranks: Ranks
+    faiss: Any, points: Points, n_clusters: Sequence[int], seed: int, processes: ProcessGroup
 ) -> list[np.ndarray]:
     """For each number of clusters the first so many points of a random order of all, as FAISS draws it."""
     order = np.empty(points.n_points, np.int32)
@@ -319,7 +319,7 @@ def _initial_centroids(
         found[rows] = chunk[chosen[rows] - start]
         start += len(chunk)
     # Each point is one process's; the others add zeros.
-    found = ranks.sum(found)
+    found = processes.all_reduce(found)
     return [found[:k].copy() for k in n_clusters]
 
 

@@ -63,16 +63,16 @@ def embed(
         from ...genomes.catalog import read_catalog
         from ...genomes.embedding import RESULTS, embed_genomes
         from ...genomes.proteins import load_protein_encoder
-        from ...interruption import Interruption
-        from ...parallel import Ranks
+        from ...runs.interruption import Interruption
+        from ...runs.process_group import ProcessGroup
 
         genomes = read_catalog(catalog)
-    with Ranks.from_environment(timeout * 60) as ranks:
+    with ProcessGroup.from_environment(timeout * 60) as processes:
         with doing(f"loading {protein_encoder}"):
             encoder = load_protein_encoder(
-                protein_encoder, revision=revision, device=str(ranks.device(device)), dtype=dtype
+                protein_encoder, revision=revision, device=str(processes.device(device)), dtype=dtype
             )
-        notes = GenomeNotes(len(genomes), "embedded", ranks)
+        notes = GenomeNotes(len(genomes), "embedded", processes)
         with Interruption() as interruption:
             options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "fail_fast": fail_fast}
             try:
@@ -84,15 +84,15 @@ def embed(
                     translation_table=translation_table,
                     batch_tokens=batch_tokens,
                     threads=threads or os.cpu_count() or 1,
-                    ranks=ranks,
+                    processes=processes,
                     on_plan=notes.plan,
                     on_genome=notes.finish,
                     check=interruption.check,
                     **options,
                 )
             except RunInterrupted as error:
-                raise explained(error, output, ranks) from error
-    if not ranks.is_main:
+                raise explained(error, output, processes) from error
+    if not processes.is_main:
         return
     if outcome.result is not None:
         found = outcome.result
