@@ -60,7 +60,8 @@ from biomeformer.reads import Cohort, draw_reads, read_cohort
 from biomeformer.reads.cohort import CohortSample
 from biomeformer.recipe_config import build_config, read_yaml
 from biomeformer.runs.interruption import Interruption
-from biomeformer.training_run import TrainingRun, describe_device, exit_code_of, make_accelerator
+from biomeformer.training.accelerator import describe_device, make_accelerator
+from biomeformer.training_run import TrainingRun, exit_code_of
 
 transformers.utils.logging.disable_progress_bar()
 CACHE_BYTES = 2_000_000_000

@@ -52,12 +52,11 @@ from biomeformer.sequences.contract import SequenceContract
 from biomeformer.sequences.scores import SequenceEvaluation, prediction_table, write_predictions
 from biomeformer.sequences.starting_points import new_classifier, with_lora
 from biomeformer.sequences.training_data import LabelledSequences, TrainingData, read_training_data
+from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training_run import (
     TrainingRun,
     bucketed_batches,
-    describe_device,
     exit_code_of,
-    make_accelerator,
     share_of_peak_rate,
 )
 

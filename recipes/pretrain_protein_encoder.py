@@ -57,7 +57,8 @@ from biomeformer.genomes.proteins import (
 from biomeformer.pretraining.masking import IGNORED, mask_tokens
 from biomeformer.recipe_config import build_config, read_yaml
 from biomeformer.runs.interruption import Interruption
-from biomeformer.training_run import TrainingRun, describe_device, exit_code_of, make_accelerator
+from biomeformer.training.accelerator import describe_device, make_accelerator
+from biomeformer.training_run import TrainingRun, exit_code_of
 
 transformers.utils.logging.disable_progress_bar()
 # Letters that stand for no residue are never hidden, nor put in.

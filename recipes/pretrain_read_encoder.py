@@ -65,7 +65,8 @@ from biomeformer.pretraining import (
 )
 from biomeformer.reads import GenomeSet, ReadBatch
 from biomeformer.recipe_config import build_config, read_yaml
-from biomeformer.training_run import TrainingRun, describe_device, make_accelerator
+from biomeformer.training.accelerator import describe_device, make_accelerator
+from biomeformer.training_run import TrainingRun
 
 # Tied weights are saved once, which is no news.
 logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)

@@ -57,13 +57,12 @@ from biomeformer.phenotypes.evaluation import folds
 from biomeformer.phenotypes.study import study_of_folds
 from biomeformer.phenotypes.trained_folds import median_epoch, train_folds
 from biomeformer.recipe_config import build_config, read_yaml
+from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training_run import (
     RECORD,
     TrainingRun,
     bucketed_batches,
-    describe_device,
     exit_code_of,
-    make_accelerator,
     share_of_peak_rate,
 )
 

@@ -200,45 +200,11 @@ def exit_code_of(work: Callable[[], None], advice: str) -> int:
     return 0
 
 
-def describe_device(accelerator: Accelerator) -> str:
-    """What a run computed on."""
-    name = "cpu" if accelerator.device.type == "cpu" else torch.cuda.get_device_name(accelerator.device)
-    precision = "float32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
-    n_ranks = accelerator.num_processes
-    return f"{name}, {n_ranks} process{'es' if n_ranks > 1 else ''}, {os.cpu_count()} cores, {precision}"
-
-
-def make_accelerator(mixed_precision: str, *, cpu: bool = False, **options: Any) -> Accelerator:
-    """Devices, precision and trackers.
-
-    Args:
-        mixed_precision: `auto` (bf16 on a GPU that has it), `bf16` or `no`.
-        cpu: Whether to leave GPUs alone.
-        **options: Of `Accelerator`.
-
-    Raises:
-        InputError: The precision is unknown, or bf16 was asked for and the GPU lacks it, or a tracker is not installed.
-    """
-    if mixed_precision not in ("auto", "bf16", "no"):
-        raise InputError(f"mixed_precision is {mixed_precision!r}; give auto, bf16 or no.")
-    if mixed_precision == "auto":
-        has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        mixed_precision = "bf16" if has_bf16 and not cpu else "no"
-    try:
-        return Accelerator(cpu=cpu, mixed_precision=mixed_precision, **options)
-    except (ValueError, ImportError) as error:
-        reason = " ".join(str(error).split())
-        tracker = f", tracker {options['log_with']}" if options.get("log_with") else ""
-        raise InputError(f"{reason} (mixed_precision {mixed_precision}{tracker})") from error
-
-
 __all__ = [
     "RECORD",
     "TrainingRun",
     "bucketed_batches",
-    "describe_device",
     "exit_code_of",
-    "make_accelerator",
     "share_of_peak_rate",
     "versions",
 ]

@@ -1,0 +1,1 @@
+"""Mechanisms that the training recipes share."""
