@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from biomeformer.genomes.proteins import load_protein_encoder
-from biomeformer.recipe_config import read_yaml
+from biomeformer.training.config import read_yaml
 from factories import random_contig
 from processes import ROOT, Job, recipe, run_recipe
 

@@ -13,7 +13,7 @@ from biomeformer import GenomeTransformerForSequenceClassification
 from biomeformer.checkpoints import resolve_checkpoint
 from biomeformer.cli import app
 from biomeformer.genomes.prediction import protein_encoder_of
-from biomeformer.recipe_config import build_config, read_yaml
+from biomeformer.training.config import build_config, read_yaml
 from factories import random_contig
 from processes import ROOT, recipe
 
