@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from .config import Config
 
 Fields = TypeVar("Fields", bound=Config)
 CONFIGS = "configs"
+OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.\w+)*=")
 
 
 class RecipeParser(argparse.ArgumentParser):
@@ -42,7 +44,15 @@ class RecipeParser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse options and overrides in any order, and find a shipped config by its name."""
-        parsed = self.parse_intermixed_args(args, namespace)
+        arguments = list(sys.argv[1:] if args is None else args)
+        # Taken out first, for options that take several values would take them too.
+        is_override = [
+            OVERRIDE.match(here) is not None and not before.startswith("--")
+            for before, here in zip(["", *arguments], arguments, strict=False)
+        ]
+        others = [here for here, override in zip(arguments, is_override, strict=True) if not override]
+        parsed = self.parse_intermixed_args(others, namespace)
+        parsed.overrides += [here for here, override in zip(arguments, is_override, strict=True) if override]
         shipped = self.script.parent / CONFIGS / self.script.stem / f"{parsed.config.name.removesuffix('.yaml')}.yaml"
         if not parsed.config.exists() and parsed.config.parent == Path() and shipped.is_file():
             parsed.config = shipped
@@ -85,6 +95,10 @@ def run_main(
         for name, reason in getattr(error, "failed", {}).items():
             print(f"failed  {name}: {reason}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        # A second signal ends the process where it is.
+        print(f"error: interrupted; {advice}", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -67,7 +67,8 @@ class Plan:
     @classmethod
     def of_epochs(cls, n_steps: int, steps_per_epoch: int, **options: Any) -> Plan:
         """Log, validate and save after every epoch."""
-        every = {name: steps_per_epoch for name in ("log_every", "evaluate_every", "save_every", "steps_per_epoch")}
+        names = ("log_every", "evaluate_every", "save_every", "steps_per_epoch")
+        every: dict[str, Any] = dict.fromkeys(names, steps_per_epoch)
         return cls(n_steps, **every, **options)
 
 

@@ -3,7 +3,7 @@
 from .contrastive import instance_mixup_loss, weighted_simclr_loss
 from .divergence import with_diverged_copies
 from .masking import mask_tokens
-from .objectives import ContrastiveLearning, MaskedLanguageModelling, SpeciesClassification
+from .modules import ContrastiveLearning, MaskedLanguageModelling, SpeciesClassification
 from .reads import ReadSource
 
 __all__ = [
