@@ -11,8 +11,8 @@ processes gives the same losses.
 
 GENOMES holds one FASTA a genome, plain or compressed, and `genomes.tsv` with the columns genome_id and file; genes are
 called once and kept in `RUN/proteins.npz`. RUN gets `model/`, which `biomeformer genome embed --protein-encoder` and
-transformers' `EsmModel` load, with `history.csv` (the validation loss is on proteins held out by a hash of their sequence)
-and `training_record.json`.
+transformers' `EsmModel` load, with `history.csv` (its validation loss is on proteins held out by a hash of their
+sequence) and `training_record.json`.
 """
 
 from __future__ import annotations
