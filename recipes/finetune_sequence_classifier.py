@@ -137,7 +137,7 @@ class Trainer:
     def __init__(self, config: RecipeConfig, run: TrainingRun, data: TrainingData) -> None:
         self.config, self.run, self.data = config, run, data
         self.accelerator = run.accelerator
-        scale: dict[str, float] = {}
+        scale: dict[str, Any] = {}
         if data.task == "regression":
             truth = data.splits["train"].truth
             scale = {"mean": float(truth.mean()), "spread": float(truth.std()) or 1.0}
@@ -330,9 +330,10 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         evaluated = {name: data.splits[name] for name in ("validation", "test")}
         answers = [classifier.contract.answers(trainer.logits(classifier, split)) for split in evaluated.values()]
         if run.is_main:
+            task: Any = data.task
             predicted = np.concatenate(answers)
             table = prediction_table(
-                data.task,
+                task,
                 data.label_names,
                 [name for split in evaluated.values() for name in split.ids],
                 [name for name, split in evaluated.items() for _ in range(len(split))],
@@ -341,7 +342,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
             )
             evaluation = SequenceEvaluation.from_predictions(
                 table,
-                data.task,
+                task,
                 data.label_names,
                 model=str(args.output.name),
                 base_model=config.base,

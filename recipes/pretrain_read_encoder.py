@@ -413,7 +413,7 @@ class Trainer:
         self.encoder.to(self.accelerator.device).eval()
         vectors = []
         n_genomes = len(self.genomes.genomes.ids)
-        with Progress() as progress:
+        with Progress(disable=not sys.stderr.isatty()) as progress:
             for genome in progress.track(range(n_genomes), description="embedding reads for centroids"):
                 which = np.full(config.reads_per_genome, genome)
                 rng = self.genomes.rng(10_004, genome)
@@ -536,7 +536,9 @@ def write_results(
     """Learn centroids where they are asked for, and write the checkpoints."""
     run, encoder, tokenizer = trainer.run, trainer.encoder, trainer.tokenizer
     seconds = sum(figures["seconds"] for figures in metrics.values())
-    outputs = {"encoder": lambda folder: (encoder.save_pretrained(folder), tokenizer.save_pretrained(folder))}
+    outputs: dict[str, Any] = {
+        "encoder": lambda folder: (encoder.save_pretrained(folder), tokenizer.save_pretrained(folder))
+    }
     if config.centroids is not None:
         began = time.monotonic()
         model, figures = trainer.fit_centroids(config.centroids)

@@ -193,7 +193,7 @@ class Trainer:
             order = order[np.sort(rng.choice(len(order), n_kept, replace=False))]
         return self.genomes.vectors(name, order), ranks[order]
 
-    def batch(self, rows: Sequence[int], *key: int) -> dict[str, torch.Tensor]:
+    def batch(self, rows: Sequence[int] | np.ndarray, *key: int) -> dict[str, torch.Tensor]:
         """Genomes as arguments of the model; without a key as they are."""
         pairs = [
             self.genome(row, np.random.default_rng([self.config.seed, *key, row]) if key else None) for row in rows

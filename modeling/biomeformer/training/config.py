@@ -110,8 +110,8 @@ def _override(values: dict[str, Any], cls: type, override: str) -> None:
 def _require_known(name: str, known: Sequence[str], where: str) -> None:
     if name not in known:
         nearest = difflib.get_close_matches(name, known, 1, 0.6)
-        hint = f" (did you mean {nearest[0]}?)" if nearest else ""
-        raise InputError(f"{where}: unknown field {name}{hint}; known are {', '.join(known)}.")
+        hint = f"; did you mean {nearest[0]}?" if nearest else "."
+        raise InputError(f"{where}: unknown field {name}; known are {', '.join(known)}{hint}")
 
 
 def _dataclass_in(kind: Any) -> type | None:
