@@ -29,7 +29,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import logging
 import os
 import shutil
 import sys
@@ -68,8 +67,6 @@ from biomeformer.training.objectives import (
 from biomeformer.training.run import TrainingRun
 from biomeformer.training.schedules import cosine_warmup_decay
 
-# Tied weights are saved once, which is no news.
-logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
 transformers.utils.logging.disable_progress_bar()
 
 SPECIAL_TOKENS = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import platform
 import shutil
@@ -23,6 +24,9 @@ from .. import __version__
 from ..errors import InputError
 from ..files import written_whole
 from ..runs.process_group import ProcessGroup
+
+# Tied weights are saved once, which is no news.
+logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
 
 BEST = "best.safetensors"
 RECORD = "training_record.json"
