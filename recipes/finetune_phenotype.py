@@ -441,7 +441,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     where = str(args.metadata or args.cohort)
     target = make_target(columns, args.target, ids, positive=args.positive, group_column=args.group, where=where)
     list(folds(target, config.n_folds, 1, config.seed))
-    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu)
+    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
     start = biomeformer.load(config.model, revision=config.revision, device=str(accelerator.device))
     try:
         new_model(config, start, target.classes)

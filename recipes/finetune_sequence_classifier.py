@@ -313,7 +313,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     began = time.monotonic()
     config = RecipeConfig.from_yaml(args.config, args.overrides)
     data = read_training_data(args.data)
-    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu)
+    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
     identity = {"config": asdict(config), "sequences": data.fingerprint, "labels": list(data.label_names)}
     run = TrainingRun(args.output, identity, accelerator, processes)
     trainer = Trainer(config, run, data)

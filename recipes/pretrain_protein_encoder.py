@@ -285,7 +285,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     """
     config = RecipeConfig.from_yaml(args.config, args.overrides)
     genomes = genome_files(args.genomes)
-    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu)
+    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
     digest = hashlib.sha256("".join(f"{name}\t{path.stat().st_size}\n" for name, path in genomes).encode()).hexdigest()
     run = TrainingRun(args.output, {"config": asdict(config), "genomes": digest}, accelerator, processes)
     with run.open(args.overwrite):

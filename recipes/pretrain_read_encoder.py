@@ -501,11 +501,15 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         config.centroids = config.centroids if "centroids" in args.stages else None
     if not config.stages and config.centroids is None:
         raise InputError(f"{args.config} has none of the stages asked for.")
-    accelerator = make_accelerator(
-        config.mixed_precision, cpu=args.cpu, log_with=args.tracker, project_dir=str(args.output)
-    )
     genomes = GenomeSet.load(args.genomes, held_out)
     judge = GenomeSet.load(args.genomes, held_out, only_held_out=True) if held_out else None
+    accelerator = make_accelerator(
+        config.mixed_precision,
+        cpu=args.cpu,
+        processes=processes,
+        log_with=args.tracker,
+        project_dir=str(args.output),
+    )
     digest = hashlib.sha256("".join(genomes.sha256).encode()).hexdigest()
     identity = {"config": asdict(config), "genomes": digest, "held_out": sorted(held_out)}
     with TrainingRun(args.output, identity, accelerator, processes).open(args.overwrite) as run:

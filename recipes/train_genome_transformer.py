@@ -366,7 +366,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     ids = [str(name) for name in genomes.metadata.index]
     target = make_target(columns, args.target, ids, group_column=args.group, where=where)
     list(folds(target, config.n_folds, 1, config.seed))
-    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu)
+    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
     labels = [f"{name}\t{label}" for name, label in zip(target.sample_ids, target.labels.tolist(), strict=True)]
     identity = {
         "config": asdict(config),
