@@ -81,30 +81,26 @@ def _override(values: dict[str, Any], cls: type, override: str) -> None:
         raise InputError(f"{override!r}: {' '.join(str(error).split())}; give a value in YAML.") from error
     holder: Any = values
     kind: Any = cls
-    *outer, last = key.split(".")
-    where = repr(override)
-    for depth, part in enumerate([*outer, last]):
-        path = ".".join(outer[:depth])
+    where, parts = repr(override), key.split(".")
+    for depth, part in enumerate(parts):
+        path = ".".join(parts[:depth])
         kind = _dataclass_in(kind)
+        place: Any = part
         if isinstance(holder, list):
             if not part.isdigit() or int(part) >= len(holder):
-                raise InputError(
-                    f"{where}: {'.'.join(key.split('.')[:depth])} has no number {part}; it has 0 to {len(holder) - 1}."
-                )
-            place: Any = int(part)
-        elif isinstance(holder, dict):
-            if kind is not None:
-                _require_known(part, [field.name for field in dataclasses.fields(kind)], where)
-                kind = typing.get_type_hints(kind)[part]
-            place = part
-        else:
+                raise InputError(f"{where}: {path} has no {part}; give 0 to {len(holder) - 1}.")
+            place = int(part)
+        elif not isinstance(holder, dict):
             raise InputError(f"{where}: {path} has no fields.")
-        if depth == len(outer):
+        elif kind is not None:
+            _require_known(part, [field.name for field in dataclasses.fields(kind)], where)
+            kind = typing.get_type_hints(kind)[part]
+        if depth == len(parts) - 1:
             holder[place] = value
-        else:
-            if isinstance(holder, dict) and holder.get(place) is None:
-                holder[place] = {}
-            holder = holder[place]
+        elif isinstance(holder, dict) and holder.get(place) is None:
+            # A part that is off by default, such as `centroids`.
+            holder[place] = {}
+        holder = holder[place]
 
 
 def _require_known(name: str, known: Sequence[str], where: str) -> None:
