@@ -6,7 +6,7 @@
 * Training stops early by the loss on the validation split, and thresholds are chosen there; the test split has no part
   in either.
 * With `search`, Optuna tries settings, ends those that fall behind, and keeps its trials in RUN/search.db.
-* Processes share each batch; gradients are those of one process.
+* Processes share each batch: gradients, and without dropout or with `micro_batches` results, are those of one process.
 
     biomeformer sequences prepare positive=pos.fa negative=neg.fa --output DATA
     accelerate launch recipes/finetune_sequence_classifier.py --data DATA --output RUN \

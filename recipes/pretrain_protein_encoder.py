@@ -13,6 +13,8 @@ GENOMES holds one FASTA a genome, plain or compressed, and `genomes.tsv` with th
 called once and kept in `RUN/proteins.npz`. RUN gets `model/`, which `biomeformer genome embed --protein-encoder` and
 transformers' `EsmModel` load, with `history.csv` (its validation loss is on proteins held out by a hash of their
 sequence) and `training_record.json`.
+
+Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
   step sees some of a genome's genes, others each time: quicker, and a guard against learning few genomes by heart.
 * Genomes of similar length make a batch, so that little is padded. Vectors are read genome by genome
   from the disk, or with `--streaming` from the Hub, the next batch while one is at work.
-* AdamW, linear warm-up and decay, class weights. Processes share each batch; gradients are those of one process.
+* AdamW, linear warm-up and decay, class weights. Processes share each batch: gradients, and with
+  `dropout: 0` or `micro_batches` results, are those of one process.
 
     biomeformer genome embed genomes.csv --protein-encoder facebook/esm2_t36_3B_UR50D --output embedded --device cuda
     accelerate launch recipes/train_genome_transformer.py --config recipes/configs/train_genome_transformer/paper.yaml \
@@ -15,7 +16,7 @@
 
 RUN gets `model/`, trained on all genomes for as many epochs as the folds took in the median, with `scores.csv`,
 `predictions.csv` and `study.json` (`biomeformer phenotype report RUN` draws them), `history.csv` and
-`training_record.json`. The same command goes on after the last finished epoch.
+`training_record.json`. The same command resumes after the last finished epoch.
 
 Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
 """
