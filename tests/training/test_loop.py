@@ -130,7 +130,7 @@ def test_rows_validation_and_early_stopping(tmp_path):
         return Validation(score=score)
 
     plan = Plan.of_epochs(
-        N_STEPS, 3, schedule=linear_warmup_decay(N_STEPS, 0.25), micro_batches=2, patience=2, max_grad_norm=0.5
+        N_STEPS + 6, 3, schedule=linear_warmup_decay(N_STEPS, 0.25), micro_batches=2, patience=2, max_grad_norm=0.5
     )
     for attempt in range(2):
         AcceleratorState._reset_state(True)
