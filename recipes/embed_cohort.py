@@ -27,9 +27,8 @@ import transformers
 
 import biomeformer
 from biomeformer.embedding import run_cohort
-from biomeformer.errors import BiomeformerError, RankStopped
-from biomeformer.interruption import Interruption
-from biomeformer.parallel import Ranks
+from biomeformer.runs.process_group import ProcessGroup
+from biomeformer.training.command import run_main
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -46,61 +45,52 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda; each process takes a GPU of its own")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--batch-tokens", type=int)
-    parser.add_argument("--overwrite", action="store_true", help="begin anew where a run lies")
+    parser.add_argument("--overwrite", action="store_true", help="start over where a run exists")
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first sample that fails")
-    parser.add_argument("--timeout", type=float, default=10.0, help="minutes without a sign from another process")
+    parser.add_argument("--timeout", type=float, default=10.0, help="minutes without a heartbeat of another process")
     return parser
 
 
-def run(args: argparse.Namespace) -> None:
+def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) -> None:
     """Embed the cohort.
 
     Raises:
         BiomeformerError: Input is bad, samples failed, the folder cannot be written to, another process failed, or a
             signal came.
     """
-    with Ranks.from_environment(args.timeout * 60) as ranks:
+    processes = processes or ProcessGroup()
 
-        def on_plan(n_before: int, n_mine: int) -> None:
-            print(f"process {ranks.rank}: {n_before} samples done before, {n_mine} to do", file=sys.stderr)
+    def on_plan(n_before: int, n_mine: int) -> None:
+        print(f"process {processes.rank}: {n_before} samples done before, {n_mine} to do", file=sys.stderr)
 
-        def on_sample(sample_id: str, reason: str | None) -> None:
-            print(f"process {ranks.rank}: {sample_id} {'done' if reason is None else 'failed'}", file=sys.stderr)
+    def on_sample(sample_id: str, reason: str | None) -> None:
+        print(f"process {processes.rank}: {sample_id} {'done' if reason is None else 'failed'}", file=sys.stderr)
 
-        model = biomeformer.load(args.model, revision=args.revision, device=ranks.device(args.device), dtype=args.dtype)
-        with Interruption() as interruption:
-            outcome = run_cohort(
-                model,
-                args.cohort,
-                args.output,
-                read_fraction=args.read_fraction,
-                seed=args.seed,
-                batch_tokens=args.batch_tokens,
-                ranks=ranks,
-                overwrite=args.overwrite,
-                fail_fast=args.fail_fast,
-                on_plan=on_plan,
-                on_sample=on_sample,
-                check=interruption.check,
-            )
-    if ranks.is_main:
-        for sample_id, reason in outcome.failed.items():
-            print(f"failed  {sample_id}: {reason}", file=sys.stderr)
-        if outcome.result is not None:
-            print(f"table  {args.output / 'abundance.parquet'}")
-        outcome.raise_for_failures()
+    device = processes.device(args.device)
+    model = biomeformer.load(args.model, revision=args.revision, device=device, dtype=args.dtype)
+    outcome = run_cohort(
+        model,
+        args.cohort,
+        args.output,
+        read_fraction=args.read_fraction,
+        seed=args.seed,
+        batch_tokens=args.batch_tokens,
+        processes=processes,
+        overwrite=args.overwrite,
+        fail_fast=args.fail_fast,
+        on_plan=on_plan,
+        on_sample=on_sample,
+        check=processes.check,
+    )
+    if processes.is_main and outcome.result is not None:
+        print(f"table  {args.output / 'abundance.parquet'}")
+    outcome.raise_for_failures()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the recipe; gives the exit code."""
-    try:
-        run(parser().parse_args(arguments))
-    except BiomeformerError as error:
-        # The process that stopped the others has said why.
-        if not isinstance(error, RankStopped):
-            print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    """Run the recipe; return its exit code."""
+    args = parser().parse_args(arguments)
+    return run_main(run_recipe, args, "the same command resumes with the samples that are left", args.timeout * 60)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,16 @@ A sample is a set of vectors: its own centroids (MetagenBERT-Local) or some of i
 * The checkpoint is then trained on all samples, for as many epochs as the folds took in the median.
 * With `train_encoder` the read encoder learns too, from the reads' tokens on. Sets must be of reads; the checkpoint's
   centroids, which its head does not use, stay those of the encoder as it was.
-* Processes share each batch of samples: gradients, and with `dropout: 0` results, are those of one process.
+* Processes share each batch of samples: gradients, and with `dropout: 0` or `micro_batches` results, are those of one
+  process.
 
     accelerate launch recipes/finetune_phenotype.py --config recipes/configs/finetune_phenotype/local.yaml \
         --cohort cohort.csv --target disease --output RUN
 
 RUN gets `model/`, which `MetagenBertForPhenotypeClassification.from_pretrained` and `biomeformer phenotype predict`
-load, with `scores.csv`, `predictions.csv` and `study.json` as of `biomeformer phenotype evaluate`, `history.csv` and
-`training_record.json`. Sets and finished folds are kept in `sets/` and `folds/`: the same command goes on with what is
-left.
+load, with `scores.csv`, `predictions.csv` and `study.json` as of `biomeformer phenotype evaluate`, `history.csv` (a
+stage for each fold, and the last for all samples) and `training_record.json`. Sets and finished folds are kept in
+`sets/` and `folds/`: the same command resumes after the last finished epoch.
 
 Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
 """
@@ -26,22 +27,18 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.utils import gather_object
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
@@ -49,26 +46,30 @@ import biomeformer
 from biomeformer import MetagenBertForPhenotypeClassification
 from biomeformer.checkpoints.source import model_source
 from biomeformer.clustering import read_set
-from biomeformer.errors import BiomeformerError, InputError, RankStopped
-from biomeformer.interruption import Interruption
+from biomeformer.errors import InputError
 from biomeformer.io.atomic import atomic_write
 from biomeformer.metagenbert import MetagenBertModel
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata, with_deep_sets_head
 from biomeformer.phenotypes.evaluation import folds
 from biomeformer.phenotypes.study import study_of_folds
-from biomeformer.phenotypes.trained_folds import median_epoch, tracked, train_folds
+from biomeformer.phenotypes.trained_folds import cross_validate
 from biomeformer.reads import Cohort, draw_reads, read_cohort
 from biomeformer.reads.cohort import CohortSample
-from biomeformer.recipe_config import build_config, read_yaml
+from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.training.accelerator import describe_device, make_accelerator
-from biomeformer.training_run import TrainingRun, exit_code_of
+from biomeformer.training.batches import Epochs, evaluate_rows, to_device
+from biomeformer.training.command import RecipeParser, run_main
+from biomeformer.training.config import Config
+from biomeformer.training.folds import median_epoch, progress_over
+from biomeformer.training.loop import Plan, Validation, train
+from biomeformer.training.run import TrainingRun
 
 transformers.utils.logging.disable_progress_bar()
 CACHE_BYTES = 2_000_000_000
 
 
 @dataclass
-class RecipeConfig:
+class RecipeConfig(Config):
     """Fields of the YAML file.
 
     Attributes:
@@ -82,10 +83,11 @@ class RecipeConfig:
         dropout: In the head.
         train_encoder: Whether the read encoder learns too.
         n_epochs: At most.
-        patience: Epochs without a loss on the part set aside that is lower by `min_improvement` after which training
-            stops.
-        min_improvement: In nats a sample.
-        batch_samples: Samples a step, shared among processes.
+        patience: Epochs without a validation loss that is lower by `min_improvement` after which training stops.
+        min_improvement: In nats per sample.
+        batch_samples: Samples per step, shared among processes.
+        micro_batches: Parts of a step's batch, each of which goes through the model at once; one per process by
+            default. With dropout, losses are the same on any number of processes where this is set.
         learning_rate: Of the head.
         encoder_learning_rate: Of the read encoder.
         weight_decay: Of AdamW.
@@ -110,6 +112,7 @@ class RecipeConfig:
     patience: int = 15
     min_improvement: float = 0.01
     batch_samples: int = 8
+    micro_batches: int | None = None
     learning_rate: float = 1e-3
     encoder_learning_rate: float = 1e-5
     weight_decay: float = 1e-2
@@ -121,68 +124,54 @@ class RecipeConfig:
     revision: str | None = None
     seed: int = 0
 
-    @classmethod
-    def from_yaml(cls, path: Path) -> RecipeConfig:
-        """Read and check a config.
-
-        Raises:
-            InputError: It cannot be read, lacks a field, has one that is not known, or a value is out of range.
-        """
-        config = build_config(cls, read_yaml(path), str(path))
-        for name in ("n_epochs", "patience", "batch_samples", "n_repeats"):
-            if getattr(config, name) < 1:
-                raise InputError(f"{path}: {name} is {getattr(config, name)}; it must be at least 1.")
-        if config.train_encoder and config.elements != "reads":
-            raise InputError(f"{path}: train_encoder needs elements: reads; k-means passes no gradient on.")
-        return config
+    def check(self, where: str) -> None:
+        """Raise `InputError` where a value is out of range."""
+        self.require_at_least_one(where, "n_epochs", "patience", "batch_samples", "micro_batches", "n_repeats")
+        if self.train_encoder and self.elements != "reads":
+            raise InputError(f"{where}: train_encoder needs elements: reads; k-means passes no gradient on.")
 
 
 class Sets:
-    """A cohort's sets, a part a sample on disk, made by all processes."""
+    """A cohort's sets, one part per sample on disk, made by all processes."""
 
-    def __init__(self, folder: Path, config: RecipeConfig, model: MetagenBertModel, accelerator: Accelerator) -> None:
-        self.folder, self.config, self.model, self.accelerator = folder, config, model, accelerator
+    def __init__(self, config: RecipeConfig, run: TrainingRun, model: MetagenBertModel) -> None:
+        self.config, self.run, self.model = config, run, model
+        self.folder = run.path / "sets"
         self._read = self._load
 
-    def make(self, samples: Sequence[CohortSample], check: Callable[[], None]) -> None:
-        """Make the sets that are not there yet.
+    def make(self, samples: Sequence[CohortSample]) -> None:
+        """Make the sets that do not exist yet.
 
         Raises:
             InputError: A sample cannot be used.
         """
+        processes = self.run.processes
         self.folder.mkdir(parents=True, exist_ok=True)
-        left = [sample for sample in samples if not self._path(sample.sample_id).is_file()]
-        self.accelerator.wait_for_everyone()
-        failed: list[str] = []
-        mine = left[self.accelerator.process_index :: self.accelerator.num_processes]
-        for sample in tracked(mine, "sets", self.accelerator):
-            try:
-                arrays = self._tokens(sample) if self.config.train_encoder else self._vectors(sample, check)
-            except BiomeformerError as error:
-                if not isinstance(error, InputError):
-                    raise
-                failed.append(str(error))
-                break
+        names = processes.on_main(
+            lambda: [each.sample_id for each in samples if not self._path(each.sample_id).is_file()]
+        )
+        missing = [sample for sample in samples if sample.sample_id in set(names)]
+        for sample in progress_over(missing[processes.rank :: processes.size], "sets", self.run):
+            arrays = self._tokens(sample) if self.config.train_encoder else self._vectors(sample)
             with atomic_write(self._path(sample.sample_id)) as partial:
                 save_file(arrays, partial)
-            check()
-        reasons = gather_object(failed)
-        if reasons:
-            raise InputError(reasons[0]) if self.accelerator.is_main_process else RankStopped(reasons[0])
+            self.run.check()
+        # One process may make sets for much longer than another.
+        processes.barrier()
         size = max(self._path(sample.sample_id).stat().st_size for sample in samples)
         self._read = lru_cache(maxsize=max(CACHE_BYTES // size, 1))(self._load)
 
-    def _vectors(self, sample: CohortSample, check: Callable[[], None]) -> dict[str, np.ndarray]:
-        found = read_set(
+    def _vectors(self, sample: CohortSample) -> dict[str, np.ndarray]:
+        read = read_set(
             self.model,
             sample.reads,
             elements=self.config.elements,
             size=self.config.set_size,
             n_reads=self.config.reads_per_sample,
             seed=self.config.seed,
-            check=check,
+            check=self.run.check,
         )
-        return {"vectors": found.vectors, "weights": found.weights}
+        return {"vectors": read.vectors, "weights": read.weights}
 
     def _tokens(self, sample: CohortSample) -> dict[str, np.ndarray]:
         batch, _ = draw_reads(sample.reads, self.config.reads_per_sample, seed=self.config.seed)
@@ -218,8 +207,8 @@ class Sets:
         number = int.from_bytes(hashlib.sha256(sample_id.encode()).digest()[:4], "little")
         return np.sort(np.random.default_rng([self.config.seed, number, *key]).choice(n, size, replace=False))
 
-    def batch(self, sets: Sequence[tuple[str, np.ndarray]], device: torch.device) -> dict[str, torch.Tensor]:
-        """Sets as arguments of the model's `forward`."""
+    def batch(self, sets: Sequence[tuple[str, np.ndarray]]) -> dict[str, torch.Tensor]:
+        """Sets as arguments of the model's `forward`: tokens, or `elements` and `weights`."""
         sizes = [len(places) for _, places in sets]
         if self.config.train_encoder:
             ids, lengths = [], []
@@ -229,7 +218,7 @@ class Sets:
                 ids += [arrays["input_ids"][ends[i] - arrays["lengths"][i] : ends[i]] for i in places]
                 lengths.append(arrays["lengths"][places])
             return {
-                "input_ids": torch.from_numpy(np.concatenate(ids)).to(device),
+                "input_ids": torch.from_numpy(np.concatenate(ids)),
                 "lengths": torch.from_numpy(np.concatenate(lengths)),
                 "set_sizes": torch.tensor(sizes),
             }
@@ -239,7 +228,7 @@ class Sets:
             arrays = self._read(name)
             elements[row, : len(places)] = arrays["vectors"][places]
             weights[row, : len(places)] = arrays["weights"][places]
-        return {"elements": torch.from_numpy(elements).to(device), "weights": torch.from_numpy(weights).to(device)}
+        return {"elements": torch.from_numpy(elements), "weights": torch.from_numpy(weights)}
 
 
 def new_model(
@@ -275,143 +264,129 @@ def new_model(
 class Trainer:
     """Trains one head, and the encoder where that is asked for, from the same start every time."""
 
-    def __init__(
-        self,
-        config: RecipeConfig,
-        accelerator: Accelerator,
-        sets: Sets,
-        target: Target,
-        start: MetagenBertModel,
-        check: Callable[[], None],
-    ) -> None:
-        self.config, self.accelerator, self.sets, self.target, self.check = config, accelerator, sets, target, check
-        self.start = start
+    def __init__(self, config: RecipeConfig, run: TrainingRun, sets: Sets, target: Target) -> None:
+        self.config, self.run, self.sets, self.target = config, run, sets, target
+        self.start, self.accelerator = sets.model, run.accelerator
 
     def train(
-        self, rows: np.ndarray, judged: np.ndarray, n_epochs: int, key: tuple[int, ...]
-    ) -> tuple[MetagenBertForPhenotypeClassification, int, list[list[float]]]:
-        """Train on some samples.
+        self, rows: np.ndarray, validation: np.ndarray, n_epochs: int, stage: int, key: tuple[int, ...]
+    ) -> tuple[MetagenBertForPhenotypeClassification, int]:
+        """Train on some samples, or resume; return the model after its best epoch, and that epoch.
 
         Args:
             rows: Samples to train on.
-            judged: Samples whose loss says when to stop; none trains all epochs.
+            validation: Samples whose loss says when to stop; none trains all epochs.
             n_epochs: At most.
+            stage: Number of this training.
             key: What distinguishes this training's random numbers.
-
-        Returns:
-            The model after its best epoch, that epoch, and losses of each epoch.
         """
-        config, accelerator = self.config, self.accelerator
-        model = new_model(config, self.start, self.target.classes, *key).to(accelerator.device)
+        config, labels = self.config, self.target.labels
+        model = new_model(config, self.start, self.target.classes, *key).to(self.accelerator.device)
         self._fit_scale(model, rows, key)
+        # What does not learn is neither saved nor distributed.
+        trained = model if config.train_encoder else model.head
         encoder = [value for value in model.metagenbert.parameters() if value.requires_grad]
-        optimizer: Any = torch.optim.AdamW(
-            [
-                {"params": list(model.head.parameters()), "lr": config.learning_rate},
-                *([{"params": encoder, "lr": config.encoder_learning_rate}] if encoder else []),
-            ],
-            weight_decay=config.weight_decay,
-        )
-        wrapped, optimizer = accelerator.prepare(model, optimizer)
-        best, best_epoch, best_state, history = float("inf"), 0, None, []
-        for epoch in range(1, n_epochs + 1):
-            wrapped.train()
-            total = 0.0
-            order = np.random.default_rng([config.seed, *key, epoch]).permutation(rows)
-            for batch in np.array_split(order, max(-(-len(order) // config.batch_samples), 1)):
-                total += self._step(wrapped, optimizer, batch, epoch, key)
-                self.check()
-            history.append([epoch, total / len(rows)])
-            if len(judged):
-                probabilities = self.predict(model, judged)
-                chosen = probabilities[np.arange(len(judged)), self.target.labels[judged]]
-                loss = float(-np.log(chosen.clip(1e-12)).mean())
-                history[-1].append(loss)
-                if loss < best - config.min_improvement:
-                    best, best_epoch, best_state = loss, epoch, _trained_state(model)
-                elif epoch - best_epoch >= config.patience:
-                    break
-        if best_state is not None:
-            model.load_state_dict(best_state, strict=False)
-        accelerator.free_memory()
-        return model.eval(), best_epoch or n_epochs, history
+        groups: list[dict[str, Any]] = [{"params": list(model.head.parameters()), "lr": config.learning_rate}]
+        if encoder:
+            groups.append({"params": encoder, "lr": config.encoder_learning_rate})
 
-    def _step(self, wrapped: nn.Module, optimizer: Any, batch: np.ndarray, epoch: int, key: tuple[int, ...]) -> float:
-        """One step on this process's share of a batch; gives the whole batch's summed loss."""
-        accelerator = self.accelerator
-        mine = batch[accelerator.process_index :: accelerator.num_processes]
-        labels = torch.from_numpy(self.target.labels[mine]).to(accelerator.device)
-        drawn = [(name, self.sets.drawn(name, *key, epoch)) for name in (self.target.sample_ids[i] for i in mine)]
-        with accelerator.autocast():
-            found = wrapped(**self.sets.batch(drawn, accelerator.device), labels=labels)
-        # Processes average their gradients, and shares of a batch may differ by one sample.
-        summed = found.loss * len(mine)
-        accelerator.backward(summed * accelerator.num_processes / len(batch))
-        accelerator.clip_grad_norm_(wrapped.parameters(), self.config.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-        return float(accelerator.reduce(summed.detach(), "sum"))
+        def batches(epoch: int) -> list[np.ndarray]:
+            order = np.random.default_rng([config.seed, *key, epoch]).permutation(rows)
+            return np.array_split(order, max(-(-len(order) // config.batch_samples), 1))
+
+        epochs = Epochs(n_epochs, batches)
+
+        def draw(step: int, micro: int, n_micro_batches: int) -> dict[str, Any] | None:
+            epoch, batch = epochs.rows(step)
+            own = batch[micro::n_micro_batches]
+            if not len(own):
+                return None
+            names = [self.target.sample_ids[i] for i in own]
+            inputs = self.sets.batch([(name, self.sets.drawn(name, *key, epoch)) for name in names])
+            return {"inputs": inputs, "labels": torch.from_numpy(labels[own])}
+
+        def loss(wrapped: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, float]:
+            outputs = wrapped(**batch["inputs"])
+            logits = outputs.logits if config.train_encoder else outputs
+            return nn.functional.cross_entropy(logits, batch["labels"], reduction="sum"), float(len(logits))
+
+        def validate() -> Validation:
+            chosen = self.predict(model, validation)[np.arange(len(validation)), labels[validation]]
+            return Validation(loss=float(-np.log(chosen.clip(1e-12)).mean()))
+
+        early_stopping = len(validation) > 0
+        plan = Plan.of_epochs(
+            epochs.n_steps,
+            epochs.steps_per_epoch,
+            micro_batches=config.micro_batches,
+            patience=config.patience if early_stopping else None,
+            min_improvement=config.min_improvement,
+            max_grad_norm=config.max_grad_norm,
+            seed=config.seed,
+        )
+        optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+        outcome = train(
+            self.run, stage, trained, optimizer, plan, draw, loss, validate if early_stopping else None, name="sets"
+        )
+        return model.eval(), outcome.best_step // epochs.steps_per_epoch
 
     @torch.no_grad()
     def _fit_scale(self, model: MetagenBertForPhenotypeClassification, rows: np.ndarray, key: tuple[int, ...]) -> None:
         """Standardise by the training samples' vectors."""
-        accelerator = self.accelerator
+        processes = self.run.processes
         sums = torch.zeros(3, model.config.hidden_size, dtype=torch.float64)
-        for i in rows[accelerator.process_index :: accelerator.num_processes]:
+        for i in rows[processes.rank :: processes.size]:
             name = self.target.sample_ids[i]
-            batch = self.sets.batch([(name, self.sets.drawn(name, *key))], accelerator.device)
+            batch = to_device(self.sets.batch([(name, self.sets.drawn(name, *key))]), self.accelerator.device)
             if "elements" in batch:
                 vectors = batch["elements"][0]
             else:
                 vectors = model.metagenbert.embed_packed(batch["input_ids"], batch["lengths"])
             exact = vectors.double().cpu()
             sums += torch.stack([exact.sum(0), exact.square().sum(0), torch.full_like(exact[0], len(exact))])
-        total, squares, n = accelerator.reduce(sums.to(accelerator.device), "sum").cpu()
+            self.run.check()
+        processes.barrier()
+        total, squares, n = torch.from_numpy(processes.all_reduce(sums.numpy()))
         mean = total / n
         model.head.set_scale(mean, (squares / n - mean.square()).clamp_min(0).sqrt())  # type: ignore[operator]
 
     @torch.no_grad()
     def predict(self, model: MetagenBertForPhenotypeClassification, rows: np.ndarray) -> np.ndarray:
         """Probabilities `(n_rows, n_classes)` of samples, which the processes share."""
-        accelerator = self.accelerator
-        was_training = model.training
-        model.eval()
-        mine = []
-        for place in range(accelerator.process_index, len(rows), accelerator.num_processes):
-            name = self.target.sample_ids[rows[place]]
-            logits = []
-            for part in self.sets.parts(name):
-                with accelerator.autocast():
-                    logits.append(model(**self.sets.batch([(name, part)], accelerator.device)).logits)
-            mine.append((place, torch.cat(logits).double().softmax(1).mean(0).cpu().tolist()))
-            self.check()
-        model.train(was_training)
-        return np.array([values for _, values in sorted(gather_object(mine))]).reshape(-1, len(self.target.classes))
+
+        def compute(own: np.ndarray) -> Iterator[np.ndarray]:
+            for i in own:
+                name, logits = self.target.sample_ids[rows[i]], []
+                for part in self.sets.parts(name):
+                    with self.accelerator.autocast():
+                        batch = to_device(self.sets.batch([(name, part)]), self.accelerator.device)
+                        logits.append(model(**batch).logits)
+                yield torch.cat(logits).double().softmax(1).mean(0, keepdim=True).cpu().numpy()
+
+        return evaluate_rows(self.run.processes, len(rows), len(self.target.classes), compute)
 
 
-def cross_validate(trainer: Trainer, folder: Path) -> tuple[Study, int, list[dict[str, Any]]]:
-    """Train and test on every fold; finished ones are read from `folder`."""
+def evaluate_folds(trainer: Trainer) -> tuple[Study, list[dict[str, Any]]]:
+    """Train and test on every fold; return the study, and what each fold gave."""
     config, target = trainer.config, trainer.target
 
-    def train(i: int, rest: np.ndarray, aside: np.ndarray, test: np.ndarray) -> dict[str, Any]:
-        model, epoch, history = trainer.train(rest, aside, config.n_epochs, (1, i))
-        probabilities = trainer.predict(model, test).tolist()
-        return {"best_epoch": epoch, "history": history, "probabilities": probabilities}
+    def train_fold(i: int, rest: np.ndarray, validation: np.ndarray, test: np.ndarray) -> dict[str, Any]:
+        model, epoch = trainer.train(rest, validation, config.n_epochs, i, (1, i))
+        return {"best_epoch": epoch, "probabilities": trainer.predict(model, test).tolist()}
 
-    splits, done = train_folds(
+    splits, results = cross_validate(
+        trainer.run,
         target,
-        train,
-        folder,
-        trainer.accelerator,
+        train_fold,
         n_folds=config.n_folds,
         n_repeats=config.n_repeats,
         seed=config.seed,
-        shown="roc_auc",
+        metric="roc_auc",
     )
     study = study_of_folds(
         target,
         splits,
-        [np.array(fold["probabilities"]) for fold in done],
+        [np.array(fold["probabilities"]) for fold in results],
         features="end-to-end" if config.train_encoder else f"own {config.elements}",
         model="deep_sets",
         n_splits=config.n_folds,
@@ -419,12 +394,7 @@ def cross_validate(trainer: Trainer, folder: Path) -> tuple[Study, int, list[dic
         seed=config.seed,
         source=f"{config.set_size} of each sample's {config.elements}",
     )
-    return study, median_epoch(done), done
-
-
-def _trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Copies of the weights that learn."""
-    return {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+    return study, results
 
 
 def identity_of(
@@ -445,87 +415,73 @@ def identity_of(
     }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> RecipeParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True)
+    parser = RecipeParser(__file__, __doc__)
+    parser.add_training_options()
     parser.add_argument("--cohort", type=Path, required=True, help="CSV or TSV: sample_id, fastq, phenotypes")
     parser.add_argument("--target", required=True, help="column with the classes")
-    parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--metadata", type=Path, help="CSV or TSV with the classes, instead of the cohort")
     parser.add_argument("--positive", action="append", help="value to predict against all others; may be given again")
     parser.add_argument("--group", help="column with subjects or batches, which no two folds share")
-    parser.add_argument("--model", help="instead of the config's")
-    parser.add_argument("--cpu", action="store_true", help="leave GPUs alone")
-    parser.add_argument("--overwrite", action="store_true", help="replace what the output folder holds")
     return parser
 
 
-def run_recipe(args: argparse.Namespace) -> None:
+def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) -> None:
     """Make sets, cross-validate, train on all samples, write.
 
     Raises:
         BiomeformerError: Input is bad, a sample cannot be used, or a signal came.
     """
     began = time.monotonic()
-    config = RecipeConfig.from_yaml(args.config)
-    if args.model is not None:
-        config.model = args.model
+    config = RecipeConfig.from_yaml(args.config, args.overrides)
     cohort = read_cohort(args.cohort)
     columns = cohort.metadata() if args.metadata is None else read_metadata(args.metadata)
     ids = [sample.sample_id for sample in cohort]
     where = str(args.metadata or args.cohort)
     target = make_target(columns, args.target, ids, positive=args.positive, group_column=args.group, where=where)
     list(folds(target, config.n_folds, 1, config.seed))
-    # One process may make sets for much longer than another.
-    patience = InitProcessGroupKwargs(timeout=timedelta(hours=12))
-    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, kwargs_handlers=[patience])
+    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
     start = biomeformer.load(config.model, revision=config.revision, device=str(accelerator.device))
     try:
         new_model(config, start, target.classes)
     except ValueError as error:
         raise InputError(f"{args.config}: {error}") from error
-    run = TrainingRun(args.output, identity_of(config, cohort, target, start, args.group), accelerator)
-    run.open(args.overwrite)
-    with Interruption() as interruption:
-        sets = Sets(args.output / "sets", config, start, accelerator)
+    identity = identity_of(config, cohort, target, start, args.group)
+    with TrainingRun(args.output, identity, accelerator, processes).open(args.overwrite) as run:
+        sets = Sets(config, run, start)
         wanted = set(target.sample_ids)
-        sets.make([sample for sample in cohort if sample.sample_id in wanted], interruption.check)
-        trainer = Trainer(config, accelerator, sets, target, start, interruption.check)
-        study, n_epochs, done = cross_validate(trainer, args.output / "folds")
+        sets.make([sample for sample in cohort if sample.sample_id in wanted])
+        trainer = Trainer(config, run, sets, target)
+        study, results = evaluate_folds(trainer)
+        n_epochs = median_epoch(results)
         every = np.arange(len(target.labels))
-        model, _, last = trainer.train(every, every[:0], n_epochs, (2,))
-    if not accelerator.is_main_process:
-        return
-    record = {
-        "recipe": "recipes/finetune_phenotype.py",
-        "config": asdict(config),
-        "target": study.record["target"],
-        "scores": study.record["scores"],
-        "n_epochs": n_epochs,
-        "best_epochs": [fold["best_epoch"] for fold in done],
-        "base_model": model_source(start) | {"weights_sha256": start.weights_sha256},
-        "device": describe_device(accelerator),
-        "n_processes": accelerator.num_processes,
-        "wall_time_s": round(time.monotonic() - began, 1),
-    }
-    study.write(args.output)
-    histories = [*((str(i), fold["history"]) for i, fold in enumerate(done)), ("all", last)]
-    with (args.output / "history.csv").open("w", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["fold", "epoch", "training_loss", "loss_set_aside"])
-        for name, history in histories:
-            writer.writerows([name, *values, *[""] * (3 - len(values))] for values in history)
-    folder = run.write_model(model.save_pretrained, record)
-    found = study.evaluations[0]
-    print(f"{target.column}: ROC-AUC {found.scores['roc_auc']}, PR-AUC {found.scores['pr_auc']}")
-    print(f"Wrote {folder}")
+        model, _ = trainer.train(every, every[:0], n_epochs, len(results), (2,))
+        if run.is_main:
+            record = {
+                "recipe": "recipes/finetune_phenotype.py",
+                "config": asdict(config),
+                "target": study.record["target"],
+                "scores": study.record["scores"],
+                "n_epochs": n_epochs,
+                "best_epochs": [fold["best_epoch"] for fold in results],
+                "base_model": model_source(start) | {"weights_sha256": start.weights_sha256},
+                "device": describe_device(accelerator),
+                "n_processes": accelerator.num_processes,
+                "wall_time_s": round(time.monotonic() - began, 1),
+            }
+            study.write(args.output)
+            folder = run.write_model(model.save_pretrained, record)
+            scores = study.evaluations[0].scores
+            print(f"{target.column}: ROC-AUC {scores['roc_auc']}, PR-AUC {scores['pr_auc']}")
+            print(f"Wrote {folder}")
+        run.delete_states()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the recipe; gives the exit code."""
+    """Run the recipe; return its exit code."""
     args = parser().parse_args(arguments)
-    return exit_code_of(partial(run_recipe, args), "the same command goes on with what is left")
+    return run_main(run_recipe, args, "the same command resumes after the last finished epoch")
 
 
 if __name__ == "__main__":

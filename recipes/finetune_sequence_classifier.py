@@ -6,7 +6,7 @@
 * Training stops early by the loss on the validation split, and thresholds are chosen there; the test split has no part
   in either.
 * With `search`, Optuna tries settings, ends those that fall behind, and keeps its trials in RUN/search.db.
-* Processes share each batch; gradients are those of one process.
+* Processes share each batch: gradients, and without dropout or with `micro_batches` results, are those of one process.
 
     biomeformer sequences prepare positive=pos.fa negative=neg.fa --output DATA
     accelerate launch recipes/finetune_sequence_classifier.py --data DATA --output RUN \
@@ -14,8 +14,7 @@
     biomeformer sequences predict new.fa --model RUN/model
 
 RUN gets `model/`, `evaluation.json`, `predictions.parquet`, `report.html`, `history.csv` and `training_record.json`.
-The
-same command goes on after the last finished epoch.
+The same command resumes after the last finished epoch.
 
 Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
 """
@@ -23,30 +22,24 @@ Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 import transformers
-from accelerate.utils import broadcast_object_list, gather_object
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import load_model, save_model
 
 from biomeformer.checkpoints.source import model_source
-from biomeformer.errors import InputError, MissingDependencyError
+from biomeformer.errors import InputError
 from biomeformer.genomes.translation import reverse_complement
-from biomeformer.interruption import Interruption
-from biomeformer.io.atomic import atomic_write
-from biomeformer.recipe_config import build_config, read_yaml
 from biomeformer.reports.sequence_report import sequence_report
+from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.sequences.classifier import SequenceClassifier
 from biomeformer.sequences.contract import SequenceContract
 from biomeformer.sequences.evaluation import SequenceEvaluation
@@ -54,21 +47,21 @@ from biomeformer.sequences.prediction_table import prediction_table, write_predi
 from biomeformer.sequences.starting_points import new_classifier, with_lora
 from biomeformer.sequences.training_data import LabelledSequences, TrainingData, read_training_data
 from biomeformer.training.accelerator import describe_device, make_accelerator
-from biomeformer.training_run import (
-    TrainingRun,
-    bucketed_batches,
-    exit_code_of,
-    share_of_peak_rate,
-)
+from biomeformer.training.batches import Epochs, bucketed_batches, evaluate_rows
+from biomeformer.training.command import RecipeParser, run_main
+from biomeformer.training.config import Config
+from biomeformer.training.loop import Plan, Validation, train
+from biomeformer.training.run import TrainingRun
+from biomeformer.training.schedules import linear_warmup_decay
+from biomeformer.training.search import OnEpoch, Search, import_optuna
 
 transformers.utils.logging.disable_progress_bar()
 SEARCHED = ("learning_rate", "weight_decay", "warmup", "dropout", "batch_sequences", "n_epochs")
 WHOLE = ("batch_sequences", "n_epochs")
-BEST_TRIAL = "search_best.safetensors"
 
 
 @dataclass
-class RecipeConfig:
+class RecipeConfig(Config):
     """Fields of the YAML file.
 
     Attributes:
@@ -82,7 +75,9 @@ class RecipeConfig:
         average_strands: Whether answers are means over both strands.
         n_epochs: At most; the learning rate falls to zero over them.
         patience: Epochs without a lower loss on the validation split after which training stops.
-        batch_sequences: Sequences a step, shared among processes.
+        batch_sequences: Sequences per step, shared among processes.
+        micro_batches: Parts of a step's batch, each of which goes through the model at once; one per process by
+            default. With dropout, losses are the same on any number of processes where this is set.
         learning_rate: Peak.
         warmup: Share of the steps with a rising learning rate.
         weight_decay: Of AdamW.
@@ -106,6 +101,7 @@ class RecipeConfig:
     n_epochs: int = 10
     patience: int = 3
     batch_sequences: int = 32
+    micro_batches: int | None = None
     learning_rate: float = 3e-5
     warmup: float = 0.06
     weight_decay: float = 0.01
@@ -116,42 +112,33 @@ class RecipeConfig:
     search: dict[str, Any] | None = None
     seed: int = 0
 
-    @classmethod
-    def from_yaml(cls, path: Path) -> RecipeConfig:
-        """Read and check a config.
-
-        Raises:
-            InputError: It cannot be read, has a field that is not known, or a value is out of range.
-        """
-        config = build_config(cls, read_yaml(path), str(path))
-        for name in ("n_epochs", "patience", "batch_sequences"):
-            if getattr(config, name) < 1:
-                raise InputError(f"{path}: {name} is {getattr(config, name)}; it must be at least 1.")
-        if config.lora is not None and not (isinstance(config.lora, dict) and int(config.lora.get("rank", 0)) > 0):
-            raise InputError(f"{path}: lora is {config.lora!r}; give a mapping with a rank of at least 1.")
-        if config.search is not None:
-            _check_search(config.search, path)
-        return config
+    def check(self, where: str) -> None:
+        """Raise `InputError` where a value is out of range."""
+        self.require_at_least_one(where, "n_epochs", "patience", "batch_sequences", "micro_batches")
+        if self.lora is not None and not int(self.lora.get("rank", 0)) > 0:
+            raise InputError(f"{where}: lora is {self.lora!r}; give a mapping with a rank of at least 1.")
+        if self.search is not None:
+            _check_search(self.search, where)
 
 
-def _check_search(search: dict[str, Any], path: Path) -> None:
+def _check_search(search: dict[str, Any], where: str) -> None:
     known = (*SEARCHED, "n_trials")
-    if not isinstance(search, dict) or not isinstance(search.get("n_trials"), int) or search["n_trials"] < 1:
-        raise InputError(f"{path}: search needs n_trials, a whole number of at least 1.")
+    if not isinstance(search.get("n_trials"), int) or search["n_trials"] < 1:
+        raise InputError(f"{where}: search needs n_trials, a whole number of at least 1.")
     for name, values in search.items():
         if name not in known:
-            raise InputError(f"{path}: search: unknown field {name}; known are {', '.join(known)}.")
+            raise InputError(f"{where}: search: unknown field {name}; known are {', '.join(known)}.")
         if name != "n_trials" and not (isinstance(values, list) and len(values) >= 2):
-            raise InputError(f"{path}: search: {name} is {values!r}; give a list of the least and the largest value.")
+            raise InputError(f"{where}: search: {name} is {values!r}; give a list of the least and the largest value.")
 
 
 class Trainer:
     """Trains one model after the other on the same sequences."""
 
-    def __init__(self, config: RecipeConfig, run: TrainingRun, data: TrainingData, check: Callable[[], None]) -> None:
-        self.config, self.run, self.data, self.check = config, run, data, check
+    def __init__(self, config: RecipeConfig, run: TrainingRun, data: TrainingData) -> None:
+        self.config, self.run, self.data = config, run, data
         self.accelerator = run.accelerator
-        scale: dict[str, float] = {}
+        scale: dict[str, Any] = {}
         if data.task == "regression":
             truth = data.splits["train"].truth
             scale = {"mean": float(truth.mean()), "spread": float(truth.std()) or 1.0}
@@ -202,324 +189,192 @@ class Trainer:
         return torch.from_numpy(found).float().to(self.accelerator.device)
 
     def train(
-        self, config: RecipeConfig, stage: int, on_epoch: Callable[[int, float], None] | None = None
+        self, config: RecipeConfig, stage: int, on_epoch: OnEpoch | None = None
     ) -> tuple[SequenceClassifier, int, float]:
-        """Train, or go on; gives the classifier after its best epoch, that epoch, and its loss on validation.
+        """Train, or resume; return the classifier after its best epoch, that epoch, and its validation loss.
 
         Args:
             config: Of this training.
             stage: Number of this training.
-            on_epoch: Called after each epoch with its number and loss; what it raises ends the training.
+            on_epoch: Called after each epoch with its number and validation; what it raises ends the training.
         """
-        accelerator, run, split = self.accelerator, self.run, self.data.splits["train"]
+        split = self.data.splits["train"]
         classifier = self.new(config)
         # Batches are made with the tokenizer and device of the model below, whatever wraps it.
         model: Any = classifier.model
         if config.lora is not None:
             options = {"alpha": config.lora["rank"], "dropout": 0.0, "targets": None} | config.lora
             model = with_lora(model, options["rank"], options["alpha"], options["dropout"], options["targets"])
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         weights = self.weights(config)
-        n_steps = config.n_epochs * len(self.batches(config, stage, 0))
-        optimizer: Any = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
-        wrapped, optimizer = accelerator.prepare(model, optimizer)
-        position = run.load_state(stage) or {"step": 0, "best": None, "best_epoch": 0, "steps": 0}
-        if position["step"] == 0:
-            run.forget(stage)
-        best, best_epoch, step = position["best"], position["best_epoch"], position["steps"]
-        for epoch in range(position["step"] + 1, config.n_epochs + 1):
-            if epoch - 1 - best_epoch >= config.patience:
-                break
-            wrapped.train()
-            torch.manual_seed(int(np.random.default_rng([config.seed, 3, stage, epoch]).integers(2**31)))
-            flips = np.random.default_rng([config.seed, 4, stage, epoch]).random(len(split)) < 0.5
-            total = 0.0
-            for batch in self.batches(config, stage, epoch):
-                mine = batch[accelerator.process_index :: accelerator.num_processes]
-                # A process without a sequence of a batch reads another's, and adds nothing.
-                here = mine if len(mine) else batch[:1]
-                rate = share_of_peak_rate(step, n_steps, config.warmup)
-                for group in optimizer.param_groups:
-                    group["lr"] = config.learning_rate * rate
-                sequences = split.sequences(here)
-                if config.augment_strands:
-                    pairs = zip(sequences, flips[here].tolist(), strict=True)
-                    sequences = [reverse_complement(one) if flip else one for one, flip in pairs]
-                with accelerator.autocast():
-                    logits = wrapped(**classifier.batch(sequences)).logits
-                summed = self.losses(logits, here, split, weights).sum() * (1.0 if len(mine) else 0.0)
-                whole = float(len(batch))
-                if weights is not None and self.data.task != "multi_label":
-                    whole = float(weights[torch.from_numpy(split.truth[batch]).to(weights.device)].sum())
-                # Processes average their gradients.
-                accelerator.backward(summed * accelerator.num_processes / whole)
-                accelerator.clip_grad_norm_(trained, config.max_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-                total += float(accelerator.reduce(summed.detach(), "sum")) / whole * len(batch)
-                step += 1
-                self.check()
-            loss = self.validation_loss(classifier)
-            if best is None or loss < best:
-                best, best_epoch = loss, epoch
-                run.save_best(model)
-            row = {"stage": stage, "step": epoch, "training_loss": f"{total / len(split):.6f}"}
-            if accelerator.is_main_process:
-                run.append("history.csv", row | {"validation_loss": f"{loss:.6f}"})
-            run.save_state(stage, epoch, {"best": best, "best_epoch": best_epoch, "steps": step})
-            if on_epoch is not None:
-                on_epoch(epoch, loss)
-        run.load_best(model)
-        accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        epochs = Epochs(config.n_epochs, lambda epoch: self.batches(config, stage, epoch))
+
+        def draw(step: int, micro: int, n_micro_batches: int) -> dict[str, Any] | None:
+            epoch, batch = epochs.rows(step)
+            rows = batch[micro::n_micro_batches]
+            if not len(rows):
+                return None
+            sequences = split.sequences(rows)
+            if config.augment_strands:
+                flips = np.random.default_rng([config.seed, 4, stage, epoch]).random(len(split)) < 0.5
+                pairs = zip(sequences, flips[rows].tolist(), strict=True)
+                sequences = [reverse_complement(one) if flip else one for one, flip in pairs]
+            return {"inputs": classifier.batch(sequences), "rows": rows}
+
+        def loss(wrapped: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor | float]:
+            losses = self.losses(wrapped(**batch["inputs"]).logits, batch["rows"], split, weights)
+            weight: torch.Tensor | float = float(len(batch["rows"]))
+            if weights is not None and self.data.task != "multi_label":
+                weight = weights[torch.from_numpy(split.truth[batch["rows"]]).to(weights.device)].sum()
+            return losses.sum(), weight
+
+        plan = Plan.of_epochs(
+            epochs.n_steps,
+            epochs.steps_per_epoch,
+            schedule=linear_warmup_decay(epochs.n_steps, config.warmup),
+            micro_batches=config.micro_batches,
+            patience=config.patience,
+            max_grad_norm=config.max_grad_norm,
+            seed=config.seed,
+        )
+        outcome = train(
+            self.run,
+            stage,
+            model,
+            torch.optim.AdamW(
+                [parameter for parameter in model.parameters() if parameter.requires_grad],
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
+            ),
+            plan,
+            draw,
+            loss,
+            lambda: self.validate(classifier),
+            on_validation=on_epoch and (lambda step, result: on_epoch(step // epochs.steps_per_epoch, result)),
+            name="sequences",
+        )
         if config.lora is not None:
             model = model.merge_and_unload()
-        accelerator.free_memory()
-        return replace(classifier, model=model.eval()), best_epoch, float(best)
+        assert outcome.validation is not None and outcome.validation.loss is not None
+        best_epoch = outcome.best_step // epochs.steps_per_epoch
+        return replace(classifier, model=model.eval()), best_epoch, outcome.validation.loss
 
     def logits(self, classifier: SequenceClassifier, split: LabelledSequences) -> torch.Tensor:
         """Of all sequences as they stand, `(n, n_labels)`, which the processes share."""
-        accelerator = self.accelerator
-        was_training = classifier.model.training
-        classifier.model.eval()
-        mine: list[tuple[int, list[float]]] = []
-        places = np.arange(accelerator.process_index, len(split), accelerator.num_processes)
-        for part in np.array_split(places, max(len(places) // 2048, 1)):
-            if len(part):
-                with accelerator.autocast():
-                    found = classifier.logits(split.sequences(part))
-                mine += zip(part.tolist(), found.tolist(), strict=True)
-            self.check()
-        classifier.model.train(was_training)
-        return torch.tensor([values for _, values in sorted(gather_object(mine))])
 
-    def validation_loss(self, classifier: SequenceClassifier) -> float:
-        """Mean over the validation split, each class as often as it is there."""
+        def compute(own: np.ndarray) -> Iterator[np.ndarray]:
+            for part in np.array_split(own, max(len(own) // 2048, 1)):
+                with self.accelerator.autocast():
+                    yield classifier.logits(split.sequences(part)).numpy()
+
+        n_labels = classifier.model.config.num_labels
+        return torch.from_numpy(evaluate_rows(self.run.processes, len(split), n_labels, compute)).float()
+
+    def validate(self, classifier: SequenceClassifier) -> Validation:
+        """Mean loss over the validation split, each class as often as it is there."""
         split = self.data.splits["validation"]
         logits = self.logits(classifier, split)
-        return float(self.losses(logits, np.arange(len(split)), split, None).double().mean())
+        return Validation(loss=float(self.losses(logits, np.arange(len(split)), split, None).double().mean()))
 
+    def search(self) -> tuple[SequenceClassifier, RecipeConfig, int, int, list[dict[str, Any]]]:
+        """Try settings; return the best classifier, its settings, its trial's number, its best epoch and all trials."""
+        assert self.config.search is not None
+        space = {name: values for name, values in self.config.search.items() if name != "n_trials"}
+        search = Search(self.run, space, self.config.search["n_trials"], WHOLE, self.config.seed)
 
-class Search:
-    """Settings tried by Optuna; the main process decides, and tells the others."""
+        def train_trial(number: int, values: dict[str, Any], on_epoch: OnEpoch) -> tuple[Any, int, float]:
+            classifier, epoch, loss = self.train(replace(self.config, **values), number, on_epoch)
+            return classifier.model, epoch, loss
 
-    def __init__(self, trainer: Trainer, folder: Path) -> None:
-        self.trainer, self.folder, self.accelerator = trainer, folder, trainer.accelerator
-        assert trainer.config.search is not None
-        self.space = {name: values for name, values in trainer.config.search.items() if name != "n_trials"}
-        self.n_trials: int = trainer.config.search["n_trials"]
-        self.study: Any = None
-        if self.accelerator.is_main_process:
-            optuna = import_optuna()
-            optuna.logging.set_verbosity(optuna.logging.WARNING)
-            self.study = optuna.create_study(
-                study_name="search",
-                storage=f"sqlite:///{folder / 'search.db'}",
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1),
-                load_if_exists=True,
-            )
-
-    def shared(self, value: Any) -> Any:
-        """The main process's value, on all processes."""
-        values = [value]
-        broadcast_object_list(values)
-        return values[0]
-
-    def best_classifier(self) -> tuple[SequenceClassifier, RecipeConfig, int, int]:
-        """Try what is left to try; gives the best classifier, its settings, the trial's number and its best epoch."""
-        while True:
-            number, values = self.shared(self._next() if self.accelerator.is_main_process else None)
-            if number is None:
-                break
-            self._try(number, values)
-        number, values, epoch = self.shared(self._best() if self.accelerator.is_main_process else None)
-        config = replace(self.trainer.config, **values)
-        classifier = self.trainer.new(config)
+        search.run_trials(train_trial)
+        number, values, epoch = search.best()
+        config = replace(self.config, **values)
+        classifier = self.new(config)
         model: Any = classifier.model
-        load_model(model, self.folder / BEST_TRIAL)
+        search.load_best(model)
         model.to(self.accelerator.device).eval()
-        return classifier, config, number, epoch
-
-    def _next(self) -> tuple[int | None, dict[str, Any]]:
-        """Number and settings of a trial that was begun, or a new one; none when enough are done."""
-        optuna = import_optuna()
-        states = optuna.trial.TrialState
-        begun = self.study.get_trials(deepcopy=False, states=(states.RUNNING,))
-        if begun:
-            return begun[0].number, begun[0].params
-        if len(self.study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED))) >= self.n_trials:
-            return None, {}
-        # By its number, so that a resumed search goes on as one that was not interrupted.
-        number = len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = optuna.samplers.TPESampler(seed=self.trainer.config.seed + number, n_startup_trials=5)
-        trial = self.study.ask()
-        for name, values in self.space.items():
-            low, high = min(values), max(values)
-            if len(values) > 2:
-                trial.suggest_categorical(name, values)
-            elif name in WHOLE:
-                trial.suggest_int(name, int(low), int(high))
-            else:
-                trial.suggest_float(name, float(low), float(high), log=low > 0 and high / low >= 10)
-        return trial.number, trial.params
-
-    def _try(self, number: int, values: dict[str, Any]) -> None:
-        main = self.accelerator.is_main_process
-        config = replace(self.trainer.config, **values)
-        self.accelerator.print(f"trial {number}: " + ", ".join(f"{k} {_short(v)}" for k, v in values.items()))
-        optuna = import_optuna() if main else None
-        trial = optuna.trial.Trial(self.study, self.study.trials[number]._trial_id) if main else None
-
-        def on_epoch(epoch: int, loss: float) -> None:
-            worse = False
-            if trial is not None:
-                trial.report(loss, epoch)
-                worse = trial.should_prune()
-            if self.shared(worse):
-                raise Pruned
-
-        try:
-            classifier, epoch, loss = self.trainer.train(config, number, on_epoch)
-        except Pruned:
-            self.accelerator.free_memory()
-            if main:
-                self.study.tell(number, state=optuna.trial.TrialState.PRUNED)
-            self.accelerator.print(f"trial {number}: ended early, it fell behind")
-            return
-        if main:
-            done = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-            if all(loss < other.value for other in done):
-                with atomic_write(self.folder / BEST_TRIAL) as partial:
-                    save_model(classifier.model, str(partial))
-            trial.set_user_attr("best_epoch", epoch)
-            self.study.tell(number, loss)
-        self.accelerator.print(f"trial {number}: loss {loss:.4f} on validation after epoch {epoch}")
-        self.accelerator.wait_for_everyone()
-
-    def _best(self) -> tuple[int, dict[str, Any], int]:
-        best = self.study.best_trial
-        return best.number, best.params, best.user_attrs["best_epoch"]
-
-    @property
-    def record(self) -> list[dict[str, Any]]:
-        """Every trial."""
-        return [
-            {"number": trial.number, "state": trial.state.name.lower(), "loss": trial.value, **trial.params}
-            for trial in self.study.trials
-        ]
+        return classifier, config, number, epoch, search.record
 
 
-class Pruned(Exception):
-    """A trial fell behind."""
-
-
-def import_optuna() -> Any:
-    """Optuna.
-
-    Raises:
-        MissingDependencyError: It is not installed.
-    """
-    try:
-        import optuna
-    except ImportError as error:
-        raise MissingDependencyError("search needs optuna; install it: pip install 'biomeformer[tuning]'.") from error
-    return optuna
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> RecipeParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True)
+    parser = RecipeParser(__file__, __doc__)
+    parser.add_training_options()
     parser.add_argument(
         "--data", required=True, help="folder of `biomeformer sequences prepare`, or a dataset's Hub id"
     )
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--base", help="another one than the config's")
-    parser.add_argument("--cpu", action="store_true", help="leave GPUs alone")
-    parser.add_argument("--overwrite", action="store_true", help="replace what the output folder holds")
     return parser
 
 
-def run_recipe(args: argparse.Namespace) -> None:
+def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) -> None:
     """Search if asked to, train, evaluate, write.
 
     Raises:
         BiomeformerError: Input is bad, or a signal came.
     """
     began = time.monotonic()
-    config = RecipeConfig.from_yaml(args.config)
-    if args.base is not None:
-        config = replace(config, base=args.base)
+    config = RecipeConfig.from_yaml(args.config, args.overrides)
     data = read_training_data(args.data)
-    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu)
+    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
     identity = {"config": asdict(config), "sequences": data.fingerprint, "labels": list(data.label_names)}
-    run = TrainingRun(args.output, identity, accelerator)
-    trainer = Trainer(config, run, data, lambda: None)
+    run = TrainingRun(args.output, identity, accelerator, processes)
+    trainer = Trainer(config, run, data)
     if config.search is not None:
         import_optuna()
     trainer.new(config)
-    run.open(args.overwrite)
-    trials: list[dict[str, Any]] = []
-    with Interruption() as interruption:
-        trainer.check = interruption.check
+    with run.open(args.overwrite):
+        trials: list[dict[str, Any]] = []
         if config.search is None:
             stage = 0
             classifier, epoch, _ = trainer.train(config, stage)
         else:
-            search = Search(trainer, args.output)
-            classifier, config, stage, epoch = search.best_classifier()
-            trials = search.record if accelerator.is_main_process else []
-        judged = {name: data.splits[name] for name in ("validation", "test")}
-        answers = [classifier.contract.answers(trainer.logits(classifier, split)) for split in judged.values()]
-    if not accelerator.is_main_process:
-        return
-    predicted = np.concatenate(answers)
-    table = prediction_table(
-        data.task,
-        data.label_names,
-        [name for split in judged.values() for name in split.ids],
-        [name for name, split in judged.items() for _ in range(len(split))],
-        np.concatenate([split.truth for split in judged.values()]),
-        predicted[:, 0] if data.task == "regression" else predicted,
-    )
-    settings = {key: value for key, value in asdict(config).items() if value not in (None, {})}
-    evaluation = SequenceEvaluation.from_predictions(
-        table,
-        data.task,
-        data.label_names,
-        model=str(args.output.name),
-        base_model=config.base,
-        settings=settings,
-        seed=config.seed,
-    )
-    classifier = replace(classifier, contract=replace(classifier.contract, thresholds=list(evaluation.thresholds)))
-    record = {
-        "recipe": "recipes/finetune_sequence_classifier.py",
-        "base_model": model_source(classifier.model),
-        "config": asdict(config),
-        "task": data.task,
-        "labels": list(data.label_names),
-        "n_sequences": {name: len(split) for name, split in data.splits.items()},
-        "sequences_sha256": identity["sequences"],
-        "best_epoch": epoch,
-        "trials": trials,
-        "scores": evaluation.scores,
-        "thresholds": list(evaluation.thresholds),
-        "device": describe_device(accelerator),
-        "wall_time_s": round(time.monotonic() - began, 1),
-    }
-    history = pd.read_csv(args.output / "history.csv")
-    evaluation.save(args.output)
-    write_predictions(table, args.output)
-    folder = run.write_model(classifier.save, record)
-    curve = history[history["stage"] == stage].rename(columns={"step": "epoch"})
-    report = sequence_report(evaluation, table, args.output / "report.html", training=curve)
-    shutil.rmtree(args.output / "state", ignore_errors=True)
-    show(evaluation)
-    print(f"model {folder}\nreport {report}")
+            classifier, config, stage, epoch, trials = trainer.search()
+        evaluated = {name: data.splits[name] for name in ("validation", "test")}
+        answers = [classifier.contract.answers(trainer.logits(classifier, split)) for split in evaluated.values()]
+        if run.is_main:
+            task: Any = data.task
+            predicted = np.concatenate(answers)
+            table = prediction_table(
+                task,
+                data.label_names,
+                [name for split in evaluated.values() for name in split.ids],
+                [name for name, split in evaluated.items() for _ in range(len(split))],
+                np.concatenate([split.truth for split in evaluated.values()]),
+                predicted[:, 0] if data.task == "regression" else predicted,
+            )
+            evaluation = SequenceEvaluation.from_predictions(
+                table,
+                task,
+                data.label_names,
+                model=str(args.output.name),
+                base_model=config.base,
+                settings={key: value for key, value in asdict(config).items() if value not in (None, {})},
+                seed=config.seed,
+            )
+            contract = replace(classifier.contract, thresholds=list(evaluation.thresholds))
+            record = {
+                "recipe": "recipes/finetune_sequence_classifier.py",
+                "base_model": model_source(classifier.model),
+                "config": asdict(config),
+                "task": data.task,
+                "labels": list(data.label_names),
+                "n_sequences": {name: len(split) for name, split in data.splits.items()},
+                "sequences_sha256": identity["sequences"],
+                "best_epoch": epoch,
+                "trials": trials,
+                "scores": evaluation.scores,
+                "thresholds": list(evaluation.thresholds),
+                "device": describe_device(accelerator),
+                "wall_time_s": round(time.monotonic() - began, 1),
+            }
+            evaluation.save(args.output)
+            write_predictions(table, args.output)
+            folder = run.write_model(replace(classifier, contract=contract).save, record)
+            rows = pd.DataFrame(run.history(stage))
+            curve = rows[["epoch", "training_loss", "validation_loss"]].apply(pd.to_numeric)
+            report = sequence_report(evaluation, table, args.output / "report.html", training=curve)
+            show(evaluation)
+            print(f"model {folder}\nreport {report}")
+        run.delete_states()
 
 
 def show(evaluation: SequenceEvaluation) -> None:
@@ -535,9 +390,9 @@ def show(evaluation: SequenceEvaluation) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the recipe; gives the exit code."""
+    """Run the recipe; return its exit code."""
     args = parser().parse_args(arguments)
-    return exit_code_of(lambda: run_recipe(args), "the same command goes on after the last finished epoch")
+    return run_main(run_recipe, args, "the same command resumes after the last finished epoch")
 
 
 if __name__ == "__main__":

@@ -30,17 +30,17 @@ import transformers
 
 from biomeformer import load_read_encoder
 from biomeformer.clustering import fit_several_centroids
-from biomeformer.errors import BiomeformerError, InputError, RankStopped
-from biomeformer.interruption import Interruption
+from biomeformer.errors import InputError
 from biomeformer.metagenbert import MetagenBertProcessor
-from biomeformer.parallel import Ranks
-from biomeformer.recipe_config import build_config, read_yaml
+from biomeformer.runs.process_group import ProcessGroup
+from biomeformer.training.command import RecipeParser, run_main
+from biomeformer.training.config import Config
 
 transformers.utils.logging.disable_progress_bar()
 
 
 @dataclass
-class RecipeConfig:
+class RecipeConfig(Config):
     """Fields of the YAML file.
 
     Attributes:
@@ -67,96 +67,72 @@ class RecipeConfig:
     seed: int = 0
     max_memory: int = 4_000_000_000
 
-    @classmethod
-    def from_yaml(cls, path: Path) -> RecipeConfig:
-        """Read a config.
 
-        Raises:
-            InputError: It cannot be read, lacks a field, or has one that is not known.
-        """
-        return build_config(cls, read_yaml(path), str(path))
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> RecipeParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True)
+    parser = RecipeParser(__file__, __doc__)
     parser.add_argument("--cohort", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--read-encoder", help="instead of the config's")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda; each process takes a GPU of its own")
     parser.add_argument("--batch-tokens", type=int)
-    parser.add_argument("--timeout", type=float, default=10.0, help="minutes without a sign from another process")
+    parser.add_argument("--timeout", type=float, default=10.0, help="minutes without a heartbeat of another process")
     return parser
 
 
-def run(args: argparse.Namespace) -> None:
+def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) -> None:
     """Draw, embed, cluster, and write the checkpoints.
 
     Raises:
         BiomeformerError: Input is bad, samples failed, the folder cannot be written to, another process failed, or a
             signal came.
     """
-    config = RecipeConfig.from_yaml(args.config)
+    processes = processes or ProcessGroup()
+    config = RecipeConfig.from_yaml(args.config, args.overrides)
     targets = {k: args.output / f"k{k}" for k in config.n_clusters}
-    there = [str(path) for path in targets.values() if path.exists()]
-    if there:
-        raise InputError(f"{there[0]} exists; give another folder, or remove it.")
-    with Ranks.from_environment(args.timeout * 60) as ranks:
-        encoder, tokenizer = load_read_encoder(
-            args.read_encoder or config.read_encoder,
-            revision=config.revision,
-            device=ranks.device(args.device),
-            dtype=config.dtype,
-        )
-        try:
-            processor = MetagenBertProcessor(tokenizer, **config.contract)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{args.config}, contract: {error}") from error
+    existing = [str(path) for path in targets.values() if path.exists()]
+    if existing:
+        raise InputError(f"{existing[0]} exists; give another folder, or remove it.")
+    encoder, tokenizer = load_read_encoder(
+        config.read_encoder, revision=config.revision, device=processes.device(args.device), dtype=config.dtype
+    )
+    try:
+        processor = MetagenBertProcessor(tokenizer, **config.contract)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{args.config}, contract: {error}") from error
 
-        def on_sample(sample_id: str, reason: str | None) -> None:
-            print(f"process {ranks.rank}: {sample_id} {'drawn' if reason is None else 'failed'}", file=sys.stderr)
+    def on_sample(sample_id: str, reason: str | None) -> None:
+        print(f"process {processes.rank}: {sample_id} {'drawn' if reason is None else 'failed'}", file=sys.stderr)
 
-        def on_iteration(iteration: int, objective: dict[int, float]) -> None:
-            if ranks.is_main:
-                figures = ", ".join(f"K = {k}: {value:.6g}" for k, value in objective.items())
-                print(f"iteration {iteration}: objective {figures}", file=sys.stderr)
+    def on_iteration(iteration: int, objective: dict[int, float]) -> None:
+        if processes.is_main:
+            figures = ", ".join(f"K = {k}: {value:.6g}" for k, value in objective.items())
+            print(f"iteration {iteration}: objective {figures}", file=sys.stderr)
 
-        with Interruption() as interruption:
-            fits = fit_several_centroids(
-                args.cohort,
-                encoder,
-                processor,
-                n_clusters=config.n_clusters,
-                n_iterations=config.n_iterations,
-                reads_per_sample=config.reads_per_sample,
-                seed=config.seed,
-                spherical=config.spherical,
-                batch_tokens=args.batch_tokens,
-                vectors=args.output / "vectors",
-                max_memory=config.max_memory,
-                ranks=ranks,
-                on_sample=on_sample,
-                on_iteration=on_iteration,
-                check=interruption.check,
-            )
-    if ranks.is_main:
+    fits = fit_several_centroids(
+        args.cohort,
+        encoder,
+        processor,
+        n_clusters=config.n_clusters,
+        n_iterations=config.n_iterations,
+        reads_per_sample=config.reads_per_sample,
+        seed=config.seed,
+        spherical=config.spherical,
+        batch_tokens=args.batch_tokens,
+        vectors=args.output / "vectors",
+        max_memory=config.max_memory,
+        processes=processes,
+        on_sample=on_sample,
+        on_iteration=on_iteration,
+        check=processes.check,
+    )
+    if processes.is_main:
         for fit, target in zip(fits, targets.values(), strict=True):
             print(f"K = {len(fit.kmeans.centroids)}  {fit.save(target)}")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the recipe; gives the exit code."""
-    try:
-        run(parser().parse_args(arguments))
-    except BiomeformerError as error:
-        # The process that stopped the others has said why.
-        if not isinstance(error, RankStopped):
-            print(f"error: {error}", file=sys.stderr)
-        for sample_id, reason in getattr(error, "failed", {}).items():
-            print(f"failed  {sample_id}: {reason}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    """Run the recipe; return its exit code."""
+    args = parser().parse_args(arguments)
+    return run_main(run_recipe, args, "the same command resumes with what is left", args.timeout * 60)
 
 
 if __name__ == "__main__":

@@ -2,42 +2,38 @@
 
 Masked language modelling as ESM-2's (doi:10.1126/science.ade2574): 15 % of the residues are hidden, and the loss is the
 cross-entropy of what they were. Proteins of similar length make a batch; longer ones than `max_residues` are cut to a
-window drawn anew each time. What a step draws depends on the seed, the step and the micro-batch alone: a run that was
-interrupted goes on as if it had not been, and any number of processes among which the micro-batches can be shared
-evenly gives the same losses.
+window drawn anew each time. The loss is the mean over all hidden residues of a step. What a step draws depends on the
+seed, the step and the micro-batch alone: a run that was interrupted resumes as if it had not been, and any number of
+processes gives the same losses.
 
     accelerate launch recipes/pretrain_protein_encoder.py --config recipes/configs/pretrain_protein_encoder/mini.yaml \
         --genomes GENOMES --output RUN
 
 GENOMES holds one FASTA a genome, plain or compressed, and `genomes.tsv` with the columns genome_id and file; genes are
 called once and kept in `RUN/proteins.npz`. RUN gets `model/`, which `biomeformer genome embed --protein-encoder` and
-transformers' `EsmModel` load, with `history.csv`, `evaluation.csv` (on proteins that were held out by a hash of their
-sequence, beside the loss of residue frequencies alone) and `training_record.json`.
+transformers' `EsmModel` load, with `history.csv` (its validation loss is on proteins held out by a hash of their
+sequence) and `training_record.json`.
+
+Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
-import math
 import os
-import shutil
 import sys
-import time
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from rich.progress import Progress, TextColumn
+from rich.progress import Progress
 from transformers import EsmForMaskedLM
 
-from biomeformer.errors import BiomeformerError, InputError
+from biomeformer.errors import InputError
 from biomeformer.genomes import read_genome
 from biomeformer.genomes.proteins import (
     ALPHABET,
@@ -53,15 +49,20 @@ from biomeformer.genomes.proteins import (
     pack_proteins,
     pad_proteins,
 )
-from biomeformer.interruption import Interruption
 from biomeformer.io.atomic import atomic_write
 from biomeformer.io.tables import TableFormat, read_table
-from biomeformer.pretraining.masking import IGNORED, mask_tokens
-from biomeformer.recipe_config import build_config, read_yaml
+from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.training.accelerator import describe_device, make_accelerator
-from biomeformer.training_run import TrainingRun, exit_code_of
+from biomeformer.training.batches import to_device
+from biomeformer.training.command import RecipeParser, run_main
+from biomeformer.training.config import Config
+from biomeformer.training.loop import Outcome, Plan, Validation, train
+from biomeformer.training.objectives.masking import IGNORED, mask_tokens
+from biomeformer.training.run import TrainingRun
+from biomeformer.training.schedules import cosine_warmup_decay
 
 transformers.utils.logging.disable_progress_bar()
+N_VALIDATION_BATCHES = 20
 # Letters that stand for no residue are never hidden, nor put in.
 SPECIALS = [
     CLS,
@@ -74,7 +75,7 @@ SPECIALS = [
 
 
 @dataclass
-class RecipeConfig:
+class RecipeConfig(Config):
     """Fields of the YAML file.
 
     Attributes:
@@ -83,7 +84,7 @@ class RecipeConfig:
         num_attention_heads: Heads.
         intermediate_size: Width of the feed-forward networks.
         n_steps: Optimiser steps.
-        micro_batches: A step's micro-batches, shared out among processes; a multiple of their number.
+        micro_batches: Micro-batches per step, shared among processes.
         micro_batch_tokens: Tokens a micro-batch, padding counted.
         max_residues: Longer proteins are cut to a window of this length; the encoder will embed no more of a protein.
         learning_rate: Peak; cosine decay to zero after the warm-up.
@@ -116,6 +117,10 @@ class RecipeConfig:
     save_every: int = 500
     mixed_precision: str = "auto"
     seed: int = 0
+
+    def check(self, where: str) -> None:
+        """Raise `InputError` where a value is out of range."""
+        self.require_at_least_one(where, "n_steps", "micro_batches", "micro_batch_tokens", "save_every")
 
 
 class Proteins:
@@ -165,19 +170,24 @@ class Proteins:
 
     @classmethod
     def of_genomes(cls, folder: Path, run: TrainingRun) -> Proteins:
-        """Proteins of all genomes, called once and kept with the run."""
+        """Proteins of all genomes, called once by the main process, and kept with the run."""
         file = run.path / "proteins.npz"
-        if run.accelerator.is_main_process and not file.is_file():
+
+        def call_genes() -> None:
+            if file.is_file():
+                return
             distinct: set[str] = set()
-            with Progress() as progress:
+            with Progress(disable=not sys.stderr.isatty()) as progress:
                 for _, path in progress.track(genome_files(folder), description="calling genes"):
+                    run.check()
                     distinct |= {gene.protein for gene in read_genome(path, threads=os.cpu_count() or 1).genes}
             ordered = sorted(distinct, key=lambda protein: (len(protein), protein))
             letters = np.frombuffer("".join(ordered).encode(), np.uint8)
             offsets = np.concatenate([[0], np.cumsum([len(protein) for protein in ordered])])
             with atomic_write(file) as partial, partial.open("wb") as handle:
                 np.savez(handle, letters=letters, offsets=offsets)
-        run.accelerator.wait_for_everyone()
+
+        run.processes.on_main(call_genes)
         with np.load(file) as arrays:
             return cls(arrays["letters"], arrays["offsets"])
 
@@ -196,150 +206,124 @@ def genome_files(folder: Path) -> list[tuple[str, Path]]:
     return [(row["genome_id"], folder / row["file"]) for _, row in table.records()]
 
 
-def learning_rate(step: int, config: RecipeConfig) -> float:
-    """Linear warm-up, then cosine decay."""
-    warm_up = max(round(config.n_steps * config.warmup), 1)
-    if step < warm_up:
-        return config.learning_rate * (step + 1) / warm_up
-    share = (step - warm_up) / max(config.n_steps - warm_up, 1)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
-
-
 def rng_of(config: RecipeConfig, *key: int) -> np.random.Generator:
     """The random numbers of one draw."""
     return np.random.default_rng([config.seed, *key])
 
 
-@torch.no_grad()
-def evaluate(model: Any, held_out: Proteins, config: RecipeConfig, device: torch.device) -> tuple[float, float]:
-    """Loss on residues of held-out proteins, and that of their frequencies alone, in nats."""
-    model.eval()
-    total, n, counts = 0.0, 0, np.zeros(VOCAB_SIZE)
-    for i in range(20):
-        batch = held_out.batch(config, rng_of(config, 2, i))
-        chosen = batch["labels"] != IGNORED
-        logits = model(
-            input_ids=batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device)
-        ).logits
-        truth = batch["labels"][chosen]
-        total += float(torch.nn.functional.cross_entropy(logits.cpu()[chosen].float(), truth, reduction="sum"))
-        n += len(truth)
-        counts += np.bincount(truth.numpy(), minlength=VOCAB_SIZE)
-    model.train()
+def masked_loss(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Summed cross-entropy of the hidden residues, in nats, and their number."""
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    labels = batch["labels"].flatten()
+    losses = torch.nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), labels, ignore_index=IGNORED, reduction="sum"
+    )
+    return losses, (labels != IGNORED).sum()
+
+
+def loss_of_frequencies(held_out: Proteins, config: RecipeConfig) -> float:
+    """Validation loss of residue frequencies alone, in nats."""
+    counts = np.zeros(VOCAB_SIZE)
+    for i in range(N_VALIDATION_BATCHES):
+        labels = held_out.batch(config, rng_of(config, 2, i))["labels"].numpy()
+        counts += np.bincount(labels[labels != IGNORED], minlength=VOCAB_SIZE)
     shares = counts[counts > 0] / counts.sum()
-    return total / n, float(-(shares * np.log(shares)).sum())
+    return float(-(shares * np.log(shares)).sum())
 
 
-def train(config: RecipeConfig, run: TrainingRun, proteins: Proteins, check: Any) -> tuple[Any, dict[str, Any]]:
-    """Train, or go on; gives the model and what it is judged by."""
-    accelerator = run.accelerator
-    n_ranks, rank = accelerator.num_processes, accelerator.process_index
-    if config.micro_batches % n_ranks:
-        raise InputError(f"{config.micro_batches} micro_batches cannot be shared among {n_ranks} processes.")
-    inside, outside = proteins.parted(config.held_out)
-    if not len(inside) or not len(outside):
-        raise InputError(f"{len(proteins)} proteins are too few to hold {config.held_out} of them out.")
+def train_encoder(
+    config: RecipeConfig, run: TrainingRun, inside: Proteins, outside: Proteins
+) -> tuple[EsmForMaskedLM, Outcome]:
+    """Train, or resume, with the proteins outside for validation."""
     torch.manual_seed(config.seed)
     sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_residues")
     model: Any = EsmForMaskedLM(esm_config(**{name: getattr(config, name) for name in sizes}))
     # The contact head is no part of this objective.
     model.esm.contact_head.requires_grad_(False)
+
+    def draw(step: int, micro: int, n_micro_batches: int) -> dict[str, torch.Tensor]:
+        return inside.batch(config, rng_of(config, 1, step, micro))
+
+    def validate() -> Validation:
+        def evaluate() -> float:
+            totals = np.zeros(2)
+            for i in range(N_VALIDATION_BATCHES):
+                batch = to_device(outside.batch(config, rng_of(config, 2, i)), run.accelerator.device)
+                totals += [float(value) for value in masked_loss(model, batch)]
+            return float(totals[0] / totals[1])
+
+        return Validation(loss=run.processes.on_main(evaluate))
+
+    plan = Plan(
+        config.n_steps,
+        cosine_warmup_decay(config.n_steps, config.warmup),
+        micro_batches=config.micro_batches,
+        evaluate_every=config.evaluate_every,
+        save_every=config.save_every,
+        max_grad_norm=config.max_grad_norm,
+        seed=config.seed,
+    )
     trained = [value for value in model.parameters() if value.requires_grad]
-    options = {"lr": config.learning_rate, "betas": (0.9, 0.98), "weight_decay": config.weight_decay}
-    optimizer: Any = torch.optim.AdamW(trained, **options)
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    wrapped.train()
-    position = run.load_state(0) or {"step": 0, "seconds": 0.0}
-    if position["step"] == 0:
-        run.forget(0)
-    begun = time.monotonic() - position["seconds"]
-    own = config.micro_batches // n_ranks
-    columns = (*Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.4f}"))
-    with Progress(*columns, disable=not accelerator.is_main_process) as progress:
-        bar = progress.add_task("masked residues", total=config.n_steps, completed=position["step"], loss=float("nan"))
-        for step in range(position["step"], config.n_steps):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, config)
-            total = torch.zeros((), device=accelerator.device)
-            for i in range(own):
-                batch = inside.batch(config, rng_of(config, 1, step, rank + i * n_ranks))
-                batch = {name: value.to(accelerator.device) for name, value in batch.items()}
-                with nullcontext() if i == own - 1 else accelerator.no_sync(wrapped):
-                    with accelerator.autocast():
-                        loss = wrapped(**batch).loss / own
-                    accelerator.backward(loss)
-                total += loss.detach()
-            accelerator.clip_grad_norm_(wrapped.parameters(), config.max_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-            value = float(accelerator.reduce(total, "mean"))
-            if not math.isfinite(value):
-                raise BiomeformerError(f"the loss is {value} at step {step + 1}; lower the learning_rate.")
-            if accelerator.is_main_process:
-                run.append("history.csv", {"stage": 0, "step": step + 1, "loss": f"{value:.6f}"})
-            progress.update(bar, advance=1, loss=value)
-            done = step + 1
-            if (done % config.evaluate_every == 0 or done == config.n_steps) and accelerator.is_main_process:
-                ours, frequencies = evaluate(accelerator.unwrap_model(wrapped), outside, config, accelerator.device)
-                row = {"stage": 0, "step": done, "loss": f"{ours:.6f}", "frequencies": f"{frequencies:.6f}"}
-                run.append("evaluation.csv", row)
-            if done % config.save_every == 0 and done < config.n_steps:
-                run.save_state(0, done, {"seconds": time.monotonic() - begun})
-            check()
-    figures = {"n_proteins": len(inside), "n_held_out": len(outside), "seconds": round(time.monotonic() - begun, 1)}
-    return accelerator.unwrap_model(wrapped), figures
+    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay)
+    outcome = train(run, 0, model, optimizer, plan, draw, masked_loss, validate, name="masked residues")
+    return model, outcome
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> RecipeParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--genomes", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--cpu", action="store_true", help="leave GPUs alone")
-    parser.add_argument("--overwrite", action="store_true", help="replace what the output folder holds")
+    parser = RecipeParser(__file__, __doc__)
+    parser.add_training_options()
+    parser.add_argument("--genomes", type=Path, required=True, help="folder with genomes.tsv")
     return parser
 
 
-def run_recipe(args: argparse.Namespace) -> None:
-    """The whole run."""
-    config = build_config(RecipeConfig, read_yaml(args.config), str(args.config))
+def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) -> None:
+    """Call genes, train, write.
+
+    Raises:
+        BiomeformerError: Input is bad, or a signal came.
+    """
+    config = RecipeConfig.from_yaml(args.config, args.overrides)
     genomes = genome_files(args.genomes)
-    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu)
+    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
     digest = hashlib.sha256("".join(f"{name}\t{path.stat().st_size}\n" for name, path in genomes).encode()).hexdigest()
-    run = TrainingRun(args.output, {"config": asdict(config), "genomes": digest}, accelerator)
-    run.open(args.overwrite)
-    with Interruption() as interruption:
+    run = TrainingRun(args.output, {"config": asdict(config), "genomes": digest}, accelerator, processes)
+    with run.open(args.overwrite):
         proteins = Proteins.of_genomes(args.genomes, run)
-        model, figures = train(config, run, proteins, interruption.check)
-    if not accelerator.is_main_process:
-        return
-    last = list(csv.DictReader((args.output / "evaluation.csv").open()))[-1]
-    record = {
-        "recipe": "recipes/pretrain_protein_encoder.py",
-        "config": asdict(config),
-        "genomes": [name for name, _ in genomes],
-        "n_tokens": config.n_steps * config.micro_batches * config.micro_batch_tokens,
-        "held_out_loss": float(last["loss"]),
-        "held_out_loss_of_frequencies": float(last["frequencies"]),
-        **figures,
-        "device": describe_device(accelerator),
-    }
+        inside, outside = proteins.parted(config.held_out)
+        if not len(inside) or not len(outside):
+            raise InputError(f"{len(proteins)} proteins are too few to hold {config.held_out} of them out.")
+        model, outcome = train_encoder(config, run, inside, outside)
+        if run.is_main:
+            assert outcome.validation is not None and outcome.validation.loss is not None
+            frequencies = loss_of_frequencies(outside, config)
+            record = {
+                "recipe": "recipes/pretrain_protein_encoder.py",
+                "config": asdict(config),
+                "genomes": [name for name, _ in genomes],
+                "n_tokens": config.n_steps * config.micro_batches * config.micro_batch_tokens,
+                "held_out_loss": round(outcome.validation.loss, 6),
+                "held_out_loss_of_frequencies": round(frequencies, 6),
+                "n_proteins": len(inside),
+                "n_held_out": len(outside),
+                "seconds": outcome.seconds,
+                "device": describe_device(accelerator),
+            }
+            folder = run.write_model(lambda path: save(model, path), record)
+            print(f"held-out loss {record['held_out_loss']:.3f} nats (frequencies alone {frequencies:.3f})")
+            print(f"Wrote {folder}")
+        run.delete_states()
 
-    def save(folder: Path) -> None:
-        model.cpu().eval().save_pretrained(folder, save_original_format=False)
-        esm_tokenizer(folder).save_pretrained(folder)
 
-    folder = run.write_model(save, record)
-    shutil.rmtree(args.output / "state", ignore_errors=True)
-    print(f"held-out loss {record['held_out_loss']:.3f} nats (frequencies alone {float(last['frequencies']):.3f})")
-    print(f"Wrote {folder}")
+def save(model: EsmForMaskedLM, folder: Path) -> None:
+    """Write the checkpoint."""
+    model.cpu().eval().save_pretrained(folder, save_original_format=False)
+    esm_tokenizer(folder).save_pretrained(folder)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the recipe; gives the exit code."""
-    args = parser().parse_args(arguments)
-    return exit_code_of(partial(run_recipe, args), "the same command goes on from the last saved state")
+    """Run the recipe; return its exit code."""
+    return run_main(run_recipe, parser().parse_args(arguments), "the same command resumes from the last saved state")
 
 
 if __name__ == "__main__":

@@ -11,30 +11,28 @@ Stages, each alone or in sequence:
 * `centroids`: FAISS k-means over reads of every genome.
 
 Reads are drawn on the fly, evenly by genome, from both strands, with substitution errors. What a step draws depends on
-the seed, the stage, the step and the micro-batch alone: a run that was interrupted goes on as if it had not been, and
-any number of processes among which the micro-batches can be shared evenly gives the same losses.
+the seed, the stage, the step and the micro-batch alone: a run that was interrupted resumes as if it had not been, and
+any number of processes gives the same losses.
 
     accelerate launch recipes/pretrain_read_encoder.py --config recipes/configs/pretrain_read_encoder/mini.yaml \
         --genomes GENOMES --output RUN
 
 GENOMES holds one FASTA a genome, plain or compressed, and `genomes.tsv` with the columns genome_id, species, genus and
 file. RUN gets `encoder/` and, after centroids, `model/`, which `from_pretrained` loads, with `history.csv` (the loss of
-every step), `evaluation.csv` and `training_record.json`. The same command goes on where an interrupted run stopped.
+every step, and what validation gave) and `training_record.json`. The same command resumes an interrupted run.
+
+Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import json
-import logging
-import math
+import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,34 +40,33 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
-from rich.progress import Progress, TextColumn
+from rich.progress import Progress
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from biomeformer import load_read_encoder
 from biomeformer.clustering import run_kmeans
 from biomeformer.embedding import embed_vectors
-from biomeformer.embedding.engine import prefetch
-from biomeformer.errors import BiomeformerError, InputError
-from biomeformer.io.atomic import atomic_directory
+from biomeformer.errors import InputError
 from biomeformer.kmer_encoder import KmerTokenizer
 from biomeformer.metagenbert import MetagenBertModel, MetagenBertProcessor
-from biomeformer.pretraining import (
+from biomeformer.reads import GenomeSet, ReadBatch
+from biomeformer.runs.process_group import ProcessGroup
+from biomeformer.training.accelerator import describe_device, make_accelerator
+from biomeformer.training.batches import to_device
+from biomeformer.training.command import RecipeParser, run_main
+from biomeformer.training.config import Config
+from biomeformer.training.loop import Plan, Validation, torch_seed, train
+from biomeformer.training.objectives import (
     ContrastiveLearning,
     MaskedLanguageModelling,
     ReadSource,
     SpeciesClassification,
     with_diverged_copies,
 )
-from biomeformer.reads import GenomeSet, ReadBatch
-from biomeformer.recipe_config import build_config, read_yaml
-from biomeformer.training.accelerator import describe_device, make_accelerator
-from biomeformer.training_run import TrainingRun
+from biomeformer.training.run import TrainingRun
+from biomeformer.training.schedules import cosine_warmup_decay
 
-# Tied weights are saved once, which is no news.
-logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
 transformers.utils.logging.disable_progress_bar()
 
 SPECIAL_TOKENS = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
@@ -77,13 +74,13 @@ OBJECTIVES = ("mlm", "species", "contrastive")
 
 
 @dataclass
-class StageConfig:
+class StageConfig(Config):
     """One stage of training.
 
     Attributes:
         objective: `mlm`, `species` or `contrastive`.
         n_steps: Optimiser steps.
-        micro_batches: A step's micro-batches, shared out among processes; a multiple of their number.
+        micro_batches: Micro-batches per step, shared among processes.
         micro_batch_reads: Reads (contrastive: pairs of reads) a micro-batch. Contrastive negatives lie within one.
         learning_rate: Peak; cosine decay to zero after the warm-up.
         warmup: Share of the steps with a linearly rising learning rate.
@@ -131,10 +128,7 @@ class StageConfig:
         """Raise `InputError` where a value is out of range."""
         if self.objective not in OBJECTIVES:
             raise InputError(f"{where}: objective is {self.objective!r}; give {', '.join(OBJECTIVES)}.")
-        self.read_length = (int(self.read_length[0]), int(self.read_length[1]))
-        for name in ("n_steps", "micro_batches", "micro_batch_reads", "save_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{where}: {name} is {getattr(self, name)}; it must be at least 1.")
+        self.require_at_least_one(where, "n_steps", "micro_batches", "micro_batch_reads", "save_every")
         if not 0 < self.read_length[0] <= self.read_length[1]:
             raise InputError(f"{where}: read_length is {list(self.read_length)}; give shortest and longest, in bases.")
 
@@ -160,7 +154,7 @@ class CentroidsConfig:
 
 @dataclass
 class DivergedCopiesConfig:
-    """Species beyond the genomes: see `biomeformer.pretraining.divergence`.
+    """Species beyond the genomes: see `biomeformer.training.objectives.divergence`.
 
     Attributes:
         n_copies: Of each genome, to train on; centroids see the genomes alone.
@@ -172,7 +166,7 @@ class DivergedCopiesConfig:
 
 
 @dataclass
-class RecipeConfig:
+class RecipeConfig(Config):
     """Fields of the YAML file.
 
     Attributes:
@@ -207,27 +201,12 @@ class RecipeConfig:
     mixed_precision: str = "auto"
     seed: int = 0
 
-    @classmethod
-    def from_yaml(cls, path: Path) -> RecipeConfig:
-        """Read and check a config.
-
-        Raises:
-            InputError: It cannot be read, lacks a field, has one that is not known, or a value is out of range.
-        """
-        values = read_yaml(path)
-        stages, centroids = values.pop("stages", []), values.pop("centroids", None)
-        copies = values.pop("diverged_copies", None)
-        config = build_config(cls, values, str(path))
-        config.stages = [build_config(StageConfig, stage, f"{path}, stage {i}") for i, stage in enumerate(stages, 1)]
-        for i, stage in enumerate(config.stages, 1):
-            stage.check(f"{path}, stage {i}")
-        if centroids is not None:
-            config.centroids = build_config(CentroidsConfig, centroids, f"{path}, centroids")
-        if copies is not None:
-            config.diverged_copies = build_config(DivergedCopiesConfig, copies, f"{path}, diverged_copies")
-        if config.mixed_precision not in ("auto", "bf16", "no"):
-            raise InputError(f"{path}: mixed_precision is {config.mixed_precision!r}; give auto, bf16 or no.")
-        return config
+    def check(self, where: str) -> None:
+        """Raise `InputError` where a value is out of range."""
+        for i, stage in enumerate(self.stages, 1):
+            stage.check(f"{where}, stage {i}")
+        if self.mixed_precision not in ("auto", "bf16", "no"):
+            raise InputError(f"{where}: mixed_precision is {self.mixed_precision!r}; give auto, bf16 or no.")
 
 
 def draw(source: ReadSource, stage: StageConfig, *key: int) -> dict[str, Any]:
@@ -242,14 +221,6 @@ def draw(source: ReadSource, stage: StageConfig, *key: int) -> dict[str, Any]:
     )
 
 
-def learning_rate_factor(step: int, stage: StageConfig) -> float:
-    """Linear warm-up, then cosine decay."""
-    warm_up = max(round(stage.n_steps * stage.warmup), 1)
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (stage.n_steps - warm_up)))
-
-
 def finished(run: TrainingRun, stage: int) -> Path | None:
     """Encoder that a finished stage left."""
     folder = run.path / "stages" / f"{stage}"
@@ -262,7 +233,6 @@ class Trainer:
     def __init__(
         self,
         config: RecipeConfig,
-        accelerator: Accelerator,
         run: TrainingRun,
         train: GenomeSet,
         held_out: GenomeSet | None,
@@ -270,7 +240,7 @@ class Trainer:
         tokenizer: Any,
         source: str | None,
     ) -> None:
-        self.config, self.accelerator, self.run = config, accelerator, run
+        self.config, self.run, self.accelerator = config, run, run.accelerator
         self.encoder, self.tokenizer, self.origin = encoder, tokenizer, source
         self.processor = MetagenBertProcessor(tokenizer, **config.contract)
         copies = config.diverged_copies
@@ -287,7 +257,7 @@ class Trainer:
 
     def objective(self, stage: StageConfig, number: int) -> Any:
         """The module that gives a stage's loss."""
-        torch.manual_seed(_torch_seed(self.config.seed, number))
+        torch.manual_seed(torch_seed(self.config.seed, number))
         if stage.objective == "mlm":
             revision = self.config.revision if self.origin == self.config.encoder else None
             return MaskedLanguageModelling(self.encoder, self.tokenizer, stage.mask_fraction, self.origin, revision)
@@ -295,130 +265,68 @@ class Trainer:
             return SpeciesClassification(self.encoder, len(self.source.names), stage.scale)
         return ContrastiveLearning(self.encoder, stage.projection_size, stage.temperature, stage.mixup_alpha)
 
-    def batches(self, stage: StageConfig, number: int, objective: Any, first: int) -> Iterator[Any]:
-        """This process's micro-batches, step after step."""
-        rank, n_ranks = self.accelerator.process_index, self.accelerator.num_processes
-        for step in range(first, stage.n_steps):
-            for micro in range(rank, stage.micro_batches, n_ranks):
-                batch = draw(self.source, stage, number, step, micro)
-                rng = self.source.rng(number, step, micro, 1)
-                if stage.objective == "mlm" or (
-                    stage.objective == "contrastive" and step >= round(stage.simclr_share * stage.n_steps)
-                ):
-                    batch = objective.prepare(batch, rng)
-                yield micro, batch
-
     def train(self, stage: StageConfig, number: int) -> dict[str, Any]:
-        """Run one stage; gives its figures."""
-        accelerator, run = self.accelerator, self.run
-        n_ranks = accelerator.num_processes
-        if stage.micro_batches % n_ranks:
-            raise InputError(
-                f"Stage {number + 1} has {stage.micro_batches} micro_batches, which {n_ranks} processes cannot share "
-                "evenly; make it a multiple."
-            )
+        """Run one stage, or resume it; return its figures."""
         objective = self.objective(stage, number)
         if self.config.gradient_checkpointing:
             trained = objective.model if stage.objective == "mlm" else self.encoder
             if trained.supports_gradient_checkpointing:
                 trained.gradient_checkpointing_enable()
+
+        def draw_micro_batch(step: int, micro: int, n_micro_batches: int) -> dict[str, Any]:
+            batch = draw(self.source, stage, number, step, micro)
+            is_mixed = stage.objective == "contrastive" and step >= round(stage.simclr_share * stage.n_steps)
+            if stage.objective == "mlm" or is_mixed:
+                batch = objective.prepare(batch, self.source.rng(number, step, micro, 1))
+            return batch
+
         heads = {id(p) for p in objective.heads}
         body = [p for p in objective.parameters() if id(p) not in heads and p.requires_grad]
-        factors = (1.0, stage.head_learning_rate_factor)
-        groups = [{"params": group} for group in (body, objective.heads)]
-        optimizer = torch.optim.AdamW(groups, lr=stage.learning_rate, weight_decay=stage.weight_decay)
-        model, optimizer = accelerator.prepare(objective, optimizer)
-        model.train()
-        position = run.load_state(number) or {"step": 0, "best": None, "stale": 0, "seconds": 0.0}
-        if position["step"] == 0:
-            run.forget(number)
-        step, best, stale = position["step"], position["best"], position["stale"]
-        begun = time.monotonic() - position["seconds"]
-        own = stage.micro_batches // n_ranks
-        batches = prefetch(self.batches(stage, number, objective, step))
-        columns = (*Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.4f}"))
-        stopped = best is not None and stage.patience is not None and stale >= stage.patience
-        with Progress(*columns, disable=not accelerator.is_main_process) as progress:
-            bar = progress.add_task(
-                f"stage {number + 1}: {stage.objective}", total=stage.n_steps, completed=step, loss=float("nan")
-            )
-            while step < stage.n_steps and not stopped:
-                for group, factor in zip(optimizer.param_groups, factors, strict=True):
-                    group["lr"] = stage.learning_rate * factor * learning_rate_factor(step, stage)
-                total = torch.zeros((), device=accelerator.device)
-                for i in range(own):
-                    micro, batch = next(batches)
-                    batch = {name: self._place(name, value) for name, value in batch.items()}
-                    torch.manual_seed(_torch_seed(self.config.seed, number, step, micro))
-                    with nullcontext() if i == own - 1 else accelerator.no_sync(model):
-                        with accelerator.autocast():
-                            loss = model(batch) / own
-                        accelerator.backward(loss)
-                    total += loss.detach()
-                if stage.max_grad_norm is not None:
-                    accelerator.clip_grad_norm_(model.parameters(), stage.max_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-                step += 1
-                value = float(accelerator.reduce(total, "mean"))
-                if not math.isfinite(value):
-                    raise BiomeformerError(
-                        f"The loss of stage {number + 1} is {value} at step {step}; lower its learning_rate. The last "
-                        f"saved state is in {run.path / 'state'}."
-                    )
-                if accelerator.is_main_process:
-                    run.append("history.csv", {"stage": number, "step": step, "loss": f"{value:.6f}"})
-                accelerator.log({f"{stage.objective}/loss": value}, step=step)
-                progress.update(bar, advance=1, loss=value)
-                due = stage.evaluate_every and step % stage.evaluate_every == 0
-                if due or step == stage.n_steps:
-                    score = self.evaluate(stage, number, step, accelerator.unwrap_model(model))
-                    if stage.patience is None or best is None or score > best:
-                        best, stale = score, 0
-                        if stage.patience is not None:
-                            run.save_best(accelerator.unwrap_model(model))
-                    else:
-                        stale += 1
-                    stopped = stage.patience is not None and stale >= stage.patience
-                if step % stage.save_every == 0 and step < stage.n_steps and not stopped:
-                    seconds = time.monotonic() - begun
-                    run.save_state(number, step, {"best": best, "stale": stale, "seconds": seconds})
-        batches.close()
-        objective = accelerator.unwrap_model(model)
-        if stage.patience is not None:
-            run.load_best(objective)
-        figures = self._figures(stage, number, objective, best)
-        figures["seconds"] = round(time.monotonic() - begun, 1)
+        head_rate = stage.learning_rate * stage.head_learning_rate_factor
+        optimizer = torch.optim.AdamW(
+            [{"params": body}, {"params": objective.heads, "lr": head_rate}],
+            lr=stage.learning_rate,
+            weight_decay=stage.weight_decay,
+        )
+        plan = Plan(
+            stage.n_steps,
+            cosine_warmup_decay(stage.n_steps, stage.warmup),
+            micro_batches=stage.micro_batches,
+            evaluate_every=stage.evaluate_every,
+            save_every=stage.save_every,
+            patience=stage.patience,
+            max_grad_norm=stage.max_grad_norm,
+            seed=self.config.seed,
+        )
+        outcome = train(
+            self.run,
+            number,
+            objective,
+            optimizer,
+            plan,
+            draw_micro_batch,
+            lambda wrapped, batch: wrapped(batch),
+            lambda: self.validate(stage, objective),
+            name=f"stage {number + 1}: {stage.objective}",
+        )
+        figures = self._figures(stage, number, objective, outcome.validation)
+        figures["seconds"] = outcome.seconds
         self._finish(stage, number, objective, figures)
-        accelerator.free_memory()
         return figures
 
-    def _place(self, name: str, value: Any) -> Any:
-        # Lengths and partners decide the layout of a batch, which is worked out on the CPU.
-        stays = name.endswith("lengths") or name == "partners" or not isinstance(value, torch.Tensor)
-        return value if stays else value.to(self.accelerator.device, non_blocking=True)
+    def validate(self, stage: StageConfig, objective: Any) -> Validation:
+        """Judge on reads of held-out genera, on the main process."""
+        if stage.objective == "mlm":
+            return Validation(loss=self.run.processes.on_main(lambda: self._masked_loss(stage, objective)))
+        return Validation(score=self.run.processes.on_main(lambda: self._recall(stage)))
 
-    def evaluate(self, stage: StageConfig, number: int, step: int, objective: Any) -> float:
-        """Score on reads of held-out genera, higher being better; every process gets the main process's."""
-        score = [0.0]
-        if self.accelerator.is_main_process:
-            objective.eval()
-            with torch.no_grad(), self.accelerator.autocast():
-                score = [self._masked_score(stage, objective) if stage.objective == "mlm" else self._recall(stage)]
-            objective.train()
-            name = "minus masked-token loss" if stage.objective == "mlm" else "nearest-species recall"
-            self.run.append("evaluation.csv", {"stage": number, "step": step, "score": f"{score[0]:.6f}", "what": name})
-        broadcast_object_list(score)
-        self.accelerator.log({f"{stage.objective}/held-out score": score[0]}, step=step)
-        return score[0]
-
-    def _masked_score(self, stage: StageConfig, objective: MaskedLanguageModelling) -> float:
+    def _masked_loss(self, stage: StageConfig, objective: MaskedLanguageModelling) -> float:
         n_batches = max(1, self.config.evaluation_reads * len(self.judge.names) // stage.micro_batch_reads)
-        losses = []
+        totals = np.zeros(2)
         for micro in range(n_batches):
             batch = objective.prepare(draw(self.judge, stage, 10_000, micro), self.judge.rng(10_001, micro))
-            losses.append(float(objective({name: self._place(name, value) for name, value in batch.items()})))
-        return -sum(losses) / len(losses)
+            totals += [float(value) for value in objective(to_device(batch, self.accelerator.device))]
+        return float(totals[0] / totals[1])
 
     def _recall(self, stage: StageConfig) -> float:
         """Share of reads whose nearest mean of fresh reads of a species is their own species'."""
@@ -460,19 +368,19 @@ class Trainer:
         self.encoder.train(training)
         return model
 
-    def _figures(self, stage: StageConfig, number: int, objective: Any, kept: float | None) -> dict[str, Any]:
+    def _figures(
+        self, stage: StageConfig, number: int, objective: Any, validation: Validation | None
+    ) -> dict[str, Any]:
         """What a finished stage is judged by."""
-        figures: dict[str, Any] = {"score": kept}
-        if not self.accelerator.is_main_process:
+        figures: dict[str, Any] = {"score": None if validation is None else validation.merit}
+        if not self.run.is_main:
             return figures
-        rows = [row for row in csv.DictReader((self.run.path / "history.csv").open()) if int(row["stage"]) == number]
-        losses = [float(row["loss"]) for row in rows]
+        losses = [float(row["training_loss"]) for row in self.run.history(number)]
         tail = losses[-max(len(losses) // 10, 1) :]
         figures |= {"n_steps": len(losses), "first_loss": losses[0], "final_loss": sum(tail) / len(tail)}
         if stage.objective == "species":
-            objective.eval()
             fresh = replace(stage, micro_batch_reads=20_000, one_length=False)
-            batch = {n: self._place(n, v) for n, v in draw(self.source, fresh, 10_003).items()}
+            batch = to_device(draw(self.source, fresh, 10_003), self.accelerator.device)
             with torch.inference_mode():
                 guesses = objective.logits(batch).argmax(1)
             figures["species_accuracy"] = float((guesses == batch["species"]).float().mean())
@@ -486,7 +394,7 @@ class Trainer:
         self.encoder.cpu().eval()
         if self.config.gradient_checkpointing and self.encoder.supports_gradient_checkpointing:
             self.encoder.gradient_checkpointing_disable()
-        if self.accelerator.is_main_process:
+        if self.run.is_main:
             folder = self.run.path / "stages" / f"{number}"
             shutil.rmtree(folder, ignore_errors=True)
             self.encoder.save_pretrained(folder)
@@ -495,15 +403,14 @@ class Trainer:
                 objective.model.cpu().save_pretrained(folder / "masked_lm")
                 self.tokenizer.save_pretrained(folder / "masked_lm")
             self.run.write(f"stages/{number}/result.json", json.dumps(figures))
-            shutil.rmtree(self.run.path / "state", ignore_errors=True)
-        self.accelerator.wait_for_everyone()
+        self.run.delete_states()
 
     def fit_centroids(self, config: CentroidsConfig) -> tuple[MetagenBertModel, dict[str, Any]]:
         """K-means over reads of every genome, on the main process."""
         self.encoder.to(self.accelerator.device).eval()
         vectors = []
         n_genomes = len(self.genomes.genomes.ids)
-        with Progress() as progress:
+        with Progress(disable=not sys.stderr.isatty()) as progress:
             for genome in progress.track(range(n_genomes), description="embedding reads for centroids"):
                 which = np.full(config.reads_per_genome, genome)
                 rng = self.genomes.rng(10_004, genome)
@@ -519,10 +426,6 @@ class Trainer:
         )
         figures = {"kmeans_objective": fit.objective[-1], "n_empty_clusters": fit.n_empty, "n_reads": fit.n_points}
         return self.as_model(fit.centroids), figures
-
-
-def _torch_seed(*key: int) -> int:
-    return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
 def new_tokenizer(config: RecipeConfig, genomes: GenomeSet) -> Any:
@@ -549,128 +452,121 @@ def new_tokenizer(config: RecipeConfig, genomes: GenomeSet) -> Any:
 
 
 def starting_point(
-    config: RecipeConfig, genomes: GenomeSet, run: TrainingRun, accelerator: Accelerator
+    config: RecipeConfig, genomes: GenomeSet, run: TrainingRun
 ) -> tuple[PreTrainedModel, Any, str | None]:
     """Encoder, tokenizer and, of an encoder that exists, where it came from."""
     if isinstance(config.encoder, str):
         return (*load_read_encoder(config.encoder, revision=config.revision), config.encoder)
     folder = run.path / "tokenizer"
-    if accelerator.is_main_process and not folder.exists():
-        with atomic_directory(folder) as partial:
+
+    def make_tokenizer() -> None:
+        if not folder.exists():
+            partial = run.path / ".tokenizer.partial"
             new_tokenizer(config, genomes).save_pretrained(partial)
-    accelerator.wait_for_everyone()
+            os.replace(partial, folder)
+
+    run.processes.on_main(make_tokenizer)
     cls = KmerTokenizer if config.encoder["model_type"] == "kmer_encoder" else PreTrainedTokenizerFast
     tokenizer = cls.from_pretrained(folder)
     values = dict(config.encoder)
     model_type = values.pop("model_type")
     if model_type != "kmer_encoder":
         values = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **values}
-    torch.manual_seed(_torch_seed(config.seed))
+    torch.manual_seed(torch_seed(config.seed))
     return AutoModel.from_config(AutoConfig.for_model(model_type, **values)), tokenizer, None
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> RecipeParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--genomes", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--encoder", help="start from this encoder instead of the config's")
+    parser = RecipeParser(__file__, __doc__)
+    parser.add_training_options()
+    parser.add_argument("--genomes", type=Path, required=True, help="folder with genomes.tsv")
     parser.add_argument("--stages", nargs="+", choices=[*OBJECTIVES, "centroids"], help="only these; default all")
-    parser.add_argument("--n-steps", type=int, help="steps of every stage, instead of the config's")
     parser.add_argument("--tracker", choices=["tensorboard", "trackio"], help="follow the run there too")
-    parser.add_argument("--cpu", action="store_true", help="leave GPUs alone")
-    parser.add_argument("--overwrite", action="store_true", help="replace what the output folder holds")
     return parser
 
 
-def main() -> None:
-    """Train the stages asked for, cluster, save."""
-    args = parser().parse_args()
-    try:
-        run_recipe(args)
-    except BiomeformerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, InputError) else 1)
-    except KeyboardInterrupt:
-        print(f"Interrupted; the same command goes on from the last state saved in {args.output}.", file=sys.stderr)
-        sys.exit(130)
+def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) -> None:
+    """Train the stages asked for, cluster, write.
 
-
-def run_recipe(args: argparse.Namespace) -> None:
-    """The whole run."""
-    config = RecipeConfig.from_yaml(args.config)
-    if args.encoder is not None:
-        config.encoder = args.encoder
+    Raises:
+        BiomeformerError: Input is bad, or a signal came.
+    """
+    config = RecipeConfig.from_yaml(args.config, args.overrides)
     held_out: set[str] = set()
     if config.held_out_genera:
         held_out = set((args.config.parent / config.held_out_genera).read_text().split())
-    if args.n_steps is not None:
-        for stage in config.stages:
-            stage.n_steps = args.n_steps
     if args.stages is not None:
         config.stages = [stage for stage in config.stages if stage.objective in args.stages]
         config.centroids = config.centroids if "centroids" in args.stages else None
     if not config.stages and config.centroids is None:
         raise InputError(f"{args.config} has none of the stages asked for.")
-
-    accelerator = make_accelerator(
-        config.mixed_precision, cpu=args.cpu, log_with=args.tracker, project_dir=str(args.output)
-    )
-    train = GenomeSet.load(args.genomes, held_out)
+    genomes = GenomeSet.load(args.genomes, held_out)
     judge = GenomeSet.load(args.genomes, held_out, only_held_out=True) if held_out else None
-    digest = hashlib.sha256("".join(train.sha256).encode()).hexdigest()
-    run = TrainingRun(
-        args.output, {"config": asdict(config), "genomes": digest, "held_out": sorted(held_out)}, accelerator
+    accelerator = make_accelerator(
+        config.mixed_precision,
+        cpu=args.cpu,
+        processes=processes,
+        log_with=args.tracker,
+        project_dir=str(args.output),
     )
-    run.open(args.overwrite)
-    accelerator.init_trackers("pretrain_read_encoder", config={"seed": config.seed, "config": str(args.config)})
+    digest = hashlib.sha256("".join(genomes.sha256).encode()).hexdigest()
+    identity = {"config": asdict(config), "genomes": digest, "held_out": sorted(held_out)}
+    with TrainingRun(args.output, identity, accelerator, processes).open(args.overwrite) as run:
+        accelerator.init_trackers("pretrain_read_encoder", config={"seed": config.seed, "config": str(args.config)})
+        encoder, tokenizer, source = starting_point(config, genomes, run)
+        done = [number for number in range(len(config.stages)) if finished(run, number)]
+        if done:
+            source = str(finished(run, done[-1]))
+            encoder, tokenizer = load_read_encoder(source)
+            encoder.config._name_or_path = ""
+            accelerator.print(f"Resuming after stage {done[-1] + 1}, which is finished.")
+        trainer = Trainer(config, run, genomes, judge, encoder, tokenizer, source)
+        metrics: dict[str, Any] = {}
+        for number, stage in enumerate(config.stages):
+            kept = finished(run, number)
+            figures = json.loads((kept / "result.json").read_text()) if kept else trainer.train(stage, number)
+            metrics[f"{number + 1} {stage.objective}"] = figures
+        accelerator.end_training()
+        run.processes.on_main(lambda: write_results(config, trainer, genomes, held_out, metrics))
 
-    encoder, tokenizer, source = starting_point(config, train, run, accelerator)
-    done = [number for number in range(len(config.stages)) if finished(run, number)]
-    if done:
-        source = str(finished(run, done[-1]))
-        encoder, tokenizer = load_read_encoder(source)
-        encoder.config._name_or_path = ""
-        accelerator.print(f"Going on after stage {done[-1] + 1}, which is finished.")
-    trainer = Trainer(config, accelerator, run, train, judge, encoder, tokenizer, source)
-    metrics: dict[str, Any] = {}
-    for number, stage in enumerate(config.stages):
-        kept = finished(run, number)
-        figures = json.loads((kept / "result.json").read_text()) if kept else trainer.train(stage, number)
-        metrics[f"{number + 1} {stage.objective}"] = figures
-    accelerator.end_training()
-    if not accelerator.is_main_process:
-        return
 
+def write_results(
+    config: RecipeConfig, trainer: Trainer, genomes: GenomeSet, held_out: set[str], metrics: dict[str, Any]
+) -> None:
+    """Learn centroids where they are asked for, and write the checkpoints."""
+    run, encoder, tokenizer = trainer.run, trainer.encoder, trainer.tokenizer
     seconds = sum(figures["seconds"] for figures in metrics.values())
-    outputs = {"encoder": lambda folder: (encoder.save_pretrained(folder), tokenizer.save_pretrained(folder))}
+    outputs: dict[str, Any] = {
+        "encoder": lambda folder: (encoder.save_pretrained(folder), tokenizer.save_pretrained(folder))
+    }
     if config.centroids is not None:
-        clock = time.monotonic()
+        began = time.monotonic()
         model, figures = trainer.fit_centroids(config.centroids)
-        metrics["centroids"] = {**figures, "seconds": round(time.monotonic() - clock, 1)}
-        seconds += time.monotonic() - clock
+        metrics["centroids"] = {**figures, "seconds": round(time.monotonic() - began, 1)}
+        seconds += time.monotonic() - began
         outputs["model"] = model.save_pretrained
+    reads_per_step = [
+        stage.micro_batches * stage.micro_batch_reads * (2 if stage.objective == "contrastive" else 1)
+        for stage in config.stages
+    ]
     record = {
         "recipe": "recipes/pretrain_read_encoder.py",
         "config": asdict(config),
-        "genomes": [{"genome_id": g, "sha256": h} for g, h in zip(train.ids, train.sha256, strict=True)],
+        "genomes": [{"genome_id": g, "sha256": h} for g, h in zip(genomes.ids, genomes.sha256, strict=True)],
         "held_out_genera": sorted(held_out),
         "n_reads": sum(
-            metrics[f"{i} {s.objective}"]["n_steps"]
-            * s.micro_batches
-            * s.micro_batch_reads
-            * (2 if s.objective == "contrastive" else 1)
-            for i, s in enumerate(config.stages, 1)
+            n_reads * metrics[f"{i} {stage.objective}"]["n_steps"]
+            for i, (stage, n_reads) in enumerate(zip(config.stages, reads_per_step, strict=True), 1)
         ),
         "seed": config.seed,
         "wall_time_s": round(seconds, 1),
-        "device": describe_device(accelerator),
+        "device": describe_device(run.accelerator),
         "metrics": _rounded(metrics),
     }
     for name, save in outputs.items():
         run.write_model(save, record, name)
-    accelerator.print(f"Wrote {', '.join(str(args.output / name) for name in outputs)}")
+    print(f"Wrote {', '.join(str(run.path / name) for name in outputs)}")
 
 
 def _rounded(values: Any) -> Any:
@@ -679,5 +575,10 @@ def _rounded(values: Any) -> Any:
     return round(values, 4) if isinstance(values, float) else values
 
 
+def main(arguments: list[str] | None = None) -> int:
+    """Run the recipe; return its exit code."""
+    return run_main(run_recipe, parser().parse_args(arguments), "the same command resumes from the last saved state")
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

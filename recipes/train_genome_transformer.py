@@ -7,7 +7,8 @@
   step sees some of a genome's genes, others each time: quicker, and a guard against learning few genomes by heart.
 * Genomes of similar length make a batch, so that little is padded. Vectors are read genome by genome
   from the disk, or with `--streaming` from the Hub, the next batch while one is at work.
-* AdamW, linear warm-up and decay, class weights. Processes share each batch; gradients are those of one process.
+* AdamW, linear warm-up and decay, class weights. Processes share each batch: gradients, and with
+  `dropout: 0` or `micro_batches` results, are those of one process.
 
     biomeformer genome embed genomes.csv --protein-encoder facebook/esm2_t36_3B_UR50D --output embedded --device cuda
     accelerate launch recipes/train_genome_transformer.py --config recipes/configs/train_genome_transformer/paper.yaml \
@@ -15,7 +16,7 @@
 
 RUN gets `model/`, trained on all genomes for as many epochs as the folds took in the median, with `scores.csv`,
 `predictions.csv` and `study.json` (`biomeformer phenotype report RUN` draws them), `history.csv` and
-`training_record.json`. The same command goes on after the last finished epoch.
+`training_record.json`. The same command resumes after the last finished epoch.
 
 Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
 """
@@ -27,17 +28,15 @@ import hashlib
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from accelerate.utils import gather_object
 from rich.console import Console
 from rich.table import Table
 
@@ -51,27 +50,27 @@ from biomeformer.genomes.dataset import DatasetGenomes, StreamedGenomes, open_ge
 from biomeformer.genomes.embedding import EmbeddedGenomes
 from biomeformer.genomes.prediction import PROTEIN_ENCODER
 from biomeformer.genomes.proteins import load_protein_encoder
-from biomeformer.interruption import Interruption
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata
 from biomeformer.phenotypes.evaluation import folds
 from biomeformer.phenotypes.study import study_of_folds
-from biomeformer.phenotypes.trained_folds import median_epoch, train_folds
-from biomeformer.recipe_config import build_config, read_yaml
+from biomeformer.phenotypes.trained_folds import cross_validate
+from biomeformer.runs.prefetch import prefetch
+from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.training.accelerator import describe_device, make_accelerator
-from biomeformer.training_run import (
-    RECORD,
-    TrainingRun,
-    bucketed_batches,
-    exit_code_of,
-    share_of_peak_rate,
-)
+from biomeformer.training.batches import Epochs, bucketed_batches, evaluate_rows, to_device
+from biomeformer.training.command import RecipeParser, run_main
+from biomeformer.training.config import Config
+from biomeformer.training.folds import median_epoch
+from biomeformer.training.loop import Plan, Validation, train
+from biomeformer.training.run import RECORD, TrainingRun
+from biomeformer.training.schedules import linear_warmup_decay
 
 transformers.utils.logging.disable_progress_bar()
 MAX_COPIED_BYTES = 200_000_000
 
 
 @dataclass
-class RecipeConfig:
+class RecipeConfig(Config):
     """Fields of the YAML file.
 
     Attributes:
@@ -86,7 +85,9 @@ class RecipeConfig:
         n_epochs: At most; the learning rate falls to zero over them.
         patience: Epochs without a lower loss on the groups set aside after which training stops; with null nothing is
             set aside and all epochs are trained, which few genomes need.
-        batch_genomes: Genomes a step, shared among processes.
+        batch_genomes: Genomes per step, shared among processes.
+        micro_batches: Parts of a step's batch, each of which goes through the model at once; one per process by
+            default. With dropout, losses are the same on any number of processes where this is set.
         learning_rate: Peak.
         warmup: Share of the steps with a rising learning rate.
         weight_decay: Of AdamW.
@@ -112,6 +113,7 @@ class RecipeConfig:
     n_epochs: int = 16
     patience: int | None = 4
     batch_genomes: int = 8
+    micro_batches: int | None = None
     learning_rate: float = 1e-4
     warmup: float = 0.05
     weight_decay: float = 0.01
@@ -125,20 +127,9 @@ class RecipeConfig:
     n_repeats: int = 1
     seed: int = 0
 
-    @classmethod
-    def from_yaml(cls, path: Path) -> RecipeConfig:
-        """Read and check a config.
-
-        Raises:
-            InputError: It cannot be read, has a field that is not known, or a value is out of range.
-        """
-        config = build_config(cls, read_yaml(path), str(path))
-        for name in ("n_epochs", "batch_genomes", "n_repeats"):
-            if getattr(config, name) < 1:
-                raise InputError(f"{path}: {name} is {getattr(config, name)}; it must be at least 1.")
-        if config.genes_per_step is not None and config.genes_per_step < 1:
-            raise InputError(f"{path}: genes_per_step is {config.genes_per_step}; it must be at least 1, or null.")
-        return config
+    def check(self, where: str) -> None:
+        """Raise `InputError` where a value is out of range."""
+        self.require_at_least_one(where, "n_epochs", "batch_genomes", "micro_batches", "n_repeats", "genes_per_step")
 
 
 class Trainer:
@@ -150,9 +141,8 @@ class Trainer:
         run: TrainingRun,
         genomes: EmbeddedGenomes | DatasetGenomes | StreamedGenomes,
         target: Target,
-        check: Callable[[], None],
     ) -> None:
-        self.config, self.run, self.genomes, self.target, self.check = config, run, genomes, target, check
+        self.config, self.run, self.genomes, self.target = config, run, genomes, target
         self.source = str(genomes.folder) if isinstance(genomes, EmbeddedGenomes) else genomes.name
         self.accelerator = run.accelerator
         encoder = genomes.contract
@@ -204,21 +194,12 @@ class Trainer:
             order = order[np.sort(rng.choice(len(order), n_kept, replace=False))]
         return self.genomes.vectors(name, order), ranks[order]
 
-    def batch(self, rows: Sequence[int], *key: int) -> dict[str, torch.Tensor]:
+    def batch(self, rows: Sequence[int] | np.ndarray, *key: int) -> dict[str, torch.Tensor]:
         """Genomes as arguments of the model; without a key as they are."""
         pairs = [
             self.genome(row, np.random.default_rng([self.config.seed, *key, row]) if key else None) for row in rows
         ]
         return self.processor([vectors for vectors, _ in pairs], [contigs for _, contigs in pairs])
-
-    def read_ahead(self, groups: Sequence[Sequence[int]], *key: int) -> Iterator[dict[str, torch.Tensor]]:
-        """Batches on the device, the next one read while this one is at work."""
-        with ThreadPoolExecutor(1) as reader:
-            coming: Future[dict[str, torch.Tensor]] | None = None
-            for rows in [*groups, None]:
-                ready, coming = coming, None if rows is None else reader.submit(self.batch, rows, *key)
-                if ready is not None:
-                    yield {name: value.to(self.accelerator.device) for name, value in ready.result().items()}
 
     def batches(self, rows: np.ndarray, *key: int) -> list[np.ndarray]:
         """An epoch's batches."""
@@ -226,95 +207,75 @@ class Trainer:
         return bucketed_batches(rows, self.lengths, self.config.batch_genomes, 8, rng)
 
     def train(
-        self, rows: np.ndarray, judged: np.ndarray, n_epochs: int, stage: int
+        self, rows: np.ndarray, validation: np.ndarray, n_epochs: int, stage: int
     ) -> tuple[GenomeTransformerForSequenceClassification, int]:
-        """Train on some genomes, or go on; gives the model after its best epoch, and that epoch.
+        """Train on some genomes, or resume; return the model after its best epoch, and that epoch.
 
         Args:
             rows: Genomes to train on.
-            judged: Genomes whose loss says when to stop; none trains all epochs.
+            validation: Genomes whose loss says when to stop; none trains all epochs.
             n_epochs: At most.
             stage: Number of this training.
         """
-        config, accelerator, run = self.config, self.accelerator, self.run
-        labels = torch.tensor(self.target.labels)
+        config, accelerator = self.config, self.accelerator
         sizes = np.bincount(self.target.labels[rows], minlength=len(self.target.classes))
         weights = torch.ones(len(sizes), dtype=torch.float32)
         if config.class_weights:
             weights = torch.from_numpy(len(rows) / (len(sizes) * np.maximum(sizes, 1))).float()
         weights = weights.to(accelerator.device)
+        epochs = Epochs(n_epochs, lambda epoch: self.batches(rows, 2, stage, epoch))
         model = self.new_model(1, stage)
-        n_steps = n_epochs * len(self.batches(rows, 2, stage, 0))
-        optimizer: Any = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+
+        def draw(step: int, micro: int, n_micro_batches: int) -> dict[str, Any] | None:
+            epoch, batch = epochs.rows(step)
+            own = batch[micro::n_micro_batches]
+            if not len(own):
+                return None
+            return {"inputs": self.batch(own, 4, stage, epoch), "labels": torch.from_numpy(self.target.labels[own])}
+
+        def loss(wrapped: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+            labels = batch["labels"]
+            losses = torch.nn.functional.cross_entropy(
+                wrapped(**batch["inputs"]).logits,
+                labels,
+                weight=weights,
+                label_smoothing=config.label_smoothing,
+                reduction="sum",
+            )
+            return losses, weights[labels].sum()
+
+        def validate() -> Validation:
+            chosen = self.predict(model, validation)[np.arange(len(validation)), self.target.labels[validation]]
+            return Validation(loss=float(-np.log(chosen.clip(1e-12)).mean()))
+
+        early_stopping = len(validation) > 0
+        plan = Plan.of_epochs(
+            epochs.n_steps,
+            epochs.steps_per_epoch,
+            schedule=linear_warmup_decay(epochs.n_steps, config.warmup),
+            micro_batches=config.micro_batches,
+            patience=config.patience if early_stopping else None,
+            max_grad_norm=config.max_grad_norm,
+            seed=config.seed,
         )
-        wrapped, optimizer = accelerator.prepare(model, optimizer)
-        position = run.load_state(stage) or {"step": 0, "best": None, "best_epoch": 0, "steps": 0}
-        if position["step"] == 0:
-            run.forget(stage)
-        best, best_epoch, step = position["best"], position["best_epoch"], position["steps"]
-        for epoch in range(position["step"] + 1, n_epochs + 1):
-            if config.patience is not None and len(judged) and epoch - 1 - best_epoch >= config.patience:
-                break
-            wrapped.train()
-            torch.manual_seed(int(np.random.default_rng([config.seed, 3, stage, epoch]).integers(2**31)))
-            total = 0.0
-            batches = self.batches(rows, 2, stage, epoch)
-            # A process without a genome of a batch reads another's, and adds nothing.
-            shares = [batch[accelerator.process_index :: accelerator.num_processes] for batch in batches]
-            read = [share if len(share) else batch[:1] for share, batch in zip(shares, batches, strict=True)]
-            for batch, mine, here, inputs in zip(
-                batches, shares, read, self.read_ahead(read, 4, stage, epoch), strict=True
-            ):
-                rate = share_of_peak_rate(step, n_steps, config.warmup)
-                for group in optimizer.param_groups:
-                    group["lr"] = config.learning_rate * rate
-                truth = labels[here].to(accelerator.device)
-                with accelerator.autocast():
-                    logits = wrapped(**inputs).logits
-                losses = torch.nn.functional.cross_entropy(
-                    logits, truth, weight=weights, label_smoothing=config.label_smoothing, reduction="none"
-                )
-                # Processes average their gradients.
-                summed = losses.sum() * (1.0 if len(mine) else 0.0)
-                whole = float(weights[labels[batch].to(weights.device)].sum())
-                accelerator.backward(summed * accelerator.num_processes / whole)
-                accelerator.clip_grad_norm_(wrapped.parameters(), config.max_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-                total += float(accelerator.reduce(summed.detach(), "sum")) / whole * len(batch)
-                step += 1
-                self.check()
-            row = {"stage": stage, "step": epoch, "training_loss": f"{total / len(rows):.6f}", "loss_set_aside": ""}
-            if len(judged):
-                chosen = self.predict(model, judged)[np.arange(len(judged)), self.target.labels[judged]]
-                loss = float(-np.log(chosen.clip(1e-12)).mean())
-                row["loss_set_aside"] = f"{loss:.6f}"
-                if best is None or loss < best:
-                    best, best_epoch = loss, epoch
-                    run.save_best(model)
-            if accelerator.is_main_process:
-                run.append("history.csv", row)
-            run.save_state(stage, epoch, {"best": best, "best_epoch": best_epoch, "steps": step})
-        if len(judged):
-            run.load_best(model)
-        accelerator.free_memory()
-        return model.eval(), best_epoch or n_epochs
+        optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        outcome = train(
+            self.run, stage, model, optimizer, plan, draw, loss, validate if early_stopping else None, name="genomes"
+        )
+        return model, outcome.best_step // epochs.steps_per_epoch
 
     @torch.no_grad()
     def predict(self, model: GenomeTransformerForSequenceClassification, rows: np.ndarray) -> np.ndarray:
         """Probabilities `(n_rows, n_classes)` of genomes, which the processes share."""
-        accelerator = self.accelerator
-        was_training = model.training
-        model.eval()
-        mine, places = [], range(accelerator.process_index, len(rows), accelerator.num_processes)
-        for place, inputs in zip(places, self.read_ahead([[int(rows[i])] for i in places]), strict=True):
-            with accelerator.autocast():
-                logits = model(**inputs).logits
-            mine.append((place, logits[0].double().softmax(0).cpu().tolist()))
-            self.check()
-        model.train(was_training)
-        return np.array([values for _, values in sorted(gather_object(mine))]).reshape(-1, len(self.target.classes))
+
+        def compute(own: np.ndarray) -> Iterator[np.ndarray]:
+            with closing(prefetch((self.batch([int(rows[i])]) for i in own), check=self.run.check)) as batches:
+                for batch in batches:
+                    with self.accelerator.autocast():
+                        logits = model(**to_device(batch, self.accelerator.device)).logits
+                    yield logits.double().softmax(1).cpu().numpy()
+
+        return evaluate_rows(self.run.processes, len(rows), len(self.target.classes), compute)
 
 
 def accuracy_by_class(target: Target, tests: Sequence[np.ndarray], done: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -345,33 +306,28 @@ def show(accuracy: dict[str, Any], column: str) -> None:
     Console().print(table)
 
 
-def cross_validate(trainer: Trainer, folder: Path) -> tuple[Study, list[dict[str, Any]], dict[str, Any]]:
-    """Train and test on every fold; finished ones are read from `folder`.
-
-    Returns:
-        The study, what each fold gave, and accuracy by class.
-    """
+def evaluate_folds(trainer: Trainer) -> tuple[Study, list[dict[str, Any]], dict[str, Any]]:
+    """Train and test on every fold; return the study, what each fold gave, and accuracy by class."""
     config, target = trainer.config, trainer.target
 
-    def train(i: int, rest: np.ndarray, aside: np.ndarray, test: np.ndarray) -> dict[str, Any]:
-        model, epoch = trainer.train(rest, aside, config.n_epochs, i)
+    def train_fold(i: int, rest: np.ndarray, validation: np.ndarray, test: np.ndarray) -> dict[str, Any]:
+        model, epoch = trainer.train(rest, validation, config.n_epochs, i)
         return {"best_epoch": epoch, "probabilities": trainer.predict(model, test).tolist()}
 
-    splits, done = train_folds(
+    splits, results = cross_validate(
+        trainer.run,
         target,
-        train,
-        folder,
-        trainer.accelerator,
+        train_fold,
         n_folds=config.n_folds,
         n_repeats=config.n_repeats,
         seed=config.seed,
-        shown="balanced_accuracy",
-        set_aside=config.patience is not None,
+        metric="balanced_accuracy",
+        early_stopping=config.patience is not None,
     )
     study = study_of_folds(
         target,
         splits,
-        [np.array(fold["probabilities"]) for fold in done],
+        [np.array(fold["probabilities"]) for fold in results],
         features="genomes",
         model="genome_transformer",
         n_splits=config.n_folds,
@@ -379,13 +335,13 @@ def cross_validate(trainer: Trainer, folder: Path) -> tuple[Study, list[dict[str
         seed=config.seed,
         source=trainer.source,
     )
-    return study, done, accuracy_by_class(target, [test for _, test in splits], done)
+    return study, results, accuracy_by_class(target, [test for _, test in splits], results)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> RecipeParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True)
+    parser = RecipeParser(__file__, __doc__)
+    parser.add_training_options()
     parser.add_argument("--genomes", required=True, help="folder of `biomeformer genome embed`, or a dataset")
     parser.add_argument("--revision", help="of a dataset from the Hub")
     parser.add_argument(
@@ -394,27 +350,24 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--target", required=True, help="column with the classes")
     parser.add_argument("--group", help="column with genus or family, which no two folds share")
     parser.add_argument("--metadata", type=Path, help="CSV or TSV with the columns, instead of the catalog's")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--cpu", action="store_true", help="leave GPUs alone")
-    parser.add_argument("--overwrite", action="store_true", help="replace what the output folder holds")
     return parser
 
 
-def run_recipe(args: argparse.Namespace) -> None:
+def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) -> None:
     """Cross-validate, train on all genomes, write.
 
     Raises:
         BiomeformerError: Input is bad, or a signal came.
     """
     began = time.monotonic()
-    config = RecipeConfig.from_yaml(args.config)
+    config = RecipeConfig.from_yaml(args.config, args.overrides)
     genomes = open_genomes(args.genomes, revision=args.revision, streaming=args.streaming)
     columns = genomes.metadata if args.metadata is None else read_metadata(args.metadata)
     where = str(args.metadata or args.genomes)
     ids = [str(name) for name in genomes.metadata.index]
     target = make_target(columns, args.target, ids, group_column=args.group, where=where)
     list(folds(target, config.n_folds, 1, config.seed))
-    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu)
+    accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
     labels = [f"{name}\t{label}" for name, label in zip(target.sample_ids, target.labels.tolist(), strict=True)]
     identity = {
         "config": asdict(config),
@@ -424,64 +377,63 @@ def run_recipe(args: argparse.Namespace) -> None:
         "genomes": hashlib.sha256("\n".join(labels).encode()).hexdigest(),
         "protein_encoder": genomes.contract["weights_sha256"],
     }
-    run = TrainingRun(args.output, identity, accelerator)
-    trainer = Trainer(config, run, genomes, target, lambda: None)
+    run = TrainingRun(args.output, identity, accelerator, processes)
+    trainer = Trainer(config, run, genomes, target)
     try:
         with torch.device("meta"):
             trainer.new_model()
     except ValueError as error:
         raise InputError(f"{args.config}: {error}") from error
-    run.open(args.overwrite)
-    with Interruption() as interruption:
-        trainer.check = interruption.check
-        study, done, accuracy = cross_validate(trainer, args.output / "folds")
-        n_epochs = median_epoch(done)
+    with run.open(args.overwrite):
+        study, results, accuracy = evaluate_folds(trainer)
+        n_epochs = median_epoch(results)
         every = np.arange(len(target.labels))
-        model, _ = trainer.train(every, every[:0], n_epochs, len(done))
-    if not accelerator.is_main_process:
-        return
-    encoder = Path(trainer.processor.protein_encoder)
-    copied = encoder.is_dir() and sum(file.stat().st_size for file in encoder.glob("*.safetensors")) <= MAX_COPIED_BYTES
-    if copied:
-        # A small encoder goes along, so that the checkpoint needs nothing else.
-        trainer.processor.protein_encoder = PROTEIN_ENCODER
-    record = {
-        "recipe": "recipes/train_genome_transformer.py",
-        "config": asdict(config),
-        "target": study.record["target"],
-        "scores": study.record["scores"],
-        "accuracy": accuracy,
-        "n_epochs": n_epochs,
-        "best_epochs": [fold["best_epoch"] for fold in done],
-        "protein_encoder": genomes.contract | {"name": trainer.processor.protein_encoder},
-        "device": describe_device(accelerator),
-        "wall_time_s": round(time.monotonic() - began, 1),
-    }
-    study.write(args.output)
-    model.processor = trainer.processor
+        model, _ = trainer.train(every, every[:0], n_epochs, len(results))
+        if run.is_main:
+            encoder = Path(trainer.processor.protein_encoder)
+            size = sum(file.stat().st_size for file in encoder.glob("*.safetensors")) if encoder.is_dir() else None
+            is_copied = size is not None and size <= MAX_COPIED_BYTES
+            if is_copied:
+                # A small encoder goes along, so that the checkpoint needs nothing else.
+                trainer.processor.protein_encoder = PROTEIN_ENCODER
+            record = {
+                "recipe": "recipes/train_genome_transformer.py",
+                "config": asdict(config),
+                "target": study.record["target"],
+                "scores": study.record["scores"],
+                "accuracy": accuracy,
+                "n_epochs": n_epochs,
+                "best_epochs": [fold["best_epoch"] for fold in results],
+                "protein_encoder": genomes.contract | {"name": trainer.processor.protein_encoder},
+                "device": describe_device(accelerator),
+                "wall_time_s": round(time.monotonic() - began, 1),
+            }
+            study.write(args.output)
+            model.processor = trainer.processor
+            folder = run.write_model(lambda path: save(model, path, encoder if is_copied else None), record)
+            scores = study.evaluations[0].scores
+            show(accuracy, target.column)
+            print(
+                f"{target.column}: accuracy {accuracy['accuracy']:.3f}, balanced accuracy "
+                f"{scores['balanced_accuracy']}, ROC-AUC {scores['roc_auc']}"
+            )
+            print(f"Wrote {folder}")
+        run.delete_states()
 
-    def save(folder: Path) -> None:
-        if copied:
-            load_protein_encoder(encoder).model.save_pretrained(folder / PROTEIN_ENCODER, save_original_format=False)
-            if (encoder / RECORD).is_file():
-                shutil.copyfile(encoder / RECORD, folder / PROTEIN_ENCODER / RECORD)
-        model.save_pretrained(folder)
 
-    folder = run.write_model(save, record)
-    shutil.rmtree(args.output / "state", ignore_errors=True)
-    found = study.evaluations[0].scores
-    show(accuracy, target.column)
-    print(
-        f"{target.column}: accuracy {accuracy['accuracy']:.3f}, balanced accuracy {found['balanced_accuracy']}, "
-        f"ROC-AUC {found['roc_auc']}"
-    )
-    print(f"Wrote {folder}")
+def save(model: GenomeTransformerForSequenceClassification, folder: Path, encoder: Path | None) -> None:
+    """Write the checkpoint, with its protein encoder where that goes along."""
+    if encoder is not None:
+        load_protein_encoder(encoder).model.save_pretrained(folder / PROTEIN_ENCODER, save_original_format=False)
+        if (encoder / RECORD).is_file():
+            shutil.copyfile(encoder / RECORD, folder / PROTEIN_ENCODER / RECORD)
+    model.save_pretrained(folder)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the recipe; gives the exit code."""
+    """Run the recipe; return its exit code."""
     args = parser().parse_args(arguments)
-    return exit_code_of(partial(run_recipe, args), "the same command goes on after the last finished epoch")
+    return run_main(run_recipe, args, "the same command resumes after the last finished epoch")
 
 
 if __name__ == "__main__":

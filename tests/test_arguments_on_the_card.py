@@ -16,8 +16,8 @@ from biomeformer.genomes.proteins import load_protein_encoder
 from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderModel
 from biomeformer.kmer_encoder.modeling_kmer_encoder import KmerEncoderForSequenceClassification
 from biomeformer.metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel
-from biomeformer.pretraining.objectives import ContrastiveLearning, SpeciesClassification
 from biomeformer.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
+from biomeformer.training.objectives.modules import ContrastiveLearning, SpeciesClassification
 from emulated_card import CARD, CardTensor, EmulatedCard, install, put_on_card
 from factories import tiny_bert, tiny_dnabert2, tiny_esm, tiny_metagenbert
 

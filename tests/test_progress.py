@@ -10,7 +10,7 @@ from biomeformer import progress as module
 from biomeformer.progress import Progress, RunProgress
 
 
-class Ranks:
+class Processes:
     """Three processes, of which the others have done two items each."""
 
     def __init__(self, rank=0, size=1):
@@ -70,7 +70,7 @@ def test_bars_are_drawn_in_a_terminal_and_names_are_text(monkeypatch):
 
 
 def test_a_run_on_one_process_has_a_line_per_item(capsys, clock):
-    with RunProgress(4, Ranks()) as progress:
+    with RunProgress(4, Processes()) as progress:
         progress.plan(1, 3)
         progress.advance("a", 500, 5, 10)
         clock[0] += 10
@@ -83,14 +83,14 @@ def test_a_run_on_one_process_has_a_line_per_item(capsys, clock):
         "2/4 a: 1,000 reads (100 reads/s)",
         "3/4 b b: failed",
     ]
-    with RunProgress(2, Ranks(), noun="genomes", unit="residues", done="embedded") as progress:
+    with RunProgress(2, Processes(), noun="genomes", unit="residues", done="embedded") as progress:
         progress.plan(0, 2)
         progress.finish("g", None)
     assert capsys.readouterr().err.splitlines() == ["2 genomes", "1/2 g: embedded"]
 
 
 def test_of_several_processes_each_has_its_lines_and_the_main_one_the_bars(capsys, clock, monkeypatch):
-    with RunProgress(9, Ranks(rank=1, size=3)) as progress:
+    with RunProgress(9, Processes(rank=1, size=3)) as progress:
         progress.plan(0, 3)
         progress.finish("a", None)
     assert capsys.readouterr().err == "process 1, 1/3 a: 0 reads (0 reads/s)\n"
@@ -98,15 +98,15 @@ def test_of_several_processes_each_has_its_lines_and_the_main_one_the_bars(capsy
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    with RunProgress(9, Ranks(rank=0, size=3)) as progress:
+    with RunProgress(9, Processes(rank=0, size=3)) as progress:
         progress.advance("a", 50, 1, 2)
         clock[0] += 2
         progress.finish("a", None)
-    assert progress.ranks.report["n_done"] == 1
+    assert progress.processes.report["n_done"] == 1
     assert re.search(r"samples.*5/9, 2\d\d reads/s", terminal.getvalue())
     quiet = Terminal()
     monkeypatch.setattr(sys, "stderr", quiet)
-    with RunProgress(9, Ranks(rank=2, size=3)) as progress:
+    with RunProgress(9, Processes(rank=2, size=3)) as progress:
         progress.advance("a", 50, 1, 2)
         progress.finish("a", None)
     assert not quiet.getvalue()

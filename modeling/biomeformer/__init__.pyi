@@ -9,7 +9,6 @@ from . import (
     kmer_encoder as kmer_encoder,
     metagenbert as metagenbert,
     phenotypes as phenotypes,
-    pretraining as pretraining,
     reads as reads,
     reports as reports,
     sequence_cnn as sequence_cnn,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing import Self
 
-    from .parallel import Ranks
+    from .runs.process_group import ProcessGroup
 
 ANSI_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 # Between lines on one task where there is no terminal.
@@ -115,17 +115,23 @@ class RunProgress(Progress):
 
     Args:
         n_items: Items in all.
-        ranks: The processes of the job.
+        processes: The processes of the job.
         noun: What the items are, in the plural.
         unit: What is counted within an item, in the plural.
         done: What a finished item is, such as `embedded`; by default the line has the units and the speed.
     """
 
     def __init__(
-        self, n_items: int, ranks: Ranks, *, noun: str = "samples", unit: str = "reads", done: str | None = None
+        self,
+        n_items: int,
+        processes: ProcessGroup,
+        *,
+        noun: str = "samples",
+        unit: str = "reads",
+        done: str | None = None,
     ) -> None:
-        super().__init__(enabled=ranks.is_main)
-        self.n_items, self.ranks, self.noun, self.unit, self.done = n_items, ranks, noun, unit, done
+        super().__init__(enabled=processes.is_main)
+        self.n_items, self.processes, self.noun, self.unit, self.done = n_items, processes, noun, unit, done
         self.n_done = self.n_failed = self.n_units = self.n_before = 0
         self._n_mine = n_items
         self._current_units = 0
@@ -160,7 +166,7 @@ class RunProgress(Progress):
         if self._bars is None or time.perf_counter() - self._drawn < 1:
             return
         self._drawn = time.perf_counter()
-        reports = self.ranks.reports()
+        reports = self.processes.reports()
         n_done = self.n_before + int(sum(report.get("n_done", 0) for report in reports))
         speed = sum(report.get("units_per_second", 0) for report in reports)
         rate = f", {speed:,.0f} {self.unit}/s" if speed else ""
@@ -177,15 +183,15 @@ class RunProgress(Progress):
         self.draw()
         if sys.stderr.isatty():
             return
-        if self.ranks.size == 1:
+        if self.processes.size == 1:
             where = f"{self.n_before + self.n_done}/{self.n_items}"
         else:
-            where = f"process {self.ranks.rank}, {self.n_done}/{self._n_mine}"
+            where = f"process {self.processes.rank}, {self.n_done}/{self._n_mine}"
         news = self.done or f"{n_units:,} {self.unit} ({speed:,.0f} {self.unit}/s)"
         note(f"{where} {one_line(item)}: {'failed' if reason is not None else news}")
 
     def _report(self) -> None:
-        self.ranks.report = {"n_done": self.n_done, "units_per_second": self.units_per_second}
+        self.processes.report = {"n_done": self.n_done, "units_per_second": self.units_per_second}
 
 
 __all__ = ["Progress", "RunProgress", "note", "one_line"]

@@ -24,7 +24,7 @@ from biomeformer.attribution.network import FILES
 from biomeformer.attribution.pseudo_examples import pseudo_table
 from biomeformer.errors import CheckpointError, InputError, TableError
 from biomeformer.genomes.embedding import EmbeddedGenomes
-from biomeformer.parallel import Ranks
+from biomeformer.runs.process_group import ProcessGroup
 from factories import random_genome_transformer
 from processes import Job
 
@@ -52,9 +52,9 @@ def model_dir(model, tmp_path_factory):
 
 
 def run_job(model_dir, genomes, folder):
-    with Ranks.from_environment(60) as ranks:
+    with ProcessGroup.from_environment(60) as processes:
         model = GenomeTransformerForSequenceClassification.from_pretrained(model_dir).eval()
-        options = {"settings": SETTINGS, "clustering": CLUSTERING, "ranks": ranks}
+        options = {"settings": SETTINGS, "clustering": CLUSTERING, "processes": processes}
         attribute(model, EmbeddedGenomes.read(genomes), folder, **options)
     return 0
 

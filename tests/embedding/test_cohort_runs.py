@@ -172,7 +172,7 @@ def test_a_lost_process_is_noticed_without_a_launcher(cohort, tmp_path):
     job.signal(signal.SIGKILL, [1])
     codes = job.wait(60)
     assert codes == [1, -signal.SIGKILL], job.text()
-    assert "process 1 of 2 has given no sign of life for 3 seconds" in job.text()
+    assert "process 1 of 2 has sent no heartbeat for 3 seconds" in job.text()
     assert "process 1 of 2" in run_status(tmp_path / "run").attempts[-1]["how_it_ended"]
 
 

@@ -16,7 +16,7 @@ from biomeformer.genomes.dataset import DatasetGenomes, StreamedGenomes, open_ge
 from biomeformer.genomes.embedding import EmbeddedGenomes, embed_genomes
 from biomeformer.genomes.proteins import load_protein_encoder
 from biomeformer.genomes.store import ProteinStore, protein_keys
-from biomeformer.parallel import Ranks
+from biomeformer.runs.process_group import ProcessGroup
 from factories import tiny_esm, write_protein_genomes
 from processes import Job
 
@@ -41,9 +41,9 @@ def single(encoder_dir, table, tmp_path_factory):
 
 
 def run_job(encoder_dir, table, folder):
-    with Ranks.from_environment(60) as ranks:
-        outcome = embed_genomes(load_protein_encoder(encoder_dir), read_catalog(table), folder, ranks=ranks)
-        if ranks.is_main:
+    with ProcessGroup.from_environment(60) as processes:
+        outcome = embed_genomes(load_protein_encoder(encoder_dir), read_catalog(table), folder, processes=processes)
+        if processes.is_main:
             outcome.raise_for_failures()
     return 0
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from biomeformer.pretraining import instance_mixup_loss, weighted_simclr_loss
+from biomeformer.training.objectives import instance_mixup_loss, weighted_simclr_loss
 
 TEMPERATURE = 0.05
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from biomeformer.pretraining.divergence import diverge, with_diverged_copies
 from biomeformer.reads import GenomeSet
+from biomeformer.training.objectives.divergence import diverge, with_diverged_copies
 
 COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
 

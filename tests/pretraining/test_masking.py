@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from biomeformer.pretraining import mask_tokens
+from biomeformer.training.objectives import mask_tokens
 
 
 def test_shares_are_those_of_bert():

@@ -100,9 +100,9 @@ def test_the_checkpoint_predicts_as_it_was_trained(local):
 
 def test_files(local):
     rows = list(csv.DictReader((local / "history.csv").open()))
-    assert {row["fold"] for row in rows} == {"0", "1", "all"}
-    assert all(row["loss_set_aside"] for row in rows if row["fold"] != "all")
-    first = [float(row["training_loss"]) for row in rows if row["fold"] == "all"]
+    assert {row["stage"] for row in rows} == {"0", "1", "2"}
+    assert all(row["validation_loss"] for row in rows if row["stage"] != "2")
+    first = [float(row["training_loss"]) for row in rows if row["stage"] == "2"]
     assert first[-1] < first[0]
     predictions = list(csv.DictReader((local / "predictions.csv").open()))
     assert len(predictions) == 12 and set(predictions[0]) >= {"own centroids.deep_sets.case", "class"}
@@ -117,7 +117,7 @@ def test_goes_on_where_it_was_interrupted(local, tmp_path):
         time.sleep(0.002)
     job.signal(signal.SIGTERM)
     assert job.wait() == [143], job.text()
-    assert "error: interrupted by SIGTERM; the same command goes on" in job.text()
+    assert "error: interrupted by SIGTERM; the same command resumes" in job.text()
     assert not (tmp_path / "run" / "model").exists()
     kept = (tmp_path / "run" / "folds" / "0.json").stat().st_mtime_ns
     finished(tmp_path, 1, config, tmp_path / "run", EXAMPLE)

@@ -17,10 +17,10 @@ import yaml
 from transformers import AutoModelForSequenceClassification
 
 from biomeformer import SequenceClassifier, prepare_sequences
-from biomeformer.recipe_config import read_yaml
 from biomeformer.sequences import PreparationSettings
 from biomeformer.sequences.evaluation import SequenceEvaluation
 from biomeformer.sequences.prediction_table import read_predictions
+from biomeformer.training.config import read_yaml
 from factories import random_sequences, reverse_complement
 from processes import ROOT, Job, recipe, run_recipe
 
@@ -86,7 +86,7 @@ def test_checkpoint_scores_and_record(single):
     record = json.loads((single / "training_record.json").read_text())
     rows = history(single)
     best = min(rows, key=lambda row: float(row["validation_loss"]))
-    assert record["best_epoch"] == int(best["step"]) and float(rows[-1]["training_loss"]) < float(
+    assert record["best_epoch"] == int(best["epoch"]) and float(rows[-1]["training_loss"]) < float(
         rows[0]["training_loss"]
     )
     assert (single / "report.html").stat().st_size > 50_000 and not (single / "state").exists()

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from biomeformer.genomes.proteins import load_protein_encoder
-from biomeformer.recipe_config import read_yaml
+from biomeformer.training.config import read_yaml
 from factories import random_contig
 from processes import ROOT, Job, recipe, run_recipe
 
@@ -50,18 +50,19 @@ def single(genomes, tmp_path_factory) -> Path:
 
 
 def losses(output: Path) -> list[float]:
-    return [float(row["loss"]) for row in csv.DictReader((output / "history.csv").open())]
+    return [float(row["training_loss"]) for row in csv.DictReader((output / "history.csv").open())]
 
 
 def test_it_learns_and_loads(single):
     assert len(losses(single)) == 8 and losses(single)[-1] < losses(single)[0]
-    rows = list(csv.DictReader((single / "evaluation.csv").open()))
-    assert [row["step"] for row in rows] == ["4", "8"] and float(rows[1]["loss"]) < float(rows[0]["loss"])
+    rows = [row for row in csv.DictReader((single / "history.csv").open()) if row["validation_loss"]]
+    validation = [float(row["validation_loss"]) for row in rows]
+    assert [row["step"] for row in rows] == ["4", "8"] and validation[1] < validation[0]
     encoder = load_protein_encoder(single / "model")
     assert encoder.embed(["MKTAYIAKQR", "MV"]).vectors.shape == (2, 16)
     record = json.loads((single / "training_record.json").read_text())
     assert record["n_tokens"] == 8 * 2 * 1024 and record["n_proteins"] > 3 * record["n_held_out"] > 0
-    assert record["held_out_loss"] == float(rows[1]["loss"]) and record["genomes"] == ["g0", "g1", "g2"]
+    assert record["held_out_loss"] == validation[1] and record["genomes"] == ["g0", "g1", "g2"]
 
 
 def test_two_processes_give_what_one_gives(single, genomes, tmp_path):

@@ -18,7 +18,7 @@ from biomeformer.genomes.catalog import read_catalog
 from biomeformer.genomes.embedding import EmbeddedGenomes, embed_genomes
 from biomeformer.genomes.proteins import load_protein_encoder
 from biomeformer.phenotypes import Study
-from biomeformer.recipe_config import build_config, read_yaml
+from biomeformer.training.config import build_config, read_yaml
 from factories import tiny_esm, write_protein_genomes
 from processes import ROOT, Job, recipe, run_recipe
 
@@ -82,7 +82,7 @@ def test_checkpoint_scores_and_record(single, genomes):
     assert sum(study.evaluations[0].probabilities.argmax(1) == study.target.labels) == sum(right)
     rows = history(single)
     assert {row["stage"] for row in rows} == {"0", "1", "2"}
-    assert all(row["loss_set_aside"] for row in rows if row["stage"] != "2")
+    assert all(row["validation_loss"] for row in rows if row["stage"] != "2")
     first = [float(row["training_loss"]) for row in rows if row["stage"] == "0"]
     assert first[-1] < first[0]
 
@@ -117,8 +117,8 @@ def test_nothing_set_aside(genomes, tmp_path):
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
     assert run_recipe("train_genome_transformer", arguments(genomes, tmp_path / "run", tmp_path / "c.yaml")) == 0
     rows = history(tmp_path / "run")
-    assert [(row["stage"], row["step"]) for row in rows] == [(str(i), str(j)) for i in range(3) for j in (1, 2, 3)]
-    assert not any(row["loss_set_aside"] for row in rows)
+    assert [(row["stage"], row["epoch"]) for row in rows] == [(str(i), str(j)) for i in range(3) for j in (1, 2, 3)]
+    assert not any(row["validation_loss"] for row in rows)
     record = json.loads((tmp_path / "run" / "training_record.json").read_text())
     assert record["n_epochs"] == 3 and record["best_epochs"] == [3, 3]
 
@@ -148,7 +148,7 @@ def test_batches_contigs_and_genes(genomes, tmp_path):
     found = EmbeddedGenomes.read(genomes)
     target = module.make_target(found.metadata, "habitat", list(found.genomes.index))
     run = module.TrainingRun(tmp_path, {}, module.make_accelerator("no", cpu=True))
-    trainer = module.Trainer(config, run, found, target, lambda: None)
+    trainer = module.Trainer(config, run, found, target)
     batches = trainer.batches(np.arange(16), 1)
     assert sorted(np.concatenate(batches).tolist()) == list(range(16)) and max(map(len, batches)) == 4
     whole, contigs = trainer.genome(3, None)

@@ -18,7 +18,7 @@ from ..genomes.embedding import RESULTS, EmbeddedGenomes
 from ..genomes.prediction import check_encoder
 from ..io.atomic import wrap_write_errors
 from ..metagenbert.modeling_metagenbert import hash_weights
-from ..parallel import Ranks
+from ..runs.process_group import ProcessGroup
 from .collection import ClusterSettings, Explanations, collect
 from .explanation import AttributionSettings, Explanation, explain_genome
 from .network import FILES, GRAPHML, RECORD, GeneInteractionNetwork
@@ -49,7 +49,7 @@ def attribute(
     settings: AttributionSettings | None = None,
     clustering: ClusterSettings | None = None,
     label_column: str | None = None,
-    ranks: Ranks | None = None,
+    processes: ProcessGroup | None = None,
     resume: bool = True,
     overwrite: bool = False,
     on_plan: Callable[[int, int], None] | None = None,
@@ -69,7 +69,7 @@ def attribute(
         clustering: What decides clusters and families.
         label_column: Of the genomes' metadata, with the true classes; by default `config.label_name` where there is
             such a column. Without one, every genome counts as correctly classified, and the record says so.
-        ranks: The processes of the job; this one alone by default.
+        processes: The processes of the job; this one alone by default.
         resume: Whether to go on with a run found in the folder; otherwise it is refused.
         overwrite: Delete a run found in the folder.
         on_plan: Called once with how many genomes an earlier attempt finished, and how many this process will do.
@@ -90,9 +90,9 @@ def attribute(
             options: dict[str, Any] = {"settings": settings, "clustering": clustering, "label_column": label_column}
             return attribute(model, genomes, place, **options, on_plan=on_plan, on_genome=on_genome, check=check)
     settings, clustering = settings or AttributionSettings(), clustering or ClusterSettings()
-    ranks = ranks or Ranks()
+    processes = processes or ProcessGroup()
     if check is not None:
-        ranks.check = check
+        processes.check = check
     folder = Path(folder)
     true_classes, column = _true_classes(model, genomes, label_column)
     check_encoder(model, genomes.contract, genomes.folder)
@@ -112,7 +112,7 @@ def attribute(
 
     def explain(entry: Any, among: Sequence[int]) -> SampleResult:
         name = entry.sample_id
-        found = explain_genome(model, genomes.vectors(name), genomes.contig_ids(name), settings, ranks.check)
+        found = explain_genome(model, genomes.vectors(name), genomes.contig_ids(name), settings, processes.check)
         arrays = {field: getattr(found, field) for field in ARRAYS}
         arrays["n_random_pair_genes"] = np.array([found.n_random_pair_genes])
         return arrays, {"n_pseudo_genes": found.n_pseudo_genes}
@@ -136,7 +136,7 @@ def attribute(
         return network
 
     def _network(found: Explanations, failed: dict[str, str]) -> GeneInteractionNetwork:
-        collected = collect(found, genomes, classes, true_classes, settings, clustering, ranks.check)
+        collected = collect(found, genomes, classes, true_classes, settings, clustering, processes.check)
         record = {
             "model": {
                 "name": str(model.name_or_path),
@@ -157,7 +157,7 @@ def attribute(
         run,
         explain,
         gather,
-        ranks=ranks,
+        processes=processes,
         share_batches=False,
         resume=resume,
         overwrite=overwrite,

@@ -17,6 +17,7 @@ from .group import BiomeformerGroup
 from .inspect import inspect
 from .phenotype import app as phenotype
 from .publish import app as publish
+from .recipes import app as recipes
 from .sequences import app as sequences
 from .status import status
 
@@ -104,6 +105,7 @@ app.command(
 app.add_typer(phenotype, name="phenotype")
 app.add_typer(genome, name="genome")
 app.add_typer(sequences, name="sequences")
+app.add_typer(recipes, name="recipes")
 app.add_typer(publish, name="publish")
 app.command(epilog="Example: `biomeformer convert zhihan1996/DNABERT-2-117M dnabert2`")(convert)
 

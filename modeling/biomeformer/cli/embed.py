@@ -15,7 +15,7 @@ from .output import check_output
 
 if TYPE_CHECKING:
     from ..embedding import AbundanceTable
-    from ..parallel import Ranks
+    from ..runs.process_group import ProcessGroup
 
 MOST_LISTED = 50
 
@@ -116,20 +116,20 @@ def run(
         start(threads)
         from ..embedding import compiling
         from ..embedding.cohort import RESULTS, run_cohort
-        from ..interruption import Interruption
         from ..loading import load
-        from ..parallel import Ranks
+        from ..runs.interruption import Interruption
+        from ..runs.process_group import ProcessGroup
 
-    with Ranks.from_environment(timeout * 60) as ranks:
+    with ProcessGroup.from_environment(timeout * 60) as processes:
         with doing(f"loading {model}"):
-            loaded = load(model, revision=revision, device=ranks.device(device), dtype=dtype)
-        if dtype == "float8" and not compile_encoder and ranks.is_main:
+            loaded = load(model, revision=revision, device=processes.device(device), dtype=dtype)
+        if dtype == "float8" and not compile_encoder and processes.is_main:
             note("float8 without --compile moves more data than it saves; add --compile for speed.")
         if compile_encoder:
             with doing("compiling the encoder, once for this run"):
                 took = compiling.compile_encoder(loaded)
             note(f"Compiled the encoder in {took:.1f} s, once for this run.")
-        with Interruption() as interruption, RunProgress(len(samples), ranks) as progress:
+        with Interruption() as interruption, RunProgress(len(samples), processes) as progress:
 
             def check() -> None:
                 interruption.check()
@@ -143,21 +143,21 @@ def run(
                     read_fraction=read_fraction,
                     seed=seed,
                     batch_tokens=batch_tokens,
-                    ranks=ranks,
+                    processes=processes,
                     resume=resume,
                     overwrite=overwrite,
                     fail_fast=fail_fast,
                     progress=progress.advance,
-                    on_plan=noting_device(progress.plan, loaded.device, ranks),
+                    on_plan=noting_device(progress.plan, loaded.device, processes),
                     on_sample=progress.finish,
                     check=check,
                 )
             except RunInterrupted as error:
-                raise explained(error, output, ranks) from error
+                raise explained(error, output, processes) from error
     # The other processes have ended.
-    if not ranks.is_main:
+    if not processes.is_main:
         return
-    if ranks.size == 1:
+    if processes.size == 1:
         n_done = progress.n_done - progress.n_failed
         note(f"{progress.n_units:,} reads of {n_done} samples, {progress.units_per_second:,.0f} reads/s")
     if outcome.result is not None:
@@ -183,11 +183,11 @@ def _write_reports(
             cohort_report(table, report, colour_by=colour_by, title=title, failed=failed)
 
 
-def explained(error: RunInterrupted, folder: Path, ranks: Ranks) -> BiomeformerError:
+def explained(error: RunInterrupted, folder: Path, processes: ProcessGroup) -> BiomeformerError:
     """What the command says when a signal stopped it: the main process says it for all."""
     from ..embedding import run_status
 
-    if not ranks.is_main:
+    if not processes.is_main:
         quiet = RankStopped(str(error))
         quiet.exit_code = error.exit_code
         return quiet

@@ -91,32 +91,32 @@ def fit_centroids(
         start(threads)
         from .. import clustering
         from ..clustering.centroids import memory_needed
-        from ..interruption import Interruption
         from ..io.atomic import atomic_directory, wrap_write_errors
-        from ..parallel import Ranks
+        from ..runs.interruption import Interruption
+        from ..runs.process_group import ProcessGroup
 
-    with Ranks.from_environment(timeout * 60) as ranks:
+    with ProcessGroup.from_environment(timeout * 60) as processes:
         with doing(f"loading {read_encoder}"):
             encoder, processor = load_encoder(
-                read_encoder, revision, ranks.device(device), {"pooling": pooling, "max_length": max_length}
+                read_encoder, revision, processes.device(device), {"pooling": pooling, "max_length": max_length}
             )
-        note_device(encoder.device, ranks)
-        if ranks.is_main:
+        note_device(encoder.device, processes)
+        if processes.is_main:
             least = memory_needed(n_clusters, encoder.config.hidden_size, reads_per_sample)
-            share = len(samples) * reads_per_sample * encoder.config.hidden_size * 4 / ranks.size
+            share = len(samples) * reads_per_sample * encoder.config.hidden_size * 4 / processes.size
             place = "in memory" if least + share <= allowed else "on disk"
             note(
                 f"each process takes at most {allowed / 1e9:.2f} GB beside the model: {least / 1e9:.2f} GB to work, "
                 f"and up to {share / 1e9:.2f} GB of vectors {place}"
             )
-        with Interruption() as interruption, RunProgress(len(samples), ranks) as progress:
+        with Interruption() as interruption, RunProgress(len(samples), processes) as progress:
 
             def check() -> None:
                 interruption.check()
                 progress.draw()
 
             def on_iteration(iteration: int, objective: dict[int, float]) -> None:
-                for k, value in objective.items() if ranks.is_main else ():
+                for k, value in objective.items() if processes.is_main else ():
                     which = "" if len(objective) == 1 else f"K = {k}, "
                     out(f"{which}iteration {iteration:>3}: objective {value:.6g}")
 
@@ -133,7 +133,7 @@ def fit_centroids(
                     batch_tokens=batch_tokens,
                     vectors=folder,
                     max_memory=allowed,
-                    ranks=ranks,
+                    processes=processes,
                     progress=progress.advance,
                     on_plan=progress.plan,
                     on_sample=progress.finish,
@@ -141,11 +141,11 @@ def fit_centroids(
                     check=check,
                 )
             except RunInterrupted as error:
-                raise explained(error, folder, ranks) from error
+                raise explained(error, folder, processes) from error
             except SamplesFailedError as error:
                 list_failures(error.failed, folder)
                 raise
-    if not ranks.is_main:
+    if not processes.is_main:
         return
     for fit in fits:
         out(f"{len(fit.kmeans.centroids)} clusters of {fit.kmeans.n_points:,} reads, {fit.kmeans.n_empty} empty")

@@ -12,7 +12,7 @@ from .console import note
 if TYPE_CHECKING:
     import torch
 
-    from ..parallel import Ranks
+    from ..runs.process_group import ProcessGroup
 
 
 def start(threads: int | None = None) -> None:
@@ -39,23 +39,23 @@ def start(threads: int | None = None) -> None:
         torch.set_num_threads(threads)
 
 
-def note_device(device: torch.device, ranks: Ranks | None = None) -> None:
+def note_device(device: torch.device, processes: ProcessGroup | None = None) -> None:
     """Say on stderr which device a loaded model is on; every process does, since each has one of its own."""
     from ..devices import describe_device
 
-    if ranks is None or ranks.size == 1:
+    if processes is None or processes.size == 1:
         note(f"Using {describe_device(device)}.")
     else:
-        note(f"Process {ranks.rank} of {ranks.size} is using {describe_device(device)}.")
+        note(f"Process {processes.rank} of {processes.size} is using {describe_device(device)}.")
 
 
 def noting_device(
-    on_plan: Callable[[int, int], None], device: torch.device, ranks: Ranks
+    on_plan: Callable[[int, int], None], device: torch.device, processes: ProcessGroup
 ) -> Callable[[int, int], None]:
     """A callback for the start of a run, once its folder is accepted: says the device, then calls `on_plan`."""
 
     def begin(n_before: int, n_mine: int) -> None:
-        note_device(device, ranks)
+        note_device(device, processes)
         on_plan(n_before, n_mine)
 
     return begin

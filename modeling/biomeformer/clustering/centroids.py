@@ -23,9 +23,9 @@ from ..embedding.run_folder import Part, RunFolder, peak_memory
 from ..errors import InputError, RankStopped
 from ..io.atomic import atomic_directory
 from ..metagenbert import MetagenBertModel, MetagenBertProcessor
-from ..parallel import Ranks
 from ..reads import Cohort, draw_reads, read_cohort
 from ..reads.cohort import CohortSample
+from ..runs.process_group import ProcessGroup
 from .kmeans import DEVICES, KMeansFit, check_kmeans, kmeans_memory, run_distributed_kmeans
 from .points import Points
 
@@ -120,7 +120,7 @@ def fit_several_centroids(
     batch_tokens: int | None = None,
     vectors: str | Path | None = None,
     max_memory: int = DEFAULT_MAX_MEMORY,
-    ranks: Ranks | None = None,
+    processes: ProcessGroup | None = None,
     fail_fast: bool = False,
     progress: ProgressCallback | None = None,
     on_plan: Callable[[int, int], None] | None = None,
@@ -149,7 +149,7 @@ def fit_several_centroids(
             interrupted goes on there, and other numbers of clusters need no new draw. A temporary one by default.
         max_memory: Bytes each process may take for reads, vectors and centroids, beside libraries, model and what the
             encoder needs for a batch. Vectors that do not fit are read from the disk in every iteration.
-        ranks: The processes of the job; this one alone by default.
+        processes: The processes of the job; this one alone by default.
         fail_fast: Stop at the first sample that fails, instead of drawing from the others first.
         progress: Called while a sample is read with its id, reads seen, bytes read and bytes in all.
         on_plan: Called once with how many samples an earlier attempt finished, and how many this process will do.
@@ -170,10 +170,10 @@ def fit_several_centroids(
     """
     if not isinstance(cohort, Cohort):
         cohort = read_cohort(cohort)
-    ranks = ranks or Ranks()
+    processes = processes or ProcessGroup()
     at_start = peak_memory()
     if check is not None:
-        ranks.check = check
+        processes.check = check
     if reads_per_sample < 1:
         raise InputError(f"reads_per_sample is {reads_per_sample}; it must be at least 1.")
     hidden_size = int(encoder.config.hidden_size)
@@ -196,7 +196,7 @@ def fit_several_centroids(
             if progress is not None:
                 progress(sample.sample_id, n_reads, bytes_done, bytes_total)
 
-        batch, n_reads = draw_reads(sample.reads, reads_per_sample, seed=seed, progress=seen, check=ranks.check)
+        batch, n_reads = draw_reads(sample.reads, reads_per_sample, seed=seed, progress=seen, check=processes.check)
         found, _ = embed_vectors(model, processor, batch, batch_tokens)
         if not np.isfinite(found).all():
             raise InputError("the read encoder gives NaN or infinity; check its weights, or use float32.")
@@ -205,22 +205,22 @@ def fit_several_centroids(
     def gather(parts: dict[str, Part], failed: dict[str, str]) -> list[tuple[str, str, dict[str, int]]]:
         return [(name, str(part.path), part.tallies) for name, part in parts.items()]
 
-    with _folder(vectors, ranks) as folder:
+    with _folder(vectors, processes) as folder:
         run = RunFolder(folder, _fingerprint(model, reads_per_sample, seed), cohort)
         outcome = run_samples(
             run,
             draw,
             gather,
-            ranks=ranks,
+            processes=processes,
             share_batches=False,
             fail_fast=fail_fast,
             on_plan=on_plan,
             on_sample=on_sample,
         )
-        if outcome.failed and not ranks.is_main:
+        if outcome.failed and not processes.is_main:
             raise RankStopped("samples failed")
         outcome.raise_for_failures()
-        parts = ranks.exchange(outcome.result)[0]
+        parts = processes.all_gather(outcome.result)[0]
         n_used = sum(tallies["n_used"] for _, _, tallies in parts)
         if n_used < max(n_clusters):
             raise InputError(
@@ -228,7 +228,7 @@ def fit_several_centroids(
                 "clusters or draw more reads a sample."
             )
         files = [(Path(path), tallies["n_used"]) for _, path, tallies in parts]
-        points = Points.from_files(files, hidden_size, ranks.rank, ranks.size, max_memory - needed)
+        points = Points.from_files(files, hidden_size, processes.rank, processes.size, max_memory - needed)
         fits = run_distributed_kmeans(
             points,
             n_clusters,
@@ -236,14 +236,14 @@ def fit_several_centroids(
             seed=seed,
             spherical=spherical,
             device=str(device),
-            ranks=ranks,
+            processes=processes,
             progress=on_iteration,
         )
     memory = {
         "allowed_bytes": max_memory,
         "vectors_bytes": [points.n_local * hidden_size * 4, "on disk" if points.on_disk else "in memory"],
-        "process_bytes_at_start": ranks.exchange(at_start),
-        "peak_process_bytes": ranks.exchange(peak_memory()),
+        "process_bytes_at_start": processes.all_gather(at_start),
+        "peak_process_bytes": processes.all_gather(peak_memory()),
     }
     return [
         CentroidFit(
@@ -281,14 +281,14 @@ def _fingerprint(model: MetagenBertModel, reads_per_sample: int, seed: int) -> d
 
 
 @contextmanager
-def _folder(vectors: str | Path | None, ranks: Ranks) -> Iterator[Path]:
+def _folder(vectors: str | Path | None, processes: ProcessGroup) -> Iterator[Path]:
     """The folder for vectors, or a temporary one of the main process."""
     if vectors is not None:
         yield Path(vectors)
         return
-    with tempfile.TemporaryDirectory(prefix="biomeformer-") if ranks.is_main else nullcontext() as name:
-        yield Path(ranks.exchange(name)[0])
-        ranks.exchange("done")
+    with tempfile.TemporaryDirectory(prefix="biomeformer-") if processes.is_main else nullcontext() as name:
+        yield Path(processes.all_gather(name)[0])
+        processes.all_gather("done")
 
 
 __all__ = ["DEFAULT_MAX_MEMORY", "CentroidFit", "fit_centroids", "fit_several_centroids", "memory_needed"]

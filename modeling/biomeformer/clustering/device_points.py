@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..embedding.engine import prefetch, send
+from ..embedding.engine import send
+from ..runs.prefetch import prefetch
 from .points import Points
 
 # On a CUDA device a chunk of `points.CHUNK_BYTES` is over before its kernels are launched.

@@ -20,7 +20,7 @@ from ..faiss_build import import_faiss
 from ..loading import resolve_device
 from ..metagenbert.full_float32 import full_float32_matmul
 from ..metagenbert.modeling_metagenbert import two_nearest
-from ..parallel import Ranks
+from ..runs.process_group import ProcessGroup
 from .device_points import DevicePoints, device_chunk_rows
 from .points import Points, chunk_rows
 
@@ -117,7 +117,7 @@ def run_distributed_kmeans(
     seed: int = 0,
     spherical: bool = False,
     device: str = "cpu",
-    ranks: Ranks | None = None,
+    processes: ProcessGroup | None = None,
     progress: Callable[[int, dict[int, float]], None] | None = None,
 ) -> list[KMeansFit]:
     """K-means over points that several processes share, for several numbers of clusters in one go.
@@ -131,7 +131,7 @@ def run_distributed_kmeans(
         seed: Of the initial choice of points, which does not depend on how they are shared out.
         spherical: Scale centroids to unit length at each iteration.
         device: Of this process: `cpu`, `cuda` or `cuda:N`.
-        ranks: The processes.
+        processes: The processes.
         progress: Called after each iteration with its number from 1, and the objective by number of clusters.
 
     Returns:
@@ -142,7 +142,7 @@ def run_distributed_kmeans(
         MissingDependencyError: No faiss is installed.
         RankError: Another process is gone.
     """
-    ranks = ranks or Ranks()
+    processes = processes or ProcessGroup()
     where = check_kmeans(n_clusters, points.hidden_size, n_iterations=n_iterations, seed=seed, device=device)
     for k in n_clusters:
         if points.n_points < k:
@@ -153,22 +153,22 @@ def run_distributed_kmeans(
     room = 0
     if where.type == "cuda":
         room = int(RESIDENT_SHARE * (free_memory(where) - kmeans_device_memory(n_clusters, points.hidden_size)))
-    local = DevicePoints.from_points(points, where, room, ranks.check)
+    local = DevicePoints.from_points(points, where, room, processes.check)
     states = [
         _Clusters(faiss, centroids, where, spherical)
-        for centroids in _initial_centroids(faiss, points, local, n_clusters, seed, ranks)
+        for centroids in _initial_centroids(faiss, points, local, n_clusters, seed, processes)
     ]
     objectives: list[list[float]] = [[] for _ in states]
     for iteration in range(n_iterations):
-        _pass_over(local, states, ranks)
+        _pass_over(local, states, processes)
         for state, objective in zip(states, objectives, strict=True):
-            objective.append(state.update(points.n_points, ranks))
+            objective.append(state.update(points.n_points, processes))
         if progress is not None:
             progress(iteration + 1, {k: objective[-1] for k, objective in zip(n_clusters, objectives, strict=True)})
-    _pass_over(local, states, ranks)
+    _pass_over(local, states, processes)
     fits = []
     for state, objective in zip(states, objectives, strict=True):
-        sizes = ranks.sum(state.counts.cpu().numpy())
+        sizes = processes.all_reduce(state.counts.cpu().numpy())
         fits.append(
             KMeansFit(
                 centroids=state.centroids,
@@ -285,14 +285,14 @@ class _Clusters:
         self.counts += torch.bincount(nearest, minlength=len(self.counts))
         self.objective += distances.sum(dtype=torch.float64)
 
-    def update(self, n_points: int, ranks: Ranks) -> float:
+    def update(self, n_points: int, processes: ProcessGroup) -> float:
         """Move the centroids to the means of all processes' points; gives the objective before."""
-        sums, counts = ranks.sum(self.sums.cpu().numpy()), ranks.sum(self.counts.cpu().numpy())
-        objective = float(ranks.sum(np.array([self.objective.item()]))[0])
+        sums, counts = processes.all_reduce(self.sums.cpu().numpy()), processes.all_reduce(self.counts.cpu().numpy())
+        objective = float(processes.all_reduce(np.array([self.objective.item()]))[0])
         centroids = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
         _refill_empty(self.faiss, centroids, counts, n_points)
         # Sums may differ in their last bit between processes; centroids must not.
-        self._take(ranks.from_main(centroids))
+        self._take(processes.broadcast_array(centroids))
         return objective
 
 
@@ -348,11 +348,11 @@ def add_rows(sums: torch.Tensor, numbers: torch.Tensor, rows: torch.Tensor) -> N
         sums.index_put_((numbers,), rows, accumulate=True)
 
 
-def _pass_over(points: DevicePoints, states: list[_Clusters], ranks: Ranks) -> None:
+def _pass_over(points: DevicePoints, states: list[_Clusters], processes: ProcessGroup) -> None:
     for state in states:
         state.start_pass()
     for chunk in points.chunks():
-        ranks.check()
+        processes.check()
         exact = chunk.double()
         for state in states:
             state.add(chunk, exact)
@@ -361,7 +361,7 @@ def _pass_over(points: DevicePoints, states: list[_Clusters], ranks: Ranks) -> N
 
 
 def _initial_centroids(
-    faiss: Any, points: Points, local: DevicePoints, n_clusters: Sequence[int], seed: int, ranks: Ranks
+    faiss: Any, points: Points, local: DevicePoints, n_clusters: Sequence[int], seed: int, processes: ProcessGroup
 ) -> list[np.ndarray]:
     """For each number of clusters the first so many points of a random order of all, as FAISS draws it."""
     order = np.empty(points.n_points, np.int32)
@@ -375,7 +375,7 @@ def _initial_centroids(
             found[rows] = chunk[torch.from_numpy(chosen[rows] - start).to(chunk.device)].cpu().numpy()
         start += len(chunk)
     # Each point is one process's; the others add zeros.
-    found = ranks.sum(found)
+    found = processes.all_reduce(found)
     return [found[:k].copy() for k in n_clusters]
 
 

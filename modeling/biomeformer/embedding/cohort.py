@@ -14,10 +14,10 @@ from ..checkpoints import checkpoint_name
 from ..errors import InputError
 from ..io.atomic import wrap_write_errors
 from ..metagenbert import MetagenBertModel
-from ..parallel import Ranks
 from ..reads import Cohort, read_cohort
 from ..reads.cohort import CohortSample
 from ..reads.subsampling import check_read_fraction
+from ..runs.process_group import ProcessGroup
 from .abundance_table import TABLE_NAME, AbundanceTable
 from .cohort_run import RunOutcome, SampleResult, run_samples
 from .engine import check_batch_tokens
@@ -69,7 +69,7 @@ def run_cohort(
     read_fraction: float = 1.0,
     seed: int = 0,
     batch_tokens: int | None = None,
-    ranks: Ranks | None = None,
+    processes: ProcessGroup | None = None,
     resume: bool = True,
     overwrite: bool = False,
     fail_fast: bool = False,
@@ -91,7 +91,7 @@ def run_cohort(
         read_fraction: Share of each sample's reads to use, chosen by identity.
         seed: Seed of the choice.
         batch_tokens: Token budget of one pass through the encoder. Counts do not depend on it.
-        ranks: The processes of the job; this one alone by default.
+        processes: The processes of the job; this one alone by default.
         resume: Whether to go on with a run found in the folder; otherwise it is refused.
         overwrite: Delete a run found in the folder.
         fail_fast: Stop at the first sample that fails, instead of going on with the others.
@@ -113,9 +113,9 @@ def run_cohort(
     """
     if not isinstance(cohort, Cohort):
         cohort = read_cohort(cohort)
-    ranks = ranks or Ranks()
+    processes = processes or ProcessGroup()
     if check is not None:
-        ranks.check = check
+        processes.check = check
     check_read_fraction(read_fraction)
     check_batch_tokens(batch_tokens, model)
     record = provenance(model, read_fraction=read_fraction, seed=seed)
@@ -133,15 +133,15 @@ def run_cohort(
                 seed=seed,
                 batch_tokens=batch_tokens,
                 progress=progress,
-                share=(among.index(ranks.rank), len(among)),
-                check=ranks.check,
+                share=(among.index(processes.rank), len(among)),
+                check=processes.check,
             )
         except InputError as error:
             if len(among) == 1:
                 raise
             reason = str(error)
         if len(among) > 1:
-            embedding = _joined(sample, embedding, reason, ranks, among)
+            embedding = _joined(sample, embedding, reason, processes, among)
             reason = why_nothing_used(embedding, sample.reads, read_fraction, contract)
             if reason is not None:
                 raise InputError(reason)
@@ -161,7 +161,7 @@ def run_cohort(
         run,
         embed,
         gather,
-        ranks=ranks,
+        processes=processes,
         share_batches=True,
         resume=resume,
         overwrite=overwrite,
@@ -175,12 +175,12 @@ def _joined(
     sample: CohortSample,
     embedding: SampleEmbedding | None,
     reason: str | None,
-    ranks: Ranks,
+    processes: ProcessGroup,
     among: Sequence[int],
 ) -> SampleEmbedding:
     """Everyone's share of a sample put together; raises the first reason why one of them has none."""
     mine = None if embedding is None else [embedding.counts.tolist(), embedding.tallies]
-    theirs = ranks.exchange([mine, reason], among, name=f"sample/{sample.sample_id}")
+    theirs = processes.all_gather([mine, reason], among, name=f"sample/{sample.sample_id}")
     for _, why in theirs:
         if why is not None:
             raise InputError(why)
@@ -211,7 +211,7 @@ def embed_cohort(
         seed: Seed of the choice.
         batch_tokens: Token budget of one pass through the encoder. Counts do not depend on it.
         progress: Called after each batch with sample id, reads seen, bytes read and bytes in all.
-        **options: With `output`: `resume`, `overwrite`, `fail_fast`, `ranks` and `check` of `run_cohort`.
+        **options: With `output`: `resume`, `overwrite`, `fail_fast`, `processes` and `check` of `run_cohort`.
 
     Returns:
         The table, samples in the cohort's order.

@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from ..errors import InputError, RunError, RunInterrupted, SamplesFailedError
-from ..parallel import Ranks
 from ..reads.cohort import CohortSample
+from ..runs.process_group import ProcessGroup
 from .run_folder import Part, RunFolder, peak_memory
 
 # Seconds after which what one machine writes to a network file system is seen by another.
@@ -27,7 +27,7 @@ class WorkPlan:
     """Who does what.
 
     Attributes:
-        shared: Samples whose batches several ranks share, with these ranks; done first, when all are free.
+        shared: Samples whose batches several processes share, with these processes; done first, when all are free.
         whole: For each rank the samples it does alone, in the cohort's order.
     """
 
@@ -38,12 +38,12 @@ class WorkPlan:
 def plan_work(sizes: dict[str, int], n_ranks: int, *, share_batches: bool = True) -> WorkPlan:
     """Share samples out evenly by size.
 
-    As many of the largest samples as are left over when each rank gets equally many are done by several ranks each.
+    As many of the largest samples as are left over when each rank gets equally many are done by several processes each.
 
     Args:
         sizes: Bytes of each sample, in the cohort's order.
-        n_ranks: How many ranks.
-        share_batches: Whether several ranks may do one sample; otherwise each is one rank's.
+        n_ranks: How many processes.
+        share_batches: Whether several processes may do one sample; otherwise each is one rank's.
 
     Returns:
         The plan; the same for the same arguments.
@@ -93,7 +93,7 @@ def run_samples(
     embed: Callable[[CohortSample, Sequence[int]], SampleResult],
     gather: Callable[[dict[str, Part], dict[str, str]], Result],
     *,
-    ranks: Ranks,
+    processes: ProcessGroup,
     share_batches: bool,
     resume: bool = True,
     overwrite: bool = False,
@@ -105,11 +105,11 @@ def run_samples(
 
     Args:
         run: The folder, with the samples and the fingerprint.
-        embed: Makes a part, of arrays and tallies, of a sample that some ranks share; raises `InputError` on all of
+        embed: Makes a part, of arrays and tallies, of a sample that some processes share; raises `InputError` on all of
             them where the sample cannot be used.
         gather: Called by the main process with all parts and failures, while the folder is still held.
-        ranks: The processes.
-        share_batches: Whether several ranks may share a sample.
+        processes: The processes.
+        share_batches: Whether several processes may share a sample.
         resume: As for `RunFolder.begin`.
         overwrite: As for `RunFolder.begin`.
         fail_fast: Stop at the first sample that fails.
@@ -123,23 +123,23 @@ def run_samples(
         RunInterrupted: A signal came.
         RankError: Another process failed.
     """
-    if ranks.is_main:
-        run.begin(resume=resume, overwrite=overwrite, n_processes=ranks.size)
+    if processes.is_main:
+        run.begin(resume=resume, overwrite=overwrite, n_processes=processes.size)
     try:
-        found = run.finished() if ranks.is_main else {}
-        n_resumed, left = ranks.exchange([len(found), [name for name in run.samples if name not in found]])[0]
-        plan = plan_work({name: run.n_bytes(name) for name in left}, ranks.size, share_batches=share_batches)
-        mine = [(name, among) for name, among in plan.shared if ranks.rank in among]
-        mine += [(name, (ranks.rank,)) for name in plan.whole[ranks.rank]]
+        found = run.finished() if processes.is_main else {}
+        n_resumed, left = processes.all_gather([len(found), [name for name in run.samples if name not in found]])[0]
+        plan = plan_work({name: run.n_bytes(name) for name in left}, processes.size, share_batches=share_batches)
+        mine = [(name, among) for name, among in plan.shared if processes.rank in among]
+        mine += [(name, (processes.rank,)) for name in plan.whole[processes.rank]]
         if on_plan is not None:
-            on_plan(n_resumed, sum(among[0] == ranks.rank for _, among in mine))
+            on_plan(n_resumed, sum(among[0] == processes.rank for _, among in mine))
         for name, among in mine:
             reason = None
             try:
                 arrays, tallies = embed(run.samples[name], among)
             except InputError as error:
                 reason = str(error)
-            if among[0] == ranks.rank:
+            if among[0] == processes.rank:
                 if reason is None:
                     run.write_part(name, arrays, tallies)
                 else:
@@ -148,18 +148,18 @@ def run_samples(
                     on_sample(name, reason)
             if reason is not None and fail_fast:
                 raise SamplesFailedError(f"sample {name} failed: {reason}", {name: reason})
-        memory = ranks.exchange(peak_memory())
+        memory = processes.all_gather(peak_memory())
         result: Result | None = None
         failed: dict[str, str] = {}
-        if ranks.is_main:
-            parts, failed = _completed(run, ranks)
+        if processes.is_main:
+            parts, failed = _completed(run, processes)
             result = gather(parts, failed)
-        failed = ranks.exchange(failed)[0]
-        if ranks.is_main:
+        failed = processes.all_gather(failed)[0]
+        if processes.is_main:
             how = f"{len(failed)} of {len(run.samples)} samples failed" if failed else "finished"
             run.end(how, peak_memory_bytes=memory)
     except BaseException as error:
-        if ranks.is_main:
+        if processes.is_main:
             interrupted = isinstance(error, RunInterrupted | KeyboardInterrupt)
             # What stopped the run is the news, not that this cannot be written down either.
             with suppress(RunError):
@@ -168,9 +168,9 @@ def run_samples(
     return RunOutcome(result, failed, len(run.samples), n_resumed)
 
 
-def _completed(run: RunFolder, ranks: Ranks) -> tuple[dict[str, Part], dict[str, str]]:
+def _completed(run: RunFolder, processes: ProcessGroup) -> tuple[dict[str, Part], dict[str, str]]:
     """Parts and failures, which together are the cohort."""
-    deadline = time.monotonic() + (LATEST_SIGHT if ranks.size > 1 else 0)
+    deadline = time.monotonic() + (LATEST_SIGHT if processes.size > 1 else 0)
     while True:
         parts = run.finished()
         failed = {name: why for name, why in run.failures().items() if name not in parts}
@@ -182,7 +182,7 @@ def _completed(run: RunFolder, ranks: Ranks) -> tuple[dict[str, Part], dict[str,
                 f"{run.folder} lacks {len(unseen)} parts that were written (such as {unseen[0]}): the folder is not "
                 "shared by all machines, or was changed meanwhile; give the same command again."
             )
-        ranks.check()
+        processes.check()
         time.sleep(2)
 
 

@@ -14,8 +14,9 @@ import torch
 from ..errors import InputError
 from ..metagenbert import MetagenBertModel, MetagenBertProcessor, PackedReads
 from ..reads import ReadBatch, SampleReader, SampleReads
+from ..runs.prefetch import prefetch
 from .counting import ClusterCounter
-from .engine import check_batch_tokens, looks_up, on_each_core, prefetch
+from .engine import check_batch_tokens, looks_up, on_each_core
 
 TALLIES = (
     "n_reads",

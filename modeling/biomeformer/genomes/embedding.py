@@ -18,7 +18,7 @@ from ..embedding.cohort_run import RunOutcome, SampleResult, run_samples
 from ..embedding.run_folder import Part, RunFolder
 from ..errors import TableError
 from ..io.atomic import atomic_write, wrap_write_errors
-from ..parallel import Ranks
+from ..runs.process_group import ProcessGroup
 from .catalog import GENOME_ID, CatalogedGenome, GenomeCatalog
 from .genome import Genome
 from .proteins import ProteinEncoder
@@ -37,7 +37,7 @@ def embed_genomes(
     translation_table: int = 11,
     batch_tokens: int | None = None,
     threads: int = 1,
-    ranks: Ranks | None = None,
+    processes: ProcessGroup | None = None,
     resume: bool = True,
     overwrite: bool = False,
     fail_fast: bool = False,
@@ -59,7 +59,7 @@ def embed_genomes(
         translation_table: NCBI's number, of genes that do not say.
         batch_tokens: Token budget of one pass through the encoder.
         threads: For calling genes.
-        ranks: The processes of the job; this one alone by default.
+        processes: The processes of the job; this one alone by default.
         resume: Whether to go on with a run found in the folder; otherwise it is refused.
         overwrite: Delete a run found in the folder; the store stays.
         fail_fast: Stop at the first genome that fails, instead of going on with the others.
@@ -77,9 +77,9 @@ def embed_genomes(
         RunInterrupted: `check` said so.
         RankError: Another process failed.
     """
-    folder, ranks = Path(folder), ranks or Ranks()
+    folder, processes = Path(folder), processes or ProcessGroup()
     if check is not None:
-        ranks.check = check
+        processes.check = check
     place = Path(store) if store is not None else folder / "store"
     fingerprint = {"protein_encoder": encoder.contract, "translation_table": translation_table}
     run = RunFolder(folder, fingerprint, catalog, results=tuple(RESULTS.values()))
@@ -93,7 +93,7 @@ def embed_genomes(
 
     def embed(entry: Any, among: Sequence[int]) -> SampleResult:
         genome: Genome = entry.read(translation_table=translation_table, threads=threads)
-        ranks.check()
+        processes.check()
         proteins = [gene.protein for gene in genome.genes]
         keys = protein_keys(proteins)
         distinct, first = np.unique(keys, return_index=True)
@@ -104,7 +104,7 @@ def embed_genomes(
             [proteins[i] for i in new],
             batch_tokens=batch_tokens,
             progress=None if progress is None else lambda done, total: progress(entry.genome_id, done, total),
-            check=ranks.check,
+            check=processes.check,
         )
         found.add(keys[new], embedded.vectors)
         tallies = {
@@ -125,7 +125,7 @@ def embed_genomes(
         run,
         embed,
         gather,
-        ranks=ranks,
+        processes=processes,
         share_batches=False,
         resume=resume,
         overwrite=overwrite,

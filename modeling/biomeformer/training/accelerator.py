@@ -11,6 +11,7 @@ from accelerate.utils import DistributedType
 
 from ..devices import device_name
 from ..errors import InputError
+from ..runs.process_group import ProcessGroup
 
 # How Accelerate's launcher asks for a strategy that splits a model's weights among processes.
 SHARDING_SWITCHES = {
@@ -28,7 +29,9 @@ SHARDED_DIMENSIONS = {
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
-def make_accelerator(mixed_precision: str, *, cpu: bool = False, **options: Any) -> Accelerator:
+def make_accelerator(
+    mixed_precision: str, *, cpu: bool = False, processes: ProcessGroup | None = None, **options: Any
+) -> Accelerator:
     """Make the Accelerator of a training recipe, or refuse a setup in which the recipe would not train correctly.
 
     Recipes evaluate and save the unwrapped model on the main process, so each process must hold all weights.
@@ -36,6 +39,8 @@ def make_accelerator(mixed_precision: str, *, cpu: bool = False, **options: Any)
     Args:
         mixed_precision: `auto` (bf16 on a GPU that computes in it), `bf16` or `no`.
         cpu: Whether to run on the CPU only.
+        processes: The processes of the job, which come together first: Accelerate waits for each of them, also for one
+            that failed on its input.
         **options: Passed to `Accelerator`.
 
     Raises:
@@ -45,6 +50,8 @@ def make_accelerator(mixed_precision: str, *, cpu: bool = False, **options: Any)
     """
     if mixed_precision not in ("auto", "bf16", "no"):
         raise InputError(f"mixed_precision is {mixed_precision!r}; give auto, bf16 or no.")
+    if processes is not None:
+        processes.barrier()
     # Before the Accelerator is made, which would ask for the strategy's own package first.
     strategy = _requested_sharding()
     if strategy is not None:

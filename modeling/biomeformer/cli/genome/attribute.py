@@ -66,18 +66,18 @@ def attribute(
         from ...attribution import attribute as find
         from ...embedding.cohort_run import RunOutcome
         from ...genomes.embedding import EmbeddedGenomes
-        from ...interruption import Interruption
         from ...loading import load_genome_model
-        from ...parallel import Ranks
         from ...reports.network_report import network_report
+        from ...runs.interruption import Interruption
+        from ...runs.process_group import ProcessGroup
 
         settings = AttributionSettings(method=method, top=top if top < 1 else int(top), n_ablated=ablate, seed=seed)
         clustering = ClusterSettings(eps=eps, min_samples=min_samples, seed=seed)
         genomes = EmbeddedGenomes.read(embedded)
-    with Ranks.from_environment(timeout * 60) as ranks:
+    with ProcessGroup.from_environment(timeout * 60) as processes:
         with doing(f"loading {model}"):
-            loaded = load_genome_model(model, revision=revision, device=ranks.device(device))
-        watched = RunProgress(len(genomes), ranks, noun="genomes", done="attributed")
+            loaded = load_genome_model(model, revision=revision, device=processes.device(device))
+        watched = RunProgress(len(genomes), processes, noun="genomes", done="attributed")
         with Interruption() as interruption, watched as progress:
             options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "label_column": label}
             try:
@@ -87,15 +87,15 @@ def attribute(
                     output,
                     settings=settings,
                     clustering=clustering,
-                    ranks=ranks,
-                    on_plan=noting_device(progress.plan, loaded.device, ranks),
+                    processes=processes,
+                    on_plan=noting_device(progress.plan, loaded.device, processes),
                     on_genome=progress.finish,
                     check=interruption.check,
                     **options,
                 )
             except RunInterrupted as error:
-                raise explained(error, output, ranks) from error
-    if not ranks.is_main:
+                raise explained(error, output, processes) from error
+    if not processes.is_main:
         return
     with doing("drawing the report"):
         report = network_report(network, output / "report.html")

@@ -64,14 +64,16 @@ def embed(
         from ...genomes.catalog import read_catalog
         from ...genomes.embedding import RESULTS, embed_genomes
         from ...genomes.proteins import load_protein_encoder
-        from ...interruption import Interruption
-        from ...parallel import Ranks
+        from ...runs.interruption import Interruption
+        from ...runs.process_group import ProcessGroup
 
         genomes = read_catalog(catalog)
-    with Ranks.from_environment(timeout * 60) as ranks:
+    with ProcessGroup.from_environment(timeout * 60) as processes:
         with doing(f"loading {protein_encoder}"):
-            encoder = load_protein_encoder(protein_encoder, revision=revision, device=ranks.device(device), dtype=dtype)
-        watched = RunProgress(len(genomes), ranks, noun="genomes", unit="residues", done="embedded")
+            encoder = load_protein_encoder(
+                protein_encoder, revision=revision, device=processes.device(device), dtype=dtype
+            )
+        watched = RunProgress(len(genomes), processes, noun="genomes", unit="residues", done="embedded")
         with Interruption() as interruption, watched as progress:
             options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "fail_fast": fail_fast}
             try:
@@ -83,16 +85,16 @@ def embed(
                     translation_table=translation_table,
                     batch_tokens=batch_tokens,
                     threads=threads or os.cpu_count() or 1,
-                    ranks=ranks,
+                    processes=processes,
                     progress=lambda name, done, total: progress.advance(name, done, done, total),
-                    on_plan=noting_device(progress.plan, encoder.model.device, ranks),
+                    on_plan=noting_device(progress.plan, encoder.model.device, processes),
                     on_genome=progress.finish,
                     check=interruption.check,
                     **options,
                 )
             except RunInterrupted as error:
-                raise explained(error, output, ranks) from error
-    if not ranks.is_main:
+                raise explained(error, output, processes) from error
+    if not processes.is_main:
         return
     if outcome.result is not None:
         found = outcome.result

@@ -89,7 +89,7 @@ def prepare(
 
     with doing("starting"):
         start()
-        from ...interruption import Interruption
+        from ...runs.interruption import Interruption
         from ...sequences import PreparationSettings, prepare_sequences
 
     settings = PreparationSettings(

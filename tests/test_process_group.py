@@ -12,40 +12,40 @@ import numpy as np
 import pytest
 
 from biomeformer.errors import InputError, RankError, RankStopped, RunInterrupted
-from biomeformer.parallel import Ranks
+from biomeformer.runs.process_group import ProcessGroup
 from processes import Job
 
 
 def test_one_process_alone():
-    with Ranks.from_environment() as ranks:
-        assert ranks.is_main and ranks.exchange({"a": 1}) == [{"a": 1}] and ranks.reports() == [{}]
+    with ProcessGroup.from_environment() as processes:
+        assert processes.is_main and processes.all_gather({"a": 1}) == [{"a": 1}] and processes.reports() == [{}]
         values = np.arange(3.0)
-        assert ranks.sum(values) is values and ranks.from_main(values) is values
-        assert ranks.device("cuda:3") == "cuda:3"
+        assert processes.all_reduce(values) is values and processes.broadcast_array(values) is values
+        assert processes.device("cuda:3") == "cuda:3"
 
 
 def test_each_process_takes_a_gpu_of_its_own():
-    ranks = Ranks(rank=5, size=8, local_rank=1)
-    assert ranks.device("cuda") == "cuda:1" and ranks.device("cpu") == "cpu"
+    processes = ProcessGroup(rank=5, size=8, local_rank=1)
+    assert processes.device("cuda") == "cuda:1" and processes.device("cpu") == "cpu"
     with pytest.raises(InputError, match="'cuda:0' names one GPU for 8 processes"):
-        ranks.device("cuda:0")
+        processes.device("cuda:0")
 
 
 def meet_and_add(out: Path) -> int:
-    with Ranks.from_environment(60) as ranks:
-        assert ranks.exchange(ranks.rank * 10) == [0, 10, 20]
+    with ProcessGroup.from_environment(60) as processes:
+        assert processes.all_gather(processes.rank * 10) == [0, 10, 20]
         for i in range(3):
-            assert ranks.exchange([ranks.rank, i]) == [[0, i], [1, i], [2, i]]
-        if ranks.rank != 1:
-            assert ranks.exchange("x" * ranks.rank, among=(0, 2), name="some") == ["", "xx"]
-        counts = np.array([2**60, ranks.rank], np.int64)
-        assert ranks.sum(counts).tolist() == [3 * 2**60, 3] and counts[1] == ranks.rank
-        assert ranks.from_main(np.full(4, ranks.rank, np.float32)).tolist() == [0] * 4
-        ranks.report = {"n_done": ranks.rank}
+            assert processes.all_gather([processes.rank, i]) == [[0, i], [1, i], [2, i]]
+        if processes.rank != 1:
+            assert processes.all_gather("x" * processes.rank, among=(0, 2), name="some") == ["", "xx"]
+        counts = np.array([2**60, processes.rank], np.int64)
+        assert processes.all_reduce(counts).tolist() == [3 * 2**60, 3] and counts[1] == processes.rank
+        assert processes.broadcast_array(np.full(4, processes.rank, np.float32)).tolist() == [0] * 4
+        processes.report = {"n_done": processes.rank}
         time.sleep(3)
-        if ranks.is_main:
-            assert ranks.reports() == [{"n_done": 0}, *({"n": 2, "n_done": rank} for rank in (1, 2))]
-    (out / f"{ranks.rank}").touch()
+        if processes.is_main:
+            assert processes.reports() == [{"n_done": 0}, *({"n": 2, "n_done": rank} for rank in (1, 2))]
+    (out / f"{processes.rank}").touch()
     return 0
 
 
@@ -59,9 +59,9 @@ def add_until_one_is_gone(how: str, timeout: float) -> int:
     """Rank 1 leaves while the others are in a sum that needs it."""
     began = time.monotonic()
     try:
-        with Ranks.from_environment(timeout) as ranks:
-            ranks.sum(np.zeros(3))
-            if ranks.rank == 1:
+        with ProcessGroup.from_environment(timeout) as processes:
+            processes.all_reduce(np.zeros(3))
+            if processes.rank == 1:
                 time.sleep(0.5)
                 if how == "killed":
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -69,7 +69,7 @@ def add_until_one_is_gone(how: str, timeout: float) -> int:
                     time.sleep(30)
                     return 0
                 raise RuntimeError("the GPU fell off the bus")
-            ranks.sum(np.ones(1_000_000))
+            processes.all_reduce(np.ones(1_000_000))
     except RankStopped as error:
         print("stopped:", error, f"after {time.monotonic() - began:.0f} s")
         return 11
@@ -98,10 +98,10 @@ def test_a_process_that_leaves_inside_a_collective(tmp_path, how, codes):
 
 def wait_for_a_busy_one() -> int:
     """Rank 1 works for longer than the time limit, and is waited for, because it lives."""
-    with Ranks.from_environment(3) as ranks:
-        if ranks.rank == 1:
+    with ProcessGroup.from_environment(3) as processes:
+        if processes.rank == 1:
             time.sleep(7)
-        assert ranks.exchange(ranks.rank) == [0, 1]
+        assert processes.all_gather(processes.rank) == [0, 1]
     return 0
 
 
@@ -111,8 +111,8 @@ def test_who_lives_is_waited_for(tmp_path):
 
 
 def interrupted_while_waiting() -> int:
-    with Ranks.from_environment(60) as ranks:
-        if ranks.rank == 1:
+    with ProcessGroup.from_environment(60) as processes:
+        if processes.rank == 1:
             time.sleep(60)
         deadline = time.monotonic() + 1
 
@@ -120,9 +120,9 @@ def interrupted_while_waiting() -> int:
             if time.monotonic() > deadline:
                 raise RunInterrupted("interrupted", signal.SIGTERM)
 
-        ranks.check = check
+        processes.check = check
         try:
-            ranks.exchange(0)
+            processes.all_gather(0)
         except RunInterrupted:
             sys.exit(143)
     return 0
@@ -146,6 +146,6 @@ def test_nobody_to_be_found(monkeypatch):
     PartialState._reset_state()
     try:
         with pytest.raises(RankError, match=r"do not find each other.*MASTER_ADDR"):
-            Ranks.from_environment(1)
+            ProcessGroup.from_environment(1)
     finally:
         PartialState._reset_state()

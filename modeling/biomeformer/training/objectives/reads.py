@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError
-from ..metagenbert import MetagenBertProcessor, PackedReads
-from ..reads import GenomeSet
+from ...errors import InputError
+from ...metagenbert import MetagenBertProcessor, PackedReads
+from ...reads import GenomeSet
 
 
 class ReadSource:

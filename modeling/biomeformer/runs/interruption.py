@@ -7,7 +7,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from .errors import RunInterrupted
+from ..errors import RunInterrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -1,4 +1,7 @@
-"""What pretraining minimises. Each objective is one module, so that Accelerate can distribute it."""
+"""What pretraining minimises. Each objective is one module, so that Accelerate can distribute it.
+
+Their `forward` returns the summed loss of a micro-batch and the number it is a sum over, as the training loop takes it.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ import torch
 from torch import nn
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
-from ..checkpoints.loader import load_from
-from ..checkpoints.source import open_checkpoint
-from ..errors import InputError
+from ...checkpoints.loader import load_from
+from ...checkpoints.source import open_checkpoint
+from ...errors import InputError
 from .contrastive import instance_mixup_loss, weighted_simclr_loss
 from .masking import IGNORED, mask_tokens
 
@@ -71,10 +74,12 @@ class MaskedLanguageModelling(nn.Module):
         }
         return {name: torch.from_numpy(value) for name, value in prepared.items()}
 
-    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Mean loss over hidden tokens."""
-        loss: torch.Tensor = self.model(**batch).loss
-        return loss
+    def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the summed cross-entropy of hidden tokens, and their number."""
+        logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        labels = batch["labels"].flatten()
+        loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), labels, ignore_index=IGNORED, reduction="sum")
+        return loss, (labels != IGNORED).sum()
 
     def release(self, encoder: PreTrainedModel) -> None:
         """Give what was learnt to `encoder`."""
@@ -144,9 +149,10 @@ class SpeciesClassification(nn.Module):
         logits: torch.Tensor = self.scale * vectors @ weight.T
         return logits
 
-    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Mean loss."""
-        return nn.functional.cross_entropy(self.logits(batch).float(), batch["species"])
+    def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
+        """Return the summed cross-entropy of reads, and their number."""
+        species = batch["species"]
+        return nn.functional.cross_entropy(self.logits(batch).float(), species, reduction="sum"), len(species)
 
 
 class ContrastiveLearning(nn.Module):
@@ -187,8 +193,8 @@ class ContrastiveLearning(nn.Module):
         batch["layer"] = int(rng.integers(self.encoder.num_mixup_layers))
         return batch
 
-    def forward(self, batch: dict[str, Any]) -> torch.Tensor:
-        """Weighted SimCLR; mixup once the batch brings partners."""
+    def forward(self, batch: dict[str, Any]) -> tuple[torch.Tensor, int]:
+        """Return the summed loss of pairs, and their number: weighted SimCLR; mixup once the batch brings partners."""
         second = self.encoder.embed_packed(batch["second_input_ids"], batch["second_lengths"])
         reads = (batch["input_ids"], batch["lengths"])
         mixed = "partners" in batch
@@ -198,10 +204,12 @@ class ContrastiveLearning(nn.Module):
             first = self.encoder.embed_packed(*reads)
         first, second = (nn.functional.normalize(self.projection(v), dim=-1) for v in (first, second))
         species, temperature = batch["species"], self.temperature
-        if not mixed:
-            return weighted_simclr_loss(first, second, species, temperature)
-        partners = batch["partners"].to(first.device)
-        return instance_mixup_loss(first, second, species, partners, batch["weights"], temperature)
+        if mixed:
+            partners = batch["partners"].to(first.device)
+            loss = instance_mixup_loss(first, second, species, partners, batch["weights"], temperature)
+        else:
+            loss = weighted_simclr_loss(first, second, species, temperature)
+        return loss * len(species), len(species)
 
 
 __all__ = ["ContrastiveLearning", "MaskedLanguageModelling", "SpeciesClassification"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..reads import GenomeSet
+from ...reads import GenomeSet
 
 BASES = np.frombuffer(b"ACGT", np.uint8)
 LARGEST_RATE = 0.3

@@ -1,0 +1,105 @@
+"""The command line of a recipe, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from ..errors import BiomeformerError, RankStopped
+from ..runs.interruption import Interruption
+from ..runs.process_group import DEFAULT_TIMEOUT, ProcessGroup
+from .config import Config
+
+Fields = TypeVar("Fields", bound=Config)
+CONFIGS = "configs"
+OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.\w+)*=")
+
+
+class RecipeParser(argparse.ArgumentParser):
+    """Options that all recipes share: `--config`, `--output`, and `key=value` for any field of the config.
+
+    Args:
+        script: The recipe's file, beside which `configs/NAME/` are.
+        description: Its docstring.
+    """
+
+    def __init__(self, script: str, description: str | None) -> None:
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.script = Path(script)
+        self.add_argument("--config", type=Path, required=True, help="YAML file, or the name of a shipped config")
+        self.add_argument("--output", type=Path, required=True, help="folder of the run")
+        self.add_argument(
+            "overrides", nargs="*", default=[], metavar="key=value", help="a field of the config, in YAML"
+        )
+
+    def add_training_options(self) -> None:
+        """Options of a recipe that trains by Accelerate."""
+        self.add_argument("--cpu", action="store_true", help="run on CPU only")
+        self.add_argument("--overwrite", action="store_true", help="replace what the output folder holds")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse options and overrides in any order, and find a shipped config by its name."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        # Taken out first, for options that take several values would take them too.
+        is_override = [
+            OVERRIDE.match(here) is not None and not before.startswith("--")
+            for before, here in zip(["", *arguments], arguments, strict=False)
+        ]
+        others = [here for here, override in zip(arguments, is_override, strict=True) if not override]
+        parsed = self.parse_intermixed_args(others, namespace)
+        parsed.overrides += [here for here, override in zip(arguments, is_override, strict=True) if override]
+        shipped = self.script.parent / CONFIGS / self.script.stem / f"{parsed.config.name.removesuffix('.yaml')}.yaml"
+        if not parsed.config.exists() and parsed.config.parent == Path() and shipped.is_file():
+            parsed.config = shipped
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        """End with one line; every process has the same options, and the main one says so."""
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {message}; see --help.", file=sys.stderr)
+        sys.exit(2)
+
+
+def run_main(
+    work: Callable[[Any, ProcessGroup], None],
+    args: argparse.Namespace,
+    advice: str,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> int:
+    """Do a recipe's work among the processes of the job; return its exit code, and print why it failed.
+
+    Each process prints its own reason; one that stopped because another did is silent, and a reason that several share
+    is printed once.
+
+    Args:
+        work: Gets the options and the processes.
+        args: The options.
+        advice: What to tell who interrupted it.
+        timeout: Seconds without a heartbeat after which another process is given up.
+    """
+    processes = ProcessGroup()
+    try:
+        with Interruption() as interruption, ProcessGroup.from_environment(timeout) as processes:
+            processes.check = interruption.check
+            work(args, processes)
+    except RankStopped as error:
+        return error.exit_code
+    except BiomeformerError as error:
+        who = f"process {processes.rank}: " if processes.rank else ""
+        print(f"error: {who}{error}{f'; {advice}' if error.exit_code >= 130 else ''}", file=sys.stderr)
+        for name, reason in getattr(error, "failed", {}).items():
+            print(f"failed  {name}: {reason}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        # A second signal ends the process where it is.
+        print(f"error: interrupted; {advice}", file=sys.stderr)
+        return 130
+    return 0
+
+
+__all__ = ["RecipeParser", "run_main"]

@@ -1,0 +1,176 @@
+"""Configs of recipes: dataclasses read from YAML, any field of which the command line can override."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import yaml
+
+from ..errors import InputError
+
+Fields = TypeVar("Fields")
+NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+class Config:
+    """Base of a recipe's config, which is a dataclass."""
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Read and check a config.
+
+        Args:
+            path: YAML file.
+            overrides: `key=value`, in YAML; fields of fields with dots, such as `stages.0.n_steps=5`.
+
+        Raises:
+            InputError: It cannot be read, lacks a field, has one that is not known, or a value is out of range.
+        """
+        values = read_yaml(path)
+        for override in overrides:
+            _override(values, cls, override)
+        config = build_config(cls, values, str(path))
+        config.check(str(path))
+        return config
+
+    def check(self, where: str) -> None:
+        """Raise `InputError` where a value is out of range; `where` begins its message."""
+
+    def require_at_least_one(self, where: str, *names: str) -> None:
+        """Raise `InputError` where one of these fields is below 1."""
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{where}: {name} is {value}; it must be at least 1.")
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Return the mapping a YAML file holds.
+
+    Raises:
+        InputError: It cannot be read, or holds something else.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read ({reason}); give one of recipes/configs.") from error
+    if not isinstance(values or {}, dict):
+        raise InputError(f"{path} holds no fields; give one of recipes/configs.")
+    return values or {}
+
+
+def _override(values: dict[str, Any], cls: type, override: str) -> None:
+    """Put one `key=value` into a config's mapping.
+
+    Raises:
+        InputError: It has no `=`, is no YAML, or the key is not known.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"{override!r} is no override; give key=value.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{override!r}: {' '.join(str(error).split())}; give a value in YAML.") from error
+    holder: Any = values
+    kind: Any = cls
+    where, parts = repr(override), key.split(".")
+    for depth, part in enumerate(parts):
+        path = ".".join(parts[:depth])
+        kind = _dataclass_in(kind)
+        place: Any = part
+        if isinstance(holder, list):
+            if not part.isdigit() or int(part) >= len(holder):
+                raise InputError(f"{where}: {path} has no {part}; give 0 to {len(holder) - 1}.")
+            place = int(part)
+        elif not isinstance(holder, dict):
+            raise InputError(f"{where}: {path} has no fields.")
+        elif kind is not None:
+            _require_known(part, [field.name for field in dataclasses.fields(kind)], where)
+            kind = typing.get_type_hints(kind)[part]
+        if depth == len(parts) - 1:
+            holder[place] = value
+        elif isinstance(holder, dict) and holder.get(place) is None:
+            # A part that is off by default, such as `centroids`.
+            holder[place] = {}
+        holder = holder[place]
+
+
+def _require_known(name: str, known: Sequence[str], where: str) -> None:
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, 1, 0.6)
+        hint = f"; did you mean {nearest[0]}?" if nearest else "."
+        raise InputError(f"{where}: unknown field {name}; known are {', '.join(known)}{hint}")
+
+
+def _dataclass_in(kind: Any) -> type | None:
+    """The dataclass of a field's type, such as of `list[Stage]` or `Stage | None`."""
+    if dataclasses.is_dataclass(kind):
+        return typing.cast(type, kind)
+    return next((inner for part in typing.get_args(kind) if (inner := _dataclass_in(part)) is not None), None)
+
+
+def build_config(cls: type[Fields], values: dict[str, Any], where: str) -> Fields:
+    """Build a dataclass from a mapping of its fields.
+
+    Raises:
+        InputError: A field is unknown or missing, or has not the type it needs.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for name in sorted(map(str, values)):
+        _require_known(name, list(fields), where)
+    required = [name for name, field in fields.items() if field.default is field.default_factory is dataclasses.MISSING]
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise InputError(f"{where}: {missing[0]} is missing.")
+    kinds = typing.get_type_hints(cls)
+    return cls(**{name: _value(value, kinds[name], where, name) for name, value in values.items()})
+
+
+def _value(value: Any, kind: Any, where: str, name: str) -> Any:
+    """A value as its field's type; `1e-3` is text to YAML."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in inner:
+            return None
+        kinds = [part for part in inner if part is not type(None)]
+        # Of several types, such as of a name or a mapping, the one it has.
+        kind = next((part for part in kinds if isinstance(value, typing.get_origin(part) or part)), kinds[0])
+        return _value(value, kind, where, name)
+    what = f"{where}: {name}"
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise InputError(f"{what} is {value!r}; give its fields.")
+        return build_config(typing.cast(type, kind), value, f"{where}, {name}")
+    if origin is list:
+        if not isinstance(value, list):
+            raise InputError(f"{what} is {value!r}; give a list.")
+        if dataclasses.is_dataclass(inner[0]):
+            # `stages` are counted from 1, as in a run's messages.
+            single = name.removesuffix("s")
+            return [_value(each, inner[0], where, f"{single} {i}") for i, each in enumerate(value, 1)]
+        return [_value(each, inner[0], where, name) for each in value]
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or len(value) != len(inner):
+            raise InputError(f"{what} is {value!r}; give a list of {len(inner)}.")
+        return tuple(_value(each, part, where, name) for each, part in zip(value, inner, strict=True))
+    if origin is dict and not isinstance(value, dict):
+        raise InputError(f"{what} is {value!r}; give its fields.")
+    if kind is float and isinstance(value, str | int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if kind in NAMES and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+        raise InputError(f"{what} is {value!r}; give {NAMES[kind]}.")
+    return value
+
+
+__all__ = ["Config", "build_config", "read_yaml"]

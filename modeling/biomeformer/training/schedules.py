@@ -1,0 +1,42 @@
+"""Learning-rate schedules: the factor of the peak rate at a step, counted from 0.
+
+The schedulers of torch and transformers begin their warm-up at a rate of 0, which wastes the first step; these begin
+one increment above it, and are functions of the step alone, so that nothing about them needs to be saved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+Schedule = Callable[[int], float]
+
+
+def constant(step: int) -> float:
+    """Return 1 at every step."""
+    return 1.0
+
+
+def linear_warmup_decay(n_steps: int, warmup: float) -> Schedule:
+    """Rise linearly over a share `warmup` of the steps, then fall linearly to 0."""
+    n_rising = max(round(n_steps * warmup), 1)
+
+    def factor(step: int) -> float:
+        return min((step + 1) / n_rising, max(n_steps - step, 0) / max(n_steps - n_rising, 1))
+
+    return factor
+
+
+def cosine_warmup_decay(n_steps: int, warmup: float) -> Schedule:
+    """Rise linearly over a share `warmup` of the steps, then fall to 0 along half a cosine."""
+    n_rising = max(round(n_steps * warmup), 1)
+
+    def factor(step: int) -> float:
+        if step < n_rising:
+            return (step + 1) / n_rising
+        return 0.5 * (1 + math.cos(math.pi * (step - n_rising) / max(n_steps - n_rising, 1)))
+
+    return factor
+
+
+__all__ = ["Schedule", "constant", "cosine_warmup_decay", "linear_warmup_decay"]
