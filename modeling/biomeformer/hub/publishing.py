@@ -47,7 +47,7 @@ class PlannedFile:
 
 
 @dataclass(frozen=True)
-class Plan:
+class UploadPlan:
     """What publishing a folder would do.
 
     Attributes:
@@ -95,7 +95,9 @@ class Published:
     tag: str | None = None
 
 
-def plan_upload(contents: Contents, repo_id: str, *, revision: str | None = None, api: HfApi | None = None) -> Plan:
+def plan_upload(
+    contents: Contents, repo_id: str, *, revision: str | None = None, api: HfApi | None = None
+) -> UploadPlan:
     """Compare a folder with a repository, which nothing is sent to.
 
     Args:
@@ -124,18 +126,18 @@ def plan_upload(contents: Contents, repo_id: str, *, revision: str | None = None
     except OfflineModeIsEnabled:
         files = tuple(PlannedFile(name, *values, UNKNOWN) for name, values in sorted(local.items()))
         remarks = (*contents.remarks, "HF_HUB_OFFLINE is set, so nothing was compared with the Hub")
-        return Plan(contents, repo_id, branch, files, remarks=remarks)
+        return UploadPlan(contents, repo_id, branch, files, remarks=remarks)
     exists, private, parent, remote = found
     files = tuple(
         PlannedFile(name, path, size, digest, _state(path, size, digest, remote.get(name)))
         for name, (path, size, digest) in sorted(local.items())
     )
     kept = tuple(sorted(name for name in remote if name not in local and name != ".gitattributes"))
-    return Plan(contents, repo_id, branch, files, kept, exists, private, parent, contents.remarks)
+    return UploadPlan(contents, repo_id, branch, files, kept, exists, private, parent, contents.remarks)
 
 
 def push(
-    plan: Plan,
+    plan: UploadPlan,
     *,
     private: bool = False,
     create_pr: bool = False,
@@ -191,7 +193,7 @@ def push(
     return Published(url, commit, len(sent), tag)
 
 
-def check_options(plan: Plan, private: bool, create_pr: bool, tag: str | None) -> None:
+def check_options(plan: UploadPlan, private: bool, create_pr: bool, tag: str | None) -> None:
     """See that options of `push` fit each other and the repository.
 
     Raises:
@@ -341,7 +343,7 @@ def _state(path: Path, size: int, sha256: str, remote: RepoFile | None) -> str:
     return SAME if remote.blob_id == blob.hexdigest() else CHANGED
 
 
-def _tag(api: HfApi, plan: Plan, tag: str, commit: str) -> None:
+def _tag(api: HfApi, plan: UploadPlan, tag: str, commit: str) -> None:
     refs = api.list_repo_refs(plan.repo_id, repo_type=plan.contents.repo_type)
     taken = {found.name: found.target_commit for found in refs.tags}
     if tag in taken:
@@ -354,4 +356,4 @@ def _tag(api: HfApi, plan: Plan, tag: str, commit: str) -> None:
     api.create_tag(plan.repo_id, tag=tag, revision=commit, repo_type=plan.contents.repo_type)
 
 
-__all__ = ["Plan", "PlannedFile", "Published", "plan_upload", "publish_collection", "push"]
+__all__ = ["UploadPlan", "PlannedFile", "Published", "plan_upload", "publish_collection", "push"]

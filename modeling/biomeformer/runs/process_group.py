@@ -324,6 +324,9 @@ class ProcessGroup:
     def _fail(self, error: BaseException) -> None:
         """Tell the others why this process ends; raise `RankStopped` where that is another's doing, or known."""
         if isinstance(error, RankError):
+            with suppress(*STORE_ERRORS):
+                self._store.set(f"gone/{self.rank}", "")
+            self._wait_for_others_to_leave()
             return
         is_interruption = isinstance(error, RunInterrupted | KeyboardInterrupt)
         is_lost = isinstance(error, STORE_ERRORS) and LOST_CONNECTION.search(str(error)) is not None
@@ -344,13 +347,20 @@ class ProcessGroup:
                     raise stopped from error
             self._store.set(f"failed/{self.rank}", json.dumps({"reason": reason, "is_interruption": is_interruption}))
             if self.is_main and not is_interruption:
-                # The store may go with this process: leave the others the time to hear the reason.
-                time.sleep(2 * LOOK_INTERVAL)
+                self._wait_for_others_to_leave()
             elif isinstance(error, BiomeformerError) and self._is_reported(reason):
                 # The same bad input, or the same signal, on every process: one of them says so.
                 repeated = RankStopped(reason)
                 repeated.exit_code = error.exit_code
                 raise repeated from error
+
+    def _wait_for_others_to_leave(self, limit: float = 2 * LOOK_INTERVAL) -> None:
+        """Let the others leave, or hear the reason, before the main process: the store may go with it."""
+        others = [f"gone/{rank}" for rank in range(1, self.size)]
+        deadline = time.monotonic() + limit
+        with suppress(*STORE_ERRORS):
+            while self.is_main and not self._store.check(others) and time.monotonic() < deadline:
+                time.sleep(0.02)
 
     def _is_reported(self, reason: str) -> bool:
         """Whether a process of lower rank has failed for the same reason, or does in the next second."""
@@ -368,10 +378,7 @@ class ProcessGroup:
         self.barrier()
         with suppress(*STORE_ERRORS):
             self._store.set(f"gone/{self.rank}", "")
-            others = [f"gone/{rank}" for rank in range(self.size)]
-            deadline = time.monotonic() + LONGEST_GOODBYE
-            while self.is_main and not self._store.check(others) and time.monotonic() < deadline:
-                time.sleep(0.01)
+        self._wait_for_others_to_leave(LONGEST_GOODBYE)
 
 
 def _first_line(error: Exception) -> str:

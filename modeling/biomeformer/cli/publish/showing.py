@@ -10,7 +10,7 @@ from ..units import size
 
 if TYPE_CHECKING:
     from ...hub.contents import Contents
-    from ...hub.publishing import Plan
+    from ...hub.publishing import UploadPlan
 
 
 def carry_out(
@@ -64,7 +64,7 @@ def show_card(contents: Contents) -> None:
     out(f"card       {contents.folder / 'README.md'} ({n_lines} lines): {contents.entry.texts['title']}")
 
 
-def show_plan(plan: Plan, private: bool) -> None:
+def show_plan(plan: UploadPlan, private: bool) -> None:
     """Files with size, hash and what becomes of them."""
     kind = plan.contents.repo_type
     what = {
