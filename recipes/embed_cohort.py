@@ -5,8 +5,8 @@ What it does:
 * shares the samples among the processes that `accelerate launch` starts, and the batches of a sample where samples are
   fewer; the table is the same for any number of them;
 * keeps each finished sample in the run's folder at once: after an interruption, a crash or a full disk the same command
-  goes on with the samples that are left;
-* goes on when a sample fails, and says at the end which ones did.
+  resumes with the samples that are left;
+* continues when a sample fails, and says at the end which ones did.
 
     accelerate launch --num_processes 4 recipes/embed_cohort.py --cohort cohort.csv --model MODEL --output RUN \
         --device cuda

@@ -4,8 +4,8 @@ A sample is a set of vectors: its own centroids (MetagenBERT-Local) or some of i
 2601.03295). The head pools them by mean, sum, maximum or attention.
 
 * Samples are split into folds, stratified, and by `--group` so that no subject or batch is in two. Within the training
-  folds a part is set aside, on which training stops early; the test fold has no part in it. What is reported are the
-  test folds' scores.
+  folds a part is kept for validation, on which training stops early; the test fold has no part in it. What is reported
+  are the test folds' scores.
 * The checkpoint is then trained on all samples, for as many epochs as the folds took in the median.
 * With `train_encoder` the read encoder learns too, from the reads' tokens on. Sets must be of reads; the checkpoint's
   centroids, which its head does not use, stay those of the encoder as it was.

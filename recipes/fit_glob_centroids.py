@@ -4,7 +4,7 @@ This is how MetagenBERT-Glob's centroids are made (arXiv 2601.03295): a fixed nu
 encoder's vectors, FAISS k-means over all of them.
 
 * Reads are drawn by a hash of their numbers: the same ones on any number of processes.
-* Each process embeds samples of its own; a sample's vectors are a part on disk, so that an interrupted run goes on.
+* Each process embeds samples of its own; a sample's vectors are a part on disk, so that an interrupted run resumes.
 * Each process then holds an even share of the vectors, in memory if they fit and else on disk; sums and counts are
   added up over processes, and one reading of the vectors serves all numbers of clusters.
 

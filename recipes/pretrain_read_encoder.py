@@ -170,7 +170,7 @@ class RecipeConfig(Config):
     """Fields of the YAML file.
 
     Attributes:
-        encoder: Folder, shipped name or Hub id of the encoder to go on with; or, as a mapping, the `model_type` and
+        encoder: Folder, shipped name or Hub id of the encoder to continue; or, as a mapping, the `model_type` and
             config of a new one.
         stages: Stages of training, in order.
         centroids: The last stage; null for none.

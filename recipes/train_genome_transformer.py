@@ -1,8 +1,8 @@
 """Train a genome transformer to tell a label of genomes, such as their habitat (arXiv 2405.05998).
 
-* Genomes are split so that no group (genus, family) is in two folds. Within the training folds groups are set aside, on
-  which training stops early, unless `patience` is null; the test fold has no part in it. What is reported are the test
-  folds' scores.
+* Genomes are split so that no group (genus, family) is in two folds. Within the training folds groups are kept for
+  validation, on which training stops early, unless `patience` is null; the test fold has no part in it. Reported are
+  the test folds' scores.
 * Contigs are put in another order in every epoch; the order of genes within them is kept. With `genes_per_step` a
   step sees some of a genome's genes, others each time: quicker, and a guard against learning few genomes by heart.
 * Genomes of similar length make a batch, so that little is padded. Vectors are read genome by genome
@@ -83,8 +83,8 @@ class RecipeConfig(Config):
         dropout: Of embeddings, feed-forward networks and residuals.
         max_genes: Genes of a genome at most.
         n_epochs: At most; the learning rate falls to zero over them.
-        patience: Epochs without a lower loss on the groups set aside after which training stops; with null nothing is
-            set aside and all epochs are trained, which few genomes need.
+        patience: Epochs without a lower validation loss after which training stops; with null no group is kept for
+            validation and all epochs are trained, which few genomes need.
         batch_genomes: Genomes per step, shared among processes.
         micro_batches: Parts of a step's batch, each of which goes through the model at once; one per process by
             default. With dropout, losses are the same on any number of processes where this is set.

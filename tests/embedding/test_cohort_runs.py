@@ -165,7 +165,7 @@ def test_a_second_run_on_the_folder_is_refused(cohort, reference, tmp_path):
 
 
 def test_a_lost_process_is_noticed_without_a_launcher(cohort, tmp_path):
-    """The other one does not wait for ever: it gives up when there is no sign of life."""
+    """The other one does not wait for ever: it gives up when there is no heartbeat."""
     job = start(cohort, tmp_path / "run", 2, "--timeout", 0.05)
     while not list((tmp_path / "run" / "run" / "parts").glob("[!.]*.safetensors")):
         time.sleep(0.02)

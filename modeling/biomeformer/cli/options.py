@@ -27,5 +27,5 @@ Revision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of a Hub id.", show_default="its main branch")
 ]
 Timeout = Annotated[
-    float, typer.Option(min=0.01, help="Minutes without a sign of life from another process until it is given up.")
+    float, typer.Option(min=0.01, help="Minutes without a heartbeat of another process until it is given up.")
 ]

@@ -32,6 +32,8 @@ from .batches import to_device
 from .run import TrainingRun
 from .schedules import Schedule, constant
 
+TINY = torch.finfo(torch.float32).tiny
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -148,126 +150,169 @@ def train(
         RunInterrupted: A signal came; the last saved state is kept.
         RankError: Another process failed.
     """
-    accelerator, processes = run.accelerator, run.processes
-    rank, size = processes.rank, processes.size
-    n_micro_batches = plan.micro_batches or size
-    rates = [group["lr"] for group in optimizer.param_groups]
-    parameters = [value for group in optimizer.param_groups for value in group["params"]]
-    wrapped, prepared = accelerator.prepare(model, optimizer)
-    position = run.load_state(stage) or {"step": 0, "best_step": 0, "best": None, "stale": 0, "seconds": 0.0}
-    step, best_step, stale = position["step"], position["best_step"], position["stale"]
-    best = None if position["best"] is None else Validation(**position["best"])
-    began = time.monotonic() - position["seconds"]
-    # MPS has no float64.
-    exact = torch.float32 if accelerator.device.type == "mps" else torch.float64
+    return _Stage(run, stage, model, optimizer, plan, draw, loss, validate, on_validation, name).run_to_end()
 
-    def own_micro_batches(first: int, end: int) -> Iterator[list[tuple[int, Any, float]]]:
-        """This process's micro-batches of each step: number, batch, and whether it counts."""
-        for at in range(first, end):
-            drawn = [(micro, draw(at, micro, n_micro_batches)) for micro in range(rank, n_micro_batches, size)]
+
+class _Stage:
+    """A stage under way: what `train` works with, and how far it has come."""
+
+    def __init__(
+        self,
+        run: TrainingRun,
+        stage: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        plan: Plan,
+        draw: Draw,
+        loss: Loss,
+        validate: Callable[[], Validation] | None,
+        on_validation: Callable[[int, Validation], None] | None,
+        name: str,
+    ) -> None:
+        self.run, self.stage, self.model, self.plan, self.name = run, stage, model, plan, name
+        self.draw, self.loss, self.validate, self.on_validation = draw, loss, validate, on_validation
+        self.accelerator = run.accelerator
+        self.n_micro_batches = plan.micro_batches or run.processes.size
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+        self.parameters = [value for group in optimizer.param_groups for value in group["params"]]
+        wrapped: Any
+        prepared: Any
+        wrapped, prepared = self.accelerator.prepare(model, optimizer)
+        self.wrapped, self.optimizer = wrapped, prepared
+        position = run.load_state(stage) or {"step": 0, "best_step": 0, "best": None, "stale": 0, "seconds": 0.0}
+        self.step, self.best_step, self.stale = position["step"], position["best_step"], position["stale"]
+        self.best = None if position["best"] is None else Validation(**position["best"])
+        self.began = time.monotonic() - position["seconds"]
+        # Summed loss and weight since the last row; MPS has no float64.
+        exact = torch.float32 if self.accelerator.device.type == "mps" else torch.float64
+        self.totals = torch.zeros(2, dtype=exact, device=self.accelerator.device)
+
+    @property
+    def has_stopped_early(self) -> bool:
+        """Whether validation has not improved for long enough."""
+        return self.plan.patience is not None and self.stale >= self.plan.patience
+
+    def run_to_end(self) -> Outcome:
+        """Train what is left."""
+        plan = self.plan
+        columns = (*Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.4f}"))
+        is_shown = self.run.is_main and sys.stderr.isatty()
+        try:
+            self.wrapped.train()
+            with Progress(*columns, disable=not is_shown, transient=True) as progress:
+                bar = progress.add_task(self.name, total=plan.n_steps, completed=self.step, loss=math.nan)
+                while self.step < plan.n_steps and not self.has_stopped_early:
+                    # Up to the next validation: nothing is read ahead while that reads.
+                    end = plan.n_steps
+                    if plan.evaluate_every:
+                        end = min(end, (self.step // plan.evaluate_every + 1) * plan.evaluate_every)
+                    with closing(prefetch(self._own_micro_batches(end), check=self.run.check)) as ahead:
+                        for own in ahead:
+                            self._optimize(own)
+                            value = self._record(self._validate() if self.step == end else None)
+                            if value is not None:
+                                progress.update(bar, completed=self.step, loss=value)
+                            self.run.check()
+            if plan.patience is not None and self.best is not None:
+                self.run.load_best(self.model)
+        finally:
+            self.accelerator.unwrap_model(self.wrapped, keep_fp32_wrapper=False)
+            self.accelerator.free_memory()
+        self.model.eval()
+        has_best = plan.patience is not None and self.best is not None
+        seconds = round(time.monotonic() - self.began, 1)
+        return Outcome(self.step, self.best_step if has_best else self.step, self.best, seconds)
+
+    def _own_micro_batches(self, end: int) -> Iterator[list[tuple[int, Any, float]]]:
+        """This process's micro-batches of each step before `end`: number, batch, and whether it counts."""
+        rank, size = self.run.processes.rank, self.run.processes.size
+        for step in range(self.step, end):
+            drawn = [
+                (micro, self.draw(step, micro, self.n_micro_batches))
+                for micro in range(rank, self.n_micro_batches, size)
+            ]
             own = [(micro, batch, 1.0) for micro, batch in drawn if batch is not None]
-            yield own or [(0, draw(at, 0, n_micro_batches), 0.0)]
+            yield own or [(0, self.draw(step, 0, self.n_micro_batches), 0.0)]
 
-    def optimize(own: list[tuple[int, Any, float]]) -> torch.Tensor:
-        """One step; gives summed loss and weight of the global batch."""
-        for group, rate in zip(prepared.param_groups, rates, strict=True):
-            group["lr"] = rate * plan.schedule(step)
-        totals = torch.zeros(2, dtype=exact, device=accelerator.device)
+    def _optimize(self, own: list[tuple[int, Any, float]]) -> None:
+        """Take one step."""
+        accelerator, plan = self.accelerator, self.plan
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * plan.schedule(self.step)
+        totals = torch.zeros_like(self.totals)
         for i, (micro, batch, counts) in enumerate(own):
-            torch.manual_seed(torch_seed(plan.seed, stage, step, micro))
+            torch.manual_seed(torch_seed(plan.seed, self.stage, self.step, micro))
             # Processes add up their gradients with the last one.
-            with nullcontext() if i == len(own) - 1 else accelerator.no_sync(wrapped):
-                summed, weight = loss(wrapped, to_device(batch, accelerator.device))
+            with nullcontext() if i == len(own) - 1 else accelerator.no_sync(self.wrapped):
+                summed, weight = self.loss(self.wrapped, to_device(batch, accelerator.device))
                 accelerator.backward(summed * counts)
             totals += counts * torch.stack([summed.detach().to(totals), torch.as_tensor(weight).to(totals)])
         totals = accelerator.reduce(totals, "sum")
         # Processes average their gradients; what is wanted is the mean over the global batch.
-        scale = size / totals[1].clamp_min(torch.finfo(torch.float32).tiny)
-        for value in parameters:
+        scale = self.run.processes.size / totals[1].clamp_min(TINY)
+        for value in self.parameters:
             if value.grad is not None:
                 value.grad.mul_(scale.to(value.grad.dtype))
         if plan.max_grad_norm is not None:
-            accelerator.clip_grad_norm_(parameters, plan.max_grad_norm)
-        prepared.step()
-        prepared.zero_grad()
-        return totals
+            accelerator.clip_grad_norm_(self.parameters, plan.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.totals += totals
+        self.step += 1
 
-    def validated() -> Validation:
-        """The model as it is now."""
-        assert validate is not None
-        model.eval()
-        with torch.no_grad(), accelerator.autocast():
-            result = validate()
-        wrapped.train()
-        accelerator.log({f"{name}/validation": -result.merit if result.score is None else result.score}, step=step)
-        return result
+    def _validate(self) -> Validation | None:
+        """Validate the model as it is, and keep its weights where it is the best so far."""
+        if self.validate is None:
+            return None
+        self.model.eval()
+        with torch.no_grad(), self.accelerator.autocast():
+            validation = self.validate()
+        self.wrapped.train()
+        for kind, value in vars(validation).items():
+            if value is not None:
+                self.accelerator.log({f"{self.name}/validation {kind}": value}, step=self.step)
+        # Without patience the last weights are kept, and their validation.
+        is_better = self.best is None or validation.merit > self.best.merit + self.plan.min_improvement
+        if is_better or self.plan.patience is None:
+            self.best, self.best_step, self.stale = validation, self.step, 0
+            if self.plan.patience is not None:
+                self.run.save_best(self.model)
+        else:
+            self.stale += 1
+        return validation
 
-    columns = (*Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.4f}"))
-    shown = run.is_main and sys.stderr.isatty()
-    stopped = plan.patience is not None and stale >= plan.patience
-    try:
-        wrapped.train()
-        with Progress(*columns, disable=not shown, transient=True) as progress:
-            bar = progress.add_task(name, total=plan.n_steps, completed=step, loss=math.nan)
-            sums = torch.zeros(2, dtype=exact, device=accelerator.device)
-            while step < plan.n_steps and not stopped:
-                # Nothing is read ahead while validation reads.
-                end = plan.n_steps
-                if plan.evaluate_every:
-                    end = min(end, (step // plan.evaluate_every + 1) * plan.evaluate_every)
-                with closing(prefetch(own_micro_batches(step, end), check=run.check)) as ahead:
-                    for own in ahead:
-                        sums += optimize(own)
-                        step += 1
-                        validation = None
-                        if step == end and validate is not None:
-                            validation = validated()
-                            if plan.patience is None or best is None or _is_better(validation, best, plan):
-                                best, best_step, stale = validation, step, 0
-                                if plan.patience is not None:
-                                    run.save_best(model)
-                            else:
-                                stale += 1
-                            stopped = plan.patience is not None and stale >= plan.patience
-                        if step % plan.log_every == 0 or step == plan.n_steps:
-                            value = float(sums[0] / sums[1].clamp_min(torch.finfo(torch.float32).tiny))
-                            if not math.isfinite(value):
-                                raise BiomeformerError(
-                                    f"the loss of stage {stage} is {value} at step {step}; lower the learning_rate. "
-                                    f"The last saved state is in {run.path / 'state'}."
-                                )
-                            sums.zero_()
-                            if run.is_main:
-                                row = {"stage": stage, "step": step, "training_loss": f"{value:.6f}"}
-                                row["learning_rate"] = f"{prepared.param_groups[0]['lr']:.6g}"
-                                if plan.steps_per_epoch is not None:
-                                    row["epoch"] = step // plan.steps_per_epoch
-                                if validation is not None and validation.loss is not None:
-                                    row["validation_loss"] = f"{validation.loss:.6f}"
-                                if validation is not None and validation.score is not None:
-                                    row["validation_score"] = f"{validation.score:.6f}"
-                                run.append(row)
-                            accelerator.log({f"{name}/loss": value}, step=step)
-                            progress.update(bar, completed=step, loss=value)
-                        if step % plan.save_every == 0 or step == plan.n_steps or stopped:
-                            state = {"best_step": best_step, "best": None if best is None else vars(best)}
-                            state |= {"stale": stale, "seconds": time.monotonic() - began}
-                            run.save_state(stage, step, state)
-                        if validation is not None and on_validation is not None:
-                            on_validation(step, validation)
-                        run.check()
-        if plan.patience is not None and best is not None:
-            run.load_best(model)
-    finally:
-        accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-        accelerator.free_memory()
-    model.eval()
-    keeps_best = plan.patience is not None and best is not None
-    return Outcome(step, best_step if keeps_best else step, best, round(time.monotonic() - began, 1))
+    def _record(self, validation: Validation | None) -> float | None:
+        """Write a row and a state where they are due; give the row's training loss."""
+        plan, value = self.plan, None
+        is_last = self.step == plan.n_steps or self.has_stopped_early
+        if self.step % plan.log_every == 0 or is_last:
+            value = float(self.totals[0] / self.totals[1].clamp_min(TINY))
+            self.totals.zero_()
+            if not math.isfinite(value):
+                raise BiomeformerError(
+                    f"the loss of stage {self.stage} is {value} at step {self.step}; lower the learning_rate. The last "
+                    f"saved state is in {self.run.path / 'state'}."
+                )
+            if self.run.is_main:
+                self.run.append(self._row(value, validation))
+            self.accelerator.log({f"{self.name}/loss": value}, step=self.step)
+        if self.step % plan.save_every == 0 or is_last:
+            state = {"best_step": self.best_step, "best": None if self.best is None else vars(self.best)}
+            state |= {"stale": self.stale, "seconds": time.monotonic() - self.began}
+            self.run.save_state(self.stage, self.step, state)
+        if validation is not None and self.on_validation is not None:
+            self.on_validation(self.step, validation)
+        return value
 
-
-def _is_better(validation: Validation, best: Validation, plan: Plan) -> bool:
-    return validation.merit > best.merit + plan.min_improvement
+    def _row(self, training_loss: float, validation: Validation | None) -> dict[str, Any]:
+        row: dict[str, Any] = {"stage": self.stage, "step": self.step, "training_loss": f"{training_loss:.6f}"}
+        row["learning_rate"] = f"{self.optimizer.param_groups[0]['lr']:.6g}"
+        if self.plan.steps_per_epoch is not None:
+            row["epoch"] = self.step // self.plan.steps_per_epoch
+        for kind, value in vars(validation).items() if validation is not None else ():
+            if value is not None:
+                row[f"validation_{kind}"] = f"{value:.6f}"
+        return row
 
 
 def torch_seed(*key: int) -> int:
