@@ -356,4 +356,4 @@ def _tag(api: HfApi, plan: UploadPlan, tag: str, commit: str) -> None:
     api.create_tag(plan.repo_id, tag=tag, revision=commit, repo_type=plan.contents.repo_type)
 
 
-__all__ = ["UploadPlan", "PlannedFile", "Published", "plan_upload", "publish_collection", "push"]
+__all__ = ["PlannedFile", "Published", "UploadPlan", "plan_upload", "publish_collection", "push"]
