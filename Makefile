@@ -18,6 +18,7 @@ check: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m biomeformer.hub.cards model_cards --check
 
 $(VENV)/.demo-ready: pyproject.toml constraints.txt

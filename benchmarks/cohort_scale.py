@@ -2,7 +2,7 @@
 
 One run measures, on simulated reads, with one CPU thread a process in every case:
 
-* `biomeformer.embedding.run_cohort` over cohorts of 8, 32 and 128 samples, on 1 and 2 processes;
+* `biomeformer.metagenomes.cohort.run_cohort` over cohorts of 8, 32 and 128 samples, on 1 and 2 processes;
 * one sample of 20,000, 200,000 and 2,000,000 reads, on one process: memory must not grow with the reads;
 * the table of every cohort, on two processes the same bytes as on one;
 * centroids of the largest cohort with vectors in memory and, allowed less, on the disk.
@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 import biomeformer
-from biomeformer.embedding import run_status
+from biomeformer.runs.run_folder import run_status
 
 ROOT = Path(__file__).resolve().parents[1]
 COHORTS, PROCESSES = (8, 32, 128), (1, 2)

@@ -39,9 +39,9 @@ from sklearn.preprocessing import StandardScaler
 import biomeformer
 from biomeformer import prepare_sequences
 from biomeformer.genomes.fasta import iter_named
-from biomeformer.kmer_encoder.tokenization_kmer_encoder import KmerTokenizer
-from biomeformer.metagenbert.packed_tokenizer import PackedTokenizer
 from biomeformer.metrics.tasks import choose_thresholds, score_predictions
+from biomeformer.models.kmer_encoder.tokenization_kmer_encoder import KmerTokenizer
+from biomeformer.models.metagenbert.packed_tokenizer import PackedTokenizer
 from biomeformer.phenotypes.evaluation import interval
 from biomeformer.sequences import PreparationSettings
 from biomeformer.sequences.prediction_table import read_predictions, split_arrays

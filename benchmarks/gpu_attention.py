@@ -22,7 +22,7 @@ from hardware import describe, seconds
 from speed_shapes import READ_SHAPES, flat, random_reads, read_encoder
 
 # Of DNABERT-2's attention, in the module that runs it.
-CONTEXT = "biomeformer.dnabert2.modeling_dnabert2.without_cudnn_attention"
+CONTEXT = "biomeformer.models.dnabert2.modeling_dnabert2.without_cudnn_attention"
 LENGTHS = [100, 125, 150, 200, 250]
 N_KERNELS = 20
 

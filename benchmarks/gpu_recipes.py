@@ -27,7 +27,7 @@ from accelerate.state import AcceleratorState
 from speed_shapes import DNABERT2, TINY, bpe_tokenizer, random_proteins, random_reads
 
 from biomeformer.checkpoints import resolve_checkpoint
-from biomeformer.dnabert2 import DnaBert2Config, DnaBert2Model
+from biomeformer.models.dnabert2 import DnaBert2Config, DnaBert2Model
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "modeling" / "biomeformer" / "example_cohort" / "cohort.csv"

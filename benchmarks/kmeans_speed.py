@@ -25,11 +25,11 @@ import torch
 from hardware import describe, seconds
 from rich.console import Console
 
-from biomeformer.clustering import run_kmeans
-from biomeformer.clustering.device_points import DevicePoints
-from biomeformer.clustering.kmeans import free_memory, nearest_centroids
-from biomeformer.clustering.points import Points
-from biomeformer.faiss_build import faiss_state, import_faiss
+from biomeformer.inference.faiss_build import faiss_state, import_faiss
+from biomeformer.metagenomes import run_kmeans
+from biomeformer.metagenomes.device_points import DevicePoints
+from biomeformer.metagenomes.kmeans import free_memory, nearest_centroids
+from biomeformer.metagenomes.points import Points
 
 RESULTS = Path(__file__).parent / "results"
 Work = Callable[[], Any]

@@ -32,9 +32,8 @@ from rich.table import Table
 from simulation import simulated_cohort
 
 import biomeformer
-from biomeformer.clustering import fit_centroids
-from biomeformer.embedding import AbundanceTable, run_cohort
-from biomeformer.metagenbert import MetagenBertModel
+from biomeformer.metagenomes import AbundanceTable, fit_centroids, run_cohort
+from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.phenotypes import (
     FRACTIONS,
     MODELS,

@@ -38,11 +38,7 @@ from rich.console import Console
 from rich.table import Table
 
 import biomeformer
-from biomeformer import (
-    GenomeTransformerConfig,
-    GenomeTransformerForSequenceClassification,
-    GenomeTransformerProcessor,
-)
+from biomeformer import GenomeTransformerConfig, GenomeTransformerForSequenceClassification, GenomeTransformerProcessor
 from biomeformer.attribution.maps import METHODS
 from biomeformer.attribution.pairs import ablation, random_pairs, top_pairs
 from biomeformer.attribution.screening import ablated_pairs

@@ -43,10 +43,10 @@ from sklearn.preprocessing import StandardScaler
 
 import biomeformer
 from biomeformer.checkpoints import resolve_checkpoint
-from biomeformer.clustering import fit_centroids, run_kmeans
-from biomeformer.embedding import embed_cohort, embed_vectors
-from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
-from biomeformer.metagenbert import MetagenBertModel, MetagenBertProcessor
+from biomeformer.inference.batching import embed_vectors
+from biomeformer.metagenomes import embed_cohort, fit_centroids, run_kmeans
+from biomeformer.models.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
+from biomeformer.models.metagenbert import MetagenBertModel, MetagenBertProcessor
 from biomeformer.reads import GenomeSet, ReadBatch
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -37,7 +37,7 @@ from speed_reference import Reference, compare
 from speed_settings import HOST_READS, Settings
 from speed_shapes import PROTEIN_SHAPES, READ_SHAPES, SHAPES
 
-from biomeformer.loading import resolve_device
+from biomeformer.checkpoints.loading import resolve_device
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parent.parent / "docs" / "performance.md"

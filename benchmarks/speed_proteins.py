@@ -12,10 +12,10 @@ from speed_shapes import Shape, protein_encoder, random_proteins
 from speed_times import Times, figures, peak_shares, peaks, rounded, summary
 from transformers import EsmModel
 
-from biomeformer.embedding.engine import iter_token_batches, on_each_core, send
-from biomeformer.genomes.packed_esm import mean_residue_vectors
+from biomeformer.checkpoints.loading import resolve_device, resolve_dtype
 from biomeformer.genomes.proteins import DEFAULT_BATCH_TOKENS, in_precision, pack_proteins
-from biomeformer.loading import resolve_device, resolve_dtype
+from biomeformer.inference.batching import iter_token_batches, on_each_core, send
+from biomeformer.inference.packed_esm import mean_residue_vectors
 
 
 @torch.inference_mode()

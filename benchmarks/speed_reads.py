@@ -36,13 +36,13 @@ from speed_shapes import (
 )
 from speed_times import Times, figures, peak_shares, peaks, rounded, summary, torch_dtype
 
-from biomeformer.embedding.compiling import compile_encoder
-from biomeformer.embedding.engine import check_batch_tokens, iter_token_batches, on_each_core, send
-from biomeformer.embedding.float8 import use_float8
-from biomeformer.embedding.sample import embed_sample
-from biomeformer.loading import FLOAT8, resolve_device
-from biomeformer.metagenbert import MetagenBertModel
-from biomeformer.metagenbert.modeling_metagenbert import TIE_TOLERANCE
+from biomeformer.checkpoints.loading import FLOAT8, resolve_device
+from biomeformer.inference.batching import check_batch_tokens, iter_token_batches, on_each_core, send
+from biomeformer.inference.compiling import compile_encoder
+from biomeformer.inference.float8 import use_float8
+from biomeformer.metagenomes.sample import embed_sample
+from biomeformer.models.metagenbert import MetagenBertModel
+from biomeformer.models.metagenbert.modeling_metagenbert import TIE_TOLERANCE
 from biomeformer.reads import ReadBatch, SampleReader, SampleReads
 
 # Of a batch of `SampleReader`.

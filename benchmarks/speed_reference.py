@@ -19,9 +19,9 @@ from speed_shapes import fastq, gzip_member, random_reads
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerFast
 
-from biomeformer.embedding.engine import embed_vectors
-from biomeformer.embedding.sample import embed_sample
-from biomeformer.metagenbert import MetagenBertModel
+from biomeformer.inference.batching import embed_vectors
+from biomeformer.metagenomes.sample import embed_sample
+from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.reads import ReadBatch, SampleReads
 
 CLOSE = 1e-5

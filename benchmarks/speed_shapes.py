@@ -13,9 +13,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import EsmModel, PreTrainedModel, PreTrainedTokenizerFast
 
 import biomeformer
-from biomeformer.dnabert2 import DnaBert2Config, DnaBert2Model
 from biomeformer.genomes.proteins import ALPHABET, MAX_RESIDUES, ProteinEncoder, esm_config
-from biomeformer.metagenbert import MetagenBertModel, MetagenBertProcessor
+from biomeformer.models.dnabert2 import DnaBert2Config, DnaBert2Model
+from biomeformer.models.metagenbert import MetagenBertModel, MetagenBertProcessor
 
 SPECIALS = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
 DNABERT2 = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}

@@ -11,7 +11,7 @@ from hardware import SQUARES, Kernel, costs, matrix_peak, product_kernel, stolen
 from speed_settings import Settings
 from speed_shapes import Shape
 
-from biomeformer.loading import FLOAT8, resolve_device, resolve_dtype
+from biomeformer.checkpoints.loading import FLOAT8, resolve_device, resolve_dtype
 
 # For tests, which have no time for large matrices.
 TINY_SHAPES = ("tiny", "esm2-tiny")

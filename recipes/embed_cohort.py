@@ -26,7 +26,7 @@ from pathlib import Path
 import transformers
 
 import biomeformer
-from biomeformer.embedding import run_cohort
+from biomeformer.metagenomes import run_cohort
 from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.training.command import run_main
 

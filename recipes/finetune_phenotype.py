@@ -45,10 +45,10 @@ from torch import nn
 import biomeformer
 from biomeformer import MetagenBertForPhenotypeClassification
 from biomeformer.checkpoints.source import model_source
-from biomeformer.clustering import read_set
 from biomeformer.errors import InputError
 from biomeformer.io.atomic import atomic_write
-from biomeformer.metagenbert import MetagenBertModel
+from biomeformer.metagenomes import read_set
+from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata, with_deep_sets_head
 from biomeformer.phenotypes.evaluation import folds
 from biomeformer.phenotypes.study import study_of_folds

@@ -37,7 +37,7 @@ from rich.table import Table
 
 from biomeformer.checkpoints.source import model_source
 from biomeformer.errors import InputError
-from biomeformer.genomes.translation import reverse_complement
+from biomeformer.io.nucleotides import reverse_complement
 from biomeformer.reports.sequence_report import sequence_report
 from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.sequences.classifier import SequenceClassifier

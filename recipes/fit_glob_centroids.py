@@ -29,9 +29,9 @@ from typing import Any
 import transformers
 
 from biomeformer import load_read_encoder
-from biomeformer.clustering import fit_several_centroids
 from biomeformer.errors import InputError
-from biomeformer.metagenbert import MetagenBertProcessor
+from biomeformer.metagenomes import fit_several_centroids
+from biomeformer.models.metagenbert import MetagenBertProcessor
 from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.training.command import RecipeParser, run_main
 from biomeformer.training.config import Config

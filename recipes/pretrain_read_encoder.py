@@ -45,11 +45,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from biomeformer import load_read_encoder
-from biomeformer.clustering import run_kmeans
-from biomeformer.embedding import embed_vectors
 from biomeformer.errors import InputError
-from biomeformer.kmer_encoder import KmerTokenizer
-from biomeformer.metagenbert import MetagenBertModel, MetagenBertProcessor
+from biomeformer.inference.batching import embed_vectors
+from biomeformer.metagenomes import run_kmeans
+from biomeformer.models.kmer_encoder import KmerTokenizer
+from biomeformer.models.metagenbert import MetagenBertModel, MetagenBertProcessor
 from biomeformer.reads import GenomeSet, ReadBatch
 from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.training.accelerator import describe_device, make_accelerator

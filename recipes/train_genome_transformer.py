@@ -40,11 +40,7 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from biomeformer import (
-    GenomeTransformerConfig,
-    GenomeTransformerForSequenceClassification,
-    GenomeTransformerProcessor,
-)
+from biomeformer import GenomeTransformerConfig, GenomeTransformerForSequenceClassification, GenomeTransformerProcessor
 from biomeformer.errors import InputError
 from biomeformer.genomes.dataset import DatasetGenomes, StreamedGenomes, open_genomes
 from biomeformer.genomes.embedding import EmbeddedGenomes

@@ -24,27 +24,27 @@ from typer.testing import CliRunner
 import biomeformer
 from biomeformer import GenomeTransformerProcessor, SequenceClassifier, load_read_encoder
 from biomeformer.checkpoints.integrity import checksums, weight_hashes
+from biomeformer.checkpoints.loading import load_genome_model, load_phenotype_model
 from biomeformer.cli import app
-from biomeformer.dnabert2 import (
+from biomeformer.errors import CheckpointError
+from biomeformer.genomes.proteins import esm_config, esm_tokenizer, load_protein_encoder
+from biomeformer.hub.load_check import load_check
+from biomeformer.models.dnabert2 import (
     DnaBert2Config,
     DnaBert2ForMaskedLM,
     DnaBert2ForSequenceClassification,
     DnaBert2Model,
 )
-from biomeformer.errors import CheckpointError
-from biomeformer.genome_transformer import GenomeTransformerForSequenceClassification, GenomeTransformerModel
-from biomeformer.genomes.proteins import esm_config, esm_tokenizer, load_protein_encoder
-from biomeformer.hub.load_check import load_check
-from biomeformer.kmer_encoder import (
+from biomeformer.models.genome_transformer import GenomeTransformerForSequenceClassification, GenomeTransformerModel
+from biomeformer.models.kmer_encoder import (
     KmerEncoderConfig,
     KmerEncoderForSequenceClassification,
     KmerEncoderModel,
     KmerTokenizer,
 )
-from biomeformer.loading import load_genome_model, load_phenotype_model
-from biomeformer.metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel
+from biomeformer.models.metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel
+from biomeformer.models.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
 from biomeformer.phenotypes import with_deep_sets_head
-from biomeformer.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
 from biomeformer.sequences.contract import SequenceContract
 from factories import bpe_tokenizer, random_genome_transformer, tiny_metagenbert
 

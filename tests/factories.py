@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertModel, EsmModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from biomeformer import GenomeTransformerConfig, GenomeTransformerForSequenceClassification
-from biomeformer.dnabert2 import DnaBert2Config, DnaBert2Model
 from biomeformer.genomes.proteins import esm_config, esm_tokenizer
-from biomeformer.metagenbert import MetagenBertModel, MetagenBertProcessor
+from biomeformer.models.dnabert2 import DnaBert2Config, DnaBert2Model
+from biomeformer.models.metagenbert import MetagenBertModel, MetagenBertProcessor
 
 SPECIALS = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
 

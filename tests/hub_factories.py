@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 
 from biomeformer import AbundanceTable, SequenceClassifier
-from biomeformer.embedding.cohort import provenance
-from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderForSequenceClassification, KmerTokenizer
-from biomeformer.metagenbert import MetagenBertModel
+from biomeformer.metagenomes.cohort import provenance
+from biomeformer.models.kmer_encoder import KmerEncoderConfig, KmerEncoderForSequenceClassification, KmerTokenizer
+from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.phenotypes import make_target, train_checkpoint
 from biomeformer.sequences.contract import SequenceContract
 from factories import tiny_metagenbert

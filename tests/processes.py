@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 # A new interpreter would need seconds for its imports; these are processes of their own all the same.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["accelerate", "faiss", "biomeformer.clustering", "biomeformer.loading"])
+CONTEXT.set_forkserver_preload(["accelerate", "faiss", "biomeformer.metagenomes", "biomeformer.checkpoints.loading"])
 
 
 def free_port() -> int:

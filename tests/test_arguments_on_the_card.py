@@ -10,13 +10,18 @@ import pytest
 import torch
 
 from biomeformer import GenomeTransformerConfig, GenomeTransformerForSequenceClassification
-from biomeformer.dnabert2 import DnaBert2Config, DnaBert2ForMaskedLM, DnaBert2ForSequenceClassification, DnaBert2Model
-from biomeformer.genomes.packed_esm import mean_residue_vectors
 from biomeformer.genomes.proteins import load_protein_encoder
-from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderModel
-from biomeformer.kmer_encoder.modeling_kmer_encoder import KmerEncoderForSequenceClassification
-from biomeformer.metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel
-from biomeformer.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
+from biomeformer.inference.packed_esm import mean_residue_vectors
+from biomeformer.models.dnabert2 import (
+    DnaBert2Config,
+    DnaBert2ForMaskedLM,
+    DnaBert2ForSequenceClassification,
+    DnaBert2Model,
+)
+from biomeformer.models.kmer_encoder import KmerEncoderConfig, KmerEncoderModel
+from biomeformer.models.kmer_encoder.modeling_kmer_encoder import KmerEncoderForSequenceClassification
+from biomeformer.models.metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel
+from biomeformer.models.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
 from biomeformer.training.objectives.modules import ContrastiveLearning, SpeciesClassification
 from emulated_card import CARD, CardTensor, EmulatedCard, install, put_on_card
 from factories import tiny_bert, tiny_dnabert2, tiny_esm, tiny_metagenbert

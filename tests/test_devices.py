@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 import biomeformer
 from biomeformer.cli import app
 from biomeformer.cli.runtime import note_device
-from biomeformer.devices import automatic_device, describe_device, device_name, resolve_device
 from biomeformer.errors import InputError
 from biomeformer.parallel import Ranks
-from biomeformer.pipeline_support import check_device
+from biomeformer.pipelines.base import check_device
+from biomeformer.runs.devices import automatic_device, describe_device, device_name, resolve_device
 from factories import random_sequences, write_fastq
 
 
@@ -56,9 +56,9 @@ def test_every_loader_makes_it_the_current_one(cards, tmp_path):
 
     loaders = (
         biomeformer.load,
-        biomeformer.loading.load_phenotype_model,
-        biomeformer.loading.load_genome_model,
-        biomeformer.loading.load_read_encoder,
+        biomeformer.checkpoints.loading.load_phenotype_model,
+        biomeformer.checkpoints.loading.load_genome_model,
+        biomeformer.checkpoints.loading.load_read_encoder,
         load_protein_encoder,
         SequenceClassifier.load,
     )
@@ -148,7 +148,7 @@ def test_embed_takes_a_card_where_there_is_one(cards, tmp_path, monkeypatch):
         asked.append((str(resolve_device(device)), dtype))
         raise InputError("stop here.")
 
-    monkeypatch.setattr("biomeformer.loading.load", load)
+    monkeypatch.setattr("biomeformer.checkpoints.loading.load", load)
     for options, device in (((), "cuda:1"), (("--device", "cuda:0"), "cuda:0"), (("--device", "cpu"), "cpu")):
         assert "stop here" in run_embed(tmp_path, *options).stderr
         assert asked.pop() == (device, "float32")

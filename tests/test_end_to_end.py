@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import biomeformer
-from biomeformer.embedding import AbundanceTable
+from biomeformer.metagenomes import AbundanceTable
 from factories import bpe_tokenizer, random_sequences, tiny_dnabert2, write_cohort, write_fastq
 
 PUBLISHED_CONFIG = {

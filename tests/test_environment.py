@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 import biomeformer
 from biomeformer.cli import app
-from biomeformer.environment import describe_environment
 from biomeformer.errors import MissingDependencyError
-from biomeformer.faiss_build import faiss_state, import_faiss
+from biomeformer.inference.environment import describe_environment
+from biomeformer.inference.faiss_build import faiss_state, import_faiss
 
 find_distributions = metadata.distributions
 
@@ -92,8 +92,8 @@ def test_a_gpu_build_without_its_cuda_libraries(installed, monkeypatch):
             raise RuntimeError("faiss-gpu installed but nvidia-curand-cu12 is missing")
         return real(name, *arguments, **options)
 
-    real = biomeformer.faiss_build.import_module
-    monkeypatch.setattr("biomeformer.faiss_build.import_module", fail)
+    real = biomeformer.inference.faiss_build.import_module
+    monkeypatch.setattr("biomeformer.inference.faiss_build.import_module", fail)
     assert faiss_state().state == "broken" and "nvidia-curand-cu12" in faiss_state().error
     with pytest.raises(MissingDependencyError, match="nvidia-curand-cu12"):
         import_faiss()

@@ -7,9 +7,9 @@ from safetensors.torch import load_file, save_file
 from transformers import BertModel
 
 from biomeformer import load, load_read_encoder
-from biomeformer.dnabert2 import DnaBert2Model
 from biomeformer.errors import CheckpointError, InputError
-from biomeformer.kmer_encoder import KmerEncoderModel, KmerTokenizer
+from biomeformer.models.dnabert2 import DnaBert2Model
+from biomeformer.models.kmer_encoder import KmerEncoderModel, KmerTokenizer
 from factories import bpe_tokenizer, tiny_bert, tiny_dnabert2, tiny_metagenbert
 
 

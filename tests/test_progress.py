@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from biomeformer import progress as module
-from biomeformer.progress import Progress, RunProgress
+from biomeformer.runs import progress as module
+from biomeformer.runs.progress import Progress, RunProgress
 
 
 class Processes:

@@ -82,9 +82,9 @@ def test_names_load_by_from_import_and_star():
     assert namespace["renamed"] is biomeformer.load
 
 
-@pytest.mark.parametrize("name", sorted(biomeformer._MOVED))
+@pytest.mark.parametrize("name", sorted(biomeformer.moved.NAMES))
 def test_moved_names_work_with_a_warning(name):
-    home = biomeformer._MOVED[name]
+    home = biomeformer.moved.NAMES[name]
     assert name not in biomeformer.__all__
     with pytest.warns(DeprecationWarning, match=rf"biomeformer\.{name} has moved: import it from {home}\.") as caught:
         value = getattr(biomeformer, name)
@@ -102,7 +102,7 @@ def test_no_name_of_the_first_version_is_lost():
     SequenceCnnForSequenceClassification __version__ attribute convert_checkpoint embed_cohort embed_sample
     fit_centroids load load_read_encoder prepare_sequences read_cohort read_genome""".split()
     assert len(first) == 41
-    assert set(first) <= {*biomeformer.__all__, *biomeformer._MOVED, "__version__"}
+    assert set(first) <= {*biomeformer.__all__, *biomeformer.moved.NAMES, "__version__"}
 
 
 def test_no_two_classes_share_a_name():

@@ -16,10 +16,10 @@ import transformers
 from transformers.pipelines import PIPELINE_REGISTRY
 
 import biomeformer
-from biomeformer.dnabert2 import DnaBert2ForMaskedLM, DnaBert2ForSequenceClassification
-from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderForSequenceClassification, KmerTokenizer
+from biomeformer.models.dnabert2 import DnaBert2ForMaskedLM, DnaBert2ForSequenceClassification
+from biomeformer.models.kmer_encoder import KmerEncoderConfig, KmerEncoderForSequenceClassification, KmerTokenizer
+from biomeformer.models.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
 from biomeformer.registration import AUTO_MAPPINGS, MODELS, PIPELINES, ClassReference, LazyClasses
-from biomeformer.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
 from factories import tiny_dnabert2
 
 AUTO_CLASSES = sorted(auto_class for names in AUTO_MAPPINGS.values() for auto_class in names)
@@ -72,8 +72,8 @@ print(json.dumps(loaded))
 """
 TASKS = {"metagenome-embedding": "metagenbert-mini", "genome-classification": "genome-transformer-mini"}
 EXPECTED_PIPELINES = [
-    "biomeformer.metagenbert.pipeline_metagenbert.MetagenomeEmbeddingPipeline",
-    "biomeformer.genome_transformer.pipeline_genome_transformer.GenomeClassificationPipeline",
+    "biomeformer.pipelines.metagenome.MetagenomeEmbeddingPipeline",
+    "biomeformer.pipelines.genome.GenomeClassificationPipeline",
 ]
 ORDERS = {
     "the package first": "import biomeformer",
@@ -82,9 +82,9 @@ ORDERS = {
     "a module of transformers that imports the Auto classes": (
         "import biomeformer\nimport transformers.modeling_layers, transformers.processing_utils"
     ),
-    "a configuration of ours": "from biomeformer.metagenbert.configuration_metagenbert import MetagenBertConfig",
-    "a pipeline of ours": "from biomeformer.metagenbert import MetagenomeEmbeddingPipeline",
-    "a model of ours": "from biomeformer.dnabert2.modeling_dnabert2 import DnaBert2Model",
+    "a configuration of ours": "from biomeformer.models.metagenbert.configuration_metagenbert import MetagenBertConfig",
+    "a pipeline of ours": "from biomeformer.models.metagenbert import MetagenomeEmbeddingPipeline",
+    "a model of ours": "from biomeformer.models.dnabert2.modeling_dnabert2 import DnaBert2Model",
 }
 
 

@@ -16,9 +16,9 @@ from benchmarks.speed_shapes import DNABERT2, PROTEIN_SHAPES, Shape, random_read
 from benchmarks.speed_times import Times
 from torch.utils.flop_counter import FlopCounterMode
 
-from biomeformer.dnabert2 import DnaBert2Config, DnaBert2Model
 from biomeformer.errors import InputError
-from biomeformer.kmer_encoder import KmerEncoderConfig
+from biomeformer.models.dnabert2 import DnaBert2Config, DnaBert2Model
+from biomeformer.models.kmer_encoder import KmerEncoderConfig
 
 
 def products_of(model: torch.nn.Module, input_ids: torch.Tensor) -> int:

@@ -20,22 +20,22 @@ def sample_reads(fastq_1: str | Path, fastq_2: str | Path | None = None) -> Any:
 
 
 def embed_sample(model: Any, reads: Any, **options: Any) -> Any:
-    """Call `biomeformer.embedding.embed_sample`."""
-    from .embedding import embed_sample as embed
+    """Call `biomeformer.metagenomes.sample.embed_sample`."""
+    from .metagenomes import embed_sample as embed
 
     return embed(model, reads, **options)
 
 
 def embed_cohort(model: Any, cohort: Any, **options: Any) -> Any:
-    """Call `biomeformer.embedding.embed_cohort`."""
-    from .embedding import embed_cohort as embed
+    """Call `biomeformer.metagenomes.cohort.embed_cohort`."""
+    from .metagenomes import embed_cohort as embed
 
     return embed(model, cohort, **options)
 
 
 def read_set(model: Any, reads: Any, **options: Any) -> Any:
-    """Call `biomeformer.clustering.read_set`."""
-    from .clustering import read_set as cluster
+    """Call `biomeformer.metagenomes.read_sets.read_set`."""
+    from .metagenomes import read_set as cluster
 
     return cluster(model, reads, **options)
 

@@ -20,46 +20,43 @@ from wrapt import register_post_import_hook
 # Classes by model type and Auto class.
 MODELS: dict[str, dict[str, str]] = {
     "dnabert2": {
-        "AutoConfig": "biomeformer.dnabert2.DnaBert2Config",
-        "AutoModel": "biomeformer.dnabert2.DnaBert2Model",
-        "AutoModelForMaskedLM": "biomeformer.dnabert2.DnaBert2ForMaskedLM",
-        "AutoModelForSequenceClassification": "biomeformer.dnabert2.DnaBert2ForSequenceClassification",
+        "AutoConfig": "biomeformer.models.dnabert2.DnaBert2Config",
+        "AutoModel": "biomeformer.models.dnabert2.DnaBert2Model",
+        "AutoModelForMaskedLM": "biomeformer.models.dnabert2.DnaBert2ForMaskedLM",
+        "AutoModelForSequenceClassification": "biomeformer.models.dnabert2.DnaBert2ForSequenceClassification",
     },
     "genome_transformer": {
-        "AutoConfig": "biomeformer.genome_transformer.GenomeTransformerConfig",
-        "AutoModel": "biomeformer.genome_transformer.GenomeTransformerModel",
+        "AutoConfig": "biomeformer.models.genome_transformer.GenomeTransformerConfig",
+        "AutoModel": "biomeformer.models.genome_transformer.GenomeTransformerModel",
         "AutoModelForSequenceClassification": (
-            "biomeformer.genome_transformer.GenomeTransformerForSequenceClassification"
+            "biomeformer.models.genome_transformer.GenomeTransformerForSequenceClassification"
         ),
-        "AutoProcessor": "biomeformer.genome_transformer.GenomeTransformerProcessor",
+        "AutoProcessor": "biomeformer.models.genome_transformer.GenomeTransformerProcessor",
     },
     "kmer_encoder": {
-        "AutoConfig": "biomeformer.kmer_encoder.KmerEncoderConfig",
-        "AutoModel": "biomeformer.kmer_encoder.KmerEncoderModel",
-        "AutoModelForSequenceClassification": "biomeformer.kmer_encoder.KmerEncoderForSequenceClassification",
-        "AutoTokenizer": "biomeformer.kmer_encoder.KmerTokenizer",
+        "AutoConfig": "biomeformer.models.kmer_encoder.KmerEncoderConfig",
+        "AutoModel": "biomeformer.models.kmer_encoder.KmerEncoderModel",
+        "AutoModelForSequenceClassification": "biomeformer.models.kmer_encoder.KmerEncoderForSequenceClassification",
+        "AutoTokenizer": "biomeformer.models.kmer_encoder.KmerTokenizer",
     },
     "metagenbert": {
-        "AutoConfig": "biomeformer.metagenbert.MetagenBertConfig",
-        "AutoModel": "biomeformer.metagenbert.MetagenBertModel",
-        "AutoModelForSequenceClassification": "biomeformer.metagenbert.MetagenBertForPhenotypeClassification",
-        "AutoProcessor": "biomeformer.metagenbert.MetagenBertProcessor",
+        "AutoConfig": "biomeformer.models.metagenbert.MetagenBertConfig",
+        "AutoModel": "biomeformer.models.metagenbert.MetagenBertModel",
+        "AutoModelForSequenceClassification": "biomeformer.models.metagenbert.MetagenBertForPhenotypeClassification",
+        "AutoProcessor": "biomeformer.models.metagenbert.MetagenBertProcessor",
     },
     "sequence_cnn": {
-        "AutoConfig": "biomeformer.sequence_cnn.SequenceCnnConfig",
-        "AutoModelForSequenceClassification": "biomeformer.sequence_cnn.SequenceCnnForSequenceClassification",
+        "AutoConfig": "biomeformer.models.sequence_cnn.SequenceCnnConfig",
+        "AutoModelForSequenceClassification": "biomeformer.models.sequence_cnn.SequenceCnnForSequenceClassification",
         # Its tokens are single bases.
-        "AutoTokenizer": "biomeformer.kmer_encoder.KmerTokenizer",
+        "AutoTokenizer": "biomeformer.models.kmer_encoder.KmerTokenizer",
     },
 }
 # Class by task, and the shipped checkpoint that the task takes where none is named.
 PIPELINES: dict[str, tuple[str, str | None]] = {
-    "metagenome-embedding": ("biomeformer.metagenbert.MetagenomeEmbeddingPipeline", "metagenbert-mini"),
-    "metagenome-classification": ("biomeformer.metagenbert.MetagenomeClassificationPipeline", None),
-    "genome-classification": (
-        "biomeformer.genome_transformer.GenomeClassificationPipeline",
-        "genome-transformer-mini",
-    ),
+    "metagenome-embedding": ("biomeformer.pipelines.metagenome.MetagenomeEmbeddingPipeline", "metagenbert-mini"),
+    "metagenome-classification": ("biomeformer.pipelines.metagenome.MetagenomeClassificationPipeline", None),
+    "genome-classification": ("biomeformer.pipelines.genome.GenomeClassificationPipeline", "genome-transformer-mini"),
 }
 # Where transformers keeps the classes of each Auto class.
 AUTO_MAPPINGS: dict[str, dict[str, str]] = {
@@ -126,7 +123,7 @@ class LazyModule:
 def register() -> None:
     """Register all models and pipelines as transformers is imported; to do so again changes nothing."""
     for model_type in MODELS:
-        register_post_import_hook(_set_bridge, f"biomeformer.{model_type}.strict_loading")
+        register_post_import_hook(_set_bridge, f"biomeformer.models.{model_type}.strict_loading")
     for module in AUTO_MAPPINGS:
         register_post_import_hook(_whole(_register_auto_classes), module)
     register_post_import_hook(_whole(_register_pipelines), "transformers.pipelines")
@@ -158,8 +155,8 @@ def _register_auto_classes(module: ModuleType) -> None:
 
 
 def _register_pipelines(module: ModuleType) -> None:
-    from .checkpoint_reference import CheckpointReference
     from .checkpoints import resolve_checkpoint
+    from .pipelines.checkpoint_reference import CheckpointReference
 
     for task, (path, checkpoint) in PIPELINES.items():
         # Not `register_pipeline`, which takes no class that is yet to be imported, though `pipeline` does.

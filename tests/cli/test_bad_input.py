@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from biomeformer.embedding import run_status
+from biomeformer.runs.run_folder import run_status
 
 CASES = {}
 FAILING_SAMPLES = {}

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 import biomeformer
 from biomeformer.cli import app
 from biomeformer.cli.units import duration, parse_bytes, size
-from biomeformer.embedding import AbundanceTable
 from biomeformer.errors import MissingDependencyError
+from biomeformer.metagenomes import AbundanceTable
 from factories import tiny_dnabert2, write_cohort
 
 RESULTS = ["abundance.parquet", "cohort.png", "report.html"]
@@ -358,7 +358,7 @@ def test_failures_that_are_no_bad_input(tmp_path, model_dir, run, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("CUDA error:\nan illegal memory access")
 
-    monkeypatch.setattr("biomeformer.metagenbert.MetagenBertModel.nearest_packed", fail)
+    monkeypatch.setattr("biomeformer.models.metagenbert.MetagenBertModel.nearest_packed", fail)
     result = run(arguments)
     assert result.exit_code == 1 and "Traceback" not in result.output
     last = result.stderr.splitlines()[-1]
@@ -373,7 +373,7 @@ def test_missing_dependency(tmp_path, model_dir, run, monkeypatch):
     def absent():
         raise MissingDependencyError("K-means needs faiss; install it.")
 
-    monkeypatch.setattr("biomeformer.clustering.kmeans.import_faiss", absent)
+    monkeypatch.setattr("biomeformer.metagenomes.kmeans.import_faiss", absent)
     cohort = write_cohort(tmp_path / "cohort")
     fit = ["fit-centroids", cohort, "--read-encoder", model_dir, "--n-clusters", 3, "--output", tmp_path / "out"]
     result = run(fit)

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from biomeformer.cli import app
-from biomeformer.embedding import AbundanceTable
-from biomeformer.embedding.sample import TALLIES
+from biomeformer.metagenomes import AbundanceTable
+from biomeformer.metagenomes.sample import TALLIES
 from factories import random_sequences, write_fastq
 
 QUICK = ["--folds", 3, "--repeats", 1, "--model", "l1", "--threads", 1]

@@ -6,7 +6,7 @@ import gzip
 
 import numpy as np
 
-from biomeformer.embedding import AbundanceTable
+from biomeformer.metagenomes import AbundanceTable
 
 
 def test_real_samples(tmp_path, shared_data, run):

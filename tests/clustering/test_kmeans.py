@@ -10,11 +10,11 @@ import pytest
 from safetensors.numpy import save_file
 
 import biomeformer
-from biomeformer.clustering import Points, fit_centroids, run_distributed_kmeans, run_kmeans
-from biomeformer.clustering.kmeans import LIBRARY_BYTES, import_faiss, kmeans_memory
-from biomeformer.clustering.points import CHUNK_BYTES
 from biomeformer.errors import InputError, MissingDependencyError
-from biomeformer.metagenbert import MetagenBertProcessor
+from biomeformer.metagenomes import Points, fit_centroids, run_distributed_kmeans, run_kmeans
+from biomeformer.metagenomes.kmeans import LIBRARY_BYTES, import_faiss, kmeans_memory
+from biomeformer.metagenomes.points import CHUNK_BYTES
+from biomeformer.models.metagenbert import MetagenBertProcessor
 from factories import bpe_tokenizer, tiny_dnabert2, write_cohort
 
 
@@ -101,7 +101,7 @@ def test_several_numbers_of_clusters_at_once(blobs):
 @pytest.mark.parametrize("n_ranks", [1, 3])
 def test_points_of_files(tmp_path, monkeypatch, chunk_bytes, n_ranks):
     """Every row once, in order, whatever files, processes and chunks."""
-    monkeypatch.setattr("biomeformer.clustering.points.CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr("biomeformer.metagenomes.points.CHUNK_BYTES", chunk_bytes)
     rows = np.arange(100 * 4, dtype=np.float32).reshape(100, 4)
     files = []
     for i, (first, last) in enumerate([(0, 30), (30, 30), (30, 31), (31, 100)]):

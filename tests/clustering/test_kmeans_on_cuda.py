@@ -10,14 +10,14 @@ from safetensors.numpy import save_file
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
-import biomeformer.clustering.device_points
-import biomeformer.clustering.kmeans
-from biomeformer.clustering import Points, fit_several_centroids, run_distributed_kmeans, run_kmeans
-from biomeformer.clustering.device_points import DevicePoints
-from biomeformer.clustering.kmeans import add_rows, kmeans_device_memory, nearest_centroids
+import biomeformer.metagenomes.device_points
+import biomeformer.metagenomes.kmeans
 from biomeformer.errors import InputError, MissingDependencyError
-from biomeformer.faiss_build import import_faiss
-from biomeformer.metagenbert import MetagenBertProcessor
+from biomeformer.inference.faiss_build import import_faiss
+from biomeformer.metagenomes import Points, fit_several_centroids, run_distributed_kmeans, run_kmeans
+from biomeformer.metagenomes.device_points import DevicePoints
+from biomeformer.metagenomes.kmeans import add_rows, kmeans_device_memory, nearest_centroids
+from biomeformer.models.metagenbert import MetagenBertProcessor
 from emulated_card import EmulatedCard, install
 from factories import bpe_tokenizer, tiny_dnabert2, write_cohort
 
@@ -67,10 +67,10 @@ def test_equals_the_cpu(points, card, monkeypatch, resident, spherical):
     if spherical:
         points = points / np.linalg.norm(points, axis=1, keepdims=True)
     # Several chunks, of which the last is short.
-    monkeypatch.setattr("biomeformer.clustering.points.CHUNK_BYTES", 3000 * 256)
-    monkeypatch.setattr(biomeformer.clustering.device_points, "DEVICE_CHUNK_BYTES", 7000 * 256)
+    monkeypatch.setattr("biomeformer.metagenomes.points.CHUNK_BYTES", 3000 * 256)
+    monkeypatch.setattr(biomeformer.metagenomes.device_points, "DEVICE_CHUNK_BYTES", 7000 * 256)
     if not resident:
-        monkeypatch.setattr(biomeformer.clustering.kmeans, "RESIDENT_SHARE", 0)
+        monkeypatch.setattr(biomeformer.metagenomes.kmeans, "RESIDENT_SHARE", 0)
     cpu = run_kmeans(points, 128, n_iterations=6, seed=3, spherical=spherical)
     with card:
         fit = run_kmeans(points, 128, n_iterations=6, seed=3, spherical=spherical, device="cuda")
@@ -173,7 +173,7 @@ def test_resident_points_are_read_once(tmp_path, points, card, monkeypatch, on_d
     with card:
         first = run_distributed_kmeans(watched, [32, 8], n_iterations=4, device="cuda")
         assert len(n_readings) == 1 and first[0].resident
-        monkeypatch.setattr(biomeformer.clustering.kmeans, "RESIDENT_SHARE", 0)
+        monkeypatch.setattr(biomeformer.metagenomes.kmeans, "RESIDENT_SHARE", 0)
         second = run_distributed_kmeans(watched, [32, 8], n_iterations=4, device="cuda")
     # The initial choice, four iterations and the last count.
     assert len(n_readings) == 1 + 6 and not second[0].resident
@@ -192,11 +192,11 @@ def test_no_point_of_mine(card):
 @pytest.mark.parametrize("resident", [True, False])
 def test_memory_on_the_device(card, monkeypatch, resident):
     """What is asked for is enough, also where every point is as near to all centroids."""
-    monkeypatch.setattr("biomeformer.clustering.points.CHUNK_BYTES", 2000 * 256)
-    monkeypatch.setattr(biomeformer.clustering.device_points, "DEVICE_CHUNK_BYTES", 2000 * 256)
-    monkeypatch.setattr(biomeformer.clustering.kmeans, "DEVICE_TILE_BYTES", 1 << 20)
+    monkeypatch.setattr("biomeformer.metagenomes.points.CHUNK_BYTES", 2000 * 256)
+    monkeypatch.setattr(biomeformer.metagenomes.device_points, "DEVICE_CHUNK_BYTES", 2000 * 256)
+    monkeypatch.setattr(biomeformer.metagenomes.kmeans, "DEVICE_TILE_BYTES", 1 << 20)
     if not resident:
-        monkeypatch.setattr(biomeformer.clustering.kmeans, "RESIDENT_SHARE", 0)
+        monkeypatch.setattr(biomeformer.metagenomes.kmeans, "RESIDENT_SHARE", 0)
     points = np.ones((5000, 64), np.float32)
     with card:
         run_distributed_kmeans(Points.from_array(points), [300, 700], n_iterations=1, device="cuda")
@@ -236,7 +236,7 @@ def test_what_can_fail_is_checked_before_a_read_is_drawn(tmp_path, monkeypatch, 
     def draw(*arguments, **options):
         raise AssertionError("reads were drawn")
 
-    monkeypatch.setattr("biomeformer.clustering.centroids.draw_reads", draw)
+    monkeypatch.setattr("biomeformer.metagenomes.centroids.draw_reads", draw)
     cohort, encoder = write_cohort(tmp_path, n_samples=2, n_reads=20), tiny_dnabert2()
     arguments = {"n_clusters": [4], "vectors": tmp_path / "vectors", **options}
     if spoil is None:
@@ -258,7 +258,7 @@ def test_an_encoder_on_mps_is_clustered_on_the_cpu(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     encoder = tiny_dnabert2()
-    monkeypatch.setattr("biomeformer.clustering.centroids.check_kmeans", check)
+    monkeypatch.setattr("biomeformer.metagenomes.centroids.check_kmeans", check)
     cohort = write_cohort(tmp_path, n_samples=2, n_reads=20)
     with monkeypatch.context() as patch:
         patch.setattr(type(encoder), "device", torch.device("mps"))

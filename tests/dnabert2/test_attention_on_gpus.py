@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import AttentionInterface, EsmModel
 
-from biomeformer.dnabert2 import DnaBert2Config, DnaBert2Model, modeling_dnabert2
-from biomeformer.dnabert2.modeling_dnabert2 import alibi_slopes, without_cudnn_attention
-from biomeformer.genomes import packed_esm
 from biomeformer.genomes.proteins import esm_config
+from biomeformer.inference import packed_esm
+from biomeformer.models.dnabert2 import DnaBert2Config, DnaBert2Model, modeling_dnabert2
+from biomeformer.models.dnabert2.modeling_dnabert2 import alibi_slopes, without_cudnn_attention
 from factories import tiny_dnabert2
 
 GPU, CPU = torch.device("cuda:1"), torch.device("cpu")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from biomeformer.dnabert2 import DnaBert2ForMaskedLM, DnaBert2Model
+from biomeformer.models.dnabert2 import DnaBert2ForMaskedLM, DnaBert2Model
 
 NAMES = ("dnabert2_tiny", "dnabert2_pow2_heads")
 

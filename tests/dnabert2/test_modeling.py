@@ -7,14 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from biomeformer.dnabert2 import (
+from biomeformer.checkpoints.conversion_dnabert2 import convert_checkpoint
+from biomeformer.models.dnabert2 import (
     DnaBert2Config,
     DnaBert2ForMaskedLM,
     DnaBert2ForSequenceClassification,
     DnaBert2Model,
-    convert_checkpoint,
 )
-from biomeformer.dnabert2.modeling_dnabert2 import PackedLayout, alibi_slopes
+from biomeformer.models.dnabert2.modeling_dnabert2 import PackedLayout, alibi_slopes
 
 PUBLISHED = {
     "model_type": "bert",

@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
 
-from biomeformer.embedding import AbundanceTable
-from biomeformer.embedding.abundance_table import METADATA_KEY, is_dataset_id, table_file
-from biomeformer.embedding.export import export_table, sample_frame
-from biomeformer.embedding.sample import TALLIES
 from biomeformer.errors import TableError
+from biomeformer.metagenomes import AbundanceTable
+from biomeformer.metagenomes.abundance_table import METADATA_KEY, is_dataset_id, table_file
+from biomeformer.metagenomes.export import export_table, sample_frame
+from biomeformer.metagenomes.sample import TALLIES
 from biomeformer.phenotypes import FeatureTable
 
 MAIN, TAGGED = "a" * 40, "b" * 40
@@ -125,7 +125,7 @@ def test_one_file_is_a_dataset_and_a_table(tmp_path):
 
 
 def test_many_rows_in_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr("biomeformer.embedding.export.ROW_GROUP_BYTES", 100)
+    monkeypatch.setattr("biomeformer.metagenomes.export.ROW_GROUP_BYTES", 100)
     table = make([f"s{i}" for i in range(7)])
     folder = exported(table, tmp_path / "x")
     assert pq.ParquetFile(folder / "data" / "train.parquet").num_row_groups == 4

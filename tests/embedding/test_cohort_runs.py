@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import biomeformer
-from biomeformer.embedding import AbundanceTable, run_status
+from biomeformer.metagenomes import AbundanceTable
+from biomeformer.runs.run_folder import run_status
 from factories import write_large_cohort
 from processes import ROOT, Job, run_recipe
 

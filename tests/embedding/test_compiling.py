@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import biomeformer
-from biomeformer.embedding import embed_vectors
-from biomeformer.embedding.compiling import compile_encoder
 from biomeformer.errors import InputError
+from biomeformer.inference.batching import embed_vectors
+from biomeformer.inference.compiling import compile_encoder
 from biomeformer.reads import ReadBatch
 from factories import random_sequences, tiny_metagenbert
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from biomeformer.embedding import embed_sample
-from biomeformer.embedding.counting import ClusterCounter
 from biomeformer.errors import RunError
-from biomeformer.metagenbert import MetagenBertModel
+from biomeformer.metagenomes import embed_sample
+from biomeformer.metagenomes.counting import ClusterCounter
+from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.reads import SampleReads
 from factories import random_sequences, tiny_bert, tiny_metagenbert, write_fastq
 

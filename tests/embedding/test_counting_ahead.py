@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import biomeformer
-from biomeformer.dnabert2 import DnaBert2Config, DnaBert2Model
-from biomeformer.embedding.counting import ClusterCounter
-from biomeformer.metagenbert import MetagenBertModel
-from biomeformer.metagenbert.modeling_metagenbert import READS_AS_ALONE
+from biomeformer.metagenomes.counting import ClusterCounter
+from biomeformer.models.dnabert2 import DnaBert2Config, DnaBert2Model
+from biomeformer.models.metagenbert import MetagenBertModel
+from biomeformer.models.metagenbert.modeling_metagenbert import READS_AS_ALONE
 from biomeformer.reads import ReadBatch
 from factories import random_sequences, tiny_bert, tiny_dnabert2, tiny_metagenbert
 

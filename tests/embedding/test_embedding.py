@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import biomeformer
-from biomeformer.embedding import TALLIES, AbundanceTable, embed_vectors
-from biomeformer.embedding.engine import in_threads, iter_token_batches, on_each_core
 from biomeformer.errors import InputError, ReadFileError, TableError
-from biomeformer.metagenbert import PackedReads
+from biomeformer.inference.batching import embed_vectors, in_threads, iter_token_batches, on_each_core
+from biomeformer.metagenomes import TALLIES, AbundanceTable
+from biomeformer.models.metagenbert import PackedReads
 from biomeformer.reads import ReadBatch
 from biomeformer.runs.prefetch import prefetch
 from factories import random_sequences, tiny_bert, tiny_dnabert2, tiny_metagenbert, write_cohort, write_fastq

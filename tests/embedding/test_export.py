@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from biomeformer.cli import app
-from biomeformer.embedding import AbundanceTable
-from biomeformer.embedding.export import FORMATS, export_table, sample_frame
-from biomeformer.embedding.sample import TALLIES
+from biomeformer.metagenomes import AbundanceTable
+from biomeformer.metagenomes.export import FORMATS, export_table, sample_frame
+from biomeformer.metagenomes.sample import TALLIES
 
 METADATA = {
     "disease": ["ibd", "", "healthy, or not", "ibd"],

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 import biomeformer
-from biomeformer.dnabert2 import DnaBert2Config, DnaBert2Model
-from biomeformer.embedding import embed_sample, embed_vectors
-from biomeformer.embedding.float8 import Float8Linear, precision, to_float8, use_float8
 from biomeformer.errors import InputError
-from biomeformer.metagenbert import MetagenBertModel
+from biomeformer.inference.batching import embed_vectors
+from biomeformer.inference.float8 import Float8Linear, precision, to_float8, use_float8
+from biomeformer.metagenomes import embed_sample
+from biomeformer.models.dnabert2 import DnaBert2Config, DnaBert2Model
+from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.reads import ReadBatch, SampleReads
 from factories import random_sequences, tiny_metagenbert, write_fastq
 

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from biomeformer.embedding import AbundanceTable, run_cohort, run_status
 from biomeformer.errors import InputError, RunError, RunInterrupted, SamplesFailedError
+from biomeformer.metagenomes import AbundanceTable, run_cohort
+from biomeformer.runs.run_folder import run_status
 from factories import random_sequences, tiny_metagenbert, write_cohort, write_fastq
 from processes import Job, run_recipe
 

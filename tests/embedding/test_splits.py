@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from biomeformer.embedding import embed_sample, run_cohort
-from biomeformer.embedding.cohort_run import plan_work
-from biomeformer.embedding.sample import combine
 from biomeformer.errors import RunInterrupted
+from biomeformer.metagenomes import embed_sample, run_cohort
+from biomeformer.metagenomes.sample import combine
 from biomeformer.reads import SampleReader, SampleReads
+from biomeformer.runs.scheduler import plan_work
 from factories import random_sequences, tiny_metagenbert, write_cohort, write_fastq
 
 QUICK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -68,7 +68,7 @@ def test_any_split_of_a_sample_gives_equal_counts(model, reads, n_shares, batch_
     options = {"read_fraction": fraction, "seed": seed}
     expected = embed_sample(model, reads, **options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("biomeformer.embedding.sample.SampleReader", partial(SampleReader, batch_reads=batch_reads))
+        patch.setattr("biomeformer.metagenomes.sample.SampleReader", partial(SampleReader, batch_reads=batch_reads))
         shares = [
             embed_sample(model, reads, share=(i, n_shares), batch_tokens=batch_tokens, **options)
             for i in range(n_shares)
@@ -85,7 +85,7 @@ def test_any_interruptions_give_the_same_table(model, tmp_path_factory, stops, b
     cohort = write_cohort(folder / "cohort", n_samples=4, n_reads=40)
     expected = model.embed_cohort(cohort)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("biomeformer.embedding.sample.SampleReader", partial(SampleReader, batch_reads=batch_reads))
+        patch.setattr("biomeformer.metagenomes.sample.SampleReader", partial(SampleReader, batch_reads=batch_reads))
         for stop in stops:
             calls = iter(range(1000))
 

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biomeformer.embedding import embed_vectors, iter_token_batches
-from biomeformer.embedding.token_budget import is_out_of_memory
 from biomeformer.errors import RunError
-from biomeformer.metagenbert import MetagenBertModel, PackedReads
+from biomeformer.inference.batching import embed_vectors, iter_token_batches
+from biomeformer.inference.token_budget import is_out_of_memory
+from biomeformer.models.metagenbert import MetagenBertModel, PackedReads
 from biomeformer.reads import ReadBatch
 from factories import random_sequences, tiny_metagenbert
 

@@ -8,12 +8,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import EsmModel
 
-from biomeformer.dnabert2 import modeling_dnabert2
-from biomeformer.embedding import engine
-from biomeformer.genomes.packed_esm import mean_residue_vectors
 from biomeformer.genomes.proteins import esm_config
-from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, modeling_kmer_encoder
-from biomeformer.metagenbert.modeling_metagenbert import by_length
+from biomeformer.inference import batching as engine
+from biomeformer.inference.packed_esm import mean_residue_vectors
+from biomeformer.models.dnabert2 import modeling_dnabert2
+from biomeformer.models.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, modeling_kmer_encoder
+from biomeformer.models.metagenbert.modeling_metagenbert import by_length
 from factories import tiny_dnabert2, tiny_metagenbert
 
 META = torch.device("meta")

@@ -7,8 +7,8 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 from biomeformer import GenomeTransformerConfig, GenomeTransformerForSequenceClassification
-from biomeformer.genome_transformer import GenomeTransformerModel
-from biomeformer.genome_transformer.configuration_genome_transformer import POOLING_MODES, POSITIONS
+from biomeformer.models.genome_transformer import GenomeTransformerModel
+from biomeformer.models.genome_transformer.configuration_genome_transformer import POOLING_MODES, POSITIONS
 
 SIZES = {"protein_size": 20, "hidden_size": 32, "num_hidden_layers": 3, "intermediate_size": 48, "num_labels": 3}
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer, EsmForMaskedLM, EsmModel
 
+from biomeformer.checkpoints.conversion_fair_esm import convert_fair_esm
 from biomeformer.errors import CheckpointError, InputError, RunError
 from biomeformer.genomes import proteins as proteins_module
-from biomeformer.genomes.conversion_fair_esm import convert_fair_esm
 from biomeformer.genomes.proteins import (
     ALPHABET,
     ProteinEncoder,

@@ -11,7 +11,7 @@ import pytest
 from biomeformer.errors import GenomeError, InputError
 from biomeformer.genomes import genome_name, read_genome
 from biomeformer.genomes.genome import TALLIES
-from biomeformer.genomes.translation import codon_table, translate
+from biomeformer.io.nucleotides import codon_table, translate
 
 
 def fasta(path, **records):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from biomeformer.clustering import run_kmeans
+from biomeformer.metagenomes import run_kmeans
 
 
 @pytest.mark.parametrize("spherical", [False, True])

@@ -10,8 +10,8 @@ import torch
 from speed_shapes import flat, random_reads
 
 import biomeformer
-from biomeformer.embedding.engine import default_batch_tokens
-from biomeformer.embedding.float8 import CAPABILITY, use_float8
+from biomeformer.inference.batching import default_batch_tokens
+from biomeformer.inference.float8 import CAPABILITY, use_float8
 
 # Far from the default, and none a multiple of another.
 BATCH_TOKENS = (2_000, 20_001, 70_003)
@@ -92,7 +92,7 @@ def test_vectors_of_lower_precision(read_model, device, dtype, record_property):
 
 def test_tokens_arrive_as_they_were_sent(read_model, device):
     """Copies from pinned memory run beside the computation; none may be read before it is there."""
-    from biomeformer.embedding.engine import send
+    from biomeformer.inference.batching import send
 
     ids, _ = tokens_of(read_model, 2_000)
     sent = []

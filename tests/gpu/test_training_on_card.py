@@ -11,7 +11,7 @@ import torch
 from speed_shapes import READ_SHAPES, bpe_tokenizer
 
 from biomeformer import GenomeTransformerConfig, GenomeTransformerForSequenceClassification
-from biomeformer.dnabert2 import DnaBert2Config, DnaBert2Model
+from biomeformer.models.dnabert2 import DnaBert2Config, DnaBert2Model
 from biomeformer.pretraining.objectives import ContrastiveLearning, MaskedLanguageModelling, SpeciesClassification
 
 SMALL = bool(os.environ.get("BIOMEFORMER_GPU_SMALL"))

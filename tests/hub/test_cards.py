@@ -16,7 +16,6 @@ from huggingface_hub._eval_results import parse_eval_result_entries
 from biomeformer import MetagenBertForPhenotypeClassification, SequenceClassifier
 from biomeformer.checkpoints import resolve_checkpoint, shipped_checkpoints
 from biomeformer.checkpoints.integrity import CHECKSUMS, checksums, weight_hashes
-from biomeformer.embedding.export import export_table
 from biomeformer.errors import CheckpointError, InputError
 from biomeformer.hub.cards import eval_results, model_card, model_texts, stale_cards
 from biomeformer.hub.contents import generated, write_generated
@@ -24,6 +23,7 @@ from biomeformer.hub.entry import new_entry, write_entry
 from biomeformer.hub.folder import CheckpointFolder
 from biomeformer.hub.kinds import KINDS
 from biomeformer.hub.manifest import load_entry, load_manifest, parse_entry
+from biomeformer.metagenomes.export import export_table
 from factories import random_contig, random_sequences, write_fastq
 from hub_factories import fill_in, phenotype_checkpoint, sequence_checkpoint, small_table
 

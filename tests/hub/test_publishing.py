@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from biomeformer.checkpoints import resolve_checkpoint
-from biomeformer.embedding.export import export_table
 from biomeformer.errors import CheckpointError, InputError
 from biomeformer.hub.contents import dataset_contents, model_contents, write_generated
 from biomeformer.hub.entry import write_entry
 from biomeformer.hub.manifest import load_entry
 from biomeformer.hub.remote_code import export_remote_code
+from biomeformer.metagenomes.export import export_table
 from factories import random_sequences, tiny_metagenbert, write_fastq
 from hub_factories import fill_in, small_table
 

@@ -28,16 +28,16 @@ from biomeformer import (
     MetagenBertProcessor,
 )
 from biomeformer.checkpoints import resolve_checkpoint
-from biomeformer.dnabert2 import DnaBert2ForMaskedLM, DnaBert2ForSequenceClassification
 from biomeformer.errors import CheckpointError, InputError
 from biomeformer.hub.remote_code import export_remote_code, exported_files, remote_code
-from biomeformer.kmer_encoder import (
+from biomeformer.models.dnabert2 import DnaBert2ForMaskedLM, DnaBert2ForSequenceClassification
+from biomeformer.models.kmer_encoder import (
     KmerEncoderConfig,
     KmerEncoderForSequenceClassification,
     KmerEncoderModel,
     KmerTokenizer,
 )
-from biomeformer.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
+from biomeformer.models.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
 from factories import bpe_tokenizer, random_genome_transformer, tiny_bert, tiny_dnabert2, tiny_metagenbert
 
 # Auto class by which each exported checkpoint is loaded, and how its inputs are made.

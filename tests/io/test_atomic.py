@@ -14,13 +14,7 @@ from safetensors.numpy import save_file
 
 from biomeformer.errors import InputError
 from biomeformer.io import atomic
-from biomeformer.io.atomic import (
-    atomic_directory,
-    atomic_write,
-    is_partial,
-    publish_directory,
-    remove_stale_partials,
-)
+from biomeformer.io.atomic import atomic_directory, atomic_write, is_partial, publish_directory, remove_stale_partials
 
 WRITER = """
 import os, sys, time

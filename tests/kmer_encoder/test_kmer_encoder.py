@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
 from biomeformer import MetagenBertProcessor
-from biomeformer.embedding import embed_vectors
-from biomeformer.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
-from biomeformer.metagenbert import MetagenBertModel
+from biomeformer.inference.batching import embed_vectors
+from biomeformer.models.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
+from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.reads import ReadBatch
 
 COMPLEMENT = str.maketrans("ACGT", "TGCA")

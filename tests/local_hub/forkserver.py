@@ -29,7 +29,7 @@ PRELOAD = """torch torch._dynamo numpy pandas pyarrow.dataset pyarrow.parquet sc
     tqdm.auto pytest typer rich.console dnaio pyrodigal Bio.SeqIO isal.igzip networkx multiprocess xxhash""".split()
 READ_AT_IMPORT = ("huggingface_hub", "transformers", "datasets", "accelerate", "biomeformer")
 CLIENTS = """huggingface_hub transformers transformers.pipelines datasets accelerate biomeformer biomeformer.cli.app
-    biomeformer.hub.publishing biomeformer.phenotypes biomeformer.clustering biomeformer.sequences.classifier
+    biomeformer.hub.publishing biomeformer.phenotypes biomeformer.metagenomes biomeformer.sequences.classifier
     biomeformer.genomes.prediction biomeformer.reports""".split()
 DESCRIPTOR = 200
 HOME = f"/proc/self/fd/{DESCRIPTOR}"

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from biomeformer import MetagenBertForPhenotypeClassification
-from biomeformer.clustering import ReadSet, read_set
 from biomeformer.errors import InputError
-from biomeformer.metagenbert import MetagenBertConfig
+from biomeformer.metagenomes import ReadSet, read_set
+from biomeformer.models.metagenbert import MetagenBertConfig
 from biomeformer.phenotypes import with_deep_sets_head
 from biomeformer.reads import SampleReads
 from factories import random_sequences, tiny_metagenbert, write_fastq

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from biomeformer.dnabert2 import DnaBert2Config, DnaBert2Model
-from biomeformer.embedding import embed_sample, embed_vectors
-from biomeformer.genomes import packed_esm
 from biomeformer.genomes.proteins import load_protein_encoder
-from biomeformer.metagenbert import MetagenBertModel
-from biomeformer.metagenbert.full_float32 import full_float32_matmul
+from biomeformer.inference import packed_esm
+from biomeformer.inference.batching import embed_vectors
+from biomeformer.metagenomes import embed_sample
+from biomeformer.models.dnabert2 import DnaBert2Config, DnaBert2Model
+from biomeformer.models.metagenbert import MetagenBertModel
+from biomeformer.models.metagenbert.full_float32 import full_float32_matmul
 from biomeformer.reads import ReadBatch, SampleReads
 from factories import random_sequences, tiny_esm, tiny_metagenbert, write_fastq
 

@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModel, AutoProcessor
 
 import biomeformer
 from biomeformer import MetagenBertConfig, MetagenBertModel, MetagenBertProcessor
-from biomeformer.dnabert2 import DnaBert2Model
 from biomeformer.errors import CheckpointError
+from biomeformer.models.dnabert2 import DnaBert2Model
 from factories import bpe_tokenizer, random_sequences, tiny_bert, tiny_dnabert2, tiny_metagenbert
 
 READS = random_sequences(40, 20, 150, seed=5)
@@ -161,7 +161,7 @@ def test_golden_pooling(shared_data):
     spec = json.loads((shared_data / "golden" / "dnabert2_tiny.json").read_text())
     expected = load_file(shared_data / "golden" / "dnabert2_tiny.outputs.safetensors")
     state = load_file(shared_data / "golden" / "dnabert2_tiny.model_layout.safetensors")
-    config = biomeformer.dnabert2.DnaBert2Config.from_dict(spec["config"])
+    config = biomeformer.models.dnabert2.DnaBert2Config.from_dict(spec["config"])
     encoder = DnaBert2Model(config).eval()
     encoder.load_state_dict(state)
     model = MetagenBertModel.from_encoder_and_centroids(

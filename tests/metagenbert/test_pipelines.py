@@ -16,8 +16,8 @@ from transformers import pipeline
 from biomeformer import MetagenBertForPhenotypeClassification, MetagenBertModel
 from biomeformer.checkpoints import FOLDER
 from biomeformer.errors import CheckpointError, InputError, ReadFileError
-from biomeformer.metagenbert import MetagenomeClassificationPipeline, MetagenomeEmbeddingPipeline
 from biomeformer.phenotypes.checkpoint import _config, with_deep_sets_head
+from biomeformer.pipelines.metagenome import MetagenomeClassificationPipeline, MetagenomeEmbeddingPipeline
 from factories import random_genome_transformer, random_sequences, tiny_metagenbert, write_fastq
 
 LABELS = ["healthy", "ill", "very ill"]

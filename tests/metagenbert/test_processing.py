@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from biomeformer.metagenbert import MetagenBertProcessor
+from biomeformer.models.metagenbert import MetagenBertProcessor
 from factories import bpe_tokenizer, random_sequences
 
 READ = "ACGTTGCAACGGTTAACCGATAGCATCGACTG"

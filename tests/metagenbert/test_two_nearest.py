@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from biomeformer.metagenbert.modeling_metagenbert import two_nearest
+from biomeformer.models.metagenbert.modeling_metagenbert import two_nearest
 
 
 @pytest.mark.parametrize("n_columns", [1, 2, 7, 16, 48, 1000, 1024])

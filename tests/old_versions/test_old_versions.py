@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 import biomeformer
+from biomeformer.checkpoints.loading import load_genome_model, load_phenotype_model
 from biomeformer.cli import app
-from biomeformer.embedding import run_status
 from biomeformer.genomes.embedding import EmbeddedGenomes
-from biomeformer.loading import load_genome_model, load_phenotype_model
 from biomeformer.phenotypes import Study
+from biomeformer.runs.run_folder import run_status
 
 VERSION = Path(__file__).parent / "v0_1_0"
 EXPECTED = json.loads((VERSION / "expected.json").read_text())

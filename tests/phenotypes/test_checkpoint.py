@@ -14,7 +14,7 @@ from transformers import AutoModel
 import biomeformer
 from biomeformer import MetagenBertForPhenotypeClassification, MetagenBertModel
 from biomeformer.errors import InputError
-from biomeformer.metagenbert.modeling_metagenbert import transform_abundance
+from biomeformer.models.metagenbert.modeling_metagenbert import transform_abundance
 from biomeformer.phenotypes import make_model, transform_shares, with_linear_head
 from biomeformer.phenotypes.evaluation import inner_folds
 from factories import random_sequences, tiny_metagenbert, write_fastq

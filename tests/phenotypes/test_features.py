@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from biomeformer.embedding import AbundanceTable
-from biomeformer.embedding.sample import TALLIES
 from biomeformer.errors import InputError, TableError
+from biomeformer.metagenomes import AbundanceTable
+from biomeformer.metagenomes.sample import TALLIES
 from biomeformer.phenotypes import FeatureTable, design_matrix, read_feature_table, transform_shares
 
 SAMPLES = ["A1", "B 2", "C3"]

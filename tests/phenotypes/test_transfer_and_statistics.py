@@ -11,8 +11,8 @@ from scipy.spatial.distance import jensenshannon
 from skbio.diversity.alpha import shannon
 from skbio.stats.distance import DistanceMatrix, permanova
 
-from biomeformer.diversity import shannon_entropy
 from biomeformer.errors import InputError, TableError
+from biomeformer.metrics.diversity import shannon_entropy
 from biomeformer.phenotypes import DISTANCES, FeatureTable, compare_groups, distance_matrix, leave_one_out, transfer
 from biomeformer.phenotypes.cohort_transfer import LabelledCohort, aligned
 from biomeformer.phenotypes.statistics import benjamini_hochberg

@@ -14,10 +14,10 @@ import torch
 import yaml
 
 import biomeformer
-from biomeformer.clustering import read_set
+from biomeformer.checkpoints.loading import load_phenotype_model
 from biomeformer.errors import InputError
-from biomeformer.loading import load_phenotype_model
-from biomeformer.metagenbert.modeling_metagenbert import set_options
+from biomeformer.metagenomes import read_set
+from biomeformer.models.metagenbert.modeling_metagenbert import set_options
 from biomeformer.phenotypes import Study, predict_table
 from biomeformer.reads import read_cohort
 from factories import random_sequences, tiny_metagenbert, write_fastq

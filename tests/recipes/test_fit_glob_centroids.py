@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import biomeformer
-from biomeformer.clustering.centroids import memory_needed
-from biomeformer.embedding import run_status
-from biomeformer.metagenbert import MetagenBertProcessor
+from biomeformer.metagenomes.centroids import memory_needed
+from biomeformer.models.metagenbert import MetagenBertProcessor
+from biomeformer.runs.run_folder import run_status
 from factories import bpe_tokenizer, write_fastq, write_large_cohort
 from processes import ROOT, Job, recipe, run_recipe
 

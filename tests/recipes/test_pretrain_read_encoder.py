@@ -17,9 +17,9 @@ from transformers import AutoModelForMaskedLM
 
 import biomeformer
 from biomeformer import load_read_encoder
-from biomeformer.dnabert2 import DnaBert2Model
 from biomeformer.errors import InputError
-from biomeformer.kmer_encoder import KmerEncoderModel
+from biomeformer.models.dnabert2 import DnaBert2Model
+from biomeformer.models.kmer_encoder import KmerEncoderModel
 from biomeformer.reads import GenomeSet
 from recipes import pretrain_read_encoder as recipe
 

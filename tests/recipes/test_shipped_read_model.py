@@ -13,7 +13,7 @@ from sklearn.metrics import normalized_mutual_info_score
 
 import biomeformer
 from biomeformer.checkpoints import resolve_checkpoint
-from biomeformer.clustering import run_kmeans
+from biomeformer.metagenomes import run_kmeans
 from biomeformer.reads import GenomeSet
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from biomeformer.embedding.cluster_reads import ClusterReads
+from biomeformer.metagenomes.cluster_reads import ClusterReads
 from biomeformer.metrics.probabilities import METRICS, score
 from biomeformer.phenotypes import FeatureTable, Study, Target
 from biomeformer.phenotypes.evaluation import Evaluation, interval

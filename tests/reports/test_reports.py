@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from biomeformer.embedding import TALLIES, AbundanceTable
 from biomeformer.errors import InputError, TableError
+from biomeformer.metagenomes import TALLIES, AbundanceTable
 from biomeformer.reports import bray_curtis_pcoa, cohort_figure, cohort_report
 from biomeformer.reports.figure import default_colour_column, make_cohort_figure
 

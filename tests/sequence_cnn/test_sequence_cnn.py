@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from biomeformer.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
+from biomeformer.models.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
 
 
 def cnn(**sizes) -> SequenceCnnForSequenceClassification:

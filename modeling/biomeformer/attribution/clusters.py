@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..faiss_build import import_faiss
+from ..inference.faiss_build import import_faiss
 
 BLOCK = 4096
 BLOCK_BYTES = 64 << 20

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..genome_transformer import GenomeTransformerForSequenceClassification
+from ..models.genome_transformer import GenomeTransformerForSequenceClassification
 from .maps import METHODS
 from .pairs import SYMMETRY, ablation, n_pairs_of, random_pairs, top_pairs
 from .screening import ablated_pairs

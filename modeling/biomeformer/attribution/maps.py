@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
-from ..genome_transformer import GenomeTransformerForSequenceClassification
+from ..models.genome_transformer import GenomeTransformerForSequenceClassification
 
 Maps = Callable[
     [GenomeTransformerForSequenceClassification, torch.Tensor, torch.Tensor, int],

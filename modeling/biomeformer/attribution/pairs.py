@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..genome_transformer import GenomeTransformerForSequenceClassification
+from ..models.genome_transformer import GenomeTransformerForSequenceClassification
 
 BLOCK = 512
 BATCH_GENES = 16_384

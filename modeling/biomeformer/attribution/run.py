@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from ..embedding.cohort_run import RunOutcome, SampleResult, run_samples
-from ..embedding.run_folder import Part, RunFolder
 from ..errors import InputError
-from ..genome_transformer import GenomeTransformerForSequenceClassification
 from ..genomes.embedding import RESULTS, EmbeddedGenomes
 from ..genomes.prediction import check_encoder
 from ..io.atomic import wrap_write_errors
-from ..metagenbert.modeling_metagenbert import hash_weights
+from ..models.genome_transformer import GenomeTransformerForSequenceClassification
+from ..models.metagenbert.modeling_metagenbert import hash_weights
 from ..runs.process_group import ProcessGroup
+from ..runs.run_folder import Part, RunFolder
+from ..runs.scheduler import RunOutcome, SampleResult, run_samples
 from .collection import ClusterSettings, Explanations, collect
 from .explanation import AttributionSettings, Explanation, explain_genome
 from .network import FILES, GRAPHML, RECORD, GeneInteractionNetwork

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from ..genome_transformer import GenomeTransformerForSequenceClassification
+from ..models.genome_transformer import GenomeTransformerForSequenceClassification
 from .pairs import Pairs, ablation, logits_without
 
 N_STEPS = 16

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..progress import note, one_line
+from ..runs.progress import note, one_line
 
 
 def error_line(text: str) -> None:

@@ -30,12 +30,12 @@ def convert(
 
     with doing(f"converting {source}"):
         start()
+        from ..checkpoints.conversion_dnabert2 import convert_checkpoint
         from ..checkpoints.errors import format_load_error
-        from ..dnabert2 import convert_checkpoint
 
         try:
             if source.endswith(".pt"):
-                from ..genomes.conversion_fair_esm import convert_fair_esm
+                from ..checkpoints.conversion_fair_esm import convert_fair_esm
 
                 folder = convert_fair_esm(source, output)
             else:

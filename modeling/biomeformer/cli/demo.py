@@ -23,7 +23,7 @@ def demo(
     The cohort is simulated: twelve small samples in two groups, from public genomes. Results of an earlier demo are
     replaced.
     """
-    from ..embedding.cohort import RESULTS
+    from ..metagenomes.cohort import RESULTS
     from .embed import run
 
     is_earlier_demo = output.is_dir() and {path.name for path in output.iterdir()} <= {*RESULTS.values(), "run"}

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BiomeformerError, InputError, RankStopped, RunInterrupted
-from ..progress import RunProgress
+from ..runs.progress import RunProgress
 from .console import doing, note, one_line, report_files
 from .options import DEFAULT_DEVICE, BatchTokens, Cohort, Device, Revision, Seed, Threads, Timeout
 from .output import check_output
 
 if TYPE_CHECKING:
-    from ..embedding import AbundanceTable
+    from ..metagenomes import AbundanceTable
     from ..runs.process_group import ProcessGroup
 
 MOST_LISTED = 50
@@ -114,9 +114,9 @@ def run(
         raise InputError(f"--colour-by: {cohort} has no column {colour_by!r} beside the reads'; it has {there}.")
     with doing(f"loading {model}"):
         start(threads)
-        from ..embedding import compiling
-        from ..embedding.cohort import RESULTS, run_cohort
-        from ..loading import load
+        from ..checkpoints.loading import load
+        from ..inference import compiling
+        from ..metagenomes.cohort import RESULTS, run_cohort
         from ..runs.interruption import Interruption
         from ..runs.process_group import ProcessGroup
 
@@ -172,8 +172,8 @@ def run(
 def _write_reports(
     table: AbundanceTable, output: Path, colour_by: str | None, title: str, failed: dict[str, str]
 ) -> None:
-    from ..embedding.cohort import RESULTS
     from ..io.atomic import atomic_write, wrap_write_errors
+    from ..metagenomes.cohort import RESULTS
     from ..reports import cohort_figure, cohort_report
 
     with wrap_write_errors(output):
@@ -185,7 +185,7 @@ def _write_reports(
 
 def explained(error: RunInterrupted, folder: Path, processes: ProcessGroup) -> BiomeformerError:
     """What the command says when a signal stopped it: the main process says it for all."""
-    from ..embedding import run_status
+    from ..runs.run_folder import run_status
 
     if not processes.is_main:
         quiet = RankStopped(str(error))

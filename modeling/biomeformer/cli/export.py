@@ -35,10 +35,10 @@ def export(
     target = folder / file_format if output is None else output
     check_output(target, overwrite=overwrite, can_overwrite=True)
     with doing("reading the table"):
-        from ..embedding.abundance_table import TABLE_NAME, AbundanceTable
-        from ..embedding.export import export_table
-        from ..embedding.run_folder import is_run_folder, run_status
         from ..io.atomic import atomic_directory, wrap_write_errors
+        from ..metagenomes.abundance_table import TABLE_NAME, AbundanceTable
+        from ..metagenomes.export import export_table
+        from ..runs.run_folder import is_run_folder, run_status
 
         if is_run_folder(folder) and not (folder / TABLE_NAME).exists():
             status = run_status(folder)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..errors import InputError, RunInterrupted, SamplesFailedError
-from ..progress import RunProgress
+from ..runs.progress import RunProgress
 from .console import doing, note, out, report_files
 from .embed import explained, list_failures
 from .options import DEFAULT_DEVICE, BatchTokens, Cohort, Device, Revision, Threads, Timeout
@@ -89,9 +89,9 @@ def fit_centroids(
     samples = read_cohort(cohort)
     with doing(f"loading {read_encoder}"):
         start(threads)
-        from .. import clustering
-        from ..clustering.centroids import memory_needed
+        from .. import metagenomes as clustering
         from ..io.atomic import atomic_directory, wrap_write_errors
+        from ..metagenomes.centroids import memory_needed
         from ..runs.interruption import Interruption
         from ..runs.process_group import ProcessGroup
 
@@ -173,9 +173,9 @@ def load_encoder(name: str, revision: str | None, device: str, asked: dict[str, 
         CheckpointError: It cannot be loaded.
         InputError: The contract asked for does not hold together.
     """
+    from ..checkpoints.loading import load, load_read_encoder
     from ..checkpoints.source import open_checkpoint
-    from ..loading import load, load_read_encoder
-    from ..metagenbert import MetagenBertProcessor
+    from ..models.metagenbert import MetagenBertProcessor
 
     contract: dict[str, Any] = {}
     if open_checkpoint(name, revision=revision).model_type == "metagenbert":

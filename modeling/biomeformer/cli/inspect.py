@@ -40,7 +40,7 @@ def inspect(
     with doing("looking at the environment" if model is None else f"loading {model}"):
         start()
         if model is None:
-            from ..environment import describe_environment
+            from ..inference.environment import describe_environment
 
             record = describe_environment()
         else:
@@ -65,8 +65,8 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
         CheckpointError: It cannot be loaded.
     """
     from ..checkpoints.integrity import checksum_file
+    from ..checkpoints.loading import load, load_genome_model, load_phenotype_model, load_read_encoder
     from ..checkpoints.source import open_checkpoint
-    from ..loading import load, load_genome_model, load_phenotype_model, load_read_encoder
     from ..sequences.classifier import SequenceClassifier
 
     source = open_checkpoint(name, revision=revision)

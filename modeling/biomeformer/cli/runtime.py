@@ -41,7 +41,7 @@ def start(threads: int | None = None) -> None:
 
 def note_device(device: torch.device, processes: ProcessGroup | None = None) -> None:
     """Say on stderr which device a loaded model is on; every process does, since each has one of its own."""
-    from ..devices import describe_device
+    from ..runs.devices import describe_device
 
     if processes is None or processes.size == 1:
         note(f"Using {describe_device(device)}.")

@@ -13,7 +13,7 @@ from .console import one_line, out
 from .units import duration, size
 
 if TYPE_CHECKING:
-    from ..embedding.run_folder import RunStatus
+    from ..runs.run_folder import RunStatus
 
 
 def status(
@@ -23,7 +23,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say where a run stands: samples done, failed and left, and the time to go."""
-    from ..embedding.run_folder import run_status
+    from ..runs.run_folder import run_status
 
     found = run_status(folder)
     if as_json:

@@ -14,11 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..embedding.cohort_run import RunOutcome, SampleResult, run_samples
-from ..embedding.run_folder import Part, RunFolder
 from ..errors import TableError
 from ..io.atomic import atomic_write, wrap_write_errors
 from ..runs.process_group import ProcessGroup
+from ..runs.run_folder import Part, RunFolder
+from ..runs.scheduler import RunOutcome, SampleResult, run_samples
 from .catalog import GENOME_ID, CatalogedGenome, GenomeCatalog
 from .genome import Genome
 from .proteins import ProteinEncoder

@@ -7,8 +7,8 @@ import warnings
 from pathlib import Path
 
 from ..errors import GenomeError
+from ..io.nucleotides import translate
 from .genome import Gene
-from .translation import translate
 
 ANNOTATIONS = ("gene", "product", "protein_id", "EC_number", "db_xref", "note")
 

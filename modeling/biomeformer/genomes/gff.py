@@ -8,10 +8,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from ..errors import GenomeError
+from ..io.nucleotides import reverse_complement, translate
 from ..io.tables import TableFormat, read_table
 from .fasta import read_contigs
 from .genome import Gene
-from .translation import reverse_complement, translate
 
 ANNOTATIONS = {"gene": "gene", "product": "product", "Name": "name", "eC_number": "EC_number", "Dbxref": "db_xref"}
 NO_ANNOTATION = ("", "-")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import CheckpointError, InputError
-from ..genome_transformer import GenomeTransformerForSequenceClassification
+from ..models.genome_transformer import GenomeTransformerForSequenceClassification
 from .genome import Genome
 from .proteins import PROTEIN_ENCODER, ProteinEncoder, load_protein_encoder
 from .reading import read_genome

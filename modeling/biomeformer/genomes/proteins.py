@@ -29,13 +29,13 @@ from ..checkpoints.esm2 import (
     esm_tokenizer,
 )
 from ..checkpoints.loader import load_from
+from ..checkpoints.loading import resolve_device, resolve_dtype
 from ..checkpoints.source import open_checkpoint
-from ..embedding.engine import embed_batches
-from ..embedding.token_budget import TokenBudget
 from ..errors import CheckpointError, InputError
-from ..loading import resolve_device, resolve_dtype
-from ..metagenbert.modeling_metagenbert import hash_weights
-from .packed_esm import mean_residue_vectors
+from ..inference.batching import embed_batches
+from ..inference.packed_esm import mean_residue_vectors
+from ..inference.token_budget import TokenBudget
+from ..models.metagenbert.modeling_metagenbert import hash_weights
 
 # The folder of a genome model's checkpoint that holds its own protein encoder.
 PROTEIN_ENCODER = "protein_encoder"

@@ -22,10 +22,10 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 from ..checkpoints import FOLDER, resolve_checkpoint
 from ..checkpoints.integrity import CHECKSUMS, checksums
 from ..errors import CheckpointError, InputError
+from ..io.markdown import grid, pairs
 from .folder import CARD, CheckpointFolder
 from .kinds import Kind, kind_of
 from .manifest import CardEntry, Metric, load_manifest
-from .markdown import grid, pairs
 
 EVAL_RESULTS = ".eval_results/biomeformer.yaml"
 NOT_EVALUATED = "It has not been evaluated on any task yet; judge it on your own data first."

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ..checkpoints.integrity import CHECKSUMS, PICKLES
 from ..checkpoints.source import refuse_unsafe_config
-from ..embedding import AbundanceTable
-from ..embedding.abundance_table import DATASET_FILE
 from ..errors import CheckpointError, InputError
+from ..metagenomes import AbundanceTable
+from ..metagenomes.abundance_table import DATASET_FILE
 from .cards import EVAL_RESULTS, model_texts
 from .entry import is_table
 from .folder import CARD, CONFIG, CONTRACT, RECORD, CheckpointFolder

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..embedding.abundance_table import DATASET_FILE
+from ..metagenomes.abundance_table import DATASET_FILE
 from .folder import CheckpointFolder
 from .kinds import kind_of
 from .manifest import ENTRY, TABLE_CLASS, TO_DO

@@ -26,13 +26,13 @@ from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 from transformers.utils import CONFIG_NAME, PROCESSOR_NAME
 
 from ..checkpoints import FOLDER, resolve_checkpoint
-from ..dnabert2 import DnaBert2Config
 from ..errors import CheckpointError, InputError
-from ..genome_transformer import GenomeTransformerConfig
 from ..io.atomic import atomic_write
-from ..kmer_encoder import KmerEncoderConfig
-from ..metagenbert import MetagenBertConfig
-from ..sequence_cnn import SequenceCnnConfig
+from ..models.dnabert2 import DnaBert2Config
+from ..models.genome_transformer import GenomeTransformerConfig
+from ..models.kmer_encoder import KmerEncoderConfig
+from ..models.metagenbert import MetagenBertConfig
+from ..models.sequence_cnn import SequenceCnnConfig
 from ..version import __version__
 
 TOKENIZER_CONFIG = "tokenizer_config.json"

@@ -9,11 +9,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..embedding import AbundanceTable
-from ..embedding.abundance_table import DATASET_FILE
+from ..io.markdown import grid, pairs
+from ..metagenomes import AbundanceTable
+from ..metagenomes.abundance_table import DATASET_FILE
 from .cards import citation, front_matter, template
 from .manifest import CardEntry
-from .markdown import grid, pairs
 from .privacy import personal_columns
 
 USAGE = """\

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..embedding import AbundanceTable
-from ..embedding.sample import require_processor
 from ..errors import InputError, TableError
-from ..metagenbert import MetagenBertConfig, MetagenBertForPhenotypeClassification, MetagenBertModel
-from ..metagenbert.deep_sets import DeepSets
+from ..metagenomes import AbundanceTable
+from ..metagenomes.sample import require_processor
+from ..models.metagenbert import MetagenBertConfig, MetagenBertForPhenotypeClassification, MetagenBertModel
+from ..models.metagenbert.deep_sets import DeepSets
 from .evaluation import inner_folds
 from .features import FeatureTable
 from .models import make_model

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..embedding import AbundanceTable
 from ..errors import InputError
+from ..metagenomes import AbundanceTable
 from .features import FeatureTable
 
 FRACTIONS = (1.0, 0.5, 0.1, 0.05, 0.01)

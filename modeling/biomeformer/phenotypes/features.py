@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..embedding import AbundanceTable
-from ..embedding.abundance_table import check_agreement, is_abundance_source
 from ..errors import InputError, MissingDependencyError, TableError
 from ..io.compression import StreamError, open_bytes
 from ..io.tables import TableFormat, read_table
+from ..metagenomes import AbundanceTable
+from ..metagenomes.abundance_table import check_agreement, is_abundance_source
 
 TAXON = re.compile(r"(?:^|[|;]\s*)[kdpcofgst]__")
 SPECIES = re.compile(r"(?:^|[|;]\s*)s__[^|;]+$")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..diversity import shannon_entropy
 from ..errors import InputError
+from ..metrics.diversity import shannon_entropy
 from .features import FeatureTable
 from .transforms import transform_shares
 

@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..embedding import AbundanceTable
 from ..errors import InputError, TableError
+from ..metagenomes import AbundanceTable
 from .ordination import bray_curtis_pcoa
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..diversity import shannon_entropy
-from ..embedding import AbundanceTable
+from ..metagenomes import AbundanceTable
+from ..metrics.diversity import shannon_entropy
 from . import page
 from .figure import make_cohort_figure
 

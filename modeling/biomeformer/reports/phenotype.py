@@ -10,8 +10,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from ..embedding.cluster_reads import ClusterReads
 from ..io.atomic import atomic_write
+from ..metagenomes.cluster_reads import ClusterReads
 from ..phenotypes import FeatureTable, Study, compare_groups
 from ..phenotypes.telling import telling_features
 from ..version import __version__

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from ..diversity import shannon_entropy
 from ..metrics.curves import CurveKind, calibration_curve, curve_with_band
+from ..metrics.diversity import shannon_entropy
 from ..phenotypes import FeatureTable, Study, Target
 from .figure import COLOURS, MARKERS, shorten
 from .ordination import bray_curtis_pcoa

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 import torch.distributed
 
-from ..devices import AUTO, automatic_device
 from ..errors import BiomeformerError, InputError, RankError, RankStopped, RunInterrupted
+from .devices import AUTO, automatic_device
 
 DEFAULT_TIMEOUT = 600.0
 HEARTBEAT_INTERVAL = 2.0

@@ -13,11 +13,11 @@ import torch
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
 from ..checkpoints.loader import load_from, load_tokenizer, mapped_class
+from ..checkpoints.loading import resolve_device, resolve_dtype
 from ..checkpoints.source import open_checkpoint
 from ..errors import CheckpointError
-from ..genomes.translation import reverse_complement
-from ..loading import resolve_device, resolve_dtype
-from ..metagenbert.packed_tokenizer import PackedTokenizer
+from ..io.nucleotides import reverse_complement
+from ..models.metagenbert.packed_tokenizer import PackedTokenizer
 from .contract import SequenceContract
 
 BATCH_TOKENS = 16_384

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ..hub.markdown import grid
+from ..io.markdown import grid
 
 REASONS = {
     "empty": "without a base",

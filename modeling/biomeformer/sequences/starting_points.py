@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from ..checkpoints.loading import load_read_encoder
 from ..errors import CheckpointError, InputError, MissingDependencyError
-from ..kmer_encoder import KmerTokenizer
-from ..loading import load_read_encoder
-from ..sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
+from ..models.kmer_encoder import KmerTokenizer
+from ..models.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
 from .classifier import SequenceClassifier
 from .contract import SequenceContract
 

@@ -59,7 +59,7 @@ class TokenCounter:
     """
 
     def __init__(self, read_encoder: str, revision: str | None = None) -> None:
-        from ..metagenbert import MetagenBertProcessor
+        from ..models.metagenbert import MetagenBertProcessor
 
         tokenizer = load_tokenizer(open_checkpoint(read_encoder, revision=revision))
         self.read_encoder = checkpoint_name(read_encoder)

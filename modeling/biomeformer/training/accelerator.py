@@ -9,8 +9,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
-from ..devices import device_name
 from ..errors import InputError
+from ..runs.devices import device_name
 from ..runs.process_group import ProcessGroup
 
 # How Accelerate's launcher asks for a strategy that splits a model's weights among processes.

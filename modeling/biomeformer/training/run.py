@@ -20,10 +20,10 @@ from accelerate import Accelerator
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from .. import __version__
 from ..errors import InputError
 from ..io.atomic import atomic_directory, atomic_write, publish_directory
 from ..runs.process_group import ProcessGroup
+from ..version import __version__
 
 # Tied weights are saved once, which is no news.
 logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ...errors import RunInterrupted
-from ...progress import RunProgress
+from ...runs.progress import RunProgress
 from ..console import doing, out, report_files
 from ..embed import explained, list_failures
 from ..options import DEFAULT_DEVICE, Device, Revision, Seed, Threads, Timeout
@@ -64,12 +64,12 @@ def attribute(
         start(threads)
         from ...attribution import AttributionSettings, ClusterSettings
         from ...attribution import attribute as find
-        from ...embedding.cohort_run import RunOutcome
+        from ...checkpoints.loading import load_genome_model
         from ...genomes.embedding import EmbeddedGenomes
-        from ...loading import load_genome_model
         from ...reports.network_report import network_report
         from ...runs.interruption import Interruption
         from ...runs.process_group import ProcessGroup
+        from ...runs.scheduler import RunOutcome
 
         settings = AttributionSettings(method=method, top=top if top < 1 else int(top), n_ablated=ablate, seed=seed)
         clustering = ClusterSettings(eps=eps, min_samples=min_samples, seed=seed)

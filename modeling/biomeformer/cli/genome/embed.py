@@ -9,7 +9,7 @@ import typer
 
 from ...errors import RunInterrupted
 from ...io.atomic import atomic_directory
-from ...progress import RunProgress
+from ...runs.progress import RunProgress
 from ..console import doing, out, report_files
 from ..embed import explained, list_failures
 from ..options import DEFAULT_DEVICE, BatchTokens, Device, Revision, Threads, Timeout

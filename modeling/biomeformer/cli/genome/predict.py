@@ -41,9 +41,9 @@ def predict(
         start(threads)
         import os
 
+        from ...checkpoints.loading import load_genome_model
         from ...genomes.catalog import GenomeCatalog
         from ...genomes.prediction import predict_genome, protein_encoder_of
-        from ...loading import load_genome_model
 
         catalog = GenomeCatalog.of_files(genomes)
         loaded = load_genome_model(model, revision=revision, device=device)

@@ -9,7 +9,7 @@ import typer
 
 from ...errors import InputError, SamplesFailedError
 from ...io.atomic import atomic_directory
-from ...progress import Progress
+from ...runs.progress import Progress
 from ..console import doing, note, out, report_files
 from ..embed import run as embed_cohort
 from ..options import DEFAULT_DEVICE, BatchTokens, Device, Revision, Threads
@@ -99,7 +99,7 @@ def depth(
                 # The other samples still make a curve.
                 failure = error
     with doing("reading the tables"):
-        from ...embedding import AbundanceTable
+        from ...metagenomes import AbundanceTable
         from ...phenotypes import MODELS, make_target, read_metadata
         from ...phenotypes.depth import depth_name, depth_tables
         from ...phenotypes.study import run_study

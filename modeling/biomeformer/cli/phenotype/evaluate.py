@@ -9,7 +9,7 @@ import typer
 
 from ...errors import InputError
 from ...io.atomic import atomic_directory
-from ...progress import Progress
+from ...runs.progress import Progress
 from ..console import doing, note, out, report_files
 from ..options import Threads
 from ..output import check_output

@@ -35,9 +35,9 @@ def predict(
 
     with doing(f"loading {model}"):
         start(threads)
-        from ...embedding import AbundanceTable
-        from ...embedding.abundance_table import is_abundance_source
-        from ...loading import load_phenotype_model
+        from ...checkpoints.loading import load_phenotype_model
+        from ...metagenomes import AbundanceTable
+        from ...metagenomes.abundance_table import is_abundance_source
         from ...phenotypes import predict_table
 
         loaded = load_phenotype_model(model, revision=revision, device=device)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def read_source(table: Path, metadata: Path | None, target: str) -> tuple[FeatureTable, pd.DataFrame, str]:
     """A table's features, its samples' phenotypes and covariates, and where those stand."""
-    from ...embedding import AbundanceTable
-    from ...embedding.abundance_table import is_abundance_source
+    from ...metagenomes import AbundanceTable
+    from ...metagenomes.abundance_table import is_abundance_source
     from ...phenotypes import FeatureTable, read_feature_table, read_metadata
 
     columns = None if metadata is None else read_metadata(metadata)
@@ -43,7 +43,7 @@ def read_cohort_table(table: Path, metadata: Path | None, target: str, positive:
 
 def table_record(path: Path) -> dict[str, str]:
     """Where a table lies, or the Hub id of its dataset, and its content's hash."""
-    from ...embedding.abundance_table import is_dataset_id, table_file
+    from ...metagenomes.abundance_table import is_dataset_id, table_file
 
     file = table_file(path)
     where = path.as_posix() if is_dataset_id(path) else str(file.resolve())

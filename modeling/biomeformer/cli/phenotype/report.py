@@ -87,7 +87,7 @@ def study_tables(study: Study) -> dict[str, FeatureTable]:
     Raises:
         TableError: One has gone, or has changed since.
     """
-    from ...embedding.abundance_table import is_dataset_id
+    from ...metagenomes.abundance_table import is_dataset_id
     from ...phenotypes import read_feature_table
 
     tables = {}
@@ -109,8 +109,8 @@ def _cluster_reads(
 
     with doing(f"loading {model}"):
         start(threads)
-        from ...embedding.cluster_reads import describe_clusters
-        from ...loading import load
+        from ...checkpoints.loading import load
+        from ...metagenomes.cluster_reads import describe_clusters
         from ...phenotypes.checkpoint import check_same_provenance
         from ...reads import read_cohort
         from ...reports.phenotype import telling_clusters

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ...io.atomic import atomic_directory
-from ...progress import Progress
+from ...runs.progress import Progress
 from ..console import doing, out, report_files
 from ..options import Revision, Threads
 from ..output import check_output
@@ -42,10 +42,10 @@ def train(
 
     with doing(f"loading {model}"):
         start(threads)
+        from ...checkpoints.loading import load
         from ...checkpoints.source import model_source
-        from ...embedding import AbundanceTable
-        from ...embedding.cohort import computed_by
-        from ...loading import load
+        from ...metagenomes import AbundanceTable
+        from ...metagenomes.cohort import computed_by
         from ...phenotypes import make_target, read_metadata, train_checkpoint
 
         abundance = AbundanceTable.read(table)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ...errors import InputError, RunInterrupted
-from ...progress import Progress
+from ...runs.progress import Progress
 from ..console import doing, note, one_line, out, report_files
 from ..options import Revision
 from ..output import check_output

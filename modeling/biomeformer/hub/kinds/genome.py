@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ...io.markdown import grid
 from ..folder import CheckpointFolder
-from ..markdown import grid
 from .kind import Kind, Rows, target, versions
 
 ON_GENOMES = """\

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...io.markdown import grid, pairs
 from ..folder import CheckpointFolder
-from ..markdown import grid, pairs
 from .kind import Kind, Rows, started_from, versions
 
 READ_FIGURES = {

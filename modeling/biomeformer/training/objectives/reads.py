@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ...errors import InputError
-from ...metagenbert import MetagenBertProcessor, PackedReads
+from ...models.metagenbert import MetagenBertProcessor, PackedReads
 from ...reads import GenomeSet
 
 

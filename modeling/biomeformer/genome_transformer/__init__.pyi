@@ -1,8 +1,0 @@
-from .configuration_genome_transformer import GenomeTransformerConfig as GenomeTransformerConfig
-from .modeling_genome_transformer import (
-    GenomeTransformerForSequenceClassification as GenomeTransformerForSequenceClassification,
-    GenomeTransformerModel as GenomeTransformerModel,
-    GenomeTransformerPreTrainedModel as GenomeTransformerPreTrainedModel,
-)
-from .pipeline_genome_transformer import GenomeClassificationPipeline as GenomeClassificationPipeline
-from .processing_genome_transformer import GenomeTransformerProcessor as GenomeTransformerProcessor

@@ -1,0 +1,294 @@
+"""Centroids of a cohort: reads drawn by identity, embedded, clustered."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from ..checkpoints.source import model_source
+from ..errors import InputError, RankStopped
+from ..inference.batching import check_batch_tokens, embed_vectors
+from ..io.atomic import atomic_directory
+from ..models.metagenbert import MetagenBertModel, MetagenBertProcessor
+from ..reads import Cohort, draw_reads, read_cohort
+from ..reads.cohort import CohortSample
+from ..runs.process_group import ProcessGroup
+from ..runs.run_folder import Part, RunFolder, peak_memory
+from ..runs.scheduler import SampleResult, run_samples
+from .cohort import computed_by
+from .kmeans import DEVICES, KMeansFit, check_kmeans, kmeans_memory, run_distributed_kmeans
+from .points import Points
+from .sample import ProgressCallback
+
+DEFAULT_MAX_MEMORY = 4 << 30
+# A read that waits to be drawn: its letters, number and offset, in the pool and in the copy that is sorted.
+BYTES_A_DRAWN_READ = 2 * (300 + 16)
+
+
+@dataclass(frozen=True)
+class CentroidFit:
+    """A model with its new centroids, and how they came about.
+
+    Attributes:
+        model: Read encoder, centroids and processor.
+        kmeans: Objective per iteration, cluster sizes, empty clusters, device.
+        n_reads_drawn: Reads drawn from each sample.
+        n_reads_used: Reads of each sample that gave a vector.
+        base_model: Where the encoder came from: `id`, and `revision` where that is on the Hub.
+        memory: What each process was allowed and took, in bytes.
+    """
+
+    model: MetagenBertModel
+    kmeans: KMeansFit
+    n_reads_drawn: dict[str, int]
+    n_reads_used: dict[str, int]
+    base_model: dict[str, Any]
+    memory: dict[str, Any]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What `training_record.json` holds."""
+        kmeans = asdict(self.kmeans)
+        del kmeans["centroids"]
+        kmeans["objective"] = [float(value) for value in self.kmeans.objective]
+        kmeans["cluster_sizes"] = np.asarray(self.kmeans.cluster_sizes).tolist()
+        return {
+            "base_model": self.base_model,
+            "kmeans": kmeans,
+            "n_samples": len(self.n_reads_used),
+            "n_reads_drawn": sum(self.n_reads_drawn.values()),
+            "n_reads_used": sum(self.n_reads_used.values()),
+            "memory": self.memory,
+            **computed_by(self.model),
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write checkpoint and record, whole or not at all, to a folder that does not exist yet or is empty."""
+        with atomic_directory(folder) as partial:
+            self.model.save_pretrained(partial)
+            (partial / "training_record.json").write_text(json.dumps(self.record, indent=2) + "\n")
+        return Path(folder)
+
+
+def fit_centroids(
+    cohort: str | Path | Cohort,
+    encoder: PreTrainedModel,
+    processor: MetagenBertProcessor,
+    *,
+    n_clusters: int,
+    **options: Any,
+) -> CentroidFit:
+    """Learn centroids from a cohort's reads (arXiv 2601.03295: "Glob" centroids), on the encoder's device.
+
+    Args:
+        cohort: A cohort, or the path of its CSV or TSV.
+        encoder: Read encoder, on the device to use.
+        processor: Tokenizer and contract.
+        n_clusters: How many centroids.
+        **options: As for `fit_several_centroids`.
+
+    Returns:
+        The model and its record.
+
+    Raises:
+        InputError: There are fewer usable reads than clusters, or an argument is out of range.
+        SamplesFailedError: Samples cannot be used.
+        MissingDependencyError: No faiss is installed.
+    """
+    return fit_several_centroids(cohort, encoder, processor, n_clusters=[n_clusters], **options)[0]
+
+
+def fit_several_centroids(
+    cohort: str | Path | Cohort,
+    encoder: PreTrainedModel,
+    processor: MetagenBertProcessor,
+    *,
+    n_clusters: Sequence[int],
+    n_iterations: int = 20,
+    reads_per_sample: int = 10_000,
+    seed: int = 0,
+    spherical: bool = False,
+    batch_tokens: int | None = None,
+    vectors: str | Path | None = None,
+    max_memory: int = DEFAULT_MAX_MEMORY,
+    processes: ProcessGroup | None = None,
+    fail_fast: bool = False,
+    progress: ProgressCallback | None = None,
+    on_plan: Callable[[int, int], None] | None = None,
+    on_sample: Callable[[str, str | None], None] | None = None,
+    on_iteration: Callable[[int, dict[int, float]], None] | None = None,
+    check: Callable[[], None] | None = None,
+) -> list[CentroidFit]:
+    """Centroids of a cohort for several numbers of clusters, from one draw of reads and one pass over their vectors.
+
+    The processes share the samples while reads are drawn and embedded, and the vectors, evenly, while they are
+    clustered. Neither the draw nor the initial centroids depend on how many processes there are.
+
+    Args:
+        cohort: A cohort, or the path of its CSV or TSV.
+        encoder: Read encoder, on the device to use.
+        processor: Tokenizer and contract.
+        n_clusters: Numbers of centroids.
+        n_iterations: Of Lloyd's algorithm.
+        reads_per_sample: Reads drawn from each sample, those whose number hashes lowest: the same ones however the
+            files are read.
+        seed: Of the draw and of k-means.
+        spherical: Cluster directions: read vectors and centroids are scaled to unit length, here and whenever the
+            checkpoint is used.
+        batch_tokens: Token budget of one pass through the encoder.
+        vectors: Folder for the drawn reads' vectors, a part a sample, shared by all machines: a run that was
+            interrupted goes on there, and other numbers of clusters need no new draw. A temporary one by default.
+        max_memory: Bytes each process may take for reads, vectors and centroids, beside libraries, model and what the
+            encoder needs for a batch. Vectors that do not fit are read from the disk in every iteration.
+        processes: The processes of the job; this one alone by default.
+        fail_fast: Stop at the first sample that fails, instead of drawing from the others first.
+        progress: Called while a sample is read with its id, reads seen, bytes read and bytes in all.
+        on_plan: Called once with how many samples an earlier attempt finished, and how many this process will do.
+        on_sample: Called for each sample that this process finishes, with its id and, if it failed, the reason.
+        on_iteration: Called after each iteration with its number and the objective by number of clusters.
+        check: Called after each batch, chunk and while waiting; what it raises ends the work.
+
+    Returns:
+        A model and its record for each of `n_clusters`.
+
+    Raises:
+        InputError: There are fewer usable reads than clusters, an argument is out of range, or the memory allowed is
+            not enough.
+        SamplesFailedError: Samples cannot be used; the vectors of the others are kept. Raised by the main process, and
+            `RankStopped` by the others.
+        MissingDependencyError: No faiss is installed.
+        RankError: Another process failed.
+    """
+    if not isinstance(cohort, Cohort):
+        cohort = read_cohort(cohort)
+    processes = processes or ProcessGroup()
+    at_start = peak_memory()
+    if check is not None:
+        processes.check = check
+    if reads_per_sample < 1:
+        raise InputError(f"reads_per_sample is {reads_per_sample}; it must be at least 1.")
+    hidden_size = int(encoder.config.hidden_size)
+    device = encoder.device if encoder.device.type in DEVICES else torch.device("cpu")
+    check_kmeans(n_clusters, hidden_size, n_iterations=n_iterations, seed=seed, device=device)
+    needed = memory_needed(n_clusters, hidden_size, reads_per_sample)
+    if needed > max_memory:
+        raise InputError(
+            f"{max_memory / 1e9:.2f} GB of memory were allowed and {needed / 1e9:.2f} GB are needed for "
+            f"{reads_per_sample:,} reads a sample and {sum(n_clusters):,} clusters of {hidden_size} dimensions; allow "
+            "more, or ask for fewer."
+        )
+    model = MetagenBertModel.from_encoder_and_centroids(
+        encoder, np.zeros((1, hidden_size), np.float32), processor=processor, normalize_embeddings=spherical
+    )
+    check_batch_tokens(batch_tokens, model)
+
+    def draw(sample: CohortSample, among: Sequence[int]) -> SampleResult:
+        def seen(n_reads: int, bytes_done: int, bytes_total: int) -> None:
+            if progress is not None:
+                progress(sample.sample_id, n_reads, bytes_done, bytes_total)
+
+        batch, n_reads = draw_reads(sample.reads, reads_per_sample, seed=seed, progress=seen, check=processes.check)
+        found, _ = embed_vectors(model, processor, batch, batch_tokens)
+        if not np.isfinite(found).all():
+            raise InputError("the read encoder gives NaN or infinity; check its weights, or use float32.")
+        return {"vectors": found}, {"n_reads": n_reads, "n_drawn": len(batch), "n_used": len(found)}
+
+    def gather(parts: dict[str, Part], failed: dict[str, str]) -> list[tuple[str, str, dict[str, int]]]:
+        return [(name, str(part.path), part.tallies) for name, part in parts.items()]
+
+    with _folder(vectors, processes) as folder:
+        run = RunFolder(folder, _fingerprint(model, reads_per_sample, seed), cohort)
+        outcome = run_samples(
+            run,
+            draw,
+            gather,
+            processes=processes,
+            share_batches=False,
+            fail_fast=fail_fast,
+            on_plan=on_plan,
+            on_sample=on_sample,
+        )
+        if outcome.failed and not processes.is_main:
+            raise RankStopped("samples failed")
+        outcome.raise_for_failures()
+        parts = processes.all_gather(outcome.result)[0]
+        n_used = sum(tallies["n_used"] for _, _, tallies in parts)
+        if n_used < max(n_clusters):
+            raise InputError(
+                f"{max(n_clusters)} clusters were asked for and the cohort gives {n_used} usable reads; ask for fewer "
+                "clusters or draw more reads a sample."
+            )
+        files = [(Path(path), tallies["n_used"]) for _, path, tallies in parts]
+        points = Points.from_files(files, hidden_size, processes.rank, processes.size, max_memory - needed)
+        fits = run_distributed_kmeans(
+            points,
+            n_clusters,
+            n_iterations=n_iterations,
+            seed=seed,
+            spherical=spherical,
+            device=str(device),
+            processes=processes,
+            progress=on_iteration,
+        )
+    memory = {
+        "allowed_bytes": max_memory,
+        "vectors_bytes": [points.n_local * hidden_size * 4, "on disk" if points.on_disk else "in memory"],
+        "process_bytes_at_start": processes.all_gather(at_start),
+        "peak_process_bytes": processes.all_gather(peak_memory()),
+    }
+    return [
+        CentroidFit(
+            MetagenBertModel.from_encoder_and_centroids(
+                encoder, fit.centroids, processor=processor, normalize_embeddings=spherical
+            ),
+            fit,
+            {name: tallies["n_drawn"] for name, _, tallies in parts},
+            {name: tallies["n_used"] for name, _, tallies in parts},
+            model_source(encoder),
+            memory,
+        )
+        for fit in fits
+    ]
+
+
+def memory_needed(n_clusters: Sequence[int], hidden_size: int, reads_per_sample: int) -> int:
+    """Bytes a process takes for reads, vectors and centroids at least, when its vectors are read from the disk."""
+    draw = reads_per_sample * (4 * hidden_size + BYTES_A_DRAWN_READ)
+    return max(draw, kmeans_memory(n_clusters, hidden_size))
+
+
+def _fingerprint(model: MetagenBertModel, reads_per_sample: int, seed: int) -> dict[str, Any]:
+    """What decides the vectors. The model's own centroids are zeros, so its hash is the encoder's."""
+    assert model.processor is not None
+    return {
+        "read_encoder": model.encoder.name_or_path,
+        "weights_sha256": model.weights_sha256,
+        "contract": model.processor.contract,
+        "spherical": model.config.normalize_embeddings,
+        "reads_per_sample": reads_per_sample,
+        "seed": seed,
+        **computed_by(model),
+    }
+
+
+@contextmanager
+def _folder(vectors: str | Path | None, processes: ProcessGroup) -> Iterator[Path]:
+    """The folder for vectors, or a temporary one of the main process."""
+    if vectors is not None:
+        yield Path(vectors)
+        return
+    with tempfile.TemporaryDirectory(prefix="biomeformer-") if processes.is_main else nullcontext() as name:
+        yield Path(processes.all_gather(name)[0])
+        processes.all_gather("done")
+
+
+__all__ = ["DEFAULT_MAX_MEMORY", "CentroidFit", "fit_centroids", "fit_several_centroids", "memory_needed"]

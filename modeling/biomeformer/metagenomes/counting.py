@@ -1,0 +1,161 @@
+"""Reads per cluster, counted on the model's device without waiting for it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..inference.batching import Fetched, fetch, iter_token_batches, looks_up, on_each_core, read_budget, send
+from ..models.metagenbert import MetagenBertModel, PackedReads
+from ..models.metagenbert.modeling_metagenbert import by_length, reads_as_alone
+
+# Batches that a device may have before the first one's doubtful reads are looked at.
+MAX_BEHIND = 3
+NO_READS = (torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+
+
+@dataclass(frozen=True)
+class _Behind:
+    """A batch whose doubtful reads are still to be assigned.
+
+    Attributes:
+        input_ids: int64 or int32 `(n_tokens,)`, on the model's device.
+        lengths: `(n_reads,)`, on the CPU.
+        doubtful: bool `(n_reads,)`, on its way to the CPU.
+        vectors: float32 `(n_reads, hidden_size)` on the model's device, where they are all that is needed.
+    """
+
+    input_ids: torch.Tensor
+    lengths: torch.Tensor
+    doubtful: Fetched
+    vectors: torch.Tensor | None
+
+
+class ClusterCounter:
+    """Counts the reads nearest to each centroid.
+
+    Of an encoder in float32, counts are the same for any token budget and any order of reads on one kind of device; of
+    one in bfloat16, float16 or float8, reads near the border of two clusters may change sides (see
+    `MetagenBertModel.assign_packed`).
+
+    On a GPU no batch is waited for: counts stay there until `counts` is asked for, and which of a batch's reads are
+    about as near to two centroids comes back some batches later. These are then assigned each as if by itself, as
+    `MetagenBertModel.assign_packed` does, equally long ones of several batches together.
+
+    Where the device's memory does not suffice for a batch, the batch is halved, and so is the token budget for the rest
+    of the process, with a warning; nothing is lost or counted twice.
+
+    Args:
+        model: On the device to use.
+        batch_tokens: Token budget of one pass through the encoder.
+    """
+
+    def __init__(self, model: MetagenBertModel, batch_tokens: int) -> None:
+        self._model = model
+        self._budget = read_budget(model, batch_tokens)
+        self._counts = torch.zeros(model.config.n_clusters, dtype=torch.int64, device=model.device)
+        self._sort = not looks_up(model)
+        self._lock = threading.Lock()
+        # Whether the device goes on by itself while the CPU prepares the next batch.
+        self._runs_ahead = model.device.type == "cuda"
+        self._behind: deque[_Behind] = deque()
+        # Doubtful reads by their length, `(n_reads, length)`, until there are enough for a pass.
+        self._alone: dict[int, torch.Tensor] = {}
+
+    def add(self, packed: PackedReads) -> None:
+        """Count the reads of a batch; on a CPU several threads may do so at once.
+
+        Raises:
+            RunError: A single read does not fit into the device's memory.
+        """
+        for input_ids, lengths, _ in iter_token_batches(packed, self._budget.tokens, sort=self._sort):
+            self._count(input_ids, lengths)
+
+    def add_all(self, stream: Iterable[PackedReads]) -> Generator[dict[str, int], None, None]:
+        """Count the reads of many batches; on a CPU each core is at a pass through the encoder of its own.
+
+        Yields:
+            After each pass the tallies of the batch that it began, nothing where it did not begin one.
+
+        Raises:
+            RunError: A single read does not fit into the device's memory.
+        """
+
+        def passes() -> Iterator[tuple[torch.Tensor, torch.Tensor, dict[str, int]]]:
+            for packed in stream:
+                tallies = packed.tallies
+                for input_ids, lengths, _ in iter_token_batches(packed, self._budget.tokens, sort=self._sort):
+                    yield input_ids, lengths, tallies
+                    tallies = {}
+                if tallies:
+                    yield *NO_READS, tallies
+
+        def count(one: tuple[torch.Tensor, torch.Tensor, dict[str, int]]) -> dict[str, int]:
+            input_ids, lengths, tallies = one
+            if len(lengths):
+                self._count(input_ids, lengths)
+            return tallies
+
+        yield from on_each_core(count, passes(), self._model.device)
+
+    @property
+    @torch.inference_mode()
+    def counts(self) -> np.ndarray:
+        """int64 `(n_clusters,)`, of all reads so far."""
+        while self._behind:
+            self._settle(self._behind.popleft())
+        while self._alone:
+            _, reads = self._alone.popitem()
+            self._add(self._model.assign_alone(reads))
+        return self._counts.cpu().numpy()
+
+    @torch.inference_mode()
+    def _count(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> None:
+        for behind in self._budget.passes(self._count_pass, input_ids, lengths):
+            if behind is not None:
+                self._behind.append(behind)
+            if len(self._behind) > MAX_BEHIND:
+                self._settle(self._behind.popleft())
+
+    def _count_pass(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> _Behind | None:
+        there = send(input_ids, self._counts.device)
+        if not self._runs_ahead:
+            cluster_ids = self._model.assign_packed(there, lengths)
+            with self._lock:
+                self._add(cluster_ids)
+            return None
+        cluster_ids, doubtful, vectors = self._model.nearest_packed(there, lengths)
+        kept = vectors if self._model.doubt_is_settled_by_distance else None
+        behind, clear = _Behind(there, lengths, fetch(doubtful), kept), (~doubtful).to(torch.int64)
+        # Last, since a pass that runs out of memory is done again.
+        self._counts.index_add_(0, cluster_ids, clear)
+        return behind
+
+    def _settle(self, batch: _Behind) -> None:
+        """Assign a batch's doubtful reads, or put them by until there are enough of their length."""
+        rows = batch.doubtful.wait().nonzero()[:, 0]
+        if not len(rows):
+            return
+        if batch.vectors is not None:
+            self._add(self._model.nearest_exactly(batch.vectors[send(rows, batch.vectors.device)]))
+            return
+        for _, reads in by_length(batch.input_ids, batch.lengths, rows):
+            length = reads.shape[1]
+            if length in self._alone:
+                reads = torch.cat([self._alone.pop(length), reads])
+            n_now = len(reads) - len(reads) % reads_as_alone(length, reads.device)
+            if n_now:
+                self._add(self._model.assign_alone(reads[:n_now]))
+            if n_now < len(reads):
+                self._alone[length] = reads[n_now:]
+
+    def _add(self, cluster_ids: torch.Tensor) -> None:
+        self._counts.index_add_(0, cluster_ids, torch.ones_like(cluster_ids))
+
+
+__all__ = ["ClusterCounter"]

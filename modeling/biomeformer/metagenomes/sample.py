@@ -1,0 +1,174 @@
+"""One sample: reads in, cluster counts out; no read's vector is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..inference.batching import check_batch_tokens, looks_up, on_each_core
+from ..models.metagenbert import MetagenBertModel, MetagenBertProcessor, PackedReads
+from ..reads import ReadBatch, SampleReader, SampleReads
+from ..runs.prefetch import prefetch
+from .counting import ClusterCounter
+
+TALLIES = (
+    "n_reads",
+    "n_selected",
+    "n_used",
+    "n_too_short",
+    "n_no_tokens",
+    "n_truncated",
+    "n_ambiguous",
+    "n_lower_case",
+)
+ProgressCallback = Callable[[str, int, int, int], None]
+
+
+@dataclass(frozen=True)
+class SampleEmbedding:
+    """Cluster counts of one sample.
+
+    Attributes:
+        counts: int64 `(n_clusters,)`, reads per cluster.
+        tallies: `n_reads` in the files, `n_selected` by subsampling, of which `n_used + n_too_short + n_no_tokens`; and
+            of the used ones `n_truncated`, `n_ambiguous`, `n_lower_case`.
+        sample_id: Name of the sample in its cohort.
+    """
+
+    counts: np.ndarray
+    tallies: dict[str, int]
+    sample_id: str | None = None
+
+    @property
+    def abundance(self) -> np.ndarray:
+        """Abundance vector: float64 `(n_clusters,)`, the share of the used reads each cluster holds."""
+        return self.counts / max(int(self.counts.sum()), 1)
+
+
+def require_processor(model: MetagenBertModel) -> MetagenBertProcessor:
+    """The processor a model was loaded with.
+
+    Raises:
+        InputError: It has none.
+    """
+    if not isinstance(model.processor, MetagenBertProcessor):
+        raise InputError(
+            "The model has no processor, so reads cannot be tokenised; load it with from_pretrained, or set "
+            "model.processor to a MetagenBertProcessor."
+        )
+    return model.processor
+
+
+@torch.inference_mode()
+def embed_sample(
+    model: MetagenBertModel,
+    reads: SampleReads,
+    *,
+    sample_id: str | None = None,
+    read_fraction: float = 1.0,
+    seed: int = 0,
+    batch_tokens: int | None = None,
+    progress: ProgressCallback | None = None,
+    share: tuple[int, int] = (0, 1),
+    check: Callable[[], None] | None = None,
+) -> SampleEmbedding:
+    """Embed a sample's reads and count those nearest to each centroid.
+
+    Args:
+        model: Model with its processor, on the device to use.
+        reads: The sample's files.
+        sample_id: Name for progress and results.
+        read_fraction: Share of the reads to use; read *i* is kept or not by a hash of *i* and the seed, and mates stay
+            together, so equal arguments keep equal reads however the work is split.
+        seed: Seed of that hash.
+        batch_tokens: Token budget of one pass through the encoder. Counts of an encoder in float32 do not depend on it,
+            nor on `share`, on one kind of device; in bfloat16, float16 and float8, reads near the border of two
+            clusters may change sides.
+        progress: Called after each batch with sample id, reads seen, bytes read and bytes in all.
+        share: `(i, n)` embeds every `n`-th batch of reads, beginning with the `i`-th; `combine` adds the `n` shares
+            up. Each share reads and checks the whole files.
+        check: Called after each batch, and while waiting for reads; what it raises ends the work.
+
+    Returns:
+        Counts and tallies; of a share, those of its batches, but `n_reads` and `n_selected` of the whole sample.
+
+    Raises:
+        ReadFileError: A file is damaged, or no read was found.
+        InputError: An argument is out of range, or no read can be used.
+    """
+    processor = require_processor(model)
+    budget = check_batch_tokens(batch_tokens, model)
+    was_training = model.training
+    model.eval()
+    counter = ClusterCounter(model, budget)
+
+    def encode(batch: ReadBatch) -> PackedReads:
+        return processor.encode_reads(batch.sequence, batch.offsets)
+
+    def encode_and_count(batch: ReadBatch) -> dict[str, int]:
+        packed = encode(batch)
+        counter.add(packed)
+        return packed.tallies
+
+    tallies = dict.fromkeys(TALLIES, 0)
+    reader = SampleReader(reads, read_fraction=read_fraction, seed=seed)
+    try:
+        # Closed at once if a batch fails, so that no thread reads on.
+        mine = islice(reader, share[0], None, share[1])
+        with ExitStack() as stack:
+            if looks_up(model) and model.device.type == "cpu":
+                # Tokenising is the larger part of the work, and is shared out with it.
+                batches = stack.enter_context(closing(prefetch(mine, torch.get_num_threads(), check)))
+                counted = stack.enter_context(closing(on_each_core(encode_and_count, batches, model.device)))
+            else:
+                ahead = stack.enter_context(closing(prefetch(map(encode, mine), check=check)))
+                counted = stack.enter_context(closing(counter.add_all(ahead)))
+            for found in counted:
+                for name, value in found.items():
+                    tallies[name] += value
+                if progress is not None:
+                    progress(sample_id or "", reader.n_reads, reader.bytes_done, reader.bytes_total)
+                if check is not None:
+                    check()
+        counts = counter.counts
+    finally:
+        model.train(was_training)
+    tallies["n_reads"], tallies["n_selected"] = reader.n_reads, reader.n_selected
+    embedding = SampleEmbedding(counts, tallies, sample_id)
+    if share[1] == 1:
+        reason = why_nothing_used(embedding, reads, read_fraction, processor.contract)
+        if reason is not None:
+            raise InputError(reason)
+    return embedding
+
+
+def combine(shares: Sequence[SampleEmbedding]) -> SampleEmbedding:
+    """The sample whose batches were shared out, from all its shares."""
+    first = shares[0]
+    tallies = {name: sum(share.tallies[name] for share in shares) for name in TALLIES}
+    for name in ("n_reads", "n_selected"):
+        tallies[name] = first.tallies[name]
+    return SampleEmbedding(np.sum([share.counts for share in shares], axis=0), tallies, first.sample_id)
+
+
+def why_nothing_used(
+    embedding: SampleEmbedding, reads: SampleReads, read_fraction: float, contract: dict[str, Any]
+) -> str | None:
+    """Why not one read of a sample was used; None where one was."""
+    tallies = embedding.tallies
+    if tallies["n_used"]:
+        return None
+    where = ", ".join(map(str, reads.paths()))
+    if not tallies["n_selected"]:
+        return f"{where}: none of {tallies['n_reads']} reads fell under the read fraction {read_fraction}; raise it."
+    return (
+        f"{where}: none of {tallies['n_selected']} reads can be used ({tallies['n_too_short']} under "
+        f"{contract['min_read_length']} bases, {tallies['n_no_tokens']} without tokens); is this the right file?"
+    )

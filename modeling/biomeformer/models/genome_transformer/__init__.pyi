@@ -1,0 +1,7 @@
+from .configuration_genome_transformer import GenomeTransformerConfig as GenomeTransformerConfig
+from .modeling_genome_transformer import (
+    GenomeTransformerForSequenceClassification as GenomeTransformerForSequenceClassification,
+    GenomeTransformerModel as GenomeTransformerModel,
+    GenomeTransformerPreTrainedModel as GenomeTransformerPreTrainedModel,
+)
+from .processing_genome_transformer import GenomeTransformerProcessor as GenomeTransformerProcessor

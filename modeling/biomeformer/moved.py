@@ -1,0 +1,103 @@
+"""Names and modules of version 0.1 that have moved: they work, with a DeprecationWarning, until the next version."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+# Names of the root, by the package that has them now.
+NAMES = {
+    "AttributionSettings": "biomeformer.attribution",
+    "ClusterSettings": "biomeformer.attribution",
+    "Cohort": "biomeformer.reads",
+    "DnaBert2Config": "biomeformer.models.dnabert2",
+    "DnaBert2ForMaskedLM": "biomeformer.models.dnabert2",
+    "DnaBert2ForSequenceClassification": "biomeformer.models.dnabert2",
+    "DnaBert2Model": "biomeformer.models.dnabert2",
+    "GeneInteractionNetwork": "biomeformer.attribution",
+    "Genome": "biomeformer.genomes",
+    "GenomeTransformerModel": "biomeformer.models.genome_transformer",
+    "KmerEncoderConfig": "biomeformer.models.kmer_encoder",
+    "KmerEncoderForSequenceClassification": "biomeformer.models.kmer_encoder",
+    "KmerEncoderModel": "biomeformer.models.kmer_encoder",
+    "KmerTokenizer": "biomeformer.models.kmer_encoder",
+    "MetagenBertOutput": "biomeformer.models.metagenbert",
+    "PreparationSettings": "biomeformer.sequences",
+    "PreparedSequences": "biomeformer.sequences",
+    "SampleEmbedding": "biomeformer.metagenomes",
+    "SampleReads": "biomeformer.reads",
+    "SequenceCnnConfig": "biomeformer.models.sequence_cnn",
+    "SequenceCnnForSequenceClassification": "biomeformer.models.sequence_cnn",
+    "convert_checkpoint": "biomeformer.checkpoints.conversion_dnabert2",
+}
+# Packages and modules, by those that have their names now.
+MODULES: dict[str, tuple[str, ...]] = {
+    "biomeformer.clustering": ("biomeformer.metagenomes",),
+    "biomeformer.dnabert2": ("biomeformer.models.dnabert2", "biomeformer.checkpoints.conversion_dnabert2"),
+    "biomeformer.embedding": (
+        "biomeformer.metagenomes",
+        "biomeformer.inference.batching",
+        "biomeformer.runs.run_folder",
+        "biomeformer.runs.scheduler",
+    ),
+    "biomeformer.genome_transformer": ("biomeformer.models.genome_transformer", "biomeformer.pipelines.genome"),
+    "biomeformer.kmer_encoder": ("biomeformer.models.kmer_encoder",),
+    "biomeformer.loading": ("biomeformer.checkpoints.loading",),
+    "biomeformer.metagenbert": ("biomeformer.models.metagenbert", "biomeformer.pipelines.metagenome"),
+    "biomeformer.pretraining": ("biomeformer.training.objectives",),
+    "biomeformer.sequence_cnn": ("biomeformer.models.sequence_cnn",),
+}
+
+
+def moved_name(name: str, stacklevel: int = 3) -> Any:
+    """Return what a name of the root was, with a warning that says where it is now."""
+    home = NAMES[name]
+    warnings.warn(
+        f"biomeformer.{name} has moved: import it from {home}. The old name goes with the next version.",
+        DeprecationWarning,
+        stacklevel=stacklevel,
+    )
+    return getattr(import_module(home), name)
+
+
+class MovedModules(MetaPathFinder, Loader):
+    """Import hook of the modules that have moved: a module by the old name looks its names up in the new ones."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Answer for the old names alone."""
+        return ModuleSpec(fullname, self) if fullname in MODULES else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Give the module by the old name its look-up."""
+        homes = MODULES[module.__name__]
+        warnings.warn(
+            f"{module.__name__} has moved: import from {' or '.join(homes)}. The old name goes with the next version.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+
+        def look_up(name: str) -> Any:
+            for home in homes:
+                found = import_module(home)
+                if not name.startswith("__") and hasattr(found, name):
+                    return getattr(found, name)
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+
+        module.__dict__["__getattr__"] = look_up
+
+
+def install() -> None:
+    """Let the old modules be imported; to do so again changes nothing."""
+    if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
+        sys.meta_path.append(MovedModules())
+
+
+__all__ = ["MODULES", "NAMES", "MovedModules", "install", "moved_name"]

@@ -1,0 +1,1 @@
+"""Pipelines of transformers from files to results."""
