@@ -135,7 +135,7 @@ def main() -> None:
         "n_splits": first.n_splits,
         "n_repeats": first.n_repeats,
         "seed": first.seed,
-        "protein_encoder": {key: value for key, value in embedded.contract.items() if key != "name"},
+        "protein_encoder": {key: value for key, value in embedded.preprocessing.items() if key != "name"},
         "balanced_accuracy": {name: [round(v, 4) for v in (s.mean, s.low, s.high)] for name, s in found.items()},
         "runs": results,
         "device": f"cpu, {os.cpu_count()} cores",

@@ -106,15 +106,15 @@ class Kernel:
         work: One run, by one thread of the CPU.
         amount: What a run gets through: bytes, rows or operations.
         device: Waited for.
-        on_each_core: Whether each core runs it at the same time, as each has a batch of its own; on a CPU.
+        map_per_core: Whether each core runs it at the same time, as each has a batch of its own; on a CPU.
     """
 
     def __init__(
-        self, work: Callable[[], Any], amount: float, device: torch.device, on_each_core: bool = False
+        self, work: Callable[[], Any], amount: float, device: torch.device, map_per_core: bool = False
     ) -> None:
         work()
         self._work, self._amount, self._device = work, amount, device
-        self._n_cores = torch.get_num_threads() if on_each_core and device.type == "cpu" else 1
+        self._n_cores = torch.get_num_threads() if map_per_core and device.type == "cpu" else 1
 
     def rate(self) -> float:
         """What it gets through a second now, over as many runs as fill a moment."""
@@ -163,7 +163,7 @@ def lookup_kernel(device: torch.device, dtype: torch.dtype) -> Kernel:
     rows = torch.randint(0, TABLE_ROWS, (BAG_TOKENS,), generator=generator).to(device)
     starts = torch.arange(0, BAG_TOKENS, BAG_LENGTH, device=device)
     work = lambda: torch.nn.functional.embedding_bag(rows, table, starts, mode="sum")  # noqa: E731
-    return Kernel(torch.inference_mode()(work), BAG_TOKENS, device, on_each_core=True)
+    return Kernel(torch.inference_mode()(work), BAG_TOKENS, device, map_per_core=True)
 
 
 def product_kernel(device: torch.device, dtype: torch.dtype, product: Product) -> Kernel:
@@ -171,7 +171,7 @@ def product_kernel(device: torch.device, dtype: torch.dtype, product: Product) -
     rows, inner, columns = product
     left, right = (torch.randn(size, inner, device=device).to(dtype) for size in (rows, columns))
     work = lambda: torch.nn.functional.linear(left, right)  # noqa: E731
-    return Kernel(torch.inference_mode()(work), 2 * rows * inner * columns, device, on_each_core=True)
+    return Kernel(torch.inference_mode()(work), 2 * rows * inner * columns, device, map_per_core=True)
 
 
 def processor_ticks() -> tuple[int, int] | None:

@@ -14,7 +14,7 @@ from transformers import EsmModel
 
 from biomeformer.checkpoints.loading import resolve_device, resolve_dtype
 from biomeformer.genomes.proteins import DEFAULT_BATCH_TOKENS, in_precision, pack_proteins
-from biomeformer.inference.batching import iter_token_batches, on_each_core, send
+from biomeformer.inference.batching import iter_token_batches, map_per_core, to_device
 from biomeformer.inference.packed_esm import mean_residue_vectors
 
 
@@ -61,9 +61,9 @@ def measure_proteins(settings: Settings) -> dict[str, Any]:
         for _ in range(settings.rounds):
             tokenise = lambda: pack_proteins(proteins)  # noqa: E731
             times.beside("tokenise", inflate, tokenise, amount=n * tokens, n=n, device=cpu)
-            batch_and_copy = lambda: [send(ids, device) for ids, _, _ in packed]  # noqa: E731
+            batch_and_copy = lambda: [to_device(ids, device) for ids, _, _ in packed]  # noqa: E731
             times.beside("batch_and_copy", copies, batch_and_copy, amount=n_bytes, n=n, device=device)
-            encode_all = lambda e=encode, t=there: list(on_each_core(e, t, device))  # noqa: E731
+            encode_all = lambda e=encode, t=there: list(map_per_core(e, t, device))  # noqa: E731
             times.beside("encode", products[dtype], encode_all, amount=total, n=n, device=device)
         exact = vectors if dtype == "float32" else exact
         rates = {stage: tokens / times.best(stage) for stage in ("encode", "end_to_end")}

@@ -37,7 +37,7 @@ from speed_shapes import (
 from speed_times import Times, figures, peak_shares, peaks, rounded, summary, torch_dtype
 
 from biomeformer.checkpoints.loading import FLOAT8, resolve_device
-from biomeformer.inference.batching import check_batch_tokens, iter_token_batches, on_each_core, send
+from biomeformer.inference.batching import check_batch_tokens, iter_token_batches, map_per_core, to_device
 from biomeformer.inference.compiling import compile_encoder
 from biomeformer.inference.float8 import use_float8
 from biomeformer.metagenomes.sample import embed_sample
@@ -264,7 +264,7 @@ def device_times(
     def batch_and_copy() -> None:
         for batch in packed:
             for ids, _, _ in iter_token_batches(batch, budget):
-                send(ids, device)
+                to_device(ids, device)
 
     @torch.inference_mode()
     def encode(one: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -280,10 +280,10 @@ def device_times(
     distances = 2 * model.config.n_clusters * model.config.hidden_size
     for _ in range(settings.rounds):
         times.beside("batch_and_copy", copies, batch_and_copy, amount=n_bytes, n=n_cut, device=device)
-        encode_all = lambda: list(on_each_core(encode, there, device))  # noqa: E731
+        encode_all = lambda: list(map_per_core(encode, there, device))  # noqa: E731
         times.beside("encode", work.kernel, encode_all, amount=n * work.amount, n=n, device=device)
         with known_vectors(model, there, vectors):
-            assign_all = lambda: list(on_each_core(assign, there, device))  # noqa: E731
+            assign_all = lambda: list(map_per_core(assign, there, device))  # noqa: E731
             times.beside("assign", float32, assign_all, amount=n * distances, n=n, device=device)
 
 

@@ -34,7 +34,7 @@ class Settings:
         clusters: Centroids, each the vector of a random read.
         rounds: Times that everything is done.
         batch_tokens: Token budget of a batch; the engine's own where None.
-        max_length: With it, the contract of the published scripts.
+        max_length: With it, the preprocessing of the published scripts.
         tokenizer: A `tokenizer.json`; one is learnt on random DNA where None.
         compile: Whether read encoders are compiled.
     """

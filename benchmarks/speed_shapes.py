@@ -160,7 +160,7 @@ EncoderParts = tuple[PreTrainedModel, MetagenBertProcessor, bool]
 def read_encoder(
     shape: str, device: torch.device, tokenizer: Path | None = None, max_length: int | None = None
 ) -> EncoderParts:
-    """A read encoder with its contract.
+    """A read encoder with its preprocessing config.
 
     Args:
         shape: One of `READ_SHAPES` with random weights, or a checkpoint's name or folder.
@@ -179,8 +179,8 @@ def read_encoder(
     made = bpe_tokenizer(vocab_size, tokenizer)
     torch.manual_seed(0)
     config = DnaBert2Config(vocab_size=max(vocab_size, len(made)), add_pooling_layer=False, **sizes)
-    contract: dict[str, Any] = {} if max_length is None else {"pooling": "mean_over_max_length"}
-    processor = MetagenBertProcessor(made, max_length=max_length, **contract)
+    preprocessing: dict[str, Any] = {} if max_length is None else {"pooling": "mean_over_max_length"}
+    processor = MetagenBertProcessor(made, max_length=max_length, **preprocessing)
     return DnaBert2Model(config).to(device).eval(), processor, False
 
 

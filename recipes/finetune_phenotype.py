@@ -411,7 +411,7 @@ def identity_of(
         "samples": hashlib.sha256("\n".join(labels).encode()).hexdigest(),
         "reads": [[str(path) for path in sample.reads.paths()] for sample in cohort],
         "weights_sha256": model.weights_sha256,
-        "contract": model.processor.contract,
+        "contract": model.processor.preprocessing,
     }
 
 

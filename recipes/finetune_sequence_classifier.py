@@ -41,9 +41,9 @@ from biomeformer.io.nucleotides import reverse_complement
 from biomeformer.reports.sequence_report import sequence_report
 from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.sequences.classifier import SequenceClassifier
-from biomeformer.sequences.contract import SequenceContract
 from biomeformer.sequences.evaluation import SequenceEvaluation
 from biomeformer.sequences.prediction_table import prediction_table, write_predictions
+from biomeformer.sequences.preprocessing import SequencePreprocessing
 from biomeformer.sequences.starting_points import new_classifier, with_lora
 from biomeformer.sequences.training_data import LabelledSequences, TrainingData, read_training_data
 from biomeformer.training.accelerator import describe_device, make_accelerator
@@ -143,14 +143,14 @@ class Trainer:
             truth = data.splits["train"].truth
             scale = {"mean": float(truth.mean()), "spread": float(truth.std()) or 1.0}
         # Thresholds are not known yet.
-        self.contract = SequenceContract(data.task, config.max_tokens, config.average_strands, **scale)
+        self.preprocessing = SequencePreprocessing(data.task, config.max_tokens, config.average_strands, **scale)
 
     def new(self, config: RecipeConfig) -> SequenceClassifier:
         """The model that a training begins with."""
         return new_classifier(
             config.base,
             self.data.label_names,
-            self.contract,
+            self.preprocessing,
             revision=config.revision,
             from_scratch=config.from_scratch,
             dropout=config.dropout,
@@ -166,10 +166,10 @@ class Trainer:
     def losses(self, logits: torch.Tensor, rows: np.ndarray, split: LabelledSequences, weights: Any) -> torch.Tensor:
         """Of each sequence, `(n,)`."""
         truth = torch.from_numpy(split.truth[rows]).to(logits.device)
-        contract = self.contract
-        if contract.task == "regression":
-            return (logits[:, 0].float() - ((truth - contract.mean) / contract.spread).float()) ** 2
-        if contract.task == "multi_label":
+        preprocessing = self.preprocessing
+        if preprocessing.task == "regression":
+            return (logits[:, 0].float() - ((truth - preprocessing.mean) / preprocessing.spread).float()) ** 2
+        if preprocessing.task == "multi_label":
             return torch.nn.functional.binary_cross_entropy_with_logits(
                 logits.float(), truth.float(), pos_weight=weights, reduction="none"
             ).mean(1)
@@ -329,7 +329,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         else:
             classifier, config, stage, epoch, trials = trainer.search()
         evaluated = {name: data.splits[name] for name in ("validation", "test")}
-        answers = [classifier.contract.answers(trainer.logits(classifier, split)) for split in evaluated.values()]
+        answers = [classifier.preprocessing.answers(trainer.logits(classifier, split)) for split in evaluated.values()]
         if run.is_main:
             task: Any = data.task
             predicted = np.concatenate(answers)
@@ -350,7 +350,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
                 settings={key: value for key, value in asdict(config).items() if value not in (None, {})},
                 seed=config.seed,
             )
-            contract = replace(classifier.contract, thresholds=list(evaluation.thresholds))
+            preprocessing = replace(classifier.preprocessing, thresholds=list(evaluation.thresholds))
             record = {
                 "recipe": "recipes/finetune_sequence_classifier.py",
                 "base_model": model_source(classifier.model),
@@ -368,7 +368,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
             }
             evaluation.save(args.output)
             write_predictions(table, args.output)
-            folder = run.write_model(replace(classifier, contract=contract).save, record)
+            folder = run.write_model(replace(classifier, preprocessing=preprocessing).save, record)
             rows = pd.DataFrame(run.history(stage))
             curve = rows[["epoch", "training_loss", "validation_loss"]].apply(pd.to_numeric)
             report = sequence_report(evaluation, table, args.output / "report.html", training=curve)

@@ -49,7 +49,7 @@ class RecipeConfig(Config):
         reads_per_sample: Reads drawn from each sample.
         revision: Of an encoder from the Hub.
         dtype: float32, bfloat16 or float16, of the encoder; vectors and distances are float32.
-        contract: Fields of `MetagenBertProcessor`.
+        preprocessing: Fields of `MetagenBertProcessor`.
         n_iterations: Of k-means.
         spherical: Whether vectors and centroids are scaled to unit length.
         seed: Of the draw and of k-means.
@@ -61,7 +61,7 @@ class RecipeConfig(Config):
     reads_per_sample: int
     revision: str | None = None
     dtype: str = "float32"
-    contract: dict[str, Any] = field(default_factory=dict)
+    preprocessing: dict[str, Any] = field(default_factory=dict)
     n_iterations: int = 20
     spherical: bool = False
     seed: int = 0
@@ -95,9 +95,9 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         config.read_encoder, revision=config.revision, device=processes.device(args.device), dtype=config.dtype
     )
     try:
-        processor = MetagenBertProcessor(tokenizer, **config.contract)
+        processor = MetagenBertProcessor(tokenizer, **config.preprocessing)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{args.config}, contract: {error}") from error
+        raise InputError(f"{args.config}, preprocessing config: {error}") from error
 
     def on_sample(sample_id: str, reason: str | None) -> None:
         print(f"process {processes.rank}: {sample_id} {'drawn' if reason is None else 'failed'}", file=sys.stderr)

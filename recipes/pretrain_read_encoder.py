@@ -176,7 +176,7 @@ class RecipeConfig(Config):
         centroids: The last stage; null for none.
         tokenizer: For a new encoder that is not of k-mers: `vocab_size` and `n_reads` of a new BPE vocabulary.
         revision: Of an encoder from the Hub.
-        contract: Fields of `MetagenBertProcessor`.
+        preprocessing: Fields of `MetagenBertProcessor`.
         normalize_embeddings: Whether read vectors have unit length under the centroids.
         held_out_genera: File with one genus a line, relative to the YAML file, kept out of all training; evaluation
             draws from them.
@@ -192,7 +192,7 @@ class RecipeConfig(Config):
     centroids: CentroidsConfig | None = None
     tokenizer: dict[str, int] | None = None
     revision: str | None = None
-    contract: dict[str, Any] = field(default_factory=dict)
+    preprocessing: dict[str, Any] = field(default_factory=dict)
     normalize_embeddings: bool = False
     held_out_genera: str | None = None
     diverged_copies: DivergedCopiesConfig | None = None
@@ -242,7 +242,7 @@ class Trainer:
     ) -> None:
         self.config, self.run, self.accelerator = config, run, run.accelerator
         self.encoder, self.tokenizer, self.origin = encoder, tokenizer, source
-        self.processor = MetagenBertProcessor(tokenizer, **config.contract)
+        self.processor = MetagenBertProcessor(tokenizer, **config.preprocessing)
         copies = config.diverged_copies
         species = train
         if copies is not None and config.stages:

@@ -141,7 +141,7 @@ class Trainer:
         self.config, self.run, self.genomes, self.target = config, run, genomes, target
         self.source = str(genomes.folder) if isinstance(genomes, EmbeddedGenomes) else genomes.name
         self.accelerator = run.accelerator
-        encoder = genomes.contract
+        encoder = genomes.preprocessing
         self.processor = GenomeTransformerProcessor(
             protein_encoder=encoder["name"],
             protein_encoder_sha256=encoder["weights_sha256"],
@@ -371,7 +371,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         "classes": list(target.classes),
         "group": args.group,
         "genomes": hashlib.sha256("\n".join(labels).encode()).hexdigest(),
-        "protein_encoder": genomes.contract["weights_sha256"],
+        "protein_encoder": genomes.preprocessing["weights_sha256"],
     }
     run = TrainingRun(args.output, identity, accelerator, processes)
     trainer = Trainer(config, run, genomes, target)
@@ -400,7 +400,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
                 "accuracy": accuracy,
                 "n_epochs": n_epochs,
                 "best_epochs": [fold["best_epoch"] for fold in results],
-                "protein_encoder": genomes.contract | {"name": trainer.processor.protein_encoder},
+                "protein_encoder": genomes.preprocessing | {"name": trainer.processor.protein_encoder},
                 "device": describe_device(accelerator),
                 "wall_time_s": round(time.monotonic() - began, 1),
             }

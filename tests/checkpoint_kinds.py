@@ -45,7 +45,7 @@ from biomeformer.models.kmer_encoder import (
 from biomeformer.models.metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel
 from biomeformer.models.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
 from biomeformer.phenotypes import with_deep_sets_head
-from biomeformer.sequences.contract import SequenceContract
+from biomeformer.sequences.preprocessing import SequencePreprocessing
 from factories import bpe_tokenizer, random_genome_transformer, tiny_metagenbert
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -81,7 +81,7 @@ class Door:
 
 
 @dataclass(frozen=True)
-class Kind:
+class CardType:
     """A kind of checkpoint.
 
     Attributes:
@@ -286,23 +286,23 @@ def classifier(
     """Save a fine-tuned classifier of sequences."""
 
     def save(folder: Path, larger: bool) -> None:
-        contract = SequenceContract("multi_class", max_tokens=100)
-        SequenceClassifier(make(larger).eval(), tokenizer(), contract).save(folder)
+        preprocessing = SequencePreprocessing("multi_class", max_tokens=100)
+        SequenceClassifier(make(larger).eval(), tokenizer(), preprocessing).save(folder)
 
     return save
 
 
 def save_base(folder: Path) -> None:
-    """The encoder of a classifier of sequences, the config still with its contract."""
+    """The encoder of a classifier of sequences, the config still with its preprocessing config."""
     SequenceClassifier.load(folder).model.base_model.save_pretrained(folder)
 
 
 KINDS = {
-    "metagenbert": Kind(save_metagenbert, METAGENBERT | INSPECT | PUBLISH),
-    "phenotype, linear": Kind(save_linear, PHENOTYPE, ("head.",), base=save_phenotype_base),
-    "phenotype, deep sets": Kind(save_deep_sets, PHENOTYPE, ("head.",), base=save_phenotype_base),
-    "genome": Kind(save_genome, GENOME, ("classifier.",), base=save_genome_base),
-    "genome, its protein encoder": Kind(
+    "metagenbert": CardType(save_metagenbert, METAGENBERT | INSPECT | PUBLISH),
+    "phenotype, linear": CardType(save_linear, PHENOTYPE, ("head.",), base=save_phenotype_base),
+    "phenotype, deep sets": CardType(save_deep_sets, PHENOTYPE, ("head.",), base=save_phenotype_base),
+    "genome": CardType(save_genome, GENOME, ("classifier.",), base=save_genome_base),
+    "genome, its protein encoder": CardType(
         save_genome,
         PROTEINS
         | {
@@ -315,28 +315,28 @@ KINDS = {
         | PUBLISH,
         part="protein_encoder",
     ),
-    "protein encoder": Kind(save_esm, PROTEINS),
-    "dnabert2": Kind(
+    "protein encoder": CardType(save_esm, PROTEINS),
+    "dnabert2": CardType(
         save_dnabert2,
         classes(DnaBert2Model) | classes(AutoModel, chooses_class=True) | READ_ENCODER | FIT | INSPECT | PUBLISH,
     ),
-    "dnabert2, published": Kind(save_published, classes(DnaBert2Model) | READ_ENCODER | FIT | INSPECT),
-    "dnabert2, language model": Kind(
+    "dnabert2, published": CardType(save_published, classes(DnaBert2Model) | READ_ENCODER | FIT | INSPECT),
+    "dnabert2, language model": CardType(
         save_masked_lm,
         classes(DnaBert2ForMaskedLM) | classes(AutoModelForMaskedLM, chooses_class=True) | PUBLISH,
         ("cls.",),
     ),
-    "k-mer encoder": Kind(
+    "k-mer encoder": CardType(
         save_kmer,
         classes(KmerEncoderModel) | classes(AutoModel, chooses_class=True) | READ_ENCODER | FIT | INSPECT | PUBLISH,
     ),
-    "sequences, dnabert2": Kind(
+    "sequences, dnabert2": CardType(
         classifier(lambda larger: DnaBert2ForSequenceClassification(dnabert2_config(larger, **LABELS)), bpe_tokenizer),
         SEQUENCES | classes(DnaBert2ForSequenceClassification) | AUTO_CLASSIFIER | PUBLISH,
         ("classifier.", "bert.pooler."),
         base=save_base,
     ),
-    "sequences, k-mer encoder": Kind(
+    "sequences, k-mer encoder": CardType(
         classifier(
             lambda larger: KmerEncoderForSequenceClassification(
                 KmerEncoderConfig(k=3, hidden_size=16 if larger else 8, **LABELS)
@@ -347,7 +347,7 @@ KINDS = {
         ("norm.", "classifier."),
         base=save_base,
     ),
-    "sequences, cnn": Kind(
+    "sequences, cnn": CardType(
         classifier(
             lambda larger: SequenceCnnForSequenceClassification(
                 SequenceCnnConfig(n_filters=12 if larger else 8, hidden_size=8, **LABELS)
@@ -357,7 +357,7 @@ KINDS = {
         SEQUENCES | classes(SequenceCnnForSequenceClassification) | AUTO_CLASSIFIER | PUBLISH,
         ("classifier.",),
     ),
-    "sequences, bert": Kind(
+    "sequences, bert": CardType(
         classifier(
             lambda larger: BertForSequenceClassification(
                 BertConfig(hidden_size=16 if larger else 8, pad_token_id=3, **SIZES, **LABELS)
@@ -384,7 +384,7 @@ def change_config(folder: Path, **values: object) -> None:
     (folder / CONFIG).write_text(json.dumps(config | values))
 
 
-def a_weight(kind: Kind, state: dict[str, torch.Tensor]) -> str:
+def a_weight(kind: CardType, state: dict[str, torch.Tensor]) -> str:
     """A weight of more than one dimension that is of no head, and that no checkpoint may lack."""
     spared = (*kind.head, "pooler.", "cls.", "contact_head.")
     return next(
@@ -392,12 +392,12 @@ def a_weight(kind: Kind, state: dict[str, torch.Tensor]) -> str:
     )
 
 
-def remove_weight(kind: Kind, folder: Path) -> None:
+def remove_weight(kind: CardType, folder: Path) -> None:
     """Take one weight away."""
     change_weights(folder, lambda state: state.pop(a_weight(kind, state)))
 
 
-def reshape_weight(kind: Kind, folder: Path) -> None:
+def reshape_weight(kind: CardType, folder: Path) -> None:
     """Give one weight another shape."""
 
     def change(state: dict[str, torch.Tensor]) -> None:
@@ -407,7 +407,7 @@ def reshape_weight(kind: Kind, folder: Path) -> None:
     change_weights(folder, change)
 
 
-def spoil_weight(kind: Kind, folder: Path) -> None:
+def spoil_weight(kind: CardType, folder: Path) -> None:
     """Make one number NaN."""
 
     def change(state: dict[str, torch.Tensor]) -> None:
@@ -416,7 +416,7 @@ def spoil_weight(kind: Kind, folder: Path) -> None:
     change_weights(folder, change)
 
 
-def remove_head(kind: Kind, folder: Path) -> None:
+def remove_head(kind: CardType, folder: Path) -> None:
     """Take the head's weights away."""
 
     def change(state: dict[str, torch.Tensor]) -> None:
@@ -426,12 +426,12 @@ def remove_head(kind: Kind, folder: Path) -> None:
     change_weights(folder, change)
 
 
-def remove_part_of_head(kind: Kind, folder: Path) -> None:
+def remove_part_of_head(kind: CardType, folder: Path) -> None:
     """Take one of the head's weights away."""
     change_weights(folder, lambda state: state.pop(max(key for key in state if key.startswith(kind.head))))
 
 
-def take_other_weights(kind: Kind, folder: Path) -> None:
+def take_other_weights(kind: CardType, folder: Path) -> None:
     """Put weights of another size in the place of its own."""
     other = folder.with_name(f"{folder.name}-larger")
     root = other if not kind.part else other / "root"
@@ -442,7 +442,7 @@ def take_other_weights(kind: Kind, folder: Path) -> None:
     shutil.copy(other / WEIGHTS, folder / WEIGHTS)
 
 
-def change_model_type(kind: Kind, folder: Path) -> None:
+def change_model_type(kind: CardType, folder: Path) -> None:
     """Say that it is of another model type."""
     is_esm = json.loads((folder / CONFIG).read_text())["model_type"] == "esm"
     change_config(folder, model_type="bert" if is_esm else "esm", auto_map={}, alibi_starting_size=None)
@@ -451,18 +451,18 @@ def change_model_type(kind: Kind, folder: Path) -> None:
     (folder / CONFIG).write_text(json.dumps(values))
 
 
-def cut_weights(kind: Kind, folder: Path) -> None:
+def cut_weights(kind: CardType, folder: Path) -> None:
     """Cut the file's end off."""
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-40])
 
 
-def pickle_weights(kind: Kind, folder: Path) -> None:
+def pickle_weights(kind: CardType, folder: Path) -> None:
     """Leave a pickle only."""
     torch.save(load_file(folder / WEIGHTS), folder / "pytorch_model.bin")
     (folder / WEIGHTS).unlink()
 
 
-def point_outside(kind: Kind, folder: Path) -> None:
+def point_outside(kind: CardType, folder: Path) -> None:
     """Leave an index whose weights lie outside the folder."""
     names = list(load_file(folder / WEIGHTS))
     (folder / WEIGHTS).rename(folder.parent / "outside.safetensors")
@@ -470,24 +470,24 @@ def point_outside(kind: Kind, folder: Path) -> None:
     (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
 
 
-def add_adapter(kind: Kind, folder: Path) -> None:
+def add_adapter(kind: CardType, folder: Path) -> None:
     """Put an adapter beside the weights."""
     values = {"peft_type": "LORA", "base_model_name_or_path": "lab/other", "r": 2, "target_modules": ["query"]}
     (folder / "adapter_config.json").write_text(json.dumps(values))
 
 
-def ask_for_code(kind: Kind, folder: Path) -> None:
+def ask_for_code(kind: CardType, folder: Path) -> None:
     """Ask for foreign code."""
     change_config(folder, nested=[{"trust_remote_code": True}])
 
 
-def sums(kind: Kind, folder: Path, text: Callable[[str], str]) -> None:
+def sums(kind: CardType, folder: Path, text: Callable[[str], str]) -> None:
     """Write the checkpoint's `SHA256SUMS`, changed."""
     root = folder.parent if kind.part else folder
     (root / "SHA256SUMS").write_bytes(text(checksums(weight_hashes(root))).encode())
 
 
-def change_after_sums(kind: Kind, folder: Path) -> None:
+def change_after_sums(kind: CardType, folder: Path) -> None:
     """Change a weight that `SHA256SUMS` names."""
     sums(kind, folder, str)
 
@@ -497,18 +497,18 @@ def change_after_sums(kind: Kind, folder: Path) -> None:
     change_weights(folder, change)
 
 
-def name_no_weights(kind: Kind, folder: Path) -> None:
+def name_no_weights(kind: CardType, folder: Path) -> None:
     """Name another file than the weights in `SHA256SUMS`."""
     name = f"{kind.part}/{WEIGHTS}" if kind.part else f"  {WEIGHTS}"
     sums(kind, folder, lambda text: text.replace(name, name.replace("model.", "other.")))
 
 
-def empty_sums(kind: Kind, folder: Path) -> None:
+def empty_sums(kind: CardType, folder: Path) -> None:
     """Write an empty `SHA256SUMS`."""
     sums(kind, folder, lambda text: "\n")
 
 
-def spoil_sums(kind: Kind, folder: Path) -> None:
+def spoil_sums(kind: CardType, folder: Path) -> None:
     """Write a `SHA256SUMS` with a line that is none."""
     sums(kind, folder, lambda text: "not a digest\n" + text)
 
@@ -523,7 +523,7 @@ class Breakage:
         of_head: Whether only the head is broken.
     """
 
-    apply: Callable[[Kind, Path], None]
+    apply: Callable[[CardType, Path], None]
     says: str
     of_head: bool = False
 

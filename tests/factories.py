@@ -64,11 +64,11 @@ def tiny_bert(seed: int = 0) -> BertModel:
 
 
 def tiny_metagenbert(
-    encoder: PreTrainedModel | None = None, n_clusters: int = 7, seed: int = 3, **contract
+    encoder: PreTrainedModel | None = None, n_clusters: int = 7, seed: int = 3, **preprocessing
 ) -> MetagenBertModel:
     """An encoder and centroids that are vectors of random reads."""
     encoder = encoder or tiny_dnabert2()
-    processor = MetagenBertProcessor(bpe_tokenizer(), **contract)
+    processor = MetagenBertProcessor(bpe_tokenizer(), **preprocessing)
     hidden = encoder.config.hidden_size
     probe = MetagenBertModel.from_encoder_and_centroids(encoder, np.zeros((1, hidden)), processor=processor)
     with torch.no_grad():

@@ -15,7 +15,7 @@ from biomeformer.metagenomes.cohort import provenance
 from biomeformer.models.kmer_encoder import KmerEncoderConfig, KmerEncoderForSequenceClassification, KmerTokenizer
 from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.phenotypes import make_target, train_checkpoint
-from biomeformer.sequences.contract import SequenceContract
+from biomeformer.sequences.preprocessing import SequencePreprocessing
 from factories import tiny_metagenbert
 
 N_SAMPLES = 12
@@ -30,7 +30,7 @@ def small_table(model: MetagenBertModel | None = None) -> AbundanceTable:
     ids = tuple(f"s{i}" for i in range(N_SAMPLES))
     index = pd.Index(ids, name="sample_id")
     n_used = counts.sum(1)
-    tallies = pd.DataFrame({"n_reads": n_used, "n_selected": n_used, "n_used": n_used}, index=index)
+    read_stats = pd.DataFrame({"n_reads": n_used, "n_selected": n_used, "n_used": n_used}, index=index)
     metadata = pd.DataFrame(
         {
             "disease": ["ill", "well"] * (N_SAMPLES // 2),
@@ -39,7 +39,7 @@ def small_table(model: MetagenBertModel | None = None) -> AbundanceTable:
         },
         index=index,
     )
-    return AbundanceTable(ids, counts, tallies, metadata, provenance(model, read_fraction=1.0, seed=0))
+    return AbundanceTable(ids, counts, read_stats, metadata, provenance(model, read_fraction=1.0, seed=0))
 
 
 def phenotype_checkpoint(folder: Path) -> Path:
@@ -59,9 +59,9 @@ def sequence_checkpoint(folder: Path) -> Path:
     torch.manual_seed(0)
     config = KmerEncoderConfig(k=3, hidden_size=8, id2label={0: "other", 1: "enhancer"})
     model = KmerEncoderForSequenceClassification(config)
-    contract = SequenceContract("binary", max_tokens=100, thresholds=[0.4])
-    contract.write_to(model.config)
-    SequenceClassifier(model.eval(), KmerTokenizer(k=3), contract).save(folder)
+    preprocessing = SequencePreprocessing("binary", max_tokens=100, thresholds=[0.4])
+    preprocessing.write_to(model.config)
+    SequenceClassifier(model.eval(), KmerTokenizer(k=3), preprocessing).save(folder)
     record = {
         "n_sequences": {"train": 300, "test": 40},
         "scores": {"roc_auc": {"value": 0.8123, "low": 0.75, "high": 0.87}},

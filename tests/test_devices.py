@@ -15,9 +15,9 @@ import biomeformer
 from biomeformer.cli import app
 from biomeformer.cli.runtime import note_device
 from biomeformer.errors import InputError
-from biomeformer.parallel import Ranks
 from biomeformer.pipelines.base import check_device
 from biomeformer.runs.devices import automatic_device, describe_device, device_name, resolve_device
+from biomeformer.runs.process_group import ProcessGroup
 from factories import random_sequences, write_fastq
 
 
@@ -70,7 +70,7 @@ def test_every_loader_makes_it_the_current_one(cards, tmp_path):
 
 def test_auto_without_a_card(no_card):
     assert automatic_device() == "cpu" and resolve_device("auto") == torch.device("cpu")
-    assert Ranks(size=4, local_rank=3).device("auto") == "cpu"
+    assert ProcessGroup(size=4, local_rank=3).device("auto") == "cpu"
     assert biomeformer.load("metagenbert-mini", device="auto").device == torch.device("cpu")
     with pytest.raises(InputError, match="'cuda' was asked for and 0 CUDA devices are here; use --device cpu"):
         resolve_device("cuda")
@@ -85,12 +85,12 @@ def test_apples_gpu_is_taken_only_by_name(no_card, monkeypatch):
 
 
 def test_each_process_takes_a_card_of_its_own(cards, capsys):
-    ranks = Ranks(rank=5, size=8, local_rank=1)
-    assert ranks.device("auto") == ranks.device("cuda") == "cuda:1"
-    note_device(torch.device("cuda:1"), ranks)
+    processes = ProcessGroup(rank=5, size=8, local_rank=1)
+    assert processes.device("auto") == processes.device("cuda") == "cuda:1"
+    note_device(torch.device("cuda:1"), processes)
     assert capsys.readouterr().err == "Process 5 of 8 is using cuda:1 (Card 1).\n"
     with pytest.raises(InputError, match="start no more processes than that"):
-        resolve_device(Ranks(rank=2, size=3, local_rank=2).device("auto"))
+        resolve_device(ProcessGroup(rank=2, size=3, local_rank=2).device("auto"))
 
 
 def test_what_is_said(cards, monkeypatch):

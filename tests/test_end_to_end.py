@@ -90,14 +90,14 @@ def test_real_paired_sample(shared_data, mini):
     r1, r2 = (shared_data / "reads" / f"metawibele_sample1_R{mate}.fastq.gz" for mate in (1, 2))
     sample = mini.embed_sample(r1, r2)
     texts = [line for path in (r1, r2) for line in gzip.decompress(path.read_bytes()).decode().splitlines()[1::4]]
-    assert sample.tallies["n_reads"] == sample.tallies["n_selected"] == len(texts) == 40_000
-    assert sample.tallies["n_too_short"] == sum(len(text) < 32 for text in texts)
-    assert sample.tallies["n_ambiguous"] == sum(len(text) >= 32 and bool(set(text) - set("ACGT")) for text in texts)
-    assert sample.counts.sum() == sample.tallies["n_used"] == 40_000 - sample.tallies["n_too_short"]
+    assert sample.read_stats["n_reads"] == sample.read_stats["n_selected"] == len(texts) == 40_000
+    assert sample.read_stats["n_too_short"] == sum(len(text) < 32 for text in texts)
+    assert sample.read_stats["n_ambiguous"] == sum(len(text) >= 32 and bool(set(text) - set("ACGT")) for text in texts)
+    assert sample.counts.sum() == sample.read_stats["n_used"] == 40_000 - sample.read_stats["n_too_short"]
     assert np.array_equal(sample.counts, mini.embed_sample(r1, r2).counts)
     assert np.array_equal(sample.counts, mini.embed_sample(r1, r2, batch_tokens=5_000).counts)
     tenth = mini.embed_sample(r1, r2, read_fraction=0.1)
-    assert 3_600 < tenth.tallies["n_selected"] < 4_400 and tenth.tallies["n_selected"] % 2 == 0
+    assert 3_600 < tenth.read_stats["n_selected"] < 4_400 and tenth.read_stats["n_selected"] % 2 == 0
 
 
 def test_real_body_sites(shared_data, mini, tmp_path):
@@ -106,8 +106,8 @@ def test_real_body_sites(shared_data, mini, tmp_path):
     (tmp_path / "cohort.csv").write_text("\n".join(rows) + "\n")
     table = mini.embed_cohort(tmp_path / "cohort.csv")
     n_reads = [gzip.decompress(path.read_bytes()).count(b">") for path in sites]
-    assert table.tallies["n_reads"].tolist() == n_reads and len(n_reads) == 6
-    assert (table.counts.sum(1) == table.tallies["n_used"]).all() and (table.tallies["n_used"] > 19_000).all()
+    assert table.read_stats["n_reads"].tolist() == n_reads and len(n_reads) == 6
+    assert (table.counts.sum(1) == table.read_stats["n_used"]).all() and (table.read_stats["n_used"] > 19_000).all()
     assert np.array_equal(table.counts, mini.embed_cohort(tmp_path / "cohort.csv", batch_tokens=20_000).counts)
 
 

@@ -66,6 +66,20 @@ def moved_name(name: str, stacklevel: int = 3) -> Any:
     return getattr(import_module(home), name)
 
 
+def renamed(old: str, new: str) -> Any:
+    """Return a property that gives an attribute by its old name, with a warning."""
+
+    def get(instance: Any) -> Any:
+        warnings.warn(
+            f"{type(instance).__name__}.{old} is now called {new}. The old name goes with the next version.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(instance, new)
+
+    return property(get, doc=f"Deprecated: the old name of `{new}`.")
+
+
 class MovedModules(MetaPathFinder, Loader):
     """Import hook of the modules that have moved: a module by the old name looks its names up in the new ones."""
 
@@ -86,9 +100,9 @@ class MovedModules(MetaPathFinder, Loader):
 
         def look_up(name: str) -> Any:
             for home in homes:
-                found = import_module(home)
-                if not name.startswith("__") and hasattr(found, name):
-                    return getattr(found, name)
+                new_module = import_module(home)
+                if not name.startswith("__") and hasattr(new_module, name):
+                    return getattr(new_module, name)
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
         module.__dict__["__getattr__"] = look_up
@@ -100,4 +114,4 @@ def install() -> None:
         sys.meta_path.append(MovedModules())
 
 
-__all__ = ["MODULES", "NAMES", "MovedModules", "install", "moved_name"]
+__all__ = ["MODULES", "NAMES", "MovedModules", "install", "moved_name", "renamed"]

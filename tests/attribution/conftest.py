@@ -25,6 +25,6 @@ def embedded(tmp_path_factory) -> EmbeddedGenomes:
 def model(embedded):
     """A model that reads their vectors."""
     found = random_genome_transformer()
-    digest = embedded.contract["weights_sha256"]
+    digest = embedded.preprocessing["weights_sha256"]
     found.processor = GenomeTransformerProcessor(protein_size=24, max_genes=60, protein_encoder_sha256=digest)
     return found

@@ -60,7 +60,7 @@ def test_embed_twice_gives_the_same_integers(tmp_path, model_dir, run):
     first, second = tables
     assert first.sample_ids == second.sample_ids == ("s0", "s1", "s2")
     assert np.array_equal(first.counts, second.counts) and first.counts.sum() == 180
-    assert first.tallies.equals(second.tallies)
+    assert first.read_stats.equals(second.read_stats)
     assert first.metadata["group"].tolist() == ["a", "b", "a"]
     # Also what the library gives.
     assert np.array_equal(biomeformer.load(model_dir).embed_cohort(cohort).counts, first.counts)
@@ -73,7 +73,7 @@ def test_read_fraction_and_seed(tmp_path, model_dir, run):
         output = tmp_path / name
         assert run(["embed", cohort, "--model", model_dir, "--output", output, *options]).exit_code == 0
         table = AbundanceTable.read(output / "abundance.parquet")
-        return table.counts.tolist(), int(table.tallies["n_selected"].iloc[0]), table.provenance
+        return table.counts.tolist(), int(table.read_stats["n_selected"].iloc[0]), table.provenance
 
     counts, n_selected, provenance = selected("a", "--read-fraction", 0.2, "--seed", 5)
     again, n_again, _ = selected("b", "--read-fraction", 0.2, "--seed", 5)
@@ -113,8 +113,8 @@ def test_fit_centroids_inspect_embed(tmp_path, run, request, encoder):
     record = json.loads(run(["inspect", output, "--json"]).stdout)
     assert record["model"]["n_clusters"] == 4 and record["model"]["read_encoder"] == "dnabert2"
     assert record["model"]["normalize_embeddings"] is True
-    # A MetagenBERT checkpoint hands its contract on; an encoder alone has the default one.
-    assert record["contract"]["min_read_length"] == (20 if encoder == "model_dir" else 1)
+    # A MetagenBERT checkpoint hands its preprocessing config on; an encoder alone has the default one.
+    assert record["preprocessing"]["min_read_length"] == (20 if encoder == "model_dir" else 1)
     assert record["provenance"]["training"]["n_reads_used"] == 120
     assert len(record["provenance"]["weights_sha256"]) == 64
     shown = run(["inspect", output]).stdout
@@ -192,7 +192,7 @@ def test_amounts_for_people():
 def test_inspect_of_a_read_encoder(encoder_dir, run):
     record = json.loads(run(["inspect", encoder_dir, "--json"]).stdout)
     assert record["model"]["model_type"] == "dnabert2" and record["model"]["hidden_size"] == 24
-    assert "contract" not in record
+    assert "preprocessing" not in record
 
 
 def test_convert_then_fit(tmp_path, encoder_dir, run):
@@ -230,7 +230,7 @@ def test_demo_runs_twice_and_tells_groups_apart(tmp_path, run, monkeypatch):
         assert result.stdout.count(output.name) == 3
     assert "simulated" in (output / "report.html").read_text()
     table = AbundanceTable.read(output / "abundance.parquet")
-    assert len(table.sample_ids) == 12 and (table.tallies["n_reads"] == 5000).all()
+    assert len(table.sample_ids) == 12 and (table.read_stats["n_reads"] == 5000).all()
     # The nearest other sample, by Bray-Curtis, is of the same group.
     gaps = np.abs(table.abundance[:, None] - table.abundance[None]).sum(2)
     np.fill_diagonal(gaps, np.inf)

@@ -84,8 +84,8 @@ def model_dir(place, tmp_path_factory):
     labels = {"id2label": {0: "host", 1: "soil"}, "label2id": {"host": 0, "soil": 1}, "label_name": "habitat"}
     model = GenomeTransformerForSequenceClassification(GenomeTransformerConfig(**sizes, **labels))
     digest = load_protein_encoder(place / "esm").weights_sha256
-    contract = {"protein_encoder": "protein_encoder", "protein_encoder_sha256": digest}
-    model.processor = GenomeTransformerProcessor(protein_size=24, max_genes=30, **contract)
+    preprocessing = {"protein_encoder": "protein_encoder", "protein_encoder_sha256": digest}
+    model.processor = GenomeTransformerProcessor(protein_size=24, max_genes=30, **preprocessing)
     model.save_pretrained(folder)
     shutil.copytree(place / "esm", folder / "protein_encoder")
     return folder
@@ -115,7 +115,9 @@ def test_inspect(place, model_dir, run):
     result = run(["inspect", model_dir, "--json"])
     record = json.loads(result.stdout)
     assert record["model"]["classes"] == ["host", "soil"] and record["model"]["num_hidden_layers"] == 2
-    assert record["contract"]["max_genes"] == 30 and record["contract"]["protein_encoder"] == "protein_encoder"
+    assert (
+        record["preprocessing"]["max_genes"] == 30 and record["preprocessing"]["protein_encoder"] == "protein_encoder"
+    )
     with pytest.raises(CheckpointError, match="genomes are its input"):
         biomeformer.load(model_dir)
 

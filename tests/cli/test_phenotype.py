@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from biomeformer.cli import app
 from biomeformer.metagenomes import AbundanceTable
-from biomeformer.metagenomes.sample import TALLIES
+from biomeformer.metagenomes.sample import READ_STATS
 from factories import random_sequences, write_fastq
 
 QUICK = ["--folds", 3, "--repeats", 1, "--model", "l1", "--threads", 1]
@@ -35,13 +35,19 @@ def work(tmp_path):
         },
         index=index,
     )
-    contract = {"pooling": "mean", "min_read_length": 32, "max_length": None}
+    preprocessing = {"pooling": "mean", "min_read_length": 32, "max_length": None}
     versions = {"biomeformer": "0"}
-    provenance = {"model": "m", "weights_sha256": "ab", "contract": contract, "versions": versions, "n_clusters": 3}
+    provenance = {
+        "model": "m",
+        "weights_sha256": "ab",
+        "contract": preprocessing,
+        "versions": versions,
+        "n_clusters": 3,
+    }
     provenance |= {"read_fraction": 1.0, "seed": 0, "dtype": "float32"}
-    tallies = pd.DataFrame({name: counts.sum(1) for name in TALLIES}, index=index)
+    read_stats = pd.DataFrame({name: counts.sum(1) for name in READ_STATS}, index=index)
     (tmp_path / "run").mkdir()
-    AbundanceTable(ids, counts, tallies, metadata, provenance).write(tmp_path / "run" / "abundance.parquet")
+    AbundanceTable(ids, counts, read_stats, metadata, provenance).write(tmp_path / "run" / "abundance.parquet")
     metadata.to_csv(tmp_path / "metadata.csv")
     noise = rng.dirichlet(np.ones(6), 40) * 100
     names = [f"k__B|s__X{i}" for i in range(6)]
@@ -135,7 +141,7 @@ def other_cohort(work, name, shift):
     index = pd.Index(ids, name="sample_id")
     (work / name).mkdir()
     AbundanceTable(
-        ids, table.counts + shift, table.tallies.set_index(index), table.metadata.set_index(index), table.provenance
+        ids, table.counts + shift, table.read_stats.set_index(index), table.metadata.set_index(index), table.provenance
     ).write(work / name / "abundance.parquet")
     return work / name
 
@@ -273,7 +279,7 @@ def test_depth_in_one_command_then_a_report_with_reads(cohort, run, tmp_path):
     study = json.loads((tmp_path / "depth" / "study.json").read_text())
     assert study["inputs"]["read_fractions"] == {"100 %": 1.0, "50 %": 0.5, "20 %": 0.2}
     folders = [tmp_path / "depth" / f"reads-{share}" for share in ("1", "0.5", "0.2")]
-    used = [AbundanceTable.read(folder).tallies["n_used"].sum() for folder in folders]
+    used = [AbundanceTable.read(folder).read_stats["n_used"].sum() for folder in folders]
     assert used[0] == 960 and 0.4 < used[1] / 960 < 0.6 and 0.1 < used[2] / 960 < 0.3
     # The same command goes on: nothing is embedded again.
     kept = [(folder / "abundance.parquet").stat().st_mtime_ns for folder in folders]

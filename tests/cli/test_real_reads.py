@@ -28,8 +28,8 @@ def test_real_samples(tmp_path, shared_data, run):
     assert len(n_records) == 6 and min(n_records) == 20_000
     for cohort, n_reads in (("sites.csv", n_records), ("gut.csv", [40_000])):
         table, again = embed(cohort, f"{cohort}-a"), embed(cohort, f"{cohort}-b", "--batch-tokens", 5_000)
-        tallies = table.tallies
-        assert tallies["n_reads"].tolist() == tallies["n_selected"].tolist() == n_reads
-        assert (tallies["n_used"] + tallies["n_too_short"] + tallies["n_no_tokens"]).tolist() == n_reads
-        assert table.counts.sum(1).tolist() == tallies["n_used"].tolist() and (tallies["n_used"] > 0).all()
-        assert np.array_equal(table.counts, again.counts) and tallies.equals(again.tallies)
+        read_stats = table.read_stats
+        assert read_stats["n_reads"].tolist() == read_stats["n_selected"].tolist() == n_reads
+        assert (read_stats["n_used"] + read_stats["n_too_short"] + read_stats["n_no_tokens"]).tolist() == n_reads
+        assert table.counts.sum(1).tolist() == read_stats["n_used"].tolist() and (read_stats["n_used"] > 0).all()
+        assert np.array_equal(table.counts, again.counts) and read_stats.equals(again.read_stats)

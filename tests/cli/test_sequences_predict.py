@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from biomeformer import SequenceClassifier
-from biomeformer.sequences.contract import SequenceContract
+from biomeformer.sequences.preprocessing import SequencePreprocessing
 from biomeformer.sequences.starting_points import new_classifier
 from factories import random_sequences
 
@@ -18,8 +18,8 @@ SEQUENCES = random_sequences(30, 50, 120, seed=5)
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("model")
-    contract = SequenceContract("binary", max_tokens=100, average_strands=True, thresholds=[0.4])
-    new_classifier("cnn", ["other", "enhancer"], contract).save(folder)
+    preprocessing = SequencePreprocessing("binary", max_tokens=100, average_strands=True, thresholds=[0.4])
+    new_classifier("cnn", ["other", "enhancer"], preprocessing).save(folder)
     return str(folder)
 
 

@@ -23,7 +23,7 @@ from biomeformer.errors import TableError
 from biomeformer.metagenomes import AbundanceTable
 from biomeformer.metagenomes.abundance_table import METADATA_KEY, is_dataset_id, table_file
 from biomeformer.metagenomes.export import export_table, sample_frame
-from biomeformer.metagenomes.sample import TALLIES
+from biomeformer.metagenomes.sample import READ_STATS
 from biomeformer.phenotypes import FeatureTable
 
 MAIN, TAGGED = "a" * 40, "b" * 40
@@ -45,9 +45,9 @@ def make(ids, metadata=None, **provenance) -> AbundanceTable:
     ids = tuple(ids)
     index = pd.Index(ids, name="sample_id")
     counts = np.arange(3 * len(ids), dtype=np.int64).reshape(-1, 3) + 2**40
-    tallies = pd.DataFrame({name: counts.sum(1) + i for i, name in enumerate(TALLIES)}, index=index)
+    read_stats = pd.DataFrame({name: counts.sum(1) + i for i, name in enumerate(READ_STATS)}, index=index)
     columns = {"age": [str(i) for i in range(len(ids))]} if metadata is None else metadata
-    return AbundanceTable(ids, counts, tallies, pd.DataFrame(columns, index=index), PROVENANCE | provenance)
+    return AbundanceTable(ids, counts, read_stats, pd.DataFrame(columns, index=index), PROVENANCE | provenance)
 
 
 def exported(table: AbundanceTable, folder: Path) -> Path:
@@ -60,7 +60,7 @@ def same(one: AbundanceTable, other: AbundanceTable) -> bool:
         one.sample_ids == other.sample_ids
         and one.counts.dtype == other.counts.dtype == np.int64
         and np.array_equal(one.counts, other.counts)
-        and one.tallies.equals(other.tallies)
+        and one.read_stats.equals(other.read_stats)
         and one.provenance == other.provenance
     )
 
@@ -116,7 +116,7 @@ def test_one_file_is_a_dataset_and_a_table(tmp_path):
     kinds |= {"metadata.metadata.n_reads": "string", "age": "int64", "bmi": "float64", "zero": "float64"}
     assert data.features == Features(
         {"sample_id": Value("string")}
-        | {name: Value("int64") for name in TALLIES}
+        | {name: Value("int64") for name in READ_STATS}
         | {name: Value(kind) for name, kind in kinds.items()}
         | {"counts": List(Value("int64"), length=3), "abundance": List(Value("float64"), length=3)}
     )
@@ -289,9 +289,9 @@ def test_joined(tmp_path):
     two = make(["C"], {"land": ["dk"], "age": ["3"]}, seed=1, device="cuda", revision="v1", model="elsewhere")
     three = make(["D"], {})
     joined = AbundanceTable.join([one, two, three])
-    assert joined.sample_ids == ("B", "A", "C", "D") == tuple(joined.tallies.index) == tuple(joined.metadata.index)
+    assert joined.sample_ids == ("B", "A", "C", "D") == tuple(joined.read_stats.index) == tuple(joined.metadata.index)
     assert np.array_equal(joined.counts, np.concatenate([one.counts, two.counts, three.counts]))
-    assert joined.counts.dtype == np.int64 and joined.tallies.loc["C"].equals(two.tallies.loc["C"])
+    assert joined.counts.dtype == np.int64 and joined.read_stats.loc["C"].equals(two.read_stats.loc["C"])
     assert joined.metadata.to_dict("list") == {
         "age": ["1", "2", "3", ""],
         "sex": ["f", "m", "", ""],
@@ -321,7 +321,10 @@ def test_joined(tmp_path):
             {"weights_sha256": "cd" * 32},
             r"their weights_sha256 differ \(abababababab… and cdcdcdcdcdcd…\); embed both with",
         ),
-        ({"contract": PROVENANCE["contract"] | {"pooling": "cls"}}, r"their contract differ \(pooling: mean and cls\)"),
+        (
+            {"contract": PROVENANCE["contract"] | {"pooling": "cls"}},
+            r"their preprocessing config differ \(pooling: mean and cls\)",
+        ),
         ({"n_clusters": 4}, r"their n_clusters differ \(3 and 4\)"),
         ({"dtype": "bfloat16"}, r"their dtype differ \(float32 and bfloat16\); .* in one dtype"),
         ({"read_fraction": 1.0}, r"their read_fraction differ \(0.1 and 1.0\); embed both at one read fraction"),
@@ -356,7 +359,7 @@ def test_other_reasons_not_to_join():
     with pytest.raises(TableError, match=r"their numbers of clusters differ \(3 and 2\)"):
         AbundanceTable.join([one, replace(make(["C"]), counts=np.ones((1, 2), np.int64))])
     with pytest.raises(TableError, match="their tallies differ"):
-        AbundanceTable.join([one, replace(make(["C"]), tallies=make(["C"]).tallies[["n_reads"]])])
+        AbundanceTable.join([one, replace(make(["C"]), read_stats=make(["C"]).read_stats[["n_reads"]])])
 
 
 def test_a_source_is_only_a_name(tmp_path):

@@ -54,7 +54,7 @@ def reference(cohort, expected, tmp_path_factory) -> tuple[bytes, float]:
     assert job.wait() == [0], job.text()
     table = AbundanceTable.read(output)
     assert np.array_equal(table.counts, expected.counts) and table.counts.sum() == sum(SIZES)
-    assert table.tallies.equals(expected.tallies)
+    assert table.read_stats.equals(expected.read_stats)
     began = time.monotonic()
     assert start(cohort, output.with_name("timed"), 2).wait() == [0, 0]
     return (output / "abundance.parquet").read_bytes(), time.monotonic() - began

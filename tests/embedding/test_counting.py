@@ -34,8 +34,8 @@ def test_counts_are_those_of_single_reads(encoder, budget):
     model = with_ties(encoder)
     reads = random_sequences(90, 40, 150, seed=3)
     packed = encoded(model, reads)
-    _, doubtful, _ = model.nearest_packed(torch.from_numpy(packed.input_ids), torch.from_numpy(packed.lengths))
-    assert doubtful.all()
+    _, near_tie, _ = model.nearest_packed(torch.from_numpy(packed.input_ids), torch.from_numpy(packed.lengths))
+    assert near_tie.all()
     ids = model.assign_packed(torch.from_numpy(packed.input_ids), torch.from_numpy(packed.lengths))
     counter = ClusterCounter(model, budget)
     for part in (reads[:50], reads[50:]):
@@ -58,7 +58,7 @@ def test_a_full_device_lowers_the_budget_and_loses_nothing(tmp_path, monkeypatch
     monkeypatch.setattr(MetagenBertModel, "nearest_packed", full)
     with pytest.warns(UserWarning, match=r"cpu has no memory for .* tokens at once; going on with .* .--batch-tokens"):
         found = embed_sample(model, SampleReads.single(fastq))
-    assert np.array_equal(found.counts, expected) and found.tallies["n_used"] == 120 == found.counts.sum()
+    assert np.array_equal(found.counts, expected) and found.read_stats["n_used"] == 120 == found.counts.sum()
     assert max(sizes) > 300 and sum(size <= 300 for size in sizes) > 1
     # What was learnt holds for the next sample.
     sizes.clear()

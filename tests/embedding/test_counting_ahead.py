@@ -8,7 +8,7 @@ import biomeformer
 from biomeformer.metagenomes.counting import ClusterCounter
 from biomeformer.models.dnabert2 import DnaBert2Config, DnaBert2Model
 from biomeformer.models.metagenbert import MetagenBertModel
-from biomeformer.models.metagenbert.modeling_metagenbert import READS_AS_ALONE
+from biomeformer.models.metagenbert.modeling_metagenbert import EXACT_BATCH_READS
 from biomeformer.reads import ReadBatch
 from factories import random_sequences, tiny_bert, tiny_dnabert2, tiny_metagenbert
 
@@ -37,7 +37,7 @@ def counts(model, reads, budget, *, n_parts=1):
 @pytest.fixture
 def together(monkeypatch):
     """Equally long reads go together on a CPU too."""
-    monkeypatch.setitem(READS_AS_ALONE, "cpu", 16)
+    monkeypatch.setitem(EXACT_BATCH_READS, "cpu", 16)
 
 
 @pytest.mark.usefixtures("together")
@@ -49,7 +49,7 @@ def test_counts_depend_neither_on_batches_nor_on_the_order_of_reads(encoder):
     with torch.inference_mode():
         lengths = packed(model, reads).lengths
         ids = torch.from_numpy(packed(model, reads).input_ids)
-        assert model.nearest_packed(ids, torch.from_numpy(lengths)).doubtful.all()
+        assert model.nearest_packed(ids, torch.from_numpy(lengths)).near_tie.all()
         assigned = model.assign_packed(ids, torch.from_numpy(lengths))
     expected = np.bincount(assigned, minlength=80)
     assert expected.sum() == 300 and (expected > 0).sum() > 10
@@ -75,7 +75,7 @@ def test_a_doubtful_reads_vector_is_the_same_to_the_last_bit_whatever_it_is_embe
         model.nearest_exactly = nearest_exactly
         for n_before, n_after in ((0, 0), (3, 9), (15, 4), (21, 1)):
             mates = torch.randint(5, 4000, (n_before + n_after, length))
-            model.assign_alone(torch.cat([mates[:n_before], read[None], mates[n_before:]]))
+            model.assign_exact(torch.cat([mates[:n_before], read[None], mates[n_before:]]))
             vectors.append(seen[-1][n_before])
         assert all(torch.equal(vector, vectors[0]) for vector in vectors)
 
@@ -93,12 +93,12 @@ def test_reads_are_embedded_one_by_one_where_their_place_in_a_batch_matters(monk
 
     monkeypatch.setattr(MetagenBertModel, "_embed_equally_long", places_differ)
     reads = torch.randint(5, 100, (5, 30))
-    model.assign_alone(reads)
-    model.assign_alone(reads[:2])
+    model.assign_exact(reads)
+    model.assign_exact(reads[:2])
     assert sizes == [16, 1, 1, 1, 1, 1, 1, 1]
     # Long ones take fewer at once, by their length alone.
     sizes.clear()
-    model.assign_alone(torch.randint(5, 100, (3, 1500)))
+    model.assign_exact(torch.randint(5, 100, (3, 1500)))
     assert sizes == [2, 1, 1, 1]
 
 
@@ -127,7 +127,7 @@ def test_vectors_that_are_not_exact_or_always_the_same_are_not_embedded_again(ki
     model = MetagenBertModel.from_encoder_and_centroids(
         model.encoder, model.centroids.repeat(3, 1).numpy(), processor=model.processor
     )
-    assert model.doubt_is_settled_by_distance and not tiny_metagenbert().doubt_is_settled_by_distance
+    assert model.settles_near_ties_by_distance and not tiny_metagenbert().settles_near_ties_by_distance
     reads = random_sequences(90, 60, 150, seed=4)
     embedded = []
     real = MetagenBertModel.embed_packed

@@ -8,8 +8,8 @@ import torch
 
 import biomeformer
 from biomeformer.errors import InputError, ReadFileError, TableError
-from biomeformer.inference.batching import embed_vectors, in_threads, iter_token_batches, on_each_core
-from biomeformer.metagenomes import TALLIES, AbundanceTable
+from biomeformer.inference.batching import embed_vectors, in_threads, iter_token_batches, map_per_core
+from biomeformer.metagenomes import READ_STATS, AbundanceTable
 from biomeformer.models.metagenbert import PackedReads
 from biomeformer.reads import ReadBatch
 from biomeformer.runs.prefetch import prefetch
@@ -54,13 +54,13 @@ def test_counts_do_not_depend_on_batches(tmp_path, encoder):
     whole = model.embed_sample(path)
     for budget in (1, 500, 10_000):
         again = model.embed_sample(path, batch_tokens=budget)
-        assert np.array_equal(whole.counts, again.counts) and whole.tallies == again.tallies
+        assert np.array_equal(whole.counts, again.counts) and whole.read_stats == again.read_stats
     assert whole.counts.dtype == np.int64
     n_short = sum(len(r) < 10 for r in reads)
-    assert list(whole.tallies) == list(TALLIES)
-    assert whole.tallies["n_reads"] == whole.tallies["n_selected"] == 300
-    assert whole.tallies["n_too_short"] == n_short > 0
-    assert whole.counts.sum() == whole.tallies["n_used"] == 300 - n_short
+    assert list(whole.read_stats) == list(READ_STATS)
+    assert whole.read_stats["n_reads"] == whole.read_stats["n_selected"] == 300
+    assert whole.read_stats["n_too_short"] == n_short > 0
+    assert whole.counts.sum() == whole.read_stats["n_used"] == 300 - n_short
     assert whole.abundance.sum() == pytest.approx(1)
     # By the plain way: padded forward over all usable reads.
     with torch.no_grad():
@@ -77,7 +77,7 @@ def test_paired_and_subsampled(tmp_path):
     some = model.embed_sample(r1, r2, read_fraction=0.3, seed=4)
     some_1, some_2 = (model.embed_sample(r, read_fraction=0.3, seed=4) for r in (r1, r2))
     assert np.array_equal(some.counts, some_1.counts + some_2.counts)
-    assert some.tallies["n_reads"] == 400 and 60 < some.tallies["n_selected"] < 180
+    assert some.read_stats["n_reads"] == 400 and 60 < some.read_stats["n_selected"] < 180
     other = model.embed_sample(r1, r2, read_fraction=0.3, seed=5)
     assert not np.array_equal(some.counts, other.counts)
 
@@ -101,7 +101,7 @@ def test_vectors_of_reads_in_memory():
     with torch.no_grad():
         expected = model(**model.processor(reads)).read_embeddings.numpy()
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
-    assert packed.tallies["n_used"] == 20
+    assert packed.read_stats["n_used"] == 20
 
 
 def test_cohort_table_round_trip(tmp_path):
@@ -113,10 +113,10 @@ def test_cohort_table_round_trip(tmp_path):
     again = AbundanceTable.read(tmp_path / "abundance.parquet")
     assert again.sample_ids == table.sample_ids == ("s0", "s1", "s2")
     assert again.counts.dtype == np.int64 and np.array_equal(again.counts, table.counts)
-    assert again.tallies.equals(table.tallies) and again.metadata["group"].tolist() == ["a", "b", "a"]
+    assert again.read_stats.equals(table.read_stats) and again.metadata["group"].tolist() == ["a", "b", "a"]
     assert again.provenance == table.provenance
     assert table.provenance["weights_sha256"] == model.weights_sha256
-    assert table.provenance["contract"] == model.processor.contract and table.provenance["read_fraction"] == 0.5
+    assert table.provenance["contract"] == model.processor.preprocessing and table.provenance["read_fraction"] == 0.5
     assert {call[0] for call in calls} == {"s0", "s1", "s2"} and calls[-1][2] == calls[-1][3] > 0
     frame = table.to_pandas()
     np.testing.assert_allclose(frame.filter(like="cluster_").sum(axis=1), 1)
@@ -141,10 +141,10 @@ def test_on_each_core_is_in_threads_but_under_autocast_which_is_the_callers_own(
     torch.set_num_threads(2)
     try:
         cpu = torch.device("cpu")
-        there = list(on_each_core(lambda _: (threading.get_ident(), torch.get_num_threads()), range(3), cpu))
+        there = list(map_per_core(lambda _: (threading.get_ident(), torch.get_num_threads()), range(3), cpu))
         assert threading.get_ident() not in {thread for thread, _ in there} and {n for _, n in there} == {1}
         with torch.autocast("cpu", torch.bfloat16):
-            here = list(on_each_core(lambda _: (threading.get_ident(), torch.is_autocast_enabled("cpu")), [0, 1], cpu))
+            here = list(map_per_core(lambda _: (threading.get_ident(), torch.is_autocast_enabled("cpu")), [0, 1], cpu))
         assert here == [(threading.get_ident(), True)] * 2
     finally:
         torch.set_num_threads(n_threads)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from biomeformer.cli import app
 from biomeformer.metagenomes import AbundanceTable
 from biomeformer.metagenomes.export import FORMATS, export_table, sample_frame
-from biomeformer.metagenomes.sample import TALLIES
+from biomeformer.metagenomes.sample import READ_STATS
 
 METADATA = {
     "disease": ["ibd", "", "healthy, or not", "ibd"],
@@ -34,12 +34,12 @@ def table() -> AbundanceTable:
     ids = ("P1", "P2", "p 3", "P4")
     index = pd.Index(ids, name="sample_id")
     counts = np.array([[5, 0, 2**40], [1, 1, 1], [0, 0, 7], [3, 2, 1]], np.int64)
-    tallies = pd.DataFrame({name: counts.sum(1) for name in TALLIES}, index=index)
+    read_stats = pd.DataFrame({name: counts.sum(1) for name in READ_STATS}, index=index)
     provenance = {
         "model": "m", "weights_sha256": "ab", "n_clusters": 3, "read_fraction": 0.1, "revision": None,
         "versions": {"biomeformer": "0"},
     }  # fmt: skip
-    return AbundanceTable(ids, counts, tallies, pd.DataFrame(METADATA, index=index), provenance)
+    return AbundanceTable(ids, counts, read_stats, pd.DataFrame(METADATA, index=index), provenance)
 
 
 def export(table: AbundanceTable, folder: Path, file_format: str) -> Path:

@@ -59,7 +59,9 @@ def test_another_run_is_refused_with_what_differs(model, cohort, tmp_path):
     with pytest.raises(InputError, match=r"holds another run: read_fraction was 1.0 and is now 0.5; seed was 0 and is"):
         embed(model, cohort, tmp_path / "run", read_fraction=0.5, seed=1)
     other = tiny_metagenbert(min_read_length=50)
-    with pytest.raises(InputError, match=r"another run: contract.min_read_length was 1 and is now 50; give another"):
+    with pytest.raises(
+        InputError, match=r"another run: preprocessing.min_read_length was 1 and is now 50; give another"
+    ):
         embed(other, cohort, tmp_path / "run")
     with pytest.raises(InputError, match="weights_sha256 was"):
         embed(tiny_metagenbert(seed=4), cohort, tmp_path / "run")

@@ -71,8 +71,8 @@ def test_mixup_neither_mixes_devices_nor_waits(make):
 def test_nearest_centroids_neither_mix_devices_nor_wait():
     model = tiny_metagenbert().to(META)
     with NeverWaits():
-        cluster_ids, doubtful, vectors = model.nearest_packed(ids(UNSORTED), UNSORTED)
-        assert model.nearest_exactly(vectors).shape == cluster_ids.shape == doubtful.shape == (6,)
+        cluster_ids, near_tie, vectors = model.nearest_packed(ids(UNSORTED), UNSORTED)
+        assert model.nearest_exactly(vectors).shape == cluster_ids.shape == near_tie.shape == (6,)
         reads = [tokens.shape for _, tokens in by_length(ids(SORTED), SORTED, torch.tensor([0, 1, 5, 2]))]
     assert reads == [(2, 3), (1, 5), (1, 12)]
 
@@ -86,7 +86,7 @@ def test_proteins_neither_mix_devices_nor_wait():
 
 
 def test_what_goes_to_a_gpu_goes_from_pinned_memory_and_is_not_waited_for():
-    for send in (engine.send, modeling_dnabert2.to_device, modeling_kmer_encoder._to_device):
+    for send in (engine.to_device, modeling_dnabert2.to_device, modeling_kmer_encoder._to_device):
         calls = []
         pinned = SimpleNamespace(to=lambda device, non_blocking, c=calls: c.append(("to", str(device), non_blocking)))
         tensor = SimpleNamespace(device=torch.device("cpu"), pin_memory=lambda c=calls, p=pinned: c.append("pin") or p)

@@ -103,7 +103,7 @@ def test_as_a_dataset(single, tmp_path):
     whole.save_to_disk(tmp_path / "d")
     other = open_genomes(tmp_path / "d")
     assert isinstance(other, DatasetGenomes) and isinstance(open_genomes(single), EmbeddedGenomes)
-    assert len(other) == 8 and other.contract == found.contract and other.metadata.equals(found.metadata)
+    assert len(other) == 8 and other.preprocessing == found.preprocessing and other.metadata.equals(found.metadata)
     assert other.n_genes.tolist() == found.n_genes.tolist() == [40] * 8
     for name in ("g3", "g0"):
         np.testing.assert_array_equal(other.vectors(name), found.vectors(name))
@@ -117,7 +117,11 @@ def test_as_a_dataset(single, tmp_path):
     whole.select(range(5, 8)).to_parquet(tmp_path / "q" / "data" / "train-1.parquet")
     for name in ("p", "q"):
         streamed = open_genomes(tmp_path / name)
-        assert isinstance(streamed, StreamedGenomes) and len(streamed) == 8 and streamed.contract == found.contract
+        assert (
+            isinstance(streamed, StreamedGenomes)
+            and len(streamed) == 8
+            and streamed.preprocessing == found.preprocessing
+        )
         assert streamed.metadata.sort_index().equals(found.metadata)
         for genome in ("g7", "g0", "g5", "g6"):
             assert streamed.vectors(genome).dtype == np.float16
@@ -181,18 +185,21 @@ def test_other_encoders_are_refused(single, encoder_dir, table, tmp_path):
     with pytest.raises(InputError, match="max_residues"):
         embed_genomes(other, read_catalog(table), single)
     with pytest.raises(InputError, match="another encoder"):
-        ProteinStore(single / "store", other.contract)
+        ProteinStore(single / "store", other.preprocessing)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     with pytest.raises(InputError, match="holds something else"):
-        ProteinStore(tmp_path / "full", encoder.contract)
+        ProteinStore(tmp_path / "full", encoder.preprocessing)
     with pytest.raises(TableError, match="holds no embedded genomes"):
         EmbeddedGenomes.read(tmp_path)
 
 
 def test_a_store_by_hand(tmp_path):
-    contract = {"hidden_size": 3}
-    store, other = ProteinStore(tmp_path / "s", contract), ProteinStore(tmp_path / "s", contract)
+    preprocessing = {"hidden_size": 3}
+    store, other = (
+        ProteinStore(tmp_path / "s", preprocessing),
+        ProteinStore(tmp_path / "s", preprocessing),
+    )
     keys = protein_keys(["MK", "MV", "MA"])
     assert not store.find(keys).any()
     store.add(keys[:2], np.arange(6).reshape(2, 3))
@@ -208,26 +215,26 @@ def test_a_store_by_hand(tmp_path):
     # What a killed writer left is not seen.
     (tmp_path / "s" / "segments" / "0a.vectors.npy").write_bytes(b"half")
     (tmp_path / "s" / "segments" / ".1.partial.0a.keys.npy").write_bytes(b"half")
-    assert len(ProteinStore(tmp_path / "s", contract)) == 3
+    assert len(ProteinStore(tmp_path / "s", preprocessing)) == 3
 
 
 def test_a_store_that_several_open_at_once(tmp_path, monkeypatch):
-    contract = {"hidden_size": 3}
+    preprocessing = {"hidden_size": 3}
     # Another one is writing the record, or was killed while it did.
     (tmp_path / "a" / "segments").mkdir(parents=True)
     (tmp_path / "a" / ".1.partial.store.json").write_bytes(b"{")
-    ProteinStore(tmp_path / "a", contract)
+    ProteinStore(tmp_path / "a", preprocessing)
     # Another one has written it between our look and our writing.
     found, first = ProteinStore._found, []
 
     def late(self, record):
         if not first:
             first.append(self)
-            ProteinStore(tmp_path / "b", contract).add(protein_keys(["MK"]), np.ones((1, 3)))
+            ProteinStore(tmp_path / "b", preprocessing).add(protein_keys(["MK"]), np.ones((1, 3)))
         found(self, record)
 
     monkeypatch.setattr(ProteinStore, "_found", late)
-    assert len(ProteinStore(tmp_path / "b", contract)) == 1
+    assert len(ProteinStore(tmp_path / "b", preprocessing)) == 1
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ SIZES = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "i
 
 
 def checkpoint(folder: Path, encoder: Path | None, named: str = "protein_encoder") -> Path:
-    """A genome model whose contract names an encoder, beside which that may lie."""
+    """A genome model whose preprocessing config names an encoder, beside which that may lie."""
     model = random_genome_transformer()
     digest = "" if encoder is None else load_protein_encoder(encoder).weights_sha256
     model.processor = GenomeTransformerProcessor(named, digest, protein_size=24, max_genes=60)
@@ -126,7 +126,7 @@ def test_an_encoder_that_is_not_there(place, cache, tmp_path):
 
 
 def test_an_encoder_under_another_id(place, cache):
-    """As the contract names it, at the main revision of its own repository."""
+    """As the preprocessing config names it, at the main revision of its own repository."""
     cached(cache, "lab/esm", {OTHER: place / "esm"}, main=OTHER)
     cached(cache, "lab/x", {MAIN: place / "by_id", OLD: place / "by_id"}, main=MAIN, v1=OLD)
     expected = load(place / "new").predict(place / "g0.faa")
@@ -176,7 +176,7 @@ def test_load_protein_encoder_by_id(place, cache, name):
         found, expected = load_protein_encoder(name, **options), load_protein_encoder(place / folder)
         assert found.weights_sha256 == expected.weights_sha256
         assert np.array_equal(found.embed(["MKVLAC"]).vectors, expected.embed(["MKVLAC"]).vectors)
-    # What the contract of a newly trained model names can be loaded again.
+    # What the preprocessing config of a newly trained model names can be loaded again.
     assert load_protein_encoder(found.name).name == found.name
 
 

@@ -154,7 +154,7 @@ def test_long_proteins_lose_their_end_and_are_counted():
     found = encoder.embed(PROTEINS)
     assert found.n_truncated == 2
     np.testing.assert_allclose(found.vectors[1], encoder.embed([PROTEINS[1][:12]]).vectors[0], atol=1e-6)
-    assert encoder.contract["max_residues"] == 12 and encoder.contract != tiny().contract
+    assert encoder.preprocessing["max_residues"] == 12 and encoder.preprocessing != tiny().preprocessing
     # Without a word, as many as it was trained on.
     assert tiny().max_residues == 1022 and tiny(max_residues=40).max_residues == 40
 

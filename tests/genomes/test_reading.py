@@ -10,7 +10,7 @@ import pytest
 
 from biomeformer.errors import GenomeError, InputError
 from biomeformer.genomes import genome_name, read_genome
-from biomeformer.genomes.genome import TALLIES
+from biomeformer.genomes.genome import GENE_STATS
 from biomeformer.io.nucleotides import codon_table, translate
 
 
@@ -44,7 +44,7 @@ def test_called_genes_are_pyrodigals_own(genome_file, contigs):
     assert genome.contig_ids.tolist() == sorted(genome.contig_ids) and set(genome.contig_ids) == {0, 1}
     joined = "".join(contigs.values())
     assert genome.gc == pytest.approx((joined.count("G") + joined.count("C")) / len(joined))
-    assert list(genome.tallies) == list(TALLIES) and genome.tallies["n_bases"] == len(joined)
+    assert list(genome.gene_stats) == list(GENE_STATS) and genome.gene_stats["n_bases"] == len(joined)
     for gene in genome.genes:
         assert "*" not in gene.protein and 1 <= gene.start < gene.end <= genome.contigs[gene.contig]
 
@@ -53,7 +53,7 @@ def test_fragments_are_called_in_meta_mode(tmp_path, contigs):
     short = {"one": contigs["one"][:6000]}
     genome = read_genome(fasta(tmp_path / "short.fa", **short))
     assert genome.method.endswith("meta mode") and places(genome) == pyrodigals_own(short, meta=True)
-    assert genome.tallies["n_partial"] == sum(gene.partial for gene in genome.genes)
+    assert genome.gene_stats["n_partial"] == sum(gene.partial for gene in genome.genes)
 
 
 def test_compression_case_and_empty_contigs(tmp_path, genome_file, contigs):
@@ -63,7 +63,7 @@ def test_compression_case_and_empty_contigs(tmp_path, genome_file, contigs):
     path.write_bytes(gzip.compress(text.encode()))
     genome = read_genome(path)
     assert places(genome) == places(plain) and genome.genome_id == "strain"
-    assert genome.tallies["n_empty_contigs"] == 1 and genome.tallies["n_contigs"] == 3
+    assert genome.gene_stats["n_empty_contigs"] == 1 and genome.gene_stats["n_contigs"] == 3
 
 
 @pytest.mark.parametrize(
@@ -179,11 +179,11 @@ def test_what_is_left_out_is_tallied(tmp_path, contigs, whole):
     text = text.replace(one, one + ";pseudo=true").replace(two, short)
     path.write_text(text)
     genome = read_genome(path)
-    assert genome.tallies["n_pseudo"] == 1 and genome.tallies["n_no_protein"] == 1 and len(genome) == 3
+    assert genome.gene_stats["n_pseudo"] == 1 and genome.gene_stats["n_no_protein"] == 1 and len(genome) == 3
     proteins = fasta(tmp_path / "p.faa", a="MKV*", b="MK*V", c="mkxj", d="MKUOBZ")
     genome = read_genome(proteins)
     assert [gene.protein for gene in genome.genes] == ["MKV", "MKXX", "MKUOBZ"]
-    assert genome.tallies["n_internal_stop"] == 1 and genome.tallies["n_ambiguous_residues"] == 2
+    assert genome.gene_stats["n_internal_stop"] == 1 and genome.gene_stats["n_ambiguous_residues"] == 2
     assert genome.method == "proteins given" and np.isnan(genome.gc)
 
 

@@ -92,12 +92,12 @@ def test_vectors_of_lower_precision(read_model, device, dtype, record_property):
 
 def test_tokens_arrive_as_they_were_sent(read_model, device):
     """Copies from pinned memory run beside the computation; none may be read before it is there."""
-    from biomeformer.inference.batching import send
+    from biomeformer.inference.batching import to_device
 
     ids, _ = tokens_of(read_model, 2_000)
     sent = []
     for first in range(0, len(ids) - 1000, 997):
-        sent.append((first, send(ids[first : first + 1000].clone(), device)))
+        sent.append((first, to_device(ids[first : first + 1000].clone(), device)))
         if device.type == "cuda":
             torch.randn(512, 512, device=device) @ torch.randn(512, 512, device=device)
     assert all(torch.equal(there.cpu(), ids[first : first + 1000]) for first, there in sent)

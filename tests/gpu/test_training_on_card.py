@@ -12,7 +12,7 @@ from speed_shapes import READ_SHAPES, bpe_tokenizer
 
 from biomeformer import GenomeTransformerConfig, GenomeTransformerForSequenceClassification
 from biomeformer.models.dnabert2 import DnaBert2Config, DnaBert2Model
-from biomeformer.pretraining.objectives import ContrastiveLearning, MaskedLanguageModelling, SpeciesClassification
+from biomeformer.training.objectives.modules import ContrastiveLearning, MaskedLanguageModelling, SpeciesClassification
 
 SMALL = bool(os.environ.get("BIOMEFORMER_GPU_SMALL"))
 N_READS = 64

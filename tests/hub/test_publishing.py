@@ -433,7 +433,7 @@ def test_a_checkpoint_that_does_not_load(model, spoil, words):
     try:
         write_generated(model, load_entry(model))
     except CheckpointError as error:
-        # Some of what the card says is in the contract.
+        # Some of what the card says is in the preprocessing config.
         assert "processor_config" in words or "min_read_length" in str(error)
         return
     with pytest.raises(CheckpointError, match=words):

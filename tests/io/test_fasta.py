@@ -15,9 +15,9 @@ RECORDS = st.lists(st.tuples(st.text("ab|>. -1", max_size=6), st.lists(st.text("
 
 @settings(deadline=None)
 @given(RECORDS, st.sampled_from(["\n", "\r\n", " \n"]), st.booleans(), st.booleans())
-def test_records_are_those_of_biopython(records, end, is_cut, has_blanks):
+def test_records_are_those_of_biopython(records, end, is_truncated, has_blanks):
     lines = [line for name, parts in records for line in (f">{name}", *parts, *([""] if has_blanks else []))]
-    text = end.join(lines) + ("" if is_cut else end)
+    text = end.join(lines) + ("" if is_truncated else end)
     expected = [(title, sequence.replace(" ", "")) for title, sequence in SimpleFastaParser(io.StringIO(text))]
     for given_lines in (io.BytesIO(text.encode()), text.encode().splitlines()):
         found = [(header.decode(), sequence.decode()) for _, header, sequence in iter_fasta(given_lines)]

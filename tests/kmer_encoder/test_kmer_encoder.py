@@ -241,7 +241,7 @@ def test_under_the_contract(encoder, tokenizer):
     assert packed.rows.tolist() == [0, 4] and packed.lengths.tolist() == [8, 10] and vectors.shape == (2, 12)
     outputs = model(**processor([reads[0], reads[4]]))
     np.testing.assert_allclose(outputs.read_embeddings.detach().numpy(), vectors, atol=1e-5)
-    assert packed.tallies == {
+    assert packed.read_stats == {
         "n_used": 2, "n_too_short": 1, "n_no_tokens": 2, "n_truncated": 1, "n_ambiguous": 0, "n_lower_case": 1
     }  # fmt: skip
 

@@ -142,7 +142,7 @@ def test_reads_and_proteins_are_embedded_and_assigned_in_full_float32(monkeypatc
         "vectors": lambda: embed_vectors(model, model.processor, ReadBatch.from_strings(reads)),
         "sample": lambda: embed_sample(model, SampleReads.single(fastq)),
         "assign": lambda: model.assign_packed(ids, lengths),
-        "alone": lambda: model.assign_alone(ids[None]),
+        "alone": lambda: model.assign_exact(ids[None]),
         "proteins": lambda: proteins.embed(["MKLV", "AC"]),
     }
     with torch_as_it_was(), torch.inference_mode():

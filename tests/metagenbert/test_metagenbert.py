@@ -1,4 +1,4 @@
-"""The model as one object: encoder, centroids, contract."""
+"""The model as one object: encoder, centroids, preprocessing config."""
 
 import json
 import shutil
@@ -77,8 +77,8 @@ def test_auto_classes_round_trip(tmp_path):
     assert isinstance(again, MetagenBertModel) and isinstance(again.encoder, DnaBert2Model)
     assert isinstance(AutoConfig.from_pretrained(tmp_path), MetagenBertConfig)
     processor = AutoProcessor.from_pretrained(tmp_path)
-    assert isinstance(processor, MetagenBertProcessor) and processor.contract == model.processor.contract
-    assert again.processor.contract == model.processor.contract
+    assert isinstance(processor, MetagenBertProcessor) and processor.preprocessing == model.processor.preprocessing
+    assert again.processor.preprocessing == model.processor.preprocessing
     state, state_again = model.state_dict(), again.state_dict()
     assert state.keys() == state_again.keys()
     assert all(torch.equal(state[key], state_again[key]) for key in state)
@@ -129,9 +129,9 @@ def test_contract_is_checked_at_load(tmp_path):
     ]:
         shutil.copytree(tmp_path / "good", tmp_path / field)
         file = tmp_path / field / "processor_config.json"
-        contract = json.loads(file.read_text())
-        contract[field] = value
-        file.write_text(json.dumps(contract))
+        preprocessing = json.loads(file.read_text())
+        preprocessing[field] = value
+        file.write_text(json.dumps(preprocessing))
         with pytest.raises(CheckpointError, match=message):
             biomeformer.load(tmp_path / field)
     shutil.copytree(tmp_path / "good", tmp_path / "none")

@@ -59,10 +59,10 @@ def classify(place):
 
 def same(found, sample):
     """Whether a pipeline's result is a sample's, bit for bit."""
-    assert sorted(found) == ["abundance", "counts", "tallies"]
+    assert sorted(found) == ["abundance", "counts", "read_stats"]
     assert found["counts"].dtype == np.int64 and found["abundance"].dtype == np.float64
     vectors = np.array_equal(found["counts"], sample.counts) and np.array_equal(found["abundance"], sample.abundance)
-    return vectors and found["tallies"] == sample.tallies
+    return vectors and found["read_stats"] == sample.read_stats
 
 
 def test_one_sample_or_many(place, embed):
@@ -83,13 +83,13 @@ def test_mates(place, embed):
     model = MetagenBertModel.from_pretrained(place / "base")
     mates = place / "mate_1.fastq", place / "mate_2.fastq"
     expected = model.embed_sample(*mates)
-    assert expected.tallies["n_reads"] == 80
+    assert expected.read_stats["n_reads"] == 80
     names = {"fastq_1": str(mates[0]), "fastq_2": mates[1]}
     assert same(embed(mates), expected) and same(embed(names), expected)
     alone = model.embed_sample(mates[0])
     assert same(embed({"fastq_1": mates[0]}), alone) and same(embed((mates[0],)), alone)
     pair, single, named = embed([mates, place / "s0.fastq.gz", names])
-    assert same(pair, expected) and same(named, expected) and single["tallies"]["n_reads"] == 60
+    assert same(pair, expected) and same(named, expected) and single["read_stats"]["n_reads"] == 60
 
 
 def test_options(place, embed):
@@ -97,7 +97,7 @@ def test_options(place, embed):
     path = place / "s0.fastq.gz"
     options = {"read_fraction": 0.5, "seed": 3}
     expected = model.embed_sample(path, **options)
-    assert 0 < expected.tallies["n_selected"] < 60
+    assert 0 < expected.read_stats["n_selected"] < 60
     assert same(embed(path, **options), expected) and same(embed(path, batch_tokens=64, **options), expected)
     whole = pipeline("metagenome-embedding", model=str(place / "base"), read_fraction=0.5)
     assert same(whole(path, seed=3), expected) and not same(whole(path, seed=4), expected)
@@ -265,7 +265,7 @@ def test_damaged_checkpoints(place, tmp_path):
     assert "Traceback" not in str(caught.value)
     folder = shutil.copytree(place / "base", tmp_path / "no-contract")
     (folder / "processor_config.json").unlink()
-    with pytest.raises(CheckpointError, match="preprocessing contract"):
+    with pytest.raises(CheckpointError, match="preprocessing config"):
         pipeline("metagenome-embedding", model=str(folder))
 
 

@@ -1,4 +1,4 @@
-"""The preprocessing contract, read by read."""
+"""The preprocessing config, read by read."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from factories import bpe_tokenizer, random_sequences
 READ = "ACGTTGCAACGGTTAACCGATAGCATCGACTG"
 
 
-def encode(reads, **contract):
-    processor = MetagenBertProcessor(bpe_tokenizer(), **contract)
+def encode(reads, **preprocessing):
+    processor = MetagenBertProcessor(bpe_tokenizer(), **preprocessing)
     sequence = np.frombuffer("".join(reads).encode(), np.uint8)
     packed = processor.encode_reads(sequence, np.cumsum([0, *map(len, reads)]))
     ends = np.cumsum(packed.lengths)
@@ -21,7 +21,7 @@ def test_equals_the_tokenizer():
     reads = random_sequences(30, 10, 200)
     ids, packed = encode(reads)
     assert ids == bpe_tokenizer()(reads)["input_ids"]
-    assert packed.tallies == {
+    assert packed.read_stats == {
         "n_used": 30, "n_too_short": 0, "n_no_tokens": 0, "n_truncated": 0, "n_ambiguous": 0, "n_lower_case": 0
     }  # fmt: skip
 
@@ -33,7 +33,7 @@ def test_folding_and_tallies():
     assert packed.rows.tolist() == [0, 1, 2, 3, 4]
     assert ids[0] == ids[1] == ids[2] and ids[3] == ids[4] and ids[0] != ids[3]
     assert 0 in ids[3]
-    assert packed.tallies == {
+    assert packed.read_stats == {
         "n_used": 5, "n_too_short": 2, "n_no_tokens": 1, "n_truncated": 0, "n_ambiguous": 2, "n_lower_case": 2
     }  # fmt: skip
 
@@ -53,14 +53,14 @@ def test_truncation_keeps_head_and_special_tokens(max_length):
     expected = tokenizer(reads, truncation=True, max_length=max_length)["input_ids"]
     assert ids == expected
     n_longer = sum(len(i) > max_length for i in tokenizer(reads)["input_ids"])
-    assert packed.tallies["n_truncated"] == n_longer > 0
+    assert packed.read_stats["n_truncated"] == n_longer > 0
 
 
 def test_two_megabase_read_is_cut_before_it_is_tokenised():
     (read,) = random_sequences(1, 2_000_000, 2_000_000)
     ids, packed = encode([read, READ], max_length=64)
     assert ids[0] == bpe_tokenizer()([read[:2000]], truncation=True, max_length=64)["input_ids"][0]
-    assert packed.tallies["n_truncated"] == 1 and packed.tallies["n_used"] == 2
+    assert packed.read_stats["n_truncated"] == 1 and packed.read_stats["n_used"] == 2
 
 
 def test_call_pads_with_the_tokenizers_pad():

@@ -10,7 +10,7 @@ import pytest
 
 from biomeformer.errors import InputError, TableError
 from biomeformer.metagenomes import AbundanceTable
-from biomeformer.metagenomes.sample import TALLIES
+from biomeformer.metagenomes.sample import READ_STATS
 from biomeformer.phenotypes import FeatureTable, design_matrix, read_feature_table, transform_shares
 
 SAMPLES = ["A1", "B 2", "C3"]
@@ -94,10 +94,10 @@ def test_biom(tmp_path, version):
 
 def abundance_table(**provenance):
     index = pd.Index(SAMPLES, name="sample_id")
-    tallies = pd.DataFrame({name: [1, 2, 3] for name in TALLIES}, index=index)
+    read_stats = pd.DataFrame({name: [1, 2, 3] for name in READ_STATS}, index=index)
     counts = np.array([[1, 3], [2, 2], [4, 0]], np.int64)
     record = {"weights_sha256": "ab", "contract": {"pooling": "mean"}, "n_clusters": 2, "dtype": "float32"}
-    return AbundanceTable(tuple(SAMPLES), counts, tallies, pd.DataFrame(index=index), record | provenance)
+    return AbundanceTable(tuple(SAMPLES), counts, read_stats, pd.DataFrame(index=index), record | provenance)
 
 
 def test_our_own_tables_join_only_when_they_agree(tmp_path):

@@ -79,8 +79,8 @@ def test_checkpoint_scores_and_record(single):
     evaluation = SequenceEvaluation.load(single)
     assert evaluation.task == "binary" and evaluation.scores["roc_auc"]["value"] > 0.9
     classifier = SequenceClassifier.load(single / "model")
-    assert classifier.label_names == ["motif", "none"] and classifier.contract.average_strands
-    assert list(classifier.contract.thresholds) == list(evaluation.thresholds)
+    assert classifier.label_names == ["motif", "none"] and classifier.preprocessing.average_strands
+    assert list(classifier.preprocessing.thresholds) == list(evaluation.thresholds)
     table = read_predictions(single)
     assert table["split"].value_counts().to_dict() == {"validation": 40, "test": 40}
     record = json.loads((single / "training_record.json").read_text())
@@ -212,7 +212,7 @@ def test_several_classes_with_adapters(tmp_path):
     job = launch(tmp_path, 1, tmp_path / "data", tmp_path / "run", config)
     assert job.wait() == [0], job.text()
     classifier = SequenceClassifier.load(tmp_path / "run" / "model")
-    assert classifier.label_names == ["alpha", "beta", "none"] and classifier.contract.task == "multi_class"
+    assert classifier.label_names == ["alpha", "beta", "none"] and classifier.preprocessing.task == "multi_class"
     assert not any("lora" in name for name in classifier.model.state_dict())
     assert classifier.predict([rows[0][0]]).sum() == pytest.approx(1)
 
@@ -230,7 +230,7 @@ def test_several_labels_at_once(tmp_path):
     job = launch(tmp_path, 1, tmp_path / "data", tmp_path / "run")
     assert job.wait() == [0], job.text()
     classifier = SequenceClassifier.load(tmp_path / "run" / "model")
-    assert classifier.contract.task == "multi_label" and len(classifier.contract.thresholds) == 2
+    assert classifier.preprocessing.task == "multi_label" and len(classifier.preprocessing.thresholds) == 2
     assert SequenceEvaluation.load(tmp_path / "run").scores["roc_auc"]["value"] > 0.6
 
 

@@ -49,7 +49,7 @@ def centroids(output: Path, k: int) -> np.ndarray:
 
 def test_one_process(cohort, single):
     model = biomeformer.load(single / "k24")
-    assert model.config.normalize_embeddings and model.processor.contract["min_read_length"] == 32
+    assert model.config.normalize_embeddings and model.processor.preprocessing["min_read_length"] == 32
     np.testing.assert_allclose(np.linalg.norm(model.centroids.numpy(), axis=1), 1, atol=1e-5)
     assert centroids(single, 8).shape == (8, 128)
     record = json.loads((single / "k24" / "training_record.json").read_text())
@@ -123,7 +123,7 @@ def test_vectors_on_the_disk_give_the_same(cohort, single, tmp_path):
 def test_shipped_configs(path):
     config = recipe("fit_glob_centroids").RecipeConfig.from_yaml(path)
     assert config.n_clusters == sorted(set(config.n_clusters)) and config.reads_per_sample > 0
-    MetagenBertProcessor(bpe_tokenizer(), **config.contract)
+    MetagenBertProcessor(bpe_tokenizer(), **config.preprocessing)
 
 
 @pytest.mark.parametrize(

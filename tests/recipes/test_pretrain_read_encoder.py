@@ -66,7 +66,7 @@ def smoke(genomes, tmp_path_factory):
 def test_shipped_configs_are_valid(path):
     config = recipe.RecipeConfig.from_yaml(path)
     assert config.stages and config.centroids.n_clusters > 1
-    recipe.MetagenBertProcessor(recipe.KmerTokenizer(k=4), **config.contract)
+    recipe.MetagenBertProcessor(recipe.KmerTokenizer(k=4), **config.preprocessing)
     if config.held_out_genera:
         assert len((path.parent / config.held_out_genera).read_text().split()) == 15
 
@@ -219,7 +219,9 @@ def mini_like(path, **changes):
         "one_length": True, "evaluate_every": 10, **changes,
     }  # fmt: skip
     encoder = {"model_type": "kmer_encoder", "k": 4, "hidden_size": 16, "num_gate_heads": 4}
-    return write_config(path, encoder=encoder, stages=[stage], normalize_embeddings=True, contract={}, tokenizer=None)
+    return write_config(
+        path, encoder=encoder, stages=[stage], normalize_embeddings=True, preprocessing={}, tokenizer=None
+    )
 
 
 def test_a_kmer_encoder_learns_species(genomes, tmp_path):

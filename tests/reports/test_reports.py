@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from biomeformer.errors import InputError, TableError
-from biomeformer.metagenomes import TALLIES, AbundanceTable
+from biomeformer.metagenomes import READ_STATS, AbundanceTable
 from biomeformer.reports import bray_curtis_pcoa, cohort_figure, cohort_report
 from biomeformer.reports.figure import default_colour_column, make_cohort_figure
 
@@ -29,8 +29,8 @@ def table(n_samples, metadata=None):
     counts = rng.poisson(5 + 4 * shift).astype(np.int64)
     ids = tuple(f"sample_{i}" for i in range(n_samples))
     index = pd.Index(ids, name="sample_id")
-    tallies = pd.DataFrame({name: counts.sum(1) for name in TALLIES}, index=index)
-    return AbundanceTable(ids, counts, tallies, pd.DataFrame(metadata or {}, index=index), PROVENANCE)
+    read_stats = pd.DataFrame({name: counts.sum(1) for name in READ_STATS}, index=index)
+    return AbundanceTable(ids, counts, read_stats, pd.DataFrame(metadata or {}, index=index), PROVENANCE)
 
 
 def test_pcoa_keeps_euclidean_distances():
@@ -81,7 +81,7 @@ def test_figures(tmp_path, n_samples, metadata, colour_by):
 
 def test_odd_labels_and_gaps(tmp_path):
     odd = table(6, {"group": [r"a$\frac$", r"a$\frac$", "b$", "b$", None, None], "age": ["1.5", *"23456"]})
-    odd = AbundanceTable((r"s$x_1$", *odd.sample_ids[1:]), odd.counts, odd.tallies, odd.metadata, PROVENANCE)
+    odd = AbundanceTable((r"s$x_1$", *odd.sample_ids[1:]), odd.counts, odd.read_stats, odd.metadata, PROVENANCE)
     assert cohort_figure(odd, tmp_path / "odd.png", colour_by="group").is_file()
     ages = table(30, {"age": ["" if i % 5 == 0 else str(40 + i / 2) for i in range(30)]})
     axes = make_cohort_figure(ages, colour_by="age").axes[0]

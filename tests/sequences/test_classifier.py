@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification
 
 from biomeformer.errors import CheckpointError, InputError
 from biomeformer.sequences.classifier import SequenceClassifier
-from biomeformer.sequences.contract import SequenceContract
+from biomeformer.sequences.preprocessing import SequencePreprocessing
 from biomeformer.sequences.starting_points import new_classifier, with_lora
 from factories import bpe_tokenizer, random_sequences, reverse_complement, tiny_bert, tiny_dnabert2
 
@@ -28,9 +28,9 @@ def bases(tmp_path_factory) -> dict[str, str]:
     return found
 
 
-def made(base: str, names=("no", "yes"), **contract) -> SequenceClassifier:
-    contract = {"task": "binary", "thresholds": [0.4]} | contract
-    classifier = new_classifier(base, names, SequenceContract(**contract), seed=3)
+def made(base: str, names=("no", "yes"), **preprocessing) -> SequenceClassifier:
+    preprocessing = {"task": "binary", "thresholds": [0.4]} | preprocessing
+    classifier = new_classifier(base, names, SequencePreprocessing(**preprocessing), seed=3)
     # New layers are so small that all answers are alike: make them differ.
     torch.manual_seed(1)
     with torch.no_grad():
@@ -68,7 +68,10 @@ def test_saved_and_loaded(bases, base, tmp_path):
     classifier = made(bases[base], names=("other", "enhancer"), average_strands=True, max_tokens=40)
     classifier.save(tmp_path)
     loaded = SequenceClassifier.load(tmp_path)
-    assert loaded.contract == classifier.contract and loaded.label_names == ["other", "enhancer"]
+    assert loaded.preprocessing == classifier.preprocessing and loaded.label_names == [
+        "other",
+        "enhancer",
+    ]
     np.testing.assert_allclose(loaded.predict(SEQUENCES), classifier.predict(SEQUENCES), atol=1e-6)
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     with torch.no_grad():
@@ -79,7 +82,7 @@ def test_saved_and_loaded(bases, base, tmp_path):
 def test_pretrained_weights_are_taken_and_left_out(bases):
     taken, new = (
         made(bases["mini"]),
-        new_classifier("metagenbert-mini", "ab", SequenceContract("binary"), from_scratch=True),
+        new_classifier("metagenbert-mini", "ab", SequencePreprocessing("binary"), from_scratch=True),
     )
     from biomeformer import load
 
@@ -112,24 +115,24 @@ def test_adapters_learn_and_merge(bases, base):
 
 def test_answers():
     logits = torch.tensor([[0.0, 1.0], [2.0, -1.0]])
-    binary = SequenceContract("binary", thresholds=[0.8])
+    binary = SequencePreprocessing("binary", thresholds=[0.8])
     assert binary.labels(binary.answers(logits), ["no", "yes"]) == ["no", "no"]
-    assert SequenceContract("binary").labels(binary.answers(logits), ["no", "yes"]) == ["yes", "no"]
-    several = SequenceContract("multi_label", thresholds=[0.4, 0.9])
+    assert SequencePreprocessing("binary").labels(binary.answers(logits), ["no", "yes"]) == ["yes", "no"]
+    several = SequencePreprocessing("multi_label", thresholds=[0.4, 0.9])
     found = several.answers(logits)
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits.double().numpy())))
     assert several.labels(found, ["a", "b"]) == ["a", "a"] and several.labels(1 - found, ["a", "b"]) == ["a", ""]
-    value = SequenceContract("regression", mean=10.0, spread=2.0)
+    value = SequencePreprocessing("regression", mean=10.0, spread=2.0)
     assert value.answers(logits[:, :1]).tolist() == [[10.0], [14.0]] and value.labels(logits.numpy(), ["x"]) == ["", ""]
-    classes = SequenceContract("multi_class")
+    classes = SequencePreprocessing("multi_class")
     assert classes.labels(classes.answers(torch.eye(3)), list("abc")) == ["a", "b", "c"]
 
 
 def test_bad_input(bases, tmp_path):
     with pytest.raises(InputError, match="model_sizes: cnn has no width"):
-        new_classifier("cnn", "ab", SequenceContract("binary"), width=3)
+        new_classifier("cnn", "ab", SequencePreprocessing("binary"), width=3)
     with pytest.raises(InputError, match="kernel_sizes are"):
-        new_classifier("cnn", "ab", SequenceContract("binary"), kernel_sizes=[])
+        new_classifier("cnn", "ab", SequencePreprocessing("binary"), kernel_sizes=[])
     with pytest.raises(CheckpointError, match="not fine-tuned on labelled sequences"):
         SequenceClassifier.load("metagenbert-mini")
     with pytest.raises(InputError, match="has no pretrained encoder that LoRA could adapt"):

@@ -95,11 +95,11 @@ def attribute(
         processes.check = check
     folder = Path(folder)
     true_classes, column = _true_classes(model, genomes, label_column)
-    check_encoder(model, genomes.contract, genomes.folder)
+    check_encoder(model, genomes.preprocessing, genomes.folder)
     digest = hash_weights(model.state_dict())
     fingerprint = {
         "weights_sha256": digest,
-        "protein_encoder": genomes.contract["weights_sha256"],
+        "protein_encoder": genomes.preprocessing["weights_sha256"],
         "settings": settings.record,
         "clustering": clustering.record,
         "label_column": column,
@@ -125,7 +125,7 @@ def attribute(
                     name,
                     Explanation(
                         **{field: arrays[field] for field in ARRAYS},
-                        n_pseudo_genes=part.tallies["n_pseudo_genes"],
+                        n_pseudo_genes=part.stats["n_pseudo_genes"],
                         n_random_pair_genes=float(arrays["n_random_pair_genes"][0]),
                     ),
                 )

@@ -58,7 +58,7 @@ def embed(
 
     Each finished sample is kept in the output folder at once: after an interruption the same command goes on with the
     samples that are left, and a sample that fails does not stop the others. `biomeformer status` tells where a run
-    stands. At the end it writes abundance.parquet (counts, tallies, phenotypes, provenance), cohort.png and
+    stands. At the end it writes abundance.parquet (counts, read_stats, phenotypes, provenance), cohort.png and
     report.html. Under `accelerate launch` the processes share the samples.
     """
     run(

@@ -167,27 +167,31 @@ def fit_centroids(
 
 
 def load_encoder(name: str, revision: str | None, device: str, asked: dict[str, Any]) -> tuple[Any, Any]:
-    """Read encoder and processor: with the contract of a MetagenBERT checkpoint, changed where asked for.
+    """Read encoder and processor: with the preprocessing config of a MetagenBERT checkpoint, changed where asked for.
 
     Raises:
         CheckpointError: It cannot be loaded.
-        InputError: The contract asked for does not hold together.
+        InputError: The preprocessing config asked for does not hold together.
     """
     from ..checkpoints.loading import load, load_read_encoder
     from ..checkpoints.source import open_checkpoint
     from ..models.metagenbert import MetagenBertProcessor
 
-    contract: dict[str, Any] = {}
+    preprocessing: dict[str, Any] = {}
     if open_checkpoint(name, revision=revision).model_type == "metagenbert":
         source = load(name, revision=revision, device=device)
         assert source.processor is not None
-        encoder, tokenizer, contract = source.encoder, source.processor.tokenizer, source.processor.contract
+        encoder, tokenizer, preprocessing = (
+            source.encoder,
+            source.processor.tokenizer,
+            source.processor.preprocessing,
+        )
     else:
         encoder, tokenizer = load_read_encoder(name, revision=revision, device=device)
-    contract |= {field: value for field, value in asked.items() if value is not None}
-    if contract.get("pooling") == "mean_over_max_length" and not contract.get("max_length"):
+    preprocessing |= {field: value for field, value in asked.items() if value is not None}
+    if preprocessing.get("pooling") == "mean_over_max_length" and not preprocessing.get("max_length"):
         raise InputError("--pooling mean_over_max_length divides by --max-length; give it.")
     try:
-        return encoder, MetagenBertProcessor(tokenizer, **contract)
+        return encoder, MetagenBertProcessor(tokenizer, **preprocessing)
     except ValueError as error:
         raise InputError(str(error)) from error

@@ -27,7 +27,7 @@ def inspect(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a checkpoint is: model, preprocessing contract and provenance; or what is installed here.
+    """Say what a checkpoint is: model, preprocessing config and provenance; or what is installed here.
 
     The checkpoint is loaded, so that a damaged one is found out.
     """
@@ -52,7 +52,7 @@ def inspect(
 
 
 def describe(name: str, revision: str | None = None) -> dict[str, Any]:
-    """What is known of a checkpoint, in sections `model`, `contract` (not of a mere encoder) and `provenance`.
+    """What is known of a checkpoint, in sections `model`, `preprocessing` (not of a mere encoder) and `provenance`.
 
     Args:
         name: A shipped checkpoint, a folder, or a Hub id.
@@ -85,13 +85,13 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
             "centroids_dtype": str(model.centroids.dtype).removeprefix("torch."),
             "normalize_embeddings": model.config.normalize_embeddings,
         } | _encoder(model.encoder, model.processor.tokenizer, "read_encoder")
-        record["contract"] = model.processor.contract
+        record["preprocessing"] = model.processor.preprocessing
         loaded = model
         weights = {"weights_sha256": model.weights_sha256}
     elif source.model_type == "genome_transformer":
         loaded = load_genome_model(name, revision=revision)
         record["model"] = _genome_transformer(loaded)
-        record["contract"] = {} if loaded.processor is None else loaded.processor.contract
+        record["preprocessing"] = {} if loaded.processor is None else loaded.processor.preprocessing
         weights = {}
     elif "sequence_classification" in config:
         classifier = SequenceClassifier.load(name, revision=revision)

@@ -26,18 +26,18 @@ class _Genomes:
 
     Attributes:
         name: Where it came from.
-        contract: Name and contract of the protein encoder.
+        preprocessing: Name and preprocessing config of the protein encoder.
     """
 
     def __init__(self, table: pd.DataFrame, name: str) -> None:
         self.name = name
         self._table = table.set_index(GENOME_ID)
         twice = self._table.index[self._table.index.duplicated()]
-        contracts = self._table["protein_encoder"].unique()
-        if len(twice) or len(contracts) != 1:
-            what = f"the genome {twice[0]!r} twice" if len(twice) else f"vectors of {len(contracts)} protein encoders"
+        encoders = self._table["protein_encoder"].unique()
+        if len(twice) or len(encoders) != 1:
+            what = f"the genome {twice[0]!r} twice" if len(twice) else f"vectors of {len(encoders)} protein encoders"
             raise TableError(f"{name} holds {what}; give a dataset of one run.")
-        self.contract: dict[str, Any] = json.loads(contracts[0])
+        self.preprocessing: dict[str, Any] = json.loads(encoders[0])
 
     def __len__(self) -> int:
         return len(self._table)

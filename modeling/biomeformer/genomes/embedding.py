@@ -81,14 +81,14 @@ def embed_genomes(
     if check is not None:
         processes.check = check
     place = Path(store) if store is not None else folder / "store"
-    fingerprint = {"protein_encoder": encoder.contract, "translation_table": translation_table}
+    fingerprint = {"protein_encoder": encoder.preprocessing, "translation_table": translation_table}
     run = RunFolder(folder, fingerprint, catalog, results=tuple(RESULTS.values()))
     vectors: list[ProteinStore] = []
 
     def opened() -> ProteinStore:
         # Within the run, which looks at the folder first.
         if not vectors:
-            vectors.append(ProteinStore(place, encoder.contract))
+            vectors.append(ProteinStore(place, encoder.preprocessing))
         return vectors[0]
 
     def embed(entry: Any, among: Sequence[int]) -> SampleResult:
@@ -107,12 +107,12 @@ def embed_genomes(
             check=processes.check,
         )
         found.add(keys[new], embedded.vectors)
-        tallies = {
-            **genome.tallies,
+        gene_stats = {
+            **genome.gene_stats,
             "n_distinct_proteins": len(distinct),
             "n_truncated": sum(len(protein) > encoder.max_residues for protein in proteins),
         }
-        return _arrays(genome, keys), tallies
+        return _arrays(genome, keys), gene_stats
 
     def gather(parts: dict[str, Part], failed: dict[str, str]) -> EmbeddedGenomes | None:
         if not parts:
@@ -183,14 +183,14 @@ def _write_tables(
             ]
             writer.write_table(pa.table(columns, schema=schema), row_group_size=n)
             distinct.update(key.tobytes() for key in arrays["keys"])
-            rows.append({GENOME_ID: genome_id, "method": text["method"], "gc": text["gc"], **part.tallies})
+            rows.append({GENOME_ID: genome_id, "method": text["method"], "gc": text["gc"], **part.stats})
     frame = pd.DataFrame(rows).set_index(GENOME_ID)
     metadata = catalog.metadata().loc[frame.index]
     metadata.columns = [f"metadata.{name}" for name in metadata.columns]
     with atomic_write(folder / RESULTS["genomes"]) as partial:
         pd.concat([frame, metadata], axis=1).to_parquet(partial)
     record = {
-        "protein_encoder": {"name": encoder.name, **encoder.contract},
+        "protein_encoder": {"name": encoder.name, **encoder.preprocessing},
         "store": str(store.resolve()),
         "n_genomes": len(frame),
         "n_genes": int(frame["n_genes"].sum()),
@@ -206,7 +206,7 @@ class EmbeddedGenomes:
 
     Attributes:
         genomes: Metadata, tallies and method, one row a genome.
-        record: The encoder's contract and where the store lies.
+        record: The encoder's preprocessing config and where the store lies.
         folder: The run's.
     """
 
@@ -248,11 +248,11 @@ class EmbeddedGenomes:
     @cached_property
     def store(self) -> ProteinStore:
         """The proteins' vectors."""
-        contract = {key: value for key, value in self.record["protein_encoder"].items() if key != "name"}
+        preprocessing = {key: value for key, value in self.record["protein_encoder"].items() if key != "name"}
         place = Path(self.record["store"])
         if not (place / "store.json").is_file():
             place = self.folder / "store"
-        return ProteinStore(place, contract)
+        return ProteinStore(place, preprocessing)
 
     @cached_property
     def _groups(self) -> pq.ParquetFile:
@@ -287,8 +287,8 @@ class EmbeddedGenomes:
         return 1 - int(self.record["n_distinct_proteins"]) / int(self.record["n_genes"])
 
     @property
-    def contract(self) -> dict[str, Any]:
-        """Name and contract of the protein encoder."""
+    def preprocessing(self) -> dict[str, Any]:
+        """Name and preprocessing config of the protein encoder."""
         return dict(self.record["protein_encoder"])
 
     @property
@@ -299,12 +299,12 @@ class EmbeddedGenomes:
     def to_dataset(self) -> Any:
         """A `datasets` dataset, one row a genome, which `DatasetGenomes` reads and the Hub takes.
 
-        Columns: `genome_id`, the catalog's own, `n_genes`, `protein_encoder` (its name and contract as JSON, the same
-        in every row), `contig_ids` and `vectors (n_genes, hidden_size)`, float16.
+        Columns: `genome_id`, the catalog's own, `n_genes`, `protein_encoder` (its name and preprocessing as JSON, the
+        same in every row), `contig_ids` and `vectors (n_genes, hidden_size)`, float16.
         """
         import datasets
 
-        size, contract = self.store.hidden_size, json.dumps(self.contract, sort_keys=True)
+        size, preprocessing = self.store.hidden_size, json.dumps(self.preprocessing, sort_keys=True)
         features = datasets.Features(
             {
                 GENOME_ID: datasets.Value("string"),
@@ -323,7 +323,7 @@ class EmbeddedGenomes:
                     GENOME_ID: name,
                     **metadata.loc[name].to_dict(),
                     "n_genes": len(vectors),
-                    "protein_encoder": contract,
+                    "protein_encoder": preprocessing,
                     "contig_ids": contigs,
                     "vectors": vectors,
                 }

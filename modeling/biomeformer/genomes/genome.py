@@ -8,7 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-TALLIES = (
+from ..moved import renamed
+
+GENE_STATS = (
     "n_contigs",
     "n_empty_contigs",
     "n_bases",
@@ -57,7 +59,7 @@ class Genome:
         genome_id: Its name.
         genes: The genes.
         contigs: Length in bases of each contig, in the order of the file; 0 where it is not known.
-        tallies: What was found and what was left out, by reason; see `TALLIES`.
+        gene_stats: What was found and what was left out, by reason; see `GENE_STATS`.
         method: How the genes came about, in words.
         gc: Share of G and C among the known bases; NaN without bases.
     """
@@ -65,9 +67,11 @@ class Genome:
     genome_id: str
     genes: tuple[Gene, ...]
     contigs: Mapping[str, int]
-    tallies: Mapping[str, int]
+    gene_stats: Mapping[str, int]
     method: str
     gc: float = float("nan")
+
+    tallies = renamed("tallies", "gene_stats")
 
     def __len__(self) -> int:
         return len(self.genes)
@@ -79,4 +83,4 @@ class Genome:
         return np.array([place[gene.contig] for gene in self.genes], np.int64)
 
 
-__all__ = ["TALLIES", "Gene", "Genome"]
+__all__ = ["GENE_STATS", "Gene", "Genome"]

@@ -56,7 +56,7 @@ def protein_encoder_of(model: GenomeTransformerForSequenceClassification) -> Pro
             )
         name, is_own = _place(model, model.processor.protein_encoder)
         kept = load_protein_encoder(name, device=str(model.device), **(model.hub_options if is_own else {}))
-        check_encoder(model, {"name": kept.name, **kept.contract})
+        check_encoder(model, {"name": kept.name, **kept.preprocessing})
         object.__setattr__(model, "_protein_encoder", kept)
     return kept
 
@@ -77,30 +77,30 @@ def _place(model: GenomeTransformerForSequenceClassification, named: str) -> tup
 
 
 def check_encoder(
-    model: GenomeTransformerForSequenceClassification, contract: Mapping[str, Any], source: str | Path = ""
+    model: GenomeTransformerForSequenceClassification, preprocessing: Mapping[str, Any], source: str | Path = ""
 ) -> None:
     """See that a model was trained on an encoder's vectors.
 
     Args:
         model: With or without its processor, which knows the encoder.
-        contract: `name`, `weights_sha256` and `hidden_size` of the encoder at hand.
+        preprocessing: `name`, `weights_sha256` and `hidden_size` of the encoder at hand.
         source: Where its vectors are, for the message.
 
     Raises:
         CheckpointError: It was not.
     """
-    processor, digest = model.processor, contract["weights_sha256"]
+    processor, digest = model.processor, preprocessing["weights_sha256"]
     where = f"{source}: " if source else ""
     if processor is not None and processor.protein_encoder_sha256 not in ("", digest):
         raise CheckpointError(
             f"{where}the model reads vectors of the protein encoder {processor.protein_encoder!r} (weights "
-            f"{processor.protein_encoder_sha256[:12]}…), and {contract['name']!r} has weights {digest[:12]}…; give the "
-            "encoder it was trained with."
+            f"{processor.protein_encoder_sha256[:12]}…), and {preprocessing['name']!r} has weights {digest[:12]}…; "
+            "give the encoder it was trained with."
         )
-    if model.config.protein_size != contract["hidden_size"]:
+    if model.config.protein_size != preprocessing["hidden_size"]:
         raise CheckpointError(
             f"{where}the model reads vectors of {model.config.protein_size} numbers and the protein encoder "
-            f"{contract['name']!r} gives {contract['hidden_size']}; give the encoder it was trained with."
+            f"{preprocessing['name']!r} gives {preprocessing['hidden_size']}; give the encoder it was trained with."
         )
 
 
@@ -131,7 +131,7 @@ def predict_genome(
         CheckpointError: The protein encoder cannot be found, or is another one.
     """
     encoder = protein_encoder or protein_encoder_of(model)
-    check_encoder(model, {"name": encoder.name, **encoder.contract})
+    check_encoder(model, {"name": encoder.name, **encoder.preprocessing})
     processor = model.processor
     assert processor is not None
     if encoder.max_residues != processor.max_residues:

@@ -36,6 +36,7 @@ from ..inference.batching import embed_batches
 from ..inference.packed_esm import mean_residue_vectors
 from ..inference.token_budget import TokenBudget
 from ..models.metagenbert.modeling_metagenbert import hash_weights
+from ..moved import renamed
 
 # The folder of a genome model's checkpoint that holds its own protein encoder.
 PROTEIN_ENCODER = "protein_encoder"
@@ -84,8 +85,10 @@ class ProteinEncoder:
         """Width of a protein's vector."""
         return int(self.model.config.hidden_size)
 
+    contract = renamed("contract", "preprocessing")
+
     @property
-    def contract(self) -> dict[str, Any]:
+    def preprocessing(self) -> dict[str, Any]:
         """Everything beside the sequence that decides a protein's vector."""
         return {
             "weights_sha256": self.weights_sha256,

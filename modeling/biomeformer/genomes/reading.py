@@ -11,7 +11,7 @@ from ..errors import GenomeError
 from .calling import call_genes
 from .fasta import read_contigs, read_protein_records
 from .genbank import read_genbank
-from .genome import TALLIES, Gene, Genome
+from .genome import GENE_STATS, Gene, Genome
 from .gff import join_annotations, read_annotations, read_gff
 from .text import read_text
 
@@ -107,10 +107,10 @@ def read_genome(
     order = {name: i for i, name in enumerate(lengths)}
     if kind != "proteins":
         genes = sorted(genes, key=lambda gene: (order[gene.contig], gene.start, gene.end))
-    kept, tallies = _usable(path, genes)
+    kept, gene_stats = _usable(path, genes)
     counts = {letter: sum(sequence.count(letter) for sequence in contigs.values()) for letter in "ACGT"}
     n_bases, n_known = sum(map(len, contigs.values())), sum(counts.values())
-    tallies |= {
+    gene_stats |= {
         "n_contigs": len(lengths),
         "n_empty_contigs": sum(not length for length in lengths.values()) if contigs else 0,
         "n_bases": n_bases,
@@ -128,7 +128,7 @@ def read_genome(
         genome_id=genome_id or genome_name(path),
         genes=tuple(kept),
         contigs=lengths,
-        tallies={name: tallies[name] for name in TALLIES},
+        gene_stats={name: gene_stats[name] for name in GENE_STATS},
         method=method,
         gc=(counts["G"] + counts["C"]) / n_known if n_known else float("nan"),
     )
@@ -145,25 +145,25 @@ def _proteins(path: Path, text: str) -> tuple[Mapping[str, str], list[Gene]]:
 def _usable(path: Path, genes: Iterable[Gene]) -> tuple[list[Gene], dict[str, int]]:
     """Genes with clean proteins, and how many were left out or hold unknown residues."""
     kept: list[Gene] = []
-    tallies = dict.fromkeys(TALLIES, 0)
+    gene_stats = dict.fromkeys(GENE_STATS, 0)
     seen: set[str] = set()
     for gene in genes:
         protein = gene.protein.upper().replace("-", "").replace(".", "")
         protein = protein.removesuffix("*")
         if not protein.strip("X"):
-            tallies["n_no_protein"] += 1
+            gene_stats["n_no_protein"] += 1
             continue
         if "*" in protein:
-            tallies["n_internal_stop"] += 1
+            gene_stats["n_internal_stop"] += 1
             continue
         if gene.gene_id in seen:
             raise GenomeError(f"{path}: two genes are called {gene.gene_id!r}; give each a name of its own.")
         seen.add(gene.gene_id)
         if AMBIGUOUS_RESIDUES.search(protein):
-            tallies["n_ambiguous_residues"] += 1
+            gene_stats["n_ambiguous_residues"] += 1
         protein = NOT_RESIDUES.sub("X", protein)
         kept.append(gene if protein == gene.protein else replace(gene, protein=protein))
-    return kept, tallies
+    return kept, gene_stats
 
 
 __all__ = ["KINDS", "genome_name", "kind_of", "read_genome"]

@@ -34,16 +34,16 @@ class ProteinStore:
 
     Args:
         folder: Where it lies, or will.
-        contract: What decides a vector; a store of another one is refused.
+        preprocessing: What decides a vector; a store of another one is refused.
 
     Raises:
-        InputError: The folder holds another contract's store, or something else.
+        InputError: The folder holds a store of another preprocessing config, or something else.
         RunError: It cannot be written to.
     """
 
-    def __init__(self, folder: str | Path, contract: dict[str, Any]) -> None:
+    def __init__(self, folder: str | Path, preprocessing: dict[str, Any]) -> None:
         self.folder = Path(folder)
-        self.contract: dict[str, Any] = json.loads(json.dumps(contract))
+        self.preprocessing: dict[str, Any] = json.loads(json.dumps(preprocessing))
         self._segments: list[np.ndarray] = []
         self._seen: set[str] = set()
         self._runs: list[tuple[np.ndarray, np.ndarray]] = []
@@ -56,7 +56,7 @@ class ProteinStore:
     @property
     def hidden_size(self) -> int:
         """Width of a vector."""
-        return int(self.contract["hidden_size"])
+        return int(self.preprocessing["hidden_size"])
 
     @property
     def _parts(self) -> Path:
@@ -69,7 +69,7 @@ class ProteinStore:
         found = json.loads(record.read_text())
         if found.get("format_version") != FORMAT_VERSION:
             raise InputError(f"{self.folder} is a store of another version; give another folder.")
-        differing = sorted(key for key in self.contract if found["contract"].get(key) != self.contract[key])
+        differing = sorted(key for key in self.preprocessing if found["contract"].get(key) != self.preprocessing[key])
         if differing:
             raise InputError(
                 f"{self.folder} holds vectors of another encoder (its {', '.join(differing)} differ); give another "
@@ -85,7 +85,7 @@ class ProteinStore:
                 raise InputError(f"{self.folder} is a folder that holds something else; give a new one.")
         with wrap_write_errors(self.folder):
             self._parts.mkdir(parents=True, exist_ok=True)
-            content = json.dumps({"format_version": FORMAT_VERSION, "contract": self.contract}, indent=1) + "\n"
+            content = json.dumps({"format_version": FORMAT_VERSION, "contract": self.preprocessing}, indent=1) + "\n"
             with atomic_write(record) as partial:
                 partial.write_text(content)
 

@@ -24,7 +24,7 @@ from ..checkpoints.integrity import CHECKSUMS, checksums
 from ..errors import CheckpointError, InputError
 from ..io.markdown import grid, pairs
 from .folder import CARD, CheckpointFolder
-from .kinds import Kind, kind_of
+from .kinds import CardType, kind_of
 from .manifest import CardEntry, Metric, load_manifest
 
 EVAL_RESULTS = ".eval_results/biomeformer.yaml"
@@ -64,8 +64,8 @@ def model_card(entry: CardEntry, folder: CheckpointFolder) -> str:
         evaluation = _evaluation(entry, folder, kind)
     except KeyError as error:
         raise CheckpointError(
-            f"{folder.path}: {error} is missing from its config, contract or record, and the card is made from it; "
-            "save the model again."
+            f"{folder.path}: {error} is missing from its config, preprocessing config or record, and the card is made "
+            "from it; save the model again."
         ) from error
     usage_id = entry.name if folder.path.parent.resolve() == FOLDER.resolve() else entry.id
     notes = [kind.usage_note, *([REMOTE_CODE.format(id=entry.id)] if entry.remote_code else [])]
@@ -83,7 +83,7 @@ def model_card(entry: CardEntry, folder: CheckpointFolder) -> str:
     )
 
 
-def model_metadata(entry: CardEntry, kind: Kind) -> dict[str, Any]:
+def model_metadata(entry: CardEntry, kind: CardType) -> dict[str, Any]:
     """A card's metadata, as the Hub reads it."""
     metadata: dict[str, Any] = {
         "library_name": "biomeformer",
@@ -134,7 +134,7 @@ def eval_results(entry: CardEntry) -> str | None:
     return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False) if entries else None
 
 
-def _eval_result(metric: Metric, kind: Kind) -> EvalResult:
+def _eval_result(metric: Metric, kind: CardType) -> EvalResult:
     slug = "-".join("".join(letter if letter.isalnum() else " " for letter in metric.dataset.lower()).split())
     return EvalResult(
         task_type=kind.pipeline_tag,
@@ -153,7 +153,7 @@ def _base_line(base: Any) -> str:
     return f"[{base.id}](https://huggingface.co/{base.id}){at}"
 
 
-def _evaluation(entry: CardEntry, folder: CheckpointFolder, kind: Kind) -> str:
+def _evaluation(entry: CardEntry, folder: CheckpointFolder, kind: CardType) -> str:
     parts = []
     if entry.metrics:
         rows = [

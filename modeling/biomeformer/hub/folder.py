@@ -53,7 +53,7 @@ class CheckpointFolder:
         return self.json(CONFIG)
 
     @cached_property
-    def contract(self) -> dict[str, Any]:
+    def preprocessing(self) -> dict[str, Any]:
         """What `processor_config.json` holds; empty where there is none."""
         return self.json(CONTRACT)
 

@@ -41,7 +41,7 @@ def load_check(folder: str) -> None:
     if cls.processor_class is None:
         load_tokenizer(source)
     elif model.processor is None:
-        raise CheckpointError(f"{folder} has no processor_config.json, the preprocessing contract.")
+        raise CheckpointError(f"{folder} has no processor_config.json, the preprocessing config.")
     if (Path(folder) / PROTEIN_ENCODER).is_dir():
         load_protein_encoder(Path(folder) / PROTEIN_ENCODER, local_files_only=True)
 

@@ -23,7 +23,7 @@ table = biomeformer.AbundanceTable.read("{id}")
 vectors = table.abundance"""
 USAGE_NOTE = """\
 `vectors` is `(n_samples, n_clusters)`; `AbundanceTable.join([table, yours])` puts your own samples beside these where
-weights, preprocessing contract and read fraction agree, and refuses otherwise. `datasets.load_dataset("{id}")` gives
+weights, preprocessing config and read fraction agree, and refuses otherwise. `datasets.load_dataset("{id}")` gives
 the same rows."""
 MEANINGS = {
     "sample_id": "name of the sample",
@@ -66,7 +66,7 @@ def table_card(entry: CardEntry, folder: Path) -> str:
     facts = {
         "Samples": f"{len(table.sample_ids):,}",
         "Clusters": f"{table.counts.shape[1]:,}",
-        "Reads in the files": f"{int(table.tallies['n_reads'].sum()):,}",
+        "Reads in the files": f"{int(table.read_stats['n_reads'].sum()):,}",
         "Reads counted": f"{int(table.counts.sum()):,}",
     }
     personal = personal_columns(table.metadata)

@@ -90,7 +90,7 @@ def in_threads(
         _ONE_THREAD.end()
 
 
-def on_each_core(
+def map_per_core(
     function: Callable[[Item], Result], items: Iterable[Item], device: torch.device
 ) -> Generator[Result, None, None]:
     """Apply a function to batches: on a CPU a batch on each core, on a GPU one after the other.
@@ -110,7 +110,7 @@ def on_each_core(
         yield from map(function, items)
 
 
-def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A copy on the model's device; to a GPU from pinned memory, so that it runs beside the batch before."""
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
@@ -147,7 +147,7 @@ def fetch(tensor: torch.Tensor) -> Fetched:
     return Fetched(copy, ready)
 
 
-def one_behind(items: Iterable[Item]) -> Generator[Item, None, None]:
+def delay_one(items: Iterable[Item]) -> Generator[Item, None, None]:
     """The items, each once the next has been asked for."""
     last: list[Item] = []
     for item in items:
@@ -156,14 +156,14 @@ def one_behind(items: Iterable[Item]) -> Generator[Item, None, None]:
     yield from last
 
 
-def looks_up(model: MetagenBertModel) -> bool:
+def is_lookup_encoder(model: MetagenBertModel) -> bool:
     """Whether a read's vector does not depend on its batch at all, as in an encoder that looks vectors up."""
     return bool(getattr(model.encoder, "embeds_reads_independently", False))
 
 
 def default_batch_tokens(model: MetagenBertModel) -> int:
     """Token budget of a batch where none is asked for."""
-    if looks_up(model):
+    if is_lookup_encoder(model):
         return LOOKUP_BATCH_TOKENS
     return DEFAULT_BATCH_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
 
@@ -274,7 +274,7 @@ def embed_batches(
     """
 
     def one_pass(input_ids: torch.Tensor, lengths: torch.Tensor) -> Fetched:
-        return fetch(embed(send(input_ids, device), lengths))
+        return fetch(embed(to_device(input_ids, device), lengths))
 
     @torch.inference_mode()
     @full_float32_matmul()
@@ -282,8 +282,8 @@ def embed_batches(
         input_ids, lengths, places = batch
         return list(budget.passes(one_pass, input_ids, lengths)), places
 
-    with closing(on_each_core(one_batch, iter_token_batches(sequences, budget.tokens, sort=sort), device)) as batches:
-        for parts, places in one_behind(batches):
+    with closing(map_per_core(one_batch, iter_token_batches(sequences, budget.tokens, sort=sort), device)) as batches:
+        for parts, places in delay_one(batches):
             first = 0
             for part in parts:
                 vectors = part.wait().numpy()
@@ -293,7 +293,9 @@ def embed_batches(
 
 def read_budget(model: MetagenBertModel, batch_tokens: int) -> TokenBudget:
     """Budget of reads."""
-    return TokenBudget(model, batch_tokens, what="read", advice="set max_length in the checkpoint's contract")
+    return TokenBudget(
+        model, batch_tokens, what="read", advice="set max_length in the checkpoint's preprocessing config"
+    )
 
 
 def embed_vectors(
@@ -303,12 +305,12 @@ def embed_vectors(
 
     Args:
         model: Its encoder, pooling and normalisation are used; its centroids are not.
-        processor: The contract.
+        processor: The preprocessing config.
         batch: The reads.
         batch_tokens: Token budget of one pass through the encoder; a batch that the device has no memory for is halved.
 
     Returns:
-        float32 `(n_used, hidden_size)`, and the tokens with their tallies.
+        float32 `(n_used, hidden_size)`, and the tokens with their read_stats.
 
     Raises:
         InputError: `batch_tokens` is not positive.
@@ -317,7 +319,7 @@ def embed_vectors(
     budget = read_budget(model, check_batch_tokens(batch_tokens, model))
     packed = processor.encode_reads(batch.sequence, batch.offsets)
     vectors = np.empty((len(packed.lengths), model.config.hidden_size), np.float32)
-    found = embed_batches(model.embed_packed, packed, budget, model.device, sort=not looks_up(model))
+    found = embed_batches(model.embed_packed, packed, budget, model.device, sort=not is_lookup_encoder(model))
     with closing(found):
         for values, places in found:
             vectors[places] = values

@@ -10,7 +10,7 @@ from transformers import EsmModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..models.dnabert2.modeling_dnabert2 import PackedLayout, eager_attention_forward, without_cudnn_attention
-from .batching import send
+from .batching import to_device
 
 # What the training of ESM-2 left of the embeddings where no residue is masked (token dropout; fair-esm's
 # `esm/model/esm2.py`).
@@ -36,7 +36,7 @@ def mean_residue_vectors(model: EsmModel, input_ids: torch.Tensor, lengths: torc
     lengths = lengths.cpu()
     layout = PackedLayout.from_sorted_lengths(lengths.tolist())
     positions = torch.arange(len(input_ids)) - torch.repeat_interleave(torch.cumsum(lengths, 0) - lengths, lengths)
-    positions = send(positions + FIRST_POSITION, input_ids.device)
+    positions = to_device(positions + FIRST_POSITION, input_ids.device)
     hidden_states = _embed(model, input_ids, positions)
     rotation = None
     if model.rotary_embeddings is not None:

@@ -13,7 +13,7 @@ from .kmeans import (
 from .points import Points as Points
 from .read_sets import ReadSet as ReadSet, read_set as read_set
 from .sample import (
-    TALLIES as TALLIES,
+    READ_STATS as READ_STATS,
     ProgressCallback as ProgressCallback,
     SampleEmbedding as SampleEmbedding,
     embed_sample as embed_sample,

@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 
 from ..errors import TableError
 from ..io.atomic import atomic_write
-from .sample import TALLIES, SampleEmbedding
+from ..moved import renamed
+from ..runs.run_folder import FIELD_NAMES
+from .sample import SampleEmbedding
 
 METADATA_KEY = b"biomeformer"
 FORMAT_VERSION = 1
@@ -46,18 +48,20 @@ class AbundanceTable:
     Attributes:
         sample_ids: One a row.
         counts: int64 `(n_samples, n_clusters)`.
-        tallies: Reads found, selected and used, and why others were not; one row a sample.
+        read_stats: Reads found, selected and used, and why others were not; one row a sample.
         metadata: Phenotypes and covariates of the cohort table, as text; one row a sample.
-        provenance: Model, weights' hash, contract, read fraction, seed and versions.
+        provenance: Model, weights' hash, preprocessing, read fraction, seed and versions.
         source: Where `read` found it, for messages: a path or a Hub id.
     """
 
     sample_ids: tuple[str, ...]
     counts: np.ndarray
-    tallies: pd.DataFrame
+    read_stats: pd.DataFrame
     metadata: pd.DataFrame
     provenance: dict[str, Any] = field(default_factory=dict)
     source: str | None = field(default=None, compare=False)
+
+    tallies = renamed("tallies", "read_stats")
 
     @property
     def abundance(self) -> np.ndarray:
@@ -73,7 +77,7 @@ class AbundanceTable:
         return cls(
             ids,
             np.stack([sample.counts for sample in samples]),
-            pd.DataFrame([sample.tallies for sample in samples], index=pd.Index(ids, name="sample_id")),
+            pd.DataFrame([sample.read_stats for sample in samples], index=pd.Index(ids, name="sample_id")),
             metadata.loc[list(ids)],
             provenance,
         )
@@ -82,7 +86,7 @@ class AbundanceTable:
     def join(cls, tables: Sequence[AbundanceTable]) -> AbundanceTable:
         """The samples of several tables in one, in the order given.
 
-        The tables must agree in `weights_sha256`, `contract`, `n_clusters`, `dtype` and `read_fraction`: all that
+        The tables must agree in `weights_sha256`, `preprocessing`, `n_clusters`, `dtype` and `read_fraction`: all that
         decides which cluster a read counts for, and how many reads of a sample are looked at. They may differ in
 
         * `model` and `revision`: names of weights, which the hash tells apart better;
@@ -113,7 +117,7 @@ class AbundanceTable:
             check_agreement(first.provenance, table.provenance, where, other, SAME_DEPTH)
             for what, mine, theirs in (
                 ("numbers of clusters", first.counts.shape[1], table.counts.shape[1]),
-                ("tallies", list(first.tallies.columns), list(table.tallies.columns)),
+                ("tallies", list(first.read_stats.columns), list(table.read_stats.columns)),
             ):
                 if mine != theirs:
                     raise TableError(
@@ -130,7 +134,7 @@ class AbundanceTable:
         return cls(
             tuple(places),
             np.concatenate([table.counts for table in tables]),
-            pd.concat([table.tallies for table in tables]),
+            pd.concat([table.read_stats for table in tables]),
             pd.concat([table.metadata.reindex(columns=columns, fill_value="") for table in tables]),
             _joined_provenance(tables),
         )
@@ -150,15 +154,15 @@ class AbundanceTable:
     def to_pandas(self) -> pd.DataFrame:
         """Tallies, metadata and abundance columns `cluster_0` … in one frame, indexed by sample."""
         names = [f"cluster_{i}" for i in range(self.counts.shape[1])]
-        abundance = pd.DataFrame(self.abundance, index=self.tallies.index, columns=names)
-        return pd.concat([self.tallies, self.metadata, abundance], axis=1)
+        abundance = pd.DataFrame(self.abundance, index=self.read_stats.index, columns=names)
+        return pd.concat([self.read_stats, self.metadata, abundance], axis=1)
 
     @property
     def parquet_metadata(self) -> dict[bytes, bytes]:
         """What a Parquet file says in its schema to be this table: format, names of columns, provenance."""
         record = {
             "format_version": FORMAT_VERSION,
-            "tally_columns": list(self.tallies.columns),
+            "tally_columns": list(self.read_stats.columns),
             "metadata_columns": list(self.metadata.columns),
             "provenance": self.provenance,
         }
@@ -168,8 +172,8 @@ class AbundanceTable:
         """Write Parquet, atomically: the file is there whole or not at all."""
         path = Path(path)
         columns: dict[str, pa.Array] = {"sample_id": pa.array(self.sample_ids, pa.string())}
-        for name in self.tallies.columns:
-            columns[name] = pa.array(self.tallies[name].to_numpy(np.int64), pa.int64())
+        for name in self.read_stats.columns:
+            columns[name] = pa.array(self.read_stats[name].to_numpy(np.int64), pa.int64())
         columns["counts"] = pa.array(list(self.counts), pa.list_(pa.int64()))
         for name, column in file_columns(self.metadata.columns, columns).items():
             columns[column] = pa.array(self.metadata[name].astype(str).tolist())
@@ -219,9 +223,11 @@ class AbundanceTable:
         counts = _counts(table["counts"], where)
         ids = tuple(table["sample_id"].to_pylist())
         index = pd.Index(ids, name="sample_id")
-        tallies = pd.DataFrame({c: table[c].to_numpy().astype(np.int64) for c in record["tally_columns"]}, index=index)
+        read_stats = pd.DataFrame(
+            {c: table[c].to_numpy().astype(np.int64) for c in record["tally_columns"]}, index=index
+        )
         metadata = pd.DataFrame({c: _text(table[column]) for c, column in names.items()}, index=index)
-        return cls(ids, counts, tallies, metadata, record["provenance"], source)
+        return cls(ids, counts, read_stats, metadata, record["provenance"], source)
 
     def _name(self, place: int) -> str:
         """What a message calls it, as the table at that place of several."""
@@ -426,12 +432,14 @@ def check_agreement(
         if mine == theirs:
             continue
         if isinstance(mine, dict) and isinstance(theirs, dict):
-            # Of a contract, what differs.
+            # Of a preprocessing config, what differs.
             part = next(key for key in mine | theirs if mine.get(key) != theirs.get(key))
             shown = f"{part}: {_short(mine.get(part))} and {_short(theirs.get(part))}"
         else:
             shown = f"{_short(mine)} and {_short(theirs)}"
-        raise TableError(f"{where} and {other_where} do not join: their {name} differ ({shown}); {advice}.")
+        raise TableError(
+            f"{where} and {other_where} do not join: their {FIELD_NAMES.get(name, name)} differ ({shown}); {advice}."
+        )
 
 
 def _short(value: Any) -> str:
@@ -454,7 +462,6 @@ def _joined_provenance(tables: Sequence[AbundanceTable]) -> dict[str, Any]:
 
 
 __all__ = [
-    "TALLIES",
     "AbundanceTable",
     "check_agreement",
     "file_columns",

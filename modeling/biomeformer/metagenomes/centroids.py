@@ -92,7 +92,7 @@ def fit_centroids(
     Args:
         cohort: A cohort, or the path of its CSV or TSV.
         encoder: Read encoder, on the device to use.
-        processor: Tokenizer and contract.
+        processor: Tokenizer and preprocessing config.
         n_clusters: How many centroids.
         **options: As for `fit_several_centroids`.
 
@@ -136,7 +136,7 @@ def fit_several_centroids(
     Args:
         cohort: A cohort, or the path of its CSV or TSV.
         encoder: Read encoder, on the device to use.
-        processor: Tokenizer and contract.
+        processor: Tokenizer and preprocessing config.
         n_clusters: Numbers of centroids.
         n_iterations: Of Lloyd's algorithm.
         reads_per_sample: Reads drawn from each sample, those whose number hashes lowest: the same ones however the
@@ -203,7 +203,7 @@ def fit_several_centroids(
         return {"vectors": found}, {"n_reads": n_reads, "n_drawn": len(batch), "n_used": len(found)}
 
     def gather(parts: dict[str, Part], failed: dict[str, str]) -> list[tuple[str, str, dict[str, int]]]:
-        return [(name, str(part.path), part.tallies) for name, part in parts.items()]
+        return [(name, str(part.path), part.stats) for name, part in parts.items()]
 
     with _folder(vectors, processes) as folder:
         run = RunFolder(folder, _fingerprint(model, reads_per_sample, seed), cohort)
@@ -221,13 +221,13 @@ def fit_several_centroids(
             raise RankStopped("samples failed")
         outcome.raise_for_failures()
         parts = processes.all_gather(outcome.result)[0]
-        n_used = sum(tallies["n_used"] for _, _, tallies in parts)
+        n_used = sum(read_stats["n_used"] for _, _, read_stats in parts)
         if n_used < max(n_clusters):
             raise InputError(
                 f"{max(n_clusters)} clusters were asked for and the cohort gives {n_used} usable reads; ask for fewer "
                 "clusters or draw more reads a sample."
             )
-        files = [(Path(path), tallies["n_used"]) for _, path, tallies in parts]
+        files = [(Path(path), read_stats["n_used"]) for _, path, read_stats in parts]
         points = Points.from_files(files, hidden_size, processes.rank, processes.size, max_memory - needed)
         fits = run_distributed_kmeans(
             points,
@@ -251,8 +251,8 @@ def fit_several_centroids(
                 encoder, fit.centroids, processor=processor, normalize_embeddings=spherical
             ),
             fit,
-            {name: tallies["n_drawn"] for name, _, tallies in parts},
-            {name: tallies["n_used"] for name, _, tallies in parts},
+            {name: read_stats["n_drawn"] for name, _, read_stats in parts},
+            {name: read_stats["n_used"] for name, _, read_stats in parts},
             model_source(encoder),
             memory,
         )
@@ -272,7 +272,7 @@ def _fingerprint(model: MetagenBertModel, reads_per_sample: int, seed: int) -> d
     return {
         "read_encoder": model.encoder.name_or_path,
         "weights_sha256": model.weights_sha256,
-        "contract": model.processor.contract,
+        "contract": model.processor.preprocessing,
         "spherical": model.config.normalize_embeddings,
         "reads_per_sample": reads_per_sample,
         "seed": seed,

@@ -41,12 +41,12 @@ def computed_by(model: MetagenBertModel) -> dict[str, Any]:
 
 
 def provenance(model: MetagenBertModel, *, read_fraction: float, seed: int) -> dict[str, Any]:
-    """What decides a table's numbers: model, weights, contract and subsampling, with the versions that ran."""
+    """Return what decides a table's numbers: model, weights, preprocessing config, subsampling and versions."""
     return {
         "model": checkpoint_name(model.name_or_path),
         "revision": getattr(model.config, "_commit_hash", None),
         "weights_sha256": model.weights_sha256,
-        "contract": require_processor(model).contract,
+        "contract": require_processor(model).preprocessing,
         "n_clusters": model.config.n_clusters,
         "read_fraction": read_fraction,
         "seed": seed,
@@ -113,7 +113,7 @@ def run_cohort(
     check_batch_tokens(batch_tokens, model)
     record = provenance(model, read_fraction=read_fraction, seed=seed)
     run = RunFolder(Path(folder), record, cohort, results=tuple(RESULTS.values()))
-    contract = require_processor(model).contract
+    preprocessing = require_processor(model).preprocessing
 
     def embed(sample: CohortSample, among: Sequence[int]) -> SampleResult:
         embedding, reason = None, None
@@ -135,16 +135,16 @@ def run_cohort(
             reason = str(error)
         if len(among) > 1:
             embedding = _joined(sample, embedding, reason, processes, among)
-            reason = why_nothing_used(embedding, sample.reads, read_fraction, contract)
+            reason = why_nothing_used(embedding, sample.reads, read_fraction, preprocessing)
             if reason is not None:
                 raise InputError(reason)
         assert embedding is not None
-        return {"counts": embedding.counts}, embedding.tallies
+        return {"counts": embedding.counts}, embedding.read_stats
 
     def gather(parts: dict[str, Part], failed: dict[str, str]) -> AbundanceTable | None:
         if not parts:
             return None
-        samples = [SampleEmbedding(part.arrays()["counts"], part.tallies, name) for name, part in parts.items()]
+        samples = [SampleEmbedding(part.arrays()["counts"], part.stats, name) for name, part in parts.items()]
         table = AbundanceTable.from_samples(samples, cohort.metadata(), run.fingerprint)
         with wrap_write_errors(run.folder):
             table.write(run.folder / TABLE_NAME)
@@ -172,13 +172,16 @@ def _joined(
     among: Sequence[int],
 ) -> SampleEmbedding:
     """Everyone's share of a sample put together; raises the first reason why one of them has none."""
-    mine = None if embedding is None else [embedding.counts.tolist(), embedding.tallies]
+    mine = None if embedding is None else [embedding.counts.tolist(), embedding.read_stats]
     theirs = processes.all_gather([mine, reason], among, name=f"sample/{sample.sample_id}")
     for _, why in theirs:
         if why is not None:
             raise InputError(why)
     return combine(
-        [SampleEmbedding(np.array(counts, np.int64), tallies, sample.sample_id) for (counts, tallies), _ in theirs]
+        [
+            SampleEmbedding(np.array(counts, np.int64), read_stats, sample.sample_id)
+            for (counts, read_stats), _ in theirs
+        ]
     )
 
 

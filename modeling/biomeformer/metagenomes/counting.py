@@ -10,29 +10,37 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..inference.batching import Fetched, fetch, iter_token_batches, looks_up, on_each_core, read_budget, send
+from ..inference.batching import (
+    Fetched,
+    fetch,
+    is_lookup_encoder,
+    iter_token_batches,
+    map_per_core,
+    read_budget,
+    to_device,
+)
 from ..models.metagenbert import MetagenBertModel, PackedReads
-from ..models.metagenbert.modeling_metagenbert import by_length, reads_as_alone
+from ..models.metagenbert.modeling_metagenbert import by_length, exact_batch_size
 
 # Batches that a device may have before the first one's doubtful reads are looked at.
-MAX_BEHIND = 3
+MAX_PENDING = 3
 NO_READS = (torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
 
 
 @dataclass(frozen=True)
-class _Behind:
+class _PendingBatch:
     """A batch whose doubtful reads are still to be assigned.
 
     Attributes:
         input_ids: int64 or int32 `(n_tokens,)`, on the model's device.
         lengths: `(n_reads,)`, on the CPU.
-        doubtful: bool `(n_reads,)`, on its way to the CPU.
+        near_tie: bool `(n_reads,)`, on its way to the CPU.
         vectors: float32 `(n_reads, hidden_size)` on the model's device, where they are all that is needed.
     """
 
     input_ids: torch.Tensor
     lengths: torch.Tensor
-    doubtful: Fetched
+    near_tie: Fetched
     vectors: torch.Tensor | None
 
 
@@ -59,11 +67,11 @@ class ClusterCounter:
         self._model = model
         self._budget = read_budget(model, batch_tokens)
         self._counts = torch.zeros(model.config.n_clusters, dtype=torch.int64, device=model.device)
-        self._sort = not looks_up(model)
+        self._sort = not is_lookup_encoder(model)
         self._lock = threading.Lock()
         # Whether the device goes on by itself while the CPU prepares the next batch.
         self._runs_ahead = model.device.type == "cuda"
-        self._behind: deque[_Behind] = deque()
+        self._pending: deque[_PendingBatch] = deque()
         # Doubtful reads by their length, `(n_reads, length)`, until there are enough for a pass.
         self._alone: dict[int, torch.Tensor] = {}
 
@@ -88,69 +96,69 @@ class ClusterCounter:
 
         def passes() -> Iterator[tuple[torch.Tensor, torch.Tensor, dict[str, int]]]:
             for packed in stream:
-                tallies = packed.tallies
+                read_stats = packed.read_stats
                 for input_ids, lengths, _ in iter_token_batches(packed, self._budget.tokens, sort=self._sort):
-                    yield input_ids, lengths, tallies
-                    tallies = {}
-                if tallies:
-                    yield *NO_READS, tallies
+                    yield input_ids, lengths, read_stats
+                    read_stats = {}
+                if read_stats:
+                    yield *NO_READS, read_stats
 
         def count(one: tuple[torch.Tensor, torch.Tensor, dict[str, int]]) -> dict[str, int]:
-            input_ids, lengths, tallies = one
+            input_ids, lengths, read_stats = one
             if len(lengths):
                 self._count(input_ids, lengths)
-            return tallies
+            return read_stats
 
-        yield from on_each_core(count, passes(), self._model.device)
+        yield from map_per_core(count, passes(), self._model.device)
 
     @property
     @torch.inference_mode()
     def counts(self) -> np.ndarray:
         """int64 `(n_clusters,)`, of all reads so far."""
-        while self._behind:
-            self._settle(self._behind.popleft())
+        while self._pending:
+            self._settle(self._pending.popleft())
         while self._alone:
             _, reads = self._alone.popitem()
-            self._add(self._model.assign_alone(reads))
+            self._add(self._model.assign_exact(reads))
         return self._counts.cpu().numpy()
 
     @torch.inference_mode()
     def _count(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> None:
         for behind in self._budget.passes(self._count_pass, input_ids, lengths):
             if behind is not None:
-                self._behind.append(behind)
-            if len(self._behind) > MAX_BEHIND:
-                self._settle(self._behind.popleft())
+                self._pending.append(behind)
+            if len(self._pending) > MAX_PENDING:
+                self._settle(self._pending.popleft())
 
-    def _count_pass(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> _Behind | None:
-        there = send(input_ids, self._counts.device)
+    def _count_pass(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> _PendingBatch | None:
+        there = to_device(input_ids, self._counts.device)
         if not self._runs_ahead:
             cluster_ids = self._model.assign_packed(there, lengths)
             with self._lock:
                 self._add(cluster_ids)
             return None
-        cluster_ids, doubtful, vectors = self._model.nearest_packed(there, lengths)
-        kept = vectors if self._model.doubt_is_settled_by_distance else None
-        behind, clear = _Behind(there, lengths, fetch(doubtful), kept), (~doubtful).to(torch.int64)
+        cluster_ids, near_tie, vectors = self._model.nearest_packed(there, lengths)
+        kept = vectors if self._model.settles_near_ties_by_distance else None
+        behind, clear = _PendingBatch(there, lengths, fetch(near_tie), kept), (~near_tie).to(torch.int64)
         # Last, since a pass that runs out of memory is done again.
         self._counts.index_add_(0, cluster_ids, clear)
         return behind
 
-    def _settle(self, batch: _Behind) -> None:
+    def _settle(self, batch: _PendingBatch) -> None:
         """Assign a batch's doubtful reads, or put them by until there are enough of their length."""
-        rows = batch.doubtful.wait().nonzero()[:, 0]
+        rows = batch.near_tie.wait().nonzero()[:, 0]
         if not len(rows):
             return
         if batch.vectors is not None:
-            self._add(self._model.nearest_exactly(batch.vectors[send(rows, batch.vectors.device)]))
+            self._add(self._model.nearest_exactly(batch.vectors[to_device(rows, batch.vectors.device)]))
             return
         for _, reads in by_length(batch.input_ids, batch.lengths, rows):
             length = reads.shape[1]
             if length in self._alone:
                 reads = torch.cat([self._alone.pop(length), reads])
-            n_now = len(reads) - len(reads) % reads_as_alone(length, reads.device)
+            n_now = len(reads) - len(reads) % exact_batch_size(length, reads.device)
             if n_now:
-                self._add(self._model.assign_alone(reads[:n_now]))
+                self._add(self._model.assign_exact(reads[:n_now]))
             if n_now < len(reads):
                 self._alone[length] = reads[n_now:]
 

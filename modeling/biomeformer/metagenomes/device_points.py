@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..inference.batching import send
+from ..inference.batching import to_device
 from ..runs.prefetch import prefetch
 from .points import Points
 
@@ -69,7 +69,7 @@ def _streamed(points: Points, device: torch.device, check: Callable[[], None] | 
     with closing(prefetch(pinned, check=check)) as chunks:
         for chunk in chunks:
             # torch gives pinned memory to another tensor only once the copies from it are done.
-            yield send(chunk, device)
+            yield to_device(chunk, device)
 
 
 __all__ = ["DEVICE_CHUNK_BYTES", "DevicePoints", "device_chunk_rows"]

@@ -27,9 +27,9 @@ def export_table(table: AbundanceTable, folder: str | Path, file_format: str) ->
     empty fields become missing values.
 
     * `datasets`: `data/train.parquet` and a `README.md`, for `datasets.load_dataset(folder)`: one row a sample with its
-      tallies, cohort columns, `counts` and `abundance`. `AbundanceTable.read` reads the same folder, and the dataset
+      read_stats, cohort columns, `counts` and `abundance`. `AbundanceTable.read` reads the same folder, and the dataset
       on the Hub that it becomes.
-    * `csv`: `abundance.csv`, `counts.csv` and `samples.csv` (tallies and cohort columns), one row a sample.
+    * `csv`: `abundance.csv`, `counts.csv` and `samples.csv` (read_stats and cohort columns), one row a sample.
     * `biom`: `counts.biom` (BIOM 2.1, clusters by samples) and `sample-metadata.tsv` as QIIME 2 reads it.
     * `anndata`: `abundance.h5ad` with abundance vectors as `X`, the layer `counts`, and samples in `obs`.
 
@@ -54,7 +54,7 @@ def export_table(table: AbundanceTable, folder: str | Path, file_format: str) ->
 
 def sample_frame(table: AbundanceTable) -> pd.DataFrame:
     """Tallies and cohort columns, with numbers where a column holds nothing else, indexed by `sample_id`."""
-    frame = table.tallies.copy()
+    frame = table.read_stats.copy()
     reserved = {"sample_id", "counts", "abundance", *frame.columns}
     for name, column in file_columns(table.metadata.columns, reserved).items():
         frame[column] = _typed(table.metadata[name])
@@ -83,7 +83,7 @@ def _needs(name: str, error: ImportError) -> MissingDependencyError:
 
 
 def _csv(table: AbundanceTable, folder: Path) -> None:
-    names, index = cluster_names(table), table.tallies.index
+    names, index = cluster_names(table), table.read_stats.index
     pd.DataFrame(table.abundance, index=index, columns=names).to_csv(folder / "abundance.csv")
     pd.DataFrame(table.counts, index=index, columns=names).to_csv(folder / "counts.csv")
     sample_frame(table).to_csv(folder / "samples.csv")
@@ -139,7 +139,7 @@ tags:
 One row a sample: `counts` holds the number of its reads that are nearest to each of {record["n_clusters"]} centroids of
 `{record["model"]}` (weights SHA-256 `{record["weights_sha256"]}`), `abundance` their shares. The columns `n_reads` to
 `n_lower_case` say what became of its reads; the others are the cohort's. `provenance.json` holds the preprocessing
-contract and all that decides the numbers. There are no reads here.
+preprocessing config and all that decides the numbers. There are no reads here.
 
 ```python
 from biomeformer import AbundanceTable

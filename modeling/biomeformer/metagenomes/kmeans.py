@@ -317,12 +317,12 @@ def nearest_centroids(points: torch.Tensor, centroids: torch.Tensor) -> tuple[to
         tile = points[first : first + n_rows]
         number, least, second = two_nearest(torch.addmm(norms, tile, centroids.T, alpha=-2))
         squares = tile.square().sum(1)
-        doubtful = (second - least <= TIE_TOLERANCE * (squares + norms.max())).nonzero()[:, 0]
-        if len(doubtful) and len(centroids) > 1:
+        near_tie = (second - least <= TIE_TOLERANCE * (squares + norms.max())).nonzero()[:, 0]
+        if len(near_tie) and len(centroids) > 1:
             exact = torch.cdist(
-                tile[doubtful].double(), centroids.double(), compute_mode="donot_use_mm_for_euclid_dist"
+                tile[near_tie].double(), centroids.double(), compute_mode="donot_use_mm_for_euclid_dist"
             )
-            number[doubtful] = exact.argmin(1)
+            number[near_tie] = exact.argmin(1)
         distances[first : first + n_rows] = (least + squares).clamp_min_(0)
         nearest[first : first + n_rows] = number
     return distances, nearest

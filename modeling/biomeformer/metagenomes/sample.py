@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..inference.batching import check_batch_tokens, looks_up, on_each_core
+from ..inference.batching import check_batch_tokens, is_lookup_encoder, map_per_core
 from ..models.metagenbert import MetagenBertModel, MetagenBertProcessor, PackedReads
+from ..moved import renamed
 from ..reads import ReadBatch, SampleReader, SampleReads
 from ..runs.prefetch import prefetch
 from .counting import ClusterCounter
 
-TALLIES = (
+READ_STATS = (
     "n_reads",
     "n_selected",
     "n_used",
@@ -37,14 +38,16 @@ class SampleEmbedding:
 
     Attributes:
         counts: int64 `(n_clusters,)`, reads per cluster.
-        tallies: `n_reads` in the files, `n_selected` by subsampling, of which `n_used + n_too_short + n_no_tokens`; and
-            of the used ones `n_truncated`, `n_ambiguous`, `n_lower_case`.
+        read_stats: `n_reads` in the files, `n_selected` by subsampling, of which `n_used + n_too_short + n_no_tokens`;
+            and of the used ones `n_truncated`, `n_ambiguous`, `n_lower_case`.
         sample_id: Name of the sample in its cohort.
     """
 
     counts: np.ndarray
-    tallies: dict[str, int]
+    read_stats: dict[str, int]
     sample_id: str | None = None
+
+    tallies = renamed("tallies", "read_stats")
 
     @property
     def abundance(self) -> np.ndarray:
@@ -97,7 +100,7 @@ def embed_sample(
         check: Called after each batch, and while waiting for reads; what it raises ends the work.
 
     Returns:
-        Counts and tallies; of a share, those of its batches, but `n_reads` and `n_selected` of the whole sample.
+        Counts and read_stats; of a share, those of its batches, but `n_reads` and `n_selected` of the whole sample.
 
     Raises:
         ReadFileError: A file is damaged, or no read was found.
@@ -115,24 +118,24 @@ def embed_sample(
     def encode_and_count(batch: ReadBatch) -> dict[str, int]:
         packed = encode(batch)
         counter.add(packed)
-        return packed.tallies
+        return packed.read_stats
 
-    tallies = dict.fromkeys(TALLIES, 0)
+    read_stats = dict.fromkeys(READ_STATS, 0)
     reader = SampleReader(reads, read_fraction=read_fraction, seed=seed)
     try:
         # Closed at once if a batch fails, so that no thread reads on.
         mine = islice(reader, share[0], None, share[1])
         with ExitStack() as stack:
-            if looks_up(model) and model.device.type == "cpu":
+            if is_lookup_encoder(model) and model.device.type == "cpu":
                 # Tokenising is the larger part of the work, and is shared out with it.
                 batches = stack.enter_context(closing(prefetch(mine, torch.get_num_threads(), check)))
-                counted = stack.enter_context(closing(on_each_core(encode_and_count, batches, model.device)))
+                counted = stack.enter_context(closing(map_per_core(encode_and_count, batches, model.device)))
             else:
                 ahead = stack.enter_context(closing(prefetch(map(encode, mine), check=check)))
                 counted = stack.enter_context(closing(counter.add_all(ahead)))
             for found in counted:
                 for name, value in found.items():
-                    tallies[name] += value
+                    read_stats[name] += value
                 if progress is not None:
                     progress(sample_id or "", reader.n_reads, reader.bytes_done, reader.bytes_total)
                 if check is not None:
@@ -140,10 +143,10 @@ def embed_sample(
         counts = counter.counts
     finally:
         model.train(was_training)
-    tallies["n_reads"], tallies["n_selected"] = reader.n_reads, reader.n_selected
-    embedding = SampleEmbedding(counts, tallies, sample_id)
+    read_stats["n_reads"], read_stats["n_selected"] = reader.n_reads, reader.n_selected
+    embedding = SampleEmbedding(counts, read_stats, sample_id)
     if share[1] == 1:
-        reason = why_nothing_used(embedding, reads, read_fraction, processor.contract)
+        reason = why_nothing_used(embedding, reads, read_fraction, processor.preprocessing)
         if reason is not None:
             raise InputError(reason)
     return embedding
@@ -152,23 +155,24 @@ def embed_sample(
 def combine(shares: Sequence[SampleEmbedding]) -> SampleEmbedding:
     """The sample whose batches were shared out, from all its shares."""
     first = shares[0]
-    tallies = {name: sum(share.tallies[name] for share in shares) for name in TALLIES}
+    read_stats = {name: sum(share.read_stats[name] for share in shares) for name in READ_STATS}
     for name in ("n_reads", "n_selected"):
-        tallies[name] = first.tallies[name]
-    return SampleEmbedding(np.sum([share.counts for share in shares], axis=0), tallies, first.sample_id)
+        read_stats[name] = first.read_stats[name]
+    return SampleEmbedding(np.sum([share.counts for share in shares], axis=0), read_stats, first.sample_id)
 
 
 def why_nothing_used(
-    embedding: SampleEmbedding, reads: SampleReads, read_fraction: float, contract: dict[str, Any]
+    embedding: SampleEmbedding, reads: SampleReads, read_fraction: float, preprocessing: dict[str, Any]
 ) -> str | None:
     """Why not one read of a sample was used; None where one was."""
-    tallies = embedding.tallies
-    if tallies["n_used"]:
+    read_stats = embedding.read_stats
+    if read_stats["n_used"]:
         return None
     where = ", ".join(map(str, reads.paths()))
-    if not tallies["n_selected"]:
-        return f"{where}: none of {tallies['n_reads']} reads fell under the read fraction {read_fraction}; raise it."
+    if not read_stats["n_selected"]:
+        return f"{where}: none of {read_stats['n_reads']} reads fell under the read fraction {read_fraction}; raise it."
     return (
-        f"{where}: none of {tallies['n_selected']} reads can be used ({tallies['n_too_short']} under "
-        f"{contract['min_read_length']} bases, {tallies['n_no_tokens']} without tokens); is this the right file?"
+        f"{where}: none of {read_stats['n_selected']} reads can be used ({read_stats['n_too_short']} under "
+        f"{preprocessing['min_read_length']} bases, {read_stats['n_no_tokens']} without tokens); is this the right "
+        "file?"
     )

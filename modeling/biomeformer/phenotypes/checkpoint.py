@@ -168,14 +168,14 @@ def predict_table(model: MetagenBertForPhenotypeClassification, table: Abundance
         )
     check_same_model(model.metagenbert, table)
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    return pd.DataFrame(model.predict_counts(table.counts), index=table.tallies.index, columns=labels)
+    return pd.DataFrame(model.predict_counts(table.counts), index=table.read_stats.index, columns=labels)
 
 
 def check_same_model(model: MetagenBertModel, table: AbundanceTable) -> None:
     """See that a table was embedded by a model.
 
     Raises:
-        TableError: It was not: weights or contract differ.
+        TableError: It was not: weights or preprocessing config differ.
     """
     check_same_provenance(model, table.provenance)
 
@@ -184,14 +184,15 @@ def check_same_provenance(model: MetagenBertModel, record: dict[str, Any]) -> No
     """See that a table with that provenance was embedded by a model.
 
     Raises:
-        TableError: It was not: weights or contract differ.
+        TableError: It was not: weights or preprocessing config differ.
     """
-    contract = require_processor(model).contract
+    preprocessing = require_processor(model).preprocessing
     weights = str(record.get("weights_sha256"))
-    if weights != model.weights_sha256 or record.get("contract") != contract:
+    if weights != model.weights_sha256 or record.get("contract") != preprocessing:
         raise TableError(
             f"the table was embedded by {record.get('model')!r} (weights {weights[:12]}…) and the model's weights are "
-            f"{model.weights_sha256[:12]}…, or its contract differs; give the model that embedded the table."
+            f"{model.weights_sha256[:12]}…, or its preprocessing config differs; give the model that embedded "
+            "the table."
         )
 
 

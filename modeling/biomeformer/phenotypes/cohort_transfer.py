@@ -79,7 +79,7 @@ def transfer(
         n_jobs: Processes or threads at once.
 
     Raises:
-        TableError: Tables come from different checkpoints or contracts, or have no feature in common.
+        TableError: Tables come from different checkpoints or preprocessing configs, or have no feature in common.
         InputError: A target has not two classes, or a sample is in both.
     """
     for cohort in (*train, test):

@@ -22,7 +22,7 @@ def depth_tables(tables: Sequence[AbundanceTable]) -> dict[float, FeatureTable]:
 
     Raises:
         InputError: Two have the same share of the reads, there are fewer than two, or they have no sample in common.
-        TableError: They come from different checkpoints or contracts.
+        TableError: They come from different checkpoints or preprocessing configs.
     """
     found: dict[float, FeatureTable] = {}
     for table in tables:

@@ -78,7 +78,7 @@ class FeatureTable:
         """See that numbers of two tables mean the same.
 
         Raises:
-            TableError: They come from different checkpoints or contracts.
+            TableError: They come from different checkpoints or preprocessing configs.
         """
         check_agreement(self.provenance, other.provenance, where, other_where)
         if not self.provenance and set(self.names).isdisjoint(other.names):

@@ -10,7 +10,7 @@ from .statistics import benjamini_hochberg
 from .target import Target
 
 
-def telling_features(table: FeatureTable, target: Target) -> pd.DataFrame:
+def discriminative_features(table: FeatureTable, target: Target) -> pd.DataFrame:
     """Features by how well each tells the classes apart by itself, over all samples.
 
     This describes a cohort; it says nothing of how well classes are predicted, since every sample was seen.
@@ -43,4 +43,4 @@ def telling_features(table: FeatureTable, target: Target) -> pd.DataFrame:
     return frame.sort_values(["h", "feature"], ascending=[False, True], kind="stable", ignore_index=True)
 
 
-__all__ = ["telling_features"]
+__all__ = ["discriminative_features"]

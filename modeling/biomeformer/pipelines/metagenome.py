@@ -61,7 +61,7 @@ class MetagenomeEmbeddingPipeline(MetagenomePipeline):
 
     `pipeline("metagenome-embedding")("sample.fastq.gz")`, which loads `metagenbert-mini` where no model is given, gives
     a dictionary: `abundance`, float64 `(n_clusters,)`; `counts`, int64 `(n_clusters,)`, equal to those of
-    `MetagenBertModel.embed_sample`; and `tallies` of the reads. Of a list of samples it gives a list of dictionaries.
+    `MetagenBertModel.embed_sample`; and `read_stats`. Of a list of samples it gives a list of dictionaries.
 
     A sample is one path, or a tuple of two mates' paths; a list of two paths is two samples (see
     `MetagenomePipeline`). Options: `read_fraction`, `seed`, `batch_tokens`.
@@ -73,7 +73,7 @@ class MetagenomeEmbeddingPipeline(MetagenomePipeline):
     def postprocess(self, model_outputs: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Abundance, counts and tallies."""
         sample = model_outputs["sample"]
-        return {"abundance": sample.abundance, "counts": sample.counts, "tallies": sample.tallies}
+        return {"abundance": sample.abundance, "counts": sample.counts, "read_stats": sample.read_stats}
 
 
 class MetagenomeClassificationPipeline(MetagenomePipeline):

@@ -18,7 +18,7 @@ from .figure import make_cohort_figure
 
 
 def _sample_table(table: AbundanceTable) -> pd.DataFrame:
-    frame = pd.concat([table.metadata, table.tallies], axis=1)
+    frame = pd.concat([table.metadata, table.read_stats], axis=1)
     frame["entropy (bits)"] = shannon_entropy(table.abundance).round(2)
     frame["clusters found"] = (table.counts > 0).sum(1)
     return frame.reset_index()
@@ -26,17 +26,17 @@ def _sample_table(table: AbundanceTable) -> pd.DataFrame:
 
 def methods_sentence(record: dict[str, Any], n_samples: int) -> str:
     """How a table with that provenance was made, for a methods section."""
-    contract = record["contract"]
+    preprocessing = record["contract"]
     fraction = record["read_fraction"]
     part = (
         "All reads" if fraction == 1 else f"A fraction {fraction} of the reads (chosen by hash, seed {record['seed']})"
     )
-    longest = contract["max_length"]
+    longest = preprocessing["max_length"]
     limit = "no length limit" if longest is None else f"at most {longest} tokens"
     return (
         f"{part} of {n_samples} samples were embedded with {record['model']} (weights SHA-256 "
-        f"{record['weights_sha256'][:12]}…, {record['dtype']}, {contract['pooling']} pooling, reads of at least "
-        f"{contract['min_read_length']} bases, {limit}) and assigned to the nearest of {record['n_clusters']} "
+        f"{record['weights_sha256'][:12]}…, {record['dtype']}, {preprocessing['pooling']} pooling, reads of at least "
+        f"{preprocessing['min_read_length']} bases, {limit}) and assigned to the nearest of {record['n_clusters']} "
         f"centroids; a sample's abundance vector is the share of its reads in each cluster (MetagenBERT-Glob, "
         f"arXiv:2601.03295; biomeformer {record['versions']['biomeformer']})."
     )
@@ -65,9 +65,9 @@ def cohort_report(
     image = io.BytesIO()
     make_cohort_figure(table, colour_by=colour_by).savefig(image, format="png", dpi=130)
     picture = base64.b64encode(image.getvalue()).decode()
-    tallies = table.tallies
-    n_reads, n_used = int(tallies["n_reads"].sum()), int(tallies["n_used"].sum())
-    n_selected = int(tallies["n_selected"].sum())
+    read_stats = table.read_stats
+    n_reads, n_used = int(read_stats["n_reads"].sum()), int(read_stats["n_used"].sum())
+    n_selected = int(read_stats["n_selected"].sum())
     numbers = {
         "samples": f"{len(table.sample_ids):,}",
         "reads in the files": f"{n_reads:,}",

@@ -13,7 +13,7 @@ import pandas as pd
 from ..io.atomic import atomic_write
 from ..metagenomes.cluster_reads import ClusterReads
 from ..phenotypes import FeatureTable, Study, compare_groups
-from ..phenotypes.telling import telling_features
+from ..phenotypes.telling import discriminative_features
 from ..version import __version__
 from . import page
 from . import phenotype_figures as draw
@@ -39,7 +39,7 @@ def lead_model(study: Study) -> str:
 
 def telling_clusters(table: FeatureTable, study: Study) -> list[int]:
     """Numbers of the clusters that the report shows."""
-    features = telling_features(table, study.target)["feature"][:N_TELLING]
+    features = discriminative_features(table, study.target)["feature"][:N_TELLING]
     return [int(name.removeprefix("cluster_")) for name in features]
 
 
@@ -200,7 +200,7 @@ def _samples(study: Study, tables: dict[str, FeatureTable], n_permutations: int)
 
 
 def _telling(study: Study, name: str, table: FeatureTable, cluster_reads: Sequence[ClusterReads]) -> str:
-    frame = telling_features(table, study.target)
+    frame = discriminative_features(table, study.target)
     top = frame[:N_TELLING]
     if top.empty:
         return ""

@@ -42,11 +42,11 @@ class Part:
 
     Attributes:
         path: Its file.
-        tallies: Its reads, by what became of them.
+        stats: Its reads, by what became of them.
     """
 
     path: Path
-    tallies: dict[str, int]
+    stats: dict[str, int]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Its arrays, read from the disk."""
@@ -215,7 +215,7 @@ class RunFolder:
         with atomic_write(self._run / "run.json") as partial:
             partial.write_text(json.dumps(record, indent=1) + "\n")
 
-    def write_part(self, sample_id: str, arrays: dict[str, np.ndarray], tallies: dict[str, int]) -> None:
+    def write_part(self, sample_id: str, arrays: dict[str, np.ndarray], stats: dict[str, int]) -> None:
         """Keep a finished sample.
 
         Raises:
@@ -225,7 +225,7 @@ class RunFolder:
             "sample_id": sample_id,
             "fingerprint": self._digest,
             "reads": json.dumps(self.sizes[sample_id]),
-            "tallies": json.dumps(tallies),
+            "tallies": json.dumps(stats),
         }
         with wrap_write_errors(self.folder):
             with atomic_write(self.part_path(sample_id)) as partial:
@@ -330,10 +330,16 @@ def _decisive(fingerprint: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fingerprint.items() if name not in NAMES_ALONE}
 
 
+# What messages call a field of a record, whose name in files stays what it was.
+FIELD_NAMES = {"contract": "preprocessing"}
+
+
 def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in [*before, *(key for key in now if key not in before)]:
-            yield from _differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
+            yield from _differences(
+                before.get(key), now.get(key), f"{name}.{key}" if name else FIELD_NAMES.get(key, key)
+            )
     elif before != now:
         yield f"{name} was {_short(before)} and is now {_short(now)}"
 

@@ -135,12 +135,12 @@ def run_samples(
         for name, among in mine:
             reason = None
             try:
-                arrays, tallies = embed(run.samples[name], among)
+                arrays, stats = embed(run.samples[name], among)
             except InputError as error:
                 reason = str(error)
             if among[0] == processes.rank:
                 if reason is None:
-                    run.write_part(name, arrays, tallies)
+                    run.write_part(name, arrays, stats)
                 else:
                     run.write_failure(name, reason)
                 if on_sample is not None:

@@ -18,7 +18,7 @@ from ..checkpoints.source import open_checkpoint
 from ..errors import CheckpointError
 from ..io.nucleotides import reverse_complement
 from ..models.metagenbert.packed_tokenizer import PackedTokenizer
-from .contract import SequenceContract
+from .preprocessing import SequencePreprocessing
 
 BATCH_TOKENS = 16_384
 CHUNK = 4096
@@ -26,17 +26,17 @@ CHUNK = 4096
 
 @dataclass(frozen=True)
 class SequenceClassifier:
-    """A model with its tokenizer and contract.
+    """A model with its tokenizer and preprocessing config.
 
     Attributes:
         model: Of transformers, for sequence classification.
         tokenizer: Its own.
-        contract: How sequences go in, and how logits become answers.
+        preprocessing: How sequences go in, and how logits become answers.
     """
 
     model: PreTrainedModel
     tokenizer: Any
-    contract: SequenceContract
+    preprocessing: SequencePreprocessing
 
     @classmethod
     def load(
@@ -64,7 +64,7 @@ class SequenceClassifier:
         model_class = mapped_class(source, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING)
         model = load_from(source, model_class, dtype=torch_dtype)
         return cls(
-            model.to(target).eval(), load_tokenizer(source), SequenceContract.read_from(model.config, source.name)
+            model.to(target).eval(), load_tokenizer(source), SequencePreprocessing.read_from(model.config, source.name)
         )
 
     @property
@@ -75,7 +75,7 @@ class SequenceClassifier:
 
     @cached_property
     def _encoder(self) -> PackedTokenizer:
-        return PackedTokenizer(self.tokenizer, True, self.contract.max_tokens)
+        return PackedTokenizer(self.tokenizer, True, self.preprocessing.max_tokens)
 
     def batch(self, sequences: Sequence[str]) -> dict[str, torch.Tensor]:
         """Sequences as arguments of the model, on its device: `input_ids` and `attention_mask` `(n, n_tokens)`."""
@@ -107,13 +107,13 @@ class SequenceClassifier:
 
     @torch.inference_mode()
     def logits(self, sequences: Sequence[str], batch_tokens: int = BATCH_TOKENS) -> torch.Tensor:
-        """Of sequences, float32 `(n_sequences, n_labels)`; means over both strands where the contract says so.
+        """Return logits, float32 `(n_sequences, n_labels)`: means over both strands where the preprocessing says so.
 
         Sequences of similar length make a batch. The model must be in evaluation mode.
         """
         found = self._logits(sequences, batch_tokens)
         # K-mers and frames of both strands are summed alike: there is nothing to average.
-        if self.contract.average_strands and self.model.config.model_type != "kmer_encoder":
+        if self.preprocessing.average_strands and self.model.config.model_type != "kmer_encoder":
             found = (found + self._logits([reverse_complement(one) for one in sequences], batch_tokens)) / 2
         return found
 
@@ -150,14 +150,14 @@ class SequenceClassifier:
         """
         answers = [np.empty((0, self.model.config.num_labels))]
         for begin in range(0, len(sequences), CHUNK):
-            answers.append(self.contract.answers(self.logits(sequences[begin : begin + CHUNK], batch_tokens)))
+            answers.append(self.preprocessing.answers(self.logits(sequences[begin : begin + CHUNK], batch_tokens)))
             if progress is not None:
                 progress(sum(map(len, answers)))
         return np.concatenate(answers)
 
     def save(self, folder: str | Path) -> None:
         """Write a checkpoint that `load` and `AutoModelForSequenceClassification` read."""
-        self.contract.write_to(self.model.config)
+        self.preprocessing.write_to(self.model.config)
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 

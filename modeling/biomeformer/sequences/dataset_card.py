@@ -71,13 +71,13 @@ def dataset_card(record: Mapping[str, Any], n_bytes: Mapping[str, int]) -> str:
             "dataset_size": sum(n_bytes.values()),
         },
     }
-    settings, tallies = record["settings"], record["tallies"]
+    settings, stats = record["settings"], record["tallies"]
     header, *rows = split_table(
         names,
         {name: split["n_sequences"] for name, split in splits.items()},
         {name: split["class_counts"] for name, split in splits.items()},
     )
-    dropped = [[REASONS[reason], f"{n:,}"] for reason, n in tallies["dropped"].items()]
+    dropped = [[REASONS[reason], f"{n:,}"] for reason, n in stats["dropped"].items()]
     named = f" In their order the classes are: {', '.join(names)}." if task == "multi_label" else ""
     columns = (
         f"One row a sequence: `id`, `sequence` in capital letters, `{label_column(task)}` ({KINDS[task]}) and "
@@ -86,14 +86,14 @@ def dataset_card(record: Mapping[str, Any], n_bytes: Mapping[str, int]) -> str:
     )
     made = (
         f"By `biomeformer sequences prepare`, version {record['biomeformer']}, from {_inputs(record)}. "
-        f"{_split_words(settings)} {_equal_words(settings)} Of {tallies['n_read']:,} records read "
-        f"{tallies['n_kept']:,} were kept."
+        f"{_split_words(settings)} {_equal_words(settings)} Of {stats['n_read']:,} records read "
+        f"{stats['n_kept']:,} were kept."
     )
     return f"""---
 {yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()}
 ---
 
-# {tallies["n_kept"]:,} labelled DNA sequences
+# {stats["n_kept"]:,} labelled DNA sequences
 
 {_paragraph(columns)}
 

@@ -22,8 +22,8 @@ def predict_sequences(classifier: SequenceClassifier, path: str | Path) -> Itera
         path: The file.
 
     Yields:
-        A row a sequence: `id`, `length` in bases, `is_cut` if its end is beyond what the model reads, `label` (several
-        with `;` between) and `probability NAME` of each label; of regression `value`.
+        One row per sequence: `id`, `length` in bases, `is_truncated` if its end is beyond what the model reads, `label`
+        (several with `;` between) and `probability NAME` of each label; of regression `value`.
 
     Raises:
         ReadFileError: The file cannot be read, or breaks at a record.
@@ -52,12 +52,12 @@ def predict_sequences(classifier: SequenceClassifier, path: str | Path) -> Itera
 def _predicted(classifier: SequenceClassifier, names: list[str], sequences: list[str]) -> pd.DataFrame:
     answers = classifier.predict(sequences)
     # Without a limit nothing is cut, and tokens need not be made once more.
-    cut = False if classifier.contract.max_tokens is None else classifier.tokens(sequences)[2]
+    cut = False if classifier.preprocessing.max_tokens is None else classifier.tokens(sequences)[2]
     found = pd.DataFrame({"id": names, "length": list(map(len, sequences)), "is_cut": cut})
-    if classifier.contract.task == "regression":
+    if classifier.preprocessing.task == "regression":
         return found.assign(value=answers[:, 0])
     labels = classifier.label_names
-    found["label"] = classifier.contract.labels(answers, labels)
+    found["label"] = classifier.preprocessing.labels(answers, labels)
     for i, name in enumerate(labels):
         found[f"probability {name}"] = answers[:, i]
     return found

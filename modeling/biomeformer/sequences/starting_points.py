@@ -14,7 +14,7 @@ from ..errors import CheckpointError, InputError, MissingDependencyError
 from ..models.kmer_encoder import KmerTokenizer
 from ..models.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
 from .classifier import SequenceClassifier
-from .contract import SequenceContract
+from .preprocessing import SequencePreprocessing
 
 CNN = "cnn"
 
@@ -22,7 +22,7 @@ CNN = "cnn"
 def new_classifier(
     base: str,
     label_names: Sequence[str],
-    contract: SequenceContract,
+    preprocessing: SequencePreprocessing,
     *,
     revision: str | None = None,
     from_scratch: bool = False,
@@ -36,7 +36,7 @@ def new_classifier(
         base: A shipped checkpoint (`metagenbert-mini`: its read encoder is taken), a folder, a Hub id
             (`zhihan1996/DNABERT-2-117M`), or `cnn` for a convolutional network over one-hot bases.
         label_names: Of the labels, in the order of the logits.
-        contract: How sequences go in, and how logits become answers.
+        preprocessing: How sequences go in, and how logits become answers.
         revision: Branch, tag or commit of a Hub id.
         from_scratch: Leave the encoder's weights as they were before pretraining.
         dropout: Before the classifier; the model's own by default.
@@ -62,7 +62,7 @@ def new_classifier(
             cnn = SequenceCnnForSequenceClassification(SequenceCnnConfig(**sizes, **labels))
         except (TypeError, ValueError) as error:
             raise InputError(" ".join(str(error).split())) from error
-        return _finished(cnn, KmerTokenizer(k=1, canonical=False), contract)
+        return _finished(cnn, KmerTokenizer(k=1, canonical=False), preprocessing)
     encoder, tokenizer = load_read_encoder(base, revision=revision)
     config = type(encoder.config).from_dict(encoder.config.to_dict())
     _check_sizes(sizes, set(config.to_dict()), base)
@@ -86,7 +86,7 @@ def new_classifier(
             raise CheckpointError(f"{base}: {len(left)} weights of the classifier's encoder are missing ({left[0]}).")
     model.name_or_path = encoder.name_or_path
     model.config._commit_hash = getattr(encoder.config, "_commit_hash", None)
-    return _finished(model, tokenizer, contract)
+    return _finished(model, tokenizer, preprocessing)
 
 
 def _check_sizes(sizes: dict[str, Any], known: set[str], base: str) -> None:
@@ -94,9 +94,9 @@ def _check_sizes(sizes: dict[str, Any], known: set[str], base: str) -> None:
         raise InputError(f"model_sizes: {base} has no {unknown[0]}; leave it out.")
 
 
-def _finished(model: PreTrainedModel, tokenizer: Any, contract: SequenceContract) -> SequenceClassifier:
-    contract.write_to(model.config)
-    return SequenceClassifier(model, tokenizer, contract)
+def _finished(model: PreTrainedModel, tokenizer: Any, preprocessing: SequencePreprocessing) -> SequenceClassifier:
+    preprocessing.write_to(model.config)
+    return SequenceClassifier(model, tokenizer, preprocessing)
 
 
 def with_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, targets: Sequence[str] | None) -> Any:

@@ -101,11 +101,11 @@ def embed(
         n_genes, n_distinct = found.record["n_genes"], found.record["n_distinct_proteins"]
         spared = f"{found.hit_rate:.1%} of the genes share theirs"
         out(f"{len(found):,} genomes, {n_genes:,} genes, {n_distinct:,} distinct proteins ({spared})")
-        tallies = found.genomes[["n_truncated", "n_internal_stop", "n_pseudo", "n_no_protein"]].sum()
+        gene_stats = found.genomes[["n_truncated", "n_internal_stop", "n_pseudo", "n_no_protein"]].sum()
         out(
-            f"{tallies['n_truncated']:,} proteins longer than {encoder.max_residues} residues lost their end; left out "
-            f"{tallies['n_pseudo']:,} pseudogenes, {tallies['n_internal_stop']:,} with a stop inside, "
-            f"{tallies['n_no_protein']:,} without a protein"
+            f"{gene_stats['n_truncated']:,} proteins longer than {encoder.max_residues} residues lost their end; left "
+            f"out {gene_stats['n_pseudo']:,} pseudogenes, {gene_stats['n_internal_stop']:,} with a stop inside, "
+            f"{gene_stats['n_no_protein']:,} without a protein"
         )
         files = {what: output / name for what, name in RESULTS.items()} | {"vectors": Path(found.record["store"])}
         if format == "datasets":

@@ -37,8 +37,8 @@ def transfer(
 ) -> None:
     """Train on some cohorts and test on another, or leave out each cohort in turn.
 
-    Tables of different checkpoints or contracts are refused. Intervals are over bootstraps of the tested samples.
-    Writes transfer.csv.
+    Tables of different checkpoints or preprocessing configs are refused. Intervals are over bootstraps of the tested
+    samples. Writes transfer.csv.
     """
     check_output(output, overwrite=overwrite, can_overwrite=True)
     with doing("reading the tables"):

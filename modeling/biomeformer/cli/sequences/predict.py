@@ -54,7 +54,7 @@ def predict(
     if output is not None:
         report_files({"predictions": output})
     if n_cut:
-        limit = classifier.contract.max_tokens
+        limit = classifier.preprocessing.max_tokens
         note(f"{n_cut:,} of {n_done:,} sequences have more than {limit:,} tokens; their ends were not seen")
 
 

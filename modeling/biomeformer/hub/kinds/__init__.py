@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ...errors import InputError
 from . import encoder, genome, metagenbert, phenotype, sequences
-from .kind import Kind
+from .kind import CardType
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, CardType] = {
     "MetagenBertModel": metagenbert.KIND,
     "MetagenBertForPhenotypeClassification": phenotype.KIND,
     "GenomeTransformerForSequenceClassification": genome.KIND,
@@ -19,7 +19,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def kind_of(class_name: str, where: str) -> Kind:
+def kind_of(class_name: str, where: str) -> CardType:
     """The kind of a class.
 
     Raises:

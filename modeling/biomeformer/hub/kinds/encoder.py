@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..folder import CheckpointFolder
-from .kind import Kind, Rows
+from .kind import CardType, Rows
 from .metagenbert import TOKENIZER_FILES
 from .metagenbert import training as pretraining
 
@@ -26,7 +26,7 @@ def facts(folder: CheckpointFolder) -> Rows:
     return rows | folder.weight_lines()
 
 
-KIND = Kind(
+KIND = CardType(
     pipeline_tag="feature-extraction",
     title="A read encoder",
     tags=("biology", "dna", "metagenomics"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...io.markdown import grid
 from ..folder import CheckpointFolder
-from .kind import Kind, Rows, target, versions
+from .kind import CardType, Rows, target, versions
 
 ON_GENOMES = """\
 Balanced accuracy on genomes of genera that neither the model nor its early stopping has seen ({protocol}; means with
@@ -29,10 +29,10 @@ probabilities = model.predict("genome.fna.gz")"""
 
 def facts(folder: CheckpointFolder) -> Rows:
     """Rows on the model."""
-    config, contract = folder.config, folder.contract
+    config, preprocessing = folder.config, folder.preprocessing
     heads = config["num_attention_heads"]
-    own = folder.path / contract["protein_encoder"]
-    encoder = f"`{contract['protein_encoder']}` (weights `{contract['protein_encoder_sha256'][:12]}…`)"
+    own = folder.path / preprocessing["protein_encoder"]
+    encoder = f"`{preprocessing['protein_encoder']}` (weights `{preprocessing['protein_encoder_sha256'][:12]}…`)"
     if (own / "config.json").is_file():
         found = json.loads((own / "config.json").read_text())
         encoder = f"ESM-2's architecture, {found['num_hidden_layers']} layers of {found['hidden_size']}"
@@ -44,7 +44,7 @@ def facts(folder: CheckpointFolder) -> Rows:
             config["positions"]
         ],
         "Pooling": config["pooling"],
-        "Protein encoder": f"{encoder}, the first {contract['max_residues']} residues of a protein",
+        "Protein encoder": f"{encoder}, the first {preprocessing['max_residues']} residues of a protein",
         **folder.weight_lines(),
     }
 
@@ -97,7 +97,7 @@ def _confusion(accuracy: Mapping[str, Any], label: str) -> str:
     return grid([label, "accuracy", *(f"taken for {name}" for name in accuracy["confusion"])], rows)
 
 
-KIND = Kind(
+KIND = CardType(
     pipeline_tag="other",
     title="Labels of genomes",
     tags=("biology", "genomics", "proteins", "microbiome"),

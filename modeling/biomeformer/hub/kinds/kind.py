@@ -12,7 +12,7 @@ Rows = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Kind:
+class CardType:
     """A kind of checkpoint.
 
     Attributes:
@@ -69,4 +69,4 @@ def target(record: Mapping[str, Any]) -> Rows:
     return {"Label": found["column"], "Classes": classes}
 
 
-__all__ = ["Kind", "Rows", "started_from", "target", "versions"]
+__all__ = ["CardType", "Rows", "started_from", "target", "versions"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...io.markdown import grid, pairs
 from ..folder import CheckpointFolder
-from .kind import Kind, Rows, started_from, versions
+from .kind import CardType, Rows, started_from, versions
 
 READ_FIGURES = {
     "nmi": "NMI",
@@ -51,8 +51,8 @@ sample = model.embed_sample("reads_R1.fastq.gz", "reads_R2.fastq.gz")"""
 
 
 def encoder_facts(folder: CheckpointFolder) -> Rows:
-    """Rows on encoder, centroids and contract."""
-    config, contract = folder.config, folder.contract
+    """Rows on encoder, centroids and preprocessing config."""
+    config, preprocessing = folder.config, folder.preprocessing
     encoder = config["encoder_config"]
     tokens = ""
     if encoder.get("num_gate_heads"):
@@ -64,7 +64,7 @@ def encoder_facts(folder: CheckpointFolder) -> Rows:
         "Read encoder": f"{encoder['model_type']}, hidden size {encoder['hidden_size']}{tokens}",
         "Centroids": f"{config['n_clusters']:,} (k-means, {space} vectors)",
         "Pooling": config["pooling"],
-        "Shortest read": f"{contract['min_read_length']} bases",
+        "Shortest read": f"{preprocessing['min_read_length']} bases",
         "Longest read": "no limit" if config.get("max_length") is None else f"{config['max_length']} tokens",
     }
 
@@ -143,7 +143,7 @@ def _cohorts_table(found: Mapping[str, Any], name: str) -> str:
     return grid(["cohort, genera", "features", "random forest", "L1 logistic", "gap closed"], rows)
 
 
-KIND = Kind(
+KIND = CardType(
     pipeline_tag="feature-extraction",
     title="Reads to abundance vectors",
     tags=("biology", "dna", "metagenomics", "microbiome"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..folder import CheckpointFolder
-from .kind import Kind, Rows, started_from, target, versions
+from .kind import CardType, Rows, started_from, target, versions
 from .metagenbert import TOKENIZER_FILES, encoder_facts
 
 
@@ -45,7 +45,7 @@ def training(folder: CheckpointFolder) -> Rows:
     return rows | versions(record)
 
 
-KIND = Kind(
+KIND = CardType(
     pipeline_tag="other",
     title="Phenotype from a metagenome",
     tags=("biology", "dna", "metagenomics", "microbiome", "phenotype"),

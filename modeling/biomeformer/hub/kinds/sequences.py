@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..folder import CheckpointFolder
-from .kind import Kind, Rows, started_from, versions
+from .kind import CardType, Rows, started_from, versions
 from .metagenbert import TOKENIZER_FILES
 
 
@@ -19,16 +19,16 @@ probabilities = classifier.predict(["ACGTTGCAACGTTGCAACGTTGCA"])"""
 def facts(folder: CheckpointFolder) -> Rows:
     """Rows on the model."""
     config = folder.config
-    contract = config.get("sequence_classification") or {}
-    limit = contract.get("max_tokens")
+    preprocessing = config.get("sequence_classification") or {}
+    limit = preprocessing.get("max_tokens")
     rows = {
         "Architecture": config["model_type"],
-        "Task": str(contract.get("task", config.get("problem_type"))).replace("_", " "),
+        "Task": str(preprocessing.get("task", config.get("problem_type"))).replace("_", " "),
         "Labels": ", ".join(folder.labels),
         "Longest sequence": "no limit" if limit is None else f"{limit} tokens; the end of longer ones is cut off",
-        "Strands": "mean over both" if contract.get("average_strands") else "as given",
+        "Strands": "mean over both" if preprocessing.get("average_strands") else "as given",
     }
-    thresholds = contract.get("thresholds")
+    thresholds = preprocessing.get("thresholds")
     if thresholds:
         rows["Thresholds"] = ", ".join(f"{value:.3g}" for value in thresholds) + " (chosen on the validation split)"
     return rows | folder.weight_lines()
@@ -47,7 +47,7 @@ def training(folder: CheckpointFolder) -> Rows:
     return rows | versions(record)
 
 
-KIND = Kind(
+KIND = CardType(
     pipeline_tag="text-classification",
     title="Labels of DNA sequences",
     tags=("biology", "dna", "genomics"),

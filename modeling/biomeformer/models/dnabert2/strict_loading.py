@@ -180,7 +180,7 @@ class StrictPreTrainedModel(PreTrainedModel):
         is_there = find_file(path, PROCESSOR_NAME, **options) is not None
         if cls.processor_required and not is_there:
             raise OSError(
-                f"{path} has no {PROCESSOR_NAME}, the preprocessing contract, so it is unknown what its inputs must "
+                f"{path} has no {PROCESSOR_NAME}, the preprocessing config, so it is unknown what its inputs must "
                 "become; fetch the checkpoint again, or save the model with its processor."
             )
         return is_there

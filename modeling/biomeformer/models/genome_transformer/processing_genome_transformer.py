@@ -1,7 +1,8 @@
-"""From protein vectors to a batch, under the contract that is saved with a checkpoint."""
+"""From protein vectors to a batch, under the preprocessing config that is saved with a checkpoint."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from transformers import BatchFeature, ProcessorMixin
 
 from .configuration_genome_transformer import GenomeTransformerConfig
 
-CONTRACT_FIELDS = (
+PREPROCESSING_FIELDS = (
     "protein_encoder",
     "protein_encoder_sha256",
     "protein_size",
@@ -63,16 +64,26 @@ class GenomeTransformerProcessor(ProcessorMixin):
                 raise ValueError(f"{field} is {getattr(self, field)!r}; this version knows {', '.join(choices)}.")
 
     @property
-    def contract(self) -> dict[str, Any]:
+    def preprocessing(self) -> dict[str, Any]:
         """Everything that decides what a genome becomes."""
-        return {field: getattr(self, field) for field in CONTRACT_FIELDS}
+        return {field: getattr(self, field) for field in PREPROCESSING_FIELDS}
+
+    @property
+    def contract(self) -> dict[str, Any]:
+        """Deprecated: the old name of `preprocessing`."""
+        warnings.warn(
+            f"{type(self).__name__}.contract is now called preprocessing. The old name goes with the next version.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.preprocessing
 
     def check_agrees(self, config: GenomeTransformerConfig) -> None:
-        """Raise `ValueError` if the contract and a model's config say different things."""
+        """Raise `ValueError` if the preprocessing config and a model's config say different things."""
         for field in ("protein_size", "max_genes"):
             if getattr(self, field) != getattr(config, field):
                 raise ValueError(
-                    f"The preprocessing contract says {field} {getattr(self, field)} and the model's config "
+                    f"The preprocessing config says {field} {getattr(self, field)} and the model's config "
                     f"{getattr(config, field)}; processor_config.json and config.json must come from one checkpoint."
                 )
 
@@ -103,7 +114,7 @@ class GenomeTransformerProcessor(ProcessorMixin):
             ValueError: A genome has no gene, or its shapes do not fit.
         """
         if kwargs:
-            raise ValueError(f"{', '.join(kwargs)}: not an option here; the preprocessing contract decides.")
+            raise ValueError(f"{', '.join(kwargs)}: not an option here; the preprocessing config decides.")
         genomes = [vectors] if isinstance(vectors, np.ndarray) and vectors.ndim == 2 else list(vectors)
         if contig_ids is None:
             contigs = [np.zeros(len(genome), np.int64) for genome in genomes]
@@ -127,4 +138,4 @@ class GenomeTransformerProcessor(ProcessorMixin):
         return BatchFeature(batch, tensor_type=return_tensors)
 
 
-__all__ = ["CONTRACT_FIELDS", "GenomeTransformerProcessor"]
+__all__ = ["PREPROCESSING_FIELDS", "GenomeTransformerProcessor"]

@@ -38,8 +38,8 @@ DISTANCE_ROWS = 256
 MINIMUM_BLOCKS = 16
 # Equally long reads that a GPU embeds at once where each must be embedded as if by itself, and most tokens of them. On
 # a CPU one read is worth a pass.
-READS_AS_ALONE = {"cuda": 16}
-TOKENS_AS_ALONE = 4096
+EXACT_BATCH_READS = {"cuda": 16}
+EXACT_BATCH_TOKENS = 4096
 
 
 @dataclass
@@ -62,12 +62,12 @@ class NearestCentroids(NamedTuple):
 
     Attributes:
         cluster_ids: int64 `(n_reads,)`, as this batch rounds distances.
-        doubtful: bool `(n_reads,)`: of these reads the two nearest centroids are as good as equally far.
+        near_tie: bool `(n_reads,)`: of these reads the two nearest centroids are as good as equally far.
         vectors: float32 `(n_reads, hidden_size)`, the reads'.
     """
 
     cluster_ids: torch.Tensor
-    doubtful: torch.Tensor
+    near_tie: torch.Tensor
     vectors: torch.Tensor
 
 
@@ -75,7 +75,7 @@ class MetagenBertPreTrainedModel(StrictPreTrainedModel):
     """What models over a read encoder and centroids share.
 
     Attributes:
-        processor: The preprocessing contract with its tokenizer.
+        processor: The preprocessing config with its tokenizer.
     """
 
     config_class = MetagenBertConfig
@@ -119,8 +119,8 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         self.centroids = nn.Parameter(
             torch.empty(config.n_clusters, config.hidden_size, dtype=torch.float32), requires_grad=False
         )
-        # What `_n_as_alone` has tried out.
-        self._as_alone: dict[tuple[int, int, torch.device, torch.dtype], bool] = {}
+        # What `_exact_batch_size` has tried out.
+        self._exact_batches: dict[tuple[int, int, torch.device, torch.dtype], bool] = {}
         self.post_init()
 
     def _apply(self, fn: Callable[..., torch.Tensor], recurse: bool = True) -> MetagenBertModel:
@@ -140,7 +140,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         processor: MetagenBertProcessor | None = None,
         tokenizer: Any = None,
         normalize_embeddings: bool = False,
-        **contract: Any,
+        **preprocessing: Any,
     ) -> MetagenBertModel:
         """Wrap an encoder and an array of centroids, for instance the one the authors publish.
 
@@ -148,9 +148,9 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
             encoder: The read encoder the centroids were learnt with.
             centroids: `(n_clusters, hidden_size)` array, tensor, or path of a `.npy` file. For the authors' published
                 centroids give `pooling="mean_over_max_length"` and their `max_length`, since they live on that scale.
-            processor: The contract under which reads are tokenised; or give
+            processor: The preprocessing config under which reads are tokenised; or give
             tokenizer: a tokenizer, from which a processor is made with
-            **contract: fields of `MetagenBertProcessor`.
+            **preprocessing: fields of `MetagenBertProcessor`.
             normalize_embeddings: Whether read vectors have unit length.
 
         Returns:
@@ -172,12 +172,12 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         if not torch.isfinite(values).all():
             raise ValueError("The centroids hold NaN or infinity; give the array that k-means returned.")
         if processor is None and tokenizer is not None:
-            processor = MetagenBertProcessor(tokenizer, **contract)
+            processor = MetagenBertProcessor(tokenizer, **preprocessing)
         config = MetagenBertConfig(
             encoder_config=encoder.config,
             n_clusters=len(values),
-            pooling=processor.pooling if processor else contract.get("pooling", "mean"),
-            max_length=processor.max_length if processor else contract.get("max_length"),
+            pooling=processor.pooling if processor else preprocessing.get("pooling", "mean"),
+            max_length=processor.max_length if processor else preprocessing.get("max_length"),
             normalize_embeddings=normalize_embeddings,
         )
         with torch.device("meta"):
@@ -260,15 +260,15 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         Returns:
             Cluster ids, int64 `(n_reads,)`; of equally near centroids the first.
         """
-        cluster_ids, doubtful, vectors = self.nearest_packed(input_ids, lengths)
-        rows = doubtful.nonzero()[:, 0]
+        cluster_ids, near_tie, vectors = self.nearest_packed(input_ids, lengths)
+        rows = near_tie.nonzero()[:, 0]
         if not len(rows):
             return cluster_ids
-        if self.doubt_is_settled_by_distance:
+        if self.settles_near_ties_by_distance:
             cluster_ids[rows] = self.nearest_exactly(vectors[rows])
         else:
             for some, reads in by_length(input_ids, lengths.cpu(), rows.cpu()):
-                cluster_ids[some.to(cluster_ids.device)] = self.assign_alone(reads)
+                cluster_ids[some.to(cluster_ids.device)] = self.assign_exact(reads)
         return cluster_ids
 
     @full_float32_matmul()
@@ -280,8 +280,8 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
             lengths: `(n_reads,)`, tokens of each read, all positive; on the CPU, or a GPU has to be waited for.
 
         Returns:
-            Cluster ids, and which of them are doubtful: `nearest_exactly` has the answer for these, or, where
-            `doubt_is_settled_by_distance` does not hold, `assign_alone`.
+            Cluster ids, and which of them are near_tie: `nearest_exactly` has the answer for these, or, where
+            `settles_near_ties_by_distance` does not hold, `assign_exact`.
         """
         vectors = self.embed_packed(input_ids, lengths)
         norms = torch.linalg.vector_norm(self.centroids, dim=1).square()
@@ -294,7 +294,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         return NearestCentroids(cluster_ids, second - nearest <= TIE_TOLERANCE * scale, vectors)
 
     @property
-    def doubt_is_settled_by_distance(self) -> bool:
+    def settles_near_ties_by_distance(self) -> bool:
         """Whether a doubtful read's vector is taken as it is: it is the same in any batch, or not exact anyway."""
         if getattr(self.encoder, "embeds_reads_independently", False):
             return True
@@ -322,7 +322,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         return torch.cat(nearest).to(vectors.device)
 
     @full_float32_matmul()
-    def assign_alone(self, reads: torch.Tensor) -> torch.Tensor:
+    def assign_exact(self, reads: torch.Tensor) -> torch.Tensor:
         """Nearest centroid of equally long reads, each embedded as if it were by itself; it depends on the read alone.
 
         On a GPU several are embedded at once, for each length in batches of one and the same shape, which are filled up
@@ -336,21 +336,21 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         Returns:
             Cluster ids, int64 `(n_reads,)`; of equally near centroids the first.
         """
-        n_at_once = self._n_as_alone(reads[0])
+        n_at_once = self._exact_batch_size(reads[0])
         vectors = []
         for some in reads.split(n_at_once):
             filling = some[:1].expand(n_at_once - len(some), -1)
             vectors.append(self._embed_equally_long(torch.cat([some, filling]))[: len(some)])
         return self.nearest_exactly(torch.cat(vectors))
 
-    def _n_as_alone(self, read: torch.Tensor) -> int:
+    def _exact_batch_size(self, read: torch.Tensor) -> int:
         """How many reads as long as this one can be embedded at once, as if each were by itself."""
-        n_reads = reads_as_alone(len(read), read.device)
+        n_reads = exact_batch_size(len(read), read.device)
         key = (n_reads, len(read), read.device, self.encoder.dtype)
-        if n_reads > 1 and key not in self._as_alone:
+        if n_reads > 1 and key not in self._exact_batches:
             vectors = self._embed_equally_long(read.expand(n_reads, -1))
-            self._as_alone[key] = bool((vectors == vectors[0]).all())
-        return n_reads if n_reads > 1 and self._as_alone[key] else 1
+            self._exact_batches[key] = bool((vectors == vectors[0]).all())
+        return n_reads if n_reads > 1 and self._exact_batches[key] else 1
 
     def _embed_equally_long(self, reads: torch.Tensor) -> torch.Tensor:
         return self.embed_packed(reads.flatten(), torch.full((len(reads),), reads.shape[1]))
@@ -611,9 +611,9 @@ def two_nearest(distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, to
     return column, nearest, distances.scatter_(1, column[:, None], math.inf).amin(1)
 
 
-def reads_as_alone(length: int, device: torch.device) -> int:
+def exact_batch_size(length: int, device: torch.device) -> int:
     """Reads of a length that are embedded at once where each must be as if by itself; it depends on nothing else."""
-    return max(min(READS_AS_ALONE.get(device.type, 1), TOKENS_AS_ALONE // length), 1)
+    return max(min(EXACT_BATCH_READS.get(device.type, 1), EXACT_BATCH_TOKENS // length), 1)
 
 
 def by_length(

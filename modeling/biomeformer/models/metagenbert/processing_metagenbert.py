@@ -1,8 +1,9 @@
-"""From reads to tokens, under the preprocessing contract that is saved with a checkpoint."""
+"""From reads to tokens, under the preprocessing config that is saved with a checkpoint."""
 
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import BatchFeature, ProcessorMixin
 from .configuration_metagenbert import MetagenBertConfig
 from .packed_tokenizer import PackedTokenizer
 
-CONTRACT_FIELDS = (
+PREPROCESSING_FIELDS = (
     "case",
     "uracil",
     "ambiguous_bases",
@@ -46,18 +47,18 @@ class PackedReads:
         input_ids: int64 `(n_tokens,)`.
         lengths: int64 `(n_used,)`, tokens of each usable read, special ones included.
         rows: int64 `(n_used,)`, place of each usable read in the batch that was given.
-        tallies: `n_used`, `n_too_short`, `n_no_tokens`, and of the used reads `n_truncated` (lost their tail),
+        read_stats: `n_used`, `n_too_short`, `n_no_tokens`, and of the used reads `n_truncated` (lost their tail),
             `n_ambiguous` (had a base other than A, C, G, T, U) and `n_lower_case` (had a lower-case base).
     """
 
     input_ids: np.ndarray
     lengths: np.ndarray
     rows: np.ndarray
-    tallies: dict[str, int]
+    read_stats: dict[str, int]
 
 
 class MetagenBertProcessor(ProcessorMixin):
-    r"""Tokenizer and preprocessing contract of a `MetagenBertModel`.
+    r"""Tokenizer and preprocessing config of a `MetagenBertModel`.
 
     Args:
         tokenizer: Tokenizer of the read encoder.
@@ -109,16 +110,26 @@ class MetagenBertProcessor(ProcessorMixin):
         self._backend = PackedTokenizer(tokenizer, add_special_tokens, max_length)
 
     @property
+    def preprocessing(self) -> dict[str, Any]:
+        """The preprocessing config: everything but the vocabulary that decides which tokens a read becomes."""
+        return {field: getattr(self, field) for field in PREPROCESSING_FIELDS}
+
+    @property
     def contract(self) -> dict[str, Any]:
-        """The preprocessing contract: everything but the vocabulary that decides which tokens a read becomes."""
-        return {field: getattr(self, field) for field in CONTRACT_FIELDS}
+        """Deprecated: the old name of `preprocessing`."""
+        warnings.warn(
+            f"{type(self).__name__}.contract is now called preprocessing. The old name goes with the next version.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.preprocessing
 
     def check_agrees(self, config: MetagenBertConfig) -> None:
-        """Raise `ValueError` if the contract and a model's config say different things."""
+        """Raise `ValueError` if the preprocessing config and a model's config say different things."""
         for field in ("pooling", "max_length"):
             if getattr(self, field) != getattr(config, field):
                 raise ValueError(
-                    f"The preprocessing contract says {field} {getattr(self, field)!r} and the model's config "
+                    f"The preprocessing config says {field} {getattr(self, field)!r} and the model's config "
                     f"{getattr(config, field)!r}; processor_config.json and config.json must come from one checkpoint."
                 )
 
@@ -141,7 +152,7 @@ class MetagenBertProcessor(ProcessorMixin):
         lower = _count_per_read(raw, LOWER_CASE, offsets, unusual)
         if ambiguous is not None:
             used &= ambiguous < n_bases
-        # Every contract leaves these letters and N as they are.
+        # Every preprocessing config leaves these letters and N as they are.
         folded = np.frombuffer(raw.translate(self._table), np.uint8) if unusual.strip(b"N") else sequence
         if not used.all():
             folded = folded[np.repeat(used, n_bases)]
@@ -153,7 +164,7 @@ class MetagenBertProcessor(ProcessorMixin):
         if (lengths == 0).any():
             has_tokens = lengths > 0
             rows, truncated, lengths = rows[has_tokens], truncated[has_tokens], lengths[has_tokens]
-        tallies = {
+        read_stats = {
             "n_used": len(rows),
             "n_too_short": n_too_short,
             "n_no_tokens": len(n_bases) - n_too_short - len(rows),
@@ -161,7 +172,7 @@ class MetagenBertProcessor(ProcessorMixin):
             "n_ambiguous": 0 if ambiguous is None else int((ambiguous[rows] > 0).sum()),
             "n_lower_case": 0 if lower is None else int((lower[rows] > 0).sum()),
         }
-        return PackedReads(ids, lengths, rows, tallies)
+        return PackedReads(ids, lengths, rows, read_stats)
 
     def __call__(self, reads: str | list[str], return_tensors: str | None = "pt", **kwargs: Any) -> BatchFeature:
         """Tokenise reads into a padded batch for `MetagenBertModel.forward`.
@@ -175,10 +186,10 @@ class MetagenBertProcessor(ProcessorMixin):
             `input_ids` and `attention_mask`, `(n_reads, longest)`.
 
         Raises:
-            ValueError: A read cannot be used under the contract (too short, or it gives no token).
+            ValueError: A read cannot be used under the preprocessing config (too short, or it gives no token).
         """
         if kwargs:
-            raise ValueError(f"{', '.join(kwargs)}: not an option here; the preprocessing contract decides.")
+            raise ValueError(f"{', '.join(kwargs)}: not an option here; the preprocessing config decides.")
         texts = [reads] if isinstance(reads, str) else list(reads)
         sequence = np.frombuffer("".join(texts).encode(), np.uint8)
         offsets = np.cumsum([0, *map(len, texts)])
@@ -186,7 +197,7 @@ class MetagenBertProcessor(ProcessorMixin):
         if len(packed.rows) < len(texts):
             missing = sorted(set(range(len(texts))) - set(packed.rows.tolist()))[0]
             raise ValueError(
-                f"Read {missing} ({len(texts[missing])} bases) gives no token under the preprocessing contract "
+                f"Read {missing} ({len(texts[missing])} bases) gives no token under the preprocessing config "
                 f"(min_read_length {self.min_read_length}); leave it out."
             )
         width = int(packed.lengths.max(initial=0))
@@ -200,7 +211,7 @@ class MetagenBertProcessor(ProcessorMixin):
 
 
 def translation_table(case: str, uracil: str, ambiguous_bases: str) -> bytes:
-    """The contract's treatment of single characters, for `bytes.translate`."""
+    """The preprocessing config's treatment of single characters, for `bytes.translate`."""
     table = bytearray(range(256))
     if ambiguous_bases == "to_n":
         for code in range(256):
@@ -223,9 +234,9 @@ def _count_per_read(raw: bytes, characters: bytes, offsets: np.ndarray, unusual:
     return np.bincount(np.searchsorted(offsets, places, side="right") - 1, minlength=len(offsets) - 1)
 
 
-def contract_json(processor: MetagenBertProcessor) -> str:
-    """The contract as canonical JSON, for fingerprints."""
-    return json.dumps(processor.contract, sort_keys=True)
+def preprocessing_json(processor: MetagenBertProcessor) -> str:
+    """The preprocessing config as canonical JSON, for fingerprints."""
+    return json.dumps(processor.preprocessing, sort_keys=True)
 
 
-__all__ = ["CONTRACT_FIELDS", "MetagenBertProcessor", "PackedReads", "contract_json"]
+__all__ = ["PREPROCESSING_FIELDS", "MetagenBertProcessor", "PackedReads", "preprocessing_json"]

@@ -17,7 +17,7 @@ class ReadSource:
 
     Args:
         genomes: Where reads come from.
-        processor: Tokenizer and contract.
+        processor: Tokenizer and preprocessing config.
         seed: First part of every key.
     """
 

@@ -21,7 +21,7 @@ PROBLEM_TYPES = {
 
 
 @dataclass(frozen=True)
-class SequenceContract:
+class SequencePreprocessing:
     """How sequences go in, and how logits become answers.
 
     Attributes:
@@ -47,7 +47,7 @@ class SequenceContract:
         setattr(config, FIELD, {**asdict(self), "thresholds": list(self.thresholds)})
 
     @classmethod
-    def read_from(cls, config: Any, where: str) -> SequenceContract:
+    def read_from(cls, config: Any, where: str) -> SequencePreprocessing:
         """What a checkpoint's config says.
 
         Raises:
@@ -92,4 +92,4 @@ class SequenceContract:
         return [names[i] for i in answers.argmax(1).tolist()]
 
 
-__all__ = ["FIELD", "PROBLEM_TYPES", "SequenceContract"]
+__all__ = ["FIELD", "PROBLEM_TYPES", "SequencePreprocessing"]
