@@ -98,7 +98,7 @@ def test_an_interrupted_run_keeps_what_is_finished(model, cohort, tmp_path):
         embed(model, cohort, tmp_path / "run", check=check)
     status = run_status(tmp_path / "run")
     assert status.n_done == 2 and status.left == ("s2", "s3") and status.is_running is False
-    assert [attempt["how_it_ended"] for attempt in status.attempts] == ["interrupted"]
+    assert [attempt["status"] for attempt in status.attempts] == ["interrupted"]
     assert status.bytes_done > 0 and status.bytes_left > 0 and status.seconds_to_go is not None
     assert not (tmp_path / "run" / "abundance.parquet").exists()
     outcome, seen = embed(model, cohort, tmp_path / "run")

@@ -225,7 +225,7 @@ def test_a_store_that_several_open_at_once(tmp_path, monkeypatch):
     (tmp_path / "a" / ".1.partial.store.json").write_bytes(b"{")
     ProteinStore(tmp_path / "a", preprocessing)
     # Another one has written it between our look and our writing.
-    found, first = ProteinStore._found, []
+    found, first = ProteinStore._create, []
 
     def late(self, record):
         if not first:
@@ -233,7 +233,7 @@ def test_a_store_that_several_open_at_once(tmp_path, monkeypatch):
             ProteinStore(tmp_path / "b", preprocessing).add(protein_keys(["MK"]), np.ones((1, 3)))
         found(self, record)
 
-    monkeypatch.setattr(ProteinStore, "_found", late)
+    monkeypatch.setattr(ProteinStore, "_create", late)
     assert len(ProteinStore(tmp_path / "b", preprocessing)) == 1
 
 

@@ -36,6 +36,11 @@ class CohortSample:
     reads: SampleReads
     metadata: dict[str, str]
 
+    @property
+    def item_id(self) -> str:
+        """The sample's id, as an item of a run."""
+        return self.sample_id
+
     def files(self) -> tuple[Path, ...]:
         """The read files, in reading order."""
         return tuple(self.reads.paths())
