@@ -29,6 +29,7 @@ import biomeformer
 from biomeformer.metagenomes import run_cohort
 from biomeformer.runs.control import CallbackObserver, RunControl
 from biomeformer.runs.process_group import ProcessGroup
+from biomeformer.runs.scheduler import RunOutcome
 from biomeformer.training.command import run_main
 
 transformers.utils.logging.disable_progress_bar()
@@ -52,12 +53,13 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) -> None:
-    """Embed the cohort.
+def run_recipe(
+    args: argparse.Namespace, processes: ProcessGroup | None = None
+) -> RunOutcome[biomeformer.AbundanceTable | None]:
+    """Embed the cohort; return the table and which samples failed.
 
     Raises:
-        BiomeformerError: Input is bad, samples failed, the folder cannot be written to, another process failed, or a
-            signal came.
+        BiomeformerError: Input is bad, the folder cannot be written to, another process failed, or a signal came.
     """
     processes = processes or ProcessGroup()
 
@@ -86,7 +88,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     )
     if processes.is_main and outcome.result is not None:
         print(f"table  {args.output / 'abundance.parquet'}")
-    outcome.raise_for_failures()
+    return outcome
 
 
 def main(arguments: list[str] | None = None) -> int:
