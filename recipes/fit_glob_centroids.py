@@ -57,6 +57,8 @@ class RecipeConfig(Config):
         max_memory: Bytes each process may take beside the model.
     """
 
+    renamed = {"contract": "preprocessing"}
+
     read_encoder: str
     n_clusters: list[int]
     reads_per_sample: int
