@@ -45,7 +45,7 @@ def test_embed(place, run, tmp_path):
     assert len(datasets.load_from_disk(tmp_path / "out" / "dataset")) == 4
     again = run([*arguments, "--threads", 1])
     assert again.exit_code == 0 and "embedded" not in again.stderr
-    assert "going on with an earlier run: 4 of 4 genomes are done" in again.stderr
+    assert "resuming an earlier run: 4 of 4 genomes are done" in again.stderr
 
 
 def test_a_genome_that_fails(place, run, tmp_path):
@@ -189,7 +189,7 @@ def test_attribute(place, model_dir, run, tmp_path):
     network = biomeformer.attribution.GeneInteractionNetwork.load(out)
     assert len(network) == 48 and (out / "report.html").is_file() and (out / "network.graphml").is_file()
     again = run(["genome", "attribute", embedded, "--output", out, *options])
-    assert again.exit_code == 0 and "going on with an earlier run: 4 of 4 genomes are done" in again.stderr
+    assert again.exit_code == 0 and "resuming an earlier run: 4 of 4 genomes are done" in again.stderr
     other = run(["genome", "attribute", embedded, "--output", out, *options, "--seed", 3])
     assert other.exit_code == 2 and str(out) in other.stderr.splitlines()[-1]
     for bad, words in (

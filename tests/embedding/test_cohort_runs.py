@@ -225,6 +225,6 @@ def test_accelerate_launch(cohort, reference, tmp_path):
     assert job.returncode == 1 and "SIGKILL" in errors
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert "going on with an earlier run" in done.stderr and done.stdout.splitlines()[0].startswith("table ")
+    assert "resuming an earlier run" in done.stderr and done.stdout.splitlines()[0].startswith("table ")
     assert (output / "abundance.parquet").read_bytes() == reference[0]
     assert (output / "report.html").exists() and (output / "cohort.png").exists()

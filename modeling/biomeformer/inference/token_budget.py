@@ -106,7 +106,7 @@ class TokenBudget:
         if lowered < self.tokens:
             _LOWERED[self._model] = lowered
             warnings.warn(
-                f"{device} has no memory for {len(input_ids):,} tokens at once; going on with {lowered:,} "
+                f"{device} has no memory for {len(input_ids):,} tokens at once; continuing with {lowered:,} "
                 f"(--batch-tokens {lowered} spares the attempt).",
                 stacklevel=5,
             )

@@ -27,8 +27,8 @@ def export_table(table: AbundanceTable, folder: str | Path, file_format: str) ->
     empty fields become missing values.
 
     * `datasets`: `data/train.parquet` and a `README.md`, for `datasets.load_dataset(folder)`: one row per sample with
-      its read_stats, cohort columns, `counts` and `abundance`. `AbundanceTable.read` reads the same folder, and the dataset
-      on the Hub that it becomes.
+      its read_stats, cohort columns, `counts` and `abundance`. `AbundanceTable.read` reads the same folder, and the
+      dataset on the Hub that it becomes.
     * `csv`: `abundance.csv`, `counts.csv` and `samples.csv` (read_stats and cohort columns), one row per sample.
     * `biom`: `counts.biom` (BIOM 2.1, clusters by samples) and `sample-metadata.tsv` as QIIME 2 reads it.
     * `anndata`: `abundance.h5ad` with abundance vectors as `X`, the layer `counts`, and samples in `obs`.
@@ -137,8 +137,8 @@ tags:
 # Abundance vectors of {len(table.sample_ids)} metagenomes
 
 One row per sample: `counts` holds the number of its reads that are nearest to each of {record["n_clusters"]} centroids
-of `{record["model"]}` (weights SHA-256 `{record["weights_sha256"]}`), `abundance` their shares. The columns `n_reads` to
-`n_lower_case` say what became of its reads; the others are the cohort's. `provenance.json` holds the
+of `{record["model"]}` (weights SHA-256 `{record["weights_sha256"]}`), `abundance` their shares. The columns
+`n_reads` to `n_lower_case` say what became of its reads; the others are the cohort's. `provenance.json` holds the
 preprocessing config and all else that decides the numbers. The dataset holds no reads.
 
 ```python

@@ -108,7 +108,7 @@ def resolve_control(control: RunControl | None, options: Mapping[str, Any]) -> R
             raise TypeError("progress, on_plan, on_sample and on_genome are deprecated: give an observer alone.")
         warnings.warn(
             "progress, on_plan, on_sample and on_genome are now the methods of an observer: give "
-            "observer=CallbackObserver(...) of biomeformer.runs.control. The old names go with the next version.",
+            "observer=CallbackObserver(...) of biomeformer.runs. The old names go with the next version.",
             DeprecationWarning,
             stacklevel=3,
         )

@@ -149,7 +149,7 @@ class RunProgress(Progress):
         if not self.enabled:
             return
         if n_before:
-            note(f"going on with an earlier run: {n_before:,} of {self.n_items:,} {self.noun} are done")
+            note(f"resuming an earlier run: {n_before:,} of {self.n_items:,} {self.noun} are done")
         else:
             note(f"{self.n_items:,} {self.noun}")
 
