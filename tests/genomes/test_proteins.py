@@ -141,7 +141,7 @@ def test_a_full_device_halves_batches_and_loses_nothing(monkeypatch):
 
     limit = 70
     monkeypatch.setattr(proteins_module, "mean_residue_vectors", full)
-    with pytest.warns(UserWarning, match="going on with"):
+    with pytest.warns(UserWarning, match="continuing with"):
         found = encoder.embed(PROTEINS).vectors
     np.testing.assert_allclose(found, expected, atol=1e-6)
     limit = 50

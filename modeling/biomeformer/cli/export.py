@@ -43,8 +43,8 @@ def export(
         if is_run_folder(folder) and not (folder / TABLE_NAME).exists():
             status = run_status(folder)
             raise InputError(
-                f"{folder} holds a run with {status.n_done} of {status.n_samples} samples done and no table yet; give "
-                "its command again to finish it."
+                f"{folder} holds a run with {status.n_done} of {status.n_items} {status.noun} done and no table yet; "
+                "give its command again to finish it."
             )
         table = AbundanceTable.read(folder)
         if drop is not None:

@@ -41,8 +41,8 @@ class CatalogedGenome:
     metadata: dict[str, str] = field(default_factory=dict)
 
     @property
-    def sample_id(self) -> str:
-        """The same as `genome_id`: what runs call what they go through."""
+    def item_id(self) -> str:
+        """The genome's id, as an item of a run."""
         return self.genome_id
 
     def files(self) -> tuple[Path, ...]:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from ..errors import BiomeformerError, RankStopped
 from ..runs.interruption import Interruption
 from ..runs.process_group import DEFAULT_TIMEOUT, ProcessGroup
+from ..runs.scheduler import RunOutcome
 from .config import Config
 
 Fields = TypeVar("Fields", bound=Config)
@@ -66,7 +67,7 @@ class RecipeParser(argparse.ArgumentParser):
 
 
 def run_main(
-    work: Callable[[Any, ProcessGroup], None],
+    work: Callable[[Any, ProcessGroup], RunOutcome[Any] | None],
     args: argparse.Namespace,
     advice: str,
     timeout: float = DEFAULT_TIMEOUT,
@@ -77,7 +78,8 @@ def run_main(
     is printed once.
 
     Args:
-        work: Gets the options and the processes.
+        work: Gets the options and the processes. The main process raises the failures of the outcome that it returns,
+            once all processes have finished: they did what they could.
         args: The options.
         advice: What to tell who interrupted it.
         timeout: Seconds without a heartbeat after which another process is given up.
@@ -86,7 +88,9 @@ def run_main(
     try:
         with Interruption() as interruption, ProcessGroup.from_environment(timeout) as processes:
             processes.check = interruption.check
-            work(args, processes)
+            outcome = work(args, processes)
+        if outcome is not None and processes.is_main:
+            outcome.raise_for_failures()
     except RankStopped as error:
         return error.exit_code
     except BiomeformerError as error:

@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import yaml
 
@@ -19,7 +19,13 @@ NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or f
 
 
 class Config:
-    """Base of a recipe's config, which is a dataclass."""
+    """Base of a recipe's config, which is a dataclass.
+
+    Attributes:
+        renamed: Fields of the top level by the names that older files have for them; these are read too.
+    """
+
+    renamed: ClassVar[dict[str, str]] = {}
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
@@ -32,7 +38,7 @@ class Config:
         Raises:
             InputError: It cannot be read, lacks a field, has one that is not known, or a value is out of range.
         """
-        values = read_yaml(path)
+        values = {cls.renamed.get(name, name): value for name, value in read_yaml(path).items()}
         for override in overrides:
             _override(values, cls, override)
         config = build_config(cls, values, str(path))

@@ -10,9 +10,9 @@ import typer
 from ...errors import InputError, SamplesFailedError
 from ...io.atomic import atomic_write
 from ..console import doing, note, one_line, out, report_files
-from ..embed import list_failures
 from ..options import DEFAULT_DEVICE, Device, Revision, Threads
 from ..output import check_output_file
+from ..runs import list_failures
 
 DEFAULT_MODEL = "genome-transformer-mini"
 

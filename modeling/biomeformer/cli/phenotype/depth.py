@@ -11,7 +11,7 @@ from ...errors import InputError, SamplesFailedError
 from ...io.atomic import atomic_directory
 from ...runs.progress import Progress
 from ..console import doing, note, out, report_files
-from ..embed import run as embed_cohort
+from ..embed import embed as embed_cohort
 from ..options import DEFAULT_DEVICE, BatchTokens, Device, Revision, Threads
 from ..output import check_output
 from .folds import described
