@@ -87,9 +87,18 @@ class GenomeTransformerProcessor(ProcessorMixin):
                     f"{getattr(config, field)}; processor_config.json and config.json must come from one checkpoint."
                 )
 
-    def n_cut(self, n_genes: int) -> int:
-        """Genes of a genome of so many that are left out."""
+    def n_dropped_genes(self, n_genes: int) -> int:
+        """Return how many genes of a genome of `n_genes` are beyond `max_genes`, and dropped."""
         return max(n_genes - self.max_genes, 0)
+
+    def n_cut(self, n_genes: int) -> int:
+        """Deprecated: the old name of `n_dropped_genes`."""
+        warnings.warn(
+            f"{type(self).__name__}.n_cut is now called n_dropped_genes. The old name goes with the next version.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.n_dropped_genes(n_genes)
 
     def __call__(
         self,
