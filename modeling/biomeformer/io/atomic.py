@@ -113,6 +113,11 @@ def publish_directory(partial: Path, folder: Path, *, existing: Existing = "refu
     _flush(folder.parent)
 
 
+def is_new_or_empty(folder: Path) -> bool:
+    """Tell whether a folder can be written without touching anything: it does not exist, or is empty."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
 def is_partial(path: Path) -> bool:
     """Tell whether a path is one that somebody is writing to, or was when killed."""
     return _PARTIAL.fullmatch(path.name) is not None
@@ -284,6 +289,7 @@ def _host() -> str:
 __all__ = [
     "atomic_directory",
     "atomic_write",
+    "is_new_or_empty",
     "is_partial",
     "publish_directory",
     "remove_stale_partials",

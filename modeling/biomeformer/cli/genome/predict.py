@@ -62,9 +62,8 @@ def predict(
             failed[entry.genome_id] = str(error)
             continue
         if prediction.n_dropped_genes:
-            note(
-                f"{one_line(entry.genome_id)}: {prediction.n_dropped_genes:,} genes beyond the model's limit were not seen"
-            )
+            n_genes = f"{prediction.n_dropped_genes:,} genes"
+            note(f"{one_line(entry.genome_id)}: {n_genes} beyond the model's limit were not seen")
         values = [f"{prediction.probabilities[label]:.6g}" for label in labels]
         lines.append("\t".join([entry.genome_id, prediction.label, *values, str(len(prediction.genome))]))
         if output is None:
