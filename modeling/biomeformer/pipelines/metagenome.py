@@ -85,9 +85,9 @@ class MetagenomeClassificationPipeline(MetagenomePipeline):
     """Predict phenotypes of metagenomes, with a checkpoint that has a head.
 
     `pipeline("metagenome-classification", model="RUN/model")("sample.fastq.gz")` returns a list of
-    `{"label", "score"}`, the most likely first; for a list of samples, a list of such lists. Scores are probabilities, which sum to one in
-    single-label classification and are independent in multi-label classification; in regression they are the predicted
-    numbers, in the order of the outputs.
+    `{"label", "score"}`, the most likely first; for a list of samples, a list of such lists. Scores are probabilities,
+    which sum to one in single-label classification and are independent in multi-label classification; in regression
+    they are the predicted numbers, in the order of the outputs.
 
     A sample is one path, or a tuple of the paths of paired files; a list of two paths is two samples (see
     `MetagenomePipeline`). Options of a call: `top_k` labels and `batch_tokens`; with a linear head also `read_fraction`
