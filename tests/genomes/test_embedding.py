@@ -267,3 +267,5 @@ def test_catalogs_of_files(tmp_path):
         GenomeCatalog.from_files([tmp_path / "a.fna", tmp_path / "a.faa"])
     with pytest.raises(InputError, match="no such file"):
         GenomeCatalog.from_files([tmp_path / "b.fna"])
+    with pytest.warns(DeprecationWarning, match="from_files"):
+        assert len(GenomeCatalog.of_files([tmp_path / "a.fna"])) == 1
