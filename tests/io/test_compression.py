@@ -65,8 +65,8 @@ def test_files_that_cannot_be_opened(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("a.fna.gz", "a.fna"), ("a.FNA.GZ", "a.FNA"), ("a.vcf.bgz", "a.vcf"), ("a.tsv.zst", "a.tsv"), ("a.gz.tsv", "a.gz.tsv"),
-     ("gz", "gz"), (".gz", ".gz"), ("a", "a")],
+    [("a.fna.gz", "a.fna"), ("a.FNA.GZ", "a.FNA"), ("a.vcf.bgz", "a.vcf"), ("a.tsv.zst", "a.tsv"),
+     ("a.gz.tsv", "a.gz.tsv"), ("gz", "gz"), (".gz", ".gz"), ("a", "a")],
 )  # fmt: skip
 def test_only_a_compression_suffix_is_removed(name, expected):
     assert remove_compression_suffix(name) == expected
