@@ -113,11 +113,6 @@ def publish_directory(partial: Path, folder: Path, *, existing: Existing = "refu
     _flush(folder.parent)
 
 
-def is_new_or_empty(folder: Path) -> bool:
-    """Tell whether a folder can be written without touching anything: it does not exist, or is empty."""
-    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-
-
 def is_partial(path: Path) -> bool:
     """Tell whether a path is one that somebody is writing to, or was when killed."""
     return _PARTIAL.fullmatch(path.name) is not None
@@ -194,6 +189,11 @@ def _move(source: Path, target: Path) -> None:
             except BaseException:
                 os.replace(former, target)
                 raise
+
+
+def is_new_or_empty(folder: Path) -> bool:
+    """Tell whether a folder can be written without touching anything: it does not exist, or is empty."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
 
 def _check_target(folder: Path, existing: Existing) -> None:
