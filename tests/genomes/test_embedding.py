@@ -273,8 +273,10 @@ def test_bad_catalogs(tmp_path, text, message):
 def test_catalogs_of_files(tmp_path):
     for name in ("a.fna", "a.faa"):
         (tmp_path / name).write_text(">a\nACGT\n")
-    assert [g.genome_id for g in GenomeCatalog.of_files([tmp_path / "a.fna"])] == ["a"]
+    assert [g.genome_id for g in GenomeCatalog.from_files([tmp_path / "a.fna"])] == ["a"]
     with pytest.raises(InputError, match="are both called 'a'"):
-        GenomeCatalog.of_files([tmp_path / "a.fna", tmp_path / "a.faa"])
+        GenomeCatalog.from_files([tmp_path / "a.fna", tmp_path / "a.faa"])
     with pytest.raises(InputError, match="no such file"):
-        GenomeCatalog.of_files([tmp_path / "b.fna"])
+        GenomeCatalog.from_files([tmp_path / "b.fna"])
+    with pytest.warns(DeprecationWarning, match="from_files"):
+        assert len(GenomeCatalog.of_files([tmp_path / "a.fna"])) == 1

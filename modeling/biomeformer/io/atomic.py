@@ -191,6 +191,11 @@ def _move(source: Path, target: Path) -> None:
                 raise
 
 
+def is_new_or_empty(folder: Path) -> bool:
+    """Tell whether a folder can be written without touching anything: it does not exist, or is empty."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
 def _check_target(folder: Path, existing: Existing) -> None:
     if folder.is_dir():
         if existing == "refuse" and any(folder.iterdir()):
@@ -284,6 +289,7 @@ def _host() -> str:
 __all__ = [
     "atomic_directory",
     "atomic_write",
+    "is_new_or_empty",
     "is_partial",
     "publish_directory",
     "remove_stale_partials",

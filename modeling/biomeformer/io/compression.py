@@ -24,6 +24,8 @@ else:
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+# Suffixes of names of compressed files. They never decide how a file is read, only what its name says of its content.
+SUFFIXES = (".gz", ".bgz", ".bz2", ".xz", ".zst")
 _INPUT_BYTES = 64 << 10
 _OUTPUT_BYTES = 256 << 10
 _SKIPPABLE_ZSTD = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
@@ -222,6 +224,12 @@ class DecompressedStream(io.RawIOBase):
                 f"({self._input[:8]!r}); copy the file again, or cut them off"
             )
         return compression.decompressor()
+
+
+def remove_compression_suffix(name: str) -> str:
+    """Return a file's name without the suffix of a compression format, in any case: `a.fna.GZ` becomes `a.fna`."""
+    stem, dot, suffix = name.rpartition(".")
+    return stem if stem and f"{dot}{suffix}".lower() in SUFFIXES else name
 
 
 def open_file(path: Path) -> io.FileIO:

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import InputError, ReadFileError, TableError
-from .compression import StreamError, compression_of, open_bytes
+from .compression import StreamError, compression_of, open_bytes, remove_compression_suffix
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -322,9 +322,7 @@ class TableReader:
             counts = {len(row) for row in csv.reader([header, *rows], delimiter=";") if any(row)}
             if len(counts) == 1:
                 return ";"
-        name = self.path.name.lower()
-        for ending in (".gz", ".bz2", ".xz", ".zst"):
-            name = name.removesuffix(ending)
+        name = remove_compression_suffix(self.path.name).lower()
         return "\t" if name.endswith(_TAB_ENDINGS) else ","
 
     def _quoting(self, separator: str) -> int:
