@@ -329,10 +329,10 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         else:
             classifier, config, stage, epoch, trials = trainer.search()
         evaluated = {name: data.splits[name] for name in ("validation", "test")}
-        answers = [classifier.preprocessing.answers(trainer.logits(classifier, split)) for split in evaluated.values()]
+        logits = [trainer.logits(classifier, split) for split in evaluated.values()]
         if run.is_main:
             task: Any = data.task
-            predicted = np.concatenate(answers)
+            predicted = np.concatenate([classifier.preprocessing.predictions(part) for part in logits])
             table = prediction_table(
                 task,
                 data.label_names,

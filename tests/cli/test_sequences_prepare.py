@@ -28,7 +28,7 @@ def test_prepare(inputs, run, tmp_path):
     lines = result.stdout.splitlines()
     assert lines[:3] == [
         "82 records read, 80 kept",
-        "  left out            2  duplicate: further copies of equal ones",
+        "  left out            2  duplicate: further copies of identical sequences",
         "80 clusters of near-duplicates",
     ]
     assert lines[3].split() == ["split", "sequences", "enhancer", "other"]

@@ -8,15 +8,11 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from biomeformer.errors import InputError, TableError
+from biomeformer.metrics import BalancedAccuracy, BrierScore, CalibrationError, PrAuc, RocAuc
 from biomeformer.metrics.probabilities import METRICS, score
 from biomeformer.phenotypes import (
     MODELS,
-    BalancedAccuracy,
-    BrierScore,
-    CalibrationError,
     FeatureTable,
-    PrAuc,
-    RocAuc,
     compare,
     cross_validate,
     make_target,

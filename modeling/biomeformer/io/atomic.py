@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from safetensors import SafetensorError
 
@@ -113,8 +114,22 @@ def publish_directory(partial: Path, folder: Path, *, existing: Existing = "refu
     _flush(folder.parent)
 
 
+def write_json(path: Path, record: Any, *, indent: int | None = 1, **options: Any) -> None:
+    """Write a JSON file atomically, in UTF-8 and with a final line break.
+
+    Args:
+        path: The file.
+        record: JSON values.
+        indent: Blanks per level, or None for a single line.
+        **options: Passed to `json.dumps`.
+    """
+    text = json.dumps(record, indent=indent, **options)
+    with atomic_write(path) as partial:
+        partial.write_text(f"{text}\n", encoding="utf-8")
+
+
 def is_partial(path: Path) -> bool:
-    """Tell whether a path is one that somebody is writing to, or was when killed."""
+    """Tell whether a path is a partial one: being written, or left by a process that was killed."""
     return _PARTIAL.fullmatch(path.name) is not None
 
 
@@ -288,4 +303,5 @@ __all__ = [
     "publish_directory",
     "remove_stale_partials",
     "wrap_write_errors",
+    "write_json",
 ]

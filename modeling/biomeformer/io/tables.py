@@ -263,9 +263,9 @@ class TableReader:
             if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
                 raise self._error("line 1", "not UTF-8 text but UTF-16; save the table as CSV in UTF-8")
             raw = raw.removeprefix(b"\xef\xbb\xbf")
-            for magic, content in _NOT_A_TABLE:
-                if raw.startswith(magic):
-                    raise self.format.error(f"{self.path} is {content}, not a {self.format.noun}; {self.format.advice}")
+            content = foreign_content(raw)
+            if content is not None:
+                raise self.format.error(f"{self.path} is {content}, not a {self.format.noun}; {self.format.advice}")
         if b"\0" in raw:
             raise self._error(f"line {number}", f"a NUL byte, so the file is no text; {self.format.advice}")
         try:
@@ -417,9 +417,14 @@ def read_table(path: str | PathLike[str], format: TableFormat = TableFormat()) -
     return Table(reader.path, format, reader.columns, rows, lines, reader.first_blank)
 
 
+def foreign_content(head: bytes) -> str | None:
+    """Return what a file that begins with these bytes is if it is known not to be a text table, else None."""
+    return next((content for magic, content in _NOT_A_TABLE if head.startswith(magic)), None)
+
+
 def is_missing(value: str) -> bool:
     """Tell whether a value stands for none: one of `MISSING_VALUES`, in any case."""
     return value.strip().lower() in MISSING_VALUES
 
 
-__all__ = ["MISSING_VALUES", "Table", "TableFormat", "TableReader", "is_missing", "read_table"]
+__all__ = ["MISSING_VALUES", "Table", "TableFormat", "TableReader", "foreign_content", "is_missing", "read_table"]
