@@ -99,7 +99,7 @@ def compare_groups(
         raise InputError(f"{len(labels)} groups were given for {len(table)} samples; give one per sample.")
     names, sizes = np.unique(labels, return_counts=True)
     if len(names) < 2 or sizes.min() < 2:
-        small = names[int(np.argmin(sizes))]
+        small = str(names[int(np.argmin(sizes))])
         raise InputError(
             f"at least two groups of two samples are needed; group {small!r} has {sizes.min()} and there "
             f"are {len(names)} groups."
