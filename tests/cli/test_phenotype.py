@@ -131,7 +131,7 @@ def test_bad_input(work, run, options, fragments):
 
 def test_features_without_metadata(work, run):
     result = run(["phenotype", "evaluate", work / "species.tsv", "--target", "state", "--output", work / "out"])
-    assert result.exit_code == 2 and "say with --metadata where the column 'state' is" in result.stderr
+    assert result.exit_code == 2 and "give the table with the column 'state' by --metadata" in result.stderr
 
 
 def other_cohort(work, name, shift):
@@ -240,11 +240,11 @@ def test_report_of_a_study(work, run):
     assert result.exit_code == 2 and "species.tsv has changed since the study was made of it" in result.stderr
     (work / "species.tsv").unlink()
     result = run(["phenotype", "report", work / "out"])
-    assert result.exit_code == 2 and "species.tsv, of which the study was made, is not there" in result.stderr
+    assert result.exit_code == 2 and "species.tsv, a table of the study, does not exist" in result.stderr
     for options, words in (
         ([work / "run"], ["holds no study", "study.json"]),
         ([work / "out", "--cohort", "c.csv"], ["--cohort and --model go together"]),
-        ([work / "out", "--depth", work / "out"], ["is no study of read depth"]),
+        ([work / "out", "--depth", work / "out"], ["is not a study of read depth"]),
         ([work / "out", "--output", work], ["is a folder; give the name of an HTML file"]),
     ):
         result = run(["phenotype", "report", *options])
@@ -310,7 +310,7 @@ def test_depth_in_one_command_then_a_report_with_reads(cohort, run, tmp_path):
     [
         (["cohort.csv"], ["give --model"]),
         (["cohort.csv", "cohort.csv", "--model", "metagenbert-mini"], ["2 were given"]),
-        (["cohort.csv", "--model", "metagenbert-mini", "--fraction", 1], ["two shares of the reads", "gives 1.0"]),
+        (["cohort.csv", "--model", "metagenbert-mini", "--fraction", 1], ["two fractions of the reads", "is only 1.0"]),
         (["cohort.csv", "--model", "metagenbert-mini", "--fraction", 2, "--fraction", 1], ["read_fraction is 2"]),
         (["cohort.csv", "--model", "metagenbert-mini", "--positive", "c"], ["never is 'c'"]),
     ],

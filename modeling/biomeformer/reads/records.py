@@ -115,7 +115,7 @@ def record_error(path: Path, record: int, reason: str) -> ReadFileError:
 
 def bad_letter_reason(letter: str) -> str:
     """Return why a read with `letter` in it is refused."""
-    return f"the sequence holds {letter!r}, which is no IUPAC nucleotide letter; give unaligned DNA or RNA reads"
+    return f"the sequence holds {letter!r}, which is not an IUPAC nucleotide letter; give unaligned DNA or RNA reads"
 
 
 def first_bad_letter(joined: bytes, sequence: npt.NDArray[np.uint8]) -> int | None:
