@@ -31,7 +31,7 @@ def report(
     ] = None,
     cohort: Annotated[
         Path | None,
-        typer.Option(help="The cohort's CSV, to show reads of the most telling clusters.", show_default=False),
+        typer.Option(help="The cohort's CSV, to show reads of the most discriminative clusters.", show_default=False),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="With --cohort: what embedded it.", show_default=False)
@@ -104,7 +104,7 @@ def study_tables(study: Study) -> dict[str, FeatureTable]:
 def _cluster_reads(
     study: Study, tables: dict[str, FeatureTable], cohort: Path, model: str, revision: str | None, threads: int | None
 ) -> list:
-    """Reads of the most telling clusters."""
+    """Reads of the most discriminative clusters."""
     from ..runtime import start
 
     with doing(f"loading {model}"):
@@ -113,7 +113,7 @@ def _cluster_reads(
         from ...metagenomes.cluster_reads import describe_clusters
         from ...phenotypes.checkpoint import check_same_provenance
         from ...reads import read_cohort
-        from ...reports.phenotype import telling_clusters
+        from ...reports.phenotype import discriminative_clusters
 
         first = next(iter(tables.values()), None)
         if first is None or not first.provenance:
@@ -126,4 +126,4 @@ def _cluster_reads(
             raise InputError(f"{cohort} has none of the study's samples (such as {study.target.sample_ids[0]!r}).")
     with doing("looking at reads"):
         per_sample = max(100_000 // len(samples), 100)
-        return describe_clusters(loaded, samples, telling_clusters(first, study), reads_per_sample=per_sample)
+        return describe_clusters(loaded, samples, discriminative_clusters(first, study), reads_per_sample=per_sample)
