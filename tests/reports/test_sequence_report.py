@@ -145,7 +145,7 @@ def test_many_classes(task, n_labels):
 
 def test_it_says_how_many_classes_are_drawn(tmp_path):
     text = sequence_report(*many("multi_class", 12), tmp_path / "r.html").read_text()
-    assert text.count("Of 12 the 8 most frequent are drawn.") == 2
+    assert text.count("The 8 most frequent of 12 are drawn.") == 2
 
 
 def test_curves_of_many_sequences_are_thinned_and_stay_where_they_are():
