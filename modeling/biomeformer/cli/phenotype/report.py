@@ -114,7 +114,7 @@ def _cluster_reads(
         from ...metagenomes.cluster_reads import describe_clusters
         from ...phenotypes.checkpoint import check_same_provenance
         from ...reads import read_cohort
-        from ...reports.phenotype import telling_clusters
+        from ...reports.phenotype import discriminative_clusters
 
         first = next(iter(tables.values()), None)
         if first is None or not first.provenance:
@@ -127,4 +127,4 @@ def _cluster_reads(
             raise InputError(f"{cohort} has none of the study's samples (such as {study.target.sample_ids[0]!r}).")
     with doing("assigning reads to clusters"):
         per_sample = max(100_000 // len(samples), 100)
-        return describe_clusters(loaded, samples, telling_clusters(first, study), reads_per_sample=per_sample)
+        return describe_clusters(loaded, samples, discriminative_clusters(first, study), reads_per_sample=per_sample)
