@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from ..errors import TableError
 from ..io.atomic import atomic_write
 from ..moved import renamed
-from ..runs.run_folder import FIELD_NAMES
 from .sample import SampleEmbedding
 
 METADATA_KEY = b"biomeformer"
@@ -39,6 +38,9 @@ SAME_CLUSTERS = {
 }
 # What makes their samples comparable too: rare clusters appear with depth.
 SAME_DEPTH = SAME_CLUSTERS | {"read_fraction": "embed both at one read fraction"}
+
+# Names of fields in messages, where the name in files is an older one.
+MESSAGE_NAMES = {"contract": "preprocessing config"}
 
 
 @dataclass(frozen=True)
@@ -439,7 +441,7 @@ def check_agreement(
         else:
             shown = f"{_short(mine)} and {_short(theirs)}"
         raise TableError(
-            f"{where} and {other_where} do not join: their {FIELD_NAMES.get(name, name)} differ ({shown}); {advice}."
+            f"{where} and {other_where} do not join: their {MESSAGE_NAMES.get(name, name)} differ ({shown}); {advice}."
         )
 
 
