@@ -38,7 +38,10 @@ def test_prepare(inputs, run, tmp_path):
         ["test", "8", "4", "4"],
     ]
     assert lines[7].startswith("tokens with metagenbert-mini, of 80 sequences: median 2")
-    assert lines[8].startswith("a context of 240 tokens truncates 0.0%") and "a context of 196 tokens truncates" in lines[9]
+    assert (
+        lines[8].startswith("a context of 240 tokens truncates 0.0%")
+        and "a context of 196 tokens truncates" in lines[9]
+    )
     assert lines[10] == f"data       {folder / 'data'}" and lines[-1] == f"conflicts  {folder / 'conflicts.tsv'}"
     assert result.stderr.splitlines() == ["reading", "comparing", "joining", "writing"]
     dataset = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
