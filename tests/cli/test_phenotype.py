@@ -208,6 +208,10 @@ def test_train_and_predict(tmp_path, model_dir, run):
     header, line = result.stdout.splitlines()
     assert header == "sample_id,healthy,ill" and line.split(",")[0] == "s3.fastq"
     assert float(line.split(",")[2]) == pytest.approx(float(rows[3]["ill"]), abs=1e-5)
+    with_comma = tmp_path / "sample 3, again.fastq"
+    with_comma.write_bytes((tmp_path / "s3.fastq").read_bytes())
+    (row,) = csv.DictReader(run([*predict, with_comma]).stdout.splitlines())
+    assert row["sample_id"] == with_comma.name and row["ill"] == line.split(",")[2]
 
     result = run([*predict[:2], model_dir, tmp_path / "s3.fastq"])
     assert result.exit_code == 2 and "holds no head for a phenotype; make one with" in result.stderr
@@ -237,7 +241,7 @@ def test_report_of_a_study(work, run):
     assert "<h1>Mine</h1>" in page and "Of noise." in page and page.count("<figure>") == 11
     (work / "species.tsv").write_text((work / "species.tsv").read_text().replace("s__X1", "s__Y1"))
     result = run(["phenotype", "report", work / "out"])
-    assert result.exit_code == 2 and "species.tsv has changed since the study was made of it" in result.stderr
+    assert result.exit_code == 2 and "species.tsv has changed since the study was computed from it" in result.stderr
     (work / "species.tsv").unlink()
     result = run(["phenotype", "report", work / "out"])
     assert result.exit_code == 2 and "species.tsv, a table of the study, does not exist" in result.stderr

@@ -109,7 +109,9 @@ def test_our_own_tables_join_only_when_they_agree(tmp_path):
     one.check_joins(FeatureTable.from_abundance(abundance_table(read_fraction=0.1)), "one", "two")
     for change in ({"weights_sha256": "cd"}, {"contract": {"pooling": "cls"}}, {"dtype": "bfloat16"}):
         other = FeatureTable.from_abundance(abundance_table(**change))
-        with pytest.raises(TableError, match=f"one and two do not join: their {next(iter(change))} differ"):
+        # The provenance has the preprocessing config under its first name.
+        field = next(iter(change)).replace("contract", "preprocessing")
+        with pytest.raises(TableError, match=f"one and two do not join: their {field} "):
             one.check_joins(other, "one", "two")
 
 
