@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-# Names of the root, by the package that has them now.
+# Former names of the root, with the package that has them now.
 NAMES = {
     "AttributionSettings": "biomeformer.attribution",
     "ClusterSettings": "biomeformer.attribution",
@@ -36,7 +36,7 @@ NAMES = {
     "SequenceCnnForSequenceClassification": "biomeformer.models.sequence_cnn",
     "convert_checkpoint": "biomeformer.checkpoints.conversion_dnabert2",
 }
-# Packages and modules, by those that have their names now.
+# Former packages and modules, with those that have their names now.
 MODULES: dict[str, tuple[str, ...]] = {
     "biomeformer.clustering": ("biomeformer.metagenomes",),
     "biomeformer.dnabert2": ("biomeformer.models.dnabert2", "biomeformer.checkpoints.conversion_dnabert2"),
@@ -59,7 +59,7 @@ MODULES: dict[str, tuple[str, ...]] = {
 
 
 def moved_name(name: str, stacklevel: int = 3) -> Any:
-    """Return what a name of the root was, with a warning that says where it is now."""
+    """Return the object of a former name of the root, with a warning that names its new module."""
     home = NAMES[name]
     warnings.warn(
         f"biomeformer.{name} has moved: import it from {home}. The old name goes with the next version.",
@@ -92,7 +92,7 @@ def package_getattr(package: str, homes: dict[str, str], lazy_getattr: Callable[
 
 
 def renamed(old: str, new: str) -> Any:
-    """Return a property that gives an attribute by its old name, with a warning."""
+    """Return a property that reads a renamed attribute by its old name, with a warning."""
 
     def get(instance: Any) -> Any:
         warnings.warn(
@@ -106,16 +106,16 @@ def renamed(old: str, new: str) -> Any:
 
 
 class MovedModules(MetaPathFinder, Loader):
-    """Import hook of the modules that have moved: a module by the old name looks its names up in the new ones."""
+    """Import hook for modules that have moved: the old module looks its names up in the new ones."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Answer for the old names alone."""
+        """Return a spec for old module names only."""
         return ModuleSpec(fullname, self) if fullname in MODULES else None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give the module by the old name its look-up."""
+        """Make the old module look its names up in the new ones, with a warning."""
         homes = MODULES[module.__name__]
         warnings.warn(
             f"{module.__name__} has moved: import from {' or '.join(homes)}. The old name goes with the next version.",
@@ -134,7 +134,7 @@ class MovedModules(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Let the old modules be imported; to do so again changes nothing."""
+    """Install the import hook of moved modules; a second call does nothing."""
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
         sys.meta_path.append(MovedModules())
 
