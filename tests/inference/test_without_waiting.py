@@ -86,7 +86,7 @@ def test_proteins_neither_mix_devices_nor_wait():
 
 
 def test_what_goes_to_a_gpu_goes_from_pinned_memory_and_is_not_waited_for():
-    for send in (engine.to_device, modeling_dnabert2.to_device, modeling_kmer_encoder._to_device):
+    for send in (engine.to_device, modeling_dnabert2.to_device, modeling_kmer_encoder.to_device):
         calls = []
         pinned = SimpleNamespace(to=lambda device, non_blocking, c=calls: c.append(("to", str(device), non_blocking)))
         tensor = SimpleNamespace(device=torch.device("cpu"), pin_memory=lambda c=calls, p=pinned: c.append("pin") or p)
