@@ -38,7 +38,7 @@ from sklearn.preprocessing import StandardScaler
 
 import biomeformer
 from biomeformer import prepare_sequences
-from biomeformer.genomes.fasta import iter_named
+from biomeformer.genomes.fasta import iter_records
 from biomeformer.metrics.tasks import choose_thresholds, score_predictions
 from biomeformer.models.kmer_encoder.tokenization_kmer_encoder import KmerTokenizer
 from biomeformer.models.metagenbert.packed_tokenizer import PackedTokenizer
@@ -76,7 +76,7 @@ def recipe() -> Any:
 
 def read(path: Path) -> list[str]:
     """Sequences of a FASTA file."""
-    return [sequence.upper() for _, _, sequence in iter_named(path, path.read_text())]
+    return [sequence.upper() for _, _, sequence in iter_records(path, path.read_text())]
 
 
 def make_folds(folder: Path, files: dict[str, str], work: Path, n_folds: int) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 # A new interpreter would need seconds for its imports; these are processes of their own all the same.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["accelerate", "faiss", "biomeformer.metagenomes", "biomeformer.checkpoints.loading"])
+CONTEXT.set_forkserver_preload(["preloaded"])
 
 
 def free_port() -> int:
@@ -40,14 +41,27 @@ def run_recipe(name: str, arguments: Sequence[str]) -> int:
     return recipe(name).main(list(arguments))
 
 
+def _start_server() -> None:
+    """Start the server, unless it runs, where it can import `preloaded`: Python hands it no path before 3.14."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "modeling"), str(ROOT / "tests"), before]))
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
 def _child(function: Callable[..., int | None], arguments: tuple, environment: dict[str, str], output: Path) -> None:
     os.environ.update(environment)
     with output.open("wb", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    import torch
-
-    torch.set_num_threads(1)
+    # The server passes over in silence what it cannot import.
+    assert "preloaded" in sys.modules
+    sys.modules["torch"].set_num_threads(1)
     code = function(*arguments)
     sys.stdout.flush()
     sys.exit(code)
@@ -65,6 +79,7 @@ class Job:
 
     def __init__(self, folder: Path, n_ranks: int, function: Callable[..., int | None], *arguments: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        _start_server()
         port = str(free_port())
         self.outputs = [folder / f"rank{rank}.{time.monotonic_ns()}.txt" for rank in range(n_ranks)]
         self.processes = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -50,8 +50,11 @@ MODULES: dict[str, tuple[str, ...]] = {
     "biomeformer.kmer_encoder": ("biomeformer.models.kmer_encoder",),
     "biomeformer.loading": ("biomeformer.checkpoints.loading",),
     "biomeformer.metagenbert": ("biomeformer.models.metagenbert", "biomeformer.pipelines.metagenome"),
+    "biomeformer.phenotypes.metrics": ("biomeformer.metrics",),
+    "biomeformer.phenotypes.telling": ("biomeformer.phenotypes.discriminative",),
     "biomeformer.pretraining": ("biomeformer.training.objectives",),
     "biomeformer.sequence_cnn": ("biomeformer.models.sequence_cnn",),
+    "biomeformer.sequences.nucleotides": ("biomeformer.io.nucleotides",),
 }
 
 
@@ -64,6 +67,28 @@ def moved_name(name: str, stacklevel: int = 3) -> Any:
         stacklevel=stacklevel,
     )
     return getattr(import_module(home), name)
+
+
+def package_getattr(package: str, homes: dict[str, str], lazy_getattr: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a package some of whose public names have moved to others.
+
+    Args:
+        package: Name of the package.
+        homes: The package that each moved name is in now.
+        lazy_getattr: The package's own `__getattr__`, for all other names.
+    """
+
+    def look_up(name: str) -> Any:
+        if name not in homes:
+            return lazy_getattr(name)
+        warnings.warn(
+            f"{package}.{name} has moved: import it from {homes[name]}. The old name goes with the next version.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(import_module(homes[name]), name)
+
+    return look_up
 
 
 def renamed(old: str, new: str) -> Any:
@@ -114,4 +139,4 @@ def install() -> None:
         sys.meta_path.append(MovedModules())
 
 
-__all__ = ["MODULES", "NAMES", "MovedModules", "install", "moved_name", "renamed"]
+__all__ = ["MODULES", "NAMES", "MovedModules", "install", "moved_name", "package_getattr", "renamed"]

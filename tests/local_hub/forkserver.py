@@ -24,35 +24,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-PRELOAD = """torch torch._dynamo numpy pandas pyarrow.dataset pyarrow.parquet scipy.stats sklearn.linear_model
-    sklearn.ensemble sklearn.model_selection tokenizers safetensors.torch faiss httpx2 fsspec yaml aiohttp dill regex
-    tqdm.auto pytest typer rich.console dnaio pyrodigal Bio.SeqIO isal.igzip networkx multiprocess xxhash""".split()
 READ_AT_IMPORT = ("huggingface_hub", "transformers", "datasets", "accelerate", "biomeformer")
-CLIENTS = """huggingface_hub transformers transformers.pipelines datasets accelerate biomeformer biomeformer.cli.app
-    biomeformer.hub.publishing biomeformer.phenotypes biomeformer.metagenomes biomeformer.sequences.classifier
-    biomeformer.genomes.prediction biomeformer.reports""".split()
 DESCRIPTOR = 200
 HOME = f"/proc/self/fd/{DESCRIPTOR}"
-
-
-def preload() -> None:
-    """Import what does not look at the Hub's environment; what is not installed is left out."""
-    for name in PRELOAD:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            continue
-        if early := [module for module in READ_AT_IMPORT if module in sys.modules]:
-            raise RuntimeError(f"{name} imports {early[0]}, which must not be loaded before a job sets its environment")
-
-
-def preload_clients() -> None:
-    """Import what looks at the Hub's environment, too."""
-    # Libraries make sure, when they are imported, that their folders can be written to.
-    with tempfile.TemporaryDirectory() as folder:
-        open_home(Path(folder))
-        for name in CLIENTS:
-            importlib.import_module(name)
 
 
 def open_home(folder: Path) -> None:
@@ -135,10 +109,17 @@ def watch(folder: Path) -> None:
 
 def main() -> None:
     """Serve until the input ends."""
-    sys.path.pop(0)  # This folder, whose modules are not to be found by their bare names.
-    preload()
+    # Instead of this folder, whose modules are not to be found by their bare names.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from slow_imports import CLIENTS, LIBRARIES, freeze, preload
+
+    preload(LIBRARIES, forbidden=READ_AT_IMPORT)
     if "--clients" in sys.argv:
-        preload_clients()
+        # Libraries make sure, when they are imported, that their folders can be written to.
+        with tempfile.TemporaryDirectory() as folder:
+            open_home(Path(folder))
+            preload(CLIENTS)
+    freeze()
     # Whoever ends is forgotten; `watch` needs the default to learn an exit code.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while line := sys.stdin.readline():

@@ -19,18 +19,18 @@ def load_check(folder: str) -> None:
         CheckpointError: It does not load, or has weights that loading tolerates but publishing does not.
         InputError: No card type covers its class.
     """
-    import biomeformer
-
     from ..checkpoints.loader import load_from, load_tokenizer
     from ..checkpoints.source import open_checkpoint
     from ..errors import CheckpointError
     from ..genomes.proteins import PROTEIN_ENCODER, load_protein_encoder
+    from ..registration import MODELS, ClassReference
     from .card_types import card_type_of
 
     source = open_checkpoint(folder, local_files_only=True)
     class_name = (source.config.get("architectures") or [""])[0]
     card_type_of(class_name, folder)
-    cls: Any = getattr(biomeformer, class_name)
+    paths = {path.rpartition(".")[2]: path for classes in MODELS.values() for path in classes.values()}
+    cls: Any = ClassReference(paths[class_name]).load()
     model, info = load_from(source, cls, dtype=torch.float32, output_loading_info=True)
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         # Loading tolerates, for example, the weights of another head; a published checkpoint must not have them.

@@ -13,7 +13,7 @@ import pandas as pd
 from ..io.atomic import atomic_write
 from ..metagenomes.cluster_reads import ClusterReads
 from ..phenotypes import FeatureTable, Study, compare_groups
-from ..phenotypes.telling import discriminative_features
+from ..phenotypes.discriminative import discriminative_features
 from ..version import __version__
 from . import page
 from . import phenotype_figures as draw

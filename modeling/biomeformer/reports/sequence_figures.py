@@ -140,7 +140,7 @@ def calibration_figure(evaluation: SequenceEvaluation, predictions: SplitPredict
         curve.predicted, curve.observed, yerr=ends, color=COLOURS[0], marker="o", capsize=2, linewidth=1.4, markersize=5
     )
     upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="observed fraction")
-    lower.bar((curve.places + 0.5) / N_BINS, curve.n, width=0.9 / N_BINS, color=COLOURS[5])
+    lower.bar((curve.bins + 0.5) / N_BINS, curve.n, width=0.9 / N_BINS, color=COLOURS[5])
     lower.set(xlabel=f"predicted probability of {event}", ylabel="count")
     lower.locator_params(axis="y", nbins=3)
     lower.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
