@@ -282,7 +282,7 @@ def test_work_that_cannot_be_done_is_refused(genomes, smoke, tmp_path):
     short = mini_like(tmp_path / "b.yaml", read_length=[3, 3])
     with pytest.raises(InputError, match="give no tokens; draw longer ones"):
         run(genomes, tmp_path / "b", short)
-    with pytest.raises(InputError, match="none of the stages asked for"):
+    with pytest.raises(InputError, match="none of the requested stages"):
         run(genomes, tmp_path / "c", mini_like(tmp_path / "c.yaml"), "--stages", "mlm")
 
 
