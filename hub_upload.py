@@ -1,4 +1,4 @@
-"""Publishes a model or dataset on the Hugging Face Hub: shown first, done with --push.
+"""Publish a model or dataset on the Hugging Face Hub: a dry run, unless --push is given.
 
 python hub_upload.py card DIR --id NAMESPACE/NAME
 python hub_upload.py model DIR NAMESPACE/NAME [--push]

@@ -1,12 +1,12 @@
-"""What attributing a genome of 4,096 genes takes at the paper's size, beside one map of gene by gene (64 MiB).
+"""Measure the memory of attributing a genome of 4,096 genes at the paper's size; one gene-by-gene map is 64 MiB.
 
-Each way runs in a process of its own. What it takes is the most memory it has while it works, beyond what it has
-before: the model, the genome's vectors and whatever a first pass leaves behind.
+Each method runs in its own process. Reported is its peak memory minus the memory before it starts, which holds the
+model, the genome's vectors and what a warm-up pass leaves.
 
 * forward: a prediction, which keeps no map;
 * attention, attention_gradient, rollout: one map of `biomeformer.attribution.maps` and its 100 strongest pairs;
 * every layer's attention: the model asked for `output_attentions`, which keeps 15 maps;
-* whole genome: all that `biomeformer genome attribute` does for one genome, with two pairs taken away, not twenty.
+* whole genome: all that `biomeformer genome attribute` does for one genome, with two ablated pairs, not twenty.
 
     python benchmarks/attribution_memory.py [--device cuda]
 """
@@ -48,7 +48,7 @@ def memory(device: torch.device, *, peak: bool) -> int:
 
 
 def forget_peak(device: torch.device) -> None:
-    """From now on the peak counts anew."""
+    """Reset the peak."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
@@ -56,7 +56,7 @@ def forget_peak(device: torch.device) -> None:
 
 
 def work_of(way: str, model: GenomeTransformerForSequenceClassification, proteins: torch.Tensor) -> Callable[[], Any]:
-    """What is measured."""
+    """Return the call to measure."""
     contigs = torch.zeros(len(proteins), dtype=torch.int64, device=proteins.device)
     if way in METHODS:
         return lambda: top_pairs(METHODS[way](model, proteins, contigs, 0), 100)
@@ -73,7 +73,7 @@ def work_of(way: str, model: GenomeTransformerForSequenceClassification, protein
 
 
 def measure(way: str, device: torch.device, n_genes: int) -> float:
-    """MiB that one way takes."""
+    """Return the memory of one method in MiB."""
     torch.manual_seed(0)
     config = GenomeTransformerConfig(hidden_dropout_prob=0.0, num_labels=3)
     model = GenomeTransformerForSequenceClassification(config).to(device).eval()
@@ -100,7 +100,7 @@ def main() -> None:
         print(json.dumps(measure(args.way, torch.device(args.device), args.n_genes)))
         return
     one_map = args.n_genes**2 * 4 / MIB
-    found: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, float]] = {}
     table = Table("", "MiB", "maps beyond forward", title=f"{args.n_genes} genes, {args.device}")
     for way in WAYS:
         command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
@@ -110,15 +110,15 @@ def main() -> None:
         if done.returncode:
             raise SystemExit(f"{way} failed:\n{done.stderr[-2000:]}")
         taken = json.loads(done.stdout.splitlines()[-1])
-        beyond = (taken - found["forward"]["taken_mib"]) / one_map if found else 0.0
-        found[way] = {"taken_mib": taken, "maps_beyond_forward": round(beyond, 2)}
-        table.add_row(way, *(str(value) for value in found[way].values()))
+        beyond = (taken - results["forward"]["taken_mib"]) / one_map if results else 0.0
+        results[way] = {"taken_mib": taken, "maps_beyond_forward": round(beyond, 2)}
+        table.add_row(way, *(str(value) for value in results[way].values()))
     Console().print(table)
     name = torch.cuda.get_device_name(args.device) if args.device.startswith("cuda") else f"cpu, {os.cpu_count()} cores"
     content = {
         "n_genes": args.n_genes,
         "one_map_mib": one_map,
-        "ways": found,
+        "ways": results,
         "device": name,
         "versions": {
             "biomeformer": biomeformer.__version__,

@@ -1,13 +1,13 @@
-"""What a cohort costs as it grows: time, memory of each process, bytes written, on one process and two.
+"""Measure how time, memory per process and bytes written grow with the cohort, on one process and on two.
 
-One run measures, on simulated reads, with one CPU thread a process in every case:
+Each run uses simulated reads and one CPU thread per process:
 
 * `biomeformer.metagenomes.cohort.run_cohort` over cohorts of 8, 32 and 128 samples, on 1 and 2 processes;
 * one sample of 20,000, 200,000 and 2,000,000 reads, on one process: memory must not grow with the reads;
-* the table of every cohort, on two processes the same bytes as on one;
-* centroids of the largest cohort with vectors in memory and, allowed less, on the disk.
+* the table of every cohort, identical on two processes and on one;
+* centroids of the largest cohort with vectors in memory and, at a lower memory limit, on disk.
 
-It prints tables and writes one JSON.
+Prints tables and writes one JSON file.
 
     python benchmarks/cohort_scale.py --model metagenbert-mini
 """

@@ -1,12 +1,12 @@
-"""How well enhancers are told from other sequences, and strong ones from weak: fine-tuned models and simple ones.
+"""Evaluate classifiers of enhancers against other sequences, and of strong against weak enhancers.
 
 The benchmark of iEnhancer-2L (200 bases; its "independent" set is in its training set, so it is left out),
-cross-validated: near-duplicates share a fold. Beside each test fold another one is set aside, for early stopping and
+cross-validated: near-duplicates share a fold. For each test fold, another fold is held out for early stopping and
 thresholds.
 
 * the read encoder that ships, all weights fine-tuned; the same from random weights; with LoRA;
 * the convolutional network;
-* a logistic regression on canonical k-mers, the strength of its penalty chosen on the sequences set aside.
+* a logistic regression on canonical k-mers, its penalty chosen on the validation fold.
 
     python benchmarks/enhancers.py --folder FOLDER [--folds 5]
 
@@ -38,7 +38,7 @@ from sklearn.preprocessing import StandardScaler
 
 import biomeformer
 from biomeformer import prepare_sequences
-from biomeformer.genomes.fasta import iter_named
+from biomeformer.genomes.fasta import iter_records
 from biomeformer.metrics.tasks import choose_thresholds, score_predictions
 from biomeformer.models.kmer_encoder.tokenization_kmer_encoder import KmerTokenizer
 from biomeformer.models.metagenbert.packed_tokenizer import PackedTokenizer
@@ -76,7 +76,7 @@ def recipe() -> Any:
 
 def read(path: Path) -> list[str]:
     """Sequences of a FASTA file."""
-    return [sequence.upper() for _, _, sequence in iter_named(path, path.read_text())]
+    return [sequence.upper() for _, _, sequence in iter_records(path, path.read_text())]
 
 
 def make_folds(folder: Path, files: dict[str, str], work: Path, n_folds: int) -> list[Path]:
@@ -110,7 +110,7 @@ def make_folds(folder: Path, files: dict[str, str], work: Path, n_folds: int) ->
     for i, path in enumerate(made):
         rows = []
         for j, part in enumerate(parts):
-            # The next fold is set aside.
+            # The next fold is the validation fold.
             split = "test" if j == i else "validation" if j == (i + 1) % n_folds else "train"
             rows += [(sequence, name, split) for sequence, name in part]
         frame = pd.DataFrame(rows, columns=["sequence", "label", "contig"])
@@ -178,7 +178,7 @@ def fine_tuned(module: Any, data: Path, output: Path, config: str, changes: dict
 
 
 def scores_of(names: tuple[str, ...], arrays: tuple[np.ndarray, ...]) -> dict[str, float]:
-    """Of the test fold, the threshold chosen on the sequences set aside."""
+    """Of the test fold, at the threshold chosen on the validation fold."""
     thresholds = choose_thresholds("binary", arrays[0], arrays[1])
     found = score_predictions("binary", names, arrays[2], arrays[3], thresholds, n_bootstraps=1)
     return {name: found[name]["value"] for name in METRICS}

@@ -1,10 +1,10 @@
-"""What a genome costs at the paper's size: 4,096 genes through 15 layers of 640 with one head, forward and backward.
+"""Measure a genome at the paper's size, 4,096 genes through 15 layers of 640 with one head, forward and backward.
 
-One run measures, in turn, on one device and in one type:
+A run measures, on one device and in one precision:
 
 * the matrix peak, as the best of square products of several sizes;
-* forward alone, and forward with backward, with and without gradient checkpointing: time (median), memory at the peak,
-  and the share of that matrix peak by the arithmetic of products alone;
+* forward alone, and forward with backward, with and without gradient checkpointing: median time, peak memory,
+  and share of the matrix peak, counting matrix products only;
 * which attention kernel ran, from the profiler.
 
     python benchmarks/genome_transformer_speed.py [--device cuda --dtype bfloat16]
@@ -45,18 +45,18 @@ def synchronize(device: torch.device) -> None:
 def timed(work: Callable[[], Any], device: torch.device, n: int) -> float:
     """Median seconds of `n` runs after one to warm up."""
     work()
-    found = []
+    times = []
     for _ in range(n):
         synchronize(device)
         began = time.perf_counter()
         work()
         synchronize(device)
-        found.append(time.perf_counter() - began)
-    return statistics.median(found)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype, largest: int) -> float:
-    """Most operations a second of a square matrix product, on a CPU of no more rows than `largest`."""
+    """Return the highest rate (operations per second) of a square matrix product of at most `largest` rows on a CPU."""
     best = 0.0
     sizes = [size for size in (256, 1024, 2048, 4096) if size <= max(largest, 256)]
     for size in sizes if device.type == "cpu" else (4096, 8192):
@@ -135,15 +135,15 @@ def main() -> None:
     if args.way:
         print(json.dumps(measure(args)))
         return
-    found = {}
+    results = {}
     for way in args.ways:
         command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{way} failed:\n{done.stderr[-2000:]}")
-        found[way] = json.loads(done.stdout.splitlines()[-1])
-    table = Table("", *next(iter(found.values())), title=f"{args.n_genes} genes, {args.dtype}, {args.device}")
-    for way, values in found.items():
+        results[way] = json.loads(done.stdout.splitlines()[-1])
+    table = Table("", *next(iter(results.values())), title=f"{args.n_genes} genes, {args.dtype}, {args.device}")
+    for way, values in results.items():
         table.add_row(way, *(str(value) for value in values.values()))
     Console().print(table)
     name = torch.cuda.get_device_name(args.device) if args.device.startswith("cuda") else f"cpu, {os.cpu_count()} cores"
@@ -151,7 +151,7 @@ def main() -> None:
         "n_genes": args.n_genes,
         "dtype": args.dtype,
         "attention": args.attention,
-        "ways": found,
+        "ways": results,
         "device": name,
         "versions": {
             "biomeformer": biomeformer.__version__,

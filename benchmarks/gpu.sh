@@ -77,7 +77,7 @@ genome=(python3 benchmarks/genome_transformer_speed.py --device "$device" --dtyp
 
 step environment 40 bash -c "nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv; python3 -c '
 import json
-from biomeformer.environment import describe_environment
+from biomeformer.inference.environment import describe_environment
 print(json.dumps(describe_environment()))' | tee '$work/environment.json'"
 # Which kernels DNABERT-2's attention runs, and what cuDNN's plans cost.
 step attention 60 python3 benchmarks/gpu_attention.py --device "$device" --shape $shape "${attention[@]}" \

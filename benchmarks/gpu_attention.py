@@ -1,8 +1,7 @@
-"""Which attention kernel DNABERT-2's packed passes run, and what new batches cost: as shipped, and with cuDNN allowed.
+"""Measure which attention kernel DNABERT-2's packed passes run and what new batches cost, with and without cuDNN.
 
-cuDNN plans anew for every number of sequences and length, so each batch is timed twice: the first time its groups of
-equally long reads are new, the second time they are known. The package's attention leaves cuDNN out; here it is let in
-again, to see what that is worth.
+cuDNN makes a new plan for every number of sequences and length, so each batch is timed twice: with new shapes, then
+with known ones. The package's attention excludes cuDNN; here it is allowed again for comparison.
 
     python benchmarks/gpu_attention.py --device cuda --output attention.json
 """

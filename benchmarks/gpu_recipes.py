@@ -1,7 +1,7 @@
-"""A few optimiser steps of each training recipe in bfloat16: does it run, on which device, and are losses finite.
+"""Run a few optimiser steps of each training recipe in bfloat16, and check device and finite losses.
 
-Sizes are those that the recipes are for (DNABERT-2, the paper's genome transformer), inputs are made here, as few as
-give some five steps. A recipe that fails does not stop the others; the exit code is 1 then.
+Models have their full size (DNABERT-2, the paper's genome transformer); inputs are generated, enough for about five
+steps. A failing recipe does not stop the others; the exit code is then 1.
 
     python benchmarks/gpu_recipes.py --output recipes.json
     python benchmarks/gpu_recipes.py --output recipes.json --cpu --small

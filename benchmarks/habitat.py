@@ -1,8 +1,8 @@
-"""How well a genome's habitat is told, genus by genus held out: simple features, mean proteins, and the transformer.
+"""Compare habitat classifiers of genomes with held-out genera: simple features, mean proteins and the transformer.
 
-On the same folds, in which no genus is twice, balanced accuracy of a logistic regression on GC content, on size, on
-both, on canonical 4-mers and on the mean protein vector, beside a run of `recipes/train_genome_transformer.py`, whose
-folds and seed are taken over. Intervals are those of the corrected resampled t-test over folds.
+Balanced accuracy of logistic regressions on GC content, on size, on both, on canonical 4-mers and on the mean protein
+vector, compared with a run of `recipes/train_genome_transformer.py` on the same folds, which no genus shares. Intervals
+are those of the corrected resampled t-test over folds.
 
     biomeformer genome embed genomes.csv --protein-encoder ENCODER --output EMBEDDED
     accelerate launch recipes/train_genome_transformer.py --config CONFIG --genomes EMBEDDED --target habitat \
@@ -107,9 +107,9 @@ def main() -> None:
         spreads.append(vectors.std(0))
     sets["mean protein"] = np.stack(means)
     sets["mean and spread of proteins"] = np.concatenate([sets["mean protein"], np.stack(spreads)], 1)
-    found: dict[str, Interval] = {}
+    scores: dict[str, Interval] = {}
     for name, features in sets.items():
-        found[name] = interval(np.array(logistic(features, target, splits)), correction).clipped()
+        scores[name] = interval(np.array(logistic(features, target, splits)), correction).clipped()
     results: dict[str, Any] = {}
     for path, study in zip(args.run, studies, strict=True):
         same = (study.n_splits, study.n_repeats, study.seed, study.target.sample_ids)
@@ -123,9 +123,9 @@ def main() -> None:
             "device": record["device"],
             "seconds": record["wall_time_s"],
         }
-        found[f"transformer: {path.name}"] = study.evaluations[0].scores["balanced_accuracy"]
+        scores[f"transformer: {path.name}"] = study.evaluations[0].scores["balanced_accuracy"]
     table = Table("features", "balanced accuracy", title=f"{args.target} of genomes, {args.group} held out")
-    for name, span in found.items():
+    for name, span in scores.items():
         table.add_row(name, str(span))
     Console().print(table)
     content = {
@@ -136,7 +136,7 @@ def main() -> None:
         "n_repeats": first.n_repeats,
         "seed": first.seed,
         "protein_encoder": {key: value for key, value in embedded.preprocessing.items() if key != "name"},
-        "balanced_accuracy": {name: [round(v, 4) for v in (s.mean, s.low, s.high)] for name, s in found.items()},
+        "balanced_accuracy": {name: [round(v, 4) for v in (s.mean, s.low, s.high)] for name, s in scores.items()},
         "runs": results,
         "device": f"cpu, {os.cpu_count()} cores",
         "versions": {

@@ -1,4 +1,4 @@
-"""What a machine is and can do: its description, and the fixed kernels that measured rates are set against."""
+"""Describe a machine, and run the fixed kernels that measured rates are compared with."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ def costs(work: Callable[[], Any], device: torch.device) -> tuple[float, float]:
 def best_seconds(work: Callable[[], Any], device: torch.device) -> float:
     """Shortest of at least three calls, and of as many as `PEAK_SECONDS` hold; one call to warm up is left out."""
     work()
-    found: list[float] = []
-    while len(found) < 3 or sum(found) < PEAK_SECONDS:
-        found.append(seconds(work, device))
-    return min(found)
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < PEAK_SECONDS:
+        times.append(seconds(work, device))
+    return min(times)
 
 
 def matrix_peak(
     device: torch.device, dtype: torch.dtype, products: Sequence[Product], squares: Sequence[int]
 ) -> tuple[float, dict[Product, float]]:
-    """Most operations a second of a matrix product, among square ones and those given.
+    """Return the highest rate (operations per second) of a matrix product, among square ones and those given.
 
     Args:
         device: Where.
@@ -197,7 +197,7 @@ def stolen_time(found: dict[str, Any]) -> Iterator[None]:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Begin anew to watch for the most memory in use."""
+    """Reset the peak memory."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:

@@ -1,9 +1,8 @@
-"""How fast k-means is: nearest centroids, and whole fits, beside FAISS's flat index and its own k-means, in turn.
+"""Measure nearest centroids and k-means fits, compared with FAISS's flat index and its k-means.
 
-Points are random and read by the same chunks as in a fit. On a CUDA device ours is torch's there; FAISS takes part
-where its GPU build is installed (`pip install 'biomeformer[gpu]'` in an environment without faiss-cpu), and
-flash-kmeans (Triton; in float32 its products may be TF32) where it can be imported. Ratios are of the same round; their
-median and range are kept.
+Points are random and read in the same chunks as in a fit. FAISS takes part on a CUDA device if its GPU build is
+installed (`pip install 'biomeformer[gpu]'` in an environment without faiss-cpu), and flash-kmeans (Triton; in float32
+its products may be TF32) where it can be imported. Ratios are of the same round; their median and range are kept.
 
     python benchmarks/kmeans_speed.py --threads 2
     python benchmarks/kmeans_speed.py --device cuda --points 2000000

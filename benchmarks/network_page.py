@@ -1,8 +1,8 @@
-"""Whether the network of a report stays quick to use: frames in real time, in Chromium without a screen or a GPU.
+"""Measure frame times of a report's network in headless Chromium without a GPU.
 
-Opens the page of a run of `biomeformer genome attribute` and does what a person would, once a frame, sixty times each:
-move the pointer over the nodes, drag, zoom, type a search, filter. A frame takes from one picture to the next; at most
-60 a second can be had. The drawing ends so long after a frame begins: beyond 16.7 ms a frame is missed.
+Opens the report of a run of `biomeformer genome attribute` and simulates pointer moves, drags, zooms, searches and
+filters, one per frame, sixty each. A frame is the time between two paints, at most 60 per second; work is the time from
+the start of a frame to the end of drawing, and beyond 16.7 ms a frame is dropped.
 
     biomeformer genome attribute EMBEDDED --output NETWORK
     python benchmarks/network_page.py NETWORK

@@ -1,12 +1,12 @@
-"""How well phenotypes are predicted: from real species tables, and from abundance vectors of simulated reads.
+"""Evaluate phenotype prediction from real species tables and from abundance vectors of simulated reads.
 
-* Species: six real cohorts' MetaPhlAn2 tables, all models, 10-fold; beside the AUC that is known for a random forest,
-  and with permuted labels.
+* Species: six real cohorts' MetaPhlAn2 tables, all models, 10-fold, compared with the published AUC of a random
+  forest, and with permuted labels.
 * Vectors: **simulated reads** of cirrhosis and ibd (a simulator given with --simulator); centroids learnt, without
   labels, on the cirrhosis reads; abundance vectors, the species shares the reads were drawn from ("truth"), and both.
 * Depth: the same at 100, 50, 10, 5 and 1 % of the reads.
-* Transfer of centroids: vectors of ibd, obesity and colorectal under the cirrhosis cohort's centroids, beside centroids
-  of the cohort's own reads and the truth.
+* Transfer of centroids: vectors of ibd, obesity and colorectal under the cirrhosis cohort's centroids, compared
+  with centroids of the cohort's own reads and with the truth.
 
     python benchmarks/phenotypes.py --cohorts COHORTS --genomes GENOMES --simulator simulate_cohort.py
 

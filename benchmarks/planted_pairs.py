@@ -1,4 +1,4 @@
-"""Whether attribution finds a pair of genes that is known to count.
+"""Test whether attribution ranks a planted gene pair first.
 
 Genomes are sets of protein vectors. Their class depends on two gene families being present together or missing together
 (class 1), or one without the other (class 0): each alone says nothing, half the genomes of either class have it. Two
@@ -6,7 +6,7 @@ decoy families always come together, in more genomes than the planted ones do, w
 is trained on such genomes; in others that have both planted genes, each method ranks all pairs of genes.
 
 * precision at 1: share of genomes whose strongest pair is the planted one; at 5: among their five strongest.
-* rank over genomes: place of the planted pair among pairs of families, by how many genomes have it among their five
+* rank over genomes: rank of the planted pair among pairs of families, by how many genomes have it among their five
   strongest pairs.
 
 Ablation takes every pair of genes away; screened, as `biomeformer genome attribute --method ablation` does it, only
@@ -88,7 +88,7 @@ class PlantedGenome:
 
     @property
     def has_both(self) -> bool:
-        """Whether both planted genes are there."""
+        """Whether both planted genes are present."""
         return all(family in self.families for family in PLANTED)
 
 

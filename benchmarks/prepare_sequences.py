@@ -1,12 +1,12 @@
-"""What preparing labelled sequences costs: sequences a second, and memory a sequence.
+"""Measure the preparation of labelled sequences: sequences per second and memory per sequence.
 
-Each run is a process of its own with one thread, and its memory is the most it had (peak resident set):
+Each run has its own process with one thread; memory is its peak resident set:
 
 * FASTA of 1,000,000 and 2,000,000 sequences of 200 bp, one in ten a copy of an earlier one and half of the copies as
   the reverse complement, split at random and by clusters of near-duplicates;
 * 200,000 windows of 1,000 bp of a reference of two contigs of 100 Mb.
 
-Memory a sequence is the difference of two sizes. It prints a table and writes one JSON.
+Memory per sequence is computed from the difference of two sizes. Prints a table and writes one JSON file.
 
     python benchmarks/prepare_sequences.py
 """

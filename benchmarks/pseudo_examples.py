@@ -1,6 +1,6 @@
-"""Whether the genes of the strongest pairs carry a genome's class: every method beside the same controls.
+"""Test whether the genes of the strongest pairs predict a genome's class, by method, against the same controls.
 
-Takes folders of `biomeformer genome attribute`, one a method, of one model and the same genomes.
+Takes outputs of `biomeformer genome attribute`, one per method, of one model on the same genomes.
 
     biomeformer genome attribute EMBEDDED --output attention
     biomeformer genome attribute EMBEDDED --method rollout --ablate 0 --output rollout

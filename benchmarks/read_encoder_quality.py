@@ -1,10 +1,10 @@
-"""How well a read encoder tells microbes and phenotypes apart, against 4-mers, an untrained encoder and the truth.
+"""Evaluate how a read encoder separates species and phenotypes, against 4-mers, an untrained encoder and the truth.
 
 Genera that no shipped encoder has seen are listed in `recipes/configs/held_out_genera.txt`; everything is measured on
 genomes of seen and of unseen genera.
 
 * Per read (150 bp, 0.5 % errors): NMI and ARI of k-means with as many clusters as species; accuracy of a linear probe
-  with 1, 5 and 20 reads a species; recall of the nearest species mean.
+  with 1, 5 and 20 reads per species; recall of the nearest species mean.
 * Per cohort: **simulated** reads of real species tables (a simulator given with --simulator), centroids learnt on the
   cohort's reads, and the 10-fold ROC-AUC of a random forest and an L1 logistic regression on the abundance vector. The
   true species abundances are the ceiling; the gap closed is (ours - 4-mers) / (truth - 4-mers), by random forest.

@@ -1,11 +1,10 @@
-"""Whether a stage has become slower: measured again, against what a results file of `speed.py` says.
+"""Check for slower stages: measure again and compare with a results file of `speed.py`.
 
-What is compared is each stage's rate beside that of a fixed kernel which runs before and after it (`ratios`: encoding
-beside a matrix product, parsing and tokenising beside zlib, and so on), the median of the rounds; on a CPU by processor
-time, with the share of the time in which all threads ran as one more figure, `busy`. So another machine, a slower clock
-or a busy host changes little. A stage whose ratio falls by the tolerance or more is
-printed on a line of its own, and the exit code is 1; where one falls, all is measured up to twice more before that is
-believed.
+Compared is the ratio of each stage's rate to the rate of a fixed kernel that runs before and after it (`ratios`:
+encoding to a matrix product, parsing and tokenising to zlib, and so on), as the median of the rounds; on a CPU by
+processor time, with the share of the time in which all threads ran as one more figure, `busy`. So another machine, a
+slower clock or a busy host changes little. A stage whose ratio falls by the tolerance or more is printed on a line of
+its own, and the exit code is 1; where one falls, all is measured up to twice more before that is believed.
 
     python benchmarks/regression.py benchmarks/results/speed.metagenbert-mini.cpu.json
 """

@@ -1,11 +1,11 @@
-"""How fast reads become cluster counts and proteins vectors, stage by stage, beside what the machine can do.
+"""Measure each stage from reads to cluster counts and from proteins to vectors, relative to the machine's peak.
 
 One run measures one shape on one device:
 
 * the matrix peak of the machine by precision, and the instructions for bfloat16 it has;
-* reads a second of each stage by itself (parse, tokenise, batch and copy, encode, assign) and end to end, from FASTQ.gz
-  to counts; the share of the matrix peak; peak memory; the first small sample apart, as warm-up;
-* reads whose nearest centroid is another one than in float32;
+* reads per second of each stage alone (parse, tokenise, batch and copy, encode, assign) and end to end, from FASTQ.gz
+  to counts; the share of the matrix peak; peak memory; the first small sample separately, as warm-up;
+* reads whose nearest centroid differs from float32;
 * with --reference and --reference-model the published scripts on the same weights and reads, in turn with ours;
 * with --flatness samples of growing size, for memory and throughput.
 

@@ -13,7 +13,7 @@ from speed_times import Times, figures, peak_shares, peaks, rounded, summary
 from transformers import EsmModel
 
 from biomeformer.checkpoints.loading import resolve_device, resolve_dtype
-from biomeformer.genomes.proteins import DEFAULT_BATCH_TOKENS, in_precision, pack_proteins
+from biomeformer.genomes.proteins import DEFAULT_BATCH_TOKENS, cast_encoder, pack_proteins
 from biomeformer.inference.batching import iter_token_batches, map_per_core, to_device
 from biomeformer.inference.packed_esm import mean_residue_vectors
 
@@ -40,7 +40,7 @@ def measure_proteins(settings: Settings) -> dict[str, Any]:
     for dtype in settings.dtypes:
         # Made anew each time: float16 of what was bfloat16 would be another model.
         encoder = protein_encoder(settings.shape, device)
-        in_precision(encoder.model, resolve_dtype(dtype))
+        cast_encoder(encoder.model, resolve_dtype(dtype))
         first = seconds(lambda e=encoder: e.embed(proteins[:2], batch_tokens=budget), device)
         times = Times()
         reset_peak_memory(device)

@@ -289,7 +289,7 @@ def device_times(
 
 @contextmanager
 def known_vectors(model: MetagenBertModel, batches: Batches, vectors: list[torch.Tensor]) -> Iterator[None]:
-    """Within, these batches' vectors are known, so that assigning is all that is left: doubtful reads included."""
+    """Within, these batches' vectors are known, so that assigning is all that is left: near ties included."""
     known = {id(ids): found for (ids, _), found in zip(batches, vectors, strict=True)}
     embed = model.embed_packed
 

@@ -1,4 +1,4 @@
-"""The published scripts and modelling code, run from a checkout to be measured beside ours; nothing of them is here."""
+"""Run the published scripts and modelling code from a checkout for comparison; none of their code is included here."""
 
 from __future__ import annotations
 

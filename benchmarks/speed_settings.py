@@ -1,4 +1,4 @@
-"""What is measured, and how."""
+"""Settings of a measurement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `speed.py` measures: encoders by shape with random weights, reads, proteins, and the arithmetic of a token."""
+"""Inputs of `speed.py`: encoders by shape with random weights, reads, proteins, and operations per token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times of stages, each beside a fixed kernel of the same moment, and the matrix peak."""
+"""Times of stages, each with a fixed kernel measured at the same moment, and the matrix peak."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ What it does:
         --device cuda
 
 On several machines every one needs the cohort's files and RUN under the same path. RUN gets `abundance.parquet`;
-`biomeformer status RUN` tells where the run stands. `biomeformer embed` does the same and adds figure and report.
+`biomeformer status RUN` shows where the run stands. `biomeformer embed` does the same and adds figure and report.
 
 Exit codes: 0 done, 1 some samples or the run failed, 2 bad input, 130 or 143 interrupted.
 """
@@ -27,7 +27,9 @@ import transformers
 
 import biomeformer
 from biomeformer.metagenomes import run_cohort
+from biomeformer.runs.control import CallbackObserver, RunControl
 from biomeformer.runs.process_group import ProcessGroup
+from biomeformer.runs.scheduler import RunOutcome
 from biomeformer.training.command import run_main
 
 transformers.utils.logging.disable_progress_bar()
@@ -51,21 +53,28 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) -> None:
-    """Embed the cohort.
+def run_recipe(
+    args: argparse.Namespace, processes: ProcessGroup | None = None
+) -> RunOutcome[biomeformer.AbundanceTable | None]:
+    """Embed the cohort; return the table and which samples failed.
 
     Raises:
-        BiomeformerError: Input is bad, samples failed, the folder cannot be written to, another process failed, or a
-            signal came.
+        BiomeformerError: Input is bad, the folder cannot be written to, another process failed, or a signal came.
     """
     processes = processes or ProcessGroup()
 
     def on_plan(n_before: int, n_mine: int) -> None:
         print(f"process {processes.rank}: {n_before} samples done before, {n_mine} to do", file=sys.stderr)
 
-    def on_sample(sample_id: str, reason: str | None) -> None:
+    def on_finish(sample_id: str, reason: str | None) -> None:
         print(f"process {processes.rank}: {sample_id} {'done' if reason is None else 'failed'}", file=sys.stderr)
 
+    control = RunControl(
+        overwrite=args.overwrite,
+        fail_fast=args.fail_fast,
+        processes=processes,
+        observer=CallbackObserver(on_plan=on_plan, on_finish=on_finish),
+    )
     device = processes.device(args.device)
     model = biomeformer.load(args.model, revision=args.revision, device=device, dtype=args.dtype)
     outcome = run_cohort(
@@ -75,16 +84,11 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         read_fraction=args.read_fraction,
         seed=args.seed,
         batch_tokens=args.batch_tokens,
-        processes=processes,
-        overwrite=args.overwrite,
-        fail_fast=args.fail_fast,
-        on_plan=on_plan,
-        on_sample=on_sample,
-        check=processes.check,
+        control=control,
     )
     if processes.is_main and outcome.result is not None:
         print(f"table  {args.output / 'abundance.parquet'}")
-    outcome.raise_for_failures()
+    return outcome
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,24 +1,24 @@
-"""Train a DeepSets head on a cohort's phenotype, or the whole stack end to end, and say how good it is.
+"""Train a DeepSets head on a cohort's phenotype, or the read encoder with it end to end, and cross-validate it.
 
 A sample is a set of vectors: its own centroids (MetagenBERT-Local) or some of its reads (MetagenBERT-Sub; arXiv
 2601.03295). The head pools them by mean, sum, maximum or attention.
 
-* Samples are split into folds, stratified, and by `--group` so that no subject or batch is in two. Within the training
-  folds a part is kept for validation, on which training stops early; the test fold has no part in it. What is reported
-  are the test folds' scores.
-* The checkpoint is then trained on all samples, for as many epochs as the folds took in the median.
-* With `train_encoder` the read encoder learns too, from the reads' tokens on. Sets must be of reads; the checkpoint's
-  centroids, which its head does not use, stay those of the encoder as it was.
-* Processes share each batch of samples: gradients, and with `dropout: 0` or `micro_batches` results, are those of one
+* Samples are split into stratified folds; with `--group` no subject or batch is in two folds. Part of the training
+  folds is held out for validation, on which training stops early; the test fold is not involved. Scores are those of
+  the test folds.
+* The checkpoint is then trained on all samples, for the median number of epochs of the folds.
+* With `train_encoder` the read encoder is trained too, from the reads' tokens. Sets must be of reads; the checkpoint's
+  centroids, which its head does not use, stay those of the original encoder.
+* Processes share each batch of samples: gradients, and with `dropout: 0` or `micro_batches` results, equal those of one
   process.
 
     accelerate launch recipes/finetune_phenotype.py --config recipes/configs/finetune_phenotype/local.yaml \
         --cohort cohort.csv --target disease --output RUN
 
 RUN gets `model/`, which `MetagenBertForPhenotypeClassification.from_pretrained` and `biomeformer phenotype predict`
-load, with `scores.csv`, `predictions.csv` and `study.json` as of `biomeformer phenotype evaluate`, `history.csv` (a
-stage for each fold, and the last for all samples) and `training_record.json`. Sets and finished folds are kept in
-`sets/` and `folds/`: the same command resumes after the last finished epoch.
+load, with `scores.csv`, `predictions.csv` and `study.json` as from `biomeformer phenotype evaluate`, `history.csv` (one
+stage per fold, and the last for all samples) and `training_record.json`. Sets and finished folds are kept in `sets/`
+and `folds/`, and the same command resumes after the last finished epoch.
 
 Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
 """
@@ -51,8 +51,7 @@ from biomeformer.metagenomes import read_set
 from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata, with_deep_sets_head
 from biomeformer.phenotypes.evaluation import folds
-from biomeformer.phenotypes.study import study_of_folds
-from biomeformer.phenotypes.trained_folds import cross_validate
+from biomeformer.phenotypes.trained_folds import evaluate_folds
 from biomeformer.reads import Cohort, draw_reads, read_cohort
 from biomeformer.reads.cohort import CohortSample
 from biomeformer.runs.process_group import ProcessGroup
@@ -60,8 +59,9 @@ from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import Epochs, evaluate_rows, to_device
 from biomeformer.training.command import RecipeParser, run_main
 from biomeformer.training.config import Config
-from biomeformer.training.folds import median_epoch, progress_over
+from biomeformer.training.folds import median_epoch
 from biomeformer.training.loop import Plan, Validation, train
+from biomeformer.training.losses import negative_log_likelihood
 from biomeformer.training.run import TrainingRun
 
 transformers.utils.logging.disable_progress_bar()
@@ -74,30 +74,30 @@ class RecipeConfig(Config):
 
     Attributes:
         model: Folder, shipped name or Hub id of a MetagenBERT checkpoint.
-        elements: Of a sample's set: `centroids` of its own reads, or `reads`.
-        set_size: Elements of a set.
-        reads_per_sample: Reads drawn from each sample: for its centroids, or to make sets of `set_size` of; training
-            takes other ones in each epoch, and predictions are averaged over sets of all of them.
+        elements: Elements of a sample's set: `centroids` of its own reads, or `reads`.
+        set_size: Elements per set.
+        reads_per_sample: Reads drawn from each sample, for its centroids or to form sets of `set_size` reads; training
+            uses other reads in each epoch, and predictions are averaged over sets of all of them.
         pooling: `mean`, `sum`, `max` or `attention`.
-        hidden_size: Width of the head.
-        dropout: In the head.
-        train_encoder: Whether the read encoder learns too.
-        n_epochs: At most.
+        hidden_size: Hidden size of the head.
+        dropout: Dropout in the head.
+        train_encoder: Whether to train the read encoder too.
+        n_epochs: Maximum number of epochs.
         patience: Epochs without a validation loss that is lower by `min_improvement` after which training stops.
-        min_improvement: In nats per sample.
+        min_improvement: Minimum improvement, in nats per sample.
         batch_samples: Samples per step, shared among processes.
-        micro_batches: Parts of a step's batch, each of which goes through the model at once; one per process by
-            default. With dropout, losses are the same on any number of processes where this is set.
-        learning_rate: Of the head.
-        encoder_learning_rate: Of the read encoder.
-        weight_decay: Of AdamW.
+        micro_batches: Parts of a step's batch, each of which is one forward pass; one per process by default. With
+            dropout, losses do not depend on the number of processes only if this is set.
+        learning_rate: Learning rate of the head.
+        encoder_learning_rate: Learning rate of the read encoder.
+        weight_decay: Weight decay of AdamW.
         max_grad_norm: Gradients are clipped to this norm.
         gradient_checkpointing: Whether to recompute the encoder's activations instead of keeping them.
-        mixed_precision: `auto` (bf16 on a GPU that has it), `bf16` or `no`.
-        n_folds: Of the cross-validation.
-        n_repeats: Of the cross-validation.
-        revision: Of a model from the Hub.
-        seed: Of everything.
+        mixed_precision: `auto` (bf16 on a GPU that supports it), `bf16` or `no`.
+        n_folds: Folds per repeat of the cross-validation.
+        n_repeats: Repeats of the cross-validation.
+        revision: Branch, tag or commit of a model from the Hub.
+        seed: Seed of all random choices.
     """
 
     model: str
@@ -125,14 +125,14 @@ class RecipeConfig(Config):
     seed: int = 0
 
     def check(self, where: str) -> None:
-        """Raise `InputError` where a value is out of range."""
+        """Raise `InputError` if a value is out of range."""
         self.require_at_least_one(where, "n_epochs", "patience", "batch_samples", "micro_batches", "n_repeats")
         if self.train_encoder and self.elements != "reads":
-            raise InputError(f"{where}: train_encoder needs elements: reads; k-means passes no gradient on.")
+            raise InputError(f"{where}: train_encoder needs elements: reads; k-means propagates no gradient.")
 
 
 class Sets:
-    """A cohort's sets, one part per sample on disk, made by all processes."""
+    """The sets of a cohort, one file per sample, made by all processes."""
 
     def __init__(self, config: RecipeConfig, run: TrainingRun, model: MetagenBertModel) -> None:
         self.config, self.run, self.model = config, run, model
@@ -148,21 +148,21 @@ class Sets:
         processes = self.run.processes
         self.folder.mkdir(parents=True, exist_ok=True)
         names = processes.on_main(
-            lambda: [each.sample_id for each in samples if not self._path(each.sample_id).is_file()]
+            lambda: [sample.sample_id for sample in samples if not self._path(sample.sample_id).is_file()]
         )
         missing = [sample for sample in samples if sample.sample_id in set(names)]
-        for sample in progress_over(missing[processes.rank :: processes.size], "sets", self.run):
+        for sample in self.run.track(missing[processes.rank :: processes.size], "sets"):
             arrays = self._tokens(sample) if self.config.train_encoder else self._vectors(sample)
             with atomic_write(self._path(sample.sample_id)) as partial:
                 save_file(arrays, partial)
             self.run.check()
-        # One process may make sets for much longer than another.
+        # A barrier has no timeout while heartbeats arrive: one process may take much longer than another.
         processes.barrier()
         size = max(self._path(sample.sample_id).stat().st_size for sample in samples)
         self._read = lru_cache(maxsize=max(CACHE_BYTES // size, 1))(self._load)
 
     def _vectors(self, sample: CohortSample) -> dict[str, np.ndarray]:
-        read = read_set(
+        elements = read_set(
             self.model,
             sample.reads,
             elements=self.config.elements,
@@ -171,7 +171,7 @@ class Sets:
             seed=self.config.seed,
             check=self.run.check,
         )
-        return {"vectors": read.vectors, "weights": read.weights}
+        return {"vectors": elements.vectors, "weights": elements.weights}
 
     def _tokens(self, sample: CohortSample) -> dict[str, np.ndarray]:
         batch, _ = draw_reads(sample.reads, self.config.reads_per_sample, seed=self.config.seed)
@@ -189,18 +189,18 @@ class Sets:
         return load_file(self._path(sample_id))
 
     def n_elements(self, sample_id: str) -> int:
-        """Elements of a sample: reads or centroids."""
+        """Return the number of elements (reads or centroids) of a sample."""
         arrays = self._read(sample_id)
         return len(arrays["lengths" if "lengths" in arrays else "weights"])
 
     def parts(self, sample_id: str) -> list[np.ndarray]:
-        """The sets a prediction is averaged over, as places of elements."""
+        """Return the sets that a prediction is averaged over, as indices of elements."""
         n = self.n_elements(sample_id)
         n_sets = -(-n // self.config.set_size)
         return [np.arange(i, n, n_sets) for i in range(n_sets)]
 
     def drawn(self, sample_id: str, *key: int) -> np.ndarray:
-        """The elements of one training step: all centroids, or as many reads as a set takes."""
+        """Draw the indices of the elements of one training step: all centroids, or `set_size` reads."""
         n, size = self.n_elements(sample_id), self.config.set_size
         if n <= size:
             return np.arange(n)
@@ -208,15 +208,19 @@ class Sets:
         return np.sort(np.random.default_rng([self.config.seed, number, *key]).choice(n, size, replace=False))
 
     def batch(self, sets: Sequence[tuple[str, np.ndarray]]) -> dict[str, torch.Tensor]:
-        """Sets as arguments of the model's `forward`: tokens, or `elements` and `weights`."""
-        sizes = [len(places) for _, places in sets]
+        """Return sets as arguments of the model's `forward`: tokens, or `elements` and `weights`.
+
+        Args:
+            sets: Sample id and indices of elements of each set.
+        """
+        sizes = [len(indices) for _, indices in sets]
         if self.config.train_encoder:
             ids, lengths = [], []
-            for name, places in sets:
+            for name, indices in sets:
                 arrays = self._read(name)
                 ends = np.cumsum(arrays["lengths"])
-                ids += [arrays["input_ids"][ends[i] - arrays["lengths"][i] : ends[i]] for i in places]
-                lengths.append(arrays["lengths"][places])
+                ids += [arrays["input_ids"][ends[i] - arrays["lengths"][i] : ends[i]] for i in indices]
+                lengths.append(arrays["lengths"][indices])
             return {
                 "input_ids": torch.from_numpy(np.concatenate(ids)),
                 "lengths": torch.from_numpy(np.concatenate(lengths)),
@@ -224,17 +228,17 @@ class Sets:
             }
         elements = np.zeros((len(sets), max(sizes), self.model.config.hidden_size), np.float32)
         weights = np.zeros((len(sets), max(sizes)), np.float32)
-        for row, (name, places) in enumerate(sets):
+        for row, (name, indices) in enumerate(sets):
             arrays = self._read(name)
-            elements[row, : len(places)] = arrays["vectors"][places]
-            weights[row, : len(places)] = arrays["weights"][places]
+            elements[row, : len(indices)] = arrays["vectors"][indices]
+            weights[row, : len(indices)] = arrays["weights"][indices]
         return {"elements": torch.from_numpy(elements), "weights": torch.from_numpy(weights)}
 
 
 def new_model(
     config: RecipeConfig, start: MetagenBertModel, classes: Sequence[str], *key: int
 ) -> MetagenBertForPhenotypeClassification:
-    """The encoder as it was, and a new head whose weights `key` decides.
+    """Build a model from the original encoder and a new head initialized from the seed and `key`.
 
     Raises:
         ValueError: The config is out of range.
@@ -262,7 +266,7 @@ def new_model(
 
 
 class Trainer:
-    """Trains one head, and the encoder where that is asked for, from the same start every time."""
+    """Trains heads, and encoders if requested, each time from the same initial model."""
 
     def __init__(self, config: RecipeConfig, run: TrainingRun, sets: Sets, target: Target) -> None:
         self.config, self.run, self.sets, self.target = config, run, sets, target
@@ -271,19 +275,19 @@ class Trainer:
     def train(
         self, rows: np.ndarray, validation: np.ndarray, n_epochs: int, stage: int, key: tuple[int, ...]
     ) -> tuple[MetagenBertForPhenotypeClassification, int]:
-        """Train on some samples, or resume; return the model after its best epoch, and that epoch.
+        """Train on the given samples, or resume; return the model after its best epoch, and that epoch.
 
         Args:
             rows: Samples to train on.
-            validation: Samples whose loss says when to stop; none trains all epochs.
-            n_epochs: At most.
-            stage: Number of this training.
-            key: What distinguishes this training's random numbers.
+            validation: Samples for early stopping; if empty, all epochs are trained.
+            n_epochs: Maximum number of epochs.
+            stage: Number of this training in the run.
+            key: Key of this training's random numbers.
         """
         config, labels = self.config, self.target.labels
         model = new_model(config, self.start, self.target.classes, *key).to(self.accelerator.device)
         self._fit_scale(model, rows, key)
-        # What does not learn is neither saved nor distributed.
+        # Frozen weights are neither saved nor distributed.
         trained = model if config.train_encoder else model.head
         encoder = [value for value in model.metagenbert.parameters() if value.requires_grad]
         groups: list[dict[str, Any]] = [{"params": list(model.head.parameters()), "lr": config.learning_rate}]
@@ -311,8 +315,7 @@ class Trainer:
             return nn.functional.cross_entropy(logits, batch["labels"], reduction="sum"), float(len(logits))
 
         def validate() -> Validation:
-            chosen = self.predict(model, validation)[np.arange(len(validation)), labels[validation]]
-            return Validation(loss=float(-np.log(chosen.clip(1e-12)).mean()))
+            return Validation(loss=negative_log_likelihood(self.predict(model, validation), labels[validation]))
 
         early_stopping = len(validation) > 0
         plan = Plan.of_epochs(
@@ -332,7 +335,7 @@ class Trainer:
 
     @torch.no_grad()
     def _fit_scale(self, model: MetagenBertForPhenotypeClassification, rows: np.ndarray, key: tuple[int, ...]) -> None:
-        """Standardise by the training samples' vectors."""
+        """Fit the head's standardization to the training samples' vectors."""
         processes = self.run.processes
         sums = torch.zeros(3, model.config.hidden_size, dtype=torch.float64)
         for i in rows[processes.rank :: processes.size]:
@@ -352,7 +355,7 @@ class Trainer:
 
     @torch.no_grad()
     def predict(self, model: MetagenBertForPhenotypeClassification, rows: np.ndarray) -> np.ndarray:
-        """Probabilities `(n_rows, n_classes)` of samples, which the processes share."""
+        """Predict probabilities `(n_rows, n_classes)` of samples, which are divided among the processes."""
 
         def compute(own: np.ndarray) -> Iterator[np.ndarray]:
             for i in own:
@@ -366,32 +369,24 @@ class Trainer:
         return evaluate_rows(self.run.processes, len(rows), len(self.target.classes), compute)
 
 
-def evaluate_folds(trainer: Trainer) -> tuple[Study, list[dict[str, Any]]]:
-    """Train and test on every fold; return the study, and what each fold gave."""
-    config, target = trainer.config, trainer.target
+def evaluate(trainer: Trainer) -> tuple[Study, list[dict[str, Any]]]:
+    """Train and test on every fold; return the study, and the results of each fold."""
+    config = trainer.config
 
     def train_fold(i: int, rest: np.ndarray, validation: np.ndarray, test: np.ndarray) -> dict[str, Any]:
         model, epoch = trainer.train(rest, validation, config.n_epochs, i, (1, i))
         return {"best_epoch": epoch, "probabilities": trainer.predict(model, test).tolist()}
 
-    splits, results = cross_validate(
+    study, _, results = evaluate_folds(
         trainer.run,
-        target,
+        trainer.target,
         train_fold,
         n_folds=config.n_folds,
         n_repeats=config.n_repeats,
         seed=config.seed,
         metric="roc_auc",
-    )
-    study = study_of_folds(
-        target,
-        splits,
-        [np.array(fold["probabilities"]) for fold in results],
         features="end-to-end" if config.train_encoder else f"own {config.elements}",
         model="deep_sets",
-        n_splits=config.n_folds,
-        n_repeats=config.n_repeats,
-        seed=config.seed,
         source=f"{config.set_size} of each sample's {config.elements}",
     )
     return study, results
@@ -400,7 +395,7 @@ def evaluate_folds(trainer: Trainer) -> tuple[Study, list[dict[str, Any]]]:
 def identity_of(
     config: RecipeConfig, cohort: Cohort, target: Target, model: MetagenBertModel, group: str | None
 ) -> dict[str, Any]:
-    """What decides a run's results."""
+    """Return what determines a run's results, as JSON values."""
     assert model.processor is not None
     labels = [f"{name}\t{label}" for name, label in zip(target.sample_ids, target.labels.tolist(), strict=True)]
     return {
@@ -416,7 +411,7 @@ def identity_of(
 
 
 def parser() -> RecipeParser:
-    """The command line."""
+    """Build the argument parser."""
     parser = RecipeParser(__file__, __doc__)
     parser.add_training_options()
     parser.add_argument("--cohort", type=Path, required=True, help="CSV or TSV: sample_id, fastq, phenotypes")
@@ -428,10 +423,10 @@ def parser() -> RecipeParser:
 
 
 def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) -> None:
-    """Make sets, cross-validate, train on all samples, write.
+    """Make the sets, cross-validate, train on all samples and write the results.
 
     Raises:
-        BiomeformerError: Input is bad, a sample cannot be used, or a signal came.
+        BiomeformerError: The input is invalid, a sample cannot be used, or a signal was received.
     """
     began = time.monotonic()
     config = RecipeConfig.from_yaml(args.config, args.overrides)
@@ -450,13 +445,13 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     identity = identity_of(config, cohort, target, start, args.group)
     with TrainingRun(args.output, identity, accelerator, processes).open(args.overwrite) as run:
         sets = Sets(config, run, start)
-        wanted = set(target.sample_ids)
-        sets.make([sample for sample in cohort if sample.sample_id in wanted])
+        with_label = set(target.sample_ids)
+        sets.make([sample for sample in cohort if sample.sample_id in with_label])
         trainer = Trainer(config, run, sets, target)
-        study, results = evaluate_folds(trainer)
+        study, results = evaluate(trainer)
         n_epochs = median_epoch(results)
-        every = np.arange(len(target.labels))
-        model, _ = trainer.train(every, every[:0], n_epochs, len(results), (2,))
+        all_rows = np.arange(len(target.labels))
+        model, _ = trainer.train(all_rows, all_rows[:0], n_epochs, len(results), (2,))
         if run.is_main:
             record = {
                 "recipe": "recipes/finetune_phenotype.py",

@@ -1,12 +1,14 @@
-"""Fine-tune a read encoder on labelled sequences (arXiv 2509.25274), or train the network it is set against.
+"""Fine-tune a read encoder on labelled sequences (arXiv 2509.25274), or train a convolutional baseline.
 
-* Sequences are those of `biomeformer sequences prepare`: two classes, several, several labels at once, or a number.
-* From the published DNABERT-2, a checkpoint, the shipped `metagenbert-mini`, or `cnn`: convolutions over one-hot bases.
-* All weights are trained, or with `lora` small adapters, which are merged in the end: checkpoints are whole.
-* Training stops early by the loss on the validation split, and thresholds are chosen there; the test split has no part
-  in either.
-* With `search`, Optuna tries settings, ends those that fall behind, and keeps its trials in RUN/search.db.
-* Processes share each batch: gradients, and without dropout or with `micro_batches` results, are those of one process.
+* Sequences are prepared by `biomeformer sequences prepare`: binary, multi-class, multi-label or regression.
+* The initial model is the published DNABERT-2, any checkpoint, the shipped `metagenbert-mini`, or `cnn`: convolutions
+  over one-hot bases.
+* All weights are trained, or with `lora` low-rank adapters, which are merged in the end, so that checkpoints are
+  complete.
+* Early stopping and decision thresholds use the validation split; the test split is used for neither.
+* With `search`, Optuna samples settings, prunes trials that fall behind, and keeps its trials in RUN/search.db.
+* Processes share each batch: gradients, and without dropout or with `micro_batches` results, equal those of one
+  process.
 
     biomeformer sequences prepare positive=pos.fa negative=neg.fa --output DATA
     accelerate launch recipes/finetune_sequence_classifier.py --data DATA --output RUN \
@@ -51,13 +53,14 @@ from biomeformer.training.batches import Epochs, bucketed_batches, evaluate_rows
 from biomeformer.training.command import RecipeParser, run_main
 from biomeformer.training.config import Config
 from biomeformer.training.loop import Plan, Validation, train
+from biomeformer.training.losses import class_weights
 from biomeformer.training.run import TrainingRun
 from biomeformer.training.schedules import linear_warmup_decay
 from biomeformer.training.search import OnEpoch, Search, import_optuna
 
 transformers.utils.logging.disable_progress_bar()
 SEARCHED = ("learning_rate", "weight_decay", "warmup", "dropout", "batch_sequences", "n_epochs")
-WHOLE = ("batch_sequences", "n_epochs")
+INTEGERS = ("batch_sequences", "n_epochs")
 
 
 @dataclass
@@ -66,28 +69,28 @@ class RecipeConfig(Config):
 
     Attributes:
         base: `metagenbert-mini`, a folder, a Hub id such as `zhihan1996/DNABERT-2-117M`, or `cnn`.
-        revision: Of a Hub id.
-        from_scratch: Leave out what the encoder learnt before.
-        model_sizes: Fields of the model's config for its new layers; of `cnn` any.
-        lora: `rank`, and `alpha`, `dropout` and `targets` if wanted; without it all weights are trained.
-        max_tokens: Tokens of a sequence at most; the dataset's report proposes a number.
-        augment_strands: Whether a training step sees a sequence's reverse complement half of the time.
-        average_strands: Whether answers are means over both strands.
-        n_epochs: At most; the learning rate falls to zero over them.
+        revision: Branch, tag or commit of a Hub id.
+        from_scratch: Initialize the encoder randomly instead of with its pretrained weights.
+        model_sizes: Fields of the model's config for its new layers; any field for `cnn`.
+        lora: `rank`, and optionally `alpha`, `dropout` and `targets`; without it all weights are trained.
+        max_tokens: Maximum number of tokens per sequence; the dataset's card proposes a number.
+        augment_strands: Whether to replace a sequence by its reverse complement with probability 1/2 in training.
+        average_strands: Whether predictions are means over both strands.
+        n_epochs: Maximum number of epochs, over which the learning rate decays to zero.
         patience: Epochs without a lower loss on the validation split after which training stops.
         batch_sequences: Sequences per step, shared among processes.
-        micro_batches: Parts of a step's batch, each of which goes through the model at once; one per process by
-            default. With dropout, losses are the same on any number of processes where this is set.
-        learning_rate: Peak.
+        micro_batches: Parts of a step's batch, each of which is one forward pass; one per process by default. With
+            dropout, losses do not depend on the number of processes only if this is set.
+        learning_rate: Peak learning rate.
         warmup: Share of the steps with a rising learning rate.
         weight_decay: Of AdamW.
         dropout: Before the classifier; the model's own by default.
         max_grad_norm: Gradients are clipped to this norm.
         class_weights: Whether each class counts as much as any other.
         mixed_precision: `auto` (bf16 on a GPU that has it), `bf16` or `no`.
-        search: `n_trials`, and for each of learning_rate, weight_decay, warmup, dropout, batch_sequences and n_epochs
-            that is searched its least and largest value; batch_sequences may be a list of more.
-        seed: Of everything.
+        search: `n_trials`, and for each searched field of learning_rate, weight_decay, warmup, dropout, batch_sequences
+            and n_epochs its smallest and largest value, or a list of three or more values to choose from.
+        seed: Seed of all random choices.
     """
 
     base: str = "metagenbert-mini"
@@ -113,7 +116,7 @@ class RecipeConfig(Config):
     seed: int = 0
 
     def check(self, where: str) -> None:
-        """Raise `InputError` where a value is out of range."""
+        """Raise `InputError` if a value is out of range."""
         self.require_at_least_one(where, "n_epochs", "patience", "batch_sequences", "micro_batches")
         if self.lora is not None and not int(self.lora.get("rank", 0)) > 0:
             raise InputError(f"{where}: lora is {self.lora!r}; give a mapping with a rank of at least 1.")
@@ -133,7 +136,7 @@ def _check_search(search: dict[str, Any], where: str) -> None:
 
 
 class Trainer:
-    """Trains one model after the other on the same sequences."""
+    """Trains models on the same sequences, one after the other."""
 
     def __init__(self, config: RecipeConfig, run: TrainingRun, data: TrainingData) -> None:
         self.config, self.run, self.data = config, run, data
@@ -142,11 +145,11 @@ class Trainer:
         if data.task == "regression":
             truth = data.splits["train"].truth
             scale = {"mean": float(truth.mean()), "spread": float(truth.std()) or 1.0}
-        # Thresholds are not known yet.
+        # Thresholds are chosen after training.
         self.preprocessing = SequencePreprocessing(data.task, config.max_tokens, config.average_strands, **scale)
 
     def new(self, config: RecipeConfig) -> SequenceClassifier:
-        """The model that a training begins with."""
+        """Build the initial model of a training."""
         return new_classifier(
             config.base,
             self.data.label_names,
@@ -159,12 +162,12 @@ class Trainer:
         )
 
     def batches(self, config: RecipeConfig, *key: int) -> list[np.ndarray]:
-        """An epoch's batches."""
+        """Return the batches of an epoch."""
         lengths, rng = self.data.splits["train"].lengths, np.random.default_rng([config.seed, *key])
         return bucketed_batches(np.arange(len(lengths)), lengths, config.batch_sequences, 64, rng)
 
     def losses(self, logits: torch.Tensor, rows: np.ndarray, split: LabelledSequences, weights: Any) -> torch.Tensor:
-        """Of each sequence, `(n,)`."""
+        """Compute the loss of each sequence, `(n,)`."""
         truth = torch.from_numpy(split.truth[rows]).to(logits.device)
         preprocessing = self.preprocessing
         if preprocessing.task == "regression":
@@ -176,17 +179,16 @@ class Trainer:
         return torch.nn.functional.cross_entropy(logits.float(), truth, weight=weights, reduction="none")
 
     def weights(self, config: RecipeConfig) -> torch.Tensor | None:
-        """Of classes, or of the presence of labels."""
+        """Return the weights of classes, or of positive labels in a multi-label task, or None."""
         if not config.class_weights or self.data.task == "regression":
             return None
         truth = self.data.splits["train"].truth
         if self.data.task == "multi_label":
-            present = truth.sum(0).clip(1)
-            found = (len(truth) - present).clip(1) / present
+            n_positive = truth.sum(0).clip(1)
+            weights = (len(truth) - n_positive).clip(1) / n_positive
         else:
-            sizes = np.bincount(truth, minlength=len(self.data.label_names)).clip(1)
-            found = len(truth) / (len(sizes) * sizes)
-        return torch.from_numpy(found).float().to(self.accelerator.device)
+            weights = class_weights(truth, len(self.data.label_names))
+        return torch.from_numpy(weights).float().to(self.accelerator.device)
 
     def train(
         self, config: RecipeConfig, stage: int, on_epoch: OnEpoch | None = None
@@ -194,13 +196,13 @@ class Trainer:
         """Train, or resume; return the classifier after its best epoch, that epoch, and its validation loss.
 
         Args:
-            config: Of this training.
-            stage: Number of this training.
-            on_epoch: Called after each epoch with its number and validation; what it raises ends the training.
+            config: Config of this training.
+            stage: Number of this training in the run.
+            on_epoch: Called after each epoch with its number and validation; an exception it raises ends the training.
         """
         split = self.data.splits["train"]
         classifier = self.new(config)
-        # Batches are made with the tokenizer and device of the model below, whatever wraps it.
+        # Batches use the tokenizer and device of the unwrapped model.
         model: Any = classifier.model
         if config.lora is not None:
             options = {"alpha": config.lora["rank"], "dropout": 0.0, "targets": None} | config.lora
@@ -217,7 +219,7 @@ class Trainer:
             if config.augment_strands:
                 flips = np.random.default_rng([config.seed, 4, stage, epoch]).random(len(split)) < 0.5
                 pairs = zip(sequences, flips[rows].tolist(), strict=True)
-                sequences = [reverse_complement(one) if flip else one for one, flip in pairs]
+                sequences = [reverse_complement(sequence) if flip else sequence for sequence, flip in pairs]
             return {"inputs": classifier.batch(sequences), "rows": rows}
 
         def loss(wrapped: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor | float]:
@@ -259,7 +261,7 @@ class Trainer:
         return replace(classifier, model=model.eval()), best_epoch, outcome.validation.loss
 
     def logits(self, classifier: SequenceClassifier, split: LabelledSequences) -> torch.Tensor:
-        """Of all sequences as they stand, `(n, n_labels)`, which the processes share."""
+        """Compute the logits `(n, n_labels)` of all sequences of a split, which are divided among the processes."""
 
         def compute(own: np.ndarray) -> Iterator[np.ndarray]:
             for part in np.array_split(own, max(len(own) // 2048, 1)):
@@ -270,16 +272,16 @@ class Trainer:
         return torch.from_numpy(evaluate_rows(self.run.processes, len(split), n_labels, compute)).float()
 
     def validate(self, classifier: SequenceClassifier) -> Validation:
-        """Mean loss over the validation split, each class as often as it is there."""
+        """Compute the mean loss over the validation split, without class weights."""
         split = self.data.splits["validation"]
         logits = self.logits(classifier, split)
         return Validation(loss=float(self.losses(logits, np.arange(len(split)), split, None).double().mean()))
 
     def search(self) -> tuple[SequenceClassifier, RecipeConfig, int, int, list[dict[str, Any]]]:
-        """Try settings; return the best classifier, its settings, its trial's number, its best epoch and all trials."""
+        """Search settings; return the best classifier, its config, trial number and best epoch, and all trials."""
         assert self.config.search is not None
         space = {name: values for name, values in self.config.search.items() if name != "n_trials"}
-        search = Search(self.run, space, self.config.search["n_trials"], WHOLE, self.config.seed)
+        search = Search(self.run, space, self.config.search["n_trials"], INTEGERS, self.config.seed)
 
         def train_trial(number: int, values: dict[str, Any], on_epoch: OnEpoch) -> tuple[Any, int, float]:
             classifier, epoch, loss = self.train(replace(self.config, **values), number, on_epoch)
@@ -296,7 +298,7 @@ class Trainer:
 
 
 def parser() -> RecipeParser:
-    """The command line."""
+    """Build the argument parser."""
     parser = RecipeParser(__file__, __doc__)
     parser.add_training_options()
     parser.add_argument(
@@ -306,10 +308,10 @@ def parser() -> RecipeParser:
 
 
 def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) -> None:
-    """Search if asked to, train, evaluate, write.
+    """Train, after a search if requested, evaluate and write the results.
 
     Raises:
-        BiomeformerError: Input is bad, or a signal came.
+        BiomeformerError: The input is invalid, or a signal was received.
     """
     began = time.monotonic()
     config = RecipeConfig.from_yaml(args.config, args.overrides)
@@ -329,10 +331,10 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         else:
             classifier, config, stage, epoch, trials = trainer.search()
         evaluated = {name: data.splits[name] for name in ("validation", "test")}
-        answers = [classifier.preprocessing.answers(trainer.logits(classifier, split)) for split in evaluated.values()]
+        logits = [trainer.logits(classifier, split) for split in evaluated.values()]
         if run.is_main:
             task: Any = data.task
-            predicted = np.concatenate(answers)
+            predicted = np.concatenate([classifier.preprocessing.predictions(part) for part in logits])
             table = prediction_table(
                 task,
                 data.label_names,
@@ -378,13 +380,13 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
 
 
 def show(evaluation: SequenceEvaluation) -> None:
-    """Print scores on both splits."""
+    """Print the scores on both splits."""
     table = Table("", "validation", "test")
     for name in evaluation.validation_scores:
         cells = []
         for scores in (evaluation.validation_scores, evaluation.scores):
-            found = scores.get(name)
-            cells.append("" if found is None else f"{found['value']:.3f} ({found['low']:.3f}-{found['high']:.3f})")
+            score = scores.get(name)
+            cells.append("" if score is None else f"{score['value']:.3f} ({score['low']:.3f}-{score['high']:.3f})")
         table.add_row(name, *cells)
     Console().print(table)
 

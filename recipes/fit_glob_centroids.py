@@ -1,18 +1,18 @@
-"""Learn the centroids of a large cohort, for several numbers of clusters, on one process or many.
+"""Fit the centroids of a large cohort, for several numbers of clusters, on one process or many.
 
 This is how MetagenBERT-Glob's centroids are made (arXiv 2601.03295): a fixed number of reads of every sample, the read
 encoder's vectors, FAISS k-means over all of them.
 
-* Reads are drawn by a hash of their numbers: the same ones on any number of processes.
-* Each process embeds samples of its own; a sample's vectors are a part on disk, so that an interrupted run resumes.
+* Reads are drawn by a hash of their numbers: the same reads on any number of processes.
+* Each process embeds its own samples; a sample's vectors are a part on disk, so that an interrupted run resumes.
 * Each process then holds an even share of the vectors, in memory if they fit and else on disk; sums and counts are
   added up over processes, and one reading of the vectors serves all numbers of clusters.
 
     accelerate launch --num_processes 8 recipes/fit_glob_centroids.py \
         --config recipes/configs/fit_glob_centroids/glob_mcardis.yaml --cohort cohort.csv --output RUN --device cuda
 
-RUN gets `vectors/` (the run's parts; delete it when you want no further numbers of clusters) and `k1024/` and so on,
-each a checkpoint that `biomeformer.load` takes, with `training_record.json`. `biomeformer status RUN/vectors` tells
+RUN gets `vectors/` (the run's parts; delete it unless you want further numbers of clusters) and `k1024/` and so on,
+each a checkpoint that `biomeformer.load` takes, with `training_record.json`. `biomeformer status RUN/vectors` shows
 where the draw stands. On several machines every one needs the cohort's files and RUN under the same path.
 
 Exit codes: 0 done, 1 some samples or the run failed, 2 bad input, 130 or 143 interrupted.
@@ -32,6 +32,7 @@ from biomeformer import load_read_encoder
 from biomeformer.errors import InputError
 from biomeformer.metagenomes import fit_several_centroids
 from biomeformer.models.metagenbert import MetagenBertProcessor
+from biomeformer.runs.control import CallbackObserver, RunControl
 from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.training.command import RecipeParser, run_main
 from biomeformer.training.config import Config
@@ -55,6 +56,8 @@ class RecipeConfig(Config):
         seed: Of the draw and of k-means.
         max_memory: Bytes each process may take beside the model.
     """
+
+    renamed = {"contract": "preprocessing"}
 
     read_encoder: str
     n_clusters: list[int]
@@ -99,7 +102,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     except (TypeError, ValueError) as error:
         raise InputError(f"{args.config}, preprocessing config: {error}") from error
 
-    def on_sample(sample_id: str, reason: str | None) -> None:
+    def on_finish(sample_id: str, reason: str | None) -> None:
         print(f"process {processes.rank}: {sample_id} {'drawn' if reason is None else 'failed'}", file=sys.stderr)
 
     def on_iteration(iteration: int, objective: dict[int, float]) -> None:
@@ -119,10 +122,8 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         batch_tokens=args.batch_tokens,
         vectors=args.output / "vectors",
         max_memory=config.max_memory,
-        processes=processes,
-        on_sample=on_sample,
         on_iteration=on_iteration,
-        check=processes.check,
+        control=RunControl(processes=processes, observer=CallbackObserver(on_finish=on_finish)),
     )
     if processes.is_main:
         for fit, target in zip(fits, targets.values(), strict=True):

@@ -1,13 +1,13 @@
 """Simulate the example cohort that ships in the package.
 
-Twelve paired samples in two groups are drawn from genomes of host-associated species: a group's mean community, a
+Twelve paired samples in two groups are simulated from genomes of host-associated species: a group's mean community, a
 Dirichlet draw around it for each sample, a multinomial draw of read pairs, and short reads with substitution errors
-from both ends of fragments of either strand. Equal arguments give equal bytes.
+from both ends of fragments of either strand. The same arguments give the same bytes.
 
     python recipes/make_example_cohort.py --genomes GENOMES --output modeling/biomeformer/example_cohort
 
-GENOMES holds one gzipped FASTA a genome and `genomes.tsv` with the columns genome_id, species, file. It is an error if
-one of the species below is missing there.
+GENOMES holds one FASTA per genome and `genomes.tsv` with the columns genome_id, species and file, and must include all
+species below.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from biomeformer.io.compression import open_bytes
 from biomeformer.io.fasta import iter_fasta
 from biomeformer.io.tables import read_table
 
-# Relative weights of the control community, and how many times as high the case community's are.
+# Relative weights in the control community, and their ratios in the case community to these.
 COMMUNITY: dict[str, tuple[float, float]] = {
     "Bacteroides fragilis": (12, 0.4),
     "Segatella copri": (10, 0.3),
@@ -66,16 +66,16 @@ BASES = np.frombuffer(b"ACGT", np.uint8)
 
 @dataclass(frozen=True)
 class Simulation:
-    """Arguments that decide the cohort.
+    """Parameters of the simulation.
 
     Attributes:
-        n_samples: Samples of each group.
-        n_pairs: Read pairs of a sample.
+        n_samples: Samples per group.
+        n_pairs: Read pairs per sample.
         read_length: Shortest and longest read, in bases.
         fragment_length: Mean and standard deviation, in bases.
-        error_rate: Share of bases substituted.
-        concentration: Of the Dirichlet draw; samples of a group are the more alike the higher it is.
-        seed: Of everything.
+        error_rate: Fraction of bases substituted.
+        concentration: Concentration of the Dirichlet draw; the higher, the more similar the samples of a group.
+        seed: Seed of all random choices.
     """
 
     n_samples: int = 6
@@ -88,13 +88,13 @@ class Simulation:
 
 
 def read_genome(path: Path) -> list[np.ndarray]:
-    """The contigs of a genome, uint8, upper case."""
+    """Read the contigs of a genome as upper-case ASCII, uint8."""
     with open_bytes(path) as handle:
         return [np.frombuffer(sequence.upper(), np.uint8) for _, _, sequence in iter_fasta(handle)]
 
 
 def draw_pair(contigs: list[np.ndarray], simulation: Simulation, rng: np.random.Generator) -> tuple[bytes, bytes]:
-    """Mates from the two ends of a fragment without ambiguous bases, on a strand drawn at random."""
+    """Draw mates from the two ends of a fragment without ambiguous bases, on a random strand."""
     low, high = simulation.read_length
     sizes = np.array([len(contig) for contig in contigs], float)
     while True:
@@ -115,14 +115,14 @@ def draw_pair(contigs: list[np.ndarray], simulation: Simulation, rng: np.random.
 
 
 def group_means() -> dict[str, np.ndarray]:
-    """The mean community of each group: shares in the order of `COMMUNITY`."""
+    """Return the mean community of each group: shares in the order of `COMMUNITY`."""
     weights, ratios = np.array(list(COMMUNITY.values())).T
     means = {"control": weights, "case": weights * ratios}
     return {group: mean / mean.sum() for group, mean in means.items()}
 
 
 def write_fastq(path: Path, sample_id: str, mate: int, reads: list[bytes]) -> None:
-    """Gzipped FASTQ with constant quality and no time stamp."""
+    """Write gzipped FASTQ with constant quality and no time stamp."""
     records = (b"@%s.%d/%d\n%s\n+\n%s\n" % (sample_id.encode(), i, mate, r, b"I" * len(r)) for i, r in enumerate(reads))
     with path.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as handle:
         handle.write(b"".join(records))
@@ -144,7 +144,7 @@ def make_cohort(genomes: Path, output: Path, simulation: Simulation) -> None:
             rng = np.random.default_rng([simulation.seed, zlib.crc32(sample_id.encode())])
             abundance = rng.dirichlet(group_means()[group] * simulation.concentration)
             age = int(rng.integers(25, 75))
-            # Abundance is of cells, so a genome gives reads in proportion to its length too.
+            # Abundance is in cells, so reads are also proportional to genome length.
             counts = rng.multinomial(simulation.n_pairs, abundance * genome_bases / (abundance * genome_bases).sum())
             names = rng.permutation(np.repeat(list(COMMUNITY), counts))
             pairs = [draw_pair(contigs[name], simulation, rng) for name in names]
@@ -167,7 +167,7 @@ def make_cohort(genomes: Path, output: Path, simulation: Simulation) -> None:
 
 
 def readme(simulation: Simulation, genome_ids: dict[str, str]) -> str:
-    """The cohort's description, made from what it was made with."""
+    """Return the cohort's description, from the parameters of the simulation."""
     means = group_means()
     table = "\n".join(
         f"| {name} | {genome_ids[name]} | {100 * control:.1f} | {100 * case:.1f} |"

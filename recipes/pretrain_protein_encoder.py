@@ -1,17 +1,17 @@
 """Pretrain a small protein encoder of ESM-2's architecture on the proteins of genomes.
 
-Masked language modelling as ESM-2's (doi:10.1126/science.ade2574): 15 % of the residues are hidden, and the loss is the
-cross-entropy of what they were. Proteins of similar length make a batch; longer ones than `max_residues` are cut to a
-window drawn anew each time. The loss is the mean over all hidden residues of a step. What a step draws depends on the
-seed, the step and the micro-batch alone: a run that was interrupted resumes as if it had not been, and any number of
-processes gives the same losses.
+The objective is masked language modelling as for ESM-2 (doi:10.1126/science.ade2574): 15 % of the residues are masked,
+and the loss is their cross-entropy, averaged over all masked residues of a step. Proteins of similar length are batched
+together; proteins longer than `max_residues` are cropped to a random window. The data of a step depend only on the
+seed, the step and the micro-batch: a resumed run gives the same losses as an uninterrupted one, and so does any number
+of processes.
 
     accelerate launch recipes/pretrain_protein_encoder.py --config recipes/configs/pretrain_protein_encoder/mini.yaml \
         --genomes GENOMES --output RUN
 
-GENOMES holds one FASTA a genome, plain or compressed, and `genomes.tsv` with the columns genome_id and file; genes are
-called once and kept in `RUN/proteins.npz`. RUN gets `model/`, which `biomeformer genome embed --protein-encoder` and
-transformers' `EsmModel` load, with `history.csv` (its validation loss is on proteins held out by a hash of their
+GENOMES holds one FASTA per genome, plain or compressed, and `genomes.tsv` with the columns genome_id and file; genes
+are predicted once and kept in `RUN/proteins.npz`. RUN gets `model/`, which `biomeformer genome embed --protein-encoder`
+and transformers' `EsmModel` load, with `history.csv` (its validation loss is on proteins held out by a hash of their
 sequence) and `training_record.json`.
 
 Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
@@ -30,7 +30,6 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from rich.progress import Progress
 from transformers import EsmForMaskedLM
 
 from biomeformer.errors import InputError
@@ -63,7 +62,7 @@ from biomeformer.training.schedules import cosine_warmup_decay
 
 transformers.utils.logging.disable_progress_bar()
 N_VALIDATION_BATCHES = 20
-# Letters that stand for no residue are never hidden, nor put in.
+# Letters that are not residues are never masked or used as random residues.
 SPECIALS = [
     CLS,
     PAD,
@@ -79,24 +78,24 @@ class RecipeConfig(Config):
     """Fields of the YAML file.
 
     Attributes:
-        hidden_size: Width.
-        num_hidden_layers: Layers.
-        num_attention_heads: Heads.
-        intermediate_size: Width of the feed-forward networks.
-        n_steps: Optimiser steps.
+        hidden_size: Hidden size.
+        num_hidden_layers: Number of layers.
+        num_attention_heads: Number of attention heads.
+        intermediate_size: Hidden size of the feed-forward networks.
+        n_steps: Optimizer steps.
         micro_batches: Micro-batches per step, shared among processes.
-        micro_batch_tokens: Tokens a micro-batch, padding counted.
-        max_residues: Longer proteins are cut to a window of this length; the encoder will embed no more of a protein.
-        learning_rate: Peak; cosine decay to zero after the warm-up.
-        warmup: Share of the steps with a linearly rising learning rate.
-        weight_decay: Of AdamW.
+        micro_batch_tokens: Tokens per micro-batch, padding included.
+        max_residues: Longer proteins are cropped to a window of this length, in training and by the trained encoder.
+        learning_rate: Peak learning rate; cosine decay to zero after the warm-up.
+        warmup: Fraction of the steps with a linearly rising learning rate.
+        weight_decay: Weight decay of AdamW.
         max_grad_norm: Gradients are clipped to this norm.
-        mask_fraction: Of residues hidden.
-        held_out: Share of the distinct proteins kept out of training, by a hash of their sequence.
+        mask_fraction: Fraction of residues to mask.
+        held_out: Fraction of the distinct proteins held out for validation, by a hash of their sequence.
         evaluate_every: Steps between evaluations.
         save_every: Steps between saved states.
-        mixed_precision: `auto` (bf16 on a GPU that has it), `bf16` or `no`.
-        seed: Of everything.
+        mixed_precision: `auto` (bf16 on a GPU that supports it), `bf16` or `no`.
+        seed: Seed of all random choices.
     """
 
     hidden_size: int
@@ -119,12 +118,17 @@ class RecipeConfig(Config):
     seed: int = 0
 
     def check(self, where: str) -> None:
-        """Raise `InputError` where a value is out of range."""
+        """Raise `InputError` if a value is out of range."""
         self.require_at_least_one(where, "n_steps", "micro_batches", "micro_batch_tokens", "save_every")
 
 
 class Proteins:
-    """Distinct proteins end to end, in order of their length."""
+    """Distinct proteins in order of length.
+
+    Args:
+        letters: Concatenated sequences, uint8 `(n_residues,)`.
+        offsets: Boundaries of the proteins in `letters`, int64 `(n_proteins + 1,)`.
+    """
 
     def __init__(self, letters: np.ndarray, offsets: np.ndarray) -> None:
         self.letters, self.offsets = letters, offsets
@@ -133,7 +137,7 @@ class Proteins:
         return len(self.offsets) - 1
 
     def window(self, i: int, longest: int, rng: np.random.Generator) -> str:
-        """A protein, or a window of it."""
+        """Return a protein, or a random window of it if it is longer than `longest`."""
         begin, end = int(self.offsets[i]), int(self.offsets[i + 1])
         if end - begin > longest:
             begin += int(rng.integers(end - begin - longest + 1))
@@ -141,7 +145,7 @@ class Proteins:
         return self.letters[begin:end].tobytes().decode("ascii")
 
     def batch(self, config: RecipeConfig, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Neighbours in length, with residues hidden."""
+        """Draw a micro-batch of proteins of similar length, with residues masked."""
         anchor = int(rng.integers(len(self)))
         length = min(int(self.offsets[anchor + 1] - self.offsets[anchor]), config.max_residues) + 2
         n = max(config.micro_batch_tokens // length, 1)
@@ -155,13 +159,13 @@ class Proteins:
             "labels": torch.from_numpy(labels),
         }
 
-    def parted(self, held_out: float) -> tuple[Proteins, Proteins]:
-        """Proteins to train on, and those held out."""
+    def split(self, held_out: float) -> tuple[Proteins, Proteins]:
+        """Split into training proteins and held-out ones."""
         limit = int(held_out * 2**32)
         bounds = list(zip(self.offsets[:-1].tolist(), self.offsets[1:].tolist(), strict=True))
         hashes = [hashlib.sha256(self.letters[a:b].tobytes()).digest()[:4] for a, b in bounds]
-        is_out = np.array([int.from_bytes(digest, "little") < limit for digest in hashes])
-        return self._select(~is_out), self._select(is_out)
+        is_held_out = np.array([int.from_bytes(digest, "little") < limit for digest in hashes])
+        return self._select(~is_held_out), self._select(is_held_out)
 
     def _select(self, keep: np.ndarray) -> Proteins:
         lengths = np.diff(self.offsets)
@@ -170,17 +174,16 @@ class Proteins:
 
     @classmethod
     def of_genomes(cls, folder: Path, run: TrainingRun) -> Proteins:
-        """Proteins of all genomes, called once by the main process, and kept with the run."""
+        """Return the proteins of all genomes, predicted once by the main process and kept in the run's folder."""
         file = run.path / "proteins.npz"
 
         def call_genes() -> None:
             if file.is_file():
                 return
             distinct: set[str] = set()
-            with Progress(disable=not sys.stderr.isatty()) as progress:
-                for _, path in progress.track(genome_files(folder), description="calling genes"):
-                    run.check()
-                    distinct |= {gene.protein for gene in read_genome(path, threads=os.cpu_count() or 1).genes}
+            for _, path in run.track(genome_files(folder), "predicting genes"):
+                run.check()
+                distinct |= {gene.protein for gene in read_genome(path, threads=os.cpu_count() or 1).genes}
             ordered = sorted(distinct, key=lambda protein: (len(protein), protein))
             letters = np.frombuffer("".join(ordered).encode(), np.uint8)
             offsets = np.concatenate([[0], np.cumsum([len(protein) for protein in ordered])])
@@ -196,10 +199,10 @@ GENOME_LIST = TableFormat("list of genomes", "it needs the columns genome_id and
 
 
 def genome_files(folder: Path) -> list[tuple[str, Path]]:
-    """Genome ids and files of a folder's `genomes.tsv`.
+    """Read the genome ids and files listed in a folder's `genomes.tsv`.
 
     Raises:
-        InputError: It is not there, or lacks a column.
+        InputError: The list does not exist, or lacks a column.
     """
     table = read_table(folder / "genomes.tsv", GENOME_LIST)
     table.require(("genome_id", "file"))
@@ -207,12 +210,12 @@ def genome_files(folder: Path) -> list[tuple[str, Path]]:
 
 
 def rng_of(config: RecipeConfig, *key: int) -> np.random.Generator:
-    """The random numbers of one draw."""
+    """Return the random generator of one draw."""
     return np.random.default_rng([config.seed, *key])
 
 
 def masked_loss(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Summed cross-entropy of the hidden residues, in nats, and their number."""
+    """Compute the summed cross-entropy of the masked residues, in nats, and their number."""
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
     labels = batch["labels"].flatten()
     losses = torch.nn.functional.cross_entropy(
@@ -222,7 +225,7 @@ def masked_loss(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tenso
 
 
 def loss_of_frequencies(held_out: Proteins, config: RecipeConfig) -> float:
-    """Validation loss of residue frequencies alone, in nats."""
+    """Compute the validation loss of a model of residue frequencies, in nats."""
     counts = np.zeros(VOCAB_SIZE)
     for i in range(N_VALIDATION_BATCHES):
         labels = held_out.batch(config, rng_of(config, 2, i))["labels"].numpy()
@@ -232,23 +235,23 @@ def loss_of_frequencies(held_out: Proteins, config: RecipeConfig) -> float:
 
 
 def train_encoder(
-    config: RecipeConfig, run: TrainingRun, inside: Proteins, outside: Proteins
+    config: RecipeConfig, run: TrainingRun, training: Proteins, held_out: Proteins
 ) -> tuple[EsmForMaskedLM, Outcome]:
-    """Train, or resume, with the proteins outside for validation."""
+    """Train, or resume, and validate on the held-out proteins."""
     torch.manual_seed(config.seed)
     sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_residues")
     model: Any = EsmForMaskedLM(esm_config(**{name: getattr(config, name) for name in sizes}))
-    # The contact head is no part of this objective.
+    # The contact head is not trained by this objective.
     model.esm.contact_head.requires_grad_(False)
 
     def draw(step: int, micro: int, n_micro_batches: int) -> dict[str, torch.Tensor]:
-        return inside.batch(config, rng_of(config, 1, step, micro))
+        return training.batch(config, rng_of(config, 1, step, micro))
 
     def validate() -> Validation:
         def evaluate() -> float:
             totals = np.zeros(2)
             for i in range(N_VALIDATION_BATCHES):
-                batch = to_device(outside.batch(config, rng_of(config, 2, i)), run.accelerator.device)
+                batch = to_device(held_out.batch(config, rng_of(config, 2, i)), run.accelerator.device)
                 totals += [float(value) for value in masked_loss(model, batch)]
             return float(totals[0] / totals[1])
 
@@ -270,7 +273,7 @@ def train_encoder(
 
 
 def parser() -> RecipeParser:
-    """The command line."""
+    """Build the argument parser."""
     parser = RecipeParser(__file__, __doc__)
     parser.add_training_options()
     parser.add_argument("--genomes", type=Path, required=True, help="folder with genomes.tsv")
@@ -278,10 +281,10 @@ def parser() -> RecipeParser:
 
 
 def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) -> None:
-    """Call genes, train, write.
+    """Predict genes, train and write the results.
 
     Raises:
-        BiomeformerError: Input is bad, or a signal came.
+        BiomeformerError: The input is invalid, or a signal was received.
     """
     config = RecipeConfig.from_yaml(args.config, args.overrides)
     genomes = genome_files(args.genomes)
@@ -290,13 +293,13 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     run = TrainingRun(args.output, {"config": asdict(config), "genomes": digest}, accelerator, processes)
     with run.open(args.overwrite):
         proteins = Proteins.of_genomes(args.genomes, run)
-        inside, outside = proteins.parted(config.held_out)
-        if not len(inside) or not len(outside):
+        training, held_out = proteins.split(config.held_out)
+        if not len(training) or not len(held_out):
             raise InputError(f"{len(proteins)} proteins are too few to hold {config.held_out} of them out.")
-        model, outcome = train_encoder(config, run, inside, outside)
+        model, outcome = train_encoder(config, run, training, held_out)
         if run.is_main:
             assert outcome.validation is not None and outcome.validation.loss is not None
-            frequencies = loss_of_frequencies(outside, config)
+            frequencies = loss_of_frequencies(held_out, config)
             record = {
                 "recipe": "recipes/pretrain_protein_encoder.py",
                 "config": asdict(config),
@@ -304,13 +307,13 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
                 "n_tokens": config.n_steps * config.micro_batches * config.micro_batch_tokens,
                 "held_out_loss": round(outcome.validation.loss, 6),
                 "held_out_loss_of_frequencies": round(frequencies, 6),
-                "n_proteins": len(inside),
-                "n_held_out": len(outside),
+                "n_proteins": len(training),
+                "n_held_out": len(held_out),
                 "seconds": outcome.seconds,
                 "device": describe_device(accelerator),
             }
             folder = run.write_model(lambda path: save(model, path), record)
-            print(f"held-out loss {record['held_out_loss']:.3f} nats (frequencies alone {frequencies:.3f})")
+            print(f"held-out loss {record['held_out_loss']:.3f} nats (residue frequencies: {frequencies:.3f})")
             print(f"Wrote {folder}")
         run.delete_states()
 

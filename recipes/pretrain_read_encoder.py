@@ -1,25 +1,25 @@
 """Pretrain a read encoder on genomes, then learn centroids under it.
 
-This is how `metagenbert-mini` was made from scratch, and how DNABERT-MS can be repeated on one's own genomes.
+`metagenbert-mini` was trained from scratch with it; it also repeats the training of DNABERT-MS on other genomes.
 
 Stages, each alone or in sequence:
 
 * `mlm`: masked language modelling, DNABERT-2's objective (arXiv 2306.15006).
-* `species`: cross-entropy of a read's unit vector against one learnt unit vector a species.
+** `species`: cross-entropy of a read's unit vector against one learned unit vector per species.
 * `contrastive`: DNABERT-S's curriculum (arXiv 2402.08777): pairs of reads of one genome, weighted SimCLR, then
   manifold instance mixup.
 * `centroids`: FAISS k-means over reads of every genome.
 
-Reads are drawn on the fly, evenly by genome, from both strands, with substitution errors. What a step draws depends on
-the seed, the stage, the step and the micro-batch alone: a run that was interrupted resumes as if it had not been, and
-any number of processes gives the same losses.
+Reads are sampled on the fly, evenly by genome, from both strands, with substitution errors. The data of a step depend
+only on the seed, the stage, the step and the micro-batch: a resumed run gives the same losses as an uninterrupted one,
+and so does any number of processes.
 
     accelerate launch recipes/pretrain_read_encoder.py --config recipes/configs/pretrain_read_encoder/mini.yaml \
         --genomes GENOMES --output RUN
 
-GENOMES holds one FASTA a genome, plain or compressed, and `genomes.tsv` with the columns genome_id, species, genus and
-file. RUN gets `encoder/` and, after centroids, `model/`, which `from_pretrained` loads, with `history.csv` (the loss of
-every step, and what validation gave) and `training_record.json`. The same command resumes an interrupted run.
+GENOMES holds one FASTA per genome, plain or compressed, and `genomes.tsv` with the columns genome_id, species, genus
+and file. RUN gets `encoder/` and, after centroids, `model/`, which `from_pretrained` loads, with `history.csv` (the
+loss of every step and the validation results) and `training_record.json`. The same command resumes an interrupted run.
 
 Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
 """
@@ -29,8 +29,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
-import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -40,13 +38,13 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from rich.progress import Progress
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from biomeformer import load_read_encoder
 from biomeformer.errors import InputError
 from biomeformer.inference.batching import embed_vectors
+from biomeformer.io.atomic import atomic_directory, write_json
 from biomeformer.metagenomes import run_kmeans
 from biomeformer.models.kmer_encoder import KmerTokenizer
 from biomeformer.models.metagenbert import MetagenBertModel, MetagenBertProcessor
@@ -79,26 +77,26 @@ class StageConfig(Config):
 
     Attributes:
         objective: `mlm`, `species` or `contrastive`.
-        n_steps: Optimiser steps.
+        n_steps: Optimizer steps.
         micro_batches: Micro-batches per step, shared among processes.
-        micro_batch_reads: Reads (contrastive: pairs of reads) a micro-batch. Contrastive negatives lie within one.
-        learning_rate: Peak; cosine decay to zero after the warm-up.
-        warmup: Share of the steps with a linearly rising learning rate.
-        weight_decay: Of AdamW.
+        micro_batch_reads: Reads (contrastive: pairs) per micro-batch, within which contrastive negatives are drawn.
+        learning_rate: Peak learning rate; cosine decay to zero after the warm-up.
+        warmup: Fraction of the steps with a linearly rising learning rate.
+        weight_decay: Weight decay of AdamW.
         max_grad_norm: Gradients are clipped to this norm; null does not clip.
         read_length: Shortest and longest read, in bases.
-        one_length: Whether reads of a micro-batch are of one length, itself drawn anew.
-        error_rate: Substitutions a base.
-        mask_fraction: Of tokens hidden (mlm).
+        one_length: Whether all reads of a micro-batch have the same, randomly drawn length.
+        error_rate: Substitutions per base.
+        mask_fraction: Fraction of tokens to mask (mlm).
         scale: Factor of the cosine similarities (species).
         temperature: Divisor of the similarities (contrastive).
-        simclr_share: Share of the steps with weighted SimCLR, before mixup begins (contrastive).
-        mixup_alpha: Of the Beta distribution that mixes (contrastive).
-        projection_size: Width in which reads are contrasted (contrastive).
-        head_learning_rate_factor: Learning rate of the head over the encoder's.
-        evaluate_every: Steps between evaluations; 0 evaluates at the end alone.
-        patience: Evaluations without a better score after which the stage stops and takes its best weights; null never
-            stops.
+        simclr_share: Fraction of the steps with weighted SimCLR, before mixup begins (contrastive).
+        mixup_alpha: Parameter of the Beta distribution of mixing shares (contrastive).
+        projection_size: Size of the projected vectors (contrastive).
+        head_learning_rate_factor: Ratio of the head's learning rate to the encoder's.
+        evaluate_every: Steps between evaluations; 0 evaluates only at the end.
+        patience: Evaluations without a better score after which the stage stops and restores the best weights; null
+            disables early stopping.
         save_every: Steps between saved states.
     """
 
@@ -125,7 +123,7 @@ class StageConfig(Config):
     save_every: int = 1000
 
     def check(self, where: str) -> None:
-        """Raise `InputError` where a value is out of range."""
+        """Raise `InputError` if a value is out of range."""
         if self.objective not in OBJECTIVES:
             raise InputError(f"{where}: objective is {self.objective!r}; give {', '.join(OBJECTIVES)}.")
         self.require_at_least_one(where, "n_steps", "micro_batches", "micro_batch_reads", "save_every")
@@ -138,11 +136,11 @@ class CentroidsConfig:
     """K-means under the encoder.
 
     Attributes:
-        n_clusters: Centroids.
-        reads_per_genome: Reads of each genome that k-means sees.
-        n_iterations: Of k-means.
+        n_clusters: Number of centroids.
+        reads_per_genome: Reads of each genome for k-means.
+        n_iterations: Iterations of k-means.
         read_length: Shortest and longest read, in bases.
-        error_rate: Substitutions a base.
+        error_rate: Substitutions per base.
     """
 
     n_clusters: int
@@ -154,11 +152,11 @@ class CentroidsConfig:
 
 @dataclass
 class DivergedCopiesConfig:
-    """Species beyond the genomes: see `biomeformer.training.objectives.divergence`.
+    """Diverged copies of genomes as further species: see `biomeformer.training.objectives.divergence`.
 
     Attributes:
-        n_copies: Of each genome, to train on; centroids see the genomes alone.
-        rate: Smallest and largest mean substitutions a base.
+        n_copies: Copies per genome to train on; centroids are learned from the genomes only.
+        rate: Smallest and largest mean number of substitutions per base.
     """
 
     n_copies: int
@@ -174,17 +172,17 @@ class RecipeConfig(Config):
             config of a new one.
         stages: Stages of training, in order.
         centroids: The last stage; null for none.
-        tokenizer: For a new encoder that is not of k-mers: `vocab_size` and `n_reads` of a new BPE vocabulary.
-        revision: Of an encoder from the Hub.
+        tokenizer: `vocab_size` and `n_reads` of a new BPE vocabulary, for a new encoder not based on k-mers.
+        revision: Branch, tag or commit of an encoder from the Hub.
         preprocessing: Fields of `MetagenBertProcessor`.
         normalize_embeddings: Whether read vectors have unit length under the centroids.
-        held_out_genera: File with one genus a line, relative to the YAML file, kept out of all training; evaluation
-            draws from them.
-        diverged_copies: Copies of the genomes with mutational biases of their own, as further species; null for none.
-        evaluation_reads: Reads a species in an evaluation.
+        held_out_genera: File with one genus per line, relative to the YAML file; these genera are held out of all
+            training and used for evaluation.
+        diverged_copies: Copies of the genomes with random mutational biases, as further species; null for none.
+        evaluation_reads: Reads per species in an evaluation.
         gradient_checkpointing: Whether to recompute activations instead of keeping them.
-        mixed_precision: `auto` (bf16 on a GPU that has it), `bf16` or `no`.
-        seed: Of everything.
+        mixed_precision: `auto` (bf16 on a GPU that supports it), `bf16` or `no`.
+        seed: Seed of all random choices.
     """
 
     encoder: str | dict[str, Any]
@@ -202,7 +200,7 @@ class RecipeConfig(Config):
     seed: int = 0
 
     def check(self, where: str) -> None:
-        """Raise `InputError` where a value is out of range."""
+        """Raise `InputError` if a value is out of range."""
         for i, stage in enumerate(self.stages, 1):
             stage.check(f"{where}, stage {i}")
         if self.mixed_precision not in ("auto", "bf16", "no"):
@@ -210,7 +208,7 @@ class RecipeConfig(Config):
 
 
 def draw(source: ReadSource, stage: StageConfig, *key: int) -> dict[str, Any]:
-    """One micro-batch of a stage."""
+    """Draw one micro-batch of a stage."""
     return source.batch(
         key,
         stage.micro_batch_reads,
@@ -221,14 +219,14 @@ def draw(source: ReadSource, stage: StageConfig, *key: int) -> dict[str, Any]:
     )
 
 
-def finished(run: TrainingRun, stage: int) -> Path | None:
-    """Encoder that a finished stage left."""
+def finished_stage(run: TrainingRun, stage: int) -> Path | None:
+    """Return the folder with the encoder of a stage, or None if the stage is not finished."""
     folder = run.path / "stages" / f"{stage}"
     return folder if (folder / "result.json").is_file() else None
 
 
 class Trainer:
-    """Runs the stages."""
+    """Trains the stages and learns the centroids."""
 
     def __init__(
         self,
@@ -241,7 +239,7 @@ class Trainer:
         source: str | None,
     ) -> None:
         self.config, self.run, self.accelerator = config, run, run.accelerator
-        self.encoder, self.tokenizer, self.origin = encoder, tokenizer, source
+        self.encoder, self.tokenizer, self.checkpoint = encoder, tokenizer, source
         self.processor = MetagenBertProcessor(tokenizer, **config.preprocessing)
         copies = config.diverged_copies
         species = train
@@ -250,23 +248,23 @@ class Trainer:
             species = with_diverged_copies(train, copies.n_copies, rate, config.seed)
         self.genomes = ReadSource(train, self.processor, config.seed)
         self.source = ReadSource(species, self.processor, config.seed)
-        self.judge = ReadSource(held_out or train, self.processor, config.seed)
+        self.validation_source = ReadSource(held_out or train, self.processor, config.seed)
         if getattr(encoder, "pooler", None) is not None:
-            # Reads are pooled by their mean, so a pooler gets no gradient.
+            # Reads are mean-pooled, so a pooler gets no gradient.
             encoder.pooler.requires_grad_(False)
 
     def objective(self, stage: StageConfig, number: int) -> Any:
-        """The module that gives a stage's loss."""
+        """Build the module that computes a stage's loss."""
         torch.manual_seed(torch_seed(self.config.seed, number))
         if stage.objective == "mlm":
-            revision = self.config.revision if self.origin == self.config.encoder else None
-            return MaskedLanguageModelling(self.encoder, self.tokenizer, stage.mask_fraction, self.origin, revision)
+            revision = self.config.revision if self.checkpoint == self.config.encoder else None
+            return MaskedLanguageModelling(self.encoder, self.tokenizer, stage.mask_fraction, self.checkpoint, revision)
         if stage.objective == "species":
             return SpeciesClassification(self.encoder, len(self.source.names), stage.scale)
         return ContrastiveLearning(self.encoder, stage.projection_size, stage.temperature, stage.mixup_alpha)
 
     def train(self, stage: StageConfig, number: int) -> dict[str, Any]:
-        """Run one stage, or resume it; return its figures."""
+        """Train one stage, or resume it; return its figures."""
         objective = self.objective(stage, number)
         if self.config.gradient_checkpointing:
             trained = objective.model if stage.objective == "mlm" else self.encoder
@@ -315,29 +313,33 @@ class Trainer:
         return figures
 
     def validate(self, stage: StageConfig, objective: Any) -> Validation:
-        """Judge on reads of held-out genera, on the main process."""
+        """Validate on reads of held-out genera, on the main process."""
         if stage.objective == "mlm":
             return Validation(loss=self.run.processes.on_main(lambda: self._masked_loss(stage, objective)))
         return Validation(score=self.run.processes.on_main(lambda: self._recall(stage)))
 
     def _masked_loss(self, stage: StageConfig, objective: MaskedLanguageModelling) -> float:
-        n_batches = max(1, self.config.evaluation_reads * len(self.judge.names) // stage.micro_batch_reads)
+        n_batches = max(1, self.config.evaluation_reads * len(self.validation_source.names) // stage.micro_batch_reads)
         totals = np.zeros(2)
         for micro in range(n_batches):
-            batch = objective.prepare(draw(self.judge, stage, 10_000, micro), self.judge.rng(10_001, micro))
+            batch = objective.prepare(
+                draw(self.validation_source, stage, 10_000, micro), self.validation_source.rng(10_001, micro)
+            )
             totals += [float(value) for value in objective(to_device(batch, self.accelerator.device))]
         return float(totals[0] / totals[1])
 
     def _recall(self, stage: StageConfig) -> float:
-        """Share of reads whose nearest mean of fresh reads of a species is their own species'."""
+        """Compute the fraction of reads whose nearest species mean, over other reads, is that of their own species."""
         length = (stage.read_length[1],) * 2
         vectors, species = [], []
         for half in range(2):
-            which = np.repeat(np.arange(len(self.judge.genomes.ids)), self.config.evaluation_reads)
-            new, used = self._vectors(self.judge, which, length, stage.error_rate, self.judge.rng(10_002, half))
+            which = np.repeat(np.arange(len(self.validation_source.genomes.ids)), self.config.evaluation_reads)
+            new, used = self._vectors(
+                self.validation_source, which, length, stage.error_rate, self.validation_source.rng(10_002, half)
+            )
             vectors.append(new / np.maximum(np.linalg.norm(new, axis=1, keepdims=True), 1e-12))
-            species.append(self.judge.species[used])
-        means = np.stack([vectors[0][species[0] == i].mean(0) for i in range(len(self.judge.names))])
+            species.append(self.validation_source.species[used])
+        means = np.stack([vectors[0][species[0] == i].mean(0) for i in range(len(self.validation_source.names))])
         nearest = ((means**2).sum(1) - 2 * vectors[1] @ means.T).argmin(1)
         return float((nearest == species[1]).mean())
 
@@ -349,7 +351,7 @@ class Trainer:
         error_rate: float,
         rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """float32 `(n_used, hidden_size)`, and the genomes of these reads."""
+        """Embed reads of the given genomes: float32 `(n_used, hidden_size)`, and the genomes of the reads used."""
         batch = ReadBatch(*source.genomes.draw(which, length, error_rate, rng), np.arange(len(which)))
         vectors, packed = embed_vectors(
             self.as_model(np.zeros((1, self.encoder.config.hidden_size))), self.processor, batch
@@ -357,7 +359,7 @@ class Trainer:
         return vectors, which[packed.rows]
 
     def as_model(self, centroids: np.ndarray) -> MetagenBertModel:
-        """The encoder with centroids."""
+        """Combine the encoder with centroids in a MetagenBERT model."""
         training = self.encoder.training
         model = MetagenBertModel.from_encoder_and_centroids(
             self.encoder,
@@ -371,7 +373,7 @@ class Trainer:
     def _figures(
         self, stage: StageConfig, number: int, objective: Any, validation: Validation | None
     ) -> dict[str, Any]:
-        """What a finished stage is judged by."""
+        """Compute the figures of a finished stage; only the score on processes other than the main one."""
         figures: dict[str, Any] = {"score": None if validation is None else validation.merit}
         if not self.run.is_main:
             return figures
@@ -388,34 +390,31 @@ class Trainer:
         return figures
 
     def _finish(self, stage: StageConfig, number: int, objective: Any, figures: dict[str, Any]) -> None:
-        """Keep the stage's encoder, and let its state go."""
+        """Write the stage's encoder, and delete its states."""
         if stage.objective == "mlm":
             objective.release(self.encoder)
         self.encoder.cpu().eval()
         if self.config.gradient_checkpointing and self.encoder.supports_gradient_checkpointing:
             self.encoder.gradient_checkpointing_disable()
         if self.run.is_main:
-            folder = self.run.path / "stages" / f"{number}"
-            shutil.rmtree(folder, ignore_errors=True)
-            self.encoder.save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
-            if stage.objective == "mlm":
-                objective.model.cpu().save_pretrained(folder / "masked_lm")
-                self.tokenizer.save_pretrained(folder / "masked_lm")
-            self.run.write(f"stages/{number}/result.json", json.dumps(figures))
+            with atomic_directory(self.run.path / "stages" / f"{number}", existing="replace") as folder:
+                self.encoder.save_pretrained(folder)
+                self.tokenizer.save_pretrained(folder)
+                if stage.objective == "mlm":
+                    objective.model.cpu().save_pretrained(folder / "masked_lm")
+                    self.tokenizer.save_pretrained(folder / "masked_lm")
+                write_json(folder / "result.json", figures)
         self.run.delete_states()
 
     def fit_centroids(self, config: CentroidsConfig) -> tuple[MetagenBertModel, dict[str, Any]]:
-        """K-means over reads of every genome, on the main process."""
+        """Learn centroids by k-means over reads of every genome, on the main process."""
         self.encoder.to(self.accelerator.device).eval()
         vectors = []
-        n_genomes = len(self.genomes.genomes.ids)
-        with Progress(disable=not sys.stderr.isatty()) as progress:
-            for genome in progress.track(range(n_genomes), description="embedding reads for centroids"):
-                which = np.full(config.reads_per_genome, genome)
-                rng = self.genomes.rng(10_004, genome)
-                length = (int(config.read_length[0]), int(config.read_length[1]))
-                vectors.append(self._vectors(self.genomes, which, length, config.error_rate, rng)[0])
+        length = (int(config.read_length[0]), int(config.read_length[1]))
+        for genome in self.run.track(range(len(self.genomes.genomes.ids)), "embedding reads for centroids"):
+            which = np.full(config.reads_per_genome, genome)
+            rng = self.genomes.rng(10_004, genome)
+            vectors.append(self._vectors(self.genomes, which, length, config.error_rate, rng)[0])
         self.encoder.cpu()
         fit = run_kmeans(
             np.concatenate(vectors),
@@ -429,7 +428,7 @@ class Trainer:
 
 
 def new_tokenizer(config: RecipeConfig, genomes: GenomeSet) -> Any:
-    """The tokenizer of an encoder from scratch: k-mers, or a BPE vocabulary learnt as DNABERT-2's."""
+    """Build the tokenizer of a new encoder: k-mers, or a BPE vocabulary learned as for DNABERT-2."""
     assert isinstance(config.encoder, dict)
     if config.encoder["model_type"] == "kmer_encoder":
         return KmerTokenizer(k=config.encoder.get("k", 8), canonical=not config.encoder.get("num_gate_heads", 0))
@@ -454,16 +453,15 @@ def new_tokenizer(config: RecipeConfig, genomes: GenomeSet) -> Any:
 def starting_point(
     config: RecipeConfig, genomes: GenomeSet, run: TrainingRun
 ) -> tuple[PreTrainedModel, Any, str | None]:
-    """Encoder, tokenizer and, of an encoder that exists, where it came from."""
+    """Return the initial encoder and tokenizer, and the checkpoint that they come from or None if they are new."""
     if isinstance(config.encoder, str):
         return (*load_read_encoder(config.encoder, revision=config.revision), config.encoder)
     folder = run.path / "tokenizer"
 
     def make_tokenizer() -> None:
         if not folder.exists():
-            partial = run.path / ".tokenizer.partial"
-            new_tokenizer(config, genomes).save_pretrained(partial)
-            os.replace(partial, folder)
+            with atomic_directory(folder) as partial:
+                new_tokenizer(config, genomes).save_pretrained(partial)
 
     run.processes.on_main(make_tokenizer)
     cls = KmerTokenizer if config.encoder["model_type"] == "kmer_encoder" else PreTrainedTokenizerFast
@@ -477,20 +475,22 @@ def starting_point(
 
 
 def parser() -> RecipeParser:
-    """The command line."""
+    """Build the argument parser."""
     parser = RecipeParser(__file__, __doc__)
     parser.add_training_options()
     parser.add_argument("--genomes", type=Path, required=True, help="folder with genomes.tsv")
-    parser.add_argument("--stages", nargs="+", choices=[*OBJECTIVES, "centroids"], help="only these; default all")
-    parser.add_argument("--tracker", choices=["tensorboard", "trackio"], help="follow the run there too")
+    parser.add_argument(
+        "--stages", nargs="+", choices=[*OBJECTIVES, "centroids"], help="run only these stages; all by default"
+    )
+    parser.add_argument("--tracker", choices=["tensorboard", "trackio"], help="also log to this tracker")
     return parser
 
 
 def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) -> None:
-    """Train the stages asked for, cluster, write.
+    """Train the requested stages, learn centroids and write the results.
 
     Raises:
-        BiomeformerError: Input is bad, or a signal came.
+        BiomeformerError: The input is invalid, or a signal was received.
     """
     config = RecipeConfig.from_yaml(args.config, args.overrides)
     held_out: set[str] = set()
@@ -500,9 +500,9 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         config.stages = [stage for stage in config.stages if stage.objective in args.stages]
         config.centroids = config.centroids if "centroids" in args.stages else None
     if not config.stages and config.centroids is None:
-        raise InputError(f"{args.config} has none of the stages asked for.")
+        raise InputError(f"{args.config} has none of the requested stages.")
     genomes = GenomeSet.load(args.genomes, held_out)
-    judge = GenomeSet.load(args.genomes, held_out, only_held_out=True) if held_out else None
+    validation = GenomeSet.load(args.genomes, held_out, only_held_out=True) if held_out else None
     accelerator = make_accelerator(
         config.mixed_precision,
         cpu=args.cpu,
@@ -515,16 +515,16 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     with TrainingRun(args.output, identity, accelerator, processes).open(args.overwrite) as run:
         accelerator.init_trackers("pretrain_read_encoder", config={"seed": config.seed, "config": str(args.config)})
         encoder, tokenizer, source = starting_point(config, genomes, run)
-        done = [number for number in range(len(config.stages)) if finished(run, number)]
+        done = [number for number in range(len(config.stages)) if finished_stage(run, number)]
         if done:
-            source = str(finished(run, done[-1]))
+            source = str(finished_stage(run, done[-1]))
             encoder, tokenizer = load_read_encoder(source)
             encoder.config._name_or_path = ""
             accelerator.print(f"Resuming after stage {done[-1] + 1}, which is finished.")
-        trainer = Trainer(config, run, genomes, judge, encoder, tokenizer, source)
+        trainer = Trainer(config, run, genomes, validation, encoder, tokenizer, source)
         metrics: dict[str, Any] = {}
         for number, stage in enumerate(config.stages):
-            kept = finished(run, number)
+            kept = finished_stage(run, number)
             figures = json.loads((kept / "result.json").read_text()) if kept else trainer.train(stage, number)
             metrics[f"{number + 1} {stage.objective}"] = figures
         accelerator.end_training()
@@ -534,17 +534,17 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
 def write_results(
     config: RecipeConfig, trainer: Trainer, genomes: GenomeSet, held_out: set[str], metrics: dict[str, Any]
 ) -> None:
-    """Learn centroids where they are asked for, and write the checkpoints."""
+    """Learn centroids if the config has them, and write the checkpoints."""
     run, encoder, tokenizer = trainer.run, trainer.encoder, trainer.tokenizer
     seconds = sum(figures["seconds"] for figures in metrics.values())
     outputs: dict[str, Any] = {
         "encoder": lambda folder: (encoder.save_pretrained(folder), tokenizer.save_pretrained(folder))
     }
     if config.centroids is not None:
-        began = time.monotonic()
+        start = time.monotonic()
         model, figures = trainer.fit_centroids(config.centroids)
-        metrics["centroids"] = {**figures, "seconds": round(time.monotonic() - began, 1)}
-        seconds += time.monotonic() - began
+        metrics["centroids"] = {**figures, "seconds": round(time.monotonic() - start, 1)}
+        seconds += time.monotonic() - start
         outputs["model"] = model.save_pretrained
     reads_per_step = [
         stage.micro_batches * stage.micro_batch_reads * (2 if stage.objective == "contrastive" else 1)

@@ -1,20 +1,20 @@
-"""Train a genome transformer to tell a label of genomes, such as their habitat (arXiv 2405.05998).
+"""Train a genome transformer to predict a label of genomes, such as their habitat (arXiv 2405.05998).
 
-* Genomes are split so that no group (genus, family) is in two folds. Within the training folds groups are kept for
-  validation, on which training stops early, unless `patience` is null; the test fold has no part in it. Reported are
-  the test folds' scores.
-* Contigs are put in another order in every epoch; the order of genes within them is kept. With `genes_per_step` a
-  step sees some of a genome's genes, others each time: quicker, and a guard against learning few genomes by heart.
-* Genomes of similar length make a batch, so that little is padded. Vectors are read genome by genome
-  from the disk, or with `--streaming` from the Hub, the next batch while one is at work.
-* AdamW, linear warm-up and decay, class weights. Processes share each batch: gradients, and with
-  `dropout: 0` or `micro_batches` results, are those of one process.
+* Genomes are split so that no group (genus, family) is in two folds. Groups of the training folds are held out for
+  validation, on which training stops early, unless `patience` is null; the test fold is not involved. Scores are those
+  of the test folds.
+* Contigs are shuffled in every epoch; the order of genes within them is kept. With `genes_per_step` a step uses a
+  random subset of a genome's genes, which is faster and reduces overfitting to few genomes.
+* Genomes of similar length are batched together, to reduce padding. Vectors are read genome by genome from disk, or
+  with `--streaming` from the Hub, and the next batch is prefetched.
+* AdamW, linear warm-up and decay, class weights. Processes share each batch: gradients, and with `dropout: 0` or
+  `micro_batches` results, equal those of one process.
 
     biomeformer genome embed genomes.csv --protein-encoder facebook/esm2_t36_3B_UR50D --output embedded --device cuda
     accelerate launch recipes/train_genome_transformer.py --config recipes/configs/train_genome_transformer/paper.yaml \
         --genomes embedded --target habitat --group genus --output RUN
 
-RUN gets `model/`, trained on all genomes for as many epochs as the folds took in the median, with `scores.csv`,
+RUN gets `model/`, trained on all genomes for the median number of epochs of the folds, with `scores.csv`,
 `predictions.csv` and `study.json` (`biomeformer phenotype report RUN` draws them), `history.csv` and
 `training_record.json`. The same command resumes after the last finished epoch.
 
@@ -48,8 +48,7 @@ from biomeformer.genomes.prediction import PROTEIN_ENCODER
 from biomeformer.genomes.proteins import load_protein_encoder
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata
 from biomeformer.phenotypes.evaluation import folds
-from biomeformer.phenotypes.study import study_of_folds
-from biomeformer.phenotypes.trained_folds import cross_validate
+from biomeformer.phenotypes.trained_folds import evaluate_folds
 from biomeformer.runs.prefetch import prefetch
 from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.training.accelerator import describe_device, make_accelerator
@@ -58,6 +57,7 @@ from biomeformer.training.command import RecipeParser, run_main
 from biomeformer.training.config import Config
 from biomeformer.training.folds import median_epoch
 from biomeformer.training.loop import Plan, Validation, train
+from biomeformer.training.losses import class_weights, negative_log_likelihood
 from biomeformer.training.run import RECORD, TrainingRun
 from biomeformer.training.schedules import linear_warmup_decay
 
@@ -70,32 +70,32 @@ class RecipeConfig(Config):
     """Fields of the YAML file.
 
     Attributes:
-        hidden_size: Width.
-        num_hidden_layers: Layers.
-        num_attention_heads: Heads.
-        intermediate_size: Width of the feed-forward networks.
+        hidden_size: Hidden size.
+        num_hidden_layers: Number of layers.
+        num_attention_heads: Number of attention heads.
+        intermediate_size: Hidden size of the feed-forward networks.
         positions: `none`, `contig` or `genome`.
         pooling: `mean`, `cls` or `attention`.
-        dropout: Of embeddings, feed-forward networks and residuals.
-        max_genes: Genes of a genome at most.
-        n_epochs: At most; the learning rate falls to zero over them.
-        patience: Epochs without a lower validation loss after which training stops; with null no group is kept for
-            validation and all epochs are trained, which few genomes need.
+        dropout: Dropout of embeddings, feed-forward networks and residuals.
+        max_genes: Maximum number of genes per genome.
+        n_epochs: Maximum number of epochs, over which the learning rate decays to zero.
+        patience: Epochs without a lower validation loss after which training stops; null holds out no validation groups
+            and trains all epochs, which suits few genomes.
         batch_genomes: Genomes per step, shared among processes.
-        micro_batches: Parts of a step's batch, each of which goes through the model at once; one per process by
-            default. With dropout, losses are the same on any number of processes where this is set.
-        learning_rate: Peak.
-        warmup: Share of the steps with a rising learning rate.
-        weight_decay: Of AdamW.
+        micro_batches: Parts of a step's batch, each of which is one forward pass; one per process by default. With
+            dropout, losses do not depend on the number of processes only if this is set.
+        learning_rate: Peak learning rate.
+        warmup: Fraction of the steps with a rising learning rate.
+        weight_decay: Weight decay of AdamW.
         max_grad_norm: Gradients are clipped to this norm.
-        class_weights: Whether each class counts as much as any other.
-        label_smoothing: Share of a label that is spread over all classes.
-        genes_per_step: Genes of a genome that a training step sees, drawn anew each time; all by default.
+        class_weights: Whether to weight classes inversely to their frequency.
+        label_smoothing: Fraction of a label that is spread over all classes.
+        genes_per_step: Number of genes of a genome per training step, sampled each time; all by default.
         gradient_checkpointing: Whether to recompute activations instead of keeping them.
-        mixed_precision: `auto` (bf16 on a GPU that has it), `bf16` or `no`.
-        n_folds: Of the cross-validation.
-        n_repeats: Of the cross-validation.
-        seed: Of everything.
+        mixed_precision: `auto` (bf16 on a GPU that supports it), `bf16` or `no`.
+        n_folds: Folds per repeat of the cross-validation.
+        n_repeats: Repeats of the cross-validation.
+        seed: Seed of all random choices.
     """
 
     hidden_size: int = 640
@@ -124,12 +124,12 @@ class RecipeConfig(Config):
     seed: int = 0
 
     def check(self, where: str) -> None:
-        """Raise `InputError` where a value is out of range."""
+        """Raise `InputError` if a value is out of range."""
         self.require_at_least_one(where, "n_epochs", "batch_genomes", "micro_batches", "n_repeats", "genes_per_step")
 
 
 class Trainer:
-    """Trains one model after the other on the same genomes."""
+    """Trains models on the same genomes, one after the other."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class Trainer:
         self.lengths = np.array([min(int(n_genes[name]), longest) for name in target.sample_ids])
 
     def new_model(self, *key: int) -> GenomeTransformerForSequenceClassification:
-        """A model whose weights `key` decides."""
+        """Build a model initialized from the seed and `key`."""
         config, classes = self.config, self.target.classes
         torch.manual_seed(int(np.random.default_rng([config.seed, *key]).integers(2**31)))
         model = GenomeTransformerForSequenceClassification(
@@ -178,7 +178,7 @@ class Trainer:
         return model
 
     def genome(self, row: int, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors and contigs of a genome; with a generator in another order of contigs, and some of the genes."""
+        """Return the vectors and contigs of a genome; with a generator, contigs are shuffled and genes sampled."""
         name = self.target.sample_ids[row]
         contigs = self.genomes.contig_ids(name)
         if rng is None:
@@ -191,33 +191,32 @@ class Trainer:
         return self.genomes.vectors(name, order), ranks[order]
 
     def batch(self, rows: Sequence[int] | np.ndarray, *key: int) -> dict[str, torch.Tensor]:
-        """Genomes as arguments of the model; without a key as they are."""
+        """Return genomes as arguments of the model, shuffled by a generator for `key` if one is given."""
         pairs = [
             self.genome(row, np.random.default_rng([self.config.seed, *key, row]) if key else None) for row in rows
         ]
         return self.processor([vectors for vectors, _ in pairs], [contigs for _, contigs in pairs])
 
     def batches(self, rows: np.ndarray, *key: int) -> list[np.ndarray]:
-        """An epoch's batches."""
+        """Return the batches of an epoch."""
         rng = np.random.default_rng([self.config.seed, *key])
         return bucketed_batches(rows, self.lengths, self.config.batch_genomes, 8, rng)
 
     def train(
         self, rows: np.ndarray, validation: np.ndarray, n_epochs: int, stage: int
     ) -> tuple[GenomeTransformerForSequenceClassification, int]:
-        """Train on some genomes, or resume; return the model after its best epoch, and that epoch.
+        """Train on the given genomes, or resume; return the model after its best epoch, and that epoch.
 
         Args:
             rows: Genomes to train on.
-            validation: Genomes whose loss says when to stop; none trains all epochs.
-            n_epochs: At most.
-            stage: Number of this training.
+            validation: Genomes for early stopping; if empty, all epochs are trained.
+            n_epochs: Maximum number of epochs.
+            stage: Number of this training in the run.
         """
         config, accelerator = self.config, self.accelerator
-        sizes = np.bincount(self.target.labels[rows], minlength=len(self.target.classes))
-        weights = torch.ones(len(sizes), dtype=torch.float32)
+        weights = torch.ones(len(self.target.classes), dtype=torch.float32)
         if config.class_weights:
-            weights = torch.from_numpy(len(rows) / (len(sizes) * np.maximum(sizes, 1))).float()
+            weights = torch.from_numpy(class_weights(self.target.labels[rows], len(self.target.classes))).float()
         weights = weights.to(accelerator.device)
         epochs = Epochs(n_epochs, lambda epoch: self.batches(rows, 2, stage, epoch))
         model = self.new_model(1, stage)
@@ -241,8 +240,8 @@ class Trainer:
             return losses, weights[labels].sum()
 
         def validate() -> Validation:
-            chosen = self.predict(model, validation)[np.arange(len(validation)), self.target.labels[validation]]
-            return Validation(loss=float(-np.log(chosen.clip(1e-12)).mean()))
+            labels = self.target.labels[validation]
+            return Validation(loss=negative_log_likelihood(self.predict(model, validation), labels))
 
         early_stopping = len(validation) > 0
         plan = Plan.of_epochs(
@@ -262,7 +261,7 @@ class Trainer:
 
     @torch.no_grad()
     def predict(self, model: GenomeTransformerForSequenceClassification, rows: np.ndarray) -> np.ndarray:
-        """Probabilities `(n_rows, n_classes)` of genomes, which the processes share."""
+        """Predict probabilities `(n_rows, n_classes)` of genomes, which are divided among the processes."""
 
         def compute(own: np.ndarray) -> Iterator[np.ndarray]:
             with closing(prefetch((self.batch([int(rows[i])]) for i in own), check=self.run.check)) as batches:
@@ -274,18 +273,18 @@ class Trainer:
         return evaluate_rows(self.run.processes, len(rows), len(self.target.classes), compute)
 
 
-def accuracy_by_class(target: Target, tests: Sequence[np.ndarray], done: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Share of genomes told right, over all and by class, and what each class was taken for, over all test folds.
+def accuracy_by_class(target: Target, tests: Sequence[np.ndarray], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Compute overall accuracy, accuracy by class and the confusion matrix, over all test folds.
 
-    What the paper's Table 1 gives of its habitats.
+    These are the figures of the paper's Table 1.
     """
     confusion = np.zeros((len(target.classes), len(target.classes)), np.int64)
-    for test, fold in zip(tests, done, strict=True):
+    for test, fold in zip(tests, results, strict=True):
         np.add.at(confusion, (target.labels[test], np.array(fold["probabilities"]).argmax(1)), 1)
-    right = confusion.diagonal() / confusion.sum(1)
+    accuracies = confusion.diagonal() / confusion.sum(1)
     return {
         "accuracy": round(float(confusion.trace() / confusion.sum()), 4),
-        "by_class": {name: round(float(value), 4) for name, value in zip(target.classes, right, strict=True)},
+        "by_class": {name: round(float(value), 4) for name, value in zip(target.classes, accuracies, strict=True)},
         "confusion": {
             name: dict(zip(target.classes, row.tolist(), strict=True))
             for name, row in zip(target.classes, confusion, strict=True)
@@ -294,23 +293,23 @@ def accuracy_by_class(target: Target, tests: Sequence[np.ndarray], done: Sequenc
 
 
 def show(accuracy: dict[str, Any], column: str) -> None:
-    """Print the confusion of classes."""
+    """Print the confusion matrix."""
     classes = list(accuracy["confusion"])
-    table = Table(column, "accuracy", *(f"taken for {name}" for name in classes))
+    table = Table(column, "accuracy", *(f"predicted as {name}" for name in classes))
     for name, row in accuracy["confusion"].items():
         table.add_row(name, f"{accuracy['by_class'][name]:.3f}", *map(str, row.values()))
     Console().print(table)
 
 
-def evaluate_folds(trainer: Trainer) -> tuple[Study, list[dict[str, Any]], dict[str, Any]]:
-    """Train and test on every fold; return the study, what each fold gave, and accuracy by class."""
+def evaluate(trainer: Trainer) -> tuple[Study, list[dict[str, Any]], dict[str, Any]]:
+    """Train and test on every fold; return the study, the results of each fold, and accuracy by class."""
     config, target = trainer.config, trainer.target
 
     def train_fold(i: int, rest: np.ndarray, validation: np.ndarray, test: np.ndarray) -> dict[str, Any]:
         model, epoch = trainer.train(rest, validation, config.n_epochs, i)
         return {"best_epoch": epoch, "probabilities": trainer.predict(model, test).tolist()}
 
-    splits, results = cross_validate(
+    study, splits, results = evaluate_folds(
         trainer.run,
         target,
         train_fold,
@@ -318,30 +317,22 @@ def evaluate_folds(trainer: Trainer) -> tuple[Study, list[dict[str, Any]], dict[
         n_repeats=config.n_repeats,
         seed=config.seed,
         metric="balanced_accuracy",
-        early_stopping=config.patience is not None,
-    )
-    study = study_of_folds(
-        target,
-        splits,
-        [np.array(fold["probabilities"]) for fold in results],
         features="genomes",
         model="genome_transformer",
-        n_splits=config.n_folds,
-        n_repeats=config.n_repeats,
-        seed=config.seed,
         source=trainer.source,
+        early_stopping=config.patience is not None,
     )
     return study, results, accuracy_by_class(target, [test for _, test in splits], results)
 
 
 def parser() -> RecipeParser:
-    """The command line."""
+    """Build the argument parser."""
     parser = RecipeParser(__file__, __doc__)
     parser.add_training_options()
     parser.add_argument("--genomes", required=True, help="folder of `biomeformer genome embed`, or a dataset")
-    parser.add_argument("--revision", help="of a dataset from the Hub")
+    parser.add_argument("--revision", help="branch, tag or commit of a dataset on the Hub")
     parser.add_argument(
-        "--streaming", action="store_true", help="read a dataset on the Hub where it is, without a copy"
+        "--streaming", action="store_true", help="stream a dataset from the Hub instead of downloading it"
     )
     parser.add_argument("--target", required=True, help="column with the classes")
     parser.add_argument("--group", help="column with genus or family, which no two folds share")
@@ -350,10 +341,10 @@ def parser() -> RecipeParser:
 
 
 def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) -> None:
-    """Cross-validate, train on all genomes, write.
+    """Cross-validate, train on all genomes and write the results.
 
     Raises:
-        BiomeformerError: Input is bad, or a signal came.
+        BiomeformerError: The input is invalid, or a signal was received.
     """
     began = time.monotonic()
     config = RecipeConfig.from_yaml(args.config, args.overrides)
@@ -381,16 +372,16 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     except ValueError as error:
         raise InputError(f"{args.config}: {error}") from error
     with run.open(args.overwrite):
-        study, results, accuracy = evaluate_folds(trainer)
+        study, results, accuracy = evaluate(trainer)
         n_epochs = median_epoch(results)
-        every = np.arange(len(target.labels))
-        model, _ = trainer.train(every, every[:0], n_epochs, len(results))
+        all_rows = np.arange(len(target.labels))
+        model, _ = trainer.train(all_rows, all_rows[:0], n_epochs, len(results))
         if run.is_main:
             encoder = Path(trainer.processor.protein_encoder)
             size = sum(file.stat().st_size for file in encoder.glob("*.safetensors")) if encoder.is_dir() else None
             is_copied = size is not None and size <= MAX_COPIED_BYTES
             if is_copied:
-                # A small encoder goes along, so that the checkpoint needs nothing else.
+                # A small encoder is included, so that the checkpoint is self-contained.
                 trainer.processor.protein_encoder = PROTEIN_ENCODER
             record = {
                 "recipe": "recipes/train_genome_transformer.py",
@@ -418,7 +409,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
 
 
 def save(model: GenomeTransformerForSequenceClassification, folder: Path, encoder: Path | None) -> None:
-    """Write the checkpoint, with its protein encoder where that goes along."""
+    """Write the checkpoint, including its protein encoder if one is given."""
     if encoder is not None:
         load_protein_encoder(encoder).model.save_pretrained(folder / PROTEIN_ENCODER, save_original_format=False)
         if (encoder / RECORD).is_file():

@@ -92,6 +92,25 @@ def test_moved_names_work_with_a_warning(name):
     assert value is getattr(importlib.import_module(home), name)
 
 
+def test_metrics_of_phenotypes_work_with_a_warning():
+    phenotypes = importlib.import_module("biomeformer.phenotypes")
+    metrics = importlib.import_module("biomeformer.metrics")
+    for name in ("BalancedAccuracy", "BrierScore", "CalibrationError", "PrAuc", "RocAuc"):
+        with pytest.warns(DeprecationWarning, match=rf"phenotypes\.{name} has moved: import it from biomeformer\.metr"):
+            assert getattr(phenotypes, name) is getattr(metrics, name)
+        assert name not in phenotypes.__all__
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("phenotypes.telling", "discriminative_features"), ("sequences.nucleotides", "fold")]
+)
+def test_moved_modules_work_with_a_warning(module, name):
+    (home,) = biomeformer.moved.MODULES[f"biomeformer.{module}"]
+    with pytest.warns(DeprecationWarning, match=f"biomeformer.{module} has moved: import from {home}"):
+        old = importlib.import_module(f"biomeformer.{module}")
+    assert getattr(old, name) is getattr(importlib.import_module(home), name)
+
+
 def test_no_name_of_the_first_version_is_lost():
     first = """AbundanceTable AttributionSettings ClusterSettings Cohort DnaBert2Config DnaBert2ForMaskedLM
     DnaBert2ForSequenceClassification DnaBert2Model GeneInteractionNetwork Genome GenomeTransformerConfig

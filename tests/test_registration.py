@@ -26,37 +26,37 @@ AUTO_CLASSES = sorted(auto_class for names in AUTO_MAPPINGS.values() for auto_cl
 SHIPPED = Path(biomeformer.__file__).parent / "checkpoints"
 # By which Auto class each checkpoint is loaded, and as what.
 DOORS = [
-    ("metagenbert-mini", "AutoConfig", "metagenbert.configuration_metagenbert.MetagenBertConfig"),
-    ("metagenbert-mini", "AutoModel", "metagenbert.modeling_metagenbert.MetagenBertModel"),
-    ("metagenbert-mini", "AutoProcessor", "metagenbert.processing_metagenbert.MetagenBertProcessor"),
+    ("metagenbert-mini", "AutoConfig", "models.metagenbert.configuration_metagenbert.MetagenBertConfig"),
+    ("metagenbert-mini", "AutoModel", "models.metagenbert.modeling_metagenbert.MetagenBertModel"),
+    ("metagenbert-mini", "AutoProcessor", "models.metagenbert.processing_metagenbert.MetagenBertProcessor"),
     (
         "genome-transformer-mini",
         "AutoModelForSequenceClassification",
-        "genome_transformer.modeling_genome_transformer.GenomeTransformerForSequenceClassification",
+        "models.genome_transformer.modeling_genome_transformer.GenomeTransformerForSequenceClassification",
     ),
     (
         "genome-transformer-mini",
         "AutoProcessor",
-        "genome_transformer.processing_genome_transformer.GenomeTransformerProcessor",
+        "models.genome_transformer.processing_genome_transformer.GenomeTransformerProcessor",
     ),
-    ("dnabert2", "AutoModelForMaskedLM", "dnabert2.modeling_dnabert2.DnaBert2ForMaskedLM"),
+    ("dnabert2", "AutoModelForMaskedLM", "models.dnabert2.modeling_dnabert2.DnaBert2ForMaskedLM"),
     (
         "dnabert2-classifier",
         "AutoModelForSequenceClassification",
-        "dnabert2.modeling_dnabert2.DnaBert2ForSequenceClassification",
+        "models.dnabert2.modeling_dnabert2.DnaBert2ForSequenceClassification",
     ),
     (
         "kmer",
         "AutoModelForSequenceClassification",
-        "kmer_encoder.modeling_kmer_encoder.KmerEncoderForSequenceClassification",
+        "models.kmer_encoder.modeling_kmer_encoder.KmerEncoderForSequenceClassification",
     ),
-    ("kmer", "AutoTokenizer", "kmer_encoder.tokenization_kmer_encoder.KmerTokenizer"),
+    ("kmer", "AutoTokenizer", "models.kmer_encoder.tokenization_kmer_encoder.KmerTokenizer"),
     (
         "cnn",
         "AutoModelForSequenceClassification",
-        "sequence_cnn.modeling_sequence_cnn.SequenceCnnForSequenceClassification",
+        "models.sequence_cnn.modeling_sequence_cnn.SequenceCnnForSequenceClassification",
     ),
-    ("cnn", "AutoTokenizer", "kmer_encoder.tokenization_kmer_encoder.KmerTokenizer"),
+    ("cnn", "AutoTokenizer", "models.kmer_encoder.tokenization_kmer_encoder.KmerTokenizer"),
 ]
 OPEN_DOORS = """
 import json, sys
@@ -83,7 +83,7 @@ ORDERS = {
         "import biomeformer\nimport transformers.modeling_layers, transformers.processing_utils"
     ),
     "a configuration of ours": "from biomeformer.models.metagenbert.configuration_metagenbert import MetagenBertConfig",
-    "a pipeline of ours": "from biomeformer.models.metagenbert import MetagenomeEmbeddingPipeline",
+    "a pipeline of ours": "from biomeformer.pipelines.metagenome import MetagenomeEmbeddingPipeline",
     "a model of ours": "from biomeformer.models.dnabert2.modeling_dnabert2 import DnaBert2Model",
 }
 
@@ -165,11 +165,11 @@ def test_every_model_is_registered():
     """Each model with a head or without, of each folder, is one of those that an Auto class gives."""
     registered = {path for names in MODELS.values() for path in names.values()}
     for model_type in MODELS:
-        package = importlib.import_module(f"biomeformer.{model_type}")
+        package = importlib.import_module(f"biomeformer.models.{model_type}")
         for name in package.__all__:
             cls = getattr(package, name)
             if isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel) and "PreTrained" not in name:
-                assert f"biomeformer.{model_type}.{name}" in registered, name
+                assert f"biomeformer.models.{model_type}.{name}" in registered, name
 
 
 def test_pipelines_name_their_class_and_default():

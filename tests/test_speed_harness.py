@@ -115,7 +115,7 @@ def test_proteins_are_measured(tmp_path):
     torch.set_num_threads(n_threads)
     assert found is not None and found["kind"] == "proteins"
     assert 0 < found["dtypes"]["bfloat16"]["relative_error"] < 0.2
-    assert "error of a vector" in render([found])
+    assert "relative error of vectors" in render([found])
 
 
 def test_performance_page_is_current():

@@ -1,7 +1,7 @@
-"""What the models reach of the package.
+"""The parts of the package that models call.
 
-Model folders import only files beside them, so that they can be exported with a checkpoint as remote code. This module
-is the one exception: `biomeformer.registration` sets each folder's `StrictPreTrainedModel.bridge` to it.
+Model folders import only files beside them, so that they can be exported with a checkpoint as remote code. This module is
+their only access to the rest of the package: `biomeformer.registration` sets each folder's `StrictPreTrainedModel.bridge` to it.
 """
 
 from __future__ import annotations

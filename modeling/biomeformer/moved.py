@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-# Names of the root, by the package that has them now.
+# Former names of the root, with the package that has them now.
 NAMES = {
     "AttributionSettings": "biomeformer.attribution",
     "ClusterSettings": "biomeformer.attribution",
@@ -36,7 +36,7 @@ NAMES = {
     "SequenceCnnForSequenceClassification": "biomeformer.models.sequence_cnn",
     "convert_checkpoint": "biomeformer.checkpoints.conversion_dnabert2",
 }
-# Packages and modules, by those that have their names now.
+# Former packages and modules, with those that have their names now.
 MODULES: dict[str, tuple[str, ...]] = {
     "biomeformer.clustering": ("biomeformer.metagenomes",),
     "biomeformer.dnabert2": ("biomeformer.models.dnabert2", "biomeformer.checkpoints.conversion_dnabert2"),
@@ -50,13 +50,16 @@ MODULES: dict[str, tuple[str, ...]] = {
     "biomeformer.kmer_encoder": ("biomeformer.models.kmer_encoder",),
     "biomeformer.loading": ("biomeformer.checkpoints.loading",),
     "biomeformer.metagenbert": ("biomeformer.models.metagenbert", "biomeformer.pipelines.metagenome"),
+    "biomeformer.phenotypes.metrics": ("biomeformer.metrics",),
+    "biomeformer.phenotypes.telling": ("biomeformer.phenotypes.discriminative",),
     "biomeformer.pretraining": ("biomeformer.training.objectives",),
     "biomeformer.sequence_cnn": ("biomeformer.models.sequence_cnn",),
+    "biomeformer.sequences.nucleotides": ("biomeformer.io.nucleotides",),
 }
 
 
 def moved_name(name: str, stacklevel: int = 3) -> Any:
-    """Return what a name of the root was, with a warning that says where it is now."""
+    """Return the object of a former name of the root, with a warning that names its new module."""
     home = NAMES[name]
     warnings.warn(
         f"biomeformer.{name} has moved: import it from {home}. The old name goes with the next version.",
@@ -66,8 +69,30 @@ def moved_name(name: str, stacklevel: int = 3) -> Any:
     return getattr(import_module(home), name)
 
 
+def package_getattr(package: str, homes: dict[str, str], lazy_getattr: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a package some of whose public names have moved to others.
+
+    Args:
+        package: Name of the package.
+        homes: The package that each moved name is in now.
+        lazy_getattr: The package's own `__getattr__`, for all other names.
+    """
+
+    def look_up(name: str) -> Any:
+        if name not in homes:
+            return lazy_getattr(name)
+        warnings.warn(
+            f"{package}.{name} has moved: import it from {homes[name]}. The old name goes with the next version.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(import_module(homes[name]), name)
+
+    return look_up
+
+
 def renamed(old: str, new: str) -> Any:
-    """Return a property that gives an attribute by its old name, with a warning."""
+    """Return a property that reads a renamed attribute by its old name, with a warning."""
 
     def get(instance: Any) -> Any:
         warnings.warn(
@@ -81,16 +106,16 @@ def renamed(old: str, new: str) -> Any:
 
 
 class MovedModules(MetaPathFinder, Loader):
-    """Import hook of the modules that have moved: a module by the old name looks its names up in the new ones."""
+    """Import hook for modules that have moved: the old module looks its names up in the new ones."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Answer for the old names alone."""
+        """Return a spec for old module names only."""
         return ModuleSpec(fullname, self) if fullname in MODULES else None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give the module by the old name its look-up."""
+        """Make the old module look its names up in the new ones, with a warning."""
         homes = MODULES[module.__name__]
         warnings.warn(
             f"{module.__name__} has moved: import from {' or '.join(homes)}. The old name goes with the next version.",
@@ -109,9 +134,9 @@ class MovedModules(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Let the old modules be imported; to do so again changes nothing."""
+    """Install the import hook of moved modules; a second call does nothing."""
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
         sys.meta_path.append(MovedModules())
 
 
-__all__ = ["MODULES", "NAMES", "MovedModules", "install", "moved_name", "renamed"]
+__all__ = ["MODULES", "NAMES", "MovedModules", "install", "moved_name", "package_getattr", "renamed"]

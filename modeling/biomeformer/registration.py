@@ -1,9 +1,8 @@
 """Registration of the package's models and pipelines with transformers.
 
-It costs no import of transformers or torch: transformers' registries are completed when, and only if, its modules are
-imported, by post-import hooks (at once where they already are). Classes are entered as references and imported when
-transformers first asks for one. That is more than thrift: the hooks run in the midst of transformers' own imports,
-when a module which a model is built on may be half loaded.
+Registering imports neither transformers nor torch: post-import hooks fill transformers' registries when its modules are
+imported (immediately if they already are). Classes are registered as references and imported on first use. This is also
+necessary: the hooks run during transformers' own imports, when modules that a model needs may be partially loaded.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ MODELS: dict[str, dict[str, str]] = {
         "AutoTokenizer": "biomeformer.models.kmer_encoder.KmerTokenizer",
     },
 }
-# Class by task, and the shipped checkpoint that the task takes where none is named.
+# Pipeline class and default checkpoint by task.
 PIPELINES: dict[str, tuple[str, str | None]] = {
     "metagenome-embedding": ("biomeformer.pipelines.metagenome.MetagenomeEmbeddingPipeline", "metagenbert-mini"),
     "metagenome-classification": ("biomeformer.pipelines.metagenome.MetagenomeClassificationPipeline", None),
@@ -73,10 +72,10 @@ AUTO_MAPPINGS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class ClassReference:
-    """A class that is imported when it is needed.
+    """A class that is imported on first use.
 
     Attributes:
-        path: Of the class, `module.Class`.
+        path: Path of the class, `module.Class`.
     """
 
     path: str
@@ -89,10 +88,10 @@ class ClassReference:
 
 
 class LazyClasses(UserDict[Any, Any]):
-    """Registered classes, some of them references, which are imported when they are read.
+    """Registered classes; references among them are imported on access.
 
     Args:
-        registered: Classes registered so far; those to come are added to this very dictionary.
+        registered: Dictionary of registered classes, which is used and extended in place.
     """
 
     def __init__(self, registered: dict[Any, Any]) -> None:
@@ -107,10 +106,10 @@ class LazyClasses(UserDict[Any, Any]):
 
 
 class LazyModule:
-    """A module that is imported when something of it is first used.
+    """A module that is imported on first access to an attribute.
 
     Args:
-        name: Of the module.
+        name: Name of the module.
     """
 
     def __init__(self, name: str) -> None:
@@ -121,16 +120,16 @@ class LazyModule:
 
 
 def register() -> None:
-    """Register all models and pipelines as transformers is imported; to do so again changes nothing."""
+    """Register all models and pipelines when transformers is imported; a second call does nothing."""
     for model_type in MODELS:
         register_post_import_hook(_set_bridge, f"biomeformer.models.{model_type}.strict_loading")
     for module in AUTO_MAPPINGS:
-        register_post_import_hook(_whole(_register_auto_classes), module)
-    register_post_import_hook(_whole(_register_pipelines), "transformers.pipelines")
+        register_post_import_hook(_after_import(_register_auto_classes), module)
+    register_post_import_hook(_after_import(_register_pipelines), "transformers.pipelines")
 
 
-def _whole(hook: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
-    """A hook that waits for a module which another thread is importing."""
+def _after_import(hook: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    """Wrap a hook so that it waits for a module that another thread is importing."""
 
     def called(module: ModuleType) -> None:
         hook(import_module(module.__name__))
@@ -145,7 +144,7 @@ def _set_bridge(module: ModuleType) -> None:
 def _register_auto_classes(module: ModuleType) -> None:
     for auto_class, mapping_name in AUTO_MAPPINGS[module.__name__].items():
         mapping = getattr(module, mapping_name)
-        # The registry has no public way to take a class that is yet to be imported.
+        # The registry has no public interface for classes that are not imported yet.
         if not isinstance(mapping._extra_content, LazyClasses):
             mapping._extra_content = LazyClasses(mapping._extra_content)
         for model_type, classes in MODELS.items():
@@ -159,7 +158,7 @@ def _register_pipelines(module: ModuleType) -> None:
     from .pipelines.checkpoint_reference import CheckpointReference
 
     for task, (path, checkpoint) in PIPELINES.items():
-        # Not `register_pipeline`, which takes no class that is yet to be imported, though `pipeline` does.
+        # Not `register_pipeline`, which needs the imported class; `pipeline` itself does not.
         entry: dict[str, Any] = {"impl": path, "pt": (CheckpointReference,), "type": "multimodal"}
         if checkpoint is not None:
             entry["default"] = {"model": (resolve_checkpoint(checkpoint), "main")}

@@ -12,8 +12,16 @@ from scipy.spatial.distance import cdist
 from scipy.stats import fisher_exact
 from sklearn.cluster import DBSCAN
 
-from biomeformer.attribution.clusters import GeneSpace, dbscan, families, k_distances, knee, neighbours, pair_vectors
-from biomeformer.attribution.enrichment import enrich, terms_of
+from biomeformer.attribution.clusters import (
+    GeneSpace,
+    dbscan,
+    gene_families,
+    k_distances,
+    knee,
+    nearest_neighbours,
+    pair_vectors,
+)
+from biomeformer.attribution.enrichment import annotation_terms, enrich
 from biomeformer.errors import InputError
 
 
@@ -70,14 +78,14 @@ def test_large_clusters_take_little_memory():
 
 
 def test_neighbours_are_the_nearest(ways):
-    numbers, found = neighbours(ways, 7)
+    numbers, found = nearest_neighbours(ways, 7)
     every = distances(ways)
     np.fill_diagonal(every, -1)
     assert (numbers[:, 0] == np.arange(50)).all()
     np.testing.assert_allclose(found[:, 1:], np.sort(every, 1)[:, 1:7], atol=2e-3)
     assert all(len(set(row)) == 7 for row in numbers.tolist())
     np.testing.assert_allclose(k_distances(ways, 6), np.sort(found[:, 6]))
-    assert neighbours(ways[:, :3], 9)[0].shape == (3, 3)
+    assert nearest_neighbours(ways[:, :3], 9)[0].shape == (3, 3)
 
 
 def test_sizes_give_clusters_their_numbers():
@@ -95,10 +103,10 @@ def test_knee_lies_where_the_distances_start_to_rise():
 def test_families_do_not_chain():
     points = np.array([[0.0], [0.9], [1.8], [0.05], [10.0], [1.75]], np.float32)
     # The third is near the second, but not near the first, which stands for both.
-    assert families(points, 1.0).tolist() == [0, 0, 1, 0, 2, 1]
+    assert gene_families(points, 1.0).tolist() == [0, 0, 1, 0, 2, 1]
     rng = np.random.default_rng(0)
     cloud = rng.normal(size=(5000, 3)).astype(np.float32)
-    found = families(cloud, 0.5)
+    found = gene_families(cloud, 0.5)
     assert np.bincount(found).tolist() == sorted(np.bincount(found), reverse=True)
     first = {label: cloud[np.flatnonzero(found == label)[0]] for label in set(found.tolist())}
     assert max(np.linalg.norm(cloud[i] - first[found[i]]) for i in range(5000)) <= 0.5 + 1e-5
@@ -111,12 +119,12 @@ def test_gene_space_is_the_main_directions():
     rng = np.random.default_rng(0)
     vectors = 100 + rng.normal(size=(300, 8)) * np.arange(8, 0, -1)
     whole, parted = GeneSpace.fit([vectors], 3), GeneSpace.fit(np.array_split(vectors, 4), 3)
-    np.testing.assert_allclose(whole.place(vectors), parted.place(vectors), atol=1e-4)
+    np.testing.assert_allclose(whole.project(vectors), parted.project(vectors), atol=1e-4)
     centred = vectors - vectors.mean(0)
     values = np.linalg.svd(centred, compute_uv=False) ** 2
-    assert whole.kept == pytest.approx(values[:3].sum() / values.sum(), abs=1e-6)
-    np.testing.assert_allclose(np.linalg.norm(whole.place(vectors), axis=1), 1, atol=1e-5)
-    everything = GeneSpace.fit([vectors], 8).place(vectors)
+    assert whole.explained_variance == pytest.approx(values[:3].sum() / values.sum(), abs=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(whole.project(vectors), axis=1), 1, atol=1e-5)
+    everything = GeneSpace.fit([vectors], 8).project(vectors)
     units = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     np.testing.assert_allclose(everything @ everything.T, units @ units.T, atol=1e-4)
     with pytest.raises(InputError, match="no gene"):
@@ -147,7 +155,9 @@ def test_enrichment_is_fishers():
 
 
 def test_terms_are_read_from_annotation_columns():
-    found = terms_of({"product": "kinase; type 1", "COG_category": "KL", "EC_number": "1.1.1.1; 2.-", "KEGG_ko": "-",
-                      "note": "x", "GOs": "GO:1,GO:2"})  # fmt: skip
+    found = annotation_terms(
+        {"product": "kinase; type 1", "COG_category": "KL", "EC_number": "1.1.1.1; 2.-", "KEGG_ko": "-", "note": "x",
+         "GOs": "GO:1,GO:2"}
+    )  # fmt: skip
     assert found == [("COG_category", "K"), ("COG_category", "L"), ("EC_number", "1.1.1.1"), ("EC_number", "2.-"),
                      ("GOs", "GO:1"), ("GOs", "GO:2"), ("product", "kinase; type 1")]  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 
 from biomeformer.attribution.explanation import AttributionSettings, explain_genome
 from biomeformer.attribution.maps import METHODS, attention_gradient_map, attention_map, rollout_map
-from biomeformer.attribution.pairs import ablation, logits_without, n_pairs_of, random_pairs, top_pairs
+from biomeformer.attribution.pairs import ablation, count_pairs, logits_without, random_pairs, top_pairs
 from biomeformer.attribution.screening import ablated_pairs, integrated_gradients
 from biomeformer.errors import InputError
 from factories import random_genome_transformer
@@ -90,13 +90,13 @@ def test_top_pairs_are_the_strongest_of_all_pairs(n, symmetry):
     found = top_pairs(torch.from_numpy(weights), 40, symmetry)
     assert [tuple(pair) for pair in found.genes.tolist()] == every[:40]
     assert found.scores.tolist() == [float(both[pair]) for pair in every[:40]]
-    assert n_pairs_of(n, 0.5) == max(round(len(every) / 2), 1) and n_pairs_of(n, 10**9) == len(every)
+    assert count_pairs(n, 0.5) == max(round(len(every) / 2), 1) and count_pairs(n, 10**9) == len(every)
 
 
 @pytest.mark.parametrize("top", [0, -1, 1.5])
 def test_bad_numbers_of_pairs(top):
     with pytest.raises(InputError, match="give a number of pairs"):
-        n_pairs_of(10, top)
+        count_pairs(10, top)
     with pytest.raises(InputError, match="give a number of pairs"):
         AttributionSettings(top=top)
 

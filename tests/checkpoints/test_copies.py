@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from pathlib import Path
 
 import pytest
@@ -11,21 +13,32 @@ from biomeformer import bridge
 
 PACKAGE = Path(biomeformer.__file__).parent
 MODEL_FOLDERS = ("dnabert2", "genome_transformer", "kmer_encoder", "metagenbert", "sequence_cnn")
+# Functions that a model folder copies from another one.
+COPIED_FUNCTIONS = {("kmer_encoder", "dnabert2"): ("to_device",)}
 MARK = "\n# Copied from biomeformer/checkpoints/strict_loading.py\n"
 
 
 @pytest.mark.parametrize("folder", MODEL_FOLDERS)
 def test_copies_of_strict_loading_are_equal(folder):
-    copy = (PACKAGE / folder / "strict_loading.py").read_text()
+    copy = (PACKAGE / "models" / folder / "strict_loading.py").read_text()
     assert copy.count(MARK) == 1
     assert copy.replace(MARK, "") == (PACKAGE / "checkpoints" / "strict_loading.py").read_text()
 
 
+@pytest.mark.parametrize("folders", COPIED_FUNCTIONS, ids="-".join)
+def test_copied_functions_are_equal(folders):
+    copy, original = (importlib.import_module(f"biomeformer.models.{name}.modeling_{name}") for name in folders)
+    for name in COPIED_FUNCTIONS[folders]:
+        assert inspect.getsource(getattr(copy, name)) == inspect.getsource(getattr(original, name)), name
+
+
 @pytest.mark.parametrize("folder", MODEL_FOLDERS)
 def test_every_model_reaches_the_package_by_the_bridge(folder):
-    module = getattr(biomeformer, folder)
-    assert module.StrictPreTrainedModel.bridge is bridge
-    models = [cls for cls in vars(module).values() if isinstance(cls, type) and hasattr(cls, "from_pretrained")]
+    modeling = importlib.import_module(f"biomeformer.models.{folder}.modeling_{folder}")
+    assert modeling.StrictPreTrainedModel.bridge.load_strict is bridge.load_strict
+    package = importlib.import_module(f"biomeformer.models.{folder}")
+    public = [getattr(package, name) for name in package.__all__]
+    models = [cls for cls in public if isinstance(cls, type) and hasattr(cls, "base_model_prefix")]
+    assert models
     for cls in models:
-        if hasattr(cls, "base_model_prefix"):
-            assert issubclass(cls, module.StrictPreTrainedModel)
+        assert issubclass(cls, modeling.StrictPreTrainedModel), cls.__name__

@@ -673,7 +673,7 @@ def test_more_clusters_than_reads(work, run):
     assert line.startswith("error: 31 clusters were asked for and the cohort gives 30 usable reads")
     assert not work.output.exists()
     result = run(work.fit("--n-clusters", 4))
-    assert result.exit_code == 0 and "going on with an earlier run: 1 of 1 samples are done" in result.stderr
+    assert result.exit_code == 0 and "resuming an earlier run: 1 of 1 samples are done" in result.stderr
     assert work.output.is_dir() and not (work.folder / "out.vectors").exists()
 
 

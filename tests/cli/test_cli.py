@@ -152,7 +152,7 @@ def test_status_lists_failed_samples_and_their_reasons(tmp_path, model_dir, run)
     assert result.exit_code == 0
     first, done, failed, left, last, why = result.stdout.splitlines()
     assert first == "samples  3" and done.startswith("done     2 (") and failed == "failed   1"
-    assert left == "left     0 (0 B of reads)" and last.endswith("with 1 process: 1 of 3 samples failed")
+    assert left == "left     0 (0 B of files)" and last.endswith("with 1 process: 1 of 3 samples failed")
     assert why.startswith("failed   s1: ") and why.endswith(
         "holds no reads; remove it from the sample or copy it again"
     )
@@ -165,8 +165,8 @@ def test_status_lists_failed_samples_and_their_reasons(tmp_path, model_dir, run)
     run_record["samples"]["s9"] = 10**9
     path.write_text(json.dumps(run_record))
     lines = run(["status", output]).stdout.splitlines()
-    assert "left     1 (1.0 GB of reads)" in lines and lines[4].startswith("to go    ")
-    assert "stopped without a word" in lines[5]
+    assert "left     1 (1.0 GB of files)" in lines and lines[4].startswith("to go    ")
+    assert "ended without a record" in lines[5]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_genome_embed_writes_table_vectors_and_dataset(place, run, tmp_path):
     assert len(datasets.load_from_disk(tmp_path / "out" / "dataset")) == 4
     again = run([*arguments, "--threads", 1])
     assert again.exit_code == 0 and "embedded" not in again.stderr
-    assert "going on with an earlier run: 4 of 4 genomes are done" in again.stderr
+    assert "resuming an earlier run: 4 of 4 genomes are done" in again.stderr
 
 
 def test_a_genome_that_fails(place, run, tmp_path):
@@ -54,7 +54,7 @@ def test_a_genome_that_fails(place, run, tmp_path):
     (tmp_path / "genomes.csv").write_text("\n".join(["genome_id,proteins", *rows]) + "\n")
     result = run(["genome", "embed", tmp_path / "genomes.csv", "-e", place / "esm", "-o", tmp_path / "out"])
     assert result.exit_code == 1 and "failed  bad: " in result.stderr and "'7' is no residue" in result.stderr
-    assert result.stderr.splitlines()[-1].startswith("error: 1 of 2 samples failed (bad)")
+    assert result.stderr.splitlines()[-1].startswith("error: 1 of 2 genomes failed (bad)")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_genome_attribute_writes_pairs_and_resumes(place, model_dir, run, tmp_pa
     network = biomeformer.attribution.GeneInteractionNetwork.load(out)
     assert len(network) == 48 and (out / "report.html").is_file() and (out / "network.graphml").is_file()
     again = run(["genome", "attribute", embedded, "--output", out, *options])
-    assert again.exit_code == 0 and "going on with an earlier run: 4 of 4 genomes are done" in again.stderr
+    assert again.exit_code == 0 and "resuming an earlier run: 4 of 4 genomes are done" in again.stderr
     other = run(["genome", "attribute", embedded, "--output", out, *options, "--seed", 3])
     assert other.exit_code == 2 and str(out) in other.stderr.splitlines()[-1]
     for bad, words in (
@@ -213,4 +213,4 @@ def test_attribute_says_which_genomes_failed(place, model_dir, run, tmp_path):
     options = ["--model", model_dir, "--top", 5, "--ablate", 0, "--threads", 1]
     result = run(["genome", "attribute", embedded, "--output", tmp_path / "out", *options])
     assert result.exit_code == 1, result.output
-    assert "failed  lonely: the genome has 1 gene" in result.stderr and "1 of 3 samples failed" in result.stderr
+    assert "failed  lonely: the genome has 1 gene" in result.stderr and "1 of 3 genomes failed" in result.stderr

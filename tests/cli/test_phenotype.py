@@ -131,7 +131,7 @@ def test_phenotype_evaluate_refuses_bad_input(work, run, options, fragments):
 
 def test_features_without_metadata(work, run):
     result = run(["phenotype", "evaluate", work / "species.tsv", "--target", "state", "--output", work / "out"])
-    assert result.exit_code == 2 and "say with --metadata where the column 'state' is" in result.stderr
+    assert result.exit_code == 2 and "give the table with the column 'state' by --metadata" in result.stderr
 
 
 def other_cohort(work, name, shift):
@@ -208,6 +208,10 @@ def test_train_and_predict(tmp_path, model_dir, run):
     header, line = result.stdout.splitlines()
     assert header == "sample_id,healthy,ill" and line.split(",")[0] == "s3.fastq"
     assert float(line.split(",")[2]) == pytest.approx(float(rows[3]["ill"]), abs=1e-5)
+    with_comma = tmp_path / "sample 3, again.fastq"
+    with_comma.write_bytes((tmp_path / "s3.fastq").read_bytes())
+    (row,) = csv.DictReader(run([*predict, with_comma]).stdout.splitlines())
+    assert row["sample_id"] == with_comma.name and row["ill"] == line.split(",")[2]
 
     result = run([*predict[:2], model_dir, tmp_path / "s3.fastq"])
     assert result.exit_code == 2 and "holds no head for a phenotype; make one with" in result.stderr
@@ -237,14 +241,14 @@ def test_report_of_a_study(work, run):
     assert "<h1>Mine</h1>" in page and "Of noise." in page and page.count("<figure>") == 11
     (work / "species.tsv").write_text((work / "species.tsv").read_text().replace("s__X1", "s__Y1"))
     result = run(["phenotype", "report", work / "out"])
-    assert result.exit_code == 2 and "species.tsv has changed since the study was made of it" in result.stderr
+    assert result.exit_code == 2 and "species.tsv has changed since the study was computed from it" in result.stderr
     (work / "species.tsv").unlink()
     result = run(["phenotype", "report", work / "out"])
-    assert result.exit_code == 2 and "species.tsv, of which the study was made, is not there" in result.stderr
+    assert result.exit_code == 2 and "species.tsv, a table of the study, does not exist" in result.stderr
     for options, words in (
         ([work / "run"], ["holds no study", "study.json"]),
         ([work / "out", "--cohort", "c.csv"], ["--cohort and --model go together"]),
-        ([work / "out", "--depth", work / "out"], ["is no study of read depth"]),
+        ([work / "out", "--depth", work / "out"], ["is not a study of read depth"]),
         ([work / "out", "--output", work], ["is a folder; give the name of an HTML file"]),
     ):
         result = run(["phenotype", "report", *options])
@@ -310,7 +314,7 @@ def test_depth_in_one_command_then_a_report_with_reads(cohort, run, tmp_path):
     [
         (["cohort.csv"], ["give --model"]),
         (["cohort.csv", "cohort.csv", "--model", "metagenbert-mini"], ["2 were given"]),
-        (["cohort.csv", "--model", "metagenbert-mini", "--fraction", 1], ["two shares of the reads", "gives 1.0"]),
+        (["cohort.csv", "--model", "metagenbert-mini", "--fraction", 1], ["two fractions of the reads", "is only 1.0"]),
         (["cohort.csv", "--model", "metagenbert-mini", "--fraction", 2, "--fraction", 1], ["read_fraction is 2"]),
         (["cohort.csv", "--model", "metagenbert-mini", "--positive", "c"], ["never is 'c'"]),
     ],

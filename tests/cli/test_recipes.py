@@ -55,7 +55,7 @@ def test_a_recipe_s_own_help_and_exit_code(tmp_path, monkeypatch):
     assert result.exit_code == 0 and "key=value" in result.stdout and "--genomes" in result.stdout
     options = ["--config", "smoke", "--genomes", str(tmp_path), "--output", str(tmp_path / "run"), "--cpu"]
     result = invoke("run", "pretrain_protein_encoder", *options)
-    assert result.exit_code == 2 and "genomes.tsv cannot be read" in result.output
+    assert result.exit_code == 2 and "genomes.tsv: there is no such list of genomes" in result.output
 
 
 def test_a_wheel_has_the_recipes_and_their_configs():

@@ -28,7 +28,7 @@ def test_sequences_prepare_prints_counts_and_writes_the_dataset(inputs, run, tmp
     lines = result.stdout.splitlines()
     assert lines[:3] == [
         "82 records read, 80 kept",
-        "  left out            2  duplicate: further copies of equal ones",
+        "  dropped             2  duplicate: further copies of identical sequences",
         "80 clusters of near-duplicates",
     ]
     assert lines[3].split() == ["split", "sequences", "enhancer", "other"]
@@ -38,7 +38,10 @@ def test_sequences_prepare_prints_counts_and_writes_the_dataset(inputs, run, tmp
         ["test", "8", "4", "4"],
     ]
     assert lines[7].startswith("tokens with metagenbert-mini, of 80 sequences: median 2")
-    assert lines[8].startswith("a context of 240 tokens cuts 0.0%") and "a context of 196 tokens cuts" in lines[9]
+    assert (
+        lines[8].startswith("a context of 240 tokens truncates 0.0%")
+        and "a context of 196 tokens truncates" in lines[9]
+    )
     assert lines[10] == f"data       {folder / 'data'}" and lines[-1] == f"conflicts  {folder / 'conflicts.tsv'}"
     assert result.stderr.splitlines() == ["reading", "comparing", "joining", "writing"]
     dataset = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
@@ -67,7 +70,7 @@ def test_intervals_are_cut_from_the_genome_and_split_by_contig(run, tmp_path):
 def test_too_few_for_a_split(run, tmp_path):
     (tmp_path / "t.csv").write_text("sequence,label\nACGTA,a\nACGTC,b\n")
     result = run(["sequences", "prepare", tmp_path / "t.csv", "-o", tmp_path / "out"])
-    assert result.exit_code == 0 and "validation has no sequence: there are too few" in result.stderr
+    assert result.exit_code == 0 and "validation is empty: there are too few" in result.stderr
 
 
 def test_counts_of_many_classes_are_left_to_the_record(run, tmp_path):
@@ -81,7 +84,7 @@ def test_counts_of_many_classes_are_left_to_the_record(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--shares", "0.8,0.2"], "--shares '0.8,0.2' are no three numbers; give them like 0.8,0.1,0.1"),
+        (["--shares", "0.8,0.2"], "--shares is '0.8,0.2', which is not three numbers; give them like 0.8,0.1,0.1"),
         (["--shares", "0.8,0.8,0.1"], "shares are 0.8,0.8,0.1"),
         (["--split", "colour"], "colour"),
         (["--split", "group"], "go together"),

@@ -90,8 +90,19 @@ def test_each_distinct_protein_is_embedded_once(encoder_dir, table, tmp_path, mo
         return embed(self, proteins, **options)
 
     monkeypatch.setattr(type(encoder), "embed", watched)
-    embed_genomes(encoder, read_catalog(table), tmp_path / "run", store=tmp_path / "store").raise_for_failures()
-    assert len(seen) == len(set(seen)) > 200
+    # Its callbacks are those of version 0.1, which had no units.
+    residues, finished = [], []
+    with pytest.warns(DeprecationWarning, match="methods of an observer"):
+        embed_genomes(
+            encoder,
+            read_catalog(table),
+            tmp_path / "run",
+            store=tmp_path / "store",
+            progress=lambda name, n_done, n_total: residues.append((name, n_done <= n_total)),
+            on_genome=lambda name, reason: finished.append((name, reason)),
+        ).raise_for_failures()
+    assert dict(finished) == {name: None for name, _ in residues} and all(fits for _, fits in residues)
+    assert len(finished) == 8 and len(seen) == len(set(seen)) > 200
     n = len(seen)
     again = embed_genomes(encoder, read_catalog(table), tmp_path / "other", store=tmp_path / "store")
     assert len(seen) == n and again.result.record["store"] == str((tmp_path / "store").resolve())
@@ -225,7 +236,7 @@ def test_a_store_that_several_open_at_once(tmp_path, monkeypatch):
     (tmp_path / "a" / ".1.partial.store.json").write_bytes(b"{")
     ProteinStore(tmp_path / "a", preprocessing)
     # Another one has written it between our look and our writing.
-    found, first = ProteinStore._found, []
+    found, first = ProteinStore._create, []
 
     def late(self, record):
         if not first:
@@ -233,7 +244,7 @@ def test_a_store_that_several_open_at_once(tmp_path, monkeypatch):
             ProteinStore(tmp_path / "b", preprocessing).add(protein_keys(["MK"]), np.ones((1, 3)))
         found(self, record)
 
-    monkeypatch.setattr(ProteinStore, "_found", late)
+    monkeypatch.setattr(ProteinStore, "_create", late)
     assert len(ProteinStore(tmp_path / "b", preprocessing)) == 1
 
 
@@ -262,8 +273,10 @@ def test_bad_catalogs_are_refused(tmp_path, text, message):
 def test_catalogs_of_files(tmp_path):
     for name in ("a.fna", "a.faa"):
         (tmp_path / name).write_text(">a\nACGT\n")
-    assert [g.genome_id for g in GenomeCatalog.of_files([tmp_path / "a.fna"])] == ["a"]
+    assert [g.genome_id for g in GenomeCatalog.from_files([tmp_path / "a.fna"])] == ["a"]
     with pytest.raises(InputError, match="are both called 'a'"):
-        GenomeCatalog.of_files([tmp_path / "a.fna", tmp_path / "a.faa"])
+        GenomeCatalog.from_files([tmp_path / "a.fna", tmp_path / "a.faa"])
     with pytest.raises(InputError, match="no such file"):
-        GenomeCatalog.of_files([tmp_path / "b.fna"])
+        GenomeCatalog.from_files([tmp_path / "b.fna"])
+    with pytest.warns(DeprecationWarning, match="from_files"):
+        assert len(GenomeCatalog.of_files([tmp_path / "a.fna"])) == 1

@@ -16,9 +16,9 @@ from biomeformer.genomes import proteins as proteins_module
 from biomeformer.genomes.proteins import (
     ALPHABET,
     ProteinEncoder,
+    cast_encoder,
     esm_config,
     esm_tokenizer,
-    in_precision,
     load_protein_encoder,
     pack_proteins,
     pad_proteins,
@@ -123,7 +123,7 @@ def test_positions_stay_exact_in_bfloat16():
     exact = tiny(hidden_size=64, num_attention_heads=2).embed(protein).vectors
     encoder = tiny(hidden_size=64, num_attention_heads=2)
     frequencies = encoder.model.rotary_embeddings.inv_freq.clone()
-    in_precision(encoder.model, torch.bfloat16)
+    cast_encoder(encoder.model, torch.bfloat16)
     assert encoder.model.dtype == torch.bfloat16
     assert torch.equal(encoder.model.rotary_embeddings.inv_freq, frequencies)
     np.testing.assert_allclose(encoder.embed(protein).vectors, exact, atol=0.03)
@@ -141,7 +141,7 @@ def test_a_full_device_halves_batches_and_loses_nothing(monkeypatch):
 
     limit = 70
     monkeypatch.setattr(proteins_module, "mean_residue_vectors", full)
-    with pytest.warns(UserWarning, match="going on with"):
+    with pytest.warns(UserWarning, match="continuing with"):
         found = encoder.embed(PROTEINS).vectors
     np.testing.assert_allclose(found, expected, atol=1e-6)
     limit = 50

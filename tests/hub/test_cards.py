@@ -17,11 +17,11 @@ from biomeformer import MetagenBertForPhenotypeClassification, SequenceClassifie
 from biomeformer.checkpoints import resolve_checkpoint, shipped_checkpoints
 from biomeformer.checkpoints.integrity import CHECKSUMS, checksums, weight_hashes
 from biomeformer.errors import CheckpointError, InputError
+from biomeformer.hub.card_types import CARD_TYPES
 from biomeformer.hub.cards import eval_results, model_card, model_texts, stale_cards
 from biomeformer.hub.contents import generated, write_generated
 from biomeformer.hub.entry import new_entry, write_entry
 from biomeformer.hub.folder import CheckpointFolder
-from biomeformer.hub.kinds import KINDS
 from biomeformer.hub.manifest import load_entry, load_manifest, parse_entry
 from biomeformer.metagenomes.export import export_table
 from factories import random_contig, random_sequences, write_fastq
@@ -88,7 +88,7 @@ def test_stale_and_of_other_weights(tmp_path):
     weights = bytearray((checkpoint / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (checkpoint / "model.safetensors").write_bytes(weights)
-    with pytest.raises(CheckpointError, match="its evaluation is of other weights"):
+    with pytest.raises(CheckpointError, match="its evaluation was run on other weights"):
         model_card(entry, CheckpointFolder(checkpoint))
     (checkpoint / "config.json").unlink()
     with pytest.raises(CheckpointError, match=r"no config\.json"):
@@ -172,13 +172,13 @@ def test_figures_on_datasets_of_the_hub(tmp_path):
         ({"license": None}, "has no license; every card needs id, class, license"),
         ({"license": "TODO: such as cc-by-4.0"}, "license is still to do"),
         ({"tags": "dna"}, "tags is 'dna'; it must be a list"),
-        ({"id": "model"}, "id 'model' is no NAMESPACE/NAME"),
-        ({"colour": "red"}, "colour is no field of a card"),
+        ({"id": "model"}, "id 'model' is not a NAMESPACE/NAME"),
+        ({"colour": "red"}, "colour is not a field of a card"),
         ({"base_model": [{"id": "runs/model", "commit": "x"}]}, "base_model is .* give id, revision and relation"),
-        ({"base_model": [{"id": "a/b", "revision": "main"}]}, "revision 'main' is no commit of 40"),
+        ({"base_model": [{"id": "a/b", "revision": "main"}]}, "revision 'main' is not a commit of 40"),
         ({"metrics": [{"type": "x"}]}, "a metric's name is missing or unknown"),
         ({"metrics": [{"key": "scores/9/roc_auc"}]}, "has no scores/9/roc_auc, which a metric is taken from"),
-        ({"metrics": [{"key": "target/column"}]}, "target/column is 'disease' and no number"),
+        ({"metrics": [{"key": "target/column"}]}, "target/column is 'disease', not a number"),
         ({"metrics": [{"run": "gone.json"}]}, r"gone\.json cannot be read"),
     ],
 )
@@ -205,5 +205,7 @@ def test_manifests_and_classes(tmp_path):
     folder = phenotype_checkpoint(tmp_path / "head")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}))
-    with pytest.raises(InputError, match=f"its class 'BertModel' is unknown; there are cards of {next(iter(KINDS))}"):
+    with pytest.raises(
+        InputError, match=f"its class 'BertModel' is unknown; there are cards of {next(iter(CARD_TYPES))}"
+    ):
         write_entry(folder, "lab/x")

@@ -104,7 +104,7 @@ def test_the_command_shows_and_then_does(hub, hub_process, model):
         assert line.split()[0] == "new" and len(line.split()[-1]) == 64 and content
     assert "model lab/x (new, public), main at no commit" in shown.output
     assert "note: training_record.json names paths of this machine, such as /home/ada/dnabert2" in shown.output
-    assert "nothing was sent; --push does it" in shown.output
+    assert "dry run: nothing was sent" in shown.output
 
     done = hub_process(run, "publish", "model", model, "lab/x", "--push", "--tag", "v1", token="hf_ada")
     assert done.exit_code == 0 and stored(hub) == written(model)
@@ -178,8 +178,8 @@ def test_someone_commits_meanwhile(hub, hub_process, model):
 @pytest.mark.parametrize(
     ("token", "repo", "words"),
     [
-        ("hf_wrong", "lab/x", "the Hub does not take the token"),
-        (None, "lab/x", "the Hub does not take the token, or there is none; log in"),
+        ("hf_wrong", "lab/x", "the Hub does not accept the token"),
+        (None, "lab/x", "the Hub does not accept the token, or there is none; run `hf auth login`"),
         ("hf_reader", "lab/x", "this token may not write there"),
         ("hf_bob", "lab/x", "this token may not write there"),
     ],
@@ -249,7 +249,7 @@ def test_collection_command_publishes_again_and_refuses_missing_repositories(hub
     hub_process(publish, dataset, "lab/table", token="hf_ada").check()
     arguments = ["publish", "collection", "Gut", "lab", "--model", "lab/x", "--dataset", "lab/table"]
     shown = hub_process(run, *arguments, token="hf_ada")
-    assert shown.exit_code == 0 and "nothing was done" in shown.output
+    assert shown.exit_code == 0 and "dry run: nothing was changed" in shown.output
     for _ in range(2):
         done = hub_process(run, *arguments, "--push", token="hf_ada")
         assert done.exit_code == 0 and "/collections/lab/gut" in done.output, done.output

@@ -54,7 +54,7 @@ def test_vectors_of_a_batch_that_does_not_fit_come_in_halves(error, monkeypatch)
         return real(self, input_ids, lengths)
 
     monkeypatch.setattr(MetagenBertModel, "embed_packed", full)
-    with pytest.warns(UserWarning, match=r"cpu has no memory for .* tokens at once; going on with"):
+    with pytest.warns(UserWarning, match=r"cpu has no memory for .* tokens at once; continuing with"):
         found, _ = embed_vectors(model, model.processor, reads)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert max(sizes) > 300

@@ -1,5 +1,6 @@
 """Atomic writes: complete or absent, with the umask's permissions, and without touching what others write."""
 
+import json
 import os
 import re
 import signal
@@ -14,7 +15,14 @@ from safetensors.numpy import save_file
 
 from biomeformer.errors import InputError
 from biomeformer.io import atomic
-from biomeformer.io.atomic import atomic_directory, atomic_write, is_partial, publish_directory, remove_stale_partials
+from biomeformer.io.atomic import (
+    atomic_directory,
+    atomic_write,
+    is_partial,
+    publish_directory,
+    remove_stale_partials,
+    write_json,
+)
 
 WRITER = """
 import os, sys, time
@@ -27,6 +35,19 @@ with atomic_write(target / "file") as file, atomic_directory(target / "folder", 
     print("ready", flush=True)
     time.sleep(600)
 """
+
+
+def test_json_is_written_completely_or_not_at_all(tmp_path):
+    file = tmp_path / "record.json"
+    write_json(file, {"name": "Escherichia", "shares": [0.25, None]})
+    assert json.loads(file.read_text()) == {"name": "Escherichia", "shares": [0.25, None]}
+    before = file.read_bytes()
+    assert before.endswith(b"\n")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(file, {"score": float("nan")}, allow_nan=False)
+    with pytest.raises(TypeError):
+        write_json(file, {"array": np.zeros(2)})
+    assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
 
 
 @pytest.fixture

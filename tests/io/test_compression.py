@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from biomeformer.errors import ReadFileError
-from biomeformer.io.compression import StreamError, compression_of, open_bytes, open_text
+from biomeformer.io.compression import StreamError, compression_of, open_bytes, open_text, remove_compression_suffix
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -61,3 +61,12 @@ def test_files_that_cannot_be_opened(tmp_path):
         open_bytes(tmp_path / "none")
     with pytest.raises(ReadFileError, match="is a directory; give a file"):
         open_text(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.fna.gz", "a.fna"), ("a.FNA.GZ", "a.FNA"), ("a.vcf.bgz", "a.vcf"), ("a.tsv.zst", "a.tsv"),
+     ("a.gz.tsv", "a.gz.tsv"), ("gz", "gz"), (".gz", ".gz"), ("a", "a")],
+)  # fmt: skip
+def test_only_a_compression_suffix_is_removed(name, expected):
+    assert remove_compression_suffix(name) == expected

@@ -197,7 +197,7 @@ def test_padding_of_spreadsheets_is_left_out_and_said(tmp_path, caplog):
         ("a,b\n1,2\n\n3\n", ", line 4: 1 fields where the header has 2"),
         ('a,b\n"1\n2",3\n4,5,6\n', ", line 4: 3 fields where the header has 2"),
         ("a,b\n" + "1,2\n" * 500 + "3\n", ", line 502: 1 fields"),
-        ("a,b,\n" + "1,2,\n" * 500 + "1,2,x\n", ", line 502: the value 'x' stands in column 3, which has no name"),
+        ("a,b,\n" + "1,2,\n" * 500 + "1,2,x\n", ", line 502: the value 'x' is in column 3, which has no name"),
         ("a,,b\n1,2,3\n", ", header: column 2 has no name"),
         (",b\n1,2\n", ", header: column 1 has no name"),
         ("a,\n", ", header: column 2 has no name"),

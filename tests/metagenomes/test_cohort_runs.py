@@ -143,7 +143,7 @@ def test_interrupted_run_says_so_and_resumes(cohort, reference, tmp_path, number
     assert job.wait(30) == [code] * 2, job.text()
     assert f"error: interrupted by {number.name}" in job.text() and "Traceback" not in job.text()
     status = run_status(tmp_path / "run")
-    assert status.attempts[-1]["how_it_ended"] == "interrupted" and not status.is_running
+    assert status.attempts[-1]["status"] == "interrupted" and not status.is_running
     assert 0 < status.n_done < len(SIZES) and status.left and not status.failed
     finish(cohort, tmp_path / "run", 1, reference)
 
@@ -174,7 +174,7 @@ def test_a_lost_process_is_noticed_without_a_launcher(cohort, tmp_path):
     codes = job.wait(60)
     assert codes == [1, -signal.SIGKILL], job.text()
     assert "process 1 of 2 has sent no heartbeat for 3 seconds" in job.text()
-    assert "process 1 of 2" in run_status(tmp_path / "run").attempts[-1]["how_it_ended"]
+    assert "process 1 of 2" in run_status(tmp_path / "run").attempts[-1]["status"]
 
 
 def test_a_full_disk(cohort, reference, tmp_path):
@@ -225,6 +225,6 @@ def test_job_under_accelerate_launch_is_taken_down_and_resumed(cohort, reference
     assert job.returncode == 1 and "SIGKILL" in errors
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert "going on with an earlier run" in done.stderr and done.stdout.splitlines()[0].startswith("table ")
+    assert "resuming an earlier run" in done.stderr and done.stdout.splitlines()[0].startswith("table ")
     assert (output / "abundance.parquet").read_bytes() == reference[0]
     assert (output / "report.html").exists() and (output / "cohort.png").exists()

@@ -56,7 +56,9 @@ def test_a_full_device_lowers_the_budget_and_loses_nothing(tmp_path, monkeypatch
         return real(self, input_ids, lengths)
 
     monkeypatch.setattr(MetagenBertModel, "nearest_packed", full)
-    with pytest.warns(UserWarning, match=r"cpu has no memory for .* tokens at once; going on with .* .--batch-tokens"):
+    with pytest.warns(
+        UserWarning, match=r"cpu has no memory for .* tokens at once; continuing with .* .--batch-tokens"
+    ):
         found = embed_sample(model, SampleReads.single(fastq))
     assert np.array_equal(found.counts, expected) and found.read_stats["n_used"] == 120 == found.counts.sum()
     assert max(sizes) > 300 and sum(size <= 300 for size in sizes) > 1

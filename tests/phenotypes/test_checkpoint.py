@@ -138,12 +138,12 @@ def test_the_transform_is_scikit_bios():
 def test_classifiers_that_do_not_move():
     model = tiny_metagenbert(n_clusters=K)
     forest = RandomForestClassifier(5).fit(counts(), np.arange(60) % 2)
-    with pytest.raises(InputError, match="RandomForestClassifier is no linear classifier"):
+    with pytest.raises(InputError, match="RandomForestClassifier is not a linear classifier"):
         with_linear_head(model, forest, ["a", "b"], "none")
     linear = LogisticRegression().fit(counts()[:, :5], np.arange(60) % 2)
     with pytest.raises(InputError, match="5 features and the model 7 clusters"):
         with_linear_head(model, linear, ["a", "b"], "none")
-    with pytest.raises(InputError, match="2 classes apart and 3 names"):
+    with pytest.raises(InputError, match="2 classes and 3 names"):
         with_linear_head(model, fitted("plain", "none", 2), ["a", "b", "c"], "none")
     with pytest.raises(InputError, match="'log'; give none, clr, ilr"):
         with_linear_head(model, fitted("plain", "none", 2), ["a", "b"], "log")

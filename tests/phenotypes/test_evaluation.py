@@ -8,15 +8,11 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from biomeformer.errors import InputError, TableError
+from biomeformer.metrics import BalancedAccuracy, BrierScore, CalibrationError, PrAuc, RocAuc
 from biomeformer.metrics.probabilities import METRICS, score
 from biomeformer.phenotypes import (
     MODELS,
-    BalancedAccuracy,
-    BrierScore,
-    CalibrationError,
     FeatureTable,
-    PrAuc,
-    RocAuc,
     compare,
     cross_validate,
     make_target,
@@ -219,7 +215,7 @@ def test_classes_in_a_sensible_order():
     ("change", "options", "message"),
     [
         (lambda m: m.assign(state="a"), {}, "all 60 samples are 'a' in column 'state'"),
-        (lambda m: m[:3], {}, "3 samples have a value in column 'state'; fewer than 10"),
+        (lambda m: m[:3], {}, "3 samples have a value in column 'state'; at least 10"),
         (lambda m: m.rename(columns={"state": "other"}), {}, "the metadata has no column 'state'; it has other"),
         (lambda m: m.rename(index=lambda i: f"x{i}"), {}, "no sample of the features is in the metadata .*'s0'.*'xs0'"),
         (lambda m: m, {"positive": ["ill"]}, "never is 'ill'; its values are 'class0', 'class1'"),

@@ -167,7 +167,7 @@ def test_distances_and_entropy_by_hand():
 def test_groups_that_cannot_be_compared():
     table, _ = groups(n=5)
     for wrong in (["x"] * 10, ["x"] * 9 + ["y"]):
-        with pytest.raises(InputError, match="two samples each and two groups"):
+        with pytest.raises(InputError, match="two groups of two samples"):
             compare_groups(table, wrong)
     with pytest.raises(InputError, match="3 groups were given for 10 samples"):
         compare_groups(table, ["x", "y", "x"])

@@ -150,7 +150,7 @@ def test_batch_from_strings() -> None:
     joined = ReadBatch.concatenate([selected, batch])
     assert (joined.strings(), joined.index.tolist()) == (["AC", "GTN", "AC", "", "GTN"], [4, 9, 4, 7, 9])
     assert len(ReadBatch.concatenate([])) == len(ReadBatch.from_strings([])) == 0
-    with pytest.raises(InputError, match="one number a sequence"):
+    with pytest.raises(InputError, match="one number per sequence"):
         ReadBatch.from_strings(["AC"], index=[1, 2])
     with pytest.raises(InputError, match="not an ASCII letter"):
         ReadBatch.from_strings(["AÇ"])

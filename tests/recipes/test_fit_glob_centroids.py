@@ -134,7 +134,11 @@ def test_shipped_configs_are_valid(path):
         ("read_encoder: [", "cannot be read"),
         ("read_encoder: metagenbert-mini\nn_clusters: [8]\nreads_per_sample: 0", "reads_per_sample is 0"),
         ("read_encoder: metagenbert-mini\nn_clusters: []\nreads_per_sample: 5", "n_clusters is 0"),
-        ("read_encoder: metagenbert-mini\nn_clusters: [8]\nreads_per_sample: 5\ncontract: {pool: x}", "contract: "),
+        (
+            "read_encoder: metagenbert-mini\nn_clusters: [8]\nreads_per_sample: 5\npreprocessing: {pool: x}",
+            "g config: ",
+        ),
+        ("read_encoder: metagenbert-mini\nn_clusters: [8]\nreads_per_sample: 5\ncontract: {pool: x}", "g config: "),
         (
             "read_encoder: metagenbert-mini\nn_clusters: [8]\nreads_per_sample: 9\nmax_memory: 9000",
             "memory were allowed",

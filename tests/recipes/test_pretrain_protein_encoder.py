@@ -100,9 +100,9 @@ def test_batches_hide_residues_alone():
     assert 0.08 < float(chosen.float().sum() / batch["attention_mask"].sum()) < 0.22
     assert not np.isin(batch["labels"][chosen].numpy(), module.SPECIALS).any()
     assert (batch["attention_mask"][chosen] == 1).all()
-    inside, outside = proteins.parted(0.3)
+    inside, outside = proteins.split(0.3)
     assert len(inside) + len(outside) == 50 and 5 < len(outside) < 25
-    again = module.Proteins(letters, proteins.offsets).parted(0.3)[1]
+    again = module.Proteins(letters, proteins.offsets).split(0.3)[1]
     assert np.array_equal(again.letters, outside.letters)
 
 

@@ -189,7 +189,7 @@ def test_search_filter_click_drag_and_save(page, tmp_path):
     assert f"partners\n{node['degree']}" in found["chosen"] and found["cursor"] == "pointer"
     # Where it was dragged, it is.
     assert found["none"].startswith("Click a node") and found["clicked"] == found["chosen"]
-    assert found["followed"] != found["clicked"] and "Goes with" in found["followed"]
+    assert found["followed"] != found["clicked"] and "Paired with" in found["followed"]
     host = network.to_networkx(label="host")
     assert found["host"].startswith(f"{len(host)} nodes, {host.number_of_edges()} edges")
     two = [e for e in graph.edges(data=True) if e[2]["n_genomes"] >= 2]
@@ -243,16 +243,16 @@ def test_no_pairs_of_families(tmp_path):
         alike, network.clusters.head(0), network.families, network.genomes, network.enrichment.head(0), network.record
     )
     text = network_report(lonely, tmp_path / "r.html").read_text()
-    assert "No two families of genes make a pair" in text and "No annotation or class is enriched" in text
+    assert "No two gene families form a pair" in text and "No annotation or class is enriched" in text
 
 
 def test_pairs_that_tell_nothing_are_called_so(page, tmp_path):
     """Where random genes tell the class better than those of the pairs, certainly."""
     network = made_up(30, 20)
-    assert "not what the model decides by" not in page.read_text()
+    assert "does not base its decision on them" not in page.read_text()
     for high, warned in ((-0.1, True), (0.1, False)):
         span = [-0.5, -0.6, high]
         control = {"from": "as many random genes", "genes": 90.0, "accuracy": span, "balanced_accuracy": span}
         network.record["pseudo_examples"] = [control | {"pseudo_examples_minus_this": span}]
         text = network_report(network, tmp_path / "r.html").read_text()
-        assert ("not what the model decides by" in text) is warned
+        assert ("does not base its decision on them" in text) is warned

@@ -17,7 +17,7 @@ from biomeformer.phenotypes import FeatureTable, Study, Target
 from biomeformer.phenotypes.evaluation import Evaluation, interval
 from biomeformer.phenotypes.study import _comparisons
 from biomeformer.reports import phenotype_figures as draw
-from biomeformer.reports.phenotype import lead_model, phenotype_report, telling_clusters
+from biomeformer.reports.phenotype import discriminative_clusters, lead_model, phenotype_report
 from browser import look, overlaps, print_to_pdf
 
 PROVENANCE = {
@@ -88,7 +88,7 @@ def tables(n_classes=2):
 def cluster_reads():
     rng = np.random.default_rng(2)
     reads = ["".join(rng.choice(list("ACGT"), 150)) for _ in range(3)]
-    clusters = telling_clusters(tables()["vectors"], study())
+    clusters = discriminative_clusters(tables()["vectors"], study())
     full = [
         ClusterReads(cluster, 200, rng.beta(20, 20, 200), rng.integers(75, 151, 200), tuple(reads))
         for cluster in clusters[:-1]
@@ -118,7 +118,7 @@ FIGURES = {
     "calibration": lambda n: draw.calibration_figure(study(n), "forest"),
     "confusion": lambda n: draw.confusion_figure(study(n), "vectors", "forest"),
     "entropy": lambda n: draw.entropy_figure(tables(n)["vectors"], target(n)),
-    "telling": lambda n: draw.telling_figure(
+    "discriminative": lambda n: draw.discriminative_figure(
         tables(n)["species"], target(n), tables(n)["species"].names[:8], [f"{LONG} {i}" for i in range(8)]
     ),
     "depth": lambda n: draw.depth_figure(depth_study()),
@@ -160,14 +160,14 @@ def test_what_it_says(report):
     page = report.read_text()
     assert page.count("<figure>") == 13 and page.count("data:image/svg+xml;base64,") == 13
     assert "These &lt;reads&gt; were simulated." in page and "<reads>" not in page and "<more>" not in page
-    for section in ("How well it is predicted", "From fewer reads", "How the samples lie", "All scores", "Methods"):
+    for section in ("Predictive performance", "Read depth", "Ordination and diversity", "All scores", "Methods"):
         assert f"<h2>{section}</h2>" in page
-    for words in ("What tells the classes apart: vectors", "What tells the classes apart: species", "chosen by L1"):
+    for words in ("Most discriminative features: vectors", "Most discriminative features: species", "selected by L1"):
         assert words in page
     first = re.search(r"<tr>\s*<td>cluster 5</td>(.*?)</tr>", page, re.S).group(1)
     assert "1.000" in first
     assert len(re.findall(r'<code class="read">[ACGT]{150}</code>', page)) == 27
-    assert "none among the reads drawn" in page
+    assert "none of the reads drawn" in page
     methods = page[page.index("<h2>Methods</h2>") :]
     for setting in ("a &lt;model&gt;", "4-fold", "seed 7", "9 permutations", "19 permutations", "100 %, 50 %", "1/n²"):
         assert setting in methods, setting
@@ -217,5 +217,8 @@ def test_several_classes_without_tables(tmp_path):
     one = study(3, sets=("own centroids",), models=("deep_sets",))
     assert lead_model(one) == "deep_sets" and lead_model(study()) == "forest"
     page = phenotype_report(replace(one, n_permutations=0), tmp_path / "r.html").read_text()
-    assert page.count("<figure>") == 5 and "How the samples lie" not in page and "DeepSets" in page
-    assert "One line a class against all others." in page and "Feature sets compared on the same folds" not in page
+    assert page.count("<figure>") == 5 and "Ordination and diversity" not in page and "DeepSets" in page
+    assert (
+        "One line per class, one class against the rest." in page
+        and "Feature sets compared on the same folds" not in page
+    )

@@ -145,7 +145,7 @@ def test_figures_of_many_classes_show_a_few_curves(task, n_labels):
 
 def test_it_says_how_many_classes_are_drawn(tmp_path):
     text = sequence_report(*many("multi_class", 12), tmp_path / "r.html").read_text()
-    assert text.count("Of 12 the 8 most frequent are drawn.") == 2
+    assert text.count("The 8 most frequent of 12 are drawn.") == 2
 
 
 def test_curves_of_many_sequences_are_thinned_and_stay_where_they_are():
@@ -183,8 +183,8 @@ def test_what_it_says(report):
         assert name not in text
     assert "test, 200 sequences" in text and "validation, 200 sequences" in text
     methods = text[text.index("<h2>Methods</h2>") :]
-    assert "50 draws of test" in methods and "seed 0" in methods
-    assert ("applied to test unchanged" in methods) == (task in ("binary", "multi_label"))
+    assert "50 draws for test" in methods and "seed 0" in methods
+    assert ("applied to the test sequences unchanged" in methods) == (task in ("binary", "multi_label"))
     assert text.index('class="numbers"') < text.index("<h2>Scores</h2>") < text.index("<figure>")
     assert ("on test</h2>" in text) == (task != "regression")
     assert "http://" not in text and "https://" not in text and "<script" not in text

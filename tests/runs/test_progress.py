@@ -79,7 +79,7 @@ def test_a_run_on_one_process_has_a_line_per_item(capsys, clock):
         progress.finish("b\nb", "damaged")
     assert (progress.n_done, progress.n_failed, progress.n_units) == (2, 1, 1000)
     assert capsys.readouterr().err.splitlines() == [
-        "going on with an earlier run: 1 of 4 samples are done",
+        "resuming an earlier run: 1 of 4 samples are done",
         "2/4 a: 1,000 reads (100 reads/s)",
         "3/4 b b: failed",
     ]

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from biomeformer.errors import InputError, RunError, RunInterrupted, SamplesFailedError
 from biomeformer.metagenomes import AbundanceTable, run_cohort
+from biomeformer.runs.control import CallbackObserver
 from biomeformer.runs.run_folder import run_status
 from factories import random_sequences, tiny_metagenbert, write_cohort, write_fastq
 from processes import Job, run_recipe
@@ -34,7 +35,8 @@ def cohort(tmp_path) -> Path:
 def embed(model, cohort, folder, **options):
     """The outcome, and the samples that were embedded."""
     seen = []
-    outcome = run_cohort(model, cohort, folder, on_sample=lambda name, reason: seen.append(name), **options)
+    observer = CallbackObserver(on_finish=lambda name, reason: seen.append(name))
+    outcome = run_cohort(model, cohort, folder, observer=observer, **options)
     return outcome, seen
 
 
@@ -98,7 +100,7 @@ def test_an_interrupted_run_keeps_what_is_finished(model, cohort, tmp_path):
         embed(model, cohort, tmp_path / "run", check=check)
     status = run_status(tmp_path / "run")
     assert status.n_done == 2 and status.left == ("s2", "s3") and status.is_running is False
-    assert [attempt["how_it_ended"] for attempt in status.attempts] == ["interrupted"]
+    assert [attempt["status"] for attempt in status.attempts] == ["interrupted"]
     assert status.bytes_done > 0 and status.bytes_left > 0 and status.seconds_to_go is not None
     assert not (tmp_path / "run" / "abundance.parquet").exists()
     outcome, seen = embed(model, cohort, tmp_path / "run")
@@ -283,7 +285,7 @@ def test_status_of_a_run_under_way(model, cohort, tmp_path):
         time.sleep(1.1)
         found.append(run_status(tmp_path / "run"))
 
-    run_cohort(model, cohort, tmp_path / "run", on_sample=look)
+    run_cohort(model, cohort, tmp_path / "run", observer=CallbackObserver(on_finish=look))
     assert [status.n_done for status in found] == [1, 2, 3, 4] and all(status.is_running for status in found)
     assert 0.5 < found[1].seconds_to_go < 60 and found[3].seconds_to_go == 0
     record = json.loads((tmp_path / "run" / "run" / "run.json").read_text())

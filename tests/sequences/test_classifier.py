@@ -116,16 +116,19 @@ def test_adapters_learn_and_merge(bases, base):
 def test_answers_and_labels_follow_the_thresholds():
     logits = torch.tensor([[0.0, 1.0], [2.0, -1.0]])
     binary = SequencePreprocessing("binary", thresholds=[0.8])
-    assert binary.labels(binary.answers(logits), ["no", "yes"]) == ["no", "no"]
-    assert SequencePreprocessing("binary").labels(binary.answers(logits), ["no", "yes"]) == ["yes", "no"]
+    assert binary.labels(binary.predictions(logits), ["no", "yes"]) == ["no", "no"]
+    assert SequencePreprocessing("binary").labels(binary.predictions(logits), ["no", "yes"]) == ["yes", "no"]
     several = SequencePreprocessing("multi_label", thresholds=[0.4, 0.9])
-    found = several.answers(logits)
+    found = several.predictions(logits)
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits.double().numpy())))
     assert several.labels(found, ["a", "b"]) == ["a", "a"] and several.labels(1 - found, ["a", "b"]) == ["a", ""]
     value = SequencePreprocessing("regression", mean=10.0, spread=2.0)
-    assert value.answers(logits[:, :1]).tolist() == [[10.0], [14.0]] and value.labels(logits.numpy(), ["x"]) == ["", ""]
+    assert value.predictions(logits[:, :1]).tolist() == [[10.0], [14.0]] and value.labels(logits.numpy(), ["x"]) == [
+        "",
+        "",
+    ]
     classes = SequencePreprocessing("multi_class")
-    assert classes.labels(classes.answers(torch.eye(3)), list("abc")) == ["a", "b", "c"]
+    assert classes.labels(classes.predictions(torch.eye(3)), list("abc")) == ["a", "b", "c"]
 
 
 def test_classifier_refuses_bad_sizes_and_checkpoints(bases, tmp_path):

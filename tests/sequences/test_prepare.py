@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from biomeformer.errors import CheckpointError, InputError, RunError
+from biomeformer.io.nucleotides import reverse_complement
 from biomeformer.sequences import PreparationSettings, prepare_sequences, split_files
-from biomeformer.sequences.nucleotides import reverse_complement
 from factories import random_sequences
 
 
@@ -122,7 +122,7 @@ def test_tallies_account_for_every_record(tmp_path):
     lines = (tmp_path / "out" / "conflicts.tsv").read_text().splitlines()
     assert lines[0] == "group\tid\tlabel\tsource\tsequence"
     assert lines[1:] == [f"1\tt.csv:{line}\t{label}\tt.csv:{line}\t{good[2]}" for line, label in ((4, "a"), (24, "b"))]
-    assert "| further copies of equal ones | 2 |" in (tmp_path / "out" / "README.md").read_text()
+    assert "| further copies of identical sequences | 2 |" in (tmp_path / "out" / "README.md").read_text()
     apart = prepare([table], tmp_path / "out", min_length=10, reverse_complement=False)
     assert apart.n_kept == 21 and apart.dropped["duplicate"] == 1
 
@@ -230,7 +230,7 @@ def test_several_labels_per_sequence_are_split(tmp_path):
     assert dataset["train"].features["labels"] == datasets.List(datasets.Value("float32"))
     by_id = {row["id"]: row["labels"] for part in dataset.values() for row in part}
     assert [by_id[f"t.csv:{line}"] for line in range(2, 7)] == [[0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 0], [0, 0, 1]]
-    assert "In their order the classes are: a, b, c." in " ".join((tmp_path / "out" / "README.md").read_text().split())
+    assert "The classes are, in order: a, b, c." in " ".join((tmp_path / "out" / "README.md").read_text().split())
 
 
 def test_conflicting_values_are_dropped(tmp_path):
@@ -308,13 +308,13 @@ def test_memory_does_not_hold_the_sequences(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "settings", "words"),
     [
-        ("t.csv", "sequence,label\nACGT,a\nAC-T,b\n", {}, "t.csv, line 3 (t.csv:3): '-' is no IUPAC nucleotide letter"),
+        ("t.csv", "sequence,label\nACGT,a\nAC-T,b\n", {}, "t.csv, line 3 (t.csv:3): '-' is not an IUPAC nucleotide"),
         ("t.csv", "sequence,label\nACGT,a\nACGT\n", {}, "t.csv, line 3: 1 fields where the header has 2"),
         ("t.csv", "seq,label\nACGT,a\n", {}, "no column 'sequence' among seq, label; name it by --sequence-column"),
         ("t.csv", "sequence,label,label\nA,a,b\n", {}, "two columns 'label'"),
         ("t.csv", "sequence,label\n", {}, "holds no sequences"),
         ("t.csv", "sequence,label\nACGT,a\nACGA,a\n", {}, "all sequences have the label 'a'"),
-        ("t.csv", "sequence,label\nACGT,a\nACGT,b\n", {}, "stand there with different labels"),
+        ("t.csv", "sequence,label\nACGT,a\nACGT,b\n", {}, "occur with conflicting labels"),
         ("t.csv", "sequence,label\nA,\n,a\n", {}, "of 2 records none can be used (1 empty, 1 no_label)"),
         ("t.csv", "sequence,label\nACGT,1\nACGA,high\n", {"task": "regression"}, "line 3: the label 'high'"),
         ("t.csv", "sequence,label\nACGT,inf\n", {"task": "regression"}, "the label 'inf' is no number"),
@@ -327,7 +327,9 @@ def test_memory_does_not_hold_the_sequences(tmp_path):
         ("t.fq", "@a\nACGT\n+\nIIII\n", {}, "is a FASTQ file"),
         ("t.gz", gzip.compress(b"sequence,label\nACGT,a\n" * 100, mtime=0)[:-12], {}, "gzip stream is cut short"),
         ("t.xlsx", b"PK\x03\x04rest", {}, "a spreadsheet or zip archive"),
-        ("t.bin", b"ab\0c", {}, "is no text"),
+        ("t.bin", b"ab\0c", {}, "is not a text file"),
+        ("t.csv", b"\x89HDF\r\n\x1a\n", {}, "is an HDF5 file"),
+        ("t.csv", b"<html>no table</html>", {}, "is a web page"),
         ("t.csv", " \n", {}, "is empty"),
         ("t.parquet", b"PAR1rest", {}, "is a damaged Parquet file"),
     ],
@@ -356,7 +358,7 @@ def test_prepare_refuses_inputs_it_cannot_read(tmp_path, genome):
             prepare(inputs, tmp_path / "out", genome=reference)
         assert words in str(error.value)
     bad = write_fasta(tmp_path / "bad.fa", ["ACGT", "ACGTNN", "AC*T"])
-    with pytest.raises(InputError, match=r"bad\.fa, record 3 \(s2\): '\*' is no IUPAC nucleotide letter"):
+    with pytest.raises(InputError, match=r"bad\.fa, record 3 \(s2\): '\*' is not an IUPAC nucleotide letter"):
         prepare([f"a={bad}"], tmp_path / "out")
     with pytest.raises(InputError, match="is FASTA and names no contigs"):
         prepare([f"a={path}"], tmp_path / "out", split="chromosome")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from biomeformer.errors import InputError
+from biomeformer.io.nucleotides import bad_letter, digests, fold, reverse_complement
 from biomeformer.sequences.duplicates import CONFLICT, DUPLICATE, KEPT, find_duplicates
 from biomeformer.sequences.near_duplicates import find_clusters, signatures
-from biomeformer.sequences.nucleotides import bad_letter, digests, fold, reverse_complement
 from biomeformer.sequences.settings import PreparationSettings
 from biomeformer.sequences.splitting import draw_balanced, draw_keys, name_keys, split_groups, split_randomly
 from biomeformer.sequences.token_lengths import token_lengths
@@ -181,7 +181,10 @@ def test_proposed_context_covers_nearly_all_sequences():
         ({"split": "group"}, "go together"),
         ({"group_column": "g"}, "go together"),
         ({"test_contigs": ("chr1",)}, "are of split 'chromosome'"),
-        ({"split": "chromosome", "test_contigs": ("a",), "validation_contigs": ("a",)}, "'a' is of validation and of"),
+        (
+            {"split": "chromosome", "test_contigs": ("a",), "validation_contigs": ("a",)},
+            "'a' is in both",
+        ),
     ],
 )
 def test_preparation_refuses_bad_settings(settings, words):

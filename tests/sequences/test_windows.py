@@ -148,11 +148,11 @@ def test_contigs_over_borders_of_blocks(genome, monkeypatch, block):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("ACGT\n", "is no FASTA: it begins with"),
+        ("ACGT\n", "is not FASTA: it begins with"),
         ("", "has no FASTA record"),
         (">\nACGT\n", "a record has no name"),
         (">chr1\nACGT\n>chr1\nACGT\n>chr2\nA\n", "has two contigs 'chr1'"),
-        (">chr1\nAC-T\n>chr2\nA\n", "contig 'chr1': '-' is no IUPAC nucleotide letter"),
+        (">chr1\nAC-T\n>chr2\nA\n", "contig 'chr1': '-' is not an IUPAC nucleotide letter"),
     ],
 )
 def test_damaged_references_are_refused(tmp_path, text, words):

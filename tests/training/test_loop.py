@@ -205,3 +205,17 @@ def test_epochs_and_rows_of_processes():
     values = evaluate_rows(ProcessGroup(), 3, 2, lambda own: ([[i, i * i]] for i in own))
     assert values.tolist() == [[0, 0], [1, 1], [2, 4]]
     assert Accelerator(cpu=True).num_processes == 1
+
+
+def test_nested_work_shares_one_progress_display(tmp_path, capsys):
+    with TrainingRun(tmp_path, {}, make_accelerator("no", cpu=True)).open(False) as run:
+        displays = []
+        for fold in run.track(range(3), "folds"):
+            with run.showing_progress() as display:
+                display.update("training", fold, 3)
+                displays.append(display)
+        assert displays[0] is displays[1] is displays[2]
+        with run.showing_progress() as display:
+            assert display is not displays[0]
+    # Not a terminal: one line when a task begins.
+    assert capsys.readouterr().err.splitlines() == ["folds", "training"]

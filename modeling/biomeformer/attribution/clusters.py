@@ -1,4 +1,9 @@
-"""Gene pairs of many genomes that are alike: DBSCAN over their vectors (arXiv 2405.05998)."""
+"""Cluster similar gene pairs of many genomes: DBSCAN over their vectors (arXiv 2405.05998).
+
+A pair has no order, so each is held in both: as `orientations`, float32 `(2, n_pairs, 2 * size)`, whose first entry
+concatenates first and second gene, and whose second entry concatenates them the other way round. The distance between
+two pairs is the smaller of the distances over the orientations of one of them. Single genes have one orientation.
+"""
 
 from __future__ import annotations
 
@@ -11,31 +16,43 @@ import numpy as np
 from ..errors import InputError
 from ..inference.faiss_build import import_faiss
 
+# Points per FAISS query.
 BLOCK = 4096
+# Memory of one block of distances in `dbscan`.
 BLOCK_BYTES = 64 << 20
-# Points all the same: any distance above zero tells them from others.
-LEAST_EPS = 1e-3
+# Smallest distance that is chosen automatically: if all points coincide, the knee is at 0, which DBSCAN refuses.
+MIN_EPS = 1e-3
 
 
 @dataclass(frozen=True)
 class GeneSpace:
-    """Where distances between genes are measured: centred protein vectors of unit length, in their main directions.
+    """The space in which distances between genes are measured: centred protein vectors, projected and normalised.
 
-    Protein encoders give all proteins much the same vector; what tells them apart is what is left without it.
+    Vectors of all proteins share a large common component, which would dominate every distance. So the mean is
+    subtracted and the principal components are kept.
 
     Attributes:
         mean: `(protein_size,)`.
-        directions: `(n_directions, protein_size)`, orthonormal.
-        kept: Share of the variance that the directions keep.
+        components: `(n_components, protein_size)`, orthonormal, in descending order of explained variance.
+        explained_variance: Fraction of the total variance within the components.
     """
 
     mean: np.ndarray
-    directions: np.ndarray
-    kept: float
+    components: np.ndarray
+    explained_variance: float
 
     @classmethod
-    def fit(cls, blocks: Iterable[np.ndarray], n_directions: int = 64) -> GeneSpace:
-        """Learn it from blocks of vectors `(n_genes, protein_size)`, of which one is held at a time."""
+    def fit(cls, blocks: Iterable[np.ndarray], n_components: int = 64) -> GeneSpace:
+        """Fit mean and principal components to vectors that are read block by block.
+
+        Args:
+            blocks: Vectors `(n_genes, protein_size)`, of which one block is in memory at a time.
+            n_components: Number of principal components to keep; all where the vectors have fewer dimensions.
+
+        Raises:
+            InputError: There is no vector.
+        """
+        # One pass over the blocks: the covariance follows from sums and from sums of products, in float64.
         n, total, products = 0, np.zeros(0), np.zeros(0)
         for block in blocks:
             values = block.astype(np.float64)
@@ -45,71 +62,81 @@ class GeneSpace:
         if not n:
             raise InputError("there is no gene to measure distances between.")
         mean = total / n
-        spreads, axes = np.linalg.eigh(products - n * np.outer(mean, mean))
-        spreads = spreads.clip(min=0)
-        axes = axes[:, ::-1][:, :n_directions].T
-        # The sign of an axis is anyone's choice: make it ours.
-        axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
-        kept = float(spreads[::-1][:n_directions].sum() / spreads.sum()) if spreads.sum() > 0 else 1.0
-        return cls(mean.astype(np.float32), np.ascontiguousarray(axes, np.float32), kept)
+        eigenvalues, eigenvectors = np.linalg.eigh(products - n * np.outer(mean, mean))
+        # Rounding may leave tiny negative eigenvalues. `eigh` returns them in ascending order.
+        variances = eigenvalues.clip(min=0)[::-1]
+        components = eigenvectors[:, ::-1][:, :n_components].T
+        # The sign of an eigenvector is arbitrary and differs between LAPACK builds: make the largest entry positive.
+        components = components * np.sign(components[np.arange(len(components)), np.abs(components).argmax(1)])[:, None]
+        explained = float(variances[:n_components].sum() / variances.sum()) if variances.sum() > 0 else 1.0
+        return cls(mean.astype(np.float32), np.ascontiguousarray(components, np.float32), explained)
 
-    def place(self, vectors: np.ndarray) -> np.ndarray:
-        """Vectors `(n, protein_size)` as unit vectors, float32 `(n, n_directions)`."""
-        found = (vectors.astype(np.float32) - self.mean) @ self.directions.T
-        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+    def project(self, vectors: np.ndarray) -> np.ndarray:
+        """Project vectors `(n, protein_size)` and scale them to unit length: float32 `(n, n_components)`."""
+        projected = (vectors.astype(np.float32) - self.mean) @ self.components.T
+        return projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-12)
 
 
 def pair_vectors(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Both orders of each pair, float32 `(2, n_pairs, 2 * size)`.
-
-    A pair has no order, so the distance of two pairs is that of the better of both ways to lay one on the other.
-    """
-    ways = [np.concatenate([first, second], 1), np.concatenate([second, first], 1)]
-    return np.ascontiguousarray(np.stack(ways), np.float32)
-
-
-def _index(ways: np.ndarray) -> tuple[Any, int]:
-    index = import_faiss().IndexFlatL2(ways.shape[2])
-    for way in ways:
-        index.add(way)
-    return index, ways.shape[1]
-
-
-def neighbours(ways: np.ndarray, k: int, check: Callable[[], None] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest points of each point, itself first.
+    """Return both orientations of each pair.
 
     Args:
-        ways: `(n_ways, n_points, size)`; a point is as near another as the nearest of its ways is.
-        k: How many, the point itself counted; at most all.
-        check: Called between blocks; what it raises ends the work.
+        first: `(n_pairs, size)`, vector of each pair's first gene.
+        second: `(n_pairs, size)`, vector of its second gene.
 
     Returns:
-        Their numbers, int64 `(n_points, k)`, and distances, float32 `(n_points, k)`.
+        float32 `(2, n_pairs, 2 * size)`, see the module.
     """
-    index, n = _index(ways)
+    orientations = [np.concatenate([first, second], 1), np.concatenate([second, first], 1)]
+    return np.ascontiguousarray(np.stack(orientations), np.float32)
+
+
+def _index(orientations: np.ndarray) -> tuple[Any, int]:
+    """Return a FAISS index of all orientations, and the number of points; entry `i` is of point `i % n_points`."""
+    index = import_faiss().IndexFlatL2(orientations.shape[2])
+    for points in orientations:
+        index.add(points)
+    return index, orientations.shape[1]
+
+
+def nearest_neighbours(
+    orientations: np.ndarray, k: int, check: Callable[[], None] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest neighbours of each point, beginning with the point itself.
+
+    Args:
+        orientations: `(n_orientations, n_points, size)`; the distance to a point is that to its nearest orientation.
+        k: Number of neighbours, the point itself included; at most `n_points`.
+        check: Called between blocks; an exception it raises stops the search.
+
+    Returns:
+        Indices, int64 `(n_points, k)`, and Euclidean distances, float32 `(n_points, k)`, in ascending order.
+    """
+    index, n = _index(orientations)
     k = min(k, n)
-    numbers, distances = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
+    indices, distances = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
     for begin in range(0, n, BLOCK):
-        # Each point may be found by all its ways.
-        squares, places = index.search(ways[0, begin : begin + BLOCK], len(ways) * k)
-        for row, (found, names) in enumerate(zip(squares, places % n, strict=True), begin):
-            found = np.where(names == row, -1.0, found)
-            order = np.lexsort((names, found))
-            _, at = np.unique(names[order], return_index=True)
-            chosen = order[np.sort(at)[:k]]
-            numbers[row], distances[row] = names[chosen], np.sqrt(found[chosen].clip(min=0))
+        # A point can be hit once per orientation, so this many hits contain at least k different points.
+        squares, hits = index.search(orientations[0, begin : begin + BLOCK], len(orientations) * k)
+        for row, (row_squares, points) in enumerate(zip(squares, hits % n, strict=True), begin):
+            # The point itself comes first, also among others at the same place.
+            row_squares = np.where(points == row, -1.0, row_squares)
+            order = np.lexsort((points, row_squares))
+            _, first_hit = np.unique(points[order], return_index=True)
+            chosen = order[np.sort(first_hit)[:k]]
+            indices[row], distances[row] = points[chosen], np.sqrt(row_squares[chosen].clip(min=0))
         if check is not None:
             check()
-    return numbers, distances
+    return indices, distances
 
 
-def k_distances(ways: np.ndarray, k: int, check: Callable[[], None] | None = None) -> np.ndarray:
-    """Distance of each point to its k-th neighbour, itself not counted, from the nearest up: `(n_points,)`."""
-    return np.sort(neighbours(ways, k + 1, check)[1][:, -1])
+def k_distances(orientations: np.ndarray, k: int, check: Callable[[], None] | None = None) -> np.ndarray:
+    """Return the distance of each point to its k-th nearest neighbour, not counting itself, sorted: `(n_points,)`."""
+    return np.sort(nearest_neighbours(orientations, k + 1, check)[1][:, -1])
 
 
 def knee(distances: np.ndarray) -> float:
-    """Where a rising curve bends most: its point farthest below the line from its first to its last."""
+    """Return the value at the knee of a rising curve: its point farthest below the line from its first to its last."""
     if len(distances) < 3 or distances[-1] <= distances[0]:
         return float(distances[-1])
     x = np.linspace(0, 1, len(distances))
@@ -117,158 +144,173 @@ def knee(distances: np.ndarray) -> float:
     return float(distances[int((x - y).argmax())])
 
 
-def choose_eps(ways: np.ndarray, min_samples: int, check: Callable[[], None] | None = None) -> float:
-    """A distance for `dbscan`: the knee of distances to the `min_samples - 1`-th neighbour, or less.
+def choose_eps(orientations: np.ndarray, min_samples: int, check: Callable[[], None] | None = None) -> float:
+    """Choose `eps` for `dbscan`: the knee of the distances to the `min_samples - 1`-th neighbour, or less.
 
-    Where points lie everywhere about as dense, clusters of that distance run into one. So it is lowered by tenths until
-    no cluster holds more than half of the points.
+    Where the density of points is nearly uniform, that distance merges most clusters into one. So `eps` is lowered by
+    10 % at a time until no cluster holds more than half of the points.
 
     Args:
-        ways: As for `neighbours`.
+        orientations: As for `nearest_neighbours`.
         min_samples: As for `dbscan`.
-        check: Called between blocks; what it raises ends the work.
+        check: Called between blocks; an exception it raises stops the search.
     """
-    eps = max(knee(k_distances(ways, min_samples - 1, check)), LEAST_EPS)
-    half = max(ways.shape[1] / 2, 2 * min_samples)
-    while eps > LEAST_EPS:
-        labels, _ = dbscan(ways, eps, min_samples, check)
-        if np.bincount(labels[labels >= 0], minlength=1)[0] <= half:
+    eps = max(knee(k_distances(orientations, min_samples - 1, check)), MIN_EPS)
+    # Of very few points, half would be less than two clusters need.
+    max_size = max(orientations.shape[1] / 2, 2 * min_samples)
+    while eps > MIN_EPS:
+        labels, _ = dbscan(orientations, eps, min_samples, check)
+        # Clusters are numbered by size, so 0 is the largest.
+        if np.bincount(labels[labels >= 0], minlength=1)[0] <= max_size:
             break
-        eps = max(0.9 * eps, LEAST_EPS)
+        eps = max(0.9 * eps, MIN_EPS)
     return eps
 
 
 def dbscan(
-    ways: np.ndarray,
+    orientations: np.ndarray,
     eps: float,
     min_samples: int,
     check: Callable[[], None] | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Clusters of points by density (Ester et al. 1996), in memory that does not grow with their neighbourhoods.
+    """Cluster points by density (DBSCAN, Ester et al. 1996), in memory independent of the size of neighbourhoods.
 
-    Lists of neighbours, which scikit-learn's needs, take memory with the square of the largest cluster. Here clusters
-    grow from core point to core point, and distances are made as they are needed, each about twice. A point at the
-    border of several clusters goes to that of its nearest core point, whatever the order of points.
+    scikit-learn's implementation holds the neighbours of every point, which takes memory quadratic in the size of the
+    largest cluster. Here clusters grow from core point to core point, and distances are computed as they are needed,
+    each about twice. A point at the border of several clusters is assigned to that of its nearest core point, so the
+    result does not depend on the order of the points.
 
     Args:
-        ways: As for `neighbours`.
-        eps: Points within this distance are neighbours.
-        min_samples: Neighbours of a core point, itself counted.
-        check: Called between blocks; what it raises ends the work.
-        block_bytes: What a block of distances may take.
+        orientations: As for `nearest_neighbours`.
+        eps: Largest distance between neighbours.
+        min_samples: Smallest number of neighbours of a core point, itself included.
+        check: Called between blocks; an exception it raises stops the clustering.
+        block_bytes: Memory of one block of distances, in bytes.
 
     Returns:
-        Number of each point's cluster, -1 for none, largest cluster first; and which points are core points.
+        Cluster of each point, int64 `(n_points,)`, numbered from the largest and -1 for noise; and a mask of core
+        points, bool `(n_points,)`.
+
+    Raises:
+        InputError: `eps` is not positive, or `min_samples` is below 1.
     """
     if not eps > 0 or min_samples < 1:
         raise InputError(f"eps is {eps} and min_samples {min_samples}; give a distance above 0 and at least 1.")
     check = check or (lambda: None)
-    limit, n = eps**2 * (1 + 1e-6), ways.shape[1]
+    # Distances are float32: the margin keeps points at exactly `eps` from depending on their rounding.
+    limit, n = eps**2 * (1 + 1e-6), orientations.shape[1]
     n_neighbours = np.zeros(n, np.int64)
-    for rows, squares in _blocks(ways[0], ways, block_bytes):
+    for rows, squares in _squared_distances(orientations[0], orientations, block_bytes):
         n_neighbours[rows] = (squares <= limit).sum(1)
         check()
-    core = n_neighbours >= min_samples
-    inside = np.ascontiguousarray(ways[:, core])
-    of_core = np.full(inside.shape[1], -1, np.int64)
+    is_core = n_neighbours >= min_samples
+    core = np.ascontiguousarray(orientations[:, is_core])
+    core_labels = np.full(core.shape[1], -1, np.int64)
     cluster = 0
-    for seed in range(len(of_core)):
-        if of_core[seed] >= 0:
+    # Breadth-first search over core points: each round reaches the neighbours of those reached in the last.
+    for seed in range(len(core_labels)):
+        if core_labels[seed] >= 0:
             continue
-        of_core[seed] = cluster
+        core_labels[seed] = cluster
         frontier = np.array([seed])
         while len(frontier):
-            reached = np.zeros(len(of_core), bool)
-            for _, squares in _blocks(inside[0, frontier], inside, block_bytes):
+            reached = np.zeros(len(core_labels), bool)
+            for _, squares in _squared_distances(core[0, frontier], core, block_bytes):
                 reached |= (squares <= limit).any(0)
                 check()
-            frontier = np.flatnonzero(reached & (of_core < 0))
-            of_core[frontier] = cluster
+            frontier = np.flatnonzero(reached & (core_labels < 0))
+            core_labels[frontier] = cluster
         cluster += 1
     labels = np.full(n, -1, np.int64)
-    labels[core] = of_core
-    others = np.flatnonzero(~core)
-    if len(of_core) and len(others):
-        for rows, squares in _blocks(ways[0, others], inside, block_bytes):
+    labels[is_core] = core_labels
+    others = np.flatnonzero(~is_core)
+    if len(core_labels) and len(others):
+        for rows, squares in _squared_distances(orientations[0, others], core, block_bytes):
             nearest = squares.argmin(1)
             at_border = squares[np.arange(len(nearest)), nearest] <= limit
-            labels[others[rows][at_border]] = of_core[nearest[at_border]]
+            labels[others[rows][at_border]] = core_labels[nearest[at_border]]
             check()
-    return _by_size(labels), core
+    return _rank_by_size(labels), is_core
 
 
-def _blocks(points: np.ndarray, ways: np.ndarray, block_bytes: int) -> Iterator[tuple[slice, np.ndarray]]:
-    """Squared distances of points `(n, size)` to others by the nearest of their ways, float32, some rows at a time."""
-    lengths = (ways**2).sum(2)
-    n_rows = max(block_bytes // (4 * max(ways.shape[1], 1)), 1)
+def _squared_distances(
+    points: np.ndarray, orientations: np.ndarray, block_bytes: int
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield squared distances of points `(n, size)` to the nearest orientation of others, a block of rows at a time.
+
+    Yields:
+        The rows, and float32 `(n_rows, n_others)`.
+    """
+    norms = (orientations**2).sum(2)
+    n_rows = max(block_bytes // (4 * max(orientations.shape[1], 1)), 1)
     for begin in range(0, len(points), n_rows):
         rows = slice(begin, min(begin + n_rows, len(points)))
         block = points[rows]
-        squares: np.ndarray | None = None
-        for way, length in zip(ways, lengths, strict=True):
-            found = block @ (-2 * way.T)
-            found += length
-            squares = found if squares is None else np.minimum(squares, found, out=squares)
-        assert squares is not None
-        squares += (block**2).sum(1)[:, None]
-        yield rows, squares
+        nearest: np.ndarray | None = None
+        for others, norm in zip(orientations, norms, strict=True):
+            squares = block @ (-2 * others.T)
+            squares += norm
+            nearest = squares if nearest is None else np.minimum(nearest, squares, out=nearest)
+        assert nearest is not None
+        # The points' own norms are the same for every orientation, and added last.
+        nearest += (block**2).sum(1)[:, None]
+        yield rows, nearest
 
 
-def families(points: np.ndarray, distance: float) -> np.ndarray:
-    """Genes that are alike, by representatives, as CD-HIT clusters sequences (doi:10.1093/bioinformatics/btl158).
+def gene_families(points: np.ndarray, distance: float) -> np.ndarray:
+    """Group similar genes around representatives, as CD-HIT clusters sequences (doi:10.1093/bioinformatics/btl158).
 
-    One gene after the other joins the family of the nearest representative within `distance`, or founds its own, so
-    that no chain of neighbours joins what is far apart.
+    Each gene in turn joins the family of the nearest representative within `distance`, or becomes the representative
+    of a new family. Unlike in single linkage, no chain of neighbours can join genes that are far apart.
 
     Args:
-        points: `(n_genes, size)`, in the order in which they are taken.
-        distance: Of a gene from its family's representative at most.
+        points: `(n_genes, size)`, in the order in which genes are assigned.
+        distance: Largest distance of a gene from its family's representative.
 
     Returns:
-        Number of each gene's family, largest first.
+        Family of each gene, int64 `(n_genes,)`, numbered from the largest.
     """
     index = import_faiss().IndexFlatL2(points.shape[1])
     labels = np.empty(len(points), np.int64)
     for begin in range(0, len(points), BLOCK):
         block = np.ascontiguousarray(points[begin : begin + BLOCK], np.float32)
-        n_before = index.ntotal
-        best, nearest = np.full(len(block), np.inf, np.float32), np.zeros(len(block), np.int64)
-        if n_before:
-            squares, places = index.search(block, 1)
-            best, nearest = squares[:, 0].copy(), places[:, 0].copy()
-        # Representatives that this block adds count for the genes after them.
+        least, nearest = np.full(len(block), np.inf, np.float32), np.zeros(len(block), np.int64)
+        if index.ntotal:
+            squares, representatives = index.search(block, 1)
+            least, nearest = squares[:, 0].copy(), representatives[:, 0].copy()
         for row in range(len(block)):
-            if best[row] <= distance**2:
+            if least[row] <= distance**2:
                 labels[begin + row] = nearest[row]
                 continue
-            number = index.ntotal
+            family = index.ntotal
             index.add(block[row : row + 1])
+            # The block was searched before this representative existed: later genes of the block can still join it.
             squares = ((block[row:] - block[row]) ** 2).sum(1)
-            closer = squares < best[row:]
-            best[row:][closer], nearest[row:][closer] = squares[closer], number
-            labels[begin + row] = number
-    return _by_size(labels)
+            closer = squares < least[row:]
+            least[row:][closer], nearest[row:][closer] = squares[closer], family
+            labels[begin + row] = family
+    return _rank_by_size(labels)
 
 
-def _by_size(labels: np.ndarray) -> np.ndarray:
-    """Groups renumbered from the largest down; -1 stays."""
-    found = labels.copy()
-    names, sizes = np.unique(labels[labels >= 0], return_counts=True)
-    ranks = np.empty(len(names), np.int64)
-    ranks[np.lexsort((names, -sizes))] = np.arange(len(names))
-    found[labels >= 0] = ranks[np.searchsorted(names, labels[labels >= 0])]
-    return found
+def _rank_by_size(labels: np.ndarray) -> np.ndarray:
+    """Renumber groups from the largest, of equally large ones the lower number first; -1 stays."""
+    ranked = labels.copy()
+    groups, sizes = np.unique(labels[labels >= 0], return_counts=True)
+    ranks = np.empty(len(groups), np.int64)
+    ranks[np.lexsort((groups, -sizes))] = np.arange(len(groups))
+    ranked[labels >= 0] = ranks[np.searchsorted(groups, labels[labels >= 0])]
+    return ranked
 
 
 __all__ = [
-    "LEAST_EPS",
+    "MIN_EPS",
     "GeneSpace",
     "choose_eps",
     "dbscan",
-    "families",
+    "gene_families",
     "k_distances",
     "knee",
-    "neighbours",
+    "nearest_neighbours",
     "pair_vectors",
 ]

@@ -1,4 +1,4 @@
-"""From the pairs of each genome to clusters, families and enrichment over all of them."""
+"""Aggregate the gene pairs of many genomes: clusters of pairs, gene families, and enrichment."""
 
 from __future__ import annotations
 
@@ -10,32 +10,43 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from ..errors import InputError
 from ..genomes.embedding import EmbeddedGenomes
-from .clusters import LEAST_EPS, GeneSpace, choose_eps, dbscan, families, k_distances, knee, pair_vectors
-from .enrichment import enrich, terms_of
+from .clusters import MIN_EPS, GeneSpace, choose_eps, dbscan, gene_families, k_distances, knee, pair_vectors
+from .enrichment import annotation_terms, enrich
 from .explanation import ABLATION, AttributionSettings, Explanation
 from .pair_map import pair_map
 
+# Points drawn to find the knee, whose cost is quadratic.
 MAX_KNEE = 20_000
+# Pairs drawn from a cluster for its coherence, whose cost is quadratic.
 MAX_COHERENCE = 200
+# Returns an iterator over each genome's id and explanation. It is called several times, so that the explanations of all
+# genomes need not be in memory at once.
 Explanations = Callable[[], Iterator[tuple[str, Explanation]]]
+# Taxonomic ranks looked for among the metadata columns, the finest first.
 TAXA = ("species", "genus", "family", "order", "phylum")
+# Annotations that can name a gene, the most readable first.
+NAME_KEYS = ("product", "Description", "Preferred_name", "gene", "name")
 
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """What decides clusters and families.
+    """Settings of clusters of pairs and of gene families.
 
     Attributes:
-        eps: Pairs within this distance are neighbours; by default `choose_eps` on at most 20,000 pairs.
-        min_samples: Neighbours that make a pair the core of a cluster, itself counted.
-        family_distance: Of a gene from its family's representative at most; by default the knee of distances to the
-            nearest gene.
-        n_directions: Main directions of protein vectors in which distances are measured.
-        n_shuffles: Draws of shuffled pairs that a cluster's coherence is set against.
-        seed: Of the draws.
+        eps: Largest distance between neighbouring pairs in DBSCAN; by default `choose_eps` on at most 20,000 pairs.
+        min_samples: Smallest number of neighbours of a core pair, itself included; at least 2.
+        family_distance: Largest distance of a gene from its family's representative; by default the knee of the
+            distances to the nearest gene.
+        n_directions: Principal components of the protein vectors in which distances are measured.
+        n_shuffles: Draws of shuffled pairs with which a cluster's coherence is compared.
+        seed: Seed of all draws.
+
+    Raises:
+        InputError: A value is out of range.
     """
 
     eps: float | None = None
@@ -56,13 +67,13 @@ class ClusterSettings:
 
     @property
     def record(self) -> dict[str, Any]:
-        """In values JSON can hold."""
+        """The settings as values that JSON can hold."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Collected:
-    """Tables of a `GeneInteractionNetwork`, and figures for its record."""
+    """Tables of a `GeneInteractionNetwork`, which documents them, and summary figures for its record."""
 
     pairs: pd.DataFrame
     clusters: pd.DataFrame
@@ -73,7 +84,7 @@ class Collected:
 
 
 def collect(
-    found: Explanations,
+    explanations: Explanations,
     genomes: EmbeddedGenomes,
     classes: list[str],
     true_classes: dict[str, str],
@@ -81,131 +92,139 @@ def collect(
     clustering: ClusterSettings,
     check: Callable[[], None] | None = None,
 ) -> Collected:
-    """Bring the pairs of all genomes together.
+    """Aggregate the pairs of all genomes.
 
     Memory grows with the number of pairs, not of genes: vectors are read genome by genome.
 
     Args:
-        found: Gives each genome's explanation, in an order that stays the same; called several times.
-        genomes: Where vectors and annotations come from.
-        classes: Names of the model's classes.
-        true_classes: By genome, where they are known.
-        settings: With which pairs were found.
-        clustering: What decides clusters and families.
-        check: Called between steps; what it raises ends the work.
+        explanations: Returns an iterator over the genomes' ids and explanations, in the same order at every call.
+        genomes: Source of vectors and annotations.
+        classes: Names of the model's classes, in the order of its logits.
+        true_classes: True class by genome id, where it is known. A genome without one counts as correctly classified.
+        settings: Settings with which the pairs were found.
+        clustering: Settings of clusters and families.
+        check: Called between steps; an exception it raises stops the work.
+
+    Returns:
+        The tables. Clusters are of pairs of correctly classified genomes; families are of all genes.
 
     Raises:
         InputError: No genome is classified correctly.
     """
     check = check or (lambda: None)
-    table, genome_rows = _tables(found, genomes, classes, true_classes, settings)
-    usable = table["correct"].to_numpy(bool)
-    if not usable.any():
+    table, genome_table = _tables(explanations, genomes, classes, true_classes, settings)
+    is_correct = table["correct"].to_numpy(bool)
+    if not is_correct.any():
         raise InputError(
-            f"none of {len(genome_rows)} genomes is classified as its label says, so there is nothing to attribute; "
+            f"none of {len(genome_table)} genomes is classified as its label says, so there is nothing to attribute; "
             "give a model that was trained on this label."
         )
     space = GeneSpace.fit(
-        (genomes.vectors(name, np.unique(one.genes)) for name, one in found()), clustering.n_directions
+        (genomes.vectors(name, np.unique(explanation.genes)) for name, explanation in explanations()),
+        clustering.n_directions,
     )
     check()
-    places = np.concatenate([space.place(genomes.vectors(name, one.genes.ravel())) for name, one in found()])
-    first, second = places[0::2], places[1::2]
+    points = np.concatenate(
+        [space.project(genomes.vectors(name, explanation.genes.ravel())) for name, explanation in explanations()]
+    )
+    # Genes were raveled pair by pair.
+    first, second = points[0::2], points[1::2]
     check()
 
     family_1, family_2, family_distance = _families(table, first, second, clustering)
     table["family_1"], table["family_2"] = family_1, family_2
-    ways = pair_vectors(first[usable], second[usable])
+    orientations = pair_vectors(first[is_correct], second[is_correct])
     eps = clustering.eps
     if eps is None:
-        sample = np.random.default_rng(clustering.seed).permutation(ways.shape[1])[:MAX_KNEE]
-        eps = choose_eps(np.ascontiguousarray(ways[:, np.sort(sample)]), clustering.min_samples, check)
+        sample = np.random.default_rng(clustering.seed).permutation(orientations.shape[1])[:MAX_KNEE]
+        eps = choose_eps(np.ascontiguousarray(orientations[:, np.sort(sample)]), clustering.min_samples, check)
     labels = np.full(len(table), -1, np.int64)
-    labels[usable], _ = dbscan(ways, eps, clustering.min_samples, check)
+    labels[is_correct], _ = dbscan(orientations, eps, clustering.min_samples, check)
     table["cluster"] = labels
     table["x"], table["y"] = np.nan, np.nan
-    table.loc[usable, ["x", "y"]] = pair_map(ways, clustering.seed, check)
+    table.loc[is_correct, ["x", "y"]] = pair_map(orientations, clustering.seed, check)
 
     taxon = next((name for name in TAXA if name in genomes.metadata.columns), None)
-    coherence = _coherence(ways, labels[usable], clustering, check)
-    enrichment, common = _enrichment(table, genome_rows, genomes, check)
-    clusters = _clusters(table, genomes.metadata, taxon, coherence, common, settings.method)
+    coherence = _coherence(orientations, labels[is_correct], clustering, check)
+    enrichment, common = _enrichment(table, genome_table, genomes, check)
+    clusters = _cluster_table(table, genomes.metadata, taxon, coherence, common, settings.method)
     figures = {
-        "n_genomes": len(genome_rows),
-        "n_correct": int(genome_rows["correct"].sum()),
+        "n_genomes": len(genome_table),
+        "n_correct": int(genome_table["correct"].sum()),
         "labels_known": bool(true_classes),
         "n_pairs": len(table),
-        "n_pairs_of_correct": int(usable.sum()),
+        "n_pairs_of_correct": int(is_correct.sum()),
         "n_clusters": len(clusters),
         "n_pairs_in_clusters": int((labels >= 0).sum()),
         "n_families": int(pd.concat([table["family_1"], table["family_2"]]).nunique()),
         "eps": float(eps),
         "family_distance": family_distance,
-        "variance_kept": space.kept,
+        "variance_kept": space.explained_variance,
         "taxon": taxon,
     }
     return Collected(
-        table.drop(columns=["correct", "place_1", "place_2"]),
+        table.drop(columns=["correct", "index_1", "index_2"]),
         clusters,
         _family_table(table),
-        genome_rows,
+        genome_table,
         enrichment,
         figures,
     )
 
 
 def _tables(
-    found: Explanations,
+    explanations: Explanations,
     genomes: EmbeddedGenomes,
     classes: list[str],
     true_classes: dict[str, str],
     settings: AttributionSettings,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Pairs and genomes, without clusters and families."""
+    """Return the tables of pairs and of genomes, without clusters and families.
+
+    The table of pairs also has `correct`, and the index of each gene within its genome (`index_1`, `index_2`).
+    """
     pairs, rows = [], []
-    for name, one in found():
+    for name, explanation in explanations():
         genes = genomes.gene_table(name)
         true = true_classes.get(name, "")
-        predicted = classes[one.label]
+        predicted = classes[explanation.label]
         correct = not true or true == predicted
         frame = pd.DataFrame(
-            {"genome_id": name, "class": predicted, "true_class": true, "correct": correct}, index=range(len(one.genes))
+            {"genome_id": name, "class": predicted, "true_class": true, "correct": correct},
+            index=range(len(explanation.genes)),
         )
         for side in (0, 1):
-            chosen = genes.iloc[one.genes[:, side]]
-            frame[f"gene_{side + 1}"] = chosen["gene_id"].to_numpy()
-            frame[f"place_{side + 1}"] = one.genes[:, side]
-            frame[f"contig_{side + 1}"] = chosen["contig"].to_numpy()
-            frame[f"start_{side + 1}"] = chosen["start"].to_numpy()
-            frame[f"annotation_{side + 1}"] = [_name(text) for text in chosen["annotations"]]
+            side_genes = genes.iloc[explanation.genes[:, side]]
+            frame[f"gene_{side + 1}"] = side_genes["gene_id"].to_numpy()
+            frame[f"index_{side + 1}"] = explanation.genes[:, side]
+            frame[f"contig_{side + 1}"] = side_genes["contig"].to_numpy()
+            frame[f"start_{side + 1}"] = side_genes["start"].to_numpy()
+            frame[f"annotation_{side + 1}"] = [_display_name(text) for text in side_genes["annotations"]]
         for i, method in enumerate((*settings.methods, ABLATION)):
-            frame[method] = one.scores[:, i]
+            frame[method] = explanation.scores[:, i]
         pairs.append(frame)
         row: dict[str, Any] = {"genome_id": name, "class": predicted, "true_class": true, "correct": correct}
-        row |= {f"probability {label}": value for label, value in zip(classes, _softmax(one.logits), strict=True)}
-        row |= {"n_genes": len(genes), "n_pseudo_genes": one.n_pseudo_genes}
-        row["n_random_pair_genes"] = one.n_random_pair_genes
-        row["pseudo_class"] = classes[int(one.pseudo.argmax())]
-        for kind, logits in (("random_genes", one.random_genes), ("random_pairs", one.random_pairs)):
-            taken = logits.argmax(1) if len(logits) else np.empty(0, np.int64)
-            wanted = classes.index(true) if true in classes else one.label
-            # Share of the draws from which the class is told right.
-            row[f"{kind}_right"] = float((taken == wanted).mean()) if len(taken) else np.nan
-        row["ablation"] = float(np.nanmean(one.scores[:, -1])) if settings.n_ablated else np.nan
-        row["random_ablation"] = float(one.random_ablation.mean()) if len(one.random_ablation) else np.nan
+        probabilities = softmax(explanation.logits)
+        row |= {f"probability {label}": value for label, value in zip(classes, probabilities, strict=True)}
+        row |= {"n_genes": len(genes), "n_pseudo_genes": explanation.n_pseudo_genes}
+        row["n_random_pair_genes"] = explanation.n_random_pair_genes
+        row["pseudo_class"] = classes[int(explanation.pseudo.argmax())]
+        reference = classes.index(true) if true in classes else explanation.label
+        controls = {"random_genes": explanation.random_genes, "random_pairs": explanation.random_pairs}
+        for control, logits in controls.items():
+            # Fraction of the draws that are classified correctly.
+            row[f"{control}_right"] = float((logits.argmax(1) == reference).mean()) if len(logits) else np.nan
+        row["ablation"] = float(np.nanmean(explanation.scores[:, -1])) if settings.n_ablated else np.nan
+        random_ablation = explanation.random_ablation
+        row["random_ablation"] = float(random_ablation.mean()) if len(random_ablation) else np.nan
         rows.append(row)
     return pd.concat(pairs, ignore_index=True), pd.DataFrame(rows)
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shares = np.exp(logits - logits.max())
-    return np.asarray(shares / shares.sum())
-
-
-def _name(annotations: str) -> str:
-    """What to call a gene by its annotations."""
+def _display_name(annotations: str) -> str:
+    """Return the most readable of a gene's annotations, given as JSON; empty if there is none."""
     values = json.loads(annotations) if annotations else {}
-    for key in ("product", "Description", "Preferred_name", "gene", "name"):
+    for key in NAME_KEYS:
         if values.get(key) not in (None, "", "-"):
             return str(values[key])
     return ""
@@ -214,27 +233,37 @@ def _name(annotations: str) -> str:
 def _families(
     table: pd.DataFrame, first: np.ndarray, second: np.ndarray, clustering: ClusterSettings
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Name of each pair's two families, and the distance within one."""
-    names = np.concatenate(
-        [(table["genome_id"] + "\t" + table[f"place_{side}"].astype(str)).to_numpy(str) for side in (1, 2)]
+    """Return the family names of each pair's first and second gene, and the distance within a family.
+
+    Args:
+        table: Pairs as `_tables` returns them.
+        first: `(n_pairs, n_components)`, point of each pair's first gene.
+        second: `(n_pairs, n_components)`, point of its second gene.
+        clustering: Settings of families.
+    """
+    # A gene is known by its genome and its index; gene ids are unique within a genome only.
+    keys = np.concatenate(
+        [(table["genome_id"] + "\t" + table[f"index_{side}"].astype(str)).to_numpy(str) for side in (1, 2)]
     )
     points = np.concatenate([first, second])
-    # The genes of the strongest pairs are taken first.
-    _, at = np.unique(names, return_index=True)
-    order = np.sort(at)
+    # Each gene once, in the order of its first pair: genes of strong pairs become representatives.
+    _, first_rows = np.unique(keys, return_index=True)
+    order = np.sort(first_rows)
     genes = points[order]
     distance = clustering.family_distance
     if distance is None:
         rng = np.random.default_rng(clustering.seed)
         sample = np.sort(rng.permutation(len(genes))[:MAX_KNEE])
-        distance = max(knee(k_distances(np.ascontiguousarray(genes[sample])[None], 1)), LEAST_EPS)
-    labels = dict(zip(names[order].tolist(), families(genes, distance).tolist(), strict=True))
+        distance = max(knee(k_distances(np.ascontiguousarray(genes[sample])[None], 1)), MIN_EPS)
+    labels = dict(zip(keys[order].tolist(), gene_families(genes, distance).tolist(), strict=True))
+    # Padded with zeros, so that names sort as numbers do.
     width = len(str(max(labels.values())))
-    found = np.array([f"F{labels[name]:0{width}d}" for name in names.tolist()])
-    return found[: len(table)], found[len(table) :], float(distance)
+    names = np.array([f"F{labels[key]:0{width}d}" for key in keys.tolist()])
+    return names[: len(table)], names[len(table) :], float(distance)
 
 
 def _family_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per family: its sizes, most common annotation and classes."""
     columns = ["genome_id", "class"]
     sides = [
         table[[*columns, f"family_{side}", f"gene_{side}", f"annotation_{side}"]].set_axis(
@@ -261,83 +290,104 @@ def _family_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _most_common(values: pd.Series, n: int) -> str:
+    """Return the `n` most common values that are not empty, joined by semicolons."""
     return "; ".join(name for name, _ in Counter(value for value in values if value).most_common(n))
 
 
 def _counts(values: pd.Series) -> str:
+    """Return each value with its count, the most common first, joined by semicolons."""
     counts = Counter(values)
     return "; ".join(f"{name} {n}" for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _coherence(
-    ways: np.ndarray, labels: np.ndarray, clustering: ClusterSettings, check: Callable[[], None]
+    orientations: np.ndarray, labels: np.ndarray, clustering: ClusterSettings, check: Callable[[], None]
 ) -> dict[int, tuple[float, float, float]]:
-    """Mean distance within each cluster, of as many shuffled pairs, and how often these are as close."""
+    """Compare each cluster with random pairs of the same genes' background.
+
+    Args:
+        orientations: `(2, n_pairs, 2 * size)`.
+        labels: `(n_pairs,)`, cluster of each pair.
+        clustering: Settings of the draws.
+        check: Called after each cluster.
+
+    Returns:
+        By cluster: the mean distance of its pairs, the mean distance of as many shuffled pairs, and the permutation
+        p-value: how often shuffled pairs are at least as close.
+    """
     rng = np.random.default_rng([clustering.seed, 1])
-    size = ways.shape[2] // 2
-    found = {}
+    size, n_pairs = orientations.shape[2] // 2, orientations.shape[1]
+    coherence = {}
     for cluster in range(labels.max() + 1 if len(labels) else 0):
         rows = np.flatnonzero(labels == cluster)
         rows = np.sort(rng.permutation(rows)[:MAX_COHERENCE])
-        own = _mean_distance(ways[0, rows], ways[1, rows])
+        within = _mean_distance(orientations[0, rows], orientations[1, rows])
         shuffled = []
         for _ in range(clustering.n_shuffles):
-            # First genes keep their number, second genes come from any pair.
-            first = ways[0, rng.choice(ways.shape[1], len(rows)), :size]
-            second = ways[0, rng.choice(ways.shape[1], len(rows)), size:]
+            # Both genes of a shuffled pair are real, but drawn from different pairs.
+            first = orientations[0, rng.choice(n_pairs, len(rows)), :size]
+            second = orientations[0, rng.choice(n_pairs, len(rows)), size:]
             shuffled.append(_mean_distance(*pair_vectors(first, second)))
-        p = (1 + sum(value <= own for value in shuffled)) / (1 + len(shuffled))
-        found[cluster] = (own, float(np.mean(shuffled)), p)
+        # One is added to both counts, since the observed value is one of the permutations.
+        p = (1 + sum(value <= within for value in shuffled)) / (1 + len(shuffled))
+        coherence[cluster] = (within, float(np.mean(shuffled)), p)
         check()
-    return found
+    return coherence
 
 
-def _mean_distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Of pairs of pairs, each by the better of both ways."""
-    squares = (one**2).sum(1)
-    nearest = np.minimum(*(squares[:, None] + squares[None] - 2 * one @ way.T for way in (one, other)))
-    above = np.triu_indices(len(one), 1)
+def _mean_distance(pairs: np.ndarray, reversed_pairs: np.ndarray) -> float:
+    """Return the mean distance between pairs, given in both orientations `(n_pairs, 2 * size)`; 0 of a single pair."""
+    squares = (pairs**2).sum(1)
+    nearest = np.minimum(
+        *(squares[:, None] + squares[None] - 2 * pairs @ others.T for others in (pairs, reversed_pairs))
+    )
+    above = np.triu_indices(len(pairs), 1)
     return float(np.sqrt(nearest[above].clip(min=0)).mean()) if len(above[0]) else 0.0
 
 
 def _enrichment(
-    table: pd.DataFrame, genome_rows: pd.DataFrame, genomes: EmbeddedGenomes, check: Callable[[], None]
+    table: pd.DataFrame, genome_table: pd.DataFrame, genomes: EmbeddedGenomes, check: Callable[[], None]
 ) -> tuple[pd.DataFrame, dict[int, str]]:
-    """Functions against all genes of the genomes, classes against all genomes; and common names."""
+    """Test clusters for classes, against all correctly classified genomes, and for functions, against all their genes.
+
+    Returns:
+        One row per cluster and term, classes first; and by cluster its most common annotations.
+    """
     clustered = table[table["cluster"] >= 0]
-    wanted: dict[str, dict[str, set[int]]] = {}
+    # Clusters of each gene, by genome and gene id.
+    clusters_of: dict[str, dict[str, set[int]]] = {}
     for row in clustered.itertuples():
         for gene in (row.gene_1, row.gene_2):
-            wanted.setdefault(row.genome_id, {}).setdefault(gene, set()).add(int(row.cluster))
+            clusters_of.setdefault(row.genome_id, {}).setdefault(gene, set()).add(int(row.cluster))
     background: Counter[tuple[str, str]] = Counter()
     members: dict[int, list[list[tuple[str, str]]]] = {}
     n_genes = 0
-    for name in genome_rows[genome_rows["correct"]]["genome_id"]:
+    correct = genome_table[genome_table["correct"]]
+    for name in correct["genome_id"]:
         genes = genomes.gene_table(name)
         n_genes += len(genes)
-        mine = wanted.get(name, {})
+        clustered_genes = clusters_of.get(name, {})
         for gene, text in zip(genes["gene_id"], genes["annotations"], strict=True):
-            terms = terms_of(json.loads(text)) if text else []
+            terms = annotation_terms(json.loads(text)) if text else []
             background.update(terms)
-            for cluster in mine.get(gene, ()):
+            for cluster in clustered_genes.get(gene, ()):
                 members.setdefault(cluster, []).append(terms)
         check()
     functions = enrich(members, background, n_genes)
-    right = genome_rows[genome_rows["correct"]]
-    classes = Counter(("class", name) for name in right["class"])
-    of_clusters = {
-        int(number): [[("class", name)] for name in rows.drop_duplicates("genome_id")["class"]]
-        for number, rows in clustered.groupby("cluster")
+    class_background = Counter(("class", name) for name in correct["class"])
+    class_members = {
+        int(cluster): [[("class", name)] for name in rows.drop_duplicates("genome_id")["class"]]
+        for cluster, rows in clustered.groupby("cluster")
     }
-    by_class = enrich(of_clusters, classes, len(right))
+    classes = enrich(class_members, class_background, len(correct))
     common = {
-        int(number): _most_common(pd.concat([rows["annotation_1"], rows["annotation_2"]]), 3)
-        for number, rows in clustered.groupby("cluster")
+        int(cluster): _most_common(pd.concat([rows["annotation_1"], rows["annotation_2"]]), 3)
+        for cluster, rows in clustered.groupby("cluster")
     }
-    return pd.concat([by_class, functions], ignore_index=True), common
+    return pd.concat([classes, functions], ignore_index=True), common
 
 
-def _clusters(
+def _cluster_table(
     table: pd.DataFrame,
     metadata: pd.DataFrame,
     taxon: str | None,
@@ -345,19 +395,29 @@ def _clusters(
     common: dict[int, str],
     method: str,
 ) -> pd.DataFrame:
+    """Return one row per cluster.
+
+    Args:
+        table: All pairs, with their clusters.
+        metadata: Metadata by genome id.
+        taxon: Its column with taxa, if any.
+        coherence: What `_coherence` returned.
+        common: Most common annotations by cluster.
+        method: Column with the scores that ranked the pairs.
+    """
     rows = []
     for number, members in table[table["cluster"] >= 0].groupby("cluster"):
-        own = members.drop_duplicates("genome_id")
+        cluster_genomes = members.drop_duplicates("genome_id")
         within, shuffled, p = coherence[int(number)]
-        taxa = [] if taxon is None else metadata.loc[own["genome_id"], taxon].tolist()
+        taxa = [] if taxon is None else metadata.loc[cluster_genomes["genome_id"], taxon].tolist()
         rows.append(
             {
                 "cluster": int(number),
                 "n_pairs": len(members),
-                "n_genomes": len(own),
+                "n_genomes": len(cluster_genomes),
                 "n_taxa": len(set(taxa)) if taxon is not None else np.nan,
-                "n_classes": own["class"].nunique(),
-                "classes": _counts(own["class"]),
+                "n_classes": cluster_genomes["class"].nunique(),
+                "classes": _counts(cluster_genomes["class"]),
                 "taxa": _counts(pd.Series(taxa, dtype=str)) if taxa else "",
                 "score": float(members[method].mean()),
                 "mean_distance": within,

@@ -1,4 +1,4 @@
-"""One genome: its strongest pairs by several methods, and what the model makes of their genes alone."""
+"""Explain the prediction of one genome: its strongest gene pairs, and predictions from their genes alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from ..errors import InputError
 from ..models.genome_transformer import GenomeTransformerForSequenceClassification
 from .maps import METHODS
-from .pairs import SYMMETRY, ablation, n_pairs_of, random_pairs, top_pairs
+from .pairs import SYMMETRY, Pairs, ablation, count_pairs, random_pairs, symmetrise, top_pairs
 from .screening import ablated_pairs
 
 ABLATION = "ablation"
@@ -20,20 +20,24 @@ ABLATION = "ablation"
 
 @dataclass(frozen=True)
 class AttributionSettings:
-    """What decides the pairs.
+    """Settings of the selection and scoring of gene pairs.
 
     Attributes:
-        method: Whose strongest pairs are taken: `attention` (the paper's), `attention_gradient`, `rollout` or
+        method: Method that selects the pairs: `attention` (the one of the paper), `attention_gradient`, `rollout` or
             `ablation`.
-        beside: Methods that score the same pairs too, `ablation` apart.
-        top: Pairs of a genome; a fraction below one is a share of all its pairs.
-        symmetry: How both directions of a pair become one score: their `mean` or `max`.
-        n_ablated: Of a genome's strongest pairs, how many are taken away to see what they do together; and of random
-            ones.
-        n_screened: Genes that `ablation` takes away one by one, those with the largest integrated gradients.
-        n_candidates: Genes of which `ablation` takes every pair away, those that change the logit most alone.
-        n_controls: Draws of random genes, and of random pairs, that pseudo-examples are set against.
-        seed: Of the draws.
+        beside: Further methods that score the selected pairs, for comparison; `ablation` always does.
+        top: Number of pairs to select per genome; a fraction below 1 is a fraction of all its pairs.
+        symmetry: How the scores of both directions of a pair are combined: `mean` or `max`.
+        n_ablated: Number of the strongest pairs, and of random pairs, whose genes are removed to measure their effect.
+        n_screened: With `method="ablation"`, number of genes that are removed one by one: those with the largest
+            integrated gradients.
+        n_candidates: With `method="ablation"`, number of genes of which every pair is removed: those whose own removal
+            changes the logit most.
+        n_controls: Number of draws of random genes, and of random pairs, with which pseudo-examples are compared.
+        seed: Seed of all draws.
+
+    Raises:
+        InputError: A value is unknown or out of range.
     """
 
     method: str = "attention"
@@ -52,38 +56,40 @@ class AttributionSettings:
                 raise InputError(f"method {name!r} is unknown; give {', '.join(known)}.")
         if self.symmetry not in SYMMETRY:
             raise InputError(f"symmetry is {self.symmetry!r}; give {' or '.join(SYMMETRY)}.")
-        n_pairs_of(2, self.top)
+        count_pairs(2, self.top)
         for name, least in (("n_ablated", 0), ("n_controls", 0), ("n_screened", 2), ("n_candidates", 2)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Every method that scores pairs by a map, the one whose strongest are taken first."""
+        """Methods that score pairs by a map of gene by gene, the selecting one first; `ablation` is not among them."""
         first = () if self.method == ABLATION else (self.method,)
         return (*first, *(name for name in self.beside if name != self.method))
 
     @property
     def record(self) -> dict[str, Any]:
-        """In values JSON can hold."""
+        """The settings as values that JSON can hold."""
         return {**asdict(self), "beside": list(self.beside)}
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What counted in one genome.
+    """The gene pairs that mattered most in one genome, and controls.
+
+    A pseudo-example is a genome reduced to the genes of its selected pairs, in random order and without contigs.
 
     Attributes:
-        logits: float64 `(n_classes,)` of the whole genome.
-        genes: int64 `(n_pairs, 2)`, places of genes, the strongest pair first.
-        scores: float64 `(n_pairs, n_methods + 1)`, in the order of `AttributionSettings.methods`, then of `ablation`:
-            NaN where it was not done.
-        pseudo: float64 `(n_classes,)`, logits of the pairs' genes alone, their order lost.
-        random_genes: float64 `(n_controls, n_classes)`, of equally many genes drawn evenly.
-        random_pairs: float64 `(n_controls, n_classes)`, of the genes of equally many pairs drawn evenly.
-        random_ablation: float64, ablation of random pairs, as many as of the strongest.
-        n_pseudo_genes: Genes of the pairs.
-        n_random_pair_genes: Genes of the random pairs, mean over draws.
+        logits: float64 `(n_classes,)`, of the complete genome.
+        genes: int64 `(n_pairs, 2)`, indices of each pair's genes within the genome, the strongest pair first.
+        scores: float64 `(n_pairs, n_methods + 1)`, columns in the order of `AttributionSettings.methods`, followed by
+            `ablation`, which is NaN for pairs that were not ablated.
+        pseudo: float64 `(n_classes,)`, logits of the pseudo-example.
+        random_genes: float64 `(n_controls, n_classes)`, logits of as many genes, drawn uniformly.
+        random_pairs: float64 `(n_controls, n_classes)`, logits of the genes of as many pairs, drawn uniformly.
+        random_ablation: float64 `(n_ablated,)`, ablation of random pairs.
+        n_pseudo_genes: Number of genes of the pseudo-example.
+        n_random_pair_genes: Number of genes of the random pairs, mean over draws.
     """
 
     logits: np.ndarray
@@ -98,7 +104,7 @@ class Explanation:
 
     @property
     def label(self) -> int:
-        """Number of the likeliest class."""
+        """Index of the most likely class."""
         return int(self.logits.argmax())
 
 
@@ -109,14 +115,18 @@ def explain_genome(
     settings: AttributionSettings | None = None,
     check: Callable[[], None] | None = None,
 ) -> Explanation:
-    """Find the pairs of genes that count most for a genome's predicted class.
+    """Find the gene pairs that matter most for a genome's predicted class.
 
     Args:
-        model: In evaluation mode, on the device to use.
-        vectors: Of the genome's proteins, `(n_genes, protein_size)`; genes beyond `config.max_genes` are not seen.
-        contig_ids: `(n_genes,)`.
-        settings: What decides the pairs.
-        check: Called between steps; what it raises ends the work.
+        model: Model in evaluation mode, on the device to use.
+        vectors: Protein vectors of the genome, `(n_genes, protein_size)`; genes beyond `config.max_genes` are ignored,
+            as in prediction.
+        contig_ids: `(n_genes,)`, contig index of each gene.
+        settings: Settings of the selection; the defaults if not given.
+        check: Called between steps; an exception it raises stops the work.
+
+    Returns:
+        Pairs, scores and controls.
 
     Raises:
         InputError: The genome has fewer than two genes, or the model is in training mode.
@@ -132,54 +142,60 @@ def explain_genome(
         raise InputError(f"the genome has {len(proteins)} gene, so it has no pair of genes; leave it out.")
     logits = _logits(model, proteins, contigs)
     label = int(logits.argmax())
-    columns, pairs = [], None
+    columns = []
+    pairs: Pairs | None = None
     if settings.method == ABLATION:
         pairs = ablated_pairs(
             model, proteins, contigs, label, settings.n_screened, settings.n_candidates, check
-        ).strongest(n_pairs_of(len(proteins), settings.top))
+        ).strongest(count_pairs(len(proteins), settings.top))
     for method in settings.methods:
         weights = METHODS[method](model, proteins, contigs, label)
         if pairs is None:
             pairs = top_pairs(weights, settings.top, settings.symmetry)
         genes = torch.from_numpy(pairs.genes).to(weights.device)
-        both = torch.stack([weights[genes[:, 0], genes[:, 1]], weights[genes[:, 1], genes[:, 0]]])
-        found = both.mean(0) if settings.symmetry == "mean" else both.amax(0)
-        columns.append(found.double().cpu().numpy())
+        scores = symmetrise(weights[genes[:, 0], genes[:, 1]], weights[genes[:, 1], genes[:, 0]], settings.symmetry)
+        columns.append(scores.double().cpu().numpy())
+        # A map of 4,096 genes is 64 MB: free it before the next one is computed.
         del weights
         check()
     assert pairs is not None
+    # A generator per genome, so that results do not depend on the order or the process in which genomes are explained.
     rng = np.random.default_rng([settings.seed, len(proteins)])
-    together, by_chance = np.full(len(pairs), np.nan), np.empty(0)
-    chosen = pairs.genes[: settings.n_ablated]
+    ablation_scores, random_ablation = np.full(len(pairs), np.nan), np.empty(0)
+    ablated = pairs.genes[: settings.n_ablated]
     if settings.method == ABLATION:
-        together = pairs.scores.astype(float)
-    elif len(chosen):
-        together[: len(chosen)] = ablation(model, proteins, contigs, label, chosen)
+        ablation_scores = pairs.scores.astype(float)
+    elif len(ablated):
+        ablation_scores[: len(ablated)] = ablation(model, proteins, contigs, label, ablated)
         check()
-    if len(chosen):
-        by_chance = ablation(model, proteins, contigs, label, random_pairs(len(proteins), len(chosen), rng).genes)
+    if len(ablated):
+        control = random_pairs(len(proteins), len(ablated), rng)
+        random_ablation = ablation(model, proteins, contigs, label, control.genes)
         check()
 
-    def alone(places: np.ndarray) -> np.ndarray:
-        # Their order and their contigs are lost.
-        shuffled = torch.from_numpy(rng.permutation(places)).to(model.device)
+    def pseudo_example_logits(genes: np.ndarray) -> np.ndarray:
+        shuffled = torch.from_numpy(rng.permutation(genes)).to(model.device)
         check()
         return _logits(model, proteins[shuffled], torch.zeros_like(shuffled))
 
-    of_pairs = np.unique(pairs.genes)
-    drawn = [rng.choice(len(proteins), len(of_pairs), replace=False) for _ in range(settings.n_controls)]
-    paired = [np.unique(random_pairs(len(proteins), len(pairs), rng).genes) for _ in range(settings.n_controls)]
+    pair_genes = np.unique(pairs.genes)
+    random_genes = [rng.choice(len(proteins), len(pair_genes), replace=False) for _ in range(settings.n_controls)]
+    random_pair_genes = [
+        np.unique(random_pairs(len(proteins), len(pairs), rng).genes) for _ in range(settings.n_controls)
+    ]
     empty = np.empty((0, len(logits)))
     return Explanation(
         logits=logits,
         genes=pairs.genes,
-        scores=np.stack([*columns, together], 1),
-        pseudo=alone(of_pairs),
-        random_genes=np.stack([alone(places) for places in drawn]) if drawn else empty,
-        random_pairs=np.stack([alone(places) for places in paired]) if paired else empty,
-        random_ablation=by_chance,
-        n_pseudo_genes=len(of_pairs),
-        n_random_pair_genes=float(np.mean([len(places) for places in paired])) if paired else 0.0,
+        scores=np.stack([*columns, ablation_scores], 1),
+        pseudo=pseudo_example_logits(pair_genes),
+        random_genes=np.stack([pseudo_example_logits(genes) for genes in random_genes]) if random_genes else empty,
+        random_pairs=(
+            np.stack([pseudo_example_logits(genes) for genes in random_pair_genes]) if random_pair_genes else empty
+        ),
+        random_ablation=random_ablation,
+        n_pseudo_genes=len(pair_genes),
+        n_random_pair_genes=float(np.mean([len(genes) for genes in random_pair_genes])) if random_pair_genes else 0.0,
     )
 
 
@@ -187,9 +203,9 @@ def explain_genome(
 def _logits(
     model: GenomeTransformerForSequenceClassification, proteins: torch.Tensor, contigs: torch.Tensor
 ) -> np.ndarray:
-    found = model(proteins[None], contig_ids=contigs[None]).logits[0]
-    values: np.ndarray = found.double().cpu().numpy()
-    return values
+    """Return the logits of one genome, float64 `(n_classes,)`."""
+    logits: np.ndarray = model(proteins[None], contig_ids=contigs[None]).logits[0].double().cpu().numpy()
+    return logits
 
 
 __all__ = ["ABLATION", "AttributionSettings", "Explanation", "explain_genome"]

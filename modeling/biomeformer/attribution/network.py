@@ -1,4 +1,4 @@
-"""What a model's pairs of genes come to over many genomes: clusters, families, and the network they make."""
+"""The result of attribution over many genomes: gene pairs, their clusters and families, and the network they form."""
 
 from __future__ import annotations
 
@@ -28,22 +28,34 @@ FILES = {
 }
 RECORD, GRAPHML = "network.json", "network.graphml"
 LEVELS = ("family", "gene")
+# Pairs listed per edge, so that labels of edges stay readable.
 MAX_PROVENANCE = 20
+# Nodes from which betweenness is estimated: exactly, it takes time proportional to nodes times edges.
+MAX_PIVOTS = 200
+# Columns that are text even if every value looks like a number.
+TEXT: Mapping[str, type] = dict.fromkeys(
+    (
+        "genome_id", "class", "true_class", "pseudo_class", "family", "annotation", "annotations", "term", "kind",
+        "classes", "taxa", "common_annotations",
+    ),
+    str,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class GeneInteractionNetwork:
-    """Pairs of genes that counted for a model, over many genomes.
+    """Pairs of genes that mattered for a model's predictions, over many genomes.
 
     Attributes:
-        pairs: One row a pair of a genome: `genome_id`, `class` (predicted), `true_class` (empty where unknown),
-            `gene_1`, `gene_2`, their `contig_`, `start_`, `annotation_` and `family_`, a column of scores a method,
-            `ablation`, `cluster` (-1 for none; of correctly classified genomes alone), and `x`, `y` on a map of pairs.
-        clusters: One row a cluster of pairs: sizes, classes, coherence, most frequent annotations.
-        families: One row a family of genes that are alike.
-        genomes: One row a genome: classes, probabilities, and what pseudo-examples were taken for.
-        enrichment: Annotations and classes that a cluster has more of than the background.
-        record: Settings, figures and provenance, in values JSON can hold.
+        pairs: One row per genome and pair: `genome_id`, `class` (predicted), `true_class` (empty if unknown),
+            `gene_1`, `gene_2`, their `contig_`, `start_`, `annotation_` and `family_`, one column of scores per method,
+            `ablation`, `cluster` (-1 for noise, and for all pairs of misclassified genomes), and the coordinates `x`,
+            `y` of a map of pairs.
+        clusters: One row per cluster of pairs: sizes, classes, coherence, most frequent annotations.
+        families: One row per family of similar genes.
+        genomes: One row per genome: classes, probabilities, and the predictions of its pseudo-examples.
+        enrichment: One row per cluster and annotation or class, with a test of its enrichment.
+        record: Settings, summary figures and provenance, as values that JSON can hold.
     """
 
     pairs: pd.DataFrame
@@ -58,24 +70,29 @@ class GeneInteractionNetwork:
 
     @property
     def method(self) -> str:
-        """Whose strongest pairs these are."""
+        """Name of the method that selected the pairs."""
         return str(self.record["settings"]["method"])
 
     def select(
         self, *, cluster: int | None = None, genome: str | None = None, label: str | None = None
     ) -> pd.DataFrame:
-        """Pairs of one cluster, genome or class, or of all that they have in common.
+        """Return the pairs that match all given conditions.
+
+        Args:
+            cluster: Number of a cluster.
+            genome: Id of a genome.
+            label: Name of a predicted class.
 
         Raises:
-            InputError: There is none.
+            InputError: No pair matches.
         """
-        found = self.pairs
+        selected = self.pairs
         for column, value in (("cluster", cluster), ("genome_id", genome), ("class", label)):
             if value is not None:
-                found = found[found[column] == value]
-                if not len(found):
+                selected = selected[selected[column] == value]
+                if not len(selected):
                     raise InputError(f"no pair has the {column} {value!r}.")
-        return found
+        return selected
 
     def to_networkx(
         self,
@@ -86,50 +103,51 @@ class GeneInteractionNetwork:
         label: str | None = None,
         min_genomes: int = 1,
     ) -> nx.Graph:
-        """The network of a cluster, genome or class, or of everything.
+        """Build the network of a cluster, genome or class, or of all pairs.
 
         Args:
-            level: Nodes are `family`, genes of several genomes that are alike, or `gene`, each gene of each genome.
+            level: What a node is: a `family` of similar genes of several genomes, or a `gene` of one genome.
             cluster: Number of a cluster of pairs.
             genome: Id of a genome.
             label: Name of a predicted class.
-            min_genomes: Leave out edges that fewer genomes have.
+            min_genomes: Smallest number of genomes of an edge; others are left out.
 
         Returns:
             Nodes with `annotation`, `n_genes`, `n_genomes`, `community` and `degree`; edges with `n_genomes`,
-            `n_pairs`, `score` (mean), `cluster` (the most frequent), a count of genomes a class (`class NAME`), and
-            `provenance` (`genome: gene - gene`, the strongest first, at most 20). Isolated nodes are left out.
+            `n_pairs`, `score` (mean), `cluster` (the most frequent), the number of genomes per class (`class NAME`),
+            and `provenance` (`genome: gene - gene`, the strongest first, at most 20). Isolated nodes are left out.
 
         Raises:
             InputError: No pair is left, or the level is unknown.
         """
         if level not in LEVELS:
             raise InputError(f"level is {level!r}; give {' or '.join(LEVELS)}.")
-        # The strongest pairs go first, so that each edge's provenance does.
+        # Strongest pairs first, so that the provenance of each edge is in that order.
         pairs = self.select(cluster=cluster, genome=genome, label=label)
         pairs = pairs.sort_values(self.method, ascending=False, kind="stable")
-        columns = ("genome_id", "class", "cluster", "gene_1", "gene_2", self.method, *_ends(pairs, level))
+        columns = [pairs[name] for name in ("genome_id", "class", "cluster", "gene_1", "gene_2", self.method)]
         edges: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
-        for row in zip(*(pairs[name] if isinstance(name, str) else name for name in columns), strict=True):
-            first, second = row[-2:]
-            # A pair within one family is a loop, and left out.
+        for first, second, *row in zip(_nodes(pairs, level, 1), _nodes(pairs, level, 2), *columns, strict=True):
+            # A pair within one family would be a loop.
             if first != second:
-                edges.setdefault((min(first, second), max(first, second)), []).append(row)
+                edges.setdefault((min(first, second), max(first, second)), []).append(tuple(row))
         graph = nx.Graph(method=self.method, level=level)
         for (first, second), rows in edges.items():
-            classes = dict(row[:2] for row in rows)
-            if len(classes) < min_genomes:
+            class_of = {genome_id: predicted for genome_id, predicted, *_ in rows}
+            if len(class_of) < min_genomes:
                 continue
-            clusters = Counter(int(row[2]) for row in rows if row[2] >= 0)
+            clusters = Counter(int(number) for _, _, number, *_ in rows if number >= 0)
             graph.add_edge(
                 first,
                 second,
-                n_genomes=len(classes),
+                n_genomes=len(class_of),
                 n_pairs=len(rows),
-                score=float(np.mean([row[5] for row in rows])),
+                score=float(np.mean([score for *_, score in rows])),
                 cluster=min(clusters, key=lambda number: (-clusters[number], number)) if clusters else -1,
-                provenance="; ".join(f"{row[0]}: {row[3]} - {row[4]}" for row in rows[:MAX_PROVENANCE]),
-                **{f"class {name}": n for name, n in Counter(classes.values()).items()},
+                provenance="; ".join(
+                    f"{genome_id}: {gene_1} - {gene_2}" for genome_id, _, _, gene_1, gene_2, _ in rows[:MAX_PROVENANCE]
+                ),
+                **{f"class {name}": n for name, n in Counter(class_of.values()).items()},
             )
         if not graph:
             raise InputError(f"no pair is in {min_genomes} genomes or more; give a lower min_genomes.")
@@ -137,64 +155,87 @@ class GeneInteractionNetwork:
         return graph
 
     def _describe(self, graph: nx.Graph, pairs: pd.DataFrame, level: str) -> None:
+        """Add the attributes of nodes, in place."""
         genes: dict[str, set[tuple[str, str]]] = {node: set() for node in graph}
         annotations: dict[str, Counter[str]] = {node: Counter() for node in graph}
         for side in (1, 2):
-            columns = [pairs[name] for name in ("genome_id", f"gene_{side}", f"family_{side}", f"annotation_{side}")]
-            for genome, gene, family, annotation in zip(*columns, strict=True):
-                node = str(family) if level == "family" else f"{genome}|{gene}"
+            columns = [pairs[name] for name in ("genome_id", f"gene_{side}", f"annotation_{side}")]
+            for node, genome, gene, annotation in zip(_nodes(pairs, level, side), *columns, strict=True):
+                # A gene of several pairs counts once.
                 if node in genes and (genome, gene) not in genes[node]:
                     genes[node].add((genome, gene))
                     annotations[node][annotation] += 1
         communities = nx.community.louvain_communities(graph, weight="n_genomes", seed=0)
+        # Numbered from the largest, so that numbers do not depend on the order of nodes.
         ordered = sorted(communities, key=lambda nodes: (-len(nodes), min(nodes)))
-        number = {node: i for i, nodes in enumerate(ordered) for node in nodes}
+        community_of = {node: i for i, nodes in enumerate(ordered) for node in nodes}
         for node, data in graph.nodes(data=True):
-            named = [(name, n) for name, n in annotations[node].most_common() if name]
-            data["annotation"] = named[0][0] if named else ""
+            data["annotation"] = next((name for name, _ in annotations[node].most_common() if name), "")
             data["n_genes"] = len(genes[node])
             data["n_genomes"] = len({genome for genome, _ in genes[node]})
-            data["community"] = number[node]
+            data["community"] = community_of[node]
             data["degree"] = int(graph.degree(node))
 
     def hubs(self, n: int = 10, **options: Any) -> pd.DataFrame:
-        """Nodes with the most neighbours: `node`, `degree`, `n_genomes`, `annotation`, `betweenness`.
+        """Return the nodes with the most neighbours.
 
         Args:
-            n: How many.
-            **options: Of `to_networkx`.
+            n: Number of nodes.
+            **options: Options of `to_networkx`.
+
+        Returns:
+            At most `n` rows of `node`, `degree`, `n_genomes`, `annotation` and `betweenness`, which is estimated from
+            200 nodes where there are more; the highest degree first.
+
+        Raises:
+            InputError: No pair is left.
         """
         graph = self.to_networkx(**options)
-        between = nx.betweenness_centrality(graph, k=min(len(graph), 200), seed=0)
+        betweenness = nx.betweenness_centrality(graph, k=min(len(graph), MAX_PIVOTS), seed=0)
         rows = [
             {
                 "node": node,
                 "degree": data["degree"],
                 "n_genomes": data["n_genomes"],
                 "annotation": data["annotation"],
-                "betweenness": between[node],
+                "betweenness": betweenness[node],
             }
             for node, data in graph.nodes(data=True)
         ]
-        found = pd.DataFrame(rows).sort_values(["degree", "n_genomes", "node"], ascending=[False, False, True])
-        return found.head(n).reset_index(drop=True)
+        frame = pd.DataFrame(rows).sort_values(["degree", "n_genomes", "node"], ascending=[False, False, True])
+        return frame.head(n).reset_index(drop=True)
 
     def plot(self, path: str | Path | None = None, **options: Any) -> Figure:
-        """Draw the network; to a file too, whose ending decides the format.
+        """Draw the network.
 
         Args:
-            path: File to write, in .png, .pdf or .svg.
-            **options: Of `to_networkx`.
+            path: File to write too; its extension selects the format: .png, .pdf or .svg.
+            **options: Options of `to_networkx`.
+
+        Returns:
+            The figure.
+
+        Raises:
+            InputError: No pair is left.
         """
         from ..reports.network_figures import network_figure
 
-        drawn = network_figure(self.to_networkx(**options))
+        figure = network_figure(self.to_networkx(**options))
         if path is not None:
-            drawn.savefig(path, dpi=160)
-        return drawn
+            figure.savefig(path, dpi=160)
+        return figure
 
     def save(self, folder: str | Path) -> dict[str, Path]:
-        """Write tables, the network of families as GraphML, and the record; gives their paths."""
+        """Write the tables, the network of families as GraphML, and the record.
+
+        Each file is written atomically; the folder is created if need be.
+
+        Args:
+            folder: Folder to write to.
+
+        Returns:
+            Path of each file: `network`, `record`, and the tables by the name of their attribute.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         written = {}
@@ -214,10 +255,13 @@ class GeneInteractionNetwork:
 
     @classmethod
     def load(cls, folder: str | Path) -> GeneInteractionNetwork:
-        """Read what `save` wrote.
+        """Read a network that `save` wrote.
+
+        Args:
+            folder: Folder with the files.
 
         Raises:
-            TableError: The folder holds no such thing.
+            TableError: A file is missing or cannot be read.
         """
         folder = Path(folder)
         try:
@@ -228,6 +272,7 @@ class GeneInteractionNetwork:
                 for name, file in FILES.items()
             }
             for frame in frames.values():
+                # Empty text was read as a missing value.
                 for column in frame.columns.intersection(list(TEXT)):
                     frame[column] = frame[column].fillna("").astype(str)
             return cls(record=json.loads((folder / RECORD).read_text()), **frames)
@@ -238,25 +283,11 @@ class GeneInteractionNetwork:
             ) from error
 
 
-# Columns that are text, whatever they look like.
-TEXT: Mapping[str, type] = dict.fromkeys(
-    (
-        "genome_id", "class", "true_class", "pseudo_class", "family", "annotation", "annotations", "term", "kind",
-        "classes", "taxa", "common_annotations",
-    ),
-    str,
-)  # fmt: skip
-
-
-def _ends(pairs: pd.DataFrame, level: str) -> tuple[list[str], list[str]]:
-    """Names of the nodes that each pair joins."""
-    found = []
-    for side in (1, 2):
-        if level == "family":
-            found.append(pairs[f"family_{side}"].astype(str).tolist())
-        else:
-            found.append([f"{a}|{b}" for a, b in zip(pairs["genome_id"], pairs[f"gene_{side}"], strict=True)])
-    return found[0], found[1]
+def _nodes(pairs: pd.DataFrame, level: str, side: int) -> list[str]:
+    """Return the node of each pair's first (`side` 1) or second (`side` 2) gene: its family, or `genome|gene`."""
+    if level == "family":
+        return [str(family) for family in pairs[f"family_{side}"]]
+    return [f"{genome}|{gene}" for genome, gene in zip(pairs["genome_id"], pairs[f"gene_{side}"], strict=True)]
 
 
 __all__ = ["FILES", "GRAPHML", "LEVELS", "RECORD", "GeneInteractionNetwork"]

@@ -1,4 +1,4 @@
-"""Pairs of genes on a plane: UMAP of their vectors (the paper's Figure 3)."""
+"""Map pairs of genes to a plane: UMAP of their vectors (Figure 3 of arXiv 2405.05998)."""
 
 from __future__ import annotations
 
@@ -7,41 +7,49 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .clusters import neighbours
+from .clusters import nearest_neighbours
 
+# UMAP's default number of neighbours.
 N_NEIGHBOURS = 15
+# UMAP of more points takes minutes, and a scatter plot cannot show them.
 MAX_MAPPED = 20_000
 
 
-def pair_map(ways: np.ndarray, seed: int, check: Callable[[], None] | None = None) -> np.ndarray:
-    """Places of pairs, float32 `(n_pairs, 2)`; NaN for all but `MAX_MAPPED` of them, drawn evenly.
+def pair_map(orientations: np.ndarray, seed: int, check: Callable[[], None] | None = None) -> np.ndarray:
+    """Map pairs to two dimensions with UMAP.
 
     Args:
-        ways: Both orders of each pair, as `pair_vectors` gives them.
-        seed: Of the draw and of UMAP.
-        check: Called between steps; what it raises ends the work.
+        orientations: Both orientations of each pair, as `pair_vectors` returns them.
+        seed: Seed of the draw and of UMAP.
+        check: Called between steps; an exception it raises stops the work.
+
+    Returns:
+        Coordinates, float32 `(n_pairs, 2)`; NaN for all but `MAX_MAPPED` pairs, drawn at random.
     """
-    n = ways.shape[1]
-    found = np.full((n, 2), np.nan, np.float32)
+    n = orientations.shape[1]
+    coordinates = np.full((n, 2), np.nan, np.float32)
     rows = np.sort(np.random.default_rng(seed).permutation(n)[:MAX_MAPPED])
     if len(rows) < 4:
-        found[rows] = np.stack([np.arange(len(rows)), np.zeros(len(rows))], 1)
-        return found
-    points = np.ascontiguousarray(ways[:, rows])
-    numbers, distances = neighbours(points, min(N_NEIGHBOURS, len(rows) - 1), check)
-    # Imported late: it takes seconds.
+        # Too few for UMAP: put them on a line.
+        coordinates[rows] = np.stack([np.arange(len(rows)), np.zeros(len(rows))], 1)
+        return coordinates
+    points = np.ascontiguousarray(orientations[:, rows])
+    # UMAP's own search knows nothing of orientations, so it is given the neighbours.
+    neighbours, distances = nearest_neighbours(points, min(N_NEIGHBOURS, len(rows) - 1), check)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # Imported late: it takes seconds.
         import umap
 
         reducer = umap.UMAP(
-            n_neighbors=numbers.shape[1],
-            precomputed_knn=(numbers, distances),
+            n_neighbors=neighbours.shape[1],
+            precomputed_knn=(neighbours, distances),
             random_state=seed,
             n_jobs=1,
+            # The spectral initialisation fails on small graphs that are not connected.
             init="random" if len(rows) < 50 else "spectral",
         )
-        found[rows] = reducer.fit_transform(points[0])
+        coordinates[rows] = reducer.fit_transform(points[0])
     if check is not None:
         check()
-    return found
+    return coordinates

@@ -1,4 +1,7 @@
-"""Genomes reduced to the genes of their strongest pairs, against genes drawn at random (arXiv 2405.05998)."""
+"""Compare pseudo-examples, genomes reduced to the genes of their strongest pairs, with random genes.
+
+The test of arXiv 2405.05998: if the pairs carry the class, the model still predicts it from their genes alone.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,25 @@ N_BOOTSTRAPS = 2000
 
 
 def pseudo_table(genomes: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
-    """How often the class is told right from what, with 95 % intervals over bootstraps of the genomes.
+    """Compute the accuracy of predictions from complete genomes, pseudo-examples and controls.
+
+    Intervals are 95 % percentile intervals over bootstrap samples of the genomes.
 
     Args:
-        genomes: As in `GeneInteractionNetwork`. Where a true class is unknown, the class predicted from the whole
-            genome stands for it.
-        seed: Of the bootstraps.
+        genomes: Table of genomes as in `GeneInteractionNetwork`. Where the true class is unknown, the class predicted
+            from the complete genome is the reference.
+        seed: Seed of the bootstrap.
 
     Returns:
-        Rows of `from`, `genes` (mean number), `accuracy` and `balanced_accuracy` as mean, low and high; and the
-        difference of the pseudo-examples' accuracy to each control's.
+        One dictionary per source of genes: `from`, `genes` (mean number), and `accuracy`, `balanced_accuracy` and
+        `pseudo_examples_minus_this` (difference in accuracy) as value, low and high. Controls that were not drawn are
+        left out.
     """
-    known = genomes["true_class"].where(genomes["true_class"] != "", genomes["class"])
-    right = {
-        "whole genomes": (genomes["class"] == known).to_numpy(float),
-        "genes of the strongest pairs": (genomes["pseudo_class"] == known).to_numpy(float),
+    reference = genomes["true_class"].where(genomes["true_class"] != "", genomes["class"])
+    # Of controls, the fraction of draws that are classified correctly.
+    correct = {
+        "whole genomes": (genomes["class"] == reference).to_numpy(float),
+        "genes of the strongest pairs": (genomes["pseudo_class"] == reference).to_numpy(float),
         "as many random genes": genomes["random_genes_right"].to_numpy(float),
         "genes of as many random pairs": genomes["random_pairs_right"].to_numpy(float),
     }
@@ -37,29 +44,31 @@ def pseudo_table(genomes: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
         "as many random genes": genomes["n_pseudo_genes"],
         "genes of as many random pairs": genomes["n_random_pair_genes"],
     }
-    labels = pd.factorize(known)[0]
-    known_right = {name: values for name, values in right.items() if not np.isnan(values).any()}
-    pseudo = right["genes of the strongest pairs"]
-    in_class = np.eye(labels.max() + 1)[labels]
+    labels = pd.factorize(reference)[0]
+    drawn = {name: values for name, values in correct.items() if not np.isnan(values).any()}
+    pseudo = correct["genes of the strongest pairs"]
+    one_hot = np.eye(labels.max() + 1)[labels]
 
     def scores(weights: np.ndarray) -> dict[str, np.ndarray]:
-        found = {}
-        n, sizes = weights.sum(1), weights @ in_class
-        for name, values in known_right.items():
-            found[f"{name}: accuracy"] = weights @ values / n
-            # Of the classes that are drawn.
-            recall = np.divide(weights @ (values[:, None] * in_class), sizes, where=sizes > 0, out=np.zeros_like(sizes))
-            found[f"{name}: balanced_accuracy"] = recall.sum(1) / (sizes > 0).sum(1)
-            found[f"{name}: pseudo_examples_minus_this"] = weights @ (pseudo - values) / n
-        return found
+        """Score weighted genomes; `weights` is `(n_draws, n_genomes)`, how often each draw holds each genome."""
+        results = {}
+        n, class_sizes = weights.sum(1), weights @ one_hot
+        for name, values in drawn.items():
+            results[f"{name}: accuracy"] = weights @ values / n
+            # A bootstrap sample may lack a class: the mean is over those it has.
+            n_correct = weights @ (values[:, None] * one_hot)
+            recall = np.divide(n_correct, class_sizes, where=class_sizes > 0, out=np.zeros_like(class_sizes))
+            results[f"{name}: balanced_accuracy"] = recall.sum(1) / (class_sizes > 0).sum(1)
+            results[f"{name}: pseudo_examples_minus_this"] = weights @ (pseudo - values) / n
+        return results
 
-    spans = bootstrap(scores, len(genomes), n_draws=N_BOOTSTRAPS, seed=seed)
+    intervals = bootstrap(scores, len(genomes), n_draws=N_BOOTSTRAPS, seed=seed)
     rows = []
-    for name in known_right:
+    for name in drawn:
         row: dict[str, Any] = {"from": name, "genes": round(float(sizes[name].mean()), 1)}
         for score in ("accuracy", "balanced_accuracy", "pseudo_examples_minus_this"):
-            span = spans[f"{name}: {score}"]
-            row[score] = [round(number, 4) for number in (span.value, span.low, span.high)]
+            interval = intervals[f"{name}: {score}"]
+            row[score] = [round(number, 4) for number in (interval.value, interval.low, interval.high)]
         rows.append(row)
     return rows
 

@@ -1,12 +1,12 @@
-"""A run over embedded genomes: what counts in each, and what it comes to; on one process or many, resumable."""
+"""Attribution over embedded genomes: the pairs that count in each, and their network; resumable, on many processes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from ..genomes.prediction import check_encoder
 from ..io.atomic import wrap_write_errors
 from ..models.genome_transformer import GenomeTransformerForSequenceClassification
 from ..models.metagenbert.modeling_metagenbert import hash_weights
-from ..runs.process_group import ProcessGroup
+from ..runs.control import RunControl, RunOptions, resolve_control
 from ..runs.run_folder import Part, RunFolder
-from ..runs.scheduler import RunOutcome, SampleResult, run_samples
+from ..runs.scheduler import ItemResult, run_items
 from .collection import ClusterSettings, Explanations, collect
 from .explanation import AttributionSettings, Explanation, explain_genome
 from .network import FILES, GRAPHML, RECORD, GeneInteractionNetwork
@@ -28,17 +28,14 @@ ARRAYS = ("logits", "genes", "scores", "pseudo", "random_genes", "random_pairs",
 
 
 @dataclass(frozen=True)
-class _Genome:
-    sample_id: str
-    source: Path
+class _EmbeddedGenome:
+    """An item of the run: one genome among the embedded ones, whose genes are in a file of them all."""
+
+    item_id: str
+    genes: Path
 
     def files(self) -> Sequence[Path]:
-        return [self.source]
-
-
-@dataclass(frozen=True)
-class _Genomes:
-    samples: list[_Genome]
+        return [self.genes]
 
 
 def attribute(
@@ -49,12 +46,8 @@ def attribute(
     settings: AttributionSettings | None = None,
     clustering: ClusterSettings | None = None,
     label_column: str | None = None,
-    processes: ProcessGroup | None = None,
-    resume: bool = True,
-    overwrite: bool = False,
-    on_plan: Callable[[int, int], None] | None = None,
-    on_genome: Callable[[str, str | None], None] | None = None,
-    check: Callable[[], None] | None = None,
+    control: RunControl | None = None,
+    **options: Unpack[RunOptions],
 ) -> GeneInteractionNetwork:
     """Find the pairs of genes that count for a model's predictions, and the network they make.
 
@@ -64,36 +57,46 @@ def attribute(
     Args:
         model: In evaluation mode, on the device to use, with its processor.
         genomes: Embedded by the model's protein encoder.
-        folder: Where finished genomes and results go, so that a run can be resumed; nowhere by default.
+        folder: Where finished genomes and results go, so that a run can be resumed; by default nothing is kept.
         settings: What decides the pairs.
         clustering: What decides clusters and families.
         label_column: Of the genomes' metadata, with the true classes; by default `config.label_name` where there is
             such a column. Without one, every genome counts as correctly classified, and the record says so.
-        processes: The processes of the job; this one alone by default.
-        resume: Whether to go on with a run found in the folder; otherwise it is refused.
-        overwrite: Delete a run found in the folder.
-        on_plan: Called once with how many genomes an earlier attempt finished, and how many this process will do.
-        on_genome: Called for each genome that this process finishes, with its id and, if it failed, the reason.
-        check: Called between steps; what it raises ends the run.
+        control: How the run proceeds; its `check` is called between steps.
+        **options: Fields of `RunControl` by keyword: `resume`, `overwrite`, `fail_fast`, `processes`, `observer`,
+            `check`; in place of a control, or to change one.
 
     Returns:
         The network; on the main process alone where there are several.
 
     Raises:
         CheckpointError: The genomes are of another protein encoder.
-        InputError: A label is unknown to the model, or no genome is classified correctly.
+        InputError: A label is unknown to the model, no genome is classified correctly, or several processes have no
+            folder.
+        SamplesFailedError: A genome failed and `fail_fast` was asked for.
         RunError: The folder cannot be written to.
-        RunInterrupted: `check` said so.
+        RunInterrupted: A signal came, as `check` noticed.
     """
-    if folder is None:
-        with TemporaryDirectory() as place:
-            options: dict[str, Any] = {"settings": settings, "clustering": clustering, "label_column": label_column}
-            return attribute(model, genomes, place, **options, on_plan=on_plan, on_genome=on_genome, check=check)
+    control = resolve_control(control, options)
     settings, clustering = settings or AttributionSettings(), clustering or ClusterSettings()
-    processes = processes or ProcessGroup()
-    if check is not None:
-        processes.check = check
-    folder = Path(folder)
+    if folder is not None:
+        return _attribute(model, genomes, Path(folder), settings, clustering, label_column, control)
+    if control.processes.size > 1:
+        raise InputError("several processes need a folder that they share for attribution; give one.")
+    with TemporaryDirectory() as temporary:
+        return _attribute(model, genomes, Path(temporary), settings, clustering, label_column, control)
+
+
+def _attribute(
+    model: GenomeTransformerForSequenceClassification,
+    genomes: EmbeddedGenomes,
+    folder: Path,
+    settings: AttributionSettings,
+    clustering: ClusterSettings,
+    label_column: str | None,
+    control: RunControl,
+) -> GeneInteractionNetwork:
+    check = control.processes.check
     true_classes, column = _true_classes(model, genomes, label_column)
     check_encoder(model, genomes.preprocessing, genomes.folder)
     digest = hash_weights(model.state_dict())
@@ -104,21 +107,20 @@ def attribute(
         "clustering": clustering.record,
         "label_column": column,
     }
-    source = genomes.folder / RESULTS["genes"]
-    cohort = _Genomes([_Genome(str(name), source) for name in genomes.genomes.index])
+    items = [_EmbeddedGenome(str(name), genomes.folder / RESULTS["genes"]) for name in genomes.genomes.index]
     results = (*FILES.values(), GRAPHML, RECORD, "report.html")
-    run = RunFolder(folder, fingerprint, cohort, results=results)
+    run = RunFolder(folder, fingerprint, items, "genomes", results=results)
     classes = [model.config.id2label[i] for i in range(model.config.num_labels)]
 
-    def explain(entry: Any, among: Sequence[int]) -> SampleResult:
-        name = entry.sample_id
-        found = explain_genome(model, genomes.vectors(name), genomes.contig_ids(name), settings, processes.check)
-        arrays = {field: getattr(found, field) for field in ARRAYS}
-        arrays["n_random_pair_genes"] = np.array([found.n_random_pair_genes])
-        return arrays, {"n_pseudo_genes": found.n_pseudo_genes}
+    def explain(genome: _EmbeddedGenome, among: Sequence[int]) -> ItemResult:
+        vectors, contig_ids = genomes.vectors(genome.item_id), genomes.contig_ids(genome.item_id)
+        explanation = explain_genome(model, vectors, contig_ids, settings, check)
+        arrays = {field: getattr(explanation, field) for field in ARRAYS}
+        arrays["n_random_pair_genes"] = np.array([explanation.n_random_pair_genes])
+        return arrays, {"n_pseudo_genes": explanation.n_pseudo_genes}
 
     def gather(parts: dict[str, Part], failed: dict[str, str]) -> GeneInteractionNetwork:
-        def found() -> Iterator[tuple[str, Explanation]]:
+        def explanations() -> Iterator[tuple[str, Explanation]]:
             for name, part in parts.items():
                 arrays = part.arrays()
                 yield (
@@ -130,13 +132,13 @@ def attribute(
                     ),
                 )
 
-        network = _network(found, failed)
+        network = _network(explanations, failed)
         with wrap_write_errors(folder):
             network.save(folder)
         return network
 
-    def _network(found: Explanations, failed: dict[str, str]) -> GeneInteractionNetwork:
-        collected = collect(found, genomes, classes, true_classes, settings, clustering, processes.check)
+    def _network(explanations: Explanations, failed: dict[str, str]) -> GeneInteractionNetwork:
+        collected = collect(explanations, genomes, classes, true_classes, settings, clustering, check)
         record = {
             "model": {
                 "name": str(model.name_or_path),
@@ -153,24 +155,14 @@ def attribute(
         tables = {name: getattr(collected, name) for name in FILES}
         return GeneInteractionNetwork(**tables, record=record)
 
-    outcome: RunOutcome[GeneInteractionNetwork] = run_samples(
-        run,
-        explain,
-        gather,
-        processes=processes,
-        share_batches=False,
-        resume=resume,
-        overwrite=overwrite,
-        on_plan=on_plan,
-        on_sample=on_genome,
-    )
+    outcome = run_items(run, explain, gather, control=control, share_batches=False)
     return outcome.result  # type: ignore[return-value]
 
 
 def _true_classes(
     model: GenomeTransformerForSequenceClassification, genomes: EmbeddedGenomes, label_column: str | None
 ) -> tuple[dict[str, str], str | None]:
-    """Classes by genome, and the column they come from."""
+    """Return the true classes by genome, and the column they come from."""
     columns, known = genomes.metadata, set(model.config.id2label.values())
     column = label_column
     if column is None:
@@ -183,10 +175,10 @@ def _true_classes(
             f"{', '.join(map(str, columns.columns)) or 'none'}."
         )
     values = {str(name): str(value) for name, value in columns[column].items() if str(value)}
-    strange = sorted(set(values.values()) - known)
-    if strange:
+    unknown = sorted(set(values.values()) - known)
+    if unknown:
         raise InputError(
-            f"{genomes.folder}, column {column}: {strange[0]!r} is no class of the model, which tells "
+            f"{genomes.folder}, column {column}: {unknown[0]!r} is no class of the model, which predicts "
             f"{', '.join(sorted(known))}; leave the genome out, or name another column."
         )
     return values, column

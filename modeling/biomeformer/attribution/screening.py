@@ -1,4 +1,4 @@
-"""The pairs of genes that a model itself is found to need: by taking genes away, after a screen for which to try."""
+"""Find the pairs of genes that a prediction depends on by removing them, after screening genes for candidates."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from ..models.genome_transformer import GenomeTransformerForSequenceClassification
 from .pairs import Pairs, ablation, logits_without
 
+# Steps of the sum that approximates the integral.
 N_STEPS = 16
 
 
@@ -21,31 +22,32 @@ def integrated_gradients(
     label: int,
     n_steps: int = N_STEPS,
 ) -> np.ndarray:
-    """What each gene adds to a class's logit, by integrated gradients (arXiv 1703.01365, equation 1).
+    """Compute each gene's contribution to a class's logit by integrated gradients (arXiv 1703.01365, equation 1).
 
-    The path goes from a genome all of whose genes have its mean vector, which has nothing that tells genes apart, to
-    the genome itself; the integral is a midpoint sum.
+    The baseline is the genome with every gene's vector replaced by their mean, in which no gene differs from another;
+    the integral is approximated by a midpoint sum.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         proteins: Vectors of one genome, `(n_genes, protein_size)`.
-        contig_ids: `(n_genes,)`.
-        label: Number of the class.
-        n_steps: Of the sum.
+        contig_ids: `(n_genes,)`, contig index of each gene.
+        label: Index of the class.
+        n_steps: Number of steps of the sum.
 
     Returns:
-        float64 `(n_genes,)`; their sum is the logit less that of the mean genome, but for the sum's error.
+        float64 `(n_genes,)`; their sum is the difference between the genome's logit and that of the baseline, up to the
+        error of the sum.
     """
-    start = proteins.mean(0, keepdim=True)
+    baseline = proteins.mean(0, keepdim=True)
     total = torch.zeros_like(proteins)
     for step in range(n_steps):
-        on_the_way = torch.lerp(start, proteins, (step + 0.5) / n_steps).detach().requires_grad_(True)
+        point = torch.lerp(baseline, proteins, (step + 0.5) / n_steps).detach().requires_grad_(True)
         with torch.enable_grad():
-            logit = model(on_the_way[None], contig_ids=contig_ids[None]).logits[0, label]
-            (gradient,) = torch.autograd.grad(logit, on_the_way)
+            logit = model(point[None], contig_ids=contig_ids[None]).logits[0, label]
+            (gradient,) = torch.autograd.grad(logit, point)
         total += gradient
-    found: np.ndarray = ((proteins - start) * total / n_steps).sum(1).double().cpu().numpy()
-    return found
+    contributions: np.ndarray = ((proteins - baseline) * total / n_steps).sum(1).double().cpu().numpy()
+    return contributions
 
 
 def ablated_pairs(
@@ -57,39 +59,39 @@ def ablated_pairs(
     n_candidates: int,
     check: Callable[[], None] | None = None,
 ) -> Pairs:
-    """Pairs whose genes do most together, beyond what each does alone.
+    """Find the pairs of genes with the largest `ablation`.
 
-    To take every pair of thousands of genes away is out of reach, so genes are screened: those with the largest
-    integrated gradients are taken away one by one, and of those that change the logit most every pair is. A pair whose
-    genes do little alone is missed. Pairs that do less together than apart, such as genes that stand in for each other,
-    are left out.
+    Removing every pair of thousands of genes is not feasible, so genes are screened in two steps: those with the
+    largest integrated gradients are removed one by one, and of those that change the logit most every pair is removed.
+    A pair of genes without an effect of their own is therefore missed. Pairs with a negative interaction, such as genes
+    that substitute for each other, are left out.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         proteins: Vectors of one genome, `(n_genes, protein_size)`.
-        contig_ids: `(n_genes,)`.
-        label: Number of the class.
-        n_screened: Genes that are taken away one by one; a genome of no more has all of them taken away.
-        n_candidates: Genes of which every pair is taken away.
-        check: Called between passes; what it raises ends the work.
+        contig_ids: `(n_genes,)`, contig index of each gene.
+        label: Index of the class.
+        n_screened: Number of genes that are removed one by one; all, if the genome has no more.
+        n_candidates: Number of genes of which every pair is removed.
+        check: Called between passes; an exception it raises stops the work.
 
     Returns:
-        The candidates' pairs with an `ablation` above zero, the largest first; the largest alone if none is above zero.
+        Pairs of candidates with a positive `ablation` in descending order; if none is positive, the largest only.
     """
     check = check or (lambda: None)
     screened = np.arange(len(proteins))
     if len(proteins) > n_screened:
-        size = np.abs(integrated_gradients(model, proteins, contig_ids, label))
-        screened = np.sort(np.argsort(-size, kind="stable")[:n_screened])
+        contributions = np.abs(integrated_gradients(model, proteins, contig_ids, label))
+        screened = np.sort(np.argsort(-contributions, kind="stable")[:n_screened])
         check()
-    absent = [(), *((gene,) for gene in screened.tolist())]
-    logits = logits_without(model, proteins, contig_ids, label, absent, check=check)
+    removed = [(), *((gene,) for gene in screened.tolist())]
+    logits = logits_without(model, proteins, contig_ids, label, removed, check=check)
     change = np.abs(logits[0] - logits[1:])
     candidates = np.sort(screened[np.argsort(-change, kind="stable")[:n_candidates]])
     genes = np.array(list(combinations(candidates.tolist(), 2)), np.int64).reshape(-1, 2)
-    together = ablation(model, proteins, contig_ids, label, genes)
-    order = np.argsort(-together, kind="stable")[: max(int((together > 0).sum()), 1)]
-    return Pairs(genes[order], together[order])
+    scores = ablation(model, proteins, contig_ids, label, genes)
+    order = np.argsort(-scores, kind="stable")[: max(int((scores > 0).sum()), 1)]
+    return Pairs(genes[order], scores[order])
 
 
 __all__ = ["ablated_pairs", "integrated_gradients"]

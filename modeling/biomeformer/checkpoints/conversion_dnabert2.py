@@ -1,4 +1,4 @@
-"""From a published `pytorch_model.bin` to safetensors, without running any pickled code."""
+"""Convert published DNABERT-2 checkpoints (`pytorch_model.bin`) to safetensors, without running any pickled code."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from huggingface_hub import snapshot_download
 from safetensors.torch import save_file
 
+from ..io.atomic import atomic_directory, is_new_or_empty
 from ..models.dnabert2.configuration_dnabert2 import DnaBert2Config
 
 WEIGHTS = "pytorch_model.bin"
@@ -26,25 +27,25 @@ SIDE_FILES = (
 
 
 def convert_checkpoint(source: str | Path, output: str | Path, *, revision: str | None = None) -> Path:
-    """Convert an upstream DNABERT-2 family checkpoint to safetensors.
+    """Convert a published checkpoint of the DNABERT-2 family to safetensors.
 
-    Weights keep their names and values; the config is rewritten as this package's own, so that `AutoModel` finds it.
-    Tokenizer files and the licence are copied; remote code is left behind.
+    Weights keep their names and values. The config is rewritten as one of this package, so that `AutoModel` recognises
+    it. Tokenizer files and the licence are copied; remote code is not.
 
     Args:
-        source: Folder, or Hub id, with `config.json` and `pytorch_model.bin`.
-        output: Folder to write; it must not exist, or be empty.
+        source: Folder or Hub id with `config.json` and `pytorch_model.bin`.
+        output: Folder to write, new or empty. It is written atomically.
         revision: Branch, tag or commit of a Hub id.
 
     Returns:
-        The folder written.
+        The folder.
 
     Raises:
-        OSError: A file is missing, or `output` has content.
+        OSError: A file is missing, or `output` is not empty.
         ValueError: The config is not DNABERT-2's, or the weights cannot be read as plain tensors.
     """
     output = Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if not is_new_or_empty(output):
         raise OSError(
             f"{output} exists and is not an empty folder; give a new one to write the converted checkpoint to."
         )
@@ -74,23 +75,16 @@ def convert_checkpoint(source: str | Path, output: str | Path, *, revision: str 
         raise ValueError(
             f"{folder / WEIGHTS} is not a state dict of tensors; give the model's weights, not a training state."
         )
+    # Published configs do not say whether there is a pooler: DNABERT-S has one, DNABERT-2 has not.
     config.add_pooling_layer = any("pooler." in key for key in state)
-
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with atomic_directory(output) as partial:
+        # Tied weights share memory, which safetensors refuses.
         tensors = {key: value.clone().contiguous() for key, value in state.items()}
         save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
         config.save_pretrained(partial)
         for name in SIDE_FILES:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, partial / name)
-        if output.exists():
-            output.rmdir()
-        partial.rename(output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return output
 
 

@@ -1,4 +1,4 @@
-"""ESM-2 checkpoints of fair-esm (`.pt`) in transformers' layout."""
+"""Convert ESM-2 checkpoints of fair-esm (`.pt`) to the layout of transformers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 from transformers import EsmForMaskedLM
 
 from ..errors import CheckpointError
-from ..io.atomic import atomic_directory
+from ..io.atomic import atomic_directory, is_new_or_empty
 from .esm2 import VOCAB_SIZE, esm_config, esm_tokenizer
 
-# fair-esm's names (esm/model/esm2.py) and those of transformers' EsmForMaskedLM.
-RENAMED = {
+# Names of weights in fair-esm (esm/model/esm2.py) and in transformers' EsmForMaskedLM.
+TRANSFORMERS_NAMES = {
     r"embed_tokens\.weight": "esm.embeddings.word_embeddings.weight",
     r"layers\.(\d+)\.self_attn\.q_proj\.(.*)": r"esm.encoder.layer.\1.attention.self.query.\2",
     r"layers\.(\d+)\.self_attn\.k_proj\.(.*)": r"esm.encoder.layer.\1.attention.self.key.\2",
@@ -32,30 +32,31 @@ RENAMED = {
     r"lm_head\.weight": "lm_head.decoder.weight",
     r"lm_head\.bias": "lm_head.bias",
 }
-# Recomputed by transformers; not weights.
+# Constants that transformers computes, not weights.
 IGNORED = re.compile(r"layers\.\d+\.self_attn\.rot_emb\.inv_freq")
 
 
 def convert_fair_esm(source: str | Path, output: str | Path) -> Path:
-    """Write a fair-esm ESM-2 checkpoint as a transformers folder with safetensors, tokenizer included.
+    """Convert an ESM-2 checkpoint of fair-esm to a folder of transformers with safetensors and a tokenizer.
 
-    The pickle is read as plain tensors and an `argparse.Namespace`; no code in it is run. A contact head, which
-    fair-esm keeps in a second file beside it (`-contact-regression.pt`), is taken where it is there.
+    The pickle is read as plain tensors and an `argparse.Namespace`; no code in it is run. The contact head, which
+    fair-esm stores in a second file next to it (`-contact-regression.pt`), is included if that file exists.
 
     Args:
-        source: The `.pt` file.
-        output: Folder to write, new or empty.
+        source: Path of the `.pt` file.
+        output: Folder to write, new or empty. It is written atomically.
 
     Returns:
         The folder.
 
     Raises:
-        CheckpointError: The file is no ESM-2 of fair-esm, or the folder is not empty.
+        CheckpointError: The file is not an ESM-2 of fair-esm, or the folder is not empty.
     """
     source, output = Path(source), Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if not is_new_or_empty(output):
         raise CheckpointError(f"{output} is not an empty folder; give a new one.")
     content = _load(source)
+    # The arguments of training are `args`, or in newer files `cfg`, whose `model` is a namespace or a dictionary.
     arguments = content.get("cfg", content.get("args"))
     arguments = getattr(arguments, "model", arguments) if not isinstance(arguments, dict) else arguments["model"]
     weights = {_fair_name(name): value for name, value in content.get("model", {}).items()}
@@ -81,6 +82,7 @@ def convert_fair_esm(source: str | Path, output: str | Path) -> Path:
     model = EsmForMaskedLM(config)
     state = {_transformers_name(source, name): value for name, value in weights.items() if not IGNORED.fullmatch(name)}
     missing, unexpected = model.load_state_dict(state, strict=False)
+    # The contact head is optional; positions are computed.
     missing = [
         name for name in missing if "contact_head" not in name and "position" not in name and "rotary" not in name
     ]
@@ -93,6 +95,11 @@ def convert_fair_esm(source: str | Path, output: str | Path) -> Path:
 
 
 def _load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of fair-esm without running code in it.
+
+    Raises:
+        CheckpointError: The file cannot be read, or holds something else.
+    """
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -107,6 +114,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _field(arguments: Any, *names: str) -> Any:
+    """Return the first of the named arguments that has a value, or None."""
     for name in names:
         value = arguments.get(name) if isinstance(arguments, dict) else getattr(arguments, name, None)
         if value is not None:
@@ -115,12 +123,17 @@ def _field(arguments: Any, *names: str) -> Any:
 
 
 def _fair_name(name: str) -> str:
-    """As fair-esm's own loader renames (esm/pretrained.py)."""
+    """Strip the prefixes that fair-esm's own loader strips (esm/pretrained.py)."""
     return re.sub(r"^(encoder\.)?(sentence_encoder\.)?", "", name)
 
 
 def _transformers_name(source: Path, name: str) -> str:
-    for pattern, replacement in RENAMED.items():
+    """Return a weight's name in transformers.
+
+    Raises:
+        CheckpointError: ESM-2 has no such weight.
+    """
+    for pattern, replacement in TRANSFORMERS_NAMES.items():
         if re.fullmatch(pattern, name):
             return re.sub(pattern, replacement, name)
     raise CheckpointError(f"{source}: the weight {name!r} is not one of ESM-2.")

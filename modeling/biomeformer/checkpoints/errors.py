@@ -1,4 +1,4 @@
-"""One sentence for every way in which a checkpoint cannot be loaded."""
+"""Error messages of checkpoints that cannot be loaded: one sentence each."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from safetensors import SafetensorError
 from ..errors import CheckpointError, CheckpointNotFoundError
 from . import shipped_checkpoints
 
-# What transformers, safetensors and huggingface_hub raise where a checkpoint is damaged, missing or inconsistent.
+# Exceptions of transformers, safetensors and huggingface_hub for checkpoints that are damaged, missing or inconsistent.
 LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
+# What to use a model for, if it was given to something that reads another kind of input; by model type.
 READ_BY = {
     "genome_transformer": 'genomes are its input: pipeline("genome-classification") or `biomeformer genome predict`',
     "metagenbert": 'reads are its input: pipeline("metagenome-embedding") or, with a head, "metagenome-classification"',
 }
+# Where to get a checkpoint of a model type, if one of another type was given.
 TRAINED_BY = {
     "metagenbert": "a read encoder gets its centroids with `biomeformer fit-centroids COHORT.csv --read-encoder`",
     "genome_transformer": "give one that was trained on genomes",
@@ -25,7 +27,7 @@ TRAINED_BY = {
 
 
 def format_load_error(name: str, error: Exception) -> str:
-    """Write a library's error as one sentence with the checkpoint's name in it."""
+    """Format an exception of a library as one sentence that contains the checkpoint's name."""
     if "tokenizer" in str(error) and "instantiate" in str(error):
         return f"{name}: its tokenizer is missing or damaged (tokenizer.json); fetch the checkpoint again."
     text = " ".join(str(error).split()) or type(error).__name__
@@ -33,19 +35,29 @@ def format_load_error(name: str, error: Exception) -> str:
 
 
 def wrong_model_type(name: str, stored: str | None, wanted: str) -> CheckpointError:
-    """Return the error of a checkpoint of another model type, with what reads it or what makes the one wanted."""
+    """Return the error for a checkpoint of another model type.
+
+    Args:
+        name: Name of the checkpoint.
+        stored: Its model type.
+        wanted: The model type that was expected.
+
+    Returns:
+        The error; it names what reads such a checkpoint, or where to get the one wanted.
+    """
     reader = READ_BY.get(stored or "") if wanted in READ_BY else None
     advice = reader or TRAINED_BY.get(wanted) or f"give a checkpoint of {wanted}"
     return CheckpointError(f"{name} is a checkpoint of model_type {stored!r}, not {wanted}; {advice}.")
 
 
 def no_checkpoint(name: str, error: Exception | None = None) -> CheckpointNotFoundError:
-    """Return the error of a name under which there is no checkpoint.
+    """Return the error for a name under which there is no checkpoint.
 
     Args:
-        name: As it was given.
-        error: What the Hub's client raised; None where the Hub was not asked.
+        name: Name as the user gave it.
+        error: Exception of the Hub's client; None if the Hub was not asked.
     """
+    # Such a name can only be a path; others may be ids on the Hub.
     if name.startswith((".", "/", "~")) or name.count("/") > 2:
         return CheckpointNotFoundError(
             f"{name}: no such folder; give a checkpoint's folder, a shipped name or a Hub id."

@@ -1,4 +1,4 @@
-"""ESM-2's vocabulary, tokenizer and configuration, as transformers' `Esm` classes take them."""
+"""Vocabulary, tokenizer and configuration of ESM-2 for the `Esm` classes of transformers."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from transformers import EsmConfig, EsmTokenizer
 
-# ESM-2 was trained on at most 1,024 tokens, of which two are special; its configs count two more positions.
+# ESM-2 was trained on up to 1,024 tokens, two of them special; its configs add two more positions, as RoBERTa's do.
 MAX_RESIDUES = 1022
 MORE_POSITIONS = 4
 ALPHABET = "LAGVSERTIDPKQNFYMHWCXBUZO"
-# How ESM-2's vocabulary is laid out: these letters from 4 on, beside the special tokens.
+# Token ids: the letters of ALPHABET start at FIRST.
 CLS, PAD, EOS, UNK, FIRST, MASK, VOCAB_SIZE = 0, 1, 2, 3, 4, 32, 33
 
 
 def esm_tokenizer(folder: str | Path) -> EsmTokenizer:
-    """ESM-2's tokenizer, its vocabulary written to a folder."""
+    """Return ESM-2's tokenizer, after writing its vocabulary (`vocab.txt`) to a folder."""
     tokens = ["<cls>", "<pad>", "<eos>", "<unk>", *ALPHABET, ".", "-", "<null_1>", "<mask>"]
     file = Path(folder) / "vocab.txt"
     file.write_text("\n".join(tokens))
@@ -24,7 +24,12 @@ def esm_tokenizer(folder: str | Path) -> EsmTokenizer:
 
 
 def esm_config(max_residues: int = MAX_RESIDUES, **sizes: Any) -> EsmConfig:
-    """ESM-2's config with sizes of one's own: `hidden_size`, `num_hidden_layers` and so on."""
+    """Return a config of ESM-2's architecture.
+
+    Args:
+        max_residues: Length of the longest protein to train on.
+        **sizes: Other fields of `EsmConfig`: `hidden_size`, `num_hidden_layers` and so on.
+    """
     return EsmConfig(
         vocab_size=VOCAB_SIZE,
         pad_token_id=PAD,

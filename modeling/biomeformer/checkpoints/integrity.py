@@ -1,4 +1,4 @@
-"""Whether a checkpoint's weights are whole, plain numbers, and those that were published."""
+"""Verify a checkpoint's files before loading: safetensors only, undamaged, and equal to what was published."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .source import CONFIG, PROCESSOR, TOKENIZER, CheckpointSource, read_json, r
 
 CHECKSUMS = "SHA256SUMS"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib", "*.distcp")
-# transformers prefers a distributed checkpoint beside the weights, whose index is a pickle.
+# transformers prefers a distributed checkpoint to the weights next to it, and its index is a pickle.
 DISTRIBUTED_INDEX = ".metadata"
 ENDS = (".safetensors", ".safetensors.index.json")
 CHECKSUM_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
@@ -30,25 +30,32 @@ def hash_file(path: Path) -> str:
 
 
 def weight_hashes(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file with weights of a checkpoint, those in folders within too, by path."""
+    """Return the SHA-256 of each weight file of a checkpoint, including those in subfolders, by relative path."""
     files = sorted(path for path in folder.rglob("*.safetensors") if not path.name.startswith("."))
     return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
 
 
 def checksums(hashes: Mapping[str, str]) -> str:
-    """Write what `SHA256SUMS` holds, as `sha256sum --check` reads it.
+    """Format the content of a `SHA256SUMS` file, as `sha256sum --check` reads it.
 
     Args:
-        hashes: What `weight_hashes` gave.
+        hashes: SHA-256 by path, from `weight_hashes`.
     """
     return "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
 
 
 def parse_checksums(text: str, where: str) -> dict[str, str]:
-    """Read a `SHA256SUMS`: digests by path, as `sha256sum` writes them in text or binary mode.
+    """Parse a `SHA256SUMS` file, as `sha256sum` writes it in text or binary mode.
+
+    Args:
+        text: Content of the file.
+        where: Name of the file, for messages.
+
+    Returns:
+        SHA-256 by path.
 
     Raises:
-        CheckpointError: It is empty, or a line is malformed.
+        CheckpointError: The file is empty, or a line is malformed.
     """
     digests: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -70,10 +77,10 @@ def weight_files(source: CheckpointSource, variant: str | None = None) -> list[s
 
     Args:
         source: The checkpoint.
-        variant: Of the weights, as `from_pretrained` takes it.
+        variant: Variant of the weights, as in `from_pretrained`.
 
     Raises:
-        CheckpointNotFoundError: It has no weights as safetensors.
+        CheckpointNotFoundError: The checkpoint has no weights as safetensors.
         CheckpointError: An index or the config names a file outside the checkpoint.
     """
     name, index = source.config.get("transformers_weights"), SAFE_WEIGHTS_INDEX_NAME
@@ -103,11 +110,13 @@ def weight_files(source: CheckpointSource, variant: str | None = None) -> list[s
 
 
 def _is_inside(name: str) -> bool:
+    """Tell whether a file name from a checkpoint cannot lead out of it, on any operating system."""
     path = PurePosixPath(name.replace("\\", "/"))
     return not path.is_absolute() and ".." not in path.parts and ":" not in name
 
 
 def _no_weights(source: CheckpointSource, name: str) -> CheckpointNotFoundError:
+    """Return the error of a checkpoint without the weight file `name`; of a pickle it says how to convert it."""
     folder = source.folder
     if folder is None:
         return CheckpointNotFoundError(
@@ -124,11 +133,18 @@ def _no_weights(source: CheckpointSource, name: str) -> CheckpointNotFoundError:
 
 
 def read_shapes(source: CheckpointSource, names: list[str]) -> Shapes:
-    """Return the shape of each weight, by its name, from the files' headers.
+    """Read the shape of each weight from the headers of the files; no weight is loaded.
+
+    Args:
+        source: The checkpoint.
+        names: Names of its weight files.
+
+    Returns:
+        Shape by name of the weight.
 
     Raises:
         CheckpointNotFoundError: A file is missing.
-        CheckpointError: A file is damaged or no safetensors file.
+        CheckpointError: A file is damaged or not a safetensors file.
     """
     shapes: Shapes = {}
     for name in names:
@@ -147,31 +163,31 @@ def read_shapes(source: CheckpointSource, names: list[str]) -> Shapes:
 
 
 def verify_checksums(source: CheckpointSource, names: list[str]) -> bool:
-    """Compare weights with `SHA256SUMS`, where the checkpoint, or the one that it is a part of, has that file.
+    """Compare weight files with `SHA256SUMS`, if the checkpoint, or the checkpoint it is a part of, has that file.
 
     Args:
         source: The checkpoint.
-        names: Of the files with weights.
+        names: Names of its weight files.
 
     Returns:
-        Whether there is such a file.
+        Whether there is a `SHA256SUMS`.
 
     Raises:
-        CheckpointError: A file is not the one named, or is not named at all.
+        CheckpointError: A file differs from its checksum, or has none.
     """
     sums, part = checksum_file(source)
     if sums is None:
         return False
     where = f"{CHECKSUMS} of {source.name.removesuffix(f'/{part}'.rstrip('/')) if part else source.name}"
     digests = parse_checksums(sums.read_text(encoding="utf-8", errors="replace"), where)
-    here = {path.removeprefix(part): digest for path, digest in digests.items() if path.startswith(part)}
+    own_digests = {path.removeprefix(part): digest for path, digest in digests.items() if path.startswith(part)}
     for name in names:
-        if name not in here:
+        if name not in own_digests:
             raise CheckpointError(
                 f"{where} does not name {part}{name}, whose weights would be loaded unverified; "
                 f"fetch the checkpoint again, or delete {CHECKSUMS} if you added them yourself."
             )
-    for name, digest in here.items():
+    for name, digest in own_digests.items():
         # Weights of a part, such as a protein encoder, are verified where that part is loaded.
         file = None if "/" in name and name not in names else source.file(name)
         if file is not None and (actual := hash_file(file)) != digest:
@@ -184,7 +200,11 @@ def verify_checksums(source: CheckpointSource, names: list[str]) -> bool:
 
 
 def checksum_file(source: CheckpointSource) -> tuple[Path | None, str]:
-    """Return `SHA256SUMS` and the folder, with a slash, that its paths begin with for this checkpoint."""
+    """Find the `SHA256SUMS` of a checkpoint, which for a part of another checkpoint is the other's.
+
+    Returns:
+        Path of the file, or None; and the prefix, with a slash, of the checkpoint's paths within it.
+    """
     own = source.file(CHECKSUMS)
     if own is not None:
         return own, ""
@@ -192,27 +212,27 @@ def checksum_file(source: CheckpointSource) -> tuple[Path | None, str]:
         return source.file(CHECKSUMS, subfolder=""), f"{source.subfolder}/"
     parent = None if source.folder is None else source.folder.absolute().parent
     if parent is not None and source.folder is not None and (parent / CONFIG).is_file():
-        # A part of a checkpoint that was named by its own folder.
+        # A part of a checkpoint, such as its protein encoder, opened by its own folder.
         sums = parent / CHECKSUMS
         return (sums if sums.is_file() else None), f"{source.folder.absolute().name}/"
     return None, ""
 
 
 def verify_files(source: CheckpointSource, *, variant: str | None = None, with_adapter: bool = False) -> Shapes:
-    """Verify a checkpoint's files before anything of it is loaded.
+    """Verify a checkpoint's files before any of them is loaded.
 
     Args:
         source: The checkpoint.
-        variant: Of the weights, as `from_pretrained` takes it.
-        with_adapter: Whether an adapter beside the weights is to be loaded with them.
+        variant: Variant of the weights, as in `from_pretrained`.
+        with_adapter: Whether an adapter next to the weights is to be loaded too.
 
     Returns:
-        Shapes of the weights, by their names.
+        Shape of each weight, by its name.
 
     Raises:
         CheckpointNotFoundError: A file is missing.
-        CheckpointError: A config asks for foreign code, weights are damaged, pickled, or not those that were
-            published, or an adapter lies beside them that nobody asked for.
+        CheckpointError: A config asks for foreign code; weights are damaged, pickled, or differ from their checksums;
+            or there is an adapter that was not asked for.
     """
     for name in (PROCESSOR, TOKENIZER):
         file = source.file(name)

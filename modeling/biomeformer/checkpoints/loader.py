@@ -1,7 +1,8 @@
 """The one loader of checkpoints: locate, verify, load strictly.
 
-Every function that loads a model, and `from_pretrained` of the package's own models, end in `load_from`, so a damaged
-checkpoint is refused with the same sentence everywhere, and a model never predicts with weights it was not given.
+Every function that loads a model, and `from_pretrained` of the package's own models, ends in `load_from`. So a damaged
+checkpoint is refused with the same message everywhere, and a model never predicts with weights that its checkpoint
+does not have.
 """
 
 from __future__ import annotations
@@ -23,33 +24,36 @@ POOLER, CONTACT_HEAD = "pooler.", "contact_head."
 
 
 def load_strict(cls: Any, name: str | Path, *args: Any, **kwargs: Any) -> Any:
-    """Load a model of which every weight is in the checkpoint; what `from_pretrained` of the package's models does.
+    """Load a model strictly: every weight must be in the checkpoint. The models' `from_pretrained` calls it.
 
     Args:
-        cls: Class of the model; one of the package's, or of transformers.
+        cls: Class of the model, of this package or of transformers.
         name: Folder, Hub id, or name of a checkpoint that ships in the package.
-        *args: Of `PreTrainedModel.from_pretrained`.
-        **kwargs: As for `load_from`, and `revision`, `cache_dir`, `local_files_only`, `token` and `subfolder`.
+        *args: Positional arguments of `PreTrainedModel.from_pretrained`.
+        **kwargs: Options of `load_from`, and `revision`, `cache_dir`, `local_files_only`, `token` and `subfolder`.
+
+    Returns:
+        As for `load_from`.
 
     Raises:
-        CheckpointNotFoundError: The checkpoint, or a file of it, is missing.
-        CheckpointError: It is damaged, unsafe, of another model type, or its weights do not fit its config.
+        CheckpointNotFoundError: The checkpoint or one of its files is missing.
+        CheckpointError: The checkpoint is damaged, unsafe, of another model type, or its weights do not fit its config.
     """
     options = {key: kwargs.pop(key) for key in HUB_OPTIONS if key in kwargs}
     return load_from(open_checkpoint(name, **options), cls, *args, **kwargs)
 
 
 def load_from(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any) -> Any:
-    """Load a model of which every weight is in a checkpoint that has been opened.
+    """Load a model strictly from a checkpoint that has been opened.
 
     Args:
         source: The checkpoint.
-        cls: Class of the model; one of the package's, or of transformers.
-        *args: Of `PreTrainedModel.from_pretrained`.
-        **kwargs: Of `from_pretrained`: `dtype`, `new_head` and the like.
+        cls: Class of the model, of this package or of transformers.
+        *args: Positional arguments of `PreTrainedModel.from_pretrained`.
+        **kwargs: Its options: `dtype`, `new_head` and so on.
 
     Returns:
-        The model, in evaluation mode; with `output_loading_info=True` a pair of it and the loading record.
+        The model, in evaluation mode; with `output_loading_info=True` the model and the loading info of transformers.
 
     Raises:
         CheckpointNotFoundError: A file is missing.
@@ -79,10 +83,10 @@ def load_from(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any) -> 
 def _check_shapes(
     source: CheckpointSource, cls: Any, shapes: Shapes, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    """Compare the weights' headers with the config, before memory is taken for either.
+    """Compare the shapes of the weights with those of the config's model, before memory is allocated for either.
 
     Raises:
-        CheckpointError: They do not fit.
+        CheckpointError: They do not match.
     """
     config, options = kwargs.get("config"), {key: value for key, value in kwargs.items() if key != "new_head"}
     if isinstance(config, PreTrainedConfig):
@@ -90,7 +94,7 @@ def _check_shapes(
     else:
         config, _ = cls.config_class.from_pretrained(source.path, return_unused_kwargs=True, **options)
     if args or "quantization_config" in kwargs or getattr(config, "quantization_config", None) is not None:
-        # Then the model is not laid out by its config alone.
+        # The layout then depends on more than the config: `from_pretrained` compares it later.
         return
     with torch.device("meta"):
         model = cls(config)
@@ -112,7 +116,7 @@ def _check_shapes(
 
 
 def _own_name(key: str, expected: Shapes, prefix: str) -> str:
-    """Return a weight's name in a model: a head's encoder has a prefix that the encoder alone has not."""
+    """Map a stored weight's name to the model's: encoders within a model with a head have a prefix, others have not."""
     inside = key.removeprefix(f"{prefix}.")
     if inside in expected:
         return inside
@@ -120,7 +124,7 @@ def _own_name(key: str, expected: Shapes, prefix: str) -> str:
 
 
 def _load_foreign(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any) -> Any:
-    """Load a model of transformers, with the same rules."""
+    """Load a model of transformers under the rules of `StrictPreTrainedModel`."""
     kwargs.pop("ignore_mismatched_sizes", None)
     new_head = kwargs.pop("new_head", None)
     wants_info = kwargs.pop("output_loading_info", False)
@@ -144,7 +148,7 @@ def _load_foreign(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any)
             heads, f"head of a {cls.__name__}; give a checkpoint that was trained with one", new_with_head=(pooler,)
         )
     if base is model or asks_for_head():
-        # Heads of what the encoder was pretrained with may be left over; weights of the encoder may not.
+        # Weights of a pretraining head may be left over; weights of the encoder may not.
         unexpected = [key for key in unexpected if key.startswith(inside)]
     problem = rules.problem(
         cls.__name__,
@@ -157,7 +161,7 @@ def _load_foreign(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any)
     if problem is not None:
         raise CheckpointError(problem.format(name=source.name))
     if base is model and any(key.startswith(POOLER) for key in info["missing_keys"]):
-        # Random numbers are no pooled output.
+        # The pooler's weights are random: better no pooled output than a meaningless one.
         model.pooler = None
     model.config._commit_hash = source.options.get("revision") if source.folder is None else None
     return (model, info) if wants_info else model
@@ -165,7 +169,11 @@ def _load_foreign(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any)
 
 @torch.no_grad()
 def _check_finite(source: CheckpointSource, model: PreTrainedModel) -> None:
-    """Refuse weights that are no numbers."""
+    """Refuse weights that hold NaN or infinity.
+
+    Raises:
+        CheckpointError: A weight does; it is named.
+    """
     for name, value in model.state_dict().items():
         if value.is_floating_point() and value.itemsize > 1 and value.numel() and not value.is_meta:
             low, high = torch.aminmax(value.detach())
@@ -177,14 +185,14 @@ def _check_finite(source: CheckpointSource, model: PreTrainedModel) -> None:
 
 
 def mapped_class(source: CheckpointSource, mapping: Any) -> Any:
-    """Return the class that an Auto class would load a checkpoint as.
+    """Return the class with which an Auto class would load a checkpoint.
 
     Args:
         source: The checkpoint.
-        mapping: Of transformers, such as `MODEL_MAPPING`.
+        mapping: Mapping of transformers, such as `MODEL_MAPPING`.
 
     Raises:
-        CheckpointError: transformers and the package know none.
+        CheckpointError: Neither transformers nor this package has a class for its model type.
     """
     try:
         config_class = type(AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.load_options))
@@ -203,15 +211,15 @@ def mapped_class(source: CheckpointSource, mapping: Any) -> Any:
 
 
 def load_tokenizer(source: CheckpointSource) -> Any:
-    """Load a checkpoint's tokenizer, also where it has no more than `tokenizer.json`.
+    """Load a checkpoint's tokenizer, also if it only has `tokenizer.json`.
 
     Raises:
-        CheckpointError: It has none, or a damaged one.
+        CheckpointError: The checkpoint has no tokenizer, or a damaged one.
     """
     try:
         return AutoTokenizer.from_pretrained(source.path, trust_remote_code=False, **source.load_options)
     except LOAD_ERRORS:
-        # A tokenizer.json without the config that says which class it is: DNABERT-2's, for one.
+        # A tokenizer.json without a config that names its class, as in published DNABERT-2 checkpoints.
         file = source.file("tokenizer.json")
         try:
             if file is not None:

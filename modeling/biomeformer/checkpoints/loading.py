@@ -1,4 +1,4 @@
-"""Models by name, folder or Hub id."""
+"""Load the package's models by name, folder or Hub id."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .loader import load_from, load_tokenizer, mapped_class
 from .source import open_checkpoint
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Of a read encoder only, and not of its weights as a whole.
+# Of read encoders only: their weights are bfloat16, and matrix products are computed in float8.
 FLOAT8 = "float8"
 
 
 def resolve_dtype(dtype: str) -> torch.dtype:
-    """The type asked for.
+    """Return the torch dtype of a name.
 
     Raises:
-        InputError: It is unknown.
+        InputError: The name is unknown.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is unknown; give {', '.join(DTYPES)}.")
@@ -43,23 +43,23 @@ def load(
         revision: Branch, tag or commit of a Hub id.
         device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`: a CUDA device if there is one, else the CPU.
         dtype: `float32`, `bfloat16` or `float16`, of the read encoder; centroids and distances stay float32. Or
-            `float8`: `bfloat16` with products in float8, on GPUs that have it.
+            `float8`: `bfloat16` with matrix products in float8, on GPUs that support it.
 
     Returns:
         The model, in evaluation mode.
 
     Raises:
-        CheckpointError: It cannot be found, or is damaged or inconsistent.
-        InputError: Device or dtype is unknown or absent.
+        CheckpointError: The checkpoint cannot be found, is damaged, or is inconsistent.
+        InputError: The device or the dtype is unknown or not available.
     """
     target, torch_dtype = resolve_device(device), resolve_dtype("bfloat16" if dtype == FLOAT8 else dtype)
     model: MetagenBertModel = load_from(open_checkpoint(name, revision=revision), MetagenBertModel, dtype=torch_dtype)
-    # Where the encoder came from, for the record of what is made with it.
+    # The encoder's origin, for the records of what is computed with it.
     model.encoder.name_or_path = checkpoint_name(model.name_or_path)
     model.encoder.config._commit_hash = getattr(model.config, "_commit_hash", None)
     model.to(target).eval()
     if dtype == FLOAT8:
-        # Not above: it brings pandas, which loading has no other use for.
+        # Imported late: it imports pandas, which loading does not need otherwise.
         from ..inference.float8 import use_float8
 
         use_float8(model)
@@ -69,7 +69,7 @@ def load(
 def load_phenotype_model(
     name: str | Path, *, revision: str | None = None, device: str = "cpu", dtype: str = "float32"
 ) -> MetagenBertForPhenotypeClassification:
-    """Load a MetagenBERT checkpoint with a phenotype's head.
+    """Load a MetagenBERT checkpoint with a phenotype head.
 
     Args:
         name: A folder or a Hub id.
@@ -81,8 +81,8 @@ def load_phenotype_model(
         The model, in evaluation mode.
 
     Raises:
-        CheckpointError: It cannot be found, is damaged, or has no such head.
-        InputError: Device or dtype is unknown or absent.
+        CheckpointError: The checkpoint cannot be found, is damaged, or has no such head.
+        InputError: The device or the dtype is unknown or not available.
     """
     target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
     model: MetagenBertForPhenotypeClassification = load_from(
@@ -106,8 +106,8 @@ def load_genome_model(
         The model, in evaluation mode.
 
     Raises:
-        CheckpointError: It cannot be found, is damaged, or is no such model.
-        InputError: Device or dtype is unknown or absent.
+        CheckpointError: The checkpoint cannot be found, is damaged, or is of another model type.
+        InputError: The device or the dtype is unknown or not available.
     """
     target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
     model: GenomeTransformerForSequenceClassification = load_from(
@@ -119,20 +119,20 @@ def load_genome_model(
 def load_read_encoder(
     name: str | Path, *, revision: str | None = None, device: str = "cpu", dtype: str = "float32"
 ) -> tuple[PreTrainedModel, Any]:
-    """Load a read encoder and its tokenizer: ours, a published DNABERT-2, or any transformers encoder.
+    """Load a read encoder and its tokenizer: one of this package, a published DNABERT-2, or any transformers encoder.
 
     Args:
-        name: A folder or a Hub id; of a MetagenBERT checkpoint, shipped ones too, its encoder is taken.
+        name: A folder or a Hub id. If it is a MetagenBERT checkpoint, also a shipped one, its encoder is loaded.
         revision: Branch, tag or commit of a Hub id.
         device: As for `load`.
         dtype: As for `load`.
 
     Returns:
-        Encoder in evaluation mode, and tokenizer.
+        The encoder in evaluation mode, and its tokenizer.
 
     Raises:
-        CheckpointError: It cannot be found, or is damaged or inconsistent.
-        InputError: Device or dtype is unknown or absent.
+        CheckpointError: The checkpoint cannot be found, is damaged, or is inconsistent.
+        InputError: The device or the dtype is unknown or not available.
     """
     target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
     source = open_checkpoint(name, revision=revision)
@@ -140,7 +140,7 @@ def load_read_encoder(
         model = load(name, revision=revision, device=device, dtype=dtype)
         assert model.processor is not None
         return model.encoder, model.processor.tokenizer
-    # A published DNABERT-2 says that it is a BERT.
+    # Published DNABERT-2 checkpoints have BERT's model type.
     cls = DnaBert2Model if DnaBert2Model.reads_config(dict(source.config)) else mapped_class(source, MODEL_MAPPING)
     encoder = load_from(source, cls, dtype=torch_dtype)
     tokenizer = load_tokenizer(source)

@@ -1,4 +1,4 @@
-"""Where a checkpoint's files are: a folder, the package, or a Hub repository at one commit."""
+"""Locate a checkpoint's files: in a folder, in the package, or in a Hub repository at one commit."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class CheckpointSource:
     """A checkpoint that has been located and whose configs are safe to read.
 
     Attributes:
-        name: As it was given, for messages.
+        name: Name as the user gave it, for messages.
         path: Folder, or Hub id.
-        subfolder: Within it, empty for the checkpoint itself.
-        options: `revision` (a commit, of a Hub id), `cache_dir`, `local_files_only` and `token`, where given.
-        config: What `config.json` holds.
+        subfolder: Subfolder with the checkpoint's files; empty if they are at the top.
+        options: `revision` (of a Hub id, its commit), `cache_dir`, `local_files_only` and `token`, if given.
+        config: Content of `config.json`.
     """
 
     name: str
@@ -48,35 +48,35 @@ class CheckpointSource:
 
     @property
     def folder(self) -> Path | None:
-        """The local folder; None of a Hub id."""
+        """The local folder; None for a Hub id."""
         folder = Path(self.path) / self.subfolder
         return folder if folder.is_dir() else None
 
     @property
     def load_options(self) -> dict[str, Any]:
-        """Arguments of `from_pretrained` that say where files come from."""
+        """Arguments of `from_pretrained` that select the files."""
         return dict(self.options) | ({"subfolder": self.subfolder} if self.subfolder else {})
 
     def file(self, name: str, subfolder: str | None = None) -> Path | None:
-        """Return the path of a file, fetched where need be; None where the checkpoint has none of that name.
+        """Return the local path of a file, downloaded if need be; None if the checkpoint has no such file.
 
         Args:
-            name: Of the file.
-            subfolder: Instead of the checkpoint's own.
+            name: Name of the file.
+            subfolder: Subfolder to look in, instead of the checkpoint's own.
         """
-        where = self.subfolder if subfolder is None else subfolder
-        options = {"subfolder": where, "_raise_exceptions_for_missing_entries": False, **self.options}
+        subfolder = self.subfolder if subfolder is None else subfolder
+        options = {"subfolder": subfolder, "_raise_exceptions_for_missing_entries": False, **self.options}
         try:
             file = cached_file(self.path, name, **options)
         except OSError as error:
             if not (is_offline_mode() or self.options.get("local_files_only")):
-                # Whether the repository has that file is unknown.
+                # Whether the repository has that file is unknown, so this must be said.
                 logger.warning("%s of %s could not be fetched (%s); going on without it.", name, self.name, error)
             return None
         return None if file is None else Path(file)
 
     def part(self, subfolder: str) -> CheckpointSource:
-        """Return the source of a checkpoint in a folder of this one, at the same commit."""
+        """Open a checkpoint in a subfolder of this one, at the same commit."""
         return open_checkpoint(f"{self.name}/{subfolder}", self.path, subfolder=subfolder, **self.options)
 
 
@@ -92,14 +92,14 @@ def open_checkpoint(
 
     Args:
         name: Folder, Hub id, or name of a checkpoint that ships in the package.
-        path: Where it is, if `name` is for messages only.
+        path: Folder or Hub id, if `name` is for messages only.
         revision: Branch, tag or commit of a Hub id.
-        subfolder: Of the folder or repository.
+        subfolder: Subfolder of the folder or repository.
         **options: `cache_dir`, `local_files_only` and `token` of the Hub's client.
 
     Raises:
         CheckpointNotFoundError: There is no such checkpoint, or it has no config.
-        CheckpointError: Its config is not JSON, or asks for foreign code.
+        CheckpointError: Its config is not a JSON object, or asks for foreign code.
     """
     name, subfolder = str(name), subfolder or ""
     path = str(resolve_checkpoint(path or name))
@@ -115,7 +115,7 @@ def open_checkpoint(
     elif Path(path).exists():
         raise CheckpointError(f"{path} is a file; give the checkpoint's folder.")
     elif "/" not in path and get_close_matches(path, shipped_checkpoints(), n=1, cutoff=0.8):
-        # A slip of the keyboard: the Hub need not be asked.
+        # A misspelt name of a shipped checkpoint: no need to ask the Hub.
         raise no_checkpoint(name)
     else:
         try:
@@ -124,7 +124,7 @@ def open_checkpoint(
             raise no_checkpoint(name, error) from error
         commit = extract_commit_hash(file, None)
         if commit is not None:
-            # From here on all files are of one commit, whatever is published meanwhile.
+            # Pinned: all files come from one commit, also if another is published in the meantime.
             options["revision"] = commit
     config = read_json(Path(file))
     refuse_unsafe_config(config, f"{name}: {CONFIG}")
@@ -132,10 +132,10 @@ def open_checkpoint(
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON object of a checkpoint.
+    """Read a JSON object from a checkpoint's file.
 
     Raises:
-        CheckpointError: The file holds none.
+        CheckpointError: The file is not JSON, or not an object.
     """
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
@@ -149,8 +149,12 @@ def read_json(file: Path) -> dict[str, Any]:
 def refuse_unsafe_config(config: Mapping[str, Any], where: str) -> None:
     """Refuse a config that asks for foreign code, at any depth.
 
+    Args:
+        config: Content of a config.
+        where: Name of its file, for the message.
+
     Raises:
-        CheckpointError: It holds `trust_remote_code`.
+        CheckpointError: `trust_remote_code` is one of its keys.
     """
     pending: list[Any] = [config]
     while pending:
@@ -167,18 +171,18 @@ def refuse_unsafe_config(config: Mapping[str, Any], where: str) -> None:
 
 
 def resolve_commit(name: str, revision: str | None = None) -> str | None:
-    """Return the commit that a revision of a Hub id is now; of a folder, the revision itself."""
+    """Return the current commit of a revision of a Hub id; for a folder, return the revision unchanged."""
     return open_checkpoint(name, revision=revision).options.get("revision")
 
 
 def model_source(model: PreTrainedModel) -> dict[str, Any]:
-    """Return where a loaded model came from, for the record of what is made from it.
+    """Return where a loaded model came from, for the records of what is computed with it.
 
     Args:
-        model: Loaded by `from_pretrained` or one of the package's functions.
+        model: Model loaded by `from_pretrained` or one of the package's functions.
 
     Returns:
-        `id`: a shipped name, a Hub id, or a folder, empty of a new model; and `revision`: the commit of a Hub id.
+        `id`: a shipped name, a Hub id or a folder, empty for a new model; and `revision`: the commit of a Hub id.
     """
     return {"id": checkpoint_name(model.name_or_path), "revision": getattr(model.config, "_commit_hash", None)}
 

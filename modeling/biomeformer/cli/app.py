@@ -1,4 +1,4 @@
-"""The command and its verbs."""
+"""The `biomeformer` command and its subcommands."""
 
 from __future__ import annotations
 
@@ -111,5 +111,5 @@ app.command(epilog="Example: `biomeformer convert zhihan1996/DNABERT-2-117M dnab
 
 
 def main() -> None:
-    """Entry point of the command."""
+    """Run the command."""
     app(prog_name="biomeformer")

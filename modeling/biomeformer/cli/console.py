@@ -1,4 +1,4 @@
-"""What is printed: results on stdout, progress and errors on stderr."""
+"""Console output: results on stdout, progress and errors on stderr."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..runs.progress import note, one_line
 
 
 def error_line(text: str) -> None:
-    """Print an error as one line, never wrapped: paths in it are there to be copied."""
+    """Print an error as one line, never wrapped, so that paths can be copied."""
     print(f"error: {one_line(text)}", file=sys.stderr)
 
 
@@ -22,21 +22,21 @@ def out(text: str) -> None:
 
 
 def report_files(files: dict[str, Path]) -> None:
-    """Print what was written where, one line a file."""
+    """Print the files written, one line per file."""
     width = max(map(len, files))
-    for what, path in files.items():
-        out(f"{what:<{width}}  {path}")
+    for name, path in files.items():
+        out(f"{name:<{width}}  {path}")
 
 
 @contextmanager
-def doing(what: str) -> Iterator[None]:
-    """Say what takes a while, in a terminal; of several processes the main one does."""
+def doing(task: str) -> Iterator[None]:
+    """Show a spinner with the name of a slow task, in a terminal and on the main process only."""
     if not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
         yield
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(what):
+    with Console(stderr=True).status(task):
         yield
 
 

@@ -21,9 +21,9 @@ def convert(
     output: Annotated[Path, typer.Argument(metavar="DST", help="Folder to write.", show_default=False)],
     revision: Revision = None,
 ) -> None:
-    """Turn a DNABERT-2 checkpoint (pytorch_model.bin) or an ESM-2 of fair-esm (.pt) into safetensors.
+    """Convert a DNABERT-2 checkpoint (pytorch_model.bin) or an ESM-2 checkpoint of fair-esm (.pt) to safetensors.
 
-    The pickle is read as plain tensors; no code in it is run.
+    Only tensors are read from the pickle; code in it is never executed.
     """
     from ..errors import CheckpointError
     from .runtime import start

@@ -24,14 +24,14 @@ def demo(
     replaced.
     """
     from ..metagenomes.cohort import RESULTS
-    from .embed import run
+    from .embed import embed
 
     is_earlier_demo = output.is_dir() and {path.name for path in output.iterdir()} <= {*RESULTS.values(), "run"}
     with as_file(files("biomeformer") / "example_cohort") as folder:
         note(f"the example cohort (simulated reads): {folder / 'cohort.csv'}")
         table = folder / "cohort.csv"
         title = f"Example cohort (simulated reads), embedded with {MODEL}"
-        run(
+        embed(
             table,
             MODEL,
             output,

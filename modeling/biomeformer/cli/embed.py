@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import BiomeformerError, InputError, RankStopped, RunInterrupted
+from ..errors import InputError
 from ..runs.progress import RunProgress
-from .console import doing, note, one_line, report_files
-from .options import DEFAULT_DEVICE, BatchTokens, Cohort, Device, Revision, Seed, Threads, Timeout
+from .console import doing, note, report_files
+from .options import DEFAULT_DEVICE, BatchTokens, Cohort, Device, Resume, Revision, Seed, Threads, Timeout
 from .output import check_output
+from .runs import list_failures, watch_run
 
 if TYPE_CHECKING:
     from ..metagenomes import AbundanceTable
-    from ..runs.process_group import ProcessGroup
-
-MOST_LISTED = 50
 
 
 def embed(
@@ -27,7 +25,7 @@ def embed(
         typer.Option("--model", "-m", help="A shipped checkpoint, a folder, or a Hub id.", show_default=False),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write, or to go on with.", show_default=False)
+        Path, typer.Option("--output", "-o", help="Folder to write, or of a run to resume.", show_default=False)
     ],
     read_fraction: Annotated[
         float, typer.Option(help="Share of each sample's reads to use, chosen by a hash of the read's number.")
@@ -41,7 +39,7 @@ def embed(
         ),
     ] = "float32",
     compile_encoder: Annotated[
-        bool, typer.Option("--compile", help="Compile the encoder first: some seconds a run, for an NVIDIA GPU.")
+        bool, typer.Option("--compile", help="Compile the encoder first: takes seconds per run, for an NVIDIA GPU.")
     ] = False,
     batch_tokens: BatchTokens = None,
     threads: Threads = None,
@@ -49,75 +47,36 @@ def embed(
     colour_by: Annotated[
         str | None, typer.Option(help="Cohort column that colours the figure.", show_default="chosen")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with a run found in the folder.")] = True,
-    overwrite: Annotated[bool, typer.Option(help="Begin anew in a folder that holds a run or other files.")] = False,
+    title: Annotated[
+        str | None, typer.Option(help="Title of the figure and the report.", show_default="cohort and model")
+    ] = None,
+    resume: Resume = True,
+    overwrite: Annotated[bool, typer.Option(help="Start over in a folder that holds a run or other files.")] = False,
     fail_fast: Annotated[bool, typer.Option(help="Stop at the first sample that fails.")] = False,
     timeout: Timeout = 10.0,
 ) -> None:
     """Embed a cohort's reads and write its abundance table, figure and report.
 
-    Each finished sample is kept in the output folder at once: after an interruption the same command goes on with the
-    samples that are left, and a sample that fails does not stop the others. `biomeformer status` tells where a run
+    Each finished sample is kept in the output folder at once: after an interruption the same command resumes with the
+    samples that are left, and a sample that fails does not stop the others. `biomeformer status` shows where a run
     stands. At the end it writes abundance.parquet (counts, read_stats, phenotypes, provenance), cohort.png and
     report.html. Under `accelerate launch` the processes share the samples.
     """
-    run(
-        cohort,
-        model,
-        output,
-        read_fraction=read_fraction,
-        seed=seed,
-        device=device,
-        dtype=dtype,
-        compile_encoder=compile_encoder,
-        batch_tokens=batch_tokens,
-        threads=threads,
-        revision=revision,
-        colour_by=colour_by,
-        resume=resume,
-        overwrite=overwrite,
-        fail_fast=fail_fast,
-        timeout=timeout,
-    )
-
-
-def run(
-    cohort: Path,
-    model: str,
-    output: Path,
-    *,
-    read_fraction: float = 1.0,
-    seed: int = 0,
-    device: str = DEFAULT_DEVICE,
-    dtype: str = "float32",
-    compile_encoder: bool = False,
-    batch_tokens: int | None = None,
-    threads: int | None = None,
-    revision: str | None = None,
-    colour_by: str | None = None,
-    title: str | None = None,
-    resume: bool = True,
-    overwrite: bool = False,
-    fail_fast: bool = False,
-    timeout: float = 10.0,
-) -> None:
-    """Embed a cohort and say where the results are."""
     from ..reads import read_cohort
     from ..reads.subsampling import check_read_fraction
-    from .runtime import noting_device, start
+    from .runtime import start
 
     check_output(output, overwrite=overwrite or (output / "run").is_dir(), can_overwrite=True)
     check_read_fraction(read_fraction)
     samples = read_cohort(cohort)
     if colour_by is not None and colour_by not in samples.columns:
-        there = ", ".join(samples.columns) or "none"
-        raise InputError(f"--colour-by: {cohort} has no column {colour_by!r} beside the reads'; it has {there}.")
+        columns = ", ".join(samples.columns) or "none"
+        raise InputError(f"--colour-by: {cohort} has no column {colour_by!r} beside the reads'; it has {columns}.")
     with doing(f"loading {model}"):
         start(threads)
         from ..checkpoints.loading import load
         from ..inference import compiling
         from ..metagenomes.cohort import RESULTS, run_cohort
-        from ..runs.interruption import Interruption
         from ..runs.process_group import ProcessGroup
 
     with ProcessGroup.from_environment(timeout * 60) as processes:
@@ -127,33 +86,20 @@ def run(
             note("float8 without --compile moves more data than it saves; add --compile for speed.")
         if compile_encoder:
             with doing("compiling the encoder, once for this run"):
-                took = compiling.compile_encoder(loaded)
-            note(f"Compiled the encoder in {took:.1f} s, once for this run.")
-        with Interruption() as interruption, RunProgress(len(samples), processes) as progress:
-
-            def check() -> None:
-                interruption.check()
-                progress.draw()
-
-            try:
-                outcome = run_cohort(
-                    loaded,
-                    samples,
-                    output,
-                    read_fraction=read_fraction,
-                    seed=seed,
-                    batch_tokens=batch_tokens,
-                    processes=processes,
-                    resume=resume,
-                    overwrite=overwrite,
-                    fail_fast=fail_fast,
-                    progress=progress.advance,
-                    on_plan=noting_device(progress.plan, loaded.device, processes),
-                    on_sample=progress.finish,
-                    check=check,
-                )
-            except RunInterrupted as error:
-                raise explained(error, output, processes) from error
+                seconds = compiling.compile_encoder(loaded)
+            note(f"Compiled the encoder in {seconds:.1f} s, once for this run.")
+        progress = RunProgress(len(samples), processes)
+        run_options = {"resume": resume, "overwrite": overwrite, "fail_fast": fail_fast}
+        with watch_run(progress, output, device=loaded.device, **run_options) as control:
+            outcome = run_cohort(
+                loaded,
+                samples,
+                output,
+                read_fraction=read_fraction,
+                seed=seed,
+                batch_tokens=batch_tokens,
+                control=control,
+            )
     # The other processes have ended.
     if not processes.is_main:
         return
@@ -181,27 +127,3 @@ def _write_reports(
             cohort_figure(table, figure, colour_by=colour_by, title=title)
         with atomic_write(output / RESULTS["report"]) as report:
             cohort_report(table, report, colour_by=colour_by, title=title, failed=failed)
-
-
-def explained(error: RunInterrupted, folder: Path, processes: ProcessGroup) -> BiomeformerError:
-    """What the command says when a signal stopped it: the main process says it for all."""
-    from ..runs.run_folder import run_status
-
-    if not processes.is_main:
-        quiet = RankStopped(str(error))
-        quiet.exit_code = error.exit_code
-        return quiet
-    status = run_status(folder)
-    return RunInterrupted(
-        f"{error}: {status.n_done} of {status.n_samples} samples are done and kept in {folder}; the same command goes "
-        "on with the others.",
-        error.signal_number,
-    )
-
-
-def list_failures(failed: dict[str, str], folder: Path) -> None:
-    """Say which samples failed, and why."""
-    for sample_id, reason in list(failed.items())[:MOST_LISTED]:
-        note(f"failed  {one_line(sample_id)}: {one_line(reason)}")
-    if len(failed) > MOST_LISTED:
-        note(f"… and {len(failed) - MOST_LISTED:,} more: biomeformer status {folder}")

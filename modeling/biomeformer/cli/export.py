@@ -18,18 +18,20 @@ def export(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="The --output of `biomeformer embed`.", show_default=False)
     ],
-    file_format: Annotated[Format, typer.Option("--format", "-f", help="For whom: see below.", show_default=False)],
+    file_format: Annotated[
+        Format, typer.Option("--format", "-f", help="Output format, see below.", show_default=False)
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to write.", show_default="DIR/FORMAT")
     ] = None,
     drop: Annotated[
-        str | None, typer.Option(help="Cohort columns to leave out, with commas between.", show_default=False)
+        str | None, typer.Option(help="Cohort columns to leave out, separated by commas.", show_default=False)
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace files in a folder that is not empty.")] = False,
 ) -> None:
-    """Write a cohort's abundance table for other programs; never its reads.
+    """Export a cohort's abundance table to other formats; reads are never exported.
 
-    `datasets`: a folder for `datasets.load_dataset` and the Hub. `csv`: tables for people. `biom`: BIOM 2.1 and sample
+    `datasets`: a folder for `datasets.load_dataset` and the Hub. `csv`: CSV tables. `biom`: BIOM 2.1 and sample
     metadata for QIIME 2. `anndata`: an h5ad file for scanpy.
     """
     target = folder / file_format if output is None else output
@@ -43,8 +45,8 @@ def export(
         if is_run_folder(folder) and not (folder / TABLE_NAME).exists():
             status = run_status(folder)
             raise InputError(
-                f"{folder} holds a run with {status.n_done} of {status.n_samples} samples done and no table yet; give "
-                "its command again to finish it."
+                f"{folder} holds a run with {status.n_done} of {status.n_items} {status.noun} done and no table yet; "
+                "give its command again to finish it."
             )
         table = AbundanceTable.read(folder)
         if drop is not None:

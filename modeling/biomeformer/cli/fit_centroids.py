@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ..errors import InputError, RunInterrupted, SamplesFailedError
+from ..errors import InputError, SamplesFailedError
 from ..runs.progress import RunProgress
 from .console import doing, note, out, report_files
-from .embed import explained, list_failures
 from .options import DEFAULT_DEVICE, BatchTokens, Cohort, Device, Revision, Threads, Timeout
 from .output import check_output
+from .runs import list_failures, watch_run
 from .units import parse_bytes
 
 Pooling = Literal["mean", "mean_over_max_length", "cls"]
@@ -31,7 +31,7 @@ def fit_centroids(
             "--n-clusters",
             "-k",
             min=1,
-            help="How many centroids; give it again for further models.",
+            help="Number of centroids; repeat for further models.",
             show_default=False,
         ),
     ],
@@ -40,7 +40,7 @@ def fit_centroids(
         typer.Option(
             "--output",
             "-o",
-            help="Checkpoint folder to write; with several K, one folder each in it.",
+            help="Checkpoint folder to write; with several K, one folder per K in it.",
             show_default=False,
         ),
     ],
@@ -50,7 +50,7 @@ def fit_centroids(
     spherical: Annotated[bool, typer.Option(help="Scale read vectors and centroids to unit length.")] = False,
     pooling: Annotated[
         Pooling | None,
-        typer.Option(help="How token vectors become a read's.", show_default="the encoder's checkpoint's, or mean"),
+        typer.Option(help="How a read's token vectors are pooled.", show_default="the encoder's checkpoint's, or mean"),
     ] = None,
     max_length: Annotated[
         int | None,
@@ -75,8 +75,8 @@ def fit_centroids(
 ) -> None:
     """Learn centroids from a cohort's reads and write encoder and centroids as one checkpoint.
 
-    Reads are drawn by a hash of their numbers, embedded, and clustered by k-means. An interrupted draw goes on where it
-    was when the same command is given again. Under `accelerate launch` the processes share the work.
+    Reads are drawn by a hash of their numbers, embedded, and clustered by k-means. An interrupted draw
+    resumes when the same command is given again. Under `accelerate launch` the processes share the work.
     """
     check_output(output)
     allowed = parse_bytes(max_memory, "--max-memory")
@@ -89,10 +89,8 @@ def fit_centroids(
     samples = read_cohort(cohort)
     with doing(f"loading {read_encoder}"):
         start(threads)
-        from .. import metagenomes as clustering
         from ..io.atomic import atomic_directory, wrap_write_errors
-        from ..metagenomes.centroids import memory_needed
-        from ..runs.interruption import Interruption
+        from ..metagenomes.centroids import fit_several_centroids, memory_needed
         from ..runs.process_group import ProcessGroup
 
     with ProcessGroup.from_environment(timeout * 60) as processes:
@@ -104,24 +102,20 @@ def fit_centroids(
         if processes.is_main:
             least = memory_needed(n_clusters, encoder.config.hidden_size, reads_per_sample)
             share = len(samples) * reads_per_sample * encoder.config.hidden_size * 4 / processes.size
-            place = "in memory" if least + share <= allowed else "on disk"
+            storage = "in memory" if least + share <= allowed else "on disk"
             note(
                 f"each process takes at most {allowed / 1e9:.2f} GB beside the model: {least / 1e9:.2f} GB to work, "
-                f"and up to {share / 1e9:.2f} GB of vectors {place}"
+                f"and up to {share / 1e9:.2f} GB of vectors {storage}"
             )
-        with Interruption() as interruption, RunProgress(len(samples), processes) as progress:
 
-            def check() -> None:
-                interruption.check()
-                progress.draw()
+        def on_iteration(iteration: int, objective: dict[int, float]) -> None:
+            for k, value in objective.items() if processes.is_main else ():
+                which = "" if len(objective) == 1 else f"K = {k}, "
+                out(f"{which}iteration {iteration:>3}: objective {value:.6g}")
 
-            def on_iteration(iteration: int, objective: dict[int, float]) -> None:
-                for k, value in objective.items() if processes.is_main else ():
-                    which = "" if len(objective) == 1 else f"K = {k}, "
-                    out(f"{which}iteration {iteration:>3}: objective {value:.6g}")
-
+        with watch_run(RunProgress(len(samples), processes), folder) as control:
             try:
-                fits = clustering.fit_several_centroids(
+                fits = fit_several_centroids(
                     samples,
                     encoder,
                     processor,
@@ -133,15 +127,9 @@ def fit_centroids(
                     batch_tokens=batch_tokens,
                     vectors=folder,
                     max_memory=allowed,
-                    processes=processes,
-                    progress=progress.advance,
-                    on_plan=progress.plan,
-                    on_sample=progress.finish,
                     on_iteration=on_iteration,
-                    check=check,
+                    control=control,
                 )
-            except RunInterrupted as error:
-                raise explained(error, folder, processes) from error
             except SamplesFailedError as error:
                 list_failures(error.failed, folder)
                 raise
@@ -159,19 +147,19 @@ def fit_centroids(
                 for k, fit in names.items():
                     fit.save(partial / f"k{k}")
             written = {f"K = {k}": output / f"k{k}" for k in names}
-    anew = "" if fits[0].kmeans.resident else ", which read the vectors anew in each iteration"
-    out(f"k-means ran on {fits[0].kmeans.device}{anew}")
+    again = "" if fits[0].kmeans.resident else ", which read the vectors again in each iteration"
+    out(f"k-means ran on {fits[0].kmeans.device}{again}")
     if vectors is None:
         shutil.rmtree(folder, ignore_errors=True)
     report_files(written)
 
 
 def load_encoder(name: str, revision: str | None, device: str, asked: dict[str, Any]) -> tuple[Any, Any]:
-    """Read encoder and processor: with the preprocessing config of a MetagenBERT checkpoint, changed where asked for.
+    """Load read encoder and processor; of a MetagenBERT checkpoint with its preprocessing config, changed as asked for.
 
     Raises:
         CheckpointError: It cannot be loaded.
-        InputError: The preprocessing config asked for does not hold together.
+        InputError: The preprocessing config asked for is inconsistent.
     """
     from ..checkpoints.loading import load, load_read_encoder
     from ..checkpoints.source import open_checkpoint

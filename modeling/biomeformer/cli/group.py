@@ -1,4 +1,4 @@
-"""Errors on one line, and exit codes."""
+"""Command group that prints errors on one line and sets exit codes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ INTERRUPTED = 130
 
 
 class BiomeformerGroup(TyperGroup):
-    """Commands whose errors are one `error:` line on stderr.
+    """Group of commands whose errors are printed as one `error:` line on stderr.
 
-    They exit with 2 for bad input, 1 for failure, and 130 or 143 where Ctrl-C or SIGTERM interrupted them.
+    Exit codes are 2 for invalid input, 1 for failure, and 130 or 143 after Ctrl-C or SIGTERM.
     """
 
     def main(
@@ -31,7 +31,7 @@ class BiomeformerGroup(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run the command line and leave the process with its exit code; `--debug` is taken anywhere."""
+        """Run the command line and exit with its code; `--debug` is accepted at any position."""
         arguments = list(sys.argv[1:] if args is None else args)
         options = arguments[: arguments.index("--")] if "--" in arguments else arguments
         debug = "--debug" in options
@@ -42,7 +42,7 @@ class BiomeformerGroup(TyperGroup):
             if code == INTERRUPTED:
                 error_line("interrupted.")
         except BrokenPipeError:
-            # Whoever reads our output has gone; keep the interpreter from complaining about it at exit.
+            # The reader of stdout has gone; prevent the interpreter from reporting it at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
         except Exception as error:
@@ -50,7 +50,7 @@ class BiomeformerGroup(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
     def _report(self, error: Exception, debug: bool) -> int:
-        # Click's own exceptions; typer carries a copy of click whose names are private.
+        # Click's exceptions, recognized by attribute: typer bundles a copy of click with private names.
         usage = getattr(error, "format_message", None)
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error, file=sys.stderr)
@@ -63,15 +63,16 @@ class BiomeformerGroup(TyperGroup):
         if debug:
             traceback.print_exception(error)
         if isinstance(error, RankStopped):
-            # The process that stopped the job has said why.
+            # The process that stopped the job has reported the reason.
             return error.exit_code
-        # Of several processes the first speaks for all.
+        # Errors of processes other than the main one are prefixed with their rank.
         rank = os.environ.get("RANK", "0")
-        who = "" if rank == "0" else f"process {rank}: "
+        prefix = "" if rank == "0" else f"process {rank}: "
         if isinstance(error, BiomeformerError):
-            error_line(f"{who}{error}")
+            error_line(f"{prefix}{error}")
             return error.exit_code
-        what = " ".join(str(error).split())
-        sentence = f"{type(error).__name__}: {what}" if what else type(error).__name__
-        error_line(who + sentence if debug else f"{who}{sentence.rstrip('.')}; re-run with --debug for the traceback.")
+        message = " ".join(str(error).split())
+        sentence = f"{type(error).__name__}: {message}" if message else type(error).__name__
+        hint = "" if debug else "; re-run with --debug for the traceback."
+        error_line(prefix + (sentence if debug else sentence.rstrip(".")) + hint)
         return 1

@@ -27,14 +27,14 @@ def inspect(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a checkpoint is: model, preprocessing config and provenance; or what is installed here.
+    """Describe a checkpoint (model, preprocessing config, provenance) or, with --environment, this installation.
 
-    The checkpoint is loaded, so that a damaged one is found out.
+    The checkpoint is loaded, so a damaged one is reported as an error.
     """
     if (model is None) != environment:
-        raise InputError("give a checkpoint or --environment, one of both.")
+        raise InputError("give either a checkpoint or --environment.")
     if environment and revision is not None:
-        raise InputError("--revision is of a checkpoint; leave it out with --environment.")
+        raise InputError("--revision applies to a checkpoint; leave it out with --environment.")
     from .runtime import start
 
     with doing("looking at the environment" if model is None else f"loading {model}"):
@@ -52,17 +52,17 @@ def inspect(
 
 
 def describe(name: str, revision: str | None = None) -> dict[str, Any]:
-    """What is known of a checkpoint, in sections `model`, `preprocessing` (not of a mere encoder) and `provenance`.
+    """Load a checkpoint and describe it.
 
     Args:
         name: A shipped checkpoint, a folder, or a Hub id.
         revision: Branch, tag or commit of a Hub id.
 
     Returns:
-        Values that JSON can hold.
+        Sections `model`, `preprocessing` (not for a plain encoder) and `provenance`, of values that JSON can hold.
 
     Raises:
-        CheckpointError: It cannot be loaded.
+        CheckpointError: The checkpoint cannot be loaded.
     """
     from ..checkpoints.integrity import checksum_file
     from ..checkpoints.loading import load, load_genome_model, load_phenotype_model, load_read_encoder
@@ -72,7 +72,7 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
     source = open_checkpoint(name, revision=revision)
     config = source.config
     record: dict[str, Any] = {"checkpoint": name}
-    loaded: PreTrainedModel
+    loaded_model: PreTrainedModel
     if source.model_type == "metagenbert":
         if "MetagenBertForPhenotypeClassification" in (config.get("architectures") or ()):
             model = load_phenotype_model(name, revision=revision).metagenbert
@@ -86,24 +86,26 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
             "normalize_embeddings": model.config.normalize_embeddings,
         } | _encoder(model.encoder, model.processor.tokenizer, "read_encoder")
         record["preprocessing"] = model.processor.preprocessing
-        loaded = model
+        loaded_model = model
         weights = {"weights_sha256": model.weights_sha256}
     elif source.model_type == "genome_transformer":
-        loaded = load_genome_model(name, revision=revision)
-        record["model"] = _genome_transformer(loaded)
-        record["preprocessing"] = {} if loaded.processor is None else loaded.processor.preprocessing
+        loaded_model = load_genome_model(name, revision=revision)
+        record["model"] = _genome_transformer(loaded_model)
+        record["preprocessing"] = {} if loaded_model.processor is None else loaded_model.processor.preprocessing
         weights = {}
     elif "sequence_classification" in config:
         classifier = SequenceClassifier.load(name, revision=revision)
-        loaded = classifier.model
-        record["model"] = _encoder(loaded, classifier.tokenizer, "model_type") | {"classes": classifier.label_names}
+        loaded_model = classifier.model
+        record["model"] = _encoder(loaded_model, classifier.tokenizer, "model_type") | {
+            "classes": classifier.label_names
+        }
         weights = {}
     else:
-        loaded, tokenizer = load_read_encoder(name, revision=revision)
-        record["model"] = _encoder(loaded, tokenizer, "model_type")
+        loaded_model, tokenizer = load_read_encoder(name, revision=revision)
+        record["model"] = _encoder(loaded_model, tokenizer, "model_type")
         weights = {}
     record["provenance"] = {
-        "revision": getattr(loaded.config, "_commit_hash", None),
+        "revision": getattr(loaded_model.config, "_commit_hash", None),
         **weights,
         "weights_verified": checksum_file(source)[0] is not None,
         "saved_with_transformers": config.get("transformers_version"),
@@ -137,7 +139,7 @@ def _encoder(encoder: PreTrainedModel, tokenizer: Any, type_key: str) -> dict[st
 
 
 def _training_record(source: CheckpointSource) -> dict[str, Any]:
-    """`training_record.json` of a checkpoint that has one."""
+    """Return the training record of a checkpoint; empty if it has none."""
     from ..checkpoints.source import read_json
 
     file = source.file("training_record.json")

@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_de
 Revision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of a Hub id.", show_default="its main branch")
 ]
+Resume = Annotated[bool, typer.Option(help="Resume a run that the folder holds.")]
 Timeout = Annotated[
-    float, typer.Option(min=0.01, help="Minutes without a heartbeat of another process until it is given up.")
+    float, typer.Option(min=0.01, help="Minutes without a heartbeat after which another process counts as lost.")
 ]

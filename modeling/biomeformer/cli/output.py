@@ -1,4 +1,4 @@
-"""Checks of where a command writes, made before it works."""
+"""Checks of the output path, made before a command starts to work."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from ..errors import InputError
 
 
 def check_output_file(file: Path | None) -> None:
-    """See, before any work is done, that a file can be written.
+    """Check, before any work is done, that a file can be written.
 
     Raises:
-        InputError: It is a folder, or lies in none.
+        InputError: The path is a folder, or its parent folder does not exist.
     """
     if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
         raise InputError(f"--output {file} cannot be written; give the name of a file in a folder that exists.")
 
 
 def check_output(folder: Path, *, overwrite: bool = False, can_overwrite: bool = False) -> None:
-    """See, before any work is done, that results can be written to a folder.
+    """Check, before any work is done, that results can be written to a folder.
 
     Args:
-        folder: A new or empty folder; one with content where `overwrite`.
+        folder: A new or empty folder, or any folder if `overwrite`.
         overwrite: Whether the folder may have content.
         can_overwrite: Whether the command has `--overwrite`, for the advice.
 
     Raises:
-        InputError: It is a file, has content, or cannot be written to.
+        InputError: The path is a file, has content, or is not writable.
     """
     if folder.is_dir():
         if any(folder.iterdir()) and not overwrite:
@@ -40,7 +40,7 @@ def check_output(folder: Path, *, overwrite: bool = False, can_overwrite: bool =
         ancestor = ancestor.parent
     if not ancestor.is_dir():
         raise InputError(f"--output {folder} cannot be made: {ancestor} is a file; give another folder.")
-    # Work in progress lies beside the folder.
-    for place in {ancestor, ancestor.parent if ancestor == folder else ancestor}:
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise InputError(f"--output {folder} cannot be written: no permission in {place}; give another folder.")
+    # Partial output is written beside the folder.
+    for parent in {ancestor, ancestor.parent if ancestor == folder else ancestor}:
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise InputError(f"--output {folder} cannot be written: no permission in {parent}; give another folder.")

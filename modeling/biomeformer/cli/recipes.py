@@ -68,7 +68,7 @@ def list_recipes() -> None:
 def show(
     name: Name, config: Annotated[str | None, typer.Option(help="Print this config instead, such as `smoke`.")] = None
 ) -> None:
-    """Show what a recipe does, its file and its configs; or one of the configs."""
+    """Show a recipe's description, file and configs, or one of its configs."""
     script = find("recipe", name, recipe_names(), FOLDER / f"{name}.py")
     if config is not None:
         stem = config.removesuffix(".yaml")
@@ -97,7 +97,7 @@ def run(
 ) -> None:
     """Run a recipe, with its own options and `key=value` for any field of its config; NAME --help shows them.
 
-    Exits with the recipe's code, that of the process that failed first where there are several.
+    Exits with the recipe's code; with several processes, that of the process that failed first.
     """
     if name in ("-h", "--help"):
         out(context.get_help())
@@ -111,12 +111,12 @@ def run(
 
 
 def launch(arguments: list[str], n_processes: int) -> int:
-    """Run Python on several processes of this machine, as torchrun does; return the exit code of the first to fail."""
+    """Run Python in several processes on this machine, like torchrun; return the exit code of the first to fail."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # Processes say themselves why they fail.
+    # Each process reports the reason of its own failure.
     for library in ("torch.distributed.elastic", "torch.distributed.launcher"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // n_processes, 1)))
@@ -135,7 +135,7 @@ def launch(arguments: list[str], n_processes: int) -> int:
         rank, failure = error.get_first_failure()
         code = failure.exitcode
         if code < 0:
-            error_line(f"process {rank} was ended by {signal.Signals(-code).name}; start the command again.")
+            error_line(f"process {rank} was terminated by {signal.Signals(-code).name}; give the command again.")
     except SignalException as error:
         code = -error.sigval
     else:

@@ -1,10 +1,9 @@
-"""Bringing torch and transformers up, quietly, once a command needs them."""
+"""Import of torch and transformers, without their messages, once a command needs them."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .console import note
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def start(threads: int | None = None) -> None:
-    """Import torch and transformers with their progress bars and remarks off.
+    """Import torch and transformers with their progress bars and messages off.
 
     Args:
         threads: CPU threads to compute with; the libraries' own choice where None.
@@ -40,22 +39,10 @@ def start(threads: int | None = None) -> None:
 
 
 def note_device(device: torch.device, processes: ProcessGroup | None = None) -> None:
-    """Say on stderr which device a loaded model is on; every process does, since each has one of its own."""
+    """Print on stderr which device a loaded model is on; every process does, since each has its own."""
     from ..runs.devices import describe_device
 
     if processes is None or processes.size == 1:
         note(f"Using {describe_device(device)}.")
     else:
         note(f"Process {processes.rank} of {processes.size} is using {describe_device(device)}.")
-
-
-def noting_device(
-    on_plan: Callable[[int, int], None], device: torch.device, processes: ProcessGroup
-) -> Callable[[int, int], None]:
-    """A callback for the start of a run, once its folder is accepted: says the device, then calls `on_plan`."""
-
-    def begin(n_before: int, n_mine: int) -> None:
-        note_device(device, processes)
-        on_plan(n_before, n_mine)
-
-    return begin

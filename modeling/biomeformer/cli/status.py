@@ -22,36 +22,36 @@ def status(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say where a run stands: samples done, failed and left, and the time to go."""
+    """Show where a run stands: items done, failed and left, and the time to go."""
     from ..runs.run_folder import run_status
 
-    found = run_status(folder)
+    run = run_status(folder)
     if as_json:
-        out(json.dumps(asdict(found), indent=2))
+        out(json.dumps(asdict(run), indent=2))
         return
-    for line in described(found):
+    for line in describe(run):
         out(line)
 
 
-def described(status: RunStatus) -> list[str]:
-    """The status in lines to read."""
+def describe(status: RunStatus) -> list[str]:
+    """Return the status in lines to read."""
     lines = [
-        f"samples  {status.n_samples:,}",
-        f"done     {status.n_done:,} ({size(status.bytes_done)} of reads)",
+        f"{status.noun:<8} {status.n_items:,}",
+        f"done     {status.n_done:,} ({size(status.bytes_done)} of files)",
         f"failed   {len(status.failed):,}",
-        f"left     {len(status.left):,} ({size(status.bytes_left)} of reads)",
+        f"left     {len(status.left):,} ({size(status.bytes_left)} of files)",
     ]
     if status.left:
-        unknown = "unknown until a sample is done"
+        unknown = f"unknown until one of the {status.noun} is done"
         lines.append(f"to go    {unknown if status.seconds_to_go is None else duration(status.seconds_to_go)}")
     if status.attempts:
         last = status.attempts[-1]
         n_processes = last.get("n_processes", 1)
-        where = f"begun {last['started']} on {last['host']} with {n_processes} process{'es' * (n_processes > 1)}"
+        where = f"started {last['started']} on {last['host']} with {n_processes} process{'es' * (n_processes > 1)}"
         if status.is_running:
             state = f"running (process {last['pid']})"
         else:
-            state = last["how_it_ended"] or "stopped without a word, killed perhaps; give its command again to go on"
+            state = last["status"] or "ended without a record, killed perhaps; give its command again to resume"
         lines.append(f"last run {where}: {one_line(state)}")
     lines += [f"failed   {one_line(name)}: {one_line(reason)}" for name, reason in status.failed.items()]
     return lines

@@ -1,4 +1,4 @@
-"""Genes called with Pyrodigal (Larralde 2022, doi:10.21105/joss.04296), which is Prodigal (Hyatt et al. 2010)."""
+"""Call genes with Pyrodigal (Larralde 2022, doi:10.21105/joss.04296), a library of Prodigal (Hyatt et al. 2010)."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ import pyrodigal
 
 from .genome import Gene
 
-# Prodigal cannot be trained on less.
-LEAST_TRAINING_BASES = 20_000
+# Prodigal refuses to train its model on less.
+MIN_TRAINING_BASES = 20_000
 
 
 def call_genes(contigs: Mapping[str, str], *, translation_table: int = 11, threads: int = 1) -> tuple[list[Gene], str]:
-    """Genes of contigs, as `pyrodigal` itself finds them with its defaults.
+    """Call the genes of contigs with Pyrodigal's default settings.
 
-    A genome of 20,000 bases and more trains the model on itself (Prodigal's single mode); smaller fragments take the
-    models that Prodigal brings for metagenomes, which choose their translation table by themselves.
+    For a genome of 20,000 bases or more the model is trained on the genome itself (Prodigal's single mode). Smaller
+    fragments are called with Prodigal's pretrained models (meta mode), which come with their own translation tables.
 
     Args:
-        contigs: Sequences in capital letters, by name.
-        translation_table: NCBI's number, for single mode.
-        threads: Contigs at once.
+        contigs: Sequences in upper case, by name.
+        translation_table: Number of NCBI's translation table; used in single mode.
+        threads: Number of contigs to process at a time.
 
     Returns:
-        Genes in the order of contigs and starts, and how they were called, in words.
+        Genes in the order of contigs and starts, and a description of how they were called, for the record.
     """
     sequences = {name: sequence.encode() for name, sequence in contigs.items() if sequence}
-    single = sum(map(len, sequences.values())) >= LEAST_TRAINING_BASES
+    single = sum(map(len, sequences.values())) >= MIN_TRAINING_BASES
     finder: Any = pyrodigal.GeneFinder(meta=not single)
     if single:
         with warnings.catch_warnings():
-            # Below 100,000 bases it advises, rightly for most uses, against what is the only choice here.
+            # Below 100,000 bases pyrodigal warns and recommends meta mode; here the whole genome is in the file.
             warnings.simplefilter("ignore", UserWarning)
             finder.train(*sequences.values(), translation_table=translation_table)
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(finder.find_genes, sequences.values()))
+        predictions = list(pool.map(finder.find_genes, sequences.values()))
     genes = [
         _gene(name, number, gene)
-        for name, on_contig in zip(sequences, found, strict=True)
-        for number, gene in enumerate(on_contig, 1)
+        for name, contig_genes in zip(sequences, predictions, strict=True)
+        for number, gene in enumerate(contig_genes, 1)
     ]
     mode = f"single mode, translation table {translation_table}" if single else "meta mode"
     return genes, f"called with pyrodigal {pyrodigal.__version__}, {mode}"
@@ -61,4 +61,4 @@ def _gene(contig: str, number: int, gene: Any) -> Gene:
     )
 
 
-__all__ = ["LEAST_TRAINING_BASES", "call_genes"]
+__all__ = ["MIN_TRAINING_BASES", "call_genes"]

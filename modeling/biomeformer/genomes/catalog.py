@@ -1,7 +1,8 @@
-"""Tables of genomes: which there are, where their files lie, and what is known of them."""
+"""Catalogs of genomes: their ids, the paths of their files, and their metadata."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,10 +28,10 @@ class CatalogedGenome:
     Attributes:
         genome_id: Unique within the catalog and usable as a file name.
         path: FASTA, GenBank, GFF3, or FASTA of proteins.
-        kind: Which of these, or None where the file tells.
-        fasta: The contigs of a GFF3 file.
-        annotations: A table of annotations by gene.
-        metadata: The further columns, as the text that stands in the table.
+        kind: One of `KINDS`, or None to detect it from the file.
+        fasta: FASTA with the contigs of a GFF3 file that does not hold them.
+        annotations: Table of annotations by gene.
+        metadata: Values of the other columns, as text.
     """
 
     genome_id: str
@@ -41,16 +42,16 @@ class CatalogedGenome:
     metadata: dict[str, str] = field(default_factory=dict)
 
     @property
-    def sample_id(self) -> str:
-        """The same as `genome_id`: what runs call what they go through."""
+    def item_id(self) -> str:
+        """The genome's id, as an item of a run."""
         return self.genome_id
 
     def files(self) -> tuple[Path, ...]:
-        """All its files."""
+        """Return the paths of all files of the genome."""
         return tuple(path for path in (self.path, self.fasta, self.annotations) if path is not None)
 
     def read(self, *, translation_table: int = 11, threads: int = 1) -> Genome:
-        """The genome, as `read_genome` reads it."""
+        """Read the genome; see `read_genome` for the options and errors."""
         return read_genome(
             self.path,
             genome_id=self.genome_id,
@@ -69,7 +70,7 @@ class GenomeCatalog:
     Attributes:
         samples: The genomes.
         columns: Names of the metadata columns.
-        path: The table, or None.
+        path: The table's path, or None if there is no table.
     """
 
     samples: tuple[CatalogedGenome, ...]
@@ -83,39 +84,55 @@ class GenomeCatalog:
         return iter(self.samples)
 
     def metadata(self) -> pd.DataFrame:
-        """The metadata columns as text, one row a genome, indexed by `genome_id`."""
+        """Return the metadata columns as text, one row per genome, indexed by `genome_id`."""
         index = pd.Index([genome.genome_id for genome in self.samples], name=GENOME_ID, dtype=object)
         rows = [[genome.metadata[column] for column in self.columns] for genome in self.samples]
         return pd.DataFrame(rows, index=index, columns=list(self.columns), dtype=object)
 
     @classmethod
-    def of_files(cls, paths: Sequence[str | Path]) -> GenomeCatalog:
-        """Genomes called by their files' names.
+    def from_files(cls, paths: Sequence[str | Path]) -> GenomeCatalog:
+        """Build a catalog of files, whose names become the genomes' ids (see `genome_name`).
+
+        Args:
+            paths: One file per genome.
 
         Raises:
-            InputError: Two have the same name, or a file is not there.
+            InputError: Two genomes have the same id, or a file does not exist.
         """
-        found: dict[str, Path] = {}
+        path_of: dict[str, Path] = {}
         for path in map(Path, paths):
             name = genome_name(path)
-            if name in found:
-                raise InputError(f"{path} and {found[name]} are both called {name!r}; rename one.")
+            if name in path_of:
+                raise InputError(f"{path} and {path_of[name]} are both called {name!r}; rename one.")
             if not path.is_file():
                 raise InputError(f"{path}: there is no such file; check the path.")
-            found[name] = path
-        return cls(tuple(CatalogedGenome(name, path) for name, path in found.items()))
+            path_of[name] = path
+        return cls(tuple(CatalogedGenome(name, path) for name, path in path_of.items()))
+
+    @classmethod
+    def of_files(cls, paths: Sequence[str | Path]) -> GenomeCatalog:
+        """Build a catalog of files. Deprecated: the old name of `from_files`."""
+        warnings.warn(
+            "GenomeCatalog.of_files is now called from_files. The old name goes with the next version.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return cls.from_files(paths)
 
 
 def read_catalog(path: str | Path) -> GenomeCatalog:
-    """Read a table of genomes and check that every file it names is there.
+    """Read a catalog of genomes from a table, and check that every file it names exists.
 
     The table is a CSV or TSV, as `biomeformer.io.tables` reads them, with the column `genome_id` and one or more of
-    `fasta`, `genbank`, `gff` (with `fasta` beside it where the file does not hold the sequence), `proteins`, or `file`
-    (of any of these kinds); in each row one of them is filled. `annotations` may name a table by gene. Paths are
-    relative to the table's folder. Further columns, such as the habitat, are kept as text.
+    `fasta`, `genbank`, `gff` (together with `fasta` if the GFF3 file does not hold the sequence), `proteins`, or `file`
+    (any of these kinds); each row has a value in one of them. `annotations` may name a table of annotations by gene.
+    Paths are relative to the table's folder. Other columns, such as the habitat, are kept as text.
+
+    Args:
+        path: Path of the table.
 
     Raises:
-        CohortError: The table is malformed or names files that are not there; file, line and column are named.
+        CohortError: The table is malformed or names a file that does not exist; line and column are named.
     """
     content = read_table(path, FORMAT)
     table, names = content.path, content.columns
@@ -131,6 +148,7 @@ def read_catalog(path: str | Path) -> GenomeCatalog:
 
 
 def _genome(table: Path, where: str, row: dict[str, str], columns: Sequence[str]) -> CatalogedGenome:
+    """Return the genome of a row; `where` names the row in errors."""
     given = {name: table.parent / row[name] for name in FILE_COLUMNS if row.get(name)}
     for name, path in given.items():
         if not path.is_file():
@@ -140,10 +158,11 @@ def _genome(table: Path, where: str, row: dict[str, str], columns: Sequence[str]
             )
     kinds = [name for name in (*KINDS, "file") if name in given]
     if "gff" in kinds and "fasta" in kinds:
+        # The FASTA is the sequence of the GFF3 file, not a genome of its own.
         kinds.remove("fasta")
     if len(kinds) != 1:
         filled = " and ".join(kinds) or "none"
-        raise CohortError(f"{where}: of {', '.join((*KINDS, 'file'))} {filled} are filled; name one file a genome")
+        raise CohortError(f"{where}: of {', '.join((*KINDS, 'file'))} {filled} are filled; name one file per genome")
     kind = kinds[0]
     return CatalogedGenome(
         row[GENOME_ID],

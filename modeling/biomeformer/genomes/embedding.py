@@ -1,13 +1,13 @@
-"""Genomes to vectors of their proteins: a run over a catalog that survives interruption, on one process or many."""
+"""Embedding of genomes as the vectors of their proteins: a resumable run over a catalog, on one process or many."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from ..errors import TableError
 from ..io.atomic import atomic_write, wrap_write_errors
-from ..runs.process_group import ProcessGroup
+from ..runs.control import RunControl, RunOptions, resolve_control
 from ..runs.run_folder import Part, RunFolder
-from ..runs.scheduler import RunOutcome, SampleResult, run_samples
+from ..runs.scheduler import ItemResult, RunOutcome, run_items
 from .catalog import GENOME_ID, CatalogedGenome, GenomeCatalog
 from .genome import Genome
 from .proteins import ProteinEncoder
@@ -37,19 +37,13 @@ def embed_genomes(
     translation_table: int = 11,
     batch_tokens: int | None = None,
     threads: int = 1,
-    processes: ProcessGroup | None = None,
-    resume: bool = True,
-    overwrite: bool = False,
-    fail_fast: bool = False,
-    on_plan: Callable[[int, int], None] | None = None,
-    on_genome: Callable[[str, str | None], None] | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
-    check: Callable[[], None] | None = None,
+    control: RunControl | None = None,
+    **options: Unpack[RunOptions],
 ) -> RunOutcome[EmbeddedGenomes | None]:
     """Read genomes, call genes where there are none, and embed each distinct protein once.
 
     Each finished genome is a part of its own in the folder, and its new proteins a segment of the store: a run that was
-    stopped, however rudely, goes on with the genomes that are left, and ends with what it would have ended with.
+    interrupted or killed resumes with the genomes that are left, and its results do not depend on that.
 
     Args:
         encoder: ESM-2, on the device to use.
@@ -59,14 +53,10 @@ def embed_genomes(
         translation_table: NCBI's number, of genes that do not say.
         batch_tokens: Token budget of one pass through the encoder.
         threads: For calling genes.
-        processes: The processes of the job; this one alone by default.
-        resume: Whether to go on with a run found in the folder; otherwise it is refused.
-        overwrite: Delete a run found in the folder; the store stays.
-        fail_fast: Stop at the first genome that fails, instead of going on with the others.
-        on_plan: Called once with how many genomes an earlier attempt finished, and how many this process will do.
-        on_genome: Called for each genome that this process finishes, with its id and, if it failed, the reason.
-        progress: Called after each batch with the genome's id, residues done and in all.
-        check: Called after each batch and while waiting; what it raises ends the run.
+        control: How the run proceeds; `overwrite` keeps the store. Its observer's `advance` gets a genome's residues
+            done, twice, and in all.
+        **options: Fields of `RunControl` by keyword: `resume`, `overwrite`, `fail_fast`, `processes`, `observer`,
+            `check`; in place of a control, or to change one.
 
     Returns:
         The genomes, on the main process, and which failed.
@@ -74,39 +64,36 @@ def embed_genomes(
     Raises:
         InputError: The folder or the store holds something else, or a run is under way there.
         RunError: The folder cannot be written to.
-        RunInterrupted: `check` said so.
+        RunInterrupted: A signal came, as `check` noticed.
         RankError: Another process failed.
     """
-    folder, processes = Path(folder), processes or ProcessGroup()
-    if check is not None:
-        processes.check = check
-    place = Path(store) if store is not None else folder / "store"
+    control = resolve_control(control, _with_units(options))
+    folder = Path(folder)
+    store_folder = Path(store) if store is not None else folder / "store"
     fingerprint = {"protein_encoder": encoder.preprocessing, "translation_table": translation_table}
-    run = RunFolder(folder, fingerprint, catalog, results=tuple(RESULTS.values()))
-    vectors: list[ProteinStore] = []
+    run = RunFolder(folder, fingerprint, catalog, "genomes", results=tuple(RESULTS.values()))
 
-    def opened() -> ProteinStore:
-        # Within the run, which looks at the folder first.
-        if not vectors:
-            vectors.append(ProteinStore(place, encoder.preprocessing))
-        return vectors[0]
+    @cache
+    def open_store() -> ProteinStore:
+        # Within the run, which checks the folder first.
+        return ProteinStore(store_folder, encoder.preprocessing)
 
-    def embed(entry: Any, among: Sequence[int]) -> SampleResult:
-        genome: Genome = entry.read(translation_table=translation_table, threads=threads)
-        processes.check()
+    def embed(entry: CatalogedGenome, among: Sequence[int]) -> ItemResult:
+        genome = entry.read(translation_table=translation_table, threads=threads)
+        control.processes.check()
         proteins = [gene.protein for gene in genome.genes]
         keys = protein_keys(proteins)
         distinct, first = np.unique(keys, return_index=True)
-        found = opened()
-        found.refresh()
-        new = np.sort(first[~found.find(distinct)])
+        vectors = open_store()
+        vectors.refresh()
+        new = np.sort(first[~vectors.find(distinct)])
         embedded = encoder.embed(
             [proteins[i] for i in new],
             batch_tokens=batch_tokens,
-            progress=None if progress is None else lambda done, total: progress(entry.genome_id, done, total),
-            check=processes.check,
+            progress=lambda n_done, n_total: control.observer.advance(entry.genome_id, n_done, n_done, n_total),
+            check=control.processes.check,
         )
-        found.add(keys[new], embedded.vectors)
+        vectors.add(keys[new], embedded.vectors)
         gene_stats = {
             **genome.gene_stats,
             "n_distinct_proteins": len(distinct),
@@ -118,25 +105,22 @@ def embed_genomes(
         if not parts:
             return None
         with wrap_write_errors(folder):
-            _write_tables(folder, parts, catalog, encoder, place)
+            _write_tables(folder, parts, catalog, encoder, store_folder)
         return EmbeddedGenomes.read(folder)
 
-    return run_samples(
-        run,
-        embed,
-        gather,
-        processes=processes,
-        share_batches=False,
-        resume=resume,
-        overwrite=overwrite,
-        fail_fast=fail_fast,
-        on_plan=on_plan,
-        on_sample=on_genome,
-    )
+    return run_items(run, embed, gather, control=control, share_batches=False)
+
+
+def _with_units(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return options with the deprecated `progress`, which gets no units, as other runs call it."""
+    progress = options.get("progress")
+    if progress is None:
+        return options
+    return {**options, "progress": lambda name, n_units, n_done, n_total: progress(name, n_done, n_total)}
 
 
 def _arrays(genome: Genome, keys: np.ndarray) -> dict[str, np.ndarray]:
-    """A genome as arrays; what is text goes as bytes."""
+    """Return a genome as arrays, text among them as bytes of JSON."""
     genes = genome.genes
     text = {
         "gene_ids": [gene.gene_id for gene in genes],
@@ -156,7 +140,7 @@ def _arrays(genome: Genome, keys: np.ndarray) -> dict[str, np.ndarray]:
 def _write_tables(
     folder: Path, parts: dict[str, Part], catalog: GenomeCatalog, encoder: ProteinEncoder, store: Path
 ) -> None:
-    """Genomes and genes as Parquet, genome after genome."""
+    """Write genomes and genes as Parquet, one row group per genome, and the record."""
     schema = pa.schema(
         [
             *((name, pa.string()) for name in ("genome_id", "gene_id", "contig")),
@@ -178,7 +162,7 @@ def _write_tables(
                 pa.array([text["contigs"][i] for i in arrays["contig_ids"]], pa.string()),
                 *(pa.array(arrays["places"][:, i]) for i in range(3)),
                 pa.array(arrays["places"][:, 3].astype(bool)),
-                pa.array([json.dumps(found) if found else "" for found in text["annotations"]]),
+                pa.array([json.dumps(values) if values else "" for values in text["annotations"]]),
                 pa.array([key.tobytes() for key in arrays["keys"]], pa.binary(KEY.itemsize)),
             ]
             writer.write_table(pa.table(columns, schema=schema), row_group_size=n)
@@ -205,9 +189,9 @@ class EmbeddedGenomes:
     """Genomes of a finished run: genes in order, vectors from the store.
 
     Attributes:
-        genomes: Metadata, tallies and method, one row a genome.
-        record: The encoder's preprocessing config and where the store lies.
-        folder: The run's.
+        genomes: Metadata, gene statistics and method, one row per genome.
+        record: The encoder's preprocessing config, the folder of the store, and totals.
+        folder: Folder of the run.
     """
 
     genomes: pd.DataFrame
@@ -219,7 +203,7 @@ class EmbeddedGenomes:
         """Read what `embed_genomes` wrote.
 
         Raises:
-            TableError: The folder holds no such thing.
+            TableError: The folder holds no embedded genomes.
         """
         folder = Path(folder)
         try:
@@ -236,45 +220,45 @@ class EmbeddedGenomes:
 
     @property
     def metadata(self) -> pd.DataFrame:
-        """The catalog's columns, as text, one row a genome."""
-        found = self.genomes.filter(like="metadata.")
-        return found.rename(columns=lambda name: name.removeprefix("metadata."))
+        """The catalog's columns, as text, one row per genome."""
+        columns = self.genomes.filter(like="metadata.")
+        return columns.rename(columns=lambda name: name.removeprefix("metadata."))
 
     @cached_property
     def genes(self) -> pd.DataFrame:
-        """Place, annotations and key of each gene, in the order of genomes."""
+        """Position, annotations and key of each gene, in the order of genomes."""
         return pd.read_parquet(self.folder / RESULTS["genes"])
 
     @cached_property
     def store(self) -> ProteinStore:
         """The proteins' vectors."""
         preprocessing = {key: value for key, value in self.record["protein_encoder"].items() if key != "name"}
-        place = Path(self.record["store"])
-        if not (place / "store.json").is_file():
-            place = self.folder / "store"
-        return ProteinStore(place, preprocessing)
+        folder = Path(self.record["store"])
+        if not (folder / "store.json").is_file():
+            folder = self.folder / "store"
+        return ProteinStore(folder, preprocessing)
 
     @cached_property
     def _groups(self) -> pq.ParquetFile:
-        # A row group a genome: of a large collection no more is read than is asked for.
+        # One row group per genome: of a large collection no more is read than is asked for.
         return pq.ParquetFile(self.folder / RESULTS["genes"])
 
     def _column(self, genome_id: str, name: str) -> pa.ChunkedArray:
         return self._groups.read_row_group(self.genomes.index.get_loc(genome_id), columns=[name])[name]
 
     def vectors(self, genome_id: str, rows: np.ndarray | None = None) -> np.ndarray:
-        """Vectors of a genome's proteins, float16 `(n_genes, hidden_size)`; of some genes where rows are given."""
-        found = self._column(genome_id, "key").combine_chunks()
-        keys = np.frombuffer(found.buffers()[1], KEY)[found.offset : found.offset + len(found)]
+        """Return vectors of a genome's proteins, float16 `(n_genes, hidden_size)`; only those of `rows` if given."""
+        column = self._column(genome_id, "key").combine_chunks()
+        keys = np.frombuffer(column.buffers()[1], KEY)[column.offset : column.offset + len(column)]
         return self.store.get(keys if rows is None else keys[rows])
 
     def contig_ids(self, genome_id: str) -> np.ndarray:
-        """Number of each gene's contig, int64 `(n_genes,)`, in order of appearance."""
+        """Return the number of each gene's contig, int64 `(n_genes,)`, in order of appearance."""
         codes, _ = pd.factorize(self._column(genome_id, "contig").to_numpy())
         return np.asarray(codes, np.int64)
 
     def gene_table(self, genome_id: str) -> pd.DataFrame:
-        """Place, annotations and key of a genome's genes, one row a gene, in order."""
+        """Return position, annotations and key of a genome's genes, one row per gene, in order."""
         return self._groups.read_row_group(self.genomes.index.get_loc(genome_id)).to_pandas()
 
     def __iter__(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -283,7 +267,7 @@ class EmbeddedGenomes:
 
     @property
     def hit_rate(self) -> float:
-        """Share of genes whose protein did not have to be embedded, because an earlier gene has the same."""
+        """Share of genes whose protein was not embedded, because an earlier gene has the same one."""
         return 1 - int(self.record["n_distinct_proteins"]) / int(self.record["n_genes"])
 
     @property
@@ -297,7 +281,7 @@ class EmbeddedGenomes:
         return self.genomes["n_genes"]
 
     def to_dataset(self) -> Any:
-        """A `datasets` dataset, one row a genome, which `DatasetGenomes` reads and the Hub takes.
+        """Return a `datasets` dataset, one row per genome, which `DatasetGenomes` reads and the Hub accepts.
 
         Columns: `genome_id`, the catalog's own, `n_genes`, `protein_encoder` (its name and preprocessing as JSON, the
         same in every row), `contig_ids` and `vectors (n_genes, hidden_size)`, float16.

@@ -1,4 +1,4 @@
-"""FASTA: contigs or proteins."""
+"""Read FASTA files of contigs or of proteins."""
 
 from __future__ import annotations
 
@@ -9,18 +9,27 @@ from pathlib import Path
 from ..errors import GenomeError
 from ..io.fasta import FastaError, iter_fasta
 
-NUCLEOTIDES = re.compile(r"[^ACGTUNRYSWKMBDHVacgtunryswkmbdhv\-.]")
-RESIDUES = re.compile(r"[^A-Za-z*\-.]")
+NOT_NUCLEOTIDE = re.compile(r"[^ACGTUNRYSWKMBDHVacgtunryswkmbdhv\-.]")
+NOT_RESIDUE = re.compile(r"[^A-Za-z*\-.]")
+NOT_UNAMBIGUOUS_DNA = re.compile(r"[^ACGTNacgtn]")
 # Letters that are residues and never nucleotides.
-ONLY_RESIDUES = re.compile(r"[EFILPQZXJOefilpqzxjo*]")
-PRODIGAL = re.compile(r"^(\S+)_\d+ # (\d+) # (\d+) # (-?1) # (\S*)")
+ONLY_RESIDUE = re.compile(r"[EFILPQZXJOefilpqzxjo*]")
+# Headers of Prodigal's proteins: >contig_7 # start # end # strand # ID=...;partial=00;...
+PRODIGAL_HEADER = re.compile(r"^(\S+)_\d+ # (\d+) # (\d+) # (-?1) # (\S*)")
+
+# Contig, start, end, strand, and whether the gene is cut by an end of the contig.
+ProdigalLocation = tuple[str, int, int, int, bool]
 
 
-def iter_named(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield line number, header without `>`, and sequence of each record.
+def iter_records(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the line, the header without `>`, and the sequence of each record.
+
+    Args:
+        path: The file, for messages.
+        text: Its content.
 
     Raises:
-        GenomeError: Text stands in front of the first header, a record has no name, or two have the same.
+        GenomeError: There is no record, text precedes the first header, a record has no name, or two have the same.
     """
     seen: dict[str, int] = {}
     try:
@@ -43,50 +52,60 @@ def iter_named(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def read_contigs(path: Path, text: str) -> dict[str, str]:
-    """Contigs by name, in capital letters, U as T, gaps taken out; empty ones too.
+    """Read contigs by name: in upper case, U as T, gap characters removed. Empty contigs are kept.
+
+    Args:
+        path: The file, for messages.
+        text: Its content.
 
     Raises:
-        GenomeError: A letter is no nucleotide, or all contigs are empty.
+        GenomeError: The text is not FASTA, a letter is no nucleotide, or all contigs are empty.
     """
     contigs = {}
-    for line, header, sequence in iter_named(path, text):
+    for line, header, sequence in iter_records(path, text):
         name = header.split(maxsplit=1)[0]
-        bad = NUCLEOTIDES.search(sequence)
-        if bad is not None:
-            if ONLY_RESIDUES.search(sequence):
+        invalid = NOT_NUCLEOTIDE.search(sequence)
+        if invalid is not None:
+            if ONLY_RESIDUE.search(sequence):
                 raise GenomeError(
-                    f"{path}, record {name!r} (line {line}): {bad.group()!r} is no nucleotide, this looks like a "
+                    f"{path}, record {name!r} (line {line}): {invalid.group()!r} is no nucleotide, this looks like a "
                     "protein; give a genome's DNA, or the file as proteins (.faa, or the column proteins)."
                 )
-            raise GenomeError(f"{path}, record {name!r} (line {line}): {bad.group()!r} is no nucleotide.")
+            raise GenomeError(f"{path}, record {name!r} (line {line}): {invalid.group()!r} is no nucleotide.")
         contigs[name] = sequence.upper().replace("U", "T").replace("-", "").replace(".", "")
     if not any(contigs.values()):
         raise GenomeError(f"{path}: all {len(contigs)} records are empty; is the file complete?")
     return contigs
 
 
-def read_protein_records(path: Path, text: str) -> Iterator[tuple[str, str, tuple[str, int, int, int, bool] | None]]:
-    """Name, residues and, from Prodigal's headers, place of each protein: contig, start, end, strand, partial.
+def read_protein_records(path: Path, text: str) -> Iterator[tuple[str, str, ProdigalLocation | None]]:
+    """Yield the name, the residues and the location of each protein; the location is known from Prodigal's headers.
+
+    Args:
+        path: The file, for messages.
+        text: Its content.
 
     Raises:
-        GenomeError: A letter is no residue, or all sequences are nucleotides.
+        GenomeError: The text is not FASTA, a letter is no residue, or all sequences are nucleotides.
     """
     looks_like_dna = True
-    for line, header, sequence in iter_named(path, text):
+    for line, header, sequence in iter_records(path, text):
         name = header.split(maxsplit=1)[0]
-        bad = RESIDUES.search(sequence)
-        if bad is not None:
-            raise GenomeError(f"{path}, record {name!r} (line {line}): {bad.group()!r} is no residue.")
-        looks_like_dna = looks_like_dna and not re.search(r"[^ACGTNacgtn]", sequence)
-        found = PRODIGAL.match(header)
-        place = None
-        if found is not None:
-            contig, start, end, strand, attributes = found.groups()
-            cut = re.search(r"partial=(\d\d)", attributes)
-            place = (contig, int(start), int(end), int(strand), cut is not None and cut.group(1) != "00")
-        yield name, sequence, place
+        invalid = NOT_RESIDUE.search(sequence)
+        if invalid is not None:
+            raise GenomeError(f"{path}, record {name!r} (line {line}): {invalid.group()!r} is no residue.")
+        # A, C, G, T and N are residues too, so only the file as a whole can give nucleotides away.
+        looks_like_dna = looks_like_dna and not NOT_UNAMBIGUOUS_DNA.search(sequence)
+        match = PRODIGAL_HEADER.match(header)
+        location = None
+        if match is not None:
+            contig, start, end, strand, attributes = match.groups()
+            # One digit for each end of the gene: 1 if the contig ends before the gene does.
+            partial = re.search(r"partial=(\d\d)", attributes)
+            location = (contig, int(start), int(end), int(strand), partial is not None and partial.group(1) != "00")
+        yield name, sequence, location
     if looks_like_dna:
         raise GenomeError(f"{path}: the records are nucleotides, not proteins; give them as a genome (.fna).")
 
 
-__all__ = ["iter_named", "read_contigs", "read_protein_records"]
+__all__ = ["iter_records", "read_contigs", "read_protein_records"]

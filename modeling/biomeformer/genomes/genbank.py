@@ -1,4 +1,4 @@
-"""GenBank flat files."""
+"""Read GenBank flat files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ ANNOTATIONS = ("gene", "product", "protein_id", "EC_number", "db_xref", "note")
 
 
 def read_genbank(path: Path, text: str) -> tuple[dict[str, str], list[Gene], int]:
-    """Contigs, coding genes, and how many of those are pseudogenes, which have no protein.
+    """Read the contigs and the protein-coding genes.
 
-    Proteins are those the file gives; where it gives none they are translated with the gene's own table.
+    Proteins are taken from the file (`/translation`); where it has none, they are translated with the gene's own table.
+
+    Args:
+        path: The file, for messages.
+        text: Its content.
+
+    Returns:
+        Contigs by name, in upper case, U as T; genes; and the number of pseudogenes, which are not among the genes.
 
     Raises:
-        GenomeError: It is no GenBank file, a record has no sequence, or two have the same name.
+        GenomeError: The text is not a GenBank file, a record has no sequence, or two have the same name.
     """
     from Bio import BiopythonWarning, SeqIO
     from Bio.Seq import UndefinedSequenceError
@@ -29,6 +36,7 @@ def read_genbank(path: Path, text: str) -> tuple[dict[str, str], list[Gene], int
     n_pseudo = 0
     try:
         with warnings.catch_warnings():
+            # Biopython warns of details of the layout that do not matter here.
             warnings.simplefilter("ignore", BiopythonWarning)
             records = list(SeqIO.parse(io.StringIO(text), "genbank"))
     except (ValueError, AssertionError, KeyError, IndexError) as error:
@@ -45,7 +53,7 @@ def read_genbank(path: Path, text: str) -> tuple[dict[str, str], list[Gene], int
             raise GenomeError(
                 f"{path}, record {name!r}: it has no sequence (a CONTIG line alone?); fetch the full record."
             ) from None
-        found = []
+        coding = []
         for feature in record.features:
             if feature.type != "CDS":
                 continue
@@ -53,17 +61,18 @@ def read_genbank(path: Path, text: str) -> tuple[dict[str, str], list[Gene], int
             if "pseudo" in qualifiers or "pseudogene" in qualifiers:
                 n_pseudo += 1
                 continue
-            found.append(feature)
-        for number, feature in enumerate(sorted(found, key=lambda feature: int(feature.location.start)), 1):
+            coding.append(feature)
+        for number, feature in enumerate(sorted(coding, key=lambda feature: int(feature.location.start)), 1):
             qualifiers, location = feature.qualifiers, feature.location
-            cut = "<" in str(location) or ">" in str(location)
+            # A location such as <1..200: the gene goes on beyond the contig.
+            partial = "<" in str(location) or ">" in str(location)
             if "translation" in qualifiers:
                 protein = "".join(qualifiers["translation"][0].split())
             else:
                 offset = int(qualifiers.get("codon_start", ["1"])[0]) - 1
                 bases = str(feature.extract(record.seq)).upper()[offset:]
                 protein = translate(
-                    bases, int(qualifiers.get("transl_table", ["11"])[0]), has_start=not offset and not cut
+                    bases, int(qualifiers.get("transl_table", ["11"])[0]), has_start=not offset and not partial
                 )
             names = [qualifiers[key][0] for key in ("locus_tag", "protein_id") if key in qualifiers]
             genes.append(
@@ -75,7 +84,7 @@ def read_genbank(path: Path, text: str) -> tuple[dict[str, str], list[Gene], int
                     strand=int(location.strand or 0),
                     protein=protein,
                     source="annotated",
-                    partial=cut,
+                    partial=partial,
                     annotations={key: "; ".join(qualifiers[key]) for key in ANNOTATIONS if key in qualifiers},
                 )
             )

@@ -1,4 +1,4 @@
-"""A genome: its contigs, and its genes with their proteins."""
+"""The data model of a genome: contigs, and genes with their proteins."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Gene:
 
     Attributes:
         gene_id: Unique within the genome.
-        contig: Where it lies.
-        start: First base, from 1, on the contig's own strand; 0 where it is not known.
-        end: Last base, included; 0 where it is not known.
-        strand: 1, -1, or 0 where it is not known.
-        protein: Residues as capital letters, without a final stop.
-        source: `called` here, `annotated` in a file, or `given` as a protein.
-        partial: Whether an end of the contig cuts it.
-        annotations: What is known of it, such as `product`.
+        contig: Name of its contig; empty if unknown.
+        start: First base, counted from 1 on the contig's forward strand; 0 if unknown.
+        end: Last base, inclusive; 0 if unknown.
+        strand: 1, -1, or 0 if unknown.
+        protein: Residues in upper case, without a final stop.
+        source: `called` by Pyrodigal, `annotated` in the genome's file, or `given` as a protein.
+        partial: Whether the gene is cut by an end of the contig.
+        annotations: Annotations by kind, such as `product`.
     """
 
     gene_id: str
@@ -53,15 +53,15 @@ class Gene:
 
 @dataclass(frozen=True)
 class Genome:
-    """Genes in the order of contigs and of their starts.
+    """A genome with its genes.
 
     Attributes:
-        genome_id: Its name.
-        genes: The genes.
-        contigs: Length in bases of each contig, in the order of the file; 0 where it is not known.
-        gene_stats: What was found and what was left out, by reason; see `GENE_STATS`.
-        method: How the genes came about, in words.
-        gc: Share of G and C among the known bases; NaN without bases.
+        genome_id: Id of the genome.
+        genes: Genes in the order of contigs and of their starts.
+        contigs: Length of each contig in bases, in the order of the file; 0 if unknown.
+        gene_stats: Number of contigs, bases and genes, and of genes left out by reason; its keys are `GENE_STATS`.
+        method: How the genes were obtained, in words.
+        gc: Fraction of G and C among the unambiguous bases; NaN without bases.
     """
 
     genome_id: str
@@ -78,9 +78,9 @@ class Genome:
 
     @cached_property
     def contig_ids(self) -> np.ndarray:
-        """Number of each gene's contig, int64 `(n_genes,)`, in the order of `contigs`."""
-        place = {name: i for i, name in enumerate(self.contigs)}
-        return np.array([place[gene.contig] for gene in self.genes], np.int64)
+        """Index of each gene's contig in `contigs`, int64 `(n_genes,)`."""
+        index_of = {name: i for i, name in enumerate(self.contigs)}
+        return np.array([index_of[gene.contig] for gene in self.genes], np.int64)
 
 
 __all__ = ["GENE_STATS", "Gene", "Genome"]

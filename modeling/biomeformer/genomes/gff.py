@@ -1,9 +1,9 @@
-"""GFF3 with its sequence, as Prokka and Bakta write it, and tables of annotations joined by gene."""
+"""Read GFF3 with its sequence, as Prokka and Bakta write it, and join tables of annotations to genes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,6 +13,7 @@ from ..io.tables import TableFormat, read_table
 from .fasta import read_contigs
 from .genome import Gene
 
+# Names of annotations by the attribute of GFF3 they come from; the same names as of GenBank files.
 ANNOTATIONS = {"gene": "gene", "product": "product", "Name": "name", "eC_number": "EC_number", "Dbxref": "db_xref"}
 NO_ANNOTATION = ("", "-")
 ANNOTATION_FORMAT = TableFormat(
@@ -27,7 +28,15 @@ ANNOTATION_FORMAT = TableFormat(
 
 @dataclass
 class _Coding:
-    """A coding sequence, of one part or several."""
+    """A coding sequence: one or several `CDS` lines with the same ID, such as those of a spliced gene.
+
+    Attributes:
+        line: Number of its first line, for messages.
+        contig: Name of its contig.
+        strand: 1, -1 or 0.
+        attributes: Of its first line.
+        parts: Start, end (both from 1, inclusive) and phase of each line.
+    """
 
     line: int
     contig: str
@@ -39,16 +48,19 @@ class _Coding:
 def read_gff(
     path: Path, text: str, fasta: tuple[Path, str] | None, translation_table: int = 11
 ) -> tuple[dict[str, str], list[Gene], int]:
-    """Contigs, coding genes, and how many of those are pseudogenes, which have no protein.
+    """Read the contigs and the protein-coding genes.
 
     Args:
-        path: The GFF3 file.
-        text: What it holds.
-        fasta: Path and text of the sequence, where the file itself does not end in it.
-        translation_table: NCBI's number, where a gene does not say.
+        path: The GFF3 file, for messages.
+        text: Its content.
+        fasta: Path and content of the sequence, if the GFF3 file has no ##FASTA part.
+        translation_table: Number of NCBI's translation table, of genes without `transl_table`.
+
+    Returns:
+        Contigs by name, in upper case, U as T; genes; and the number of pseudogenes, which are not among the genes.
 
     Raises:
-        GenomeError: A line is malformed, there is no sequence, or the two do not match.
+        GenomeError: A line is malformed, there is no sequence, or annotation and sequence do not match.
     """
     features, _, embedded = text.partition("##FASTA")
     if fasta is not None:
@@ -99,25 +111,27 @@ def read_gff(
 
 
 def _gene(path: Path, key: str, coding: _Coding, contig: str, translation_table: int) -> Gene:
+    """Translate a coding sequence; `contig` is the sequence of its contig."""
     parts = sorted(coding.parts)
     bases = "".join(contig[start - 1 : end] for start, end, _ in parts)
     if coding.strand < 0:
         bases = reverse_complement(bases)
+    # The phase, bases to skip before the first codon, is that of the part in which translation begins.
     phase = parts[-1 if coding.strand < 0 else 0][2]
     try:
         table = int(coding.attributes.get("transl_table", translation_table))
     except ValueError:
         raise GenomeError(f"{path}, line {coding.line}: transl_table is no number.") from None
-    cut = any(name in coding.attributes for name in ("partial", "start_range", "end_range"))
+    partial = any(name in coding.attributes for name in ("partial", "start_range", "end_range"))
     return Gene(
         gene_id=coding.attributes.get("locus_tag", key),
         contig=coding.contig,
         start=parts[0][0],
         end=parts[-1][1],
         strand=coding.strand,
-        protein=translate(bases[phase:], table, has_start=not phase and not cut),
+        protein=translate(bases[phase:], table, has_start=not phase and not partial),
         source="annotated",
-        partial=cut,
+        partial=partial,
         annotations={
             name: coding.attributes[attribute]
             for attribute, name in ANNOTATIONS.items()
@@ -127,41 +141,48 @@ def _gene(path: Path, key: str, coding: _Coding, contig: str, translation_table:
 
 
 def _attributes(field: str) -> dict[str, str]:
+    """Parse the ninth column of GFF3: `name=value` pairs, percent-encoded, separated by semicolons."""
     pairs = (part.partition("=") for part in field.split(";") if part.strip())
     return {name.strip(): unquote(value.strip()) for name, _, value in pairs}
 
 
 def read_annotations(path: Path) -> dict[str, dict[str, str]]:
-    """Annotations by gene: eggNOG-mapper's table, or any table whose first column names genes.
+    """Read annotations by gene id and kind from a table of eggNOG-mapper, or any table whose first column names genes.
 
-    Of several rows of a gene, as InterProScan and dbCAN write them, the different values are joined by `; `.
+    If a gene has several rows, as in tables of InterProScan and dbCAN, its different values are joined by `; `.
+
+    Args:
+        path: Path of the table.
 
     Raises:
-        GenomeError: It has no header, or a row has another number of columns.
+        GenomeError: The table cannot be read, or has a single column.
     """
     table = read_table(path, ANNOTATION_FORMAT)
     if len(table.columns) < 2:
         raise GenomeError(f"{path}: the header has one column; give a table separated by tabs.")
     values: dict[str, dict[str, list[str]]] = {}
     for gene, *row in table.rows:
-        of_gene = values.setdefault(gene, {})
+        gene_values = values.setdefault(gene, {})
         for name, value in zip(table.columns[1:], row, strict=True):
-            if value not in NO_ANNOTATION and value not in of_gene.setdefault(name, []):
-                of_gene[name].append(value)
+            if value not in NO_ANNOTATION and value not in gene_values.setdefault(name, []):
+                gene_values[name].append(value)
     return {
-        gene: {name: "; ".join(several) for name, several in of_gene.items() if several}
-        for gene, of_gene in values.items()
+        gene: {name: "; ".join(column_values) for name, column_values in gene_values.items() if column_values}
+        for gene, gene_values in values.items()
     }
 
 
 def join_annotations(path: Path, genes: list[Gene], table: Mapping[str, Mapping[str, str]]) -> list[Gene]:
-    """Genes with what a table says of them.
+    """Return genes with the annotations of a table added; they take precedence over those of the genome's own file.
+
+    Args:
+        path: The table, for messages.
+        genes: Genes of one genome.
+        table: What `read_annotations` returned.
 
     Raises:
-        GenomeError: No gene is in the table.
+        GenomeError: The table has none of the genes, so it is of another genome.
     """
-    from dataclasses import replace
-
     if genes and table and not any(gene.gene_id in table for gene in genes):
         raise GenomeError(
             f"{path} names none of the genome's {len(genes)} genes (it has {next(iter(table))!r}, the genome "

@@ -1,4 +1,4 @@
-"""From a genome's file to its label."""
+"""Predict a genome's label from its file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from ..errors import CheckpointError, InputError
 from ..models.genome_transformer import GenomeTransformerForSequenceClassification
+from ..moved import renamed
 from .genome import Genome
 from .proteins import PROTEIN_ENCODER, ProteinEncoder, load_protein_encoder
 from .reading import read_genome
@@ -19,75 +20,87 @@ from .reading import read_genome
 
 @dataclass(frozen=True)
 class GenomePrediction:
-    """What a model says of a genome.
+    """A model's prediction for a genome.
 
     Attributes:
-        genome: As it was read.
-        probabilities: Of each class, by its name.
-        n_cut: Genes beyond the model's limit, which it did not see.
-        n_truncated: Proteins that lost their end.
+        genome: The genome as it was read.
+        probabilities: Probability of each class, by its name.
+        n_dropped_genes: Number of genes beyond the model's limit, which had no part in the prediction.
+        n_truncated: Number of proteins that were longer than the protein encoder's limit, and lost their end.
     """
 
     genome: Genome
     probabilities: dict[str, float]
-    n_cut: int
+    n_dropped_genes: int
     n_truncated: int
+
+    n_cut = renamed("n_cut", "n_dropped_genes")
 
     @property
     def label(self) -> str:
-        """The likeliest class."""
+        """The most likely class."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
 
 def protein_encoder_of(model: GenomeTransformerForSequenceClassification) -> ProteinEncoder:
-    """The protein encoder a model was trained with: in a folder of its checkpoint, or by the name it was trained with.
+    """Load the protein encoder that a model was trained with.
 
-    It is loaded once and kept with the model. That of a Hub model comes from the commit that the model came from.
+    It is either part of the model's checkpoint or loaded by the name that the processor holds. It is loaded once and
+    cached with the model. If it is part of a Hub checkpoint, it comes from the same commit as the model.
+
+    Args:
+        model: Model with its processor.
 
     Raises:
-        CheckpointError: It cannot be found, or is another one.
-        InputError: The model has no processor, which names it.
+        CheckpointError: The encoder cannot be found, or is not the one the model was trained with.
+        InputError: The model has no processor.
     """
-    kept = getattr(model, "_protein_encoder", None)
-    if kept is None:
+    encoder = getattr(model, "_protein_encoder", None)
+    if encoder is None:
         if model.processor is None:
             raise InputError(
                 "the model has no processor, so its protein encoder is unknown; load it with from_pretrained."
             )
-        name, is_own = _place(model, model.processor.protein_encoder)
-        kept = load_protein_encoder(name, device=str(model.device), **(model.hub_options if is_own else {}))
-        check_encoder(model, {"name": kept.name, **kept.preprocessing})
-        object.__setattr__(model, "_protein_encoder", kept)
-    return kept
+        name, is_own = _locate_encoder(model, model.processor.protein_encoder)
+        encoder = load_protein_encoder(name, device=str(model.device), **(model.hub_options if is_own else {}))
+        check_encoder(model, {"name": encoder.name, **encoder.preprocessing})
+        # Not by plain assignment, which would register the encoder's weights as weights of the model.
+        object.__setattr__(model, "_protein_encoder", encoder)
+    return encoder
 
 
-def _place(model: GenomeTransformerForSequenceClassification, named: str) -> tuple[str, bool]:
-    """Where a model's protein encoder is, and whether that is the model's own repository on the Hub."""
-    place = model.name_or_path
-    if place and (Path(place) / PROTEIN_ENCODER).is_dir():
-        return str(Path(place) / PROTEIN_ENCODER), False
-    if named != PROTEIN_ENCODER:
-        return named, False
-    if not place or Path(place).is_dir():
+def _locate_encoder(model: GenomeTransformerForSequenceClassification, name: str) -> tuple[str, bool]:
+    """Return where a model's protein encoder is, and whether that is the model's own repository on the Hub.
+
+    Args:
+        model: The model.
+        name: Name of the encoder in the processor; `PROTEIN_ENCODER` of one that is part of the checkpoint.
+    """
+    checkpoint = model.name_or_path
+    if checkpoint and (Path(checkpoint) / PROTEIN_ENCODER).is_dir():
+        return str(Path(checkpoint) / PROTEIN_ENCODER), False
+    if name != PROTEIN_ENCODER:
+        return name, False
+    if not checkpoint or Path(checkpoint).is_dir():
         raise CheckpointError(
-            f"{place or 'the model'}: its protein encoder should lie beside its weights, in {PROTEIN_ENCODER}/, and is "
-            "not there; fetch the whole checkpoint again, or give the protein encoder."
+            f"{checkpoint or 'the model'}: its protein encoder should lie beside its weights, in {PROTEIN_ENCODER}/, "
+            "and is not there; fetch the whole checkpoint again, or give the protein encoder."
         )
-    return f"{place}/{PROTEIN_ENCODER}", True
+    return f"{checkpoint}/{PROTEIN_ENCODER}", True
 
 
 def check_encoder(
     model: GenomeTransformerForSequenceClassification, preprocessing: Mapping[str, Any], source: str | Path = ""
 ) -> None:
-    """See that a model was trained on an encoder's vectors.
+    """Check that a model was trained on the vectors of an encoder.
 
     Args:
-        model: With or without its processor, which knows the encoder.
-        preprocessing: `name`, `weights_sha256` and `hidden_size` of the encoder at hand.
-        source: Where its vectors are, for the message.
+        model: The model; without its processor, which names the encoder, only the vectors' width is checked.
+        preprocessing: `name`, `weights_sha256` and `hidden_size` of the encoder.
+        source: Where its vectors are stored, for the message.
 
     Raises:
-        CheckpointError: It was not.
+        CheckpointError: The model was trained with another encoder.
     """
     processor, digest = model.processor, preprocessing["weights_sha256"]
     where = f"{source}: " if source else ""
@@ -115,20 +128,21 @@ def predict_genome(
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> GenomePrediction:
-    """Read a genome, call its genes where it has none, embed its proteins, and classify it.
+    """Read a genome, call its genes if its file has none, embed its proteins, and classify it.
 
     Args:
-        model: With its processor, on the device to use.
+        model: Model with its processor, on the device to use.
         path: FASTA, GenBank, GFF3, or FASTA of proteins.
-        protein_encoder: The one the model was trained with; found by itself by default.
-        threads: For calling genes.
+        protein_encoder: The encoder the model was trained with; loaded by `protein_encoder_of` by default.
+        threads: Number of contigs in which genes are called at a time.
         batch_tokens: Token budget of one pass through the protein encoder.
-        progress: Called after each batch with residues done and in all.
+        progress: Called after each batch with the numbers of residues done and in total.
         **options: `kind`, `fasta` and `annotations` of `read_genome`.
 
     Raises:
         GenomeError: The file cannot be read, or has no gene.
-        CheckpointError: The protein encoder cannot be found, or is another one.
+        CheckpointError: The protein encoder cannot be found, or is not the one the model was trained with.
+        InputError: The model has no processor.
     """
     encoder = protein_encoder or protein_encoder_of(model)
     check_encoder(model, {"name": encoder.name, **encoder.preprocessing})
@@ -137,21 +151,21 @@ def predict_genome(
     if encoder.max_residues != processor.max_residues:
         encoder = replace(encoder, max_residues=processor.max_residues)
     genome = read_genome(path, translation_table=processor.translation_table, threads=threads, **options)
-    # Genes beyond the limit need not be embedded.
-    seen = genome.genes[: processor.max_genes]
-    found = encoder.embed([gene.protein for gene in seen], batch_tokens=batch_tokens, progress=progress)
-    # Trained on vectors as the store keeps them.
-    batch = processor(found.vectors.astype(np.float16).astype(np.float32), genome.contig_ids[: len(seen)])
+    # The processor would drop genes beyond the limit, so they need not be embedded.
+    used = genome.genes[: processor.max_genes]
+    embedded = encoder.embed([gene.protein for gene in used], batch_tokens=batch_tokens, progress=progress)
+    # The model was trained on vectors from the store, which are float16.
+    batch = processor(embedded.vectors.astype(np.float16).astype(np.float32), genome.contig_ids[: len(used)])
     was_training = model.training
     model.eval()
     logits = model(**{name: value.to(model.device) for name, value in batch.items()}).logits[0]
     model.train(was_training)
-    values = logits.double().softmax(0).tolist()
+    probabilities = logits.double().softmax(0).tolist()
     return GenomePrediction(
         genome,
-        {model.config.id2label[i]: value for i, value in enumerate(values)},
-        len(genome) - len(seen),
-        found.n_truncated,
+        probabilities={model.config.id2label[i]: value for i, value in enumerate(probabilities)},
+        n_dropped_genes=len(genome) - len(used),
+        n_truncated=embedded.n_truncated,
     )
 
 

@@ -1,4 +1,4 @@
-"""A genome from any of its files."""
+"""Read a genome from a file of any supported format."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import GenomeError
+from ..io.compression import remove_compression_suffix
 from .calling import call_genes
 from .fasta import read_contigs, read_protein_records
 from .genbank import read_genbank
@@ -15,28 +16,33 @@ from .genome import GENE_STATS, Gene, Genome
 from .gff import join_annotations, read_annotations, read_gff
 from .text import read_text
 
-ENDINGS = (".fasta", ".fna", ".fa", ".ffn", ".fas", ".faa", ".gbk", ".gbff", ".gb", ".genbank", ".gff3", ".gff")
-COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+SUFFIXES = (".fasta", ".fna", ".fa", ".ffn", ".fas", ".faa", ".gbk", ".gbff", ".gb", ".genbank", ".gff3", ".gff")
 KINDS = ("fasta", "genbank", "gff", "proteins")
-# Residues ESM-2 knows; J, and what is no residue's letter, become X.
-NOT_RESIDUES = re.compile(r"[^ACDEFGHIKLMNPQRSTVWYXBUZO]")
+# Letters that are not in ESM-2's alphabet, such as J; they become X.
+NOT_IN_ALPHABET = re.compile(r"[^ACDEFGHIKLMNPQRSTVWYXBUZO]")
 AMBIGUOUS_RESIDUES = re.compile(r"[XBZJ]")
 
 
 def genome_name(path: str | Path) -> str:
-    """A file's name without its FASTA, GenBank or GFF endings."""
-    name = Path(path).name
-    for ending in (*COMPRESSIONS, *ENDINGS):
-        if name.lower().endswith(ending) and len(name) > len(ending):
-            name = name[: -len(ending)]
+    """Return a file's name without the suffixes of compression, FASTA, GenBank and GFF3: the default id of a genome."""
+    name = remove_compression_suffix(Path(path).name)
+    for suffix in SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            name = name[: -len(suffix)]
     return name
 
 
-def kind_of(path: Path, text: str) -> str:
-    """What a file holds: `fasta`, `genbank`, `gff` or `proteins`.
+def detect_kind(path: Path, text: str) -> str:
+    """Detect what a file holds from its first lines: `fasta`, `genbank`, `gff` or `proteins`.
+
+    FASTA of proteins is told from FASTA of contigs by the suffix `.faa` alone.
+
+    Args:
+        path: The file.
+        text: Its content.
 
     Raises:
-        GenomeError: None of these, as far as can be seen.
+        GenomeError: It is none of these.
     """
     start = text.lstrip()
     if start.startswith("LOCUS"):
@@ -44,10 +50,7 @@ def kind_of(path: Path, text: str) -> str:
     if start.startswith("##gff-version") or re.match(r"(#.*\n)*[^\t\n]+\t[^\t\n]*\t[^\t\n]+\t\d+\t\d+\t", start):
         return "gff"
     if start.startswith(">"):
-        name = path.name.lower()
-        for ending in COMPRESSIONS:
-            name = name.removesuffix(ending)
-        return "proteins" if name.endswith(".faa") else "fasta"
+        return "proteins" if remove_compression_suffix(path.name).lower().endswith(".faa") else "fasta"
     if start.startswith("@"):
         raise GenomeError(f"{path} holds reads in FASTQ; give an assembled genome.")
     raise GenomeError(f"{path} is neither FASTA, GenBank nor GFF3; give one of these.")
@@ -63,27 +66,27 @@ def read_genome(
     translation_table: int = 11,
     threads: int = 1,
 ) -> Genome:
-    """Read a genome and its genes, calling them where the file has none.
+    """Read a genome and its genes; call the genes if the file has none.
 
     Args:
         path: FASTA of contigs, GenBank, GFF3, or FASTA of proteins (`.faa`), plain or compressed.
-        genome_id: Its name; the file's, without its endings, by default.
-        kind: `fasta`, `genbank`, `gff` or `proteins`, where the file's content and name do not tell.
-        fasta: The contigs of a GFF3 file without a ##FASTA part.
-        annotations: eggNOG-mapper's table, or another TSV whose first column names genes.
-        translation_table: NCBI's number, of genes that do not say.
-        threads: Contigs at once while genes are called.
+        genome_id: Id of the genome; `genome_name(path)` by default.
+        kind: `fasta`, `genbank`, `gff` or `proteins`; detected from the file's content and name by default.
+        fasta: FASTA with the contigs of a GFF3 file that has no ##FASTA part.
+        annotations: Table of eggNOG-mapper, or another TSV whose first column names genes.
+        translation_table: Number of NCBI's translation table, of genes without one of their own.
+        threads: Number of contigs in which genes are called at a time.
 
     Returns:
-        Genes in the order of contigs and starts. Left out, and tallied: pseudogenes, genes with a stop inside (in a
-        file of proteins too), genes without a known residue.
+        The genome, with genes in the order of contigs and starts. Pseudogenes, genes with an internal stop (also in a
+        file of proteins) and genes without a known residue are left out; `gene_stats` counts them.
 
     Raises:
-        GenomeError: A file cannot be read as such, breaks at a record, or does not fit another; or no gene is left.
+        GenomeError: A file cannot be read or is malformed, files do not match, or no gene is left.
     """
     path = Path(path)
     text = read_text(path)
-    kind = kind or kind_of(path, text)
+    kind = kind or detect_kind(path, text)
     if kind not in KINDS:
         raise GenomeError(f"{path}: kind is {kind!r}; give {', '.join(KINDS)}.")
     n_pseudo, method = 0, "annotated"
@@ -95,19 +98,20 @@ def read_genome(
         if kind == "genbank":
             contigs, genes, n_pseudo = read_genbank(path, text)
         elif kind == "gff":
-            other = None if fasta is None else (Path(fasta), read_text(Path(fasta)))
-            contigs, genes, n_pseudo = read_gff(path, text, other, translation_table)
+            sequence_file = None if fasta is None else (Path(fasta), read_text(Path(fasta)))
+            contigs, genes, n_pseudo = read_gff(path, text, sequence_file, translation_table)
         else:
             contigs, genes = read_contigs(path, text), []
+        # Also a GenBank or GFF3 file without a single gene, as assemblers write them.
         if not genes:
             genes, method = call_genes(contigs, translation_table=translation_table, threads=threads)
         lengths = {name: len(sequence) for name, sequence in contigs.items()}
     if annotations is not None:
         genes = join_annotations(Path(annotations), genes, read_annotations(Path(annotations)))
-    order = {name: i for i, name in enumerate(lengths)}
+    contig_order = {name: i for i, name in enumerate(lengths)}
     if kind != "proteins":
-        genes = sorted(genes, key=lambda gene: (order[gene.contig], gene.start, gene.end))
-    kept, gene_stats = _usable(path, genes)
+        genes = sorted(genes, key=lambda gene: (contig_order[gene.contig], gene.start, gene.end))
+    usable, gene_stats = _usable_genes(path, genes)
     counts = {letter: sum(sequence.count(letter) for sequence in contigs.values()) for letter in "ACGT"}
     n_bases, n_known = sum(map(len, contigs.values())), sum(counts.values())
     gene_stats |= {
@@ -115,18 +119,18 @@ def read_genome(
         "n_empty_contigs": sum(not length for length in lengths.values()) if contigs else 0,
         "n_bases": n_bases,
         "n_ambiguous_bases": n_bases - n_known,
-        "n_genes": len(kept),
-        "n_partial": sum(gene.partial for gene in kept),
+        "n_genes": len(usable),
+        "n_partial": sum(gene.partial for gene in usable),
         "n_pseudo": n_pseudo,
     }
-    if not kept:
+    if not usable:
         raise GenomeError(
             f"{path}: no gene was found in {n_bases:,} bases ({len(genes)} were left out); is this a bacterial or "
             "archaeal genome, and complete?"
         )
     return Genome(
         genome_id=genome_id or genome_name(path),
-        genes=tuple(kept),
+        genes=tuple(usable),
         contigs=lengths,
         gene_stats={name: gene_stats[name] for name in GENE_STATS},
         method=method,
@@ -135,21 +139,28 @@ def read_genome(
 
 
 def _proteins(path: Path, text: str) -> tuple[Mapping[str, str], list[Gene]]:
+    """Return the genes of a FASTA of proteins, and no contigs."""
     genes = []
-    for name, sequence, place in read_protein_records(path, text):
-        contig, start, end, strand, cut = place or ("", 0, 0, 0, False)
-        genes.append(Gene(name, contig, start, end, strand, sequence, "given", cut))
+    for name, sequence, location in read_protein_records(path, text):
+        contig, start, end, strand, partial = location or ("", 0, 0, 0, False)
+        genes.append(Gene(name, contig, start, end, strand, sequence, "given", partial))
     return {}, genes
 
 
-def _usable(path: Path, genes: Iterable[Gene]) -> tuple[list[Gene], dict[str, int]]:
-    """Genes with clean proteins, and how many were left out or hold unknown residues."""
-    kept: list[Gene] = []
+def _usable_genes(path: Path, genes: Iterable[Gene]) -> tuple[list[Gene], dict[str, int]]:
+    """Clean the proteins, and leave out genes without a usable one.
+
+    Returns:
+        Genes, and `GENE_STATS` with the numbers of genes left out or with ambiguous residues.
+
+    Raises:
+        GenomeError: Two genes have the same id.
+    """
+    usable: list[Gene] = []
     gene_stats = dict.fromkeys(GENE_STATS, 0)
     seen: set[str] = set()
     for gene in genes:
-        protein = gene.protein.upper().replace("-", "").replace(".", "")
-        protein = protein.removesuffix("*")
+        protein = gene.protein.upper().replace("-", "").replace(".", "").removesuffix("*")
         if not protein.strip("X"):
             gene_stats["n_no_protein"] += 1
             continue
@@ -161,9 +172,9 @@ def _usable(path: Path, genes: Iterable[Gene]) -> tuple[list[Gene], dict[str, in
         seen.add(gene.gene_id)
         if AMBIGUOUS_RESIDUES.search(protein):
             gene_stats["n_ambiguous_residues"] += 1
-        protein = NOT_RESIDUES.sub("X", protein)
-        kept.append(gene if protein == gene.protein else replace(gene, protein=protein))
-    return kept, gene_stats
+        protein = NOT_IN_ALPHABET.sub("X", protein)
+        usable.append(gene if protein == gene.protein else replace(gene, protein=protein))
+    return usable, gene_stats
 
 
-__all__ = ["KINDS", "genome_name", "kind_of", "read_genome"]
+__all__ = ["KINDS", "detect_kind", "genome_name", "read_genome"]

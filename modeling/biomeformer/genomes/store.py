@@ -1,4 +1,4 @@
-"""Vectors of distinct proteins on disk, found by the protein itself."""
+"""Store of the vectors of distinct proteins on disk, looked up by the protein itself."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..errors import InputError
 from ..io.atomic import atomic_write, is_partial, wrap_write_errors
 
 FORMAT_VERSION = 1
-# 16 bytes; numpy sorts and seeks these quickly.
+# 16 bytes; numpy sorts and searches these quickly.
 KEY = np.dtype("S16")
 
 
 def protein_keys(proteins: Sequence[str]) -> np.ndarray:
-    """The first 128 bits of each protein's SHA-256, `(n_proteins,)` of 16 bytes each."""
+    """Return the first 128 bits of each protein's SHA-256, `(n_proteins,)` of 16 bytes each."""
     digests = b"".join(hashlib.sha256(protein.encode()).digest()[:16] for protein in proteins)
     return np.frombuffer(digests, KEY)
 
@@ -28,13 +28,13 @@ def protein_keys(proteins: Sequence[str]) -> np.ndarray:
 class ProteinStore:
     """An append-only store of float16 vectors, memory-mapped, of one encoder.
 
-    Each addition is a segment of its own, written under a name nobody else has and seen once it is whole: several
-    processes may add at once, and one that is killed leaves nothing that is read. A protein that two of them add is
-    kept twice and found once.
+    Each addition is a segment of its own, written atomically under a unique name: several processes may add at once,
+    and one that is killed leaves nothing that is read. A protein that two of them add is stored twice; the first one
+    is returned.
 
     Args:
-        folder: Where it lies, or will.
-        preprocessing: What decides a vector; a store of another one is refused.
+        folder: Folder of the store; created if it does not exist.
+        preprocessing: Preprocessing config, which decides a vector; a store of another one is refused.
 
     Raises:
         InputError: The folder holds a store of another preprocessing config, or something else.
@@ -65,19 +65,19 @@ class ProteinStore:
     def _open(self) -> None:
         record = self.folder / "store.json"
         if not record.is_file():
-            self._found(record)
-        found = json.loads(record.read_text())
-        if found.get("format_version") != FORMAT_VERSION:
+            self._create(record)
+        content = json.loads(record.read_text())
+        if content.get("format_version") != FORMAT_VERSION:
             raise InputError(f"{self.folder} is a store of another version; give another folder.")
-        differing = sorted(key for key in self.preprocessing if found["contract"].get(key) != self.preprocessing[key])
+        differing = sorted(key for key in self.preprocessing if content["contract"].get(key) != self.preprocessing[key])
         if differing:
             raise InputError(
                 f"{self.folder} holds vectors of another encoder (its {', '.join(differing)} differ); give another "
                 "folder, or the encoder it was made with."
             )
 
-    def _found(self, record: Path) -> None:
-        """Write the record, if nobody else does meanwhile."""
+    def _create(self, record: Path) -> None:
+        """Write the record of a new store; other processes may do the same meanwhile."""
         if self.folder.is_dir():
             # Another process may be writing this very file, or was killed while it did.
             names = {path.name for path in self.folder.iterdir() if not is_partial(path)}
@@ -90,14 +90,14 @@ class ProteinStore:
                 partial.write_text(content)
 
     def refresh(self) -> None:
-        """Take up what others have added since."""
+        """Load the segments that other processes have added since."""
         for path in sorted(self._parts.glob("[!.]*.keys.npy")):
             name = path.name.removesuffix(".keys.npy")
             if name not in self._seen:
-                self._take_up(name)
+                self._load_segment(name)
 
-    def _take_up(self, name: str) -> None:
-        """Make a segment's proteins findable; of equal keys the first stays the one found."""
+    def _load_segment(self, name: str) -> None:
+        """Load and index a segment; of equal keys the first stays the one that is returned."""
         keys = np.load(self._parts / f"{name}.keys.npy").view(KEY).ravel()
         vectors = np.load(self._parts / f"{name}.vectors.npy", mmap_mode="r")
         rows = np.flatnonzero(~self.find(keys))
@@ -106,42 +106,42 @@ class ProteinStore:
         self._seen.add(name)
         # Runs at least double in size from the last to the first, so that a key is sorted a few times only.
         while self._runs and len(self._runs[-1][0]) < 2 * len(run[0]):
-            keys, places = self._runs.pop()
-            run = _sorted(np.concatenate([keys, run[0]]), np.concatenate([places, run[1]]))
+            keys, locations = self._runs.pop()
+            run = _sorted(np.concatenate([keys, run[0]]), np.concatenate([locations, run[1]]))
         self._runs.append(run)
 
     def _locate(self, keys: np.ndarray) -> np.ndarray:
-        """Segment and row of each key, int64 `(n_keys, 2)`; -1 where it is not there."""
-        found = np.full((len(keys), 2), -1, np.int64)
-        for known, places in self._runs:
+        """Return segment and row of each key, int64 `(n_keys, 2)`; -1 for a key that the store lacks."""
+        locations = np.full((len(keys), 2), -1, np.int64)
+        for known, known_locations in self._runs:
             if len(known):
                 at = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-                there = known[at] == keys
-                found[there] = places[at[there]]
-        return found
+                matches = known[at] == keys
+                locations[matches] = known_locations[at[matches]]
+        return locations
 
     def find(self, keys: np.ndarray) -> np.ndarray:
-        """Which keys are there, bool `(n_keys,)`."""
+        """Return which keys the store has, bool `(n_keys,)`."""
         return np.asarray(self._locate(keys)[:, 0] >= 0)
 
     def get(self, keys: np.ndarray) -> np.ndarray:
-        """Vectors by key: float16 `(n_keys, hidden_size)`.
+        """Return vectors by key, float16 `(n_keys, hidden_size)`.
 
         Raises:
-            KeyError: One is not there.
+            KeyError: The store lacks a key.
         """
-        places = self._locate(keys)
-        n_missing = int((places[:, 0] < 0).sum())
+        locations = self._locate(keys)
+        n_missing = int((locations[:, 0] < 0).sum())
         if n_missing:
             raise KeyError(f"{self.folder} lacks {n_missing} of {len(keys)} proteins")
         vectors = np.empty((len(keys), self.hidden_size), np.float16)
-        for segment in np.unique(places[:, 0]):
-            rows = np.flatnonzero(places[:, 0] == segment)
-            vectors[rows] = self._segments[int(segment)][places[rows, 1]]
+        for segment in np.unique(locations[:, 0]):
+            rows = np.flatnonzero(locations[:, 0] == segment)
+            vectors[rows] = self._segments[int(segment)][locations[rows, 1]]
         return vectors
 
     def add(self, keys: np.ndarray, vectors: np.ndarray) -> None:
-        """Add a segment, whole or not at all.
+        """Add a segment, atomically.
 
         Args:
             keys: Of proteins, distinct.
@@ -159,17 +159,17 @@ class ProteinStore:
             return
         name = uuid.uuid4().hex
         with wrap_write_errors(self.folder):
-            # Keys come last: a segment is there once they are.
+            # Keys come last: a segment exists once they do.
             for kind, array in (("vectors", halves), ("keys", keys.view(np.uint8).reshape(-1, KEY.itemsize))):
                 with atomic_write(self._parts / f"{name}.{kind}.npy") as partial, partial.open("wb") as handle:
                     np.save(handle, array)
-        self._take_up(name)
+        self._load_segment(name)
 
 
-def _sorted(keys: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keys in order, with their places."""
+def _sorted(keys: np.ndarray, locations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return keys in order, with their locations."""
     order = np.argsort(keys)
-    return keys[order], places[order]
+    return keys[order], locations[order]
 
 
 __all__ = ["ProteinStore", "protein_keys"]

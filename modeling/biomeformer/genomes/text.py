@@ -1,4 +1,4 @@
-"""Text of a genome's file, plain or compressed."""
+"""Read the text of a genome's file, plain or compressed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ..io.compression import StreamError, open_bytes
 
 
 def read_text(path: Path) -> str:
-    """A whole file of ASCII text, decompressed.
+    """Return the decompressed text of a file. FASTA must be ASCII; other formats may be UTF-8.
 
     Raises:
-        GenomeError: It cannot be opened, its stream is damaged, it is empty, or it is not ASCII.
+        GenomeError: The file cannot be opened, its compressed stream is damaged, or it is empty or not such text.
     """
     try:
         with open_bytes(path) as stream:

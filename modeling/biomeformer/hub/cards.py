@@ -1,4 +1,4 @@
-"""Cards: the entry's words and the folder's own figures, never edited by hand.
+"""Generate model cards from an entry's texts and the checkpoint's own files; cards are never edited by hand.
 
 python -m biomeformer.hub.cards model_cards            # write the card of every shipped checkpoint
 python -m biomeformer.hub.cards model_cards --check    # fail if one is stale
@@ -23,72 +23,72 @@ from ..checkpoints import FOLDER, resolve_checkpoint
 from ..checkpoints.integrity import CHECKSUMS, checksums
 from ..errors import CheckpointError, InputError
 from ..io.markdown import grid, pairs
+from .card_types import CardType, card_type_of
 from .folder import CARD, CheckpointFolder
-from .kinds import CardType, kind_of
-from .manifest import CardEntry, Metric, load_manifest
+from .manifest import BaseModel, CardEntry, Metric, load_manifest
 
 EVAL_RESULTS = ".eval_results/biomeformer.yaml"
-NOT_EVALUATED = "It has not been evaluated on any task yet; judge it on your own data first."
+NOT_EVALUATED = "Not evaluated on any task yet; evaluate it on your own data first."
 REMOTE_CODE = """\
-Without the package, the code in this repository does: `AutoModel.from_pretrained("{id}", trust_remote_code=True)`
-gives the model itself; reading files and embedding cohorts need `pip install biomeformer`."""
+Without the package, `AutoModel.from_pretrained("{id}", trust_remote_code=True)` loads the model with the code in this
+repository; reading files and embedding cohorts need `pip install biomeformer`."""
 
 
 def template(name: str) -> Template:
-    """A card's template."""
+    """Return a card template of the package."""
     return Template(resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8"))
 
 
 def model_card(entry: CardEntry, folder: CheckpointFolder) -> str:
-    """The card of a checkpoint.
+    """Return the card of a checkpoint.
 
     Args:
-        entry: What only people know.
-        folder: The checkpoint, from which all else is read.
+        entry: What the checkpoint's files do not say.
+        folder: The checkpoint, which everything else is read from.
 
     Returns:
-        Markdown with the Hub's metadata on top.
+        Markdown with the Hub's metadata as front matter.
 
     Raises:
-        InputError: The entry is of another class, or there are no cards of it.
-        CheckpointError: A file is missing, or the evaluation is of other weights.
+        InputError: The entry names another class, or no card type covers the class.
+        CheckpointError: A file is missing, or the evaluation was run on other weights.
     """
-    kind = kind_of(folder.class_name, str(folder.path))
-    if entry.kind != folder.class_name:
+    card_type = card_type_of(folder.class_name, str(folder.path))
+    if entry.class_name != folder.class_name:
         raise InputError(
-            f"{entry.where}: {entry.name} is said to be a {entry.kind}, and {folder.path} holds a "
+            f"{entry.path}: the class of {entry.name} is {entry.class_name}, but {folder.path} holds a "
             f"{folder.class_name}; correct the class."
         )
     try:
-        facts, training = kind.facts(folder), kind.training(folder)
-        evaluation = _evaluation(entry, folder, kind)
+        facts, training = card_type.facts(folder), card_type.training(folder)
+        evaluation = _evaluation(entry, folder, card_type)
     except KeyError as error:
         raise CheckpointError(
             f"{folder.path}: {error} is missing from its config, preprocessing config or record, and the card is made "
             "from it; save the model again."
         ) from error
     usage_id = entry.name if folder.path.parent.resolve() == FOLDER.resolve() else entry.id
-    notes = [kind.usage_note, *([REMOTE_CODE.format(id=entry.id)] if entry.remote_code else [])]
-    base = {"Made from": ", ".join(_base_line(found) for found in entry.base_models)} if entry.base_models else {}
+    notes = [card_type.usage_note, *([REMOTE_CODE.format(id=entry.id)] if entry.remote_code else [])]
+    base = {"Base model": ", ".join(map(_base_model_link, entry.base_models))} if entry.base_models else {}
     return template("model_card.md").substitute(
-        front_matter=front_matter(model_metadata(entry, kind)),
-        usage=kind.usage(usage_id),
+        front_matter=front_matter(model_metadata(entry, card_type)),
+        usage=card_type.usage(usage_id),
         usage_note="\n\n".join(notes),
         facts=pairs(base | facts),
-        training=pairs(training) or "There is no record of the training.",
+        training=pairs(training) or "The training was not recorded.",
         evaluation=evaluation,
         hardware=_hardware(entry, folder.record),
-        citation=citation(kind.papers, entry.citation),
+        citation=citation(card_type.papers, entry.citation),
         **entry.texts,
     )
 
 
-def model_metadata(entry: CardEntry, kind: CardType) -> dict[str, Any]:
-    """A card's metadata, as the Hub reads it."""
+def model_metadata(entry: CardEntry, card_type: CardType) -> dict[str, Any]:
+    """Return a card's metadata in the Hub's format."""
     metadata: dict[str, Any] = {
         "library_name": "biomeformer",
         "license": entry.license,
-        "pipeline_tag": kind.pipeline_tag,
+        "pipeline_tag": card_type.pipeline_tag,
         "tags": list(entry.tags),
     }
     if entry.base_models:
@@ -99,7 +99,7 @@ def model_metadata(entry: CardEntry, kind: CardType) -> dict[str, Any]:
     if entry.metrics:
         metadata["metrics"] = sorted({metric.type for metric in entry.metrics})
         name = entry.id.split("/")[1]
-        results = [_eval_result(metric, kind) for metric in entry.metrics]
+        results = [_eval_result(metric, card_type) for metric in entry.metrics]
         metadata["model-index"] = eval_results_to_model_index(name, results)
     if entry.carbon:
         metadata["co2_eq_emissions"] = dict(entry.carbon)
@@ -107,19 +107,19 @@ def model_metadata(entry: CardEntry, kind: CardType) -> dict[str, Any]:
 
 
 def model_texts(entry: CardEntry, folder: CheckpointFolder) -> dict[str, str]:
-    """Files that are made from a checkpoint and its entry, by their names: card, checksums, figures."""
+    """Return the generated files of a checkpoint by name: card, checksums and any evaluation results."""
     texts = {CARD: model_card(entry, folder), CHECKSUMS: checksums(folder.sha256)}
     results = eval_results(entry)
     return texts if results is None else texts | {EVAL_RESULTS: results}
 
 
 def front_matter(metadata: Mapping[str, Any]) -> str:
-    """Metadata as YAML."""
+    """Return metadata as YAML."""
     return yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True, width=120).strip()
 
 
 def eval_results(entry: CardEntry) -> str | None:
-    """Figures on datasets of the Hub, as `.eval_results/*.yaml` gives them; None where there are none."""
+    """Return the metrics on Hub datasets in the format of `.eval_results/*.yaml`; None if there are none."""
     entries = [
         EvalResultEntry(
             dataset_id=metric.dataset_id,
@@ -134,10 +134,10 @@ def eval_results(entry: CardEntry) -> str | None:
     return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False) if entries else None
 
 
-def _eval_result(metric: Metric, kind: CardType) -> EvalResult:
+def _eval_result(metric: Metric, card_type: CardType) -> EvalResult:
     slug = "-".join("".join(letter if letter.isalnum() else " " for letter in metric.dataset.lower()).split())
     return EvalResult(
-        task_type=kind.pipeline_tag,
+        task_type=card_type.pipeline_tag,
         task_name=metric.task,
         dataset_type=metric.dataset_id or slug,
         dataset_name=metric.dataset,
@@ -148,12 +148,12 @@ def _eval_result(metric: Metric, kind: CardType) -> EvalResult:
     )
 
 
-def _base_line(base: Any) -> str:
-    at = f" at `{base.revision}`" if base.revision else ""
-    return f"[{base.id}](https://huggingface.co/{base.id}){at}"
+def _base_model_link(base: BaseModel) -> str:
+    commit = f" at `{base.revision}`" if base.revision else ""
+    return f"[{base.id}](https://huggingface.co/{base.id}){commit}"
 
 
-def _evaluation(entry: CardEntry, folder: CheckpointFolder, kind: CardType) -> str:
+def _evaluation(entry: CardEntry, folder: CheckpointFolder, card_type: CardType) -> str:
     parts = []
     if entry.metrics:
         rows = [
@@ -166,17 +166,19 @@ def _evaluation(entry: CardEntry, folder: CheckpointFolder, kind: CardType) -> s
             ]
             for metric in entry.metrics
         ]
-        parts.append(grid(["figure", "value (95 % interval)", "of", "on", "run"], rows))
+        parts.append(grid(["metric", "value (95 % interval)", "task", "dataset", "run"], rows))
     if entry.evaluation is not None:
-        if kind.evaluation is None:
-            raise InputError(f"{entry.where}: there is no benchmark of a {entry.kind}; leave evaluation out.")
+        if card_type.evaluation is None:
+            raise InputError(f"{entry.path}: no benchmark evaluates a {entry.class_name}; leave evaluation out.")
         try:
-            found = json.loads(entry.evaluation.read_text(encoding="utf-8"))
+            results = json.loads(entry.evaluation.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"{entry.where}: {entry.evaluation} cannot be read ({error}).") from error
-        if kind.evaluated_sha256(found, entry.name) not in folder.sha256.values():
-            raise CheckpointError(f"{folder.path}: its evaluation is of other weights; run {kind.benchmark} again.")
-        parts.append(kind.evaluation(found, entry.name, folder))
+            raise InputError(f"{entry.path}: {entry.evaluation} cannot be read ({error}).") from error
+        if card_type.evaluated_sha256(results, entry.name) not in folder.sha256.values():
+            raise CheckpointError(
+                f"{folder.path}: its evaluation was run on other weights; run {card_type.benchmark} again."
+            )
+        parts.append(card_type.evaluation(results, entry.name, folder))
     return "\n\n".join(parts) or NOT_EVALUATED
 
 
@@ -185,7 +187,7 @@ def _interval(metric: Metric, form: str) -> str:
 
 
 def _hardware(entry: CardEntry, record: Mapping[str, Any]) -> str:
-    device = f"Trained on: {record['device']}." if record.get("device") else "What it was trained on is not recorded."
+    device = f"Trained on: {record['device']}." if record.get("device") else "The training hardware was not recorded."
     if entry.carbon:
         source = f" ({entry.carbon['source']})" if entry.carbon.get("source") else ""
         return f"{device} Emissions: {entry.carbon['emissions']} g of CO2 equivalent{source}."
@@ -193,8 +195,8 @@ def _hardware(entry: CardEntry, record: Mapping[str, Any]) -> str:
 
 
 def citation(papers: tuple[str, ...], own: str = "") -> str:
-    """BibTeX of papers by their arXiv numbers, of whoever made the model, and of the package."""
-    found = [
+    """Return BibTeX entries of the model, of papers given by their arXiv numbers, and of the package."""
+    paper_entries = [
         f"@misc{{arxiv_{number.replace('.', '_')},\n  eprint = {{{number}}},\n  archivePrefix = {{arXiv}},\n"
         f"  url = {{https://arxiv.org/abs/{number}}}\n}}"
         for number in papers
@@ -203,7 +205,7 @@ def citation(papers: tuple[str, ...], own: str = "") -> str:
         "@software{biomeformer,\n  title = {biomeformer: foundation models for metagenomes and microbial genomes},\n"
         "  author = {{The biomeformer developers}}\n}"
     )
-    entries = "\n\n".join([*([own] if own else []), *found, package])
+    entries = "\n\n".join([*([own] if own else []), *paper_entries, package])
     return f"```bibtex\n{entries}\n```"
 
 
@@ -216,7 +218,7 @@ def _shipped(folder: str | Path) -> dict[Path, str]:
 
 
 def stale_cards(folder: str | Path) -> list[Path]:
-    """Cards and checksums of shipped checkpoints that are missing or differ from what would be generated now."""
+    """Return the paths of cards and checksums of shipped checkpoints that are missing or out of date."""
     return [
         path
         for path, text in _shipped(folder).items()
@@ -225,7 +227,7 @@ def stale_cards(folder: str | Path) -> list[Path]:
 
 
 def write_cards(folder: str | Path) -> list[Path]:
-    """Write cards and checksums of every shipped checkpoint; gives their paths."""
+    """Write cards and checksums of every shipped checkpoint, and return their paths."""
     texts = _shipped(folder)
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What of a folder goes to the Hub, and what must not."""
+"""Decide which files of a folder are published, and refuse those that must not be."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..checkpoints.source import refuse_unsafe_config
 from ..errors import CheckpointError, InputError
 from ..metagenomes import AbundanceTable
 from ..metagenomes.abundance_table import DATASET_FILE
+from .card_types import card_type_of
 from .cards import EVAL_RESULTS, model_texts
 from .entry import is_table
-from .folder import CARD, CONFIG, CONTRACT, RECORD, CheckpointFolder
-from .kinds import kind_of
+from .folder import CARD, CONFIG, PREPROCESSING, RECORD, CheckpointFolder
 from .manifest import ENTRY, TABLE_CLASS, CardEntry, load_entry, load_manifest
 from .privacy import holds_sequences, personal_columns
 from .remote_code import exported_files
@@ -27,7 +27,7 @@ from .table_card import table_card
 
 MODEL_FILES = (
     CONFIG,
-    CONTRACT,
+    PREPROCESSING,
     RECORD,
     CARD,
     CHECKSUMS,
@@ -45,10 +45,10 @@ class Contents:
 
     Attributes:
         folder: The folder.
-        entry: Of its card.
+        entry: Its card entry.
         repo_type: `model` or `dataset`.
-        files: Those that go, by their paths in the repository.
-        remarks: What whoever publishes should know.
+        files: Files to publish, by their paths in the repository.
+        remarks: Notes for the publisher.
     """
 
     folder: Path
@@ -59,10 +59,10 @@ class Contents:
 
 
 def entry_of(folder: Path, manifest: str | Path | None = None) -> CardEntry:
-    """The entry of a folder: its own `card.toml`, or that of its name in a manifest.
+    """Return the card entry of a folder: its own `card.toml`, or the entry of its name in a manifest.
 
     Raises:
-        InputError: There is none, or it is incomplete.
+        InputError: The entry is missing or incomplete.
     """
     if manifest is None:
         return load_entry(folder)
@@ -74,14 +74,14 @@ def entry_of(folder: Path, manifest: str | Path | None = None) -> CardEntry:
 
 
 def generated(folder: Path, entry: CardEntry) -> dict[str, str]:
-    """Files that are made from the entry and the folder: card, figures, checksums."""
-    if entry.kind == TABLE_CLASS:
+    """Return the generated files of a folder by name: card and, for a checkpoint, evaluation results and checksums."""
+    if entry.class_name == TABLE_CLASS:
         return {CARD: table_card(entry, folder)}
     return model_texts(entry, CheckpointFolder(folder))
 
 
 def write_generated(folder: Path, entry: CardEntry) -> list[Path]:
-    """Write card, figures and checksums into a folder; gives their paths."""
+    """Write the generated files into a folder, and return their paths."""
     paths = []
     for name, text in generated(folder, entry).items():
         path = folder / name
@@ -92,14 +92,14 @@ def write_generated(folder: Path, entry: CardEntry) -> list[Path]:
 
 
 def model_contents(folder: Path, manifest: str | Path | None = None) -> Contents:
-    """See that a checkpoint may be published.
+    """Check that a checkpoint may be published, and return what to publish.
 
     Args:
         folder: The checkpoint.
-        manifest: Folder of a `models.toml` that holds its entry; by default its own `card.toml` does.
+        manifest: Folder of a `models.toml` that holds its entry; by default the checkpoint's own `card.toml`.
 
     Raises:
-        InputError: Its card is missing, incomplete or stale, or a file must not go.
+        InputError: The card is missing, incomplete or out of date, or a file must not be published.
         CheckpointError: It does not load in a fresh process, holds a pickle, or its config asks for foreign code.
     """
     if is_table(folder):
@@ -111,9 +111,9 @@ def model_contents(folder: Path, manifest: str | Path | None = None) -> Contents
                 "which writes safetensors, and remove that file."
             )
     checkpoint = CheckpointFolder(folder)
-    kind = kind_of(checkpoint.class_name, str(folder))
+    card_type = card_type_of(checkpoint.class_name, str(folder))
     entry = entry_of(folder, manifest)
-    for name in (CONFIG, CONTRACT, "tokenizer_config.json"):
+    for name in (CONFIG, PREPROCESSING, "tokenizer_config.json"):
         values = checkpoint.json(name)
         refuse_unsafe_config(values, f"{folder / name}")
         if name == CONFIG and "auto_map" in values and not entry.remote_code:
@@ -128,24 +128,25 @@ def model_contents(folder: Path, manifest: str | Path | None = None) -> Contents
                 f"{folder / name} is not the code of this version; write it again with: biomeformer publish card "
                 f"{folder} --with-code"
             )
-    files = _named_files(folder, (*MODEL_FILES, *kind.files, *code, *entry.files), entry)
+    files = _named_files(folder, (*MODEL_FILES, *card_type.files, *code, *entry.files), entry)
     for name, path in files.items():
         if path.suffix.lower() in TABLES:
             raise InputError(f"{path} is a table, and {name} would go with the model; publish tables as datasets.")
     _check_generated(folder, entry)
     check_loads(folder)
-    return Contents(folder, entry, "model", files, tuple(_paths_in(files)))
+    return Contents(folder, entry, "model", files, tuple(_path_remarks(files)))
 
 
 def dataset_contents(folder: Path) -> Contents:
-    """See that an abundance table may be published as a dataset.
+    """Check that an abundance table may be published as a dataset, and return what to publish.
 
     Args:
         folder: Written by `biomeformer export --format datasets`.
 
     Raises:
-        InputError: Its card is missing, incomplete or stale, a file must not go, or a column is about single persons.
-        TableError: It holds no abundance table.
+        InputError: The card is missing, incomplete or out of date, a file must not be published, or a column holds
+            personal data.
+        TableError: The folder holds no abundance table.
     """
     if not is_table(folder):
         raise InputError(
@@ -155,18 +156,18 @@ def dataset_contents(folder: Path) -> Contents:
     entry = load_entry(folder)
     table = AbundanceTable.read(folder)
     personal = personal_columns(table.metadata)
-    open_columns = [name for name in personal if name not in entry.personal_columns]
-    if open_columns:
-        reasons = "; ".join(f"{name}: {personal[name]}" for name in open_columns)
-        typed = ", ".join(f'"{name}"' for name in personal)
+    undeclared = [name for name in personal if name not in entry.personal_columns]
+    if undeclared:
+        reasons = "; ".join(f"{name}: {personal[name]}" for name in undeclared)
+        declared = ", ".join(f'"{name}"' for name in personal)
         raise InputError(
             f"{folder} has columns that seem to be about single persons ({reasons}); leave them out with "
-            f"`biomeformer export --drop {','.join(open_columns)}`, or, if everyone agreed to that, type "
-            f"personal_columns = [{typed}] into {folder / ENTRY}."
+            f"`biomeformer export --drop {','.join(undeclared)}`, or, if everyone agreed to that, type "
+            f"personal_columns = [{declared}] into {folder / ENTRY}."
         )
     files = _named_files(folder, TABLE_FILES, entry)
     _check_generated(folder, entry)
-    return Contents(folder, entry, "dataset", files, tuple(_paths_in(files)))
+    return Contents(folder, entry, "dataset", files, tuple(_path_remarks(files)))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -174,8 +175,8 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _named_files(folder: Path, patterns: Iterable[str], entry: CardEntry) -> dict[str, Path]:
-    """All files of a folder by their relative paths, each of which a pattern names."""
-    found = {}
+    """Return all files of a folder by relative path; raise InputError if one must not be published."""
+    files = {}
     patterns = tuple(patterns)
     for path in _files(folder):
         name = path.relative_to(folder).as_posix()
@@ -187,30 +188,30 @@ def _named_files(folder: Path, patterns: Iterable[str], entry: CardEntry) -> dic
         if not any(fnmatch(name, pattern) and name.count("/") == pattern.count("/") for pattern in patterns):
             raise InputError(
                 f"{path} is not named by the manifest, so it does not go to the Hub; move it elsewhere, or add "
-                f"{name!r} to files in {entry.where}."
+                f"{name!r} to files in {entry.path}."
             )
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{path} is a link to {path.resolve()}, outside of what is published; put the file there.")
-        found[name] = path
-    return found
+        files[name] = path
+    return files
 
 
 def _check_generated(folder: Path, entry: CardEntry) -> None:
     for name, text in generated(folder, entry).items():
         path = folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            what = "missing" if not path.is_file() else "not what its files and its entry say now"
+            problem = "missing" if not path.is_file() else "not what its files and its entry say now"
             raise InputError(
-                f"{path} is {what}; see that weights, records and {entry.where.name} are as they should be, then write "
-                f"it again with: biomeformer publish card {folder}"
+                f"{path} is {problem}; check weights, records and {entry.path.name}, then write it again "
+                f"with: biomeformer publish card {folder}"
             )
 
 
 def check_loads(folder: Path) -> None:
-    """See that a checkpoint loads in a fresh process, without the network.
+    """Check that a checkpoint loads in a fresh process without the network.
 
     Raises:
-        CheckpointError: It does not.
+        CheckpointError: The checkpoint does not load.
     """
     process = subprocess.run(
         [sys.executable, "-m", "biomeformer.hub.load_check", str(folder)],
@@ -224,14 +225,14 @@ def check_loads(folder: Path) -> None:
         raise CheckpointError(f"{folder} does not load in a fresh process: {lines[-1] if lines else 'it was killed.'}")
 
 
-def _paths_in(files: dict[str, Path]) -> list[str]:
-    """Remarks on absolute paths in records, which tell of the machine they were written on."""
+def _path_remarks(files: dict[str, Path]) -> list[str]:
+    """Return a remark for each JSON file with absolute paths, which reveal the machine it was written on."""
     remarks = []
     for name, path in files.items():
         if path.suffix == ".json" and name != "tokenizer.json":
-            found = sorted(_absolute_paths(json.loads(path.read_text(encoding="utf-8"))))
-            if found:
-                remarks.append(f"{name} names paths of this machine, such as {found[0]}")
+            paths = sorted(_absolute_paths(json.loads(path.read_text(encoding="utf-8"))))
+            if paths:
+                remarks.append(f"{name} names paths of this machine, such as {paths[0]}")
     return remarks
 
 

@@ -1,4 +1,4 @@
-"""A new `card.toml`: what a folder says of itself, and blanks for what only people know."""
+"""Draft a `card.toml`: filled in from the folder's files, with TODOs for what they do not say."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from pathlib import Path
 from typing import Any
 
 from ..metagenomes.abundance_table import DATASET_FILE
+from .card_types import card_type_of
 from .folder import CheckpointFolder
-from .kinds import kind_of
 from .manifest import ENTRY, TABLE_CLASS, TO_DO
 
 HINTS = {
     "summary": "what it is, in two or three sentences, and from what it was made",
     "intended_use": "what others should use it for",
-    "limits": "what it cannot do, and on whom or what it was not tried",
+    "limits": "what it cannot do, and what it has not been evaluated on",
     "training_data": "samples, genomes or sequences, where they come from, and who may use them",
-    "how": "what was run, with which settings that matter",
-    "source": "the study, how samples were taken and sequenced, and where the reads are",
-    "privacy": "what the people agreed to, and how names were replaced",
+    "how": "what was run, with the settings that matter",
+    "source": "the study, how samples were collected and sequenced, and where the reads are available",
+    "privacy": "what the participants consented to, and how identifiers were replaced",
 }
 COMMENT = """\
-# What only you know of it; all else on the card is read from the files beside this one. Fill in what says {todo}, then
-# write the card: biomeformer publish card {folder}
+# What the files beside this one do not say; the rest of the card is read from them. Fill in every {todo}, then write
+# the card: biomeformer publish card {folder}
 """
 SCORES = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "balanced_accuracy": "balanced accuracy"}
 N_METRICS = 6
 
 
 def is_table(folder: Path) -> bool:
-    """Whether a folder holds an abundance table as a dataset."""
+    """Return whether a folder holds an abundance table exported as a dataset."""
     return (folder / DATASET_FILE).is_file() and not (folder / "config.json").is_file()
 
 
 def new_entry(folder: Path, repo_id: str, license_id: str | None = None, title: str | None = None) -> str:
-    """Text of a `card.toml`.
+    """Return the text of a new `card.toml`.
 
     Args:
         folder: A checkpoint, or an export for `datasets`.
         repo_id: `NAMESPACE/NAME` on the Hub.
-        license_id: Such as `cc-by-4.0`; a blank by default.
-        title: Of the card; its name by default.
+        license_id: Licence identifier, such as `cc-by-4.0`; a TODO by default.
+        title: Title of the card; the repository's name by default.
 
     Raises:
-        InputError: There are no cards of what the folder holds.
-        CheckpointError: It holds no checkpoint.
+        InputError: No card type covers the checkpoint's class.
+        CheckpointError: The folder holds no checkpoint.
     """
     name = repo_id.split("/")[-1]
     lines = [COMMENT.format(todo=TO_DO, folder=folder), f"id = {quoted(repo_id)}"]
@@ -58,10 +58,10 @@ def new_entry(folder: Path, repo_id: str, license_id: str | None = None, title: 
         tags, texts = ("biology", "metagenomics", "microbiome", "biomeformer"), ("source", "privacy")
     else:
         checkpoint = CheckpointFolder(folder)
-        kind = kind_of(checkpoint.class_name, str(folder))
+        card_type = card_type_of(checkpoint.class_name, str(folder))
         lines.append(f"class = {quoted(checkpoint.class_name)}")
-        tags, texts = kind.tags, ("training_data", "how")
-        metrics = _metrics(checkpoint.record, kind.task)
+        tags, texts = card_type.tags, ("training_data", "how")
+        metrics = _metrics(checkpoint.record, card_type.task)
         bases = _bases(checkpoint.record)
     lines += [
         f"title = {quoted(title or name)}",
@@ -79,7 +79,7 @@ def new_entry(folder: Path, repo_id: str, license_id: str | None = None, title: 
 
 
 def write_entry(folder: Path, repo_id: str, license_id: str | None = None, title: str | None = None) -> Path:
-    """Write a new `card.toml`; see `new_entry`."""
+    """Write a new `card.toml` and return its path; see `new_entry`."""
     text = new_entry(folder, repo_id, license_id, title)
     path = folder / ENTRY
     path.write_text(text, encoding="utf-8")
@@ -87,7 +87,7 @@ def write_entry(folder: Path, repo_id: str, license_id: str | None = None, title
 
 
 def quoted(text: str) -> str:
-    """A TOML string."""
+    """Return text as a TOML string."""
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -96,18 +96,18 @@ def _fields(values: Mapping[str, str]) -> str:
 
 
 def _metrics(record: Mapping[str, Any], task: str) -> list[dict[str, str]]:
-    """Figures that a training record holds, whose table names them."""
+    """Return the metrics that a training record holds, as fields of `[[metrics]]`."""
     scores = record.get("scores")
     target = (record.get("target") or {}).get("column")
     if isinstance(scores, list) and scores:
-        found = []
+        metrics = []
         for key, name in SCORES.items():
             if isinstance(scores[0].get(key), (int, float)):
                 parts = {"key": key, "low": f"{key}_low", "high": f"{key}_high"}
-                places = {end: f"scores/0/{part}" for end, part in parts.items() if _is_number(scores[0].get(part))}
+                paths = {end: f"scores/0/{part}" for end, part in parts.items() if _is_number(scores[0].get(part))}
                 dataset = "its own samples, cross-validated"
-                found.append(_metric(key, name, f"{target}: {task}", dataset) | _all_or_key(places))
-        return found
+                metrics.append(_metric(key, name, f"{target}: {task}", dataset) | _all_or_key(paths))
+        return metrics
     if isinstance(scores, dict):
         return [
             _metric(key, key.replace("_", " "), task, "the test split of its dataset")
@@ -125,8 +125,9 @@ def _metric(key: str, name: str, task: str, dataset: str) -> dict[str, str]:
     return {"type": key, "name": name, "task": task, "dataset": dataset, "run": "training_record.json"}
 
 
-def _all_or_key(places: dict[str, str]) -> dict[str, str]:
-    return places if len(places) == len(PARTS) else {"key": places["key"]}
+def _all_or_key(paths: dict[str, str]) -> dict[str, str]:
+    """Return the paths of value and interval, or of the value alone if a bound of the interval is missing."""
+    return paths if len(paths) == len(PARTS) else {"key": paths["key"]}
 
 
 def _is_number(value: Any) -> bool:

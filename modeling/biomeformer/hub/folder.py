@@ -1,4 +1,4 @@
-"""A checkpoint's folder, as cards and checks read it."""
+"""Access to the files of a checkpoint folder, for cards and checks."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from typing import Any
 from ..checkpoints.integrity import weight_hashes
 from ..errors import CheckpointError
 
-CONFIG, CONTRACT, RECORD, CARD = "config.json", "processor_config.json", "training_record.json", "README.md"
+CONFIG, PREPROCESSING, RECORD, CARD = "config.json", "processor_config.json", "training_record.json", "README.md"
 
 
 class CheckpointFolder:
-    """Files of a checkpoint, read when asked for.
+    """Files of a checkpoint, read on first access.
 
     Args:
         path: The folder.
 
     Raises:
-        CheckpointError: It has no `config.json`, or no weights as safetensors.
+        CheckpointError: The folder has no `config.json`, or no safetensors weights.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not (self.path / CONFIG).is_file():
-            raise CheckpointError(f"{self.path} has no {CONFIG}, so it is no checkpoint; give the folder of one.")
+            raise CheckpointError(f"{self.path} has no {CONFIG}, so it is not a checkpoint; give the folder of one.")
         if not self.weight_files:
             raise CheckpointError(
-                f"{self.path} has no model.safetensors, and no other kind of weights is published; save the model with "
+                f"{self.path} has no safetensors weights, and no other format is published; save the model with "
                 "save_pretrained."
             )
 
     def json(self, name: str) -> dict[str, Any]:
-        """What a JSON file of it holds; empty where there is none.
+        """Return the content of a JSON file; empty if the file does not exist.
 
         Raises:
-            CheckpointError: It is not JSON.
+            CheckpointError: The file is not JSON.
         """
         try:
             values = json.loads((self.path / name).read_text(encoding="utf-8"))
@@ -49,46 +49,46 @@ class CheckpointFolder:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """What `config.json` holds."""
+        """Content of `config.json`."""
         return self.json(CONFIG)
 
     @cached_property
     def preprocessing(self) -> dict[str, Any]:
-        """What `processor_config.json` holds; empty where there is none."""
-        return self.json(CONTRACT)
+        """Content of `processor_config.json`; empty if the file does not exist."""
+        return self.json(PREPROCESSING)
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What `training_record.json` holds; empty where there is none."""
+        """Content of `training_record.json`; empty if the file does not exist."""
         return self.json(RECORD)
 
     @property
     def class_name(self) -> str:
-        """Class of the model."""
-        found = self.config.get("architectures") or [""]
-        return str(found[0])
+        """Model class that the config names."""
+        architectures = self.config.get("architectures") or [""]
+        return str(architectures[0])
 
     @property
     def labels(self) -> list[str]:
-        """Names of what a classifier tells."""
+        """Class names of a classifier, in the order of their ids."""
         return list(self.config.get("id2label", {}).values())
 
     @property
     def weight_files(self) -> list[Path]:
-        """Files with weights of the model itself."""
+        """Safetensors files of the model itself."""
         return sorted(self.path.glob("*.safetensors"))
 
     @cached_property
     def sha256(self) -> dict[str, str]:
-        """SHA-256 of each file with weights, those in folders within too, by path."""
+        """SHA-256 of each weight file, including those in subfolders, by relative path."""
         return weight_hashes(self.path)
 
     def weight_lines(self) -> dict[str, str]:
-        """Size and SHA-256 of each file with weights, for a card."""
+        """Return the rows of a card with size and SHA-256 of each weight file."""
         return {
             f"`{name}`": f"{(self.path / name).stat().st_size / 1e6:.1f} MB, SHA-256 `{digest}`"
             for name, digest in self.sha256.items()
         }
 
 
-__all__ = ["CARD", "CONFIG", "CONTRACT", "RECORD", "CheckpointFolder"]
+__all__ = ["CARD", "CONFIG", "PREPROCESSING", "RECORD", "CheckpointFolder"]

@@ -1,4 +1,4 @@
-"""Loads a checkpoint by the class its config names: run in a process of its own before anything is published.
+"""Load a checkpoint by the class its config names. Publishing runs this in a fresh process.
 
 python -m biomeformer.hub.load_check FOLDER
 """
@@ -13,31 +13,29 @@ import torch
 
 
 def load_check(folder: str) -> None:
-    """See that a checkpoint loads whole.
+    """Check that a checkpoint loads with every weight used and none missing.
 
     Raises:
-        CheckpointError: It does not load, or holds weights that loading would forgive.
-        InputError: There are no cards of its class.
+        CheckpointError: It does not load, or has weights that loading tolerates but publishing does not.
+        InputError: No card type covers its class.
     """
-    import biomeformer
-
     from ..checkpoints.loader import load_from, load_tokenizer
     from ..checkpoints.source import open_checkpoint
     from ..errors import CheckpointError
     from ..genomes.proteins import PROTEIN_ENCODER, load_protein_encoder
-    from .kinds import kind_of
+    from ..registration import MODELS, ClassReference
+    from .card_types import card_type_of
 
     source = open_checkpoint(folder, local_files_only=True)
     class_name = (source.config.get("architectures") or [""])[0]
-    kind_of(class_name, folder)
-    cls: Any = getattr(biomeformer, class_name)
+    card_type_of(class_name, folder)
+    paths = {path.rpartition(".")[2]: path for classes in MODELS.values() for path in classes.values()}
+    cls: Any = ClassReference(paths[class_name]).load()
     model, info = load_from(source, cls, dtype=torch.float32, output_loading_info=True)
-    for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        # What loading forgives, such as another head's weights, is not published.
-        if info[what]:
-            raise CheckpointError(
-                f"{folder}: {len(info[what])} weights are {what.split('_')[0]}, such as {sorted(info[what])[0]}."
-            )
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        # Loading tolerates, for example, the weights of another head; a published checkpoint must not have them.
+        if keys := sorted(info[problem]):
+            raise CheckpointError(f"{folder}: {len(keys)} weights are {problem.split('_')[0]}, such as {keys[0]}.")
     if cls.processor_class is None:
         load_tokenizer(source)
     elif model.processor is None:
@@ -47,7 +45,7 @@ def load_check(folder: str) -> None:
 
 
 def main() -> int:
-    """Check the folder given; gives the exit code."""
+    """Check the folder given on the command line, and return the exit code."""
     from ..errors import BiomeformerError
 
     try:

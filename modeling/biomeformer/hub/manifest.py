@@ -1,6 +1,6 @@
-"""Entries of cards: what only people know of a model or dataset, in TOML.
+"""Card entries: what the files of a model or dataset do not say, in TOML.
 
-`models.toml` holds one entry a shipped checkpoint; the folder of any other model or dataset holds one in `card.toml`.
+`models.toml` holds one entry per shipped checkpoint; any other model or dataset has a `card.toml` in its folder.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class BaseModel:
-    """What a model was made from.
+    """A model that another one was made from.
 
     Attributes:
-        id: On the Hub.
-        revision: Commit of 40 hexadecimal digits; None of a model that never had one.
+        id: Id on the Hub.
+        revision: Commit, 40 hexadecimal digits; None if it is not known.
         relation: `finetune`, `adapter`, `quantized` or `merge`.
     """
 
@@ -53,18 +53,18 @@ class BaseModel:
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of a run.
+    """A metric of a run.
 
     Attributes:
-        type: The metric's identifier, such as `roc_auc`.
-        name: In words.
+        type: Identifier of the metric, such as `roc_auc`.
+        name: Name to show.
         task: What is predicted.
-        dataset: What it was measured on, in words.
-        value: The figure, read from the run's file.
-        interval: 95 % interval, where the run has one.
-        run: File that holds it, as the entry names it.
-        dataset_id: Of the dataset on the Hub.
-        dataset_revision: Its commit.
+        dataset: Description of the data it was measured on.
+        value: Value, read from the run's file.
+        interval: 95 % interval, if the run has one.
+        run: File that holds the value, as the entry names it.
+        dataset_id: Id of the dataset on the Hub.
+        dataset_revision: Commit of that dataset.
         task_id: Task within that dataset.
     """
 
@@ -82,31 +82,31 @@ class Metric:
 
 @dataclass(frozen=True)
 class CardEntry:
-    """One model or dataset.
+    """Card entry of a model or dataset.
 
     Attributes:
-        name: Of the checkpoint's folder.
-        where: The file the entry is in.
-        id: On the Hub.
-        kind: Class of the checkpoint, or `AbundanceTable`.
-        license: Identifier the Hub knows.
-        tags: For the Hub's search.
-        texts: Title, summary and sections.
-        base_models: What it was made from.
-        datasets: On the Hub, that it was trained on.
-        metrics: Figures with their runs.
-        evaluation: JSON of the benchmark of its kind, where it was run.
-        files: That go to the Hub beside those of its kind.
-        citation: BibTeX of who made it.
-        carbon: `emissions` in grams of CO2 equivalent and `source`, where it was measured.
-        remote_code: Whether the folder carries its model's code.
-        personal_columns: Of a table, that are about single persons and are published on purpose.
+        name: Name of the folder.
+        path: File that the entry was read from.
+        id: Id on the Hub.
+        class_name: Class of the checkpoint, or `AbundanceTable`.
+        license: Licence identifier of the Hub.
+        tags: Tags on the Hub.
+        texts: Title, summary and sections by name.
+        base_models: Models it was made from.
+        datasets: Ids of Hub datasets it was trained on.
+        metrics: Metrics and the runs they come from.
+        evaluation: JSON of the benchmark of its card type, if it was run.
+        files: Files to publish besides those of its card type.
+        citation: BibTeX entry of the model or dataset.
+        carbon: `emissions` in grams of CO2 equivalent and `source`, if they were measured.
+        remote_code: Whether the folder holds the model's code.
+        personal_columns: Columns of a table with personal data that are published on purpose.
     """
 
     name: str
-    where: Path
+    path: Path
     id: str
-    kind: str
+    class_name: str
     license: str
     tags: tuple[str, ...]
     texts: Mapping[str, str]
@@ -122,17 +122,17 @@ class CardEntry:
 
 
 def load_manifest(folder: str | Path) -> dict[str, CardEntry]:
-    """Entries of `models.toml` by checkpoint name.
+    """Read the entries of `models.toml`, by checkpoint name.
 
     Raises:
-        InputError: It is missing or malformed, or an entry lacks a field.
+        InputError: The file is missing or malformed, or an entry lacks a field.
     """
     path = Path(folder) / MANIFEST
     return {name: parse_entry(name, fields, path) for name, fields in read_toml(path).items()}
 
 
 def load_entry(folder: str | Path) -> CardEntry:
-    """The entry of a model or dataset in its own folder.
+    """Read the entry of a model or dataset from its own folder.
 
     Raises:
         InputError: `card.toml` is missing or malformed, or lacks a field.
@@ -147,38 +147,38 @@ def load_entry(folder: str | Path) -> CardEntry:
 
 
 def set_remote_code(path: Path) -> None:
-    """Say in a `card.toml` that the folder carries its model's code.
+    """Set `remote_code` in a `card.toml`: the folder holds the model's code.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: The file cannot be read.
     """
     if not read_toml(path).get("remote_code"):
-        # In front of all tables, where it is a field of the entry.
+        # A key after the first table header would belong to that table.
         path.write_text("remote_code = true\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file.
+    """Read a TOML file.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: The file cannot be read.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as TOML ({error}); mend it.") from error
+        raise InputError(f"{path} cannot be read as TOML ({error}); correct it.") from error
 
 
 def parse_entry(name: str, fields: Mapping[str, Any], path: Path) -> CardEntry:
-    """An entry from its fields, complete and with its figures read from their runs.
+    """Return an entry, with its metrics read from their runs.
 
     Args:
-        name: Of the checkpoint.
-        fields: As in TOML.
-        path: File they are in; paths among them are relative to its folder.
+        name: Name of the checkpoint or dataset.
+        fields: Fields of the TOML table.
+        path: TOML file; paths among the fields are relative to its folder.
 
     Raises:
-        InputError: A field is missing, left open, unknown or malformed.
+        InputError: A field is missing, still a TODO, unknown or malformed.
     """
     where = f"{path}: {name}"
     texts = TABLE_TEXTS if fields.get("class") == TABLE_CLASS else MODEL_TEXTS
@@ -192,21 +192,21 @@ def parse_entry(name: str, fields: Mapping[str, Any], path: Path) -> CardEntry:
             raise InputError(f"{where}: {field} is {value!r}; it must be {'a list' if field == 'tags' else 'text'}.")
     unknown = sorted(set(fields) - {*NEEDED, *texts, *OPTIONAL})
     if unknown:
-        raise InputError(f"{where}: {unknown[0]} is no field of a card; there are {', '.join(OPTIONAL)} beside texts.")
+        raise InputError(f"{where}: {unknown[0]} is not a field of a card; optional fields are {', '.join(OPTIONAL)}.")
     if not REPO_ID.fullmatch(fields["id"]):
-        raise InputError(f"{where}: id {fields['id']!r} is no NAMESPACE/NAME of the Hub.")
+        raise InputError(f"{where}: id {fields['id']!r} is not a NAMESPACE/NAME of the Hub.")
     evaluation = fields.get("evaluation")
     return CardEntry(
         name=name,
-        where=path,
+        path=path,
         id=fields["id"],
-        kind=fields["class"],
+        class_name=fields["class"],
         license=fields["license"],
         tags=tuple(map(str, fields["tags"])),
         texts={field: fields[field].strip() for field in texts},
-        base_models=tuple(_base_model(found, where) for found in fields.get("base_model", [])),
+        base_models=tuple(_base_model(base, where) for base in fields.get("base_model", [])),
         datasets=tuple(fields.get("datasets", [])),
-        metrics=tuple(_metric(found, path, where) for found in fields.get("metrics", [])),
+        metrics=tuple(_metric(metric, path, where) for metric in fields.get("metrics", [])),
         evaluation=None if evaluation is None else path.parent / evaluation,
         files=tuple(fields.get("files", [])),
         citation=str(fields.get("citation", "")).strip(),
@@ -223,20 +223,20 @@ def _base_model(fields: Mapping[str, Any], where: str) -> BaseModel:
         raise InputError(f"{where}: base_model is {dict(fields)!r}; give id, revision and relation.") from error
     if TO_DO in str(fields) or not REPO_ID.fullmatch(base.id):
         raise InputError(
-            f"{where}: base_model id {base.id!r} is no NAMESPACE/NAME of the Hub; publish the base model first, or "
+            f"{where}: base_model id {base.id!r} is not a NAMESPACE/NAME of the Hub; publish the base model first, or "
             "leave base_model out."
         )
     if base.revision is not None and not COMMIT.fullmatch(base.revision):
-        raise InputError(f"{where}: base_model revision {base.revision!r} is no commit of 40 hexadecimal digits.")
+        raise InputError(f"{where}: base_model revision {base.revision!r} is not a commit of 40 hexadecimal digits.")
     return base
 
 
 def _metric(fields: Mapping[str, Any], path: Path, where: str) -> Metric:
     needed = ("type", "name", "task", "dataset", "run", "key")
     known = (*needed, "low", "high", "dataset_id", "dataset_revision", "task_id")
-    wrong = [key for key in needed if not fields.get(key)] + sorted(set(fields) - set(known))
-    if wrong:
-        raise InputError(f"{where}: a metric's {wrong[0]} is missing or unknown; it has {', '.join(known)}.")
+    invalid = [key for key in needed if not fields.get(key)] + sorted(set(fields) - set(known))
+    if invalid:
+        raise InputError(f"{where}: a metric's {invalid[0]} is missing or unknown; it has {', '.join(known)}.")
     file = path.parent / fields["run"]
     try:
         run = json.loads(file.read_text(encoding="utf-8"))
@@ -254,15 +254,15 @@ def _metric(fields: Mapping[str, Any], path: Path, where: str) -> Metric:
 
 
 def _look_up(run: Any, key: str, where: str) -> float:
-    found = run
+    value = run
     for part in key.split("/"):
         try:
-            found = found[int(part)] if isinstance(found, list) else found[part]
+            value = value[int(part)] if isinstance(value, list) else value[part]
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise InputError(f"{where} has no {key}, which a metric is taken from.") from error
-    if not isinstance(found, (int, float)) or isinstance(found, bool):
-        raise InputError(f"{where}: {key} is {found!r} and no number, and a metric is taken from it.")
-    return float(found)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise InputError(f"{where}: {key} is {value!r}, not a number, and a metric is taken from it.")
+    return float(value)
 
 
 __all__ = [

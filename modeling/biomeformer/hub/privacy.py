@@ -1,4 +1,4 @@
-"""What must not leave the laboratory by accident: reads, and columns about single persons."""
+"""Detect what must not be published by accident: reads, and columns with personal data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from ..errors import InputError
 from ..io.compression import StreamError, open_bytes
 
-# Words of a column's name that say it is about one person; others may stand beside them, as in `subject_id`.
+# Words in a column's name that suggest personal data, alone or among others, as in `subject_id`.
 PERSONAL_WORDS = frozenset(
     "subject subjects patient patients participant participants individual person donor family twin "
     "name surname forename firstname lastname initials email mail phone telephone address street zip zipcode postcode "
@@ -21,25 +21,25 @@ PERSONAL_WORDS = frozenset(
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,}")
 DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}.*|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 SEQUENCE_SUFFIXES = (".fastq", ".fq", ".fasta", ".fa", ".fna", ".ffn", ".faa", ".sam", ".bam", ".cram", ".sra")
-# Fewer distinct values than this may be classes, however few the samples.
+# A text column with at most this many values is not taken for identifiers, even if they are all distinct.
 N_CLASSES = 12
 
 
 def personal_columns(columns: pd.DataFrame) -> dict[str, str]:
-    """Columns that are about single persons, by their names or by what they hold.
+    """Return the columns that seem to hold personal data, judged by name and values.
 
     Args:
-        columns: Cohort columns, one row a sample.
+        columns: Cohort columns, one row per sample.
 
     Returns:
-        The reason of each such column.
+        Reason by column name.
     """
-    found = {}
+    reasons = {}
     for name in columns.columns:
         reason = _by_name(str(name)) or _by_values(columns[name])
         if reason is not None:
-            found[str(name)] = reason
-    return found
+            reasons[str(name)] = reason
+    return reasons
 
 
 def _by_name(name: str) -> str | None:
@@ -66,7 +66,7 @@ def _by_values(values: pd.Series) -> str | None:
 
 
 def holds_sequences(path: Path) -> str | None:
-    """Why a file seems to hold reads or other sequences: by its name, or by how it begins; None where it does not."""
+    """Return why a file seems to hold reads or other sequences, judged by name and first bytes; None if it does not."""
     name = path.name.lower()
     for suffix in (".gz", ".bz2", ".xz", ".zst", ".bgz"):
         name = name.removesuffix(suffix)

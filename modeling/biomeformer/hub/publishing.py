@@ -1,4 +1,4 @@
-"""From a folder that may be published to a commit on the Hub: what would change, and then the change."""
+"""Publish a checked folder on the Hub: plan what would change, then commit it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ MAIN = "main"
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """A file that would go.
+    """A file to publish.
 
     Attributes:
         name: Path in the repository.
-        path: On this machine.
-        size: Bytes.
-        sha256: Of its content.
-        state: `new`, `changed` or `same`, or `?` where the Hub was not asked.
+        path: Path on this machine.
+        size: Size in bytes.
+        sha256: SHA-256 of the content.
+        state: `new`, `changed` or `same`; `?` if the Hub was not asked.
     """
 
     name: str
@@ -53,13 +53,13 @@ class UploadPlan:
     Attributes:
         contents: The folder.
         repo_id: `NAMESPACE/NAME`.
-        revision: Branch.
-        files: Those of the folder.
-        kept: Those of the repository that the folder does not have; they stay.
-        exists: Whether the repository is there; None where the Hub was not asked.
-        private: Whether it is private.
-        parent: Commit of the branch that the comparison is with; None of a repository or branch to be made.
-        remarks: What whoever publishes should know.
+        revision: Branch to commit to.
+        files: Files of the folder.
+        kept: Files of the repository that the folder does not have; they stay.
+        exists: Whether the repository exists; None if the Hub was not asked.
+        private: Whether the repository is private.
+        parent: Commit of the branch that was compared with; None if the repository or branch is yet to be created.
+        remarks: Notes for the publisher.
     """
 
     contents: Contents
@@ -80,13 +80,13 @@ class UploadPlan:
 
 @dataclass(frozen=True)
 class Published:
-    """What was done.
+    """Result of publishing.
 
     Attributes:
         url: Page of the repository, or of the pull request.
-        commit: That holds the files now.
-        n_sent: Files that were sent.
-        tag: That was set.
+        commit: Commit that holds the files.
+        n_sent: Number of files sent.
+        tag: Tag of the commit, if one was set.
     """
 
     url: str
@@ -98,36 +98,35 @@ class Published:
 def plan_upload(
     contents: Contents, repo_id: str, *, revision: str | None = None, api: HfApi | None = None
 ) -> UploadPlan:
-    """Compare a folder with a repository, which nothing is sent to.
+    """Compare a folder with a repository. Sends nothing.
 
     Args:
         contents: The folder.
-        repo_id: `NAMESPACE/NAME`, as its card says.
-        revision: Branch; the main one by default.
-        api: Of huggingface_hub; with the token of the environment or login by default.
+        repo_id: `NAMESPACE/NAME`, as on its card.
+        revision: Branch; main by default.
+        api: Client; by default one with the token of the environment or of the login.
 
     Returns:
-        The plan. Offline it holds the files alone.
+        The plan. Offline, it lists the files only.
 
     Raises:
-        InputError: The card is of another repository.
+        InputError: The card names another repository.
         PublishError: The Hub refuses the token, or cannot be reached.
     """
     if contents.entry.id != repo_id:
         raise InputError(
-            f"{contents.entry.where} is the card of {contents.entry.id}, not of {repo_id}; correct its id, or publish "
+            f"{contents.entry.path} is the card of {contents.entry.id}, not of {repo_id}; correct its id, or publish "
             "to that one."
         )
     api, branch = api or HfApi(), revision or MAIN
     local = {name: (path, path.stat().st_size, hash_file(path)) for name, path in contents.files.items()}
     try:
         with hub_errors(repo_id):
-            found = _remote(api, repo_id, contents.repo_type, branch)
+            exists, private, parent, remote = _remote(api, repo_id, contents.repo_type, branch)
     except OfflineModeIsEnabled:
         files = tuple(PlannedFile(name, *values, UNKNOWN) for name, values in sorted(local.items()))
         remarks = (*contents.remarks, "HF_HUB_OFFLINE is set, so nothing was compared with the Hub")
         return UploadPlan(contents, repo_id, branch, files, remarks=remarks)
-    exists, private, parent, remote = found
     files = tuple(
         PlannedFile(name, path, size, digest, _state(path, size, digest, remote.get(name)))
         for name, (path, size, digest) in sorted(local.items())
@@ -145,44 +144,41 @@ def push(
     message: str | None = None,
     api: HfApi | None = None,
 ) -> Published:
-    """Do what a plan says, as one commit on top of the one that was compared with.
+    """Carry out a plan, as one commit on top of the one that was compared with.
 
-    Nothing in the repository is deleted. Content that an interrupted attempt has sent is not sent again. If anyone has
-    committed to the branch since the plan was made, the Hub refuses.
+    Nothing in the repository is deleted. Content that an interrupted attempt sent is not sent again. The Hub refuses
+    the commit if the branch has changed since the plan was made.
 
     Args:
-        plan: Made just before.
-        private: Whether a repository that is made is private; an existing one must be so already.
+        plan: Plan to carry out.
+        private: Create a new repository as private; an existing one must be private already.
         create_pr: Open a pull request instead of committing to the branch.
-        tag: Name for the commit.
-        message: Of the commit.
+        tag: Tag for the commit.
+        message: Commit message.
         api: As for `plan_upload`.
 
     Raises:
         InputError: Options contradict each other or the repository.
-        PublishError: The Hub refuses, cannot be reached, or has changed meanwhile.
+        PublishError: The Hub refuses, cannot be reached, or has changed in the meantime.
     """
-    api, kind = api or HfApi(), plan.contents.repo_type
+    api, repo_type = api or HfApi(), plan.contents.repo_type
     check_options(plan, private, create_pr, tag)
     parent = plan.parent
     with hub_errors(plan.repo_id):
         if not plan.exists:
-            api.create_repo(plan.repo_id, repo_type=kind, private=private, exist_ok=False)
+            api.create_repo(plan.repo_id, repo_type=repo_type, private=private, exist_ok=False)
         if parent is None:
             if plan.revision != MAIN:
-                api.create_branch(plan.repo_id, repo_type=kind, branch=plan.revision, exist_ok=False)
-            parent = str(api.repo_info(plan.repo_id, repo_type=kind, revision=plan.revision).sha)
-        sent, commit, url = (
-            plan.to_send,
-            parent,
-            f"{api.endpoint}/{'datasets/' if kind == 'dataset' else ''}{plan.repo_id}",
-        )
-        if sent:
+                api.create_branch(plan.repo_id, repo_type=repo_type, branch=plan.revision, exist_ok=False)
+            parent = str(api.repo_info(plan.repo_id, repo_type=repo_type, revision=plan.revision).sha)
+        files, commit = plan.to_send, parent
+        url = f"{api.endpoint}/{'datasets/' if repo_type == 'dataset' else ''}{plan.repo_id}"
+        if files:
             info = api.create_commit(
                 plan.repo_id,
-                [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file.path) for file in sent],
+                [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file.path) for file in files],
                 commit_message=message or f"Publish {plan.contents.entry.texts['title']}",
-                repo_type=kind,
+                repo_type=repo_type,
                 revision=plan.revision,
                 create_pr=create_pr,
                 parent_commit=parent,
@@ -190,14 +186,14 @@ def push(
             commit, url = info.oid, info.pr_url or url
         if tag is not None:
             _tag(api, plan, tag, commit)
-    return Published(url, commit, len(sent), tag)
+    return Published(url, commit, len(files), tag)
 
 
 def check_options(plan: UploadPlan, private: bool, create_pr: bool, tag: str | None) -> None:
-    """See that options of `push` fit each other and the repository.
+    """Check that options of `push` agree with each other and with the repository.
 
     Raises:
-        InputError: They do not.
+        InputError: They do not agree.
     """
     if create_pr and (tag is not None or plan.revision != MAIN):
         raise InputError(
@@ -223,38 +219,44 @@ def publish_collection(
     private: bool = False,
     api: HfApi | None = None,
 ) -> str:
-    """Put models and datasets into a collection, which is made where there is none of that title; gives its address.
+    """Add models and datasets to a collection, created if none has that title.
 
     Args:
-        title: Of the collection.
+        title: Title of the collection.
         namespace: User or organisation.
-        items: Ids with their kinds, `model` or `dataset`.
-        description: At most 150 characters.
-        private: Whether a collection that is made is private.
+        items: Ids with their repository types, `model` or `dataset`.
+        description: Description of a new collection, at most 150 characters.
+        private: Create a new collection as private.
         api: As for `plan_upload`.
+
+    Returns:
+        URL of the collection.
 
     Raises:
         PublishError: The Hub refuses, cannot be reached, or has no such item.
     """
     api = api or HfApi()
-    for repo_id, kind in items:
+    for repo_id, repo_type in items:
         with hub_errors(repo_id):
-            api.repo_info(repo_id, repo_type=kind)
+            api.repo_info(repo_id, repo_type=repo_type)
     with hub_errors(f"{namespace}'s collection {title!r}"):
-        found = api.create_collection(
+        created = api.create_collection(
             title, namespace=namespace, description=description, private=private, exists_ok=True
         )
-        for repo_id, kind in items:
-            api.add_collection_item(found.slug, repo_id, item_type=kind, exists_ok=True)  # type: ignore[arg-type]
-    return str(found.url)
+        for repo_id, repo_type in items:
+            api.add_collection_item(created.slug, repo_id, item_type=repo_type, exists_ok=True)  # type: ignore[arg-type]
+    return str(created.url)
 
 
 @contextmanager
-def hub_errors(what: str) -> Iterator[None]:
-    """The Hub's errors as one sentence each.
+def hub_errors(subject: str) -> Iterator[None]:
+    """Raise the Hub's errors as a PublishError of one sentence.
+
+    Args:
+        subject: Repository or collection that the message names.
 
     Raises:
-        PublishError: In place of them.
+        PublishError: The Hub refused or could not be reached.
     """
     try:
         yield
@@ -262,67 +264,68 @@ def hub_errors(what: str) -> Iterator[None]:
         raise
     except LocalTokenNotFoundError as error:
         raise PublishError(
-            f"{what}: there is no token to publish with; log in with `hf auth login`, or set HF_TOKEN."
+            f"{subject}: there is no token to publish with; log in with `hf auth login`, or set HF_TOKEN."
         ) from error
     except HfHubHTTPError as error:
-        raise PublishError(_http_reason(what, error)) from error
+        raise PublishError(_http_reason(subject, error)) from error
     except (HTTPError, OSError, RuntimeError) as error:
-        # A large file that did not arrive is a RuntimeError of the client's.
+        # The client reports a failed upload of a large file as a RuntimeError.
         if isinstance(error, RuntimeError) and not isinstance(error.__cause__, (HTTPError, OSError)):
             raise
-        # An HTTP error's own text holds addresses with signatures.
+        # The message of an HTTP error may hold signed URLs.
         cause = error.__cause__
-        why = f"HTTP {cause.response.status_code}" if isinstance(cause, HfHubHTTPError) else str(cause or "")
-        reason = " ".join(f"{error} {why}".split()) or type(error).__name__
+        detail = f"HTTP {cause.response.status_code}" if isinstance(cause, HfHubHTTPError) else str(cause or "")
+        reason = " ".join(f"{error} {detail}".split()) or type(error).__name__
         raise PublishError(
-            f"{what}: the Hub could not be reached or broke off ({reason}); give the same command again, what has "
+            f"{subject}: the Hub could not be reached or broke off ({reason}); run the same command again, what has "
             "arrived is not sent again."
         ) from error
 
 
-def _http_reason(what: str, error: HfHubHTTPError) -> str:
+def _http_reason(subject: str, error: HfHubHTTPError) -> str:
     status = error.response.status_code
-    said = " ".join((error.server_message or "").split())
+    server_message = " ".join((error.server_message or "").split())
     if status == 401:
-        return (
-            f"{what}: the Hub does not take the token, or there is none; log in with `hf auth login`, or set HF_TOKEN."
-        )
+        return f"{subject}: the Hub does not accept the token, or there is none; run `hf auth login` or set HF_TOKEN."
     if status == 403:
-        return f"{what}: this token may not write there ({said or 'forbidden'}); use one with write access to it."
+        reason = server_message or "forbidden"
+        return f"{subject}: this token may not write there ({reason}); use one with write access."
     if status == 404:
-        return f"{what}: the Hub has no such repository or revision that this token may see; check the name."
+        return f"{subject}: the Hub has no such repository or revision that this token may see; check the name."
     if status == 409:
         return (
-            f"{what} exists already: it was made meanwhile, or this token may not see it; look at it, then give the "
-            "command again, or choose another name."
+            f"{subject} exists already: it was created in the meantime, or this token may not see it; look at it, then "
+            "run the command again, or choose another name."
         )
     if status == 412:
         return (
-            f"{what}: someone has committed since it was compared, so nothing was committed; give the command again "
+            f"{subject}: someone has committed since it was compared, so nothing was committed; run the command again "
             "and look at what would change now."
         )
-    advice = "give the same command again, what has arrived is not sent again"
-    return f"{what}: the Hub answered {status} ({said or 'no reason given'}); {advice}."
+    advice = "run the same command again, what has arrived is not sent again"
+    return f"{subject}: the Hub answered {status} ({server_message or 'no reason given'}); {advice}."
 
 
 def _remote(
-    api: HfApi, repo_id: str, kind: str, branch: str
+    api: HfApi, repo_id: str, repo_type: str, branch: str
 ) -> tuple[bool, bool | None, str | None, dict[str, RepoFile]]:
-    """Whether a repository is there, is private, the commit of its branch, and its files."""
+    """Return whether a repository exists, whether it is private, the commit of the branch, and its files by path."""
     try:
-        info = api.repo_info(repo_id, repo_type=kind)
+        info = api.repo_info(repo_id, repo_type=repo_type)
     except RepositoryNotFoundError as error:
         if error.response.status_code == 401 and api.token is None and _has_token():
-            # With a wrong token the Hub says so of every repository.
+            # The Hub hides every repository from an invalid token; this raises if that is the reason.
             api.whoami()
         return False, None, None, {}
     try:
-        commit = str(info.sha) if branch == MAIN else str(api.repo_info(repo_id, repo_type=kind, revision=branch).sha)
+        commit = (
+            str(info.sha) if branch == MAIN else str(api.repo_info(repo_id, repo_type=repo_type, revision=branch).sha)
+        )
     except RevisionNotFoundError:
-        # A branch that is made starts from main.
-        found = api.list_repo_tree(repo_id, repo_type=kind, recursive=True)
-        return True, bool(info.private), None, {item.path: item for item in found if isinstance(item, RepoFile)}
-    tree = api.list_repo_tree(repo_id, repo_type=kind, revision=commit, recursive=True)
+        # A new branch starts from main.
+        tree = api.list_repo_tree(repo_id, repo_type=repo_type, recursive=True)
+        return True, bool(info.private), None, {item.path: item for item in tree if isinstance(item, RepoFile)}
+    tree = api.list_repo_tree(repo_id, repo_type=repo_type, revision=commit, recursive=True)
     return True, bool(info.private), commit, {item.path: item for item in tree if isinstance(item, RepoFile)}
 
 
@@ -345,13 +348,13 @@ def _state(path: Path, size: int, sha256: str, remote: RepoFile | None) -> str:
 
 def _tag(api: HfApi, plan: UploadPlan, tag: str, commit: str) -> None:
     refs = api.list_repo_refs(plan.repo_id, repo_type=plan.contents.repo_type)
-    taken = {found.name: found.target_commit for found in refs.tags}
-    if tag in taken:
-        if taken[tag] == commit:
+    commits = {ref.name: ref.target_commit for ref in refs.tags}
+    if tag in commits:
+        if commits[tag] == commit:
             return
         raise PublishError(
-            f"{plan.repo_id} has a tag {tag!r} already, of commit {taken[tag][:12]}, and tags do not move: others rely "
-            "on them; choose a new one. The files were published."
+            f"{plan.repo_id} has a tag {tag!r} already, of commit {commits[tag][:12]}, and tags do not move: others "
+            "rely on them; choose a new one. The files were published."
         )
     api.create_tag(plan.repo_id, tag=tag, revision=commit, repo_type=plan.contents.repo_type)
 

@@ -1,8 +1,8 @@
-"""The code of a model beside its weights, for those who load a published checkpoint without the package.
+"""Export a model's code beside its weights, so that the checkpoint loads without the package.
 
 `AutoModel.from_pretrained(id, trust_remote_code=True)` reads `auto_map` in `config.json`, fetches the file that it
-names and, one by one, the files which that one imports from beside itself. With the package imported, the same
-checkpoint loads as the package's own class.
+names and the files which that one imports by relative imports. With the package imported, the same checkpoint loads as
+the package's own class.
 """
 
 from __future__ import annotations
@@ -61,37 +61,37 @@ AutoModel.register({config}, {model}, exist_ok=True)
 
 @dataclass
 class RemoteCode:
-    """What a checkpoint needs to be loaded without the package.
+    """Files that a checkpoint needs to load without the package.
 
     Attributes:
-        files: Text of each Python file, by its name.
-        auto_maps: Of each JSON file, by its name: classes by Auto class, as transformers writes them.
+        files: Text of each Python file, by file name.
+        auto_maps: The `auto_map` of each JSON file, by file name: class references by Auto class.
     """
 
     files: dict[str, str] = field(default_factory=dict)
     auto_maps: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def exported(self) -> dict[str, str]:
-        """The Python files as they are written, by name: each says where it is from."""
+        """Return the text of each exported Python file by name, with a header that names its origin."""
         header = f"{EXPORTED} {__version__} (https://www.apache.org/licenses/LICENSE-2.0).\n"
         return {name: header + text for name, text in sorted(self.files.items())}
 
     def add(self, cls: type) -> str:
-        """Take in a class's file and those it imports from beside itself; the reference `module.Class` to it."""
+        """Add the file of a class and the files it imports, and return the reference `module.Class`."""
         file = Path(str(sys.modules[cls.__module__].__file__))
         for path in (file, *map(Path, get_relative_import_files(file))):
             self.files.setdefault(path.name, path.read_text(encoding="utf-8"))
         return f"{file.stem}.{cls.__name__}"
 
     def add_read_encoder(self, config_class: type, container: type) -> None:
-        """Take in a read encoder of the package, for the configuration that holds it.
+        """Add a read encoder of the package to the code of the model that contains it.
 
-        Its `model_type` is not registered with transformers, which would then build every checkpoint of that type with
+        Its `model_type` is not registered with transformers, which would then load every checkpoint of that type with
         the code of this one.
 
         Args:
-            config_class: Of the read encoder.
-            container: Configuration whose `encoder_config` it is.
+            config_class: Config class of the read encoder.
+            container: Config class whose `encoder_config` it is.
         """
         model_class = MODEL_MAPPING[config_class]
         imports = []
@@ -107,49 +107,49 @@ class RemoteCode:
 def export_remote_code(checkpoint: str | Path, output: str | Path | None = None) -> list[Path]:
     """Add the model's code to a checkpoint, so that `trust_remote_code=True` loads it without the package.
 
-    Weights are left alone, and doing it again changes nothing. Beside the classes of the checkpoint the other Auto
-    classes of its model type are named, so that a base model can be fine-tuned with a new classifier.
+    Weights do not change, and exporting twice gives the same files. `auto_map` names all Auto classes of the model
+    type, so that a base model can be fine-tuned with a new classifier.
 
     Args:
-        checkpoint: Folder of a checkpoint of one of the package's models; or, with `output`, a shipped one's name.
-        output: Folder for a copy; otherwise the files are added to the checkpoint itself.
+        checkpoint: Folder of a checkpoint of one of the package's models, or, with `output`, the name of a shipped one.
+        output: Folder for a copy of the checkpoint; by default the files are added to the checkpoint itself.
 
     Returns:
         Paths of the files written: Python files, then the JSON files that name their classes.
 
     Raises:
         CheckpointError: The folder holds no checkpoint.
-        InputError: The model is not one of the package's, or `output` holds other files.
+        InputError: The model is not one of the package's, or `output` contains other files.
     """
     source = Path(resolve_checkpoint(str(checkpoint)))
     code = remote_code(source)
     folder = source if output is None else Path(output)
     if folder.resolve().is_relative_to(FOLDER.resolve()):
-        raise InputError(f"{folder} lies in the package, which stays as it is; give another folder as output.")
+        raise InputError(f"{folder} lies in the package, which is not changed; give another folder as output.")
     if folder.resolve() != source.resolve():
         _copy(source, folder)
     written = [_write(folder / name, text) for name, text in code.exported().items()]
     for name, auto_map in code.auto_maps.items():
-        # As transformers writes it: sorted, but for labels, which are in the order of their numbers.
+        # Keys are sorted, as transformers writes them; labels within stay in the order of their ids.
         content = dict(sorted({**_read_json(folder / name), "auto_map": auto_map}.items()))
         written.append(_write(folder / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n"))
     return written
 
 
 def exported_files(folder: str | Path) -> dict[str, str]:
-    """Text of each Python file that `export_remote_code` writes into a checkpoint, by name; raises as it does."""
+    """Return the text of each Python file that `export_remote_code` would write, by name; raises the same errors."""
     return remote_code(Path(folder)).exported()
 
 
 def remote_code(folder: Path) -> RemoteCode:
-    """What a checkpoint needs to be loaded without the package.
+    """Collect the files that a checkpoint needs to load without the package.
 
     Args:
-        folder: Of the checkpoint.
+        folder: Folder of the checkpoint.
 
     Raises:
         CheckpointError: The folder holds no checkpoint.
-        InputError: The model, or the read encoder in it, is neither the package's nor transformers'.
+        InputError: The model, or the read encoder in it, belongs to neither the package nor transformers.
     """
     config = _read_json(folder / CONFIG_NAME)
     config_class = next((known for known in CONFIGS if known.model_type == config.get("model_type")), None)
@@ -171,7 +171,7 @@ def remote_code(folder: Path) -> RemoteCode:
     if (folder / TOKENIZER_CONFIG).is_file():
         tokenizer = tokenizer_class_from_name(_read_json(folder / TOKENIZER_CONFIG).get("tokenizer_class") or "")
         if tokenizer is not None and _is_ours(tokenizer):
-            # The second place is for a class of the `tokenizers` library.
+            # The second entry would be a fast tokenizer class.
             code.auto_maps[TOKENIZER_CONFIG] = {"AutoTokenizer": [code.add(tokenizer), None]}
     if (encoder := config.get("encoder_config")) is not None:
         model_type = encoder.get("model_type")
@@ -211,7 +211,7 @@ def _write(path: Path, text: str) -> Path:
 
 
 def _copy(source: Path, folder: Path) -> None:
-    """Copy a checkpoint into a folder that is new, empty, or holds an earlier copy of it."""
+    """Copy a checkpoint into a folder that is new, empty, or an earlier copy of it."""
     if folder.resolve().is_relative_to(source.resolve()) or (folder.exists() and not folder.is_dir()):
         raise InputError(f"{folder} is a file or lies within {source}; give another folder as output.")
     for path in sorted(folder.rglob("*")):

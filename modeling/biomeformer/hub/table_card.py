@@ -1,4 +1,4 @@
-"""The card of a dataset of abundance vectors."""
+"""Card of a dataset of abundance vectors."""
 
 from __future__ import annotations
 
@@ -22,33 +22,32 @@ import biomeformer
 table = biomeformer.AbundanceTable.read("{id}")
 vectors = table.abundance"""
 USAGE_NOTE = """\
-`vectors` is `(n_samples, n_clusters)`; `AbundanceTable.join([table, yours])` puts your own samples beside these where
-weights, preprocessing config and read fraction agree, and refuses otherwise. `datasets.load_dataset("{id}")` gives
-the same rows."""
+`vectors` is `(n_samples, n_clusters)`. `AbundanceTable.join([table, yours])` adds your own samples; it refuses tables
+with other weights, preprocessing config or read fraction. `datasets.load_dataset("{id}")` gives the same rows."""
 MEANINGS = {
     "sample_id": "name of the sample",
-    "n_reads": "reads in its files; mates count as two",
-    "n_selected": "reads that the read fraction kept",
+    "n_reads": "reads in the files; mates count as two",
+    "n_selected": "reads that were kept at the read fraction",
     "n_used": "reads counted in a cluster; the sum of `counts`",
     "n_too_short": "selected reads that were too short",
-    "n_no_tokens": "selected reads without a token",
-    "n_truncated": "used reads that lost their tail",
+    "n_no_tokens": "selected reads without any token",
+    "n_truncated": "used reads that were truncated",
     "n_ambiguous": "used reads with a base other than A, C, G, T",
     "n_lower_case": "used reads with a lower-case base",
     "counts": "reads nearest to each centroid",
-    "abundance": "their shares",
+    "abundance": "`counts` as shares of `n_used`",
 }
 
 
 def table_card(entry: CardEntry, folder: Path) -> str:
-    """The card of an abundance table.
+    """Return the card of an abundance table.
 
     Args:
-        entry: What only people know.
+        entry: What the table does not say.
         folder: An export for `datasets`: `data/train.parquet`.
 
     Returns:
-        Markdown with the Hub's metadata on top.
+        Markdown with the Hub's metadata as front matter.
 
     Raises:
         TableError: The folder holds no such table.
@@ -74,7 +73,7 @@ def table_card(entry: CardEntry, folder: Path) -> str:
         "Reads": "none",
         "Cohort columns": ", ".join(f"`{name}`" for name in table.metadata.columns) or "none",
         "Columns about single persons": ", ".join(f"`{name}` ({why})" for name, why in personal.items())
-        or "none was found",
+        or "none detected",
     }
     return template("dataset_card.md").substitute(
         front_matter=front_matter(metadata),
@@ -104,12 +103,12 @@ def _columns(schema: pa.Schema, metadata: pd.DataFrame) -> str:
     return grid(["column", "type", "meaning"], rows)
 
 
-def _type(kind: pa.DataType) -> str:
-    if pa.types.is_fixed_size_list(kind):
-        return f"{kind.list_size:,} x {kind.value_type}"
-    if pa.types.is_list(kind):
-        return f"list of {kind.value_type}"
-    return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
+def _type(dtype: pa.DataType) -> str:
+    if pa.types.is_fixed_size_list(dtype):
+        return f"{dtype.list_size:,} x {dtype.value_type}"
+    if pa.types.is_list(dtype):
+        return f"list of {dtype.value_type}"
+    return "text" if pa.types.is_string(dtype) or pa.types.is_large_string(dtype) else str(dtype)
 
 
 def _provenance(record: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +117,7 @@ def _provenance(record: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             rows[name] = ", ".join(f"{key} {part}" for key, part in value.items())
         elif isinstance(value, list):
-            rows[name] = f"{len(value)} tables; what differs between them is in `provenance.json`"
+            rows[name] = f"{len(value)} tables; `provenance.json` lists how they differ"
         else:
             rows[name] = f"`{value}`" if name.endswith("sha256") else value
     return rows

@@ -1,4 +1,4 @@
-"""Batches by token budget, tokenised away from the main thread."""
+"""Batches by token budget, and passes over them on a CPU's cores or a GPU."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .token_budget import TokenBudget
 # On a CPU what a layer makes of a core's batch should stay in the caches, and a batch is to be worth its products:
 # 512 tokens were 1.1 times slower than 1,024, and 16,384 1.3 times.
 DEFAULT_BATCH_TOKENS = {"cpu": 1_024, "cuda": 262_144}
-# An encoder that only looks vectors up reads its tables anew in each batch: a batch of reads is one pass.
+# An encoder that only looks vectors up reads its tables again in each batch: a batch of reads is one pass.
 LOOKUP_BATCH_TOKENS = 4_194_304
 
 Item = TypeVar("Item")
@@ -43,7 +43,7 @@ class TokenSequences(Protocol):
 
 
 class _OneThread:
-    """torch's setting of one thread, while at least one of those who asked for it is at work."""
+    """torch's setting of one thread, in effect while at least one user is at work."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -73,7 +73,7 @@ def in_threads(
     """Apply a function to items in several threads; results come in the order of the items, few items ahead.
 
     torch computes with one thread in each of them meanwhile: threads that share their work wait for each other at every
-    operation, and are held up by whatever else runs.
+    operation, and are delayed by whatever else runs.
     """
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="biomeformer-embed")
     waiting: deque[Future[Result]] = deque()
@@ -111,7 +111,7 @@ def map_per_core(
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A copy on the model's device; to a GPU from pinned memory, so that it runs beside the batch before."""
+    """Return a copy on the model's device; to a GPU from pinned memory, so that it overlaps with the previous batch."""
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
@@ -128,14 +128,14 @@ class Fetched:
     ready: torch.cuda.Event | None
 
     def wait(self) -> torch.Tensor:
-        """The copy, whole."""
+        """Wait for the copy to end; return it."""
         if self.ready is not None:
             self.ready.synchronize()
         return self.copy
 
 
 def fetch(tensor: torch.Tensor) -> Fetched:
-    """Begin to copy a tensor from a GPU into pinned memory; what comes after it on the GPU is not waited for."""
+    """Start to copy a tensor from a GPU into pinned memory, without waiting for later work on the GPU."""
     if tensor.device.type != "cuda":
         return Fetched(tensor.cpu(), None)
     copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
@@ -148,7 +148,7 @@ def fetch(tensor: torch.Tensor) -> Fetched:
 
 
 def delay_one(items: Iterable[Item]) -> Generator[Item, None, None]:
-    """The items, each once the next has been asked for."""
+    """Yield the items, each once the next has been requested."""
     last: list[Item] = []
     for item in items:
         yield from last
@@ -157,19 +157,19 @@ def delay_one(items: Iterable[Item]) -> Generator[Item, None, None]:
 
 
 def is_lookup_encoder(model: MetagenBertModel) -> bool:
-    """Whether a read's vector does not depend on its batch at all, as in an encoder that looks vectors up."""
+    """Return whether a read's vector does not depend on its batch at all, as in an encoder that looks vectors up."""
     return bool(getattr(model.encoder, "embeds_reads_independently", False))
 
 
 def default_batch_tokens(model: MetagenBertModel) -> int:
-    """Token budget of a batch where none is asked for."""
+    """Return the default token budget of a batch."""
     if is_lookup_encoder(model):
         return LOOKUP_BATCH_TOKENS
     return DEFAULT_BATCH_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
 
 
 def check_batch_tokens(batch_tokens: int | None, model: MetagenBertModel) -> int:
-    """The token budget to use.
+    """Return the token budget to use, the default for None.
 
     Raises:
         InputError: It is not positive.
@@ -197,7 +197,7 @@ def iter_token_batches(
             them, where they would have to be moved on its device. One that looks vectors up has no use for it.
 
     Yields:
-        `input_ids (n_tokens,)`, `lengths (n_reads,)`, and the reads' places among the usable reads.
+        `input_ids (n_tokens,)`, `lengths (n_reads,)`, and the reads' positions among the usable reads.
     """
     if not len(packed.lengths):
         return
@@ -209,17 +209,17 @@ def iter_token_batches(
     for first, last in pairwise(_even_cuts(ends, batch_tokens)):
         part = lengths[first:last]
         if order is None:
-            # As they lie: nothing has to be copied.
+            # In the given order: nothing has to be copied.
             used = int(ends[first - 1]) if first else 0
-            ids, places = packed.input_ids[used : int(ends[last - 1])], np.arange(first, last)
+            ids, positions = packed.input_ids[used : int(ends[last - 1])], np.arange(first, last)
         else:
             within = np.arange(int(part.sum())) - np.repeat(np.cumsum(part) - part, part)
-            ids, places = packed.input_ids[np.repeat(starts[first:last], part) + within], order[first:last]
-        yield torch.from_numpy(ids), torch.from_numpy(part), places
+            ids, positions = packed.input_ids[np.repeat(starts[first:last], part) + within], order[first:last]
+        yield torch.from_numpy(ids), torch.from_numpy(part), positions
 
 
 def _even_cuts(ends: np.ndarray, batch_tokens: int) -> list[int]:
-    """Cuts of `_full_cuts` for the smallest budget that needs no more batches than `batch_tokens` does."""
+    """Return the cuts of `_full_cuts` for the smallest budget that needs no more batches than `batch_tokens` does."""
     cuts = _full_cuts(ends, batch_tokens)
     too_small, enough = 0, batch_tokens
     while enough - too_small > 1:
@@ -233,7 +233,7 @@ def _even_cuts(ends: np.ndarray, batch_tokens: int) -> list[int]:
 
 
 def _full_cuts(ends: np.ndarray, batch_tokens: int) -> list[int]:
-    """Number of the first read of each batch, and that of all reads, where each batch takes what it can.
+    """Return the number of the first read of each batch, and of all reads, with batches as full as can be.
 
     Args:
         ends: `(n_reads,)`, tokens up to the end of each read.
@@ -254,10 +254,10 @@ def embed_batches(
     *,
     sort: bool = True,
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-    """Vectors of sequences, a batch at a time; in full float32 where the encoder's numbers are float32.
+    """Yield vectors of sequences, batch by batch; in full float32 where the encoder's numbers are float32.
 
-    On a GPU a batch's vectors are fetched while the next batch is at work. A batch that the device has no memory for is
-    halved, with a warning.
+    On a GPU a batch's vectors are fetched while the next batch is computed. A batch that does not fit into the device's
+    memory is halved, with a warning.
 
     Args:
         embed: From `input_ids (n_tokens,)` on the device and `lengths (n,)` on the CPU to vectors `(n, hidden_size)`.
@@ -267,7 +267,7 @@ def embed_batches(
         sort: As for `iter_token_batches`.
 
     Yields:
-        float32 vectors `(n, hidden_size)`, and the places of their sequences among all.
+        float32 vectors `(n, hidden_size)`, and the positions of their sequences among all.
 
     Raises:
         RunError: A single sequence does not fit into the device's memory.
@@ -279,20 +279,20 @@ def embed_batches(
     @torch.inference_mode()
     @full_float32_matmul()
     def one_batch(batch: tuple[torch.Tensor, torch.Tensor, np.ndarray]) -> tuple[list[Fetched], np.ndarray]:
-        input_ids, lengths, places = batch
-        return list(budget.passes(one_pass, input_ids, lengths)), places
+        input_ids, lengths, positions = batch
+        return list(budget.passes(one_pass, input_ids, lengths)), positions
 
     with closing(map_per_core(one_batch, iter_token_batches(sequences, budget.tokens, sort=sort), device)) as batches:
-        for parts, places in delay_one(batches):
+        for parts, positions in delay_one(batches):
             first = 0
             for part in parts:
                 vectors = part.wait().numpy()
-                yield vectors, places[first : first + len(vectors)]
+                yield vectors, positions[first : first + len(vectors)]
                 first += len(vectors)
 
 
 def read_budget(model: MetagenBertModel, batch_tokens: int) -> TokenBudget:
-    """Budget of reads."""
+    """Return the token budget of passes over reads."""
     return TokenBudget(
         model, batch_tokens, what="read", advice="set max_length in the checkpoint's preprocessing config"
     )
@@ -301,7 +301,7 @@ def read_budget(model: MetagenBertModel, batch_tokens: int) -> TokenBudget:
 def embed_vectors(
     model: MetagenBertModel, processor: MetagenBertProcessor, batch: ReadBatch, batch_tokens: int | None = None
 ) -> tuple[np.ndarray, PackedReads]:
-    """Vectors of a batch of reads held in memory.
+    """Return the vectors of a batch of reads in memory.
 
     Args:
         model: Its encoder, pooling and normalisation are used; its centroids are not.
@@ -319,8 +319,8 @@ def embed_vectors(
     budget = read_budget(model, check_batch_tokens(batch_tokens, model))
     packed = processor.encode_reads(batch.sequence, batch.offsets)
     vectors = np.empty((len(packed.lengths), model.config.hidden_size), np.float32)
-    found = embed_batches(model.embed_packed, packed, budget, model.device, sort=not is_lookup_encoder(model))
-    with closing(found):
-        for values, places in found:
-            vectors[places] = values
+    batches = embed_batches(model.embed_packed, packed, budget, model.device, sort=not is_lookup_encoder(model))
+    with closing(batches):
+        for values, positions in batches:
+            vectors[positions] = values
     return vectors, packed

@@ -1,4 +1,4 @@
-"""Encoders compiled, where that is asked for."""
+"""Compilation of encoders, as an option."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WARM_UP_READS = (24, 40)
 
 
 def compile_encoder(model: MetagenBertModel) -> float:
-    """Let torch.compile fuse what an encoder does between its matrix products; for inference.
+    """Compile an encoder with torch.compile, which fuses the operations between matrix products; for inference.
 
     Only modules that work token by token are compiled, for any number of tokens at once: one compilation serves every
     batch, and attention keeps its own kernels.

@@ -1,4 +1,4 @@
-"""What this environment is: versions, CUDA devices, the FAISS that is installed, threads."""
+"""Description of the environment: versions, CUDA devices, the FAISS that is installed, threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIBRARIES = ("transformers", "accelerate", "datasets", "tokenizers", "safetensor
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, devices and threads, in sections `versions`, `devices`, `faiss` and `threads`.
+    """Return versions, devices and threads, in sections `versions`, `devices`, `faiss` and `threads`.
 
     Returns:
         Values that JSON can hold; memory in bytes. Of a library that is not installed the version is None.
@@ -50,7 +50,7 @@ def _version(name: str) -> str | None:
 
 
 def _devices() -> dict[str, Any]:
-    """What torch was built for, the GPUs it sees, and why it sees none."""
+    """Return what torch was built for, the GPUs it sees, and why it sees none."""
     build, n_devices = torch.version.cuda or torch.version.hip, torch.cuda.device_count()
     advice = ""
     if build is None:

@@ -1,4 +1,4 @@
-"""Which builds of FAISS are installed, and FAISS itself.
+"""Import of FAISS, and which builds of it are installed.
 
 `faiss-cpu` and `faiss-gpu` are two distributions of one package, `faiss`: the one installed last overwrites the other's
 files, and removing either takes files of both.
@@ -74,7 +74,7 @@ def faiss_state() -> FaissState:
 
 
 def import_faiss() -> Any:
-    """FAISS, whichever build is installed.
+    """Import FAISS, whichever build is installed.
 
     Raises:
         MissingDependencyError: None is, or it cannot be imported, or its package is empty (as after removing one of two
@@ -87,7 +87,7 @@ def import_faiss() -> Any:
 
 
 def _try_import() -> tuple[Any, str | None, bool]:
-    """FAISS, or why it cannot be used, and whether that is because there is no such package."""
+    """Return FAISS, or why it cannot be used, and whether that is because there is no such package."""
     try:
         faiss = import_module("faiss")
     except IMPORT_ERRORS as error:

@@ -1,4 +1,4 @@
-"""Products in float8, where they are asked for."""
+"""Matrix products in float8, as an option."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Float8Linear(nn.Module):
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """As a Linear's, `(..., in_features)` to `(..., out_features)`."""
+        """Apply the layer, as a Linear does: `(..., in_features)` to `(..., out_features)`."""
         values, scale = to_float8(inputs.flatten(0, -2))
-        # In memory of their own to the end of what is read.
+        # Padded to the end of what the kernel reads.
         scale = nn.functional.pad(scale, (0, 0, 0, -len(scale) % SCALES_READ))[: len(scale)]
         product = torch._scaled_mm(
             values, self.weight.T, scale_a=scale, scale_b=self.scale.T, bias=self.bias, out_dtype=inputs.dtype
@@ -50,7 +50,7 @@ class Float8Linear(nn.Module):
 
 
 def to_float8(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows as float8 and the float32 scale `(n_rows, 1)` that gives them back."""
+    """Return rows as float8 and the float32 scale `(n_rows, 1)` that gives them back."""
     scale = rows.abs().amax(1, keepdim=True).float().clamp_min(1e-12) / torch.finfo(FLOAT8).max
     return (rows / scale).to(FLOAT8), scale
 
@@ -85,7 +85,7 @@ def use_float8(model: MetagenBertModel) -> None:
 
 
 def precision(encoder: PreTrainedModel) -> str:
-    """`float32`, `bfloat16`, `float16`, or `float8` where an encoder multiplies in it."""
+    """Return `float32`, `bfloat16`, `float16`, or `float8` for an encoder that multiplies in it."""
     if any(isinstance(module, Float8Linear) for module in encoder.modules()):
         return "float8"
     return str(next(encoder.parameters()).dtype).removeprefix("torch.")

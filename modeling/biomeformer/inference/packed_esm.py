@@ -20,7 +20,7 @@ FIRST_POSITION = 2
 
 
 def mean_residue_vectors(model: EsmModel, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Means over the residues' last hidden states, as transformers' `EsmModel` has them beyond rounding.
+    """Return means over the residues' last hidden states, as transformers' `EsmModel` has them beyond rounding.
 
     The weights are the model's own; its forward pass is not used, since it pads, and computes GELU and rotary positions
     in many small steps.
@@ -87,7 +87,7 @@ def _layer(
 
 
 def rotate(vectors: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary positions (arXiv 2104.09864), computed in float32.
+    """Apply rotary positions (arXiv 2104.09864), computed in float32.
 
     Args:
         vectors: `(n_tokens, n_heads, head_dim)`.

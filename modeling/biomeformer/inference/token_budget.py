@@ -1,4 +1,4 @@
-"""Passes through an encoder that its device has memory for."""
+"""Passes through an encoder that fit its device's memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LOWERED: WeakKeyDictionary[PreTrainedModel, int] = WeakKeyDictionary()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device has no memory left, so that a smaller batch may do.
+    """Return whether an error says that a device is out of memory, so that a smaller batch may fit.
 
     accelerate's `should_reduce_batch_size` is not used: it does not know cuBLAS's and cuDNN's failed allocations, and
     counts `CUDNN_STATUS_NOT_SUPPORTED` among them, which a smaller batch does not change.
@@ -43,12 +43,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class TokenBudget:
-    """The tokens of one pass through a model's encoder, fewer once its device's memory did not suffice.
+    """Token budget of one pass through a model's encoder, lowered once its device's memory did not suffice.
 
     Args:
         model: On the device to use.
         tokens: Asked for.
-        what: What a batch is made of, for messages.
+        what: The items of a batch, in the singular, for messages.
         advice: What to do where a single one does not fit, for messages.
     """
 
@@ -57,7 +57,7 @@ class TokenBudget:
 
     @property
     def tokens(self) -> int:
-        """Most tokens of a pass."""
+        """Largest number of tokens of a pass."""
         return min(self._asked, _LOWERED.get(self._model, self._asked))
 
     def passes(
@@ -106,7 +106,7 @@ class TokenBudget:
         if lowered < self.tokens:
             _LOWERED[self._model] = lowered
             warnings.warn(
-                f"{device} has no memory for {len(input_ids):,} tokens at once; going on with {lowered:,} "
+                f"{device} has no memory for {len(input_ids):,} tokens at once; continuing with {lowered:,} "
                 f"(--batch-tokens {lowered} spares the attempt).",
                 stacklevel=5,
             )

@@ -1,1 +1,1 @@
-"""Files: atomic writes, compression, FASTA, and tables."""
+"""File formats and file access: atomic writes, decompression, FASTA, nucleotides and tables."""

@@ -1,16 +1,17 @@
-"""Atomic writes: a file or folder is either complete under its name or absent, also after a crash or a power cut.
+"""Atomic writes: a file or folder is either complete under its name or absent, even after a crash or a power cut.
 
-Content is written under a partial name beside its target, flushed to the disk, and renamed. A partial name holds the
-process and the host that write it, so that what a killed process left can be told from what another is writing:
+Content is written under a partial name beside its target, flushed to disk, and renamed. A partial name contains the
+process and host that write it, so that leftovers of a killed process can be distinguished from ongoing writes:
 
-    .PID-HOST-NUMBER.partial.NAME     content that is being written
-    .PID-HOST-NUMBER.replaced.NAME    the former folder NAME, while the new one takes its place
+    .PID-HOST-NUMBER.partial.NAME     content being written
+    .PID-HOST-NUMBER.replaced.NAME    the previous folder NAME, while it is being replaced
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import re
 import shutil
@@ -20,16 +21,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from safetensors import SafetensorError
 
 from ..errors import InputError, RunError
 
-# Earlier versions named the process alone; without a host, nobody can tell whether it still runs.
+# Earlier versions used the process alone; without the host, it cannot be determined whether the process still runs.
 _PARTIAL = re.compile(r"\.(?P<pid>\d+)(-(?P<host>[0-9a-f]{8})-\d+)?\.(?P<state>partial|replaced)\.(?P<name>.+)", re.S)
 _counter = itertools.count()
-# Names of this process's partial paths, and folders in which it has removed stale ones already.
+# Names of this process's partial paths, and folders in which it has already removed stale ones.
 _active: set[str] = set()
 _swept: set[Path] = set()
 
@@ -40,8 +41,8 @@ Existing = Literal["refuse", "replace", "merge"]
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a partial path beside `path` to write a file to; rename it to `path` on success, else delete it.
 
-    The file gets the permissions of the umask, whatever the writer gave it, and is on the disk before it has its name.
-    The partial name ends as `path` does, for writers that tell a format by it.
+    The file gets the permissions of the umask, whatever the writer set, and is flushed to disk before it is renamed.
+    The partial name has the same suffix as `path`, for writers that infer the format from it.
     """
     _remove_stale_once(path.parent)
     with _partial_path(path) as partial:
@@ -56,14 +57,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def atomic_directory(folder: str | Path, *, existing: Existing = "refuse") -> Iterator[Path]:
     """Yield a partial folder beside `folder` to write to; `publish_directory` it on success, else delete it.
 
-    Parent folders are created, and removed again if nothing was written to them.
+    Parent folders are created, and removed again on failure if they are empty.
 
     Args:
-        folder: Target; new or empty unless `existing` allows more.
+        folder: Target folder; must be new or empty unless `existing` says otherwise.
         existing: `refuse`, `replace` or `merge`, as for `publish_directory`.
 
     Raises:
-        InputError: The target is a file, or a folder with content that may be neither replaced nor merged.
+        InputError: The target is a file, or a folder with content and `existing` is `refuse`.
     """
     folder = Path(folder).absolute()
     _check_target(folder, existing)
@@ -84,18 +85,18 @@ def atomic_directory(folder: str | Path, *, existing: Existing = "refuse") -> It
 
 
 def publish_directory(partial: Path, folder: Path, *, existing: Existing = "refuse") -> None:
-    """Give a complete folder its name, after its content has reached the disk.
+    """Flush a complete folder to disk and rename it to its target.
 
-    Files get the permissions of the umask, whatever their writers gave them.
+    Files get the permissions of the umask, whatever their writers set.
 
     Args:
         partial: Folder with the content, on the same file system; it is moved.
-        folder: Target, which lies beside `partial`.
-        existing: What becomes of a target with content: `refuse` it, `replace` it as a whole, or `merge`: entries of
-            the same name are replaced one by one in alphabetical order, and others stay.
+        folder: Target folder, beside `partial`.
+        existing: How to treat a target with content: `refuse` raises, `replace` replaces it as a whole, `merge`
+            replaces entries of the same name one by one in alphabetical order and keeps others.
 
     Raises:
-        InputError: The target is a file, or has content that may be neither replaced nor merged.
+        InputError: The target is a file, or has content and `existing` is `refuse`.
     """
     mode = _file_mode(partial / ".mode")
     for directory, _, names in os.walk(partial, topdown=False):
@@ -113,21 +114,35 @@ def publish_directory(partial: Path, folder: Path, *, existing: Existing = "refu
     _flush(folder.parent)
 
 
+def write_json(path: Path, record: Any, *, indent: int | None = 1, **options: Any) -> None:
+    """Write a JSON file atomically, in UTF-8 and with a final line break.
+
+    Args:
+        path: The file.
+        record: JSON values.
+        indent: Blanks per level, or None for a single line.
+        **options: Passed to `json.dumps`.
+    """
+    text = json.dumps(record, indent=indent, **options)
+    with atomic_write(path) as partial:
+        partial.write_text(f"{text}\n", encoding="utf-8")
+
+
 def is_partial(path: Path) -> bool:
-    """Tell whether a path is one that somebody is writing to, or was when killed."""
+    """Tell whether a path is a partial one: being written, or left by a process that was killed."""
     return _PARTIAL.fullmatch(path.name) is not None
 
 
 def remove_stale_partials(folder: Path, *, exclusive: bool = False) -> None:
-    """Delete what killed processes left half-written in a folder, and restore a folder they were about to replace.
+    """Delete partial files and folders left by killed processes, and restore a folder that one was replacing.
 
     Only files and folders of this user are touched.
 
     Args:
-        folder: Where to look, not in its subfolders.
+        folder: Folder to search, without its subfolders.
         exclusive: Whether the caller holds a lock on the folder, so that processes of other hosts cannot be writing
-            either. Otherwise what was written on another host, or by an earlier version, stays. What a running process
-            of this host writes always stays.
+            either. Otherwise partial paths of other hosts and of earlier versions are kept. Those of running processes
+            of this host are always kept.
     """
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _PARTIAL.fullmatch(path.name)
@@ -146,17 +161,17 @@ def remove_stale_partials(folder: Path, *, exclusive: bool = False) -> None:
 
 @contextmanager
 def wrap_write_errors(folder: str | Path) -> Iterator[None]:
-    """Turn an error of the file system into one that names the folder of the run and says that the run can go on.
+    """Turn a file system error into one that names the folder of the run and says that the run can be resumed.
 
     Raises:
-        RunError: Something cannot be written.
+        RunError: A file cannot be written.
     """
     try:
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RunError(
-            f"{folder} cannot be written to: {reason}; finished samples are kept: put it right and give the same "
+            f"{folder} cannot be written to: {reason}; finished samples are kept: fix the cause and give the same "
             "command again."
         ) from error
 
@@ -173,7 +188,7 @@ def _partial_path(path: Path, state: str = "partial") -> Iterator[Path]:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Rename, in place of whatever has the target's name; a folder with content is put back if that fails."""
+    """Rename, replacing an existing target; a folder with content is restored if that fails."""
     if not target.is_dir() or target.is_symlink():
         if source.is_dir() and target.is_symlink():
             target.unlink()
@@ -191,6 +206,11 @@ def _move(source: Path, target: Path) -> None:
                 raise
 
 
+def is_new_or_empty(folder: Path) -> bool:
+    """Tell whether a folder can be written without touching anything: it does not exist, or is empty."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
 def _check_target(folder: Path, existing: Existing) -> None:
     if folder.is_dir():
         if existing == "refuse" and any(folder.iterdir()):
@@ -200,7 +220,7 @@ def _check_target(folder: Path, existing: Existing) -> None:
 
 
 def _file_mode(probe: Path) -> int:
-    """Permissions that a new file gets here, by making one: the umask cannot be read without changing it."""
+    """Return the permissions of a new file, by creating one: the umask cannot be read without changing it."""
     descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
         return stat.S_IMODE(os.fstat(descriptor).st_mode)
@@ -210,7 +230,7 @@ def _file_mode(probe: Path) -> int:
 
 
 def _settle(path: Path, mode: int) -> None:
-    """Give a file its permissions and flush it to the disk; links and folders are left as they are."""
+    """Set the permissions of a file and flush it to disk; links and folders are left unchanged."""
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
         return
@@ -239,24 +259,24 @@ def _delete(path: Path) -> None:
 
 
 def _remove_stale_once(folder: Path) -> None:
-    """A folder may hold very many files, so it is searched at this process's first write to it alone."""
+    """Remove stale partials only at the first write to a folder, since listing a large folder is slow."""
     folder = folder.absolute()
     if folder not in _swept:
         _swept.add(folder)
-        # A folder that may be written to and not listed.
+        # The folder may be writable but not listable.
         with suppress(PermissionError):
             remove_stale_partials(folder)
 
 
 def _is_dead(match: re.Match[str], elsewhere: bool) -> bool:
-    """Whether the process that wrote a partial path has ended; `elsewhere` is the answer for those of other hosts."""
+    """Return whether the process that wrote a partial path has ended; `elsewhere` is the result for other hosts."""
     if match["host"] != _host():
         return elsewhere
     pid = int(match["pid"])
     if pid == os.getpid():
         return True
     if os.name == "nt":
-        # Signal 0 would end the process there.
+        # On Windows, signal 0 would terminate the process.
         return elsewhere
     try:
         os.kill(pid, 0)
@@ -273,7 +293,7 @@ def _is_own(path: Path) -> bool:
 
 @cache
 def _host() -> str:
-    """Digest of the host's name and of the process numbers' namespace: containers count processes on their own."""
+    """Return a digest of host name and PID namespace, since each container numbers processes on its own."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -284,8 +304,10 @@ def _host() -> str:
 __all__ = [
     "atomic_directory",
     "atomic_write",
+    "is_new_or_empty",
     "is_partial",
     "publish_directory",
     "remove_stale_partials",
     "wrap_write_errors",
+    "write_json",
 ]

@@ -1,4 +1,4 @@
-"""Transparent decompression: the format is told by the first bytes of a file, never by its name."""
+"""Transparent decompression: the format is detected from the first bytes of a file, never from its name."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ else:
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+# Suffixes of names of compressed files. They never decide how a file is read, only what its name says of its content.
+SUFFIXES = (".gz", ".bgz", ".bz2", ".xz", ".zst")
 _INPUT_BYTES = 64 << 10
 _OUTPUT_BYTES = 256 << 10
 _SKIPPABLE_ZSTD = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
@@ -37,7 +39,7 @@ _DECOMPRESSION_ERRORS: tuple[type[Exception], ...] = (
 
 
 class _Decompressor(Protocol):
-    """What the standard library's incremental decompressors have in common."""
+    """Common interface of the standard library's incremental decompressors."""
 
     @property
     def eof(self) -> bool: ...
@@ -61,7 +63,7 @@ _COMPRESSIONS = (
     _Compression("bzip2", (b"BZh",), lambda: bz2.BZ2Decompressor()),
     _Compression("xz", (b"\xfd7zXZ\x00",), lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ)),
 )
-# `zstd --long=31` writes windows of 2 GiB; memory is taken as a frame fills its window.
+# `zstd --long=31` writes windows of 2 GiB; memory is allocated as a frame fills its window.
 _ZSTD_OPTIONS: dict[int, int] = {
     zstd.DecompressionParameter.window_log_max: zstd.DecompressionParameter.window_log_max.bounds()[1]
 }
@@ -69,18 +71,18 @@ _LONGEST_MAGIC = max(len(magic) for compression in _COMPRESSIONS for magic in co
 
 
 class StreamError(Exception):
-    """A compressed stream breaks; the message is the reason alone, the reader of records adds file and record."""
+    """A compressed stream is broken; the message is only the reason, to which readers add file and record."""
 
 
 class DecompressedStream(io.RawIOBase):
-    """A file's decompressed bytes: plain, gzip (bgzip and any other run of members), zstd, bzip2 or xz.
+    """A file's decompressed bytes: plain, gzip (with any number of members, as in bgzip), zstd, bzip2 or xz.
 
-    Unlike `gzip`, `bz2` and `lzma`, every byte in front of a break is delivered before the error is raised, and
-    anything but zero bytes after a stream's end is an error, not the end of the file.
+    Unlike with `gzip`, `bz2` and `lzma`, all bytes before a break are delivered before the error is raised, and data
+    other than zero bytes after the end of a stream is an error.
 
     Args:
         path: The file.
-        max_bytes: Decompressed bytes after which the stream breaks; no limit by default.
+        max_bytes: Maximum number of decompressed bytes, after which the stream breaks; no limit by default.
 
     Raises:
         ReadFileError: The file cannot be opened.
@@ -108,36 +110,40 @@ class DecompressedStream(io.RawIOBase):
 
     @property
     def bytes_consumed(self) -> int:
-        """Bytes taken from the file so far, compressed as they lie there."""
+        """Number of (compressed) bytes read from the file so far."""
         return self._consumed
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def close(self) -> None:
-        """Close the file beneath."""
+        """Close the underlying file."""
         if not self.closed:
             self._file.close()
         super().close()
 
     def peek(self) -> bytes:
-        """The next decompressed bytes without taking them: at least one, unless the stream has ended.
+        """Return the next decompressed bytes without consuming them: at least one, unless the stream has ended.
 
         Raises:
-            StreamError: the stream is broken here.
+            StreamError: The stream is broken at this position.
         """
         if not self._output:
             self._output = memoryview(self._next_output())
         return bytes(self._output[:256])
 
     def require_ascii(self) -> None:
-        """Makes a byte above 127 break the stream, from the next byte on."""
+        """Treat any byte above 127 as a break of the stream from now on."""
         self._ascii_only = True
         self._output = memoryview(self._ascii_part(bytes(self._output)))
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Fills the front of `buffer`; 0 at the end. Raises `StreamError` where the stream breaks."""
+        """Read into `buffer` and return the number of bytes, 0 at the end.
+
+        Raises:
+            StreamError: The stream is broken at this position.
+        """
         if not self._output:
             self._output = memoryview(self._next_output())
         target = memoryview(buffer)
@@ -147,7 +153,7 @@ class DecompressedStream(io.RawIOBase):
         return n_bytes
 
     def _fill_input(self, n_bytes: int) -> None:
-        """Reads until at least `n_bytes` of input are at hand or the file has ended."""
+        """Read until at least `n_bytes` of input are buffered or the file has ended."""
         while len(self._input) < n_bytes:
             data = self._file.read(_INPUT_BYTES)
             if not data:
@@ -156,7 +162,7 @@ class DecompressedStream(io.RawIOBase):
             self._input += data
 
     def _next_output(self) -> bytes:
-        """The next non-empty block of decompressed bytes, or b"" at the end."""
+        """Return the next non-empty block of decompressed bytes, or b"" at the end."""
         if self._break is not None:
             raise self._break
         try:
@@ -177,7 +183,7 @@ class DecompressedStream(io.RawIOBase):
         return self._ascii_part(output) if self._ascii_only else output
 
     def _ascii_part(self, output: bytes) -> bytes:
-        """What stands in front of the first byte above 127; that byte then breaks the stream."""
+        """Return the bytes before the first byte above 127; that byte then breaks the stream."""
         if output.isascii():
             return output
         position = next(position for position, byte in enumerate(output) if byte > 127)
@@ -201,13 +207,13 @@ class DecompressedStream(io.RawIOBase):
             if decompressor.eof:
                 self._input = decompressor.unused_data + self._input
                 self._decompressor = None
-            # What follows a member is looked at only after its last block has been delivered.
+            # Data after a member is examined only after its last block has been delivered.
             if output:
                 return output
         return b""
 
     def _next_member(self, compression: _Compression) -> _Decompressor | None:
-        """Makes ready for the next compressed member, if there is one; zero bytes after members are padding."""
+        """Return a decompressor for the next member, or None at the end; zero bytes after members are padding."""
         while True:
             self._fill_input(_LONGEST_MAGIC)
             stripped = self._input.lstrip(b"\0")
@@ -224,11 +230,17 @@ class DecompressedStream(io.RawIOBase):
         return compression.decompressor()
 
 
+def remove_compression_suffix(name: str) -> str:
+    """Return a file's name without the suffix of a compression format, in any case: `a.fna.GZ` becomes `a.fna`."""
+    stem, dot, suffix = name.rpartition(".")
+    return stem if stem and f"{dot}{suffix}".lower() in SUFFIXES else name
+
+
 def open_file(path: Path) -> io.FileIO:
-    """Opens a file unbuffered for reading.
+    """Open a file unbuffered for reading.
 
     Raises:
-        ReadFileError: It is missing, is a directory, or may not be read.
+        ReadFileError: The file is missing, is a directory, or is not readable.
     """
     try:
         return io.FileIO(os.fspath(path), "rb")
@@ -247,7 +259,7 @@ def open_bytes(path: Path, *, max_bytes: int | None = None) -> io.BufferedReader
 
     Args:
         path: The file: plain, gzip, zstd, bzip2 or xz.
-        max_bytes: Decompressed bytes after which reading raises `StreamError`; no limit by default.
+        max_bytes: Maximum number of decompressed bytes, after which reading raises `StreamError`; no limit by default.
 
     Raises:
         ReadFileError: The file cannot be opened.
@@ -260,7 +272,7 @@ def open_text(path: Path, *, newline: str | None = None, max_bytes: int | None =
 
     Args:
         path: As for `open_bytes`.
-        newline: As for `open`: None translates every kind of line end, an empty string leaves them.
+        newline: As for `open`: None translates all line ends, an empty string keeps them.
         max_bytes: As for `open_bytes`.
 
     Raises:
@@ -270,7 +282,7 @@ def open_text(path: Path, *, newline: str | None = None, max_bytes: int | None =
 
 
 def compression_of(path: Path) -> str | None:
-    """Return what compresses a file (`gzip`, `zstd`, `bzip2` or `xz`), told by its first bytes, or None.
+    """Return the compression of a file (`gzip`, `zstd`, `bzip2` or `xz`), detected from its first bytes, or None.
 
     Raises:
         ReadFileError: The file cannot be opened.

@@ -1,6 +1,6 @@
-"""FASTA as records; what a name or a letter may be is for the caller to say.
+"""FASTA records; the caller validates names and letters.
 
-`sequences.reference` reads genomes of any size by itself: one contig in memory, none of those that are not wanted.
+`sequences.reference` has its own reader for genomes of any size, which holds one requested contig in memory at a time.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 
 
 class FastaError(ValueError):
-    """Text in front of the first header.
+    """There is text before the first header.
 
     Args:
-        line: Its line, from 1.
+        line: Line number of the text, from 1.
     """
 
     def __init__(self, line: int) -> None:
@@ -21,15 +21,15 @@ class FastaError(ValueError):
 
 
 def iter_fasta(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield the line, from 1, the header without `>`, and the sequence of each record.
+    """Yield the line number, from 1, the header without `>`, and the sequence of each record.
 
-    Lines of one record are joined without the blanks around them; blank lines are layout.
+    The lines of a record are stripped and joined; blank lines are ignored.
 
     Args:
-        lines: Of the file, with or without their ends.
+        lines: Lines of the file, with or without line ends.
 
     Raises:
-        FastaError: Text stands in front of the first header.
+        FastaError: There is text before the first header.
     """
     header: bytes | None = None
     first_line, parts = 0, list[bytes]()

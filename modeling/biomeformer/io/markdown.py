@@ -1,4 +1,4 @@
-"""Pieces of a card in Markdown."""
+"""Markdown tables for cards."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table with a header."""
+    """Format a table with a header."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
 
 
 def pairs(values: Mapping[str, Any]) -> str:
-    """A table of names and values; nothing where there are none."""
+    """Format a table of names and values; empty if there are none."""
     if not values:
         return ""
     return "\n".join(
@@ -22,7 +22,7 @@ def pairs(values: Mapping[str, Any]) -> str:
 
 
 def cell(value: Any) -> str:
-    """Text in a table's cell, on one line and without what would end it."""
+    """Format the text of a table cell: on one line, with `|` escaped."""
     return " ".join(str(value).split()).replace("|", "\\|")
 
 

@@ -1,17 +1,65 @@
-"""From a coding sequence to its protein."""
+"""Nucleotide sequences: IUPAC letters, folding, the reverse complement, digests, and translation to protein."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, AnyStr
+
+import numpy as np
 
 from ..errors import InputError
 
+LETTERS = b"ACGTRYSWKMBDHVN"
+DIGEST_BYTES = 16
+FOLD = bytes.maketrans(b"acgturyswkmbdhvnU", b"ACGTTRYSWKMBDHVNT")
+_BASES, _PARTNERS = b"ACGTURYSWKMBDHVN", b"TGCAAYRSWMKVHDBN"
+_COMPLEMENT = bytes.maketrans(_BASES + _BASES.lower(), _PARTNERS + _PARTNERS.lower())
 
-def codon_table(number: int) -> Any:
-    """NCBI's translation table of that number.
+
+def fold(sequence: bytes) -> bytes:
+    """Return a sequence in upper case with U as T; letters that are not IUPAC nucleotides are left unchanged."""
+    return sequence.translate(FOLD)
+
+
+def reverse_complement(sequence: AnyStr) -> AnyStr:
+    """Return the reverse complement, including of IUPAC ambiguity letters; upper and lower case are kept.
 
     Raises:
-        InputError: There is none.
+        UnicodeEncodeError: A string holds a letter that is not ASCII.
+    """
+    if isinstance(sequence, str):
+        return sequence.encode("ascii").translate(_COMPLEMENT)[::-1].decode("ascii")
+    return sequence.translate(_COMPLEMENT)[::-1]
+
+
+def bad_letter(sequence: bytes) -> str | None:
+    """Return the first letter of a folded sequence that is not an IUPAC nucleotide, or None."""
+    bad_letters = sequence.translate(None, LETTERS)
+    return bad_letters.decode("utf-8", "replace")[0] if bad_letters else None
+
+
+def digests(sequences: Sequence[bytes], *, both_strands: bool) -> np.ndarray:
+    """Compute 128-bit BLAKE2b digests.
+
+    Args:
+        sequences: Folded sequences.
+        both_strands: Whether a sequence and its reverse complement get the same digest.
+
+    Returns:
+        uint64 `(n_sequences, 2)`.
+    """
+    if both_strands:
+        sequences = [min(sequence, reverse_complement(sequence)) for sequence in sequences]
+    joined = b"".join([blake2b(sequence, digest_size=DIGEST_BYTES).digest() for sequence in sequences])
+    return np.frombuffer(joined, "<u8").reshape(-1, 2)
+
+
+def codon_table(number: int) -> Any:
+    """Return NCBI's translation table of a number.
+
+    Raises:
+        InputError: The number is unknown.
     """
     from Bio.Data import CodonTable
 
@@ -23,12 +71,13 @@ def codon_table(number: int) -> Any:
 
 
 def translate(bases: str, table: int, *, has_start: bool) -> str:
-    """A coding sequence in frame as residues, X where a codon is ambiguous, * where it stops.
+    """Translate a coding sequence in frame to residues: X for an ambiguous codon, * for a stop codon.
 
     Args:
-        bases: Capital letters, coding strand; bases beyond the last whole codon are not used.
-        table: NCBI's number.
-        has_start: Whether the first codon is the gene's own start, which is read as methionine where it can be one.
+        bases: Upper case, coding strand; bases after the last whole codon are ignored.
+        table: NCBI's number of the translation table.
+        has_start: Whether the first codon is the gene's own start, which is read as methionine where the table
+            lists it as a start codon.
     """
     from Bio.Seq import Seq
 
@@ -39,11 +88,4 @@ def translate(bases: str, table: int, *, has_start: bool) -> str:
     return protein
 
 
-def reverse_complement(bases: str) -> str:
-    """The other strand."""
-    from Bio.Seq import Seq
-
-    return str(Seq(bases).reverse_complement())
-
-
-__all__ = ["codon_table", "reverse_complement", "translate"]
+__all__ = ["FOLD", "LETTERS", "bad_letter", "codon_table", "digests", "fold", "reverse_complement", "translate"]

@@ -1,14 +1,15 @@
 """The one reader of delimited text: cohorts, catalogs, metadata, features, annotations, labelled sequences.
 
-The separator is decided by the header alone, outside its quotes: a tab if it has one, else a comma if it has one, else
-a semicolon if every row has as many of them as the header (a spreadsheet's export where the comma is the decimal mark).
-A header with none of these is of one column, and the ending of the file's name decides (tab for .tsv, .tab and .txt,
-else comma). Nothing is guessed from the values, and every value is text: callers convert.
+The separator is determined by the header outside its quotes: a tab if it has one, else a comma if it has one, else
+a semicolon if all rows have as many as the header (as exported by spreadsheets where the comma is the decimal mark).
+A header with none of these is a single column, and the suffix of the file's name decides (tab for .tsv, .tab and .txt,
+else comma). Nothing is guessed from the values, and all values are text: callers convert.
 
-Text is UTF-8, with or without a byte-order mark, with any line ends, and may be compressed. Quotes are those of RFC
-4180; quoted fields may hold separators and line breaks. Values lose surrounding blanks. Rows of empty fields and empty
-columns without a name, which spreadsheets add, are left out with a logged warning that counts them. Rows of another
-length than the header, columns of one name, bytes that are no UTF-8, and stray quotes are refused with their line.
+Text is UTF-8, with or without a byte-order mark, with any line ends, and may be compressed. Quoting follows RFC 4180;
+quoted fields may hold separators and line breaks. Blanks around values are stripped. Rows of empty fields and empty
+columns without a name, which spreadsheets add, are left out with a logged warning that counts them. Rows that differ
+in length from the header, duplicate column names, bytes that are not UTF-8, and stray quotes are refused with their
+line.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import InputError, ReadFileError, TableError
-from .compression import StreamError, compression_of, open_bytes
+from .compression import StreamError, compression_of, open_bytes, remove_compression_suffix
 
 if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
 
-# What stands for "no value", in any case. "None" is a value: the group without a disease is often called so.
+# Words for a missing value, in any case. "None" is a value: it is a common name of the group without a disease.
 MISSING_VALUES = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "unknown"})
-# The module's own limit of 128 KiB is below a long sequence.
+# csv's default limit of 128 KiB is too low for long sequences.
 _LONGEST_FIELD = (1 << 31) - 1
-# Rows behind the header that decide on the layout.
+# Rows after the header that determine the layout.
 _N_PEEKED = 50
 _TAB_ENDINGS = (".tsv", ".tab", ".txt")
 _QUOTED = re.compile(r'"[^"]*"')
@@ -60,22 +61,22 @@ _NOT_A_TABLE = (
 
 @dataclass(frozen=True)
 class TableFormat:
-    """What a table may look like, and how its errors read.
+    """Permitted features of a table, and the wording of its errors.
 
     Attributes:
-        noun: What the table is called in errors.
-        advice: What to give instead of a file that is no such table.
+        noun: Name of the table in errors.
+        advice: Advice on which file to give instead.
         error: Type of the errors.
-        comments: Whether lines that begin with `#` may stand above the header, and the header itself may begin with
-            one: of the lines with `#` the last is the header if the row behind it has as many fields. Comments among
-            the rows begin with `##`, or with `#` and are shorter than the header.
+        comments: Whether lines that begin with `#` may precede the header, and the header itself may begin with `#`:
+            the last such line is the header if the row after it has as many fields. Comments between rows begin with
+            `##`, or begin with `#` and have fewer fields than the header.
         row_names: Whether the first column may lack a name, as written by pandas, or the header may lack the first
-            field, as written by R's `write.table`. The column is then called "".
-        tab_quotes: Whether quotes mean anything in tables separated by tabs; biological tables often have single ones.
-        semicolons: Whether semicolons may separate columns; not where they have a meaning within fields.
+            field, as written by R's `write.table`. The column is then named "".
+        tab_quotes: Whether quotes are special in tab-separated tables; biological tables often have unpaired ones.
+        semicolons: Whether semicolons may separate columns; not if they are meaningful within fields.
         compressed: Whether the file may be compressed.
-        unique_columns: Whether two columns of one name are refused.
-        max_bytes: Decompressed bytes above which a file is refused; no limit by default.
+        unique_columns: Whether duplicate column names are refused.
+        max_bytes: Maximum number of decompressed bytes of a file; no limit by default.
     """
 
     noun: str = "table"
@@ -92,15 +93,15 @@ class TableFormat:
 
 @dataclass(frozen=True)
 class Table:
-    """A table in memory, every value as text.
+    """A table in memory, with all values as text.
 
     Attributes:
         path: The file.
-        format: How it was read.
+        format: Format it was read with.
         columns: Names of the columns, in their order.
         rows: One list of values per row, as long as `columns`.
-        lines: Line of the file on which each row begins, from 1.
-        first_blank: Line of the first row of empty fields, or None.
+        lines: Line number at which each row begins, from 1.
+        first_blank: Line number of the first row of empty fields, or None.
     """
 
     path: Path
@@ -114,24 +115,24 @@ class Table:
         return len(self.rows)
 
     def where(self, row: int) -> str:
-        """Name a row in an error: the file and the line."""
+        """Return file and line of a row, for error messages."""
         return f"{self.path}, line {self.lines[row]}"
 
     def column(self, name: str) -> list[str]:
         """Return the values of a column."""
-        place = self.columns.index(name)
-        return [row[place] for row in self.rows]
+        index = self.columns.index(name)
+        return [row[index] for row in self.rows]
 
     def records(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Yield the line and the values by column of each row."""
+        """Yield the line number and the values by column of each row."""
         for line, row in zip(self.lines, self.rows, strict=True):
             yield line, dict(zip(self.columns, row, strict=True))
 
     def require(self, names: Sequence[str]) -> None:
-        """Refuse a table that lacks a column.
+        """Check that the table has the given columns.
 
         Raises:
-            InputError: A column is missing; as `format.error`.
+            InputError: A column is missing (raised as `format.error`).
         """
         for name in names:
             if name not in self.columns:
@@ -140,10 +141,10 @@ class Table:
                 )
 
     def require_unique(self, name: str, advice: str) -> None:
-        """Refuse a table that has a value of a column twice.
+        """Check that the values of a column are unique.
 
         Raises:
-            InputError: A value repeats; both lines are named. As `format.error`.
+            InputError: A value occurs twice; the message names both lines (raised as `format.error`).
         """
         line_of: dict[str, int] = {}
         for line, value in zip(self.lines, self.column(name), strict=True):
@@ -155,7 +156,7 @@ class Table:
             line_of[value] = line
 
     def frame(self, index: str | None = None) -> pd.DataFrame:
-        """Return a data frame of text, indexed by one of the columns if asked for."""
+        """Return a data frame of text, indexed by the column `index` if given."""
         import pandas as pd
 
         frame = pd.DataFrame(self.rows, columns=list(self.columns), dtype=object)
@@ -163,18 +164,18 @@ class Table:
 
 
 class TableReader:
-    """The header and, one by one, the rows of a table; use as a context manager.
+    """Reads the header and then the rows of a table one at a time; use as a context manager.
 
     Args:
         path: The file.
-        format: What it may look like.
+        format: Permitted features of the table.
 
     Attributes:
-        columns: Names of the columns, in their order.
-        first_blank: Line of the first row of empty fields so far, or None.
+        columns: Names of the columns, in order.
+        first_blank: Line number of the first row of empty fields so far, or None.
 
     Raises:
-        InputError: As `format.error`: the file cannot be read, is no table, or its header is malformed.
+        InputError: The file cannot be read, is not a table, or its header is malformed (raised as `format.error`).
     """
 
     def __init__(self, path: str | PathLike[str], format: TableFormat = TableFormat()) -> None:
@@ -198,14 +199,14 @@ class TableReader:
         self._file.close()
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the line, from 1, and the values of each row that has any.
+        """Yield the line number, from 1, and the values of each row that is not empty.
 
         Raises:
-            InputError: As `format.error`: a row is malformed; its line is named.
+            InputError: A row is malformed; the message names its line (raised as `format.error`).
         """
         for line, values in chain(self._peeked, self._parsed):
             if not any(values):
-                # A blank line is layout, but of a single column it is a row.
+                # A blank line is ignored, but in a table of one column it is an empty row.
                 if len(values) > 1 or len(self.columns) == 1:
                     self._n_blank += 1
                     self.first_blank = self.first_blank or line
@@ -218,12 +219,12 @@ class TableReader:
                     f"{len(values)} fields where the header has {self._n_fields}; fix the row, since every row needs "
                     "as many fields as the header",
                 )
-            for place in self._unnamed:
-                if values[place]:
+            for i in self._unnamed:
+                if values[i]:
                     raise self._error(
-                        f"line {line}", f"the value {values[place]!r} stands in column {place + 1}, which has no name"
+                        f"line {line}", f"the value {values[i]!r} is in column {i + 1}, which has no name"
                     )
-            yield line, values if self._kept is None else [values[place] for place in self._kept]
+            yield line, values if self._kept is None else [values[i] for i in self._kept]
         self._warn()
 
     def _open(self) -> BinaryIO:
@@ -246,7 +247,7 @@ class TableReader:
         return self.format.error(f"{self.path}, {where}: {reason}")
 
     def _lines(self) -> Iterator[tuple[int, str]]:
-        """Yield the number and text of each line, whatever ends it, with its end."""
+        """Yield the number and text of each line, including its line end of any kind."""
         number = 0
         try:
             for block in self._file:
@@ -263,9 +264,9 @@ class TableReader:
             if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
                 raise self._error("line 1", "not UTF-8 text but UTF-16; save the table as CSV in UTF-8")
             raw = raw.removeprefix(b"\xef\xbb\xbf")
-            for magic, content in _NOT_A_TABLE:
-                if raw.startswith(magic):
-                    raise self.format.error(f"{self.path} is {content}, not a {self.format.noun}; {self.format.advice}")
+            content = foreign_content(raw)
+            if content is not None:
+                raise self.format.error(f"{self.path} is {content}, not a {self.format.noun}; {self.format.advice}")
         if b"\0" in raw:
             raise self._error(f"line {number}", f"a NUL byte, so the file is no text; {self.format.advice}")
         try:
@@ -302,12 +303,12 @@ class TableReader:
         _, names = next(self._parsed)
         if self.format.comments:
             names[0] = names[0].lstrip("#").strip()
-        # Rows among the lines that were read ahead decide on the layout; a quoted field may reach beyond them.
+        # The rows read ahead determine the layout; a quoted field may extend beyond them.
         self._peeked = list(islice(self._parsed, min(len(ahead), _N_PEEKED)))
         self._take_layout(names)
 
     def _n_fields_of(self, text: str, header: str) -> int:
-        """Number of fields of a line, if `header` is the header."""
+        """Count the fields of a line, assuming that `header` is the header."""
         separator = self._separator_of(header, ())
         quoting: Any = self._quoting(separator)
         return len(next(csv.reader([text], delimiter=separator, quoting=quoting)))
@@ -322,16 +323,14 @@ class TableReader:
             counts = {len(row) for row in csv.reader([header, *rows], delimiter=";") if any(row)}
             if len(counts) == 1:
                 return ";"
-        name = self.path.name.lower()
-        for ending in (".gz", ".bz2", ".xz", ".zst"):
-            name = name.removesuffix(ending)
+        name = remove_compression_suffix(self.path.name).lower()
         return "\t" if name.endswith(_TAB_ENDINGS) else ","
 
     def _quoting(self, separator: str) -> int:
         return csv.QUOTE_MINIMAL if separator != "\t" or self.format.tab_quotes else csv.QUOTE_NONE
 
     def _parse(self, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
-        """Yield the first line and the fields of each row; of a blank line no fields."""
+        """Yield the first line number and the fields of each row; none for a blank line."""
         start: int | None = None
 
         def texts() -> Iterator[str]:
@@ -349,31 +348,31 @@ class TableReader:
             except StopIteration:
                 return
             except csv.Error as error:
-                # Of a quote that is never closed, the line on which it opens is the one to look at.
+                # For a quote that is never closed, report the line on which it opens.
                 raise self._error(f"line {start}", f"{error}; fix the quotes of this row") from None
             yield start or 0, [value.strip() for value in values]
 
     def _take_layout(self, names: list[str]) -> None:
-        """Decide on the columns from the header and the first rows."""
+        """Determine the columns from the header and the first rows."""
         self._n_fields = len(names)
         rows = [values for _, values in self._peeked if any(values) and not self._is_comment(values)]
         if rows and all(len(values) == len(names) + 1 for values in rows):
             if not any(values[-1] for values in rows):
-                # Separators at the ends of rows alone.
+                # Rows end with a separator, the header does not.
                 names = [*names, ""]
             elif self.format.row_names:
                 names = ["", *names]
         self._n_fields = len(names)
-        unnamed = [place for place, name in enumerate(names) if not name]
+        unnamed = [i for i, name in enumerate(names) if not name]
         if unnamed and unnamed[0] == 0 and self.format.row_names and any(values[0] for values in rows):
             unnamed = unnamed[1:]
-        for place in unnamed:
-            filled = next((values for values in rows if len(values) > place and values[place]), None)
-            if not rows or filled is not None:
-                raise self._error("header", f"column {place + 1} has no name; name it or remove it")
+        for i in unnamed:
+            is_empty = not any(len(values) > i and values[i] for values in rows)
+            if not rows or not is_empty:
+                raise self._error("header", f"column {i + 1} has no name; name it or remove it")
         self._unnamed = unnamed
-        self._kept = [place for place in range(len(names)) if place not in unnamed] if unnamed else None
-        self.columns = tuple(names if self._kept is None else (names[place] for place in self._kept))
+        self._kept = [i for i in range(len(names)) if i not in unnamed] if unnamed else None
+        self.columns = tuple(names if self._kept is None else (names[i] for i in self._kept))
         if self.format.unique_columns:
             seen: set[str] = set()
             for name in self.columns:
@@ -382,13 +381,13 @@ class TableReader:
                 seen.add(name)
 
     def _is_comment(self, values: list[str]) -> bool:
-        """Whether a row is a comment: it begins with `##`, or with `#` and is shorter than a row."""
+        """Return whether a row is a comment: it begins with `##`, or with `#` and is shorter than the header."""
         if not self.format.comments:
             return False
         return values[0].startswith(_COMMENT_ROWS) or (values[0].startswith("#") and len(values) < self._n_fields)
 
     def _warn(self) -> None:
-        """Say what was left out."""
+        """Log what was left out."""
         left_out = []
         if self._n_blank:
             left_out.append(f"{self._n_blank:,} {'row' if self._n_blank == 1 else 'rows'} of empty fields")
@@ -404,10 +403,11 @@ def read_table(path: str | PathLike[str], format: TableFormat = TableFormat()) -
 
     Args:
         path: The file.
-        format: What it may look like.
+        format: Permitted features of the table.
 
     Raises:
-        InputError: As `format.error`: it cannot be read, is no table, or is malformed; file and line are named.
+        InputError: The file cannot be read, is not a table, or is malformed; the message names file and line (raised
+            as `format.error`).
     """
     lines, rows = [], []
     with TableReader(path, format) as reader:
@@ -417,9 +417,14 @@ def read_table(path: str | PathLike[str], format: TableFormat = TableFormat()) -
     return Table(reader.path, format, reader.columns, rows, lines, reader.first_blank)
 
 
+def foreign_content(head: bytes) -> str | None:
+    """Return what a file that begins with these bytes is if it is known not to be a text table, else None."""
+    return next((content for magic, content in _NOT_A_TABLE if head.startswith(magic)), None)
+
+
 def is_missing(value: str) -> bool:
-    """Tell whether a value stands for none: one of `MISSING_VALUES`, in any case."""
+    """Return whether a value is one of `MISSING_VALUES`, in any case."""
     return value.strip().lower() in MISSING_VALUES
 
 
-__all__ = ["MISSING_VALUES", "Table", "TableFormat", "TableReader", "is_missing", "read_table"]
+__all__ = ["MISSING_VALUES", "Table", "TableFormat", "TableReader", "foreign_content", "is_missing", "read_table"]

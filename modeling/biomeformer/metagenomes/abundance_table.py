@@ -1,4 +1,4 @@
-"""Abundance tables: Parquet with counts, tallies, phenotypes and provenance."""
+"""Abundance tables: Parquet with counts, read statistics, phenotypes and provenance."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ import pyarrow.parquet as pq
 from ..errors import TableError
 from ..io.atomic import atomic_write
 from ..moved import renamed
-from ..runs.run_folder import FIELD_NAMES
 from .sample import SampleEmbedding
 
 METADATA_KEY = b"biomeformer"
 FORMAT_VERSION = 1
 TABLE_NAME = "abundance.parquet"
-# Where the table lies in a dataset, on the Hub or in a folder.
+# Path of the table in a dataset, on the Hub or in a folder.
 DATASET_FILE = "data/train.parquet"
 # Names with these endings are files, never datasets of the Hub.
 FILE_ENDINGS = {
@@ -37,8 +36,11 @@ SAME_CLUSTERS = {
     "n_clusters": "embed both with one checkpoint",
     "dtype": "embed both with one checkpoint in one dtype",
 }
-# What makes their samples comparable too: rare clusters come up with the depth.
+# What makes their samples comparable too: rare clusters appear with depth.
 SAME_DEPTH = SAME_CLUSTERS | {"read_fraction": "embed both at one read fraction"}
+
+# Names of fields in messages, where the name in files is an older one.
+MESSAGE_NAMES = {"contract": "preprocessing config"}
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,12 @@ class AbundanceTable:
     """Cluster counts of a cohort.
 
     Attributes:
-        sample_ids: One a row.
+        sample_ids: Ids of the samples, one per row.
         counts: int64 `(n_samples, n_clusters)`.
-        read_stats: Reads found, selected and used, and why others were not; one row a sample.
-        metadata: Phenotypes and covariates of the cohort table, as text; one row a sample.
+        read_stats: Reads found, selected and used, and why others were not; one row per sample.
+        metadata: Phenotypes and covariates of the cohort table, as text; one row per sample.
         provenance: Model, weights' hash, preprocessing, read fraction, seed and versions.
-        source: Where `read` found it, for messages: a path or a Hub id.
+        source: Path or Hub id that `read` read it from, for messages.
     """
 
     sample_ids: tuple[str, ...]
@@ -84,12 +86,12 @@ class AbundanceTable:
 
     @classmethod
     def join(cls, tables: Sequence[AbundanceTable]) -> AbundanceTable:
-        """The samples of several tables in one, in the order given.
+        """Return the samples of several tables in one, in the order given.
 
         The tables must agree in `weights_sha256`, `preprocessing`, `n_clusters`, `dtype` and `read_fraction`: all that
         decides which cluster a read counts for, and how many reads of a sample are looked at. They may differ in
 
-        * `model` and `revision`: names of weights, which the hash tells apart better;
+        * `model` and `revision`: names of weights, which the hash identifies better;
         * `seed`: it chooses reads, of one sample without regard to those of another;
         * `device` and `versions`: the order of sums, which moves a read only where two centroids are equally near.
 
@@ -107,7 +109,7 @@ class AbundanceTable:
             raise TableError("there is no table to join; give one or more.")
         names = [table._name(i) for i, table in enumerate(tables)]
         first, where = tables[0], names[0]
-        places: dict[str, str] = {}
+        tables_of: dict[str, str] = {}
         for table, other in zip(tables, names, strict=True):
             if not table.provenance.get("weights_sha256"):
                 raise TableError(
@@ -125,14 +127,15 @@ class AbundanceTable:
                         "embed both with one version."
                     )
             for name in table.sample_ids:
-                if name in places:
+                if name in tables_of:
                     raise TableError(
-                        f"sample {name!r} is in {places[name]} and again in {other}; rename it, or leave it out of one."
+                        f"sample {name!r} is in {tables_of[name]} and again in {other}; rename it, or leave it out of "
+                        "one."
                     )
-                places[name] = other
+                tables_of[name] = other
         columns = list(dict.fromkeys(name for table in tables for name in table.metadata.columns))
         return cls(
-            tuple(places),
+            tuple(tables_of),
             np.concatenate([table.counts for table in tables]),
             pd.concat([table.read_stats for table in tables]),
             pd.concat([table.metadata.reindex(columns=columns, fill_value="") for table in tables]),
@@ -140,7 +143,7 @@ class AbundanceTable:
         )
 
     def without_columns(self, names: Collection[str]) -> AbundanceTable:
-        """The table without some of its cohort columns.
+        """Return the table without some of its cohort columns.
 
         Raises:
             TableError: It has no such column.
@@ -152,14 +155,14 @@ class AbundanceTable:
         return replace(self, metadata=self.metadata.drop(columns=list(names)))
 
     def to_pandas(self) -> pd.DataFrame:
-        """Tallies, metadata and abundance columns `cluster_0` … in one frame, indexed by sample."""
+        """Return read statistics, metadata and abundance columns `cluster_0` … in one frame, indexed by sample."""
         names = [f"cluster_{i}" for i in range(self.counts.shape[1])]
         abundance = pd.DataFrame(self.abundance, index=self.read_stats.index, columns=names)
         return pd.concat([self.read_stats, self.metadata, abundance], axis=1)
 
     @property
     def parquet_metadata(self) -> dict[bytes, bytes]:
-        """What a Parquet file says in its schema to be this table: format, names of columns, provenance."""
+        """Metadata of this table in a Parquet file's schema: format, names of columns, provenance."""
         record = {
             "format_version": FORMAT_VERSION,
             "tally_columns": list(self.read_stats.columns),
@@ -169,7 +172,7 @@ class AbundanceTable:
         return {METADATA_KEY: json.dumps(record, sort_keys=True).encode()}
 
     def write(self, path: str | Path) -> Path:
-        """Write Parquet, atomically: the file is there whole or not at all."""
+        """Write Parquet atomically; return the path."""
         path = Path(path)
         columns: dict[str, pa.Array] = {"sample_id": pa.array(self.sample_ids, pa.string())}
         for name in self.read_stats.columns:
@@ -190,17 +193,17 @@ class AbundanceTable:
         shortest form, missing values empty.
 
         Args:
-            path_or_id: An `abundance.parquet` or the folder of the run it lies in; a `data/train.parquet` of an export
+            path_or_id: An `abundance.parquet` or the folder of its run; a `data/train.parquet` of an export
                 for `datasets`, or its folder; or, where there is no such path, the id of a dataset (`namespace/name`),
                 taken from the Hub or its cache.
             revision: Branch, tag or commit of the dataset; its main branch by default.
 
         Raises:
-            TableError: It is not there, cannot be reached, is not Parquet, or is no abundance table.
+            TableError: It does not exist, cannot be reached, is not Parquet, or is no abundance table.
         """
         path = table_file(path_or_id, revision)
         source = str(path_or_id)
-        # A path where there is one; of a dataset its name, since its file lies in a cache.
+        # A path, or the name of a dataset, since its file is in a cache.
         where = str(path) if path.is_relative_to(source) else f"{source} ({DATASET_FILE})"
         try:
             with pq.ParquetFile(path) as file:
@@ -229,13 +232,13 @@ class AbundanceTable:
         metadata = pd.DataFrame({c: _text(table[column]) for c, column in names.items()}, index=index)
         return cls(ids, counts, read_stats, metadata, record["provenance"], source)
 
-    def _name(self, place: int) -> str:
-        """What a message calls it, as the table at that place of several."""
-        return self.source or f"table {place + 1} ({len(self.sample_ids)} samples, such as {self.sample_ids[0]!r})"
+    def _name(self, index: int) -> str:
+        """Return the name of the table in messages, as the table of that index among several."""
+        return self.source or f"table {index + 1} ({len(self.sample_ids)} samples, such as {self.sample_ids[0]!r})"
 
 
 def is_dataset_id(path_or_id: str | Path) -> bool:
-    """Whether this is no path of this machine and has the form of a dataset's Hub id, `namespace/name`."""
+    """Return whether this is no path of this machine and has the form of a dataset's Hub id, `namespace/name`."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -250,20 +253,20 @@ def is_dataset_id(path_or_id: str | Path) -> bool:
 
 
 def is_abundance_source(path_or_id: str | Path) -> bool:
-    """Whether `AbundanceTable.read` is who reads this: a folder, a Parquet file, or a dataset's Hub id."""
+    """Return whether `AbundanceTable.read` reads this: a folder, a Parquet file, or a dataset's Hub id."""
     path = Path(path_or_id)
     return path.is_dir() or path.suffix == ".parquet" or is_dataset_id(path_or_id)
 
 
 def table_file(path_or_id: str | Path, revision: str | None = None) -> Path:
-    """The Parquet file of a table; of a dataset on the Hub, its copy in the cache.
+    """Return the Parquet file of a table; of a dataset on the Hub, its copy in the cache.
 
     Args:
         path_or_id: As for `AbundanceTable.read`.
         revision: Branch, tag or commit of the dataset.
 
     Returns:
-        The file, which may not be there if `path_or_id` has no form of a Hub id.
+        The file, which may not exist if `path_or_id` has no form of a Hub id.
 
     Raises:
         TableError: There is no such dataset, it holds no table, or it can neither be reached nor is in the cache.
@@ -323,7 +326,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _record(schema: pa.Schema, where: str) -> dict[str, Any]:
-    """What `parquet_metadata` says."""
+    """Return the content of `parquet_metadata`."""
     raw = (schema.metadata or {}).get(METADATA_KEY)
     if raw is None:
         raise TableError(
@@ -348,10 +351,10 @@ def _record(schema: pa.Schema, where: str) -> dict[str, Any]:
 
 
 def _columns(schema: pa.Schema, record: dict[str, Any], where: str) -> dict[str, str]:
-    """The file's columns of the cohort's; every column that the record names is there."""
+    """Return the file's columns by the cohort's; check that every column of the record exists."""
     reserved = ["sample_id", "counts", *record["tally_columns"]]
-    place = schema.get_field_index("abundance")
-    if place >= 0 and _is_list(schema.field(place).type):
+    index = schema.get_field_index("abundance")
+    if index >= 0 and _is_list(schema.field(index).type):
         reserved.append("abundance")
     names = file_columns(record["metadata_columns"], reserved)
     for name in ("sample_id", "counts", *record["tally_columns"], *names.values()):
@@ -361,7 +364,7 @@ def _columns(schema: pa.Schema, record: dict[str, Any], where: str) -> dict[str,
 
 
 def file_columns(names: Collection[str], reserved: Collection[str]) -> dict[str, str]:
-    """Columns of a file for the cohort's: their own names, with `metadata.` before those that are taken."""
+    """Return the columns of a file for the cohort's: their own names, with `metadata.` before those that are taken."""
     columns: dict[str, str] = {}
     taken = set(reserved)
     for name in names:
@@ -382,7 +385,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _counts(column: pa.ChunkedArray, where: str) -> np.ndarray:
-    """Lists as int64 `(n_samples, n_clusters)`."""
+    """Return lists as int64 `(n_samples, n_clusters)`."""
     if _is_list(column.type) and pa.types.is_integer(column.type.value_type) and not column.null_count:
         lengths = pc.unique(pc.list_value_length(column)).to_pylist()
         values = [chunk.flatten() for chunk in column.chunks]
@@ -391,13 +394,13 @@ def _counts(column: pa.ChunkedArray, where: str) -> np.ndarray:
             if counts.min() >= 0:
                 return counts.reshape(len(column), -1)
     raise TableError(
-        f"{where}: its column 'counts' does not hold whole numbers of 0 or more, equally many a sample; fetch or "
+        f"{where}: its column 'counts' does not hold whole numbers of 0 or more, equally many per sample; fetch or "
         "export the table again."
     )
 
 
 def _text(column: pa.ChunkedArray) -> list[str]:
-    """Values as a cohort table writes them: numbers in their shortest form, missing values empty."""
+    """Return values as a cohort table writes them: numbers in their shortest form, missing values empty."""
     texts = []
     for value in column.to_pylist():
         if value is None or value != value:
@@ -414,13 +417,13 @@ def check_agreement(
     other_where: str,
     fields: dict[str, str] = SAME_CLUSTERS,
 ) -> None:
-    """See that the provenance of two tables agrees, so that their numbers mean the same.
+    """Check that the provenance of two tables agrees, so that their numbers mean the same.
 
     Args:
         record: Provenance of one table.
         other: Provenance of the other.
-        where: What a message calls the one.
-        other_where: What a message calls the other.
+        where: Name of the first in messages.
+        other_where: Name of the second in messages.
         fields: What must agree, and what to do where it does not: `SAME_CLUSTERS` for features of one space,
             `SAME_DEPTH` for samples of one table.
 
@@ -438,7 +441,7 @@ def check_agreement(
         else:
             shown = f"{_short(mine)} and {_short(theirs)}"
         raise TableError(
-            f"{where} and {other_where} do not join: their {FIELD_NAMES.get(name, name)} differ ({shown}); {advice}."
+            f"{where} and {other_where} do not join: their {MESSAGE_NAMES.get(name, name)} differ ({shown}); {advice}."
         )
 
 

@@ -1,4 +1,4 @@
-"""Centroids of a cohort: reads drawn by identity, embedded, clustered."""
+"""Fitting of centroids: reads of a cohort are drawn by identity, embedded and clustered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -21,22 +21,22 @@ from ..io.atomic import atomic_directory
 from ..models.metagenbert import MetagenBertModel, MetagenBertProcessor
 from ..reads import Cohort, draw_reads, read_cohort
 from ..reads.cohort import CohortSample
+from ..runs.control import RunControl, RunOptions, resolve_control
 from ..runs.process_group import ProcessGroup
 from ..runs.run_folder import Part, RunFolder, peak_memory
-from ..runs.scheduler import SampleResult, run_samples
+from ..runs.scheduler import ItemResult, run_items
 from .cohort import computed_by
 from .kmeans import DEVICES, KMeansFit, check_kmeans, kmeans_memory, run_distributed_kmeans
 from .points import Points
-from .sample import ProgressCallback
 
 DEFAULT_MAX_MEMORY = 4 << 30
-# A read that waits to be drawn: its letters, number and offset, in the pool and in the copy that is sorted.
-BYTES_A_DRAWN_READ = 2 * (300 + 16)
+# Of a candidate read: its letters, number and offset, in the pool and in the copy that is sorted.
+BYTES_PER_DRAWN_READ = 2 * (300 + 16)
 
 
 @dataclass(frozen=True)
 class CentroidFit:
-    """A model with its new centroids, and how they came about.
+    """A model with its new centroids, and how they were fitted.
 
     Attributes:
         model: Read encoder, centroids and processor.
@@ -56,7 +56,7 @@ class CentroidFit:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What `training_record.json` holds."""
+        """Content of `training_record.json`."""
         kmeans = asdict(self.kmeans)
         del kmeans["centroids"]
         kmeans["objective"] = [float(value) for value in self.kmeans.objective]
@@ -72,7 +72,7 @@ class CentroidFit:
         }
 
     def save(self, folder: str | Path) -> Path:
-        """Write checkpoint and record, whole or not at all, to a folder that does not exist yet or is empty."""
+        """Write checkpoint and record atomically to a folder that does not exist yet or is empty; return its path."""
         with atomic_directory(folder) as partial:
             self.model.save_pretrained(partial)
             (partial / "training_record.json").write_text(json.dumps(self.record, indent=2) + "\n")
@@ -120,15 +120,11 @@ def fit_several_centroids(
     batch_tokens: int | None = None,
     vectors: str | Path | None = None,
     max_memory: int = DEFAULT_MAX_MEMORY,
-    processes: ProcessGroup | None = None,
-    fail_fast: bool = False,
-    progress: ProgressCallback | None = None,
-    on_plan: Callable[[int, int], None] | None = None,
-    on_sample: Callable[[str, str | None], None] | None = None,
     on_iteration: Callable[[int, dict[int, float]], None] | None = None,
-    check: Callable[[], None] | None = None,
+    control: RunControl | None = None,
+    **options: Unpack[RunOptions],
 ) -> list[CentroidFit]:
-    """Centroids of a cohort for several numbers of clusters, from one draw of reads and one pass over their vectors.
+    """Fit centroids for several numbers of clusters, from one draw of a cohort's reads and one pass over their vectors.
 
     The processes share the samples while reads are drawn and embedded, and the vectors, evenly, while they are
     clustered. Neither the draw nor the initial centroids depend on how many processes there are.
@@ -145,17 +141,14 @@ def fit_several_centroids(
         spherical: Cluster directions: read vectors and centroids are scaled to unit length, here and whenever the
             checkpoint is used.
         batch_tokens: Token budget of one pass through the encoder.
-        vectors: Folder for the drawn reads' vectors, a part a sample, shared by all machines: a run that was
-            interrupted goes on there, and other numbers of clusters need no new draw. A temporary one by default.
+        vectors: Folder of the run that draws and embeds the reads, one part per sample, shared by all machines: an
+            interrupted run resumes there, and other numbers of clusters need no new draw. A temporary one by default.
         max_memory: Bytes each process may take for reads, vectors and centroids, beside libraries, model and what the
             encoder needs for a batch. Vectors that do not fit are read from the disk in every iteration.
-        processes: The processes of the job; this one alone by default.
-        fail_fast: Stop at the first sample that fails, instead of drawing from the others first.
-        progress: Called while a sample is read with its id, reads seen, bytes read and bytes in all.
-        on_plan: Called once with how many samples an earlier attempt finished, and how many this process will do.
-        on_sample: Called for each sample that this process finishes, with its id and, if it failed, the reason.
         on_iteration: Called after each iteration with its number and the objective by number of clusters.
-        check: Called after each batch, chunk and while waiting; what it raises ends the work.
+        control: How the run proceeds. Its observer's `advance` gets a sample's reads seen, bytes read and bytes in all.
+        **options: Fields of `RunControl` by keyword: `resume`, `overwrite`, `fail_fast`, `processes`, `observer`,
+            `check`; in place of a control, or to change one.
 
     Returns:
         A model and its record for each of `n_clusters`.
@@ -170,10 +163,9 @@ def fit_several_centroids(
     """
     if not isinstance(cohort, Cohort):
         cohort = read_cohort(cohort)
-    processes = processes or ProcessGroup()
+    control = resolve_control(control, options)
+    processes = control.processes
     at_start = peak_memory()
-    if check is not None:
-        processes.check = check
     if reads_per_sample < 1:
         raise InputError(f"reads_per_sample is {reads_per_sample}; it must be at least 1.")
     hidden_size = int(encoder.config.hidden_size)
@@ -183,40 +175,31 @@ def fit_several_centroids(
     if needed > max_memory:
         raise InputError(
             f"{max_memory / 1e9:.2f} GB of memory were allowed and {needed / 1e9:.2f} GB are needed for "
-            f"{reads_per_sample:,} reads a sample and {sum(n_clusters):,} clusters of {hidden_size} dimensions; allow "
-            "more, or ask for fewer."
+            f"{reads_per_sample:,} reads per sample and {sum(n_clusters):,} clusters of {hidden_size} dimensions; "
+            "allow more, or ask for fewer."
         )
     model = MetagenBertModel.from_encoder_and_centroids(
         encoder, np.zeros((1, hidden_size), np.float32), processor=processor, normalize_embeddings=spherical
     )
     check_batch_tokens(batch_tokens, model)
 
-    def draw(sample: CohortSample, among: Sequence[int]) -> SampleResult:
+    def draw(sample: CohortSample, among: Sequence[int]) -> ItemResult:
         def seen(n_reads: int, bytes_done: int, bytes_total: int) -> None:
-            if progress is not None:
-                progress(sample.sample_id, n_reads, bytes_done, bytes_total)
+            control.observer.advance(sample.sample_id, n_reads, bytes_done, bytes_total)
 
         batch, n_reads = draw_reads(sample.reads, reads_per_sample, seed=seed, progress=seen, check=processes.check)
-        found, _ = embed_vectors(model, processor, batch, batch_tokens)
-        if not np.isfinite(found).all():
+        sample_vectors, _ = embed_vectors(model, processor, batch, batch_tokens)
+        if not np.isfinite(sample_vectors).all():
             raise InputError("the read encoder gives NaN or infinity; check its weights, or use float32.")
-        return {"vectors": found}, {"n_reads": n_reads, "n_drawn": len(batch), "n_used": len(found)}
+        stats = {"n_reads": n_reads, "n_drawn": len(batch), "n_used": len(sample_vectors)}
+        return {"vectors": sample_vectors}, stats
 
     def gather(parts: dict[str, Part], failed: dict[str, str]) -> list[tuple[str, str, dict[str, int]]]:
         return [(name, str(part.path), part.stats) for name, part in parts.items()]
 
     with _folder(vectors, processes) as folder:
-        run = RunFolder(folder, _fingerprint(model, reads_per_sample, seed), cohort)
-        outcome = run_samples(
-            run,
-            draw,
-            gather,
-            processes=processes,
-            share_batches=False,
-            fail_fast=fail_fast,
-            on_plan=on_plan,
-            on_sample=on_sample,
-        )
+        run = RunFolder(folder, _fingerprint(model, reads_per_sample, seed), cohort, "samples")
+        outcome = run_items(run, draw, gather, control=control, share_batches=False)
         if outcome.failed and not processes.is_main:
             raise RankStopped("samples failed")
         outcome.raise_for_failures()
@@ -225,7 +208,7 @@ def fit_several_centroids(
         if n_used < max(n_clusters):
             raise InputError(
                 f"{max(n_clusters)} clusters were asked for and the cohort gives {n_used} usable reads; ask for fewer "
-                "clusters or draw more reads a sample."
+                "clusters or draw more reads per sample."
             )
         files = [(Path(path), read_stats["n_used"]) for _, path, read_stats in parts]
         points = Points.from_files(files, hidden_size, processes.rank, processes.size, max_memory - needed)
@@ -261,13 +244,13 @@ def fit_several_centroids(
 
 
 def memory_needed(n_clusters: Sequence[int], hidden_size: int, reads_per_sample: int) -> int:
-    """Bytes a process takes for reads, vectors and centroids at least, when its vectors are read from the disk."""
-    draw = reads_per_sample * (4 * hidden_size + BYTES_A_DRAWN_READ)
+    """Return the least bytes a process takes for reads, vectors and centroids: with its vectors read from the disk."""
+    draw = reads_per_sample * (4 * hidden_size + BYTES_PER_DRAWN_READ)
     return max(draw, kmeans_memory(n_clusters, hidden_size))
 
 
 def _fingerprint(model: MetagenBertModel, reads_per_sample: int, seed: int) -> dict[str, Any]:
-    """What decides the vectors. The model's own centroids are zeros, so its hash is the encoder's."""
+    """Return what decides the vectors. The model's own centroids are zeros, so its hash is the encoder's."""
     assert model.processor is not None
     return {
         "read_encoder": model.encoder.name_or_path,
@@ -282,7 +265,7 @@ def _fingerprint(model: MetagenBertModel, reads_per_sample: int, seed: int) -> d
 
 @contextmanager
 def _folder(vectors: str | Path | None, processes: ProcessGroup) -> Iterator[Path]:
-    """The folder for vectors, or a temporary one of the main process."""
+    """Yield the folder for vectors, or a temporary one of the main process."""
     if vectors is not None:
         yield Path(vectors)
         return

@@ -1,4 +1,4 @@
-"""What the reads of a cluster look like."""
+"""Description of clusters by reads: GC content, lengths and examples."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class ClusterReads:
 
     Attributes:
         cluster: Number of the cluster.
-        n_reads: How many there are.
-        gc: float64 `(n_reads,)`, share of G and C among the bases that are known.
+        n_reads: Number of reads.
+        gc: float64 `(n_reads,)`, share of G and C among the known bases.
         lengths: int64 `(n_reads,)`, in bases.
         examples: Sequences of those nearest to the centroid, from different samples where there are enough, the nearest
             first.
@@ -50,7 +50,7 @@ def describe_clusters(
     check: Callable[[], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[ClusterReads]:
-    """Draw reads from samples and look at those that are nearest to some centroids.
+    """Draw reads from samples and describe those nearest to given centroids.
 
     Args:
         model: Model with its processor.
@@ -64,7 +64,7 @@ def describe_clusters(
         progress: Called after each sample with samples done and in all.
 
     Returns:
-        One for each of `clusters`, in that order.
+        One description per cluster, in the order of `clusters`.
 
     Raises:
         ReadFileError: A file is damaged.
@@ -77,11 +77,11 @@ def describe_clusters(
         batch, _ = draw_reads(sample.reads, reads_per_sample, seed=seed, check=check)
         vectors, packed = embed_vectors(model, processor, batch, batch_tokens)
         distances = model.squared_distances(torch.from_numpy(vectors).to(model.device)).detach().cpu().numpy()
-        found = distances.argmin(1)
+        assigned = distances.argmin(1)
         sizes = batch.lengths()
         share = gc_share(batch)
         for cluster in clusters:
-            mine = np.flatnonzero(found == cluster)
+            mine = np.flatnonzero(assigned == cluster)
             rows = packed.rows[mine]
             gc[cluster].append(share[rows])
             lengths[cluster].append(sizes[rows])
@@ -105,7 +105,7 @@ def describe_clusters(
 
 
 def gc_share(batch: ReadBatch) -> np.ndarray:
-    """Share of G and C among the known bases of each read, float64 `(n_reads,)`; 0 where none is known."""
+    """Return the share of G and C among the known bases of each read, float64 `(n_reads,)`; 0 where none is known."""
     totals = [np.concatenate([[0], np.cumsum(table[batch.sequence])])[batch.offsets] for table in (GC, BASES)]
     n_gc, n_known = np.diff(totals[0]), np.diff(totals[1])
     return n_gc / np.maximum(n_known, 1)

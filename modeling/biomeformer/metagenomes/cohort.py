@@ -1,10 +1,10 @@
-"""A cohort: its samples shared out among processes, each a part on disk, gathered into one table."""
+"""Embedding of cohorts: the processes share the samples, each sample is a part on disk, and all make one table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -19,18 +19,19 @@ from ..models.metagenbert import MetagenBertModel
 from ..reads import Cohort, read_cohort
 from ..reads.cohort import CohortSample
 from ..reads.subsampling import check_read_fraction
+from ..runs.control import CallbackObserver, RunControl, RunOptions, resolve_control
 from ..runs.process_group import ProcessGroup
 from ..runs.run_folder import Part, RunFolder
-from ..runs.scheduler import RunOutcome, SampleResult, run_samples
+from ..runs.scheduler import ItemResult, RunOutcome, run_items
 from .abundance_table import TABLE_NAME, AbundanceTable
 from .sample import ProgressCallback, SampleEmbedding, combine, embed_sample, require_processor, why_nothing_used
 
-# What a run's folder holds when it is done.
+# Files of a finished run's folder.
 RESULTS = {"table": TABLE_NAME, "figure": "cohort.png", "report": "report.html"}
 
 
 def computed_by(model: MetagenBertModel) -> dict[str, Any]:
-    """On what and by what versions a model computes."""
+    """Return the precision, device and versions that a model computes with."""
     from ..version import __version__
 
     return {
@@ -62,20 +63,14 @@ def run_cohort(
     read_fraction: float = 1.0,
     seed: int = 0,
     batch_tokens: int | None = None,
-    processes: ProcessGroup | None = None,
-    resume: bool = True,
-    overwrite: bool = False,
-    fail_fast: bool = False,
-    progress: ProgressCallback | None = None,
-    on_plan: Callable[[int, int], None] | None = None,
-    on_sample: Callable[[str, str | None], None] | None = None,
-    check: Callable[[], None] | None = None,
+    control: RunControl | None = None,
+    **options: Unpack[RunOptions],
 ) -> RunOutcome[AbundanceTable | None]:
-    """Embed a cohort into a folder that survives interruption, on one process or many.
+    """Embed a cohort into the folder of a run that can be resumed, on one process or many.
 
-    Each finished sample is a part of its own in the folder, so that a run that was stopped, however rudely, goes on
-    with the samples that are left. The processes share the samples among themselves, and the batches of a sample where
-    samples are fewer; counts are integers, so the table does not depend on that.
+    Each finished sample is a part of its own in the folder, so that a run that was interrupted or killed resumes with
+    the samples that are left. The processes share the samples, and the batches of a sample where samples are fewer;
+    counts are integers, so the table does not depend on that.
 
     Args:
         model: Model with its processor, on the device to use.
@@ -84,38 +79,32 @@ def run_cohort(
         read_fraction: Share of each sample's reads to use, chosen by identity.
         seed: Seed of the choice.
         batch_tokens: Token budget of one pass through the encoder. Counts do not depend on it.
-        processes: The processes of the job; this one alone by default.
-        resume: Whether to go on with a run found in the folder; otherwise it is refused.
-        overwrite: Delete a run found in the folder.
-        fail_fast: Stop at the first sample that fails, instead of going on with the others.
-        progress: Called after each batch with sample id, reads seen, bytes read and bytes in all.
-        on_plan: Called once with how many samples an earlier attempt finished, and how many this process will do.
-        on_sample: Called for each sample that this process finishes, with its id and, if it failed, the reason.
-        check: Called after each batch and while waiting; what it raises ends the run.
+        control: How the run proceeds. Its observer's `advance` gets a sample's reads seen, bytes read and bytes in all.
+        **options: Fields of `RunControl` by keyword: `resume`, `overwrite`, `fail_fast`, `processes`, `observer`,
+            `check`; in place of a control, or to change one.
 
     Returns:
-        The table, and which samples failed.
+        The table, on the main process, and which samples failed.
 
     Raises:
         CohortError: The cohort table is malformed.
         InputError: The folder holds another run, or a run is under way there.
         SamplesFailedError: A sample failed and `fail_fast` was asked for.
         RunError: The folder cannot be written to.
-        RunInterrupted: `check` said so.
+        RunInterrupted: A signal came, as `check` noticed.
         RankError: Another process failed.
     """
     if not isinstance(cohort, Cohort):
         cohort = read_cohort(cohort)
-    processes = processes or ProcessGroup()
-    if check is not None:
-        processes.check = check
+    control = resolve_control(control, options)
+    processes = control.processes
     check_read_fraction(read_fraction)
     check_batch_tokens(batch_tokens, model)
     record = provenance(model, read_fraction=read_fraction, seed=seed)
-    run = RunFolder(Path(folder), record, cohort, results=tuple(RESULTS.values()))
+    run = RunFolder(Path(folder), record, cohort, "samples", results=tuple(RESULTS.values()))
     preprocessing = require_processor(model).preprocessing
 
-    def embed(sample: CohortSample, among: Sequence[int]) -> SampleResult:
+    def embed(sample: CohortSample, among: Sequence[int]) -> ItemResult:
         embedding, reason = None, None
         try:
             embedding = embed_sample(
@@ -125,7 +114,7 @@ def run_cohort(
                 read_fraction=read_fraction,
                 seed=seed,
                 batch_tokens=batch_tokens,
-                progress=progress,
+                progress=control.observer.advance,
                 share=(among.index(processes.rank), len(among)),
                 check=processes.check,
             )
@@ -150,18 +139,7 @@ def run_cohort(
             table.write(run.folder / TABLE_NAME)
         return table
 
-    return run_samples(
-        run,
-        embed,
-        gather,
-        processes=processes,
-        share_batches=True,
-        resume=resume,
-        overwrite=overwrite,
-        fail_fast=fail_fast,
-        on_plan=on_plan,
-        on_sample=on_sample,
-    )
+    return run_items(run, embed, gather, control=control, share_batches=True)
 
 
 def _joined(
@@ -171,7 +149,7 @@ def _joined(
     processes: ProcessGroup,
     among: Sequence[int],
 ) -> SampleEmbedding:
-    """Everyone's share of a sample put together; raises the first reason why one of them has none."""
+    """Return a sample from all processes' shares of it; raise the first reason why one of them has none."""
     mine = None if embedding is None else [embedding.counts.tolist(), embedding.read_stats]
     theirs = processes.all_gather([mine, reason], among, name=f"sample/{sample.sample_id}")
     for _, why in theirs:
@@ -194,20 +172,22 @@ def embed_cohort(
     seed: int = 0,
     batch_tokens: int | None = None,
     progress: ProgressCallback | None = None,
-    **options: Any,
+    control: RunControl | None = None,
+    **options: Unpack[RunOptions],
 ) -> AbundanceTable:
     """Embed every sample of a cohort.
 
     Args:
         model: Model with its processor, on the device to use.
         cohort: A cohort, or the path of its CSV or TSV.
-        output: Folder of a run that can be interrupted and taken up again (see `run_cohort`); without it, samples are
-            held in memory and the first one that fails ends the work.
+        output: Folder of a run that can be interrupted and resumed (see `run_cohort`); without it, counts are kept in
+            memory and the first sample that fails ends the work.
         read_fraction: Share of each sample's reads to use, chosen by identity.
         seed: Seed of the choice.
         batch_tokens: Token budget of one pass through the encoder. Counts do not depend on it.
         progress: Called after each batch with sample id, reads seen, bytes read and bytes in all.
-        **options: With `output`: `resume`, `overwrite`, `fail_fast`, `processes` and `check` of `run_cohort`.
+        control: With `output`: how the run proceeds.
+        **options: With `output`: fields of `RunControl` by keyword, such as `resume`, `overwrite` and `fail_fast`.
 
     Returns:
         The table, samples in the cohort's order.
@@ -219,19 +199,19 @@ def embed_cohort(
     """
     if not isinstance(cohort, Cohort):
         cohort = read_cohort(cohort)
-    common: dict[str, Any] = {
-        "read_fraction": read_fraction,
-        "seed": seed,
-        "batch_tokens": batch_tokens,
-        "progress": progress,
-    }
+    common: dict[str, Any] = {"read_fraction": read_fraction, "seed": seed, "batch_tokens": batch_tokens}
     if output is not None:
-        outcome = run_cohort(model, cohort, output, **common, **options)
+        if progress is not None:
+            options["observer"] = CallbackObserver(on_advance=progress)
+        outcome = run_cohort(model, cohort, output, **common, control=control, **options)
         outcome.raise_for_failures()
         return AbundanceTable.read(output) if outcome.result is None else outcome.result
-    if options:
-        raise TypeError(f"{', '.join(options)}: of use only with output, the folder of a run.")
-    samples = [embed_sample(model, sample.reads, sample_id=sample.sample_id, **common) for sample in cohort.samples]
+    if options or control is not None:
+        raise TypeError(f"{', '.join(options) or 'control'}: of use only with output, the folder of a run.")
+    samples = [
+        embed_sample(model, sample.reads, sample_id=sample.sample_id, progress=progress, **common)
+        for sample in cohort.samples
+    ]
     return AbundanceTable.from_samples(
         samples, cohort.metadata(), provenance(model, read_fraction=read_fraction, seed=seed)
     )

@@ -1,4 +1,4 @@
-"""Reads per cluster, counted on the model's device without waiting for it."""
+"""Counting of reads per cluster on the model's device, without waiting for it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ..inference.batching import (
 from ..models.metagenbert import MetagenBertModel, PackedReads
 from ..models.metagenbert.modeling_metagenbert import by_length, exact_batch_size
 
-# Batches that a device may have before the first one's doubtful reads are looked at.
+# Batches that a device may have before the near ties of the first one are assigned.
 MAX_PENDING = 3
 NO_READS = (torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
 
 
 @dataclass(frozen=True)
 class _PendingBatch:
-    """A batch whose doubtful reads are still to be assigned.
+    """A batch whose near ties are still to be assigned.
 
     Attributes:
         input_ids: int64 or int32 `(n_tokens,)`, on the model's device.
@@ -45,7 +45,7 @@ class _PendingBatch:
 
 
 class ClusterCounter:
-    """Counts the reads nearest to each centroid.
+    """Counter of the reads nearest to each centroid.
 
     Of an encoder in float32, counts are the same for any token budget and any order of reads on one kind of device; of
     one in bfloat16, float16 or float8, reads near the border of two clusters may change sides (see
@@ -69,10 +69,10 @@ class ClusterCounter:
         self._counts = torch.zeros(model.config.n_clusters, dtype=torch.int64, device=model.device)
         self._sort = not is_lookup_encoder(model)
         self._lock = threading.Lock()
-        # Whether the device goes on by itself while the CPU prepares the next batch.
+        # Whether the device works by itself while the CPU prepares the next batch.
         self._runs_ahead = model.device.type == "cuda"
         self._pending: deque[_PendingBatch] = deque()
-        # Doubtful reads by their length, `(n_reads, length)`, until there are enough for a pass.
+        # Near ties by their length, `(n_reads, length)`, until there are enough for a pass.
         self._alone: dict[int, torch.Tensor] = {}
 
     def add(self, packed: PackedReads) -> None:
@@ -85,10 +85,10 @@ class ClusterCounter:
             self._count(input_ids, lengths)
 
     def add_all(self, stream: Iterable[PackedReads]) -> Generator[dict[str, int], None, None]:
-        """Count the reads of many batches; on a CPU each core is at a pass through the encoder of its own.
+        """Count the reads of many batches; on a CPU each core does passes of its own through the encoder.
 
         Yields:
-            After each pass the tallies of the batch that it began, nothing where it did not begin one.
+            After each pass the read statistics of the batch that it started, an empty mapping if it started none.
 
         Raises:
             RunError: A single read does not fit into the device's memory.
@@ -103,8 +103,8 @@ class ClusterCounter:
                 if read_stats:
                     yield *NO_READS, read_stats
 
-        def count(one: tuple[torch.Tensor, torch.Tensor, dict[str, int]]) -> dict[str, int]:
-            input_ids, lengths, read_stats = one
+        def count(batch: tuple[torch.Tensor, torch.Tensor, dict[str, int]]) -> dict[str, int]:
+            input_ids, lengths, read_stats = batch
             if len(lengths):
                 self._count(input_ids, lengths)
             return read_stats
@@ -114,7 +114,7 @@ class ClusterCounter:
     @property
     @torch.inference_mode()
     def counts(self) -> np.ndarray:
-        """int64 `(n_clusters,)`, of all reads so far."""
+        """Counts of all reads so far, int64 `(n_clusters,)`."""
         while self._pending:
             self._settle(self._pending.popleft())
         while self._alone:
@@ -124,28 +124,28 @@ class ClusterCounter:
 
     @torch.inference_mode()
     def _count(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> None:
-        for behind in self._budget.passes(self._count_pass, input_ids, lengths):
-            if behind is not None:
-                self._pending.append(behind)
+        for pending in self._budget.passes(self._count_pass, input_ids, lengths):
+            if pending is not None:
+                self._pending.append(pending)
             if len(self._pending) > MAX_PENDING:
                 self._settle(self._pending.popleft())
 
     def _count_pass(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> _PendingBatch | None:
-        there = to_device(input_ids, self._counts.device)
+        on_device = to_device(input_ids, self._counts.device)
         if not self._runs_ahead:
-            cluster_ids = self._model.assign_packed(there, lengths)
+            cluster_ids = self._model.assign_packed(on_device, lengths)
             with self._lock:
                 self._add(cluster_ids)
             return None
-        cluster_ids, near_tie, vectors = self._model.nearest_packed(there, lengths)
+        cluster_ids, near_tie, vectors = self._model.nearest_packed(on_device, lengths)
         kept = vectors if self._model.settles_near_ties_by_distance else None
-        behind, clear = _PendingBatch(there, lengths, fetch(near_tie), kept), (~near_tie).to(torch.int64)
+        pending, clear = _PendingBatch(on_device, lengths, fetch(near_tie), kept), (~near_tie).to(torch.int64)
         # Last, since a pass that runs out of memory is done again.
         self._counts.index_add_(0, cluster_ids, clear)
-        return behind
+        return pending
 
     def _settle(self, batch: _PendingBatch) -> None:
-        """Assign a batch's doubtful reads, or put them by until there are enough of their length."""
+        """Assign a batch's near ties, or keep them until there are enough of their length."""
         rows = batch.near_tie.wait().nonzero()[:, 0]
         if not len(rows):
             return

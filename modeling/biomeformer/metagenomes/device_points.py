@@ -12,7 +12,7 @@ from ..inference.batching import to_device
 from ..runs.prefetch import prefetch
 from .points import Points
 
-# On a CUDA device a chunk of `points.CHUNK_BYTES` is over before its kernels are launched.
+# On a CUDA device a chunk of `points.CHUNK_BYTES` takes less time than launching its kernels.
 DEVICE_CHUNK_BYTES = 128 << 20
 
 
@@ -21,7 +21,7 @@ class DevicePoints:
     """A process's share of the points on the device that clusters them.
 
     Attributes:
-        chunks: Gives them anew, in order: float32 tensors `(n, hidden_size)` on the device.
+        chunks: Iterates over them again, in order: float32 tensors `(n, hidden_size)` on the device.
         resident: Whether they stay in the device's memory; otherwise `chunks` reads or streams them each time.
     """
 
@@ -32,7 +32,7 @@ class DevicePoints:
     def from_points(
         cls, points: Points, device: torch.device, max_bytes: int, check: Callable[[], None] | None = None
     ) -> DevicePoints:
-        """Points on a device, where they stay if they take at most `max_bytes`; they are then read once.
+        """Return points on a device, where they stay if they take at most `max_bytes`; they are then read once.
 
         Args:
             points: This process's share.
@@ -59,12 +59,12 @@ class DevicePoints:
 
 
 def device_chunk_rows(hidden_size: int) -> int:
-    """Points in a chunk that lies on a CUDA device."""
+    """Return the points per chunk on a CUDA device."""
     return max(DEVICE_CHUNK_BYTES // (4 * hidden_size), 1)
 
 
 def _streamed(points: Points, device: torch.device, check: Callable[[], None] | None) -> Iterator[torch.Tensor]:
-    """Chunks on a CUDA device; a thread reads the next ones into pinned memory meanwhile."""
+    """Yield chunks on a CUDA device; a thread reads the next ones into pinned memory meanwhile."""
     pinned = (torch.from_numpy(chunk).pin_memory() for chunk in points.chunks())
     with closing(prefetch(pinned, check=check)) as chunks:
         for chunk in chunks:

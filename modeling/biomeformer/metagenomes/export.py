@@ -1,4 +1,4 @@
-"""Abundance tables in the formats of others: tables and numbers of a cohort, never reads."""
+"""Export of abundance tables to other formats: tables and numbers of a cohort, never reads."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ..errors import MissingDependencyError
 from .abundance_table import DATASET_FILE, AbundanceTable, file_columns
 
 FORMATS: dict[str, Callable[[AbundanceTable, Path], None]] = {}
-# What the Hub's viewer likes a group of rows to be at most.
+# Largest row group that the Hub's viewer supports well.
 ROW_GROUP_BYTES = 100_000_000
 
 
 def export_table(table: AbundanceTable, folder: str | Path, file_format: str) -> Path:
     """Write a table in another format.
 
-    Cohort columns are text in the table; here those whose values are all whole numbers or numbers become such, and
+    Cohort columns are text in the table; here those whose values are all whole numbers or numbers become numbers, and
     empty fields become missing values.
 
-    * `datasets`: `data/train.parquet` and a `README.md`, for `datasets.load_dataset(folder)`: one row a sample with its
-      read_stats, cohort columns, `counts` and `abundance`. `AbundanceTable.read` reads the same folder, and the dataset
-      on the Hub that it becomes.
-    * `csv`: `abundance.csv`, `counts.csv` and `samples.csv` (read_stats and cohort columns), one row a sample.
+    * `datasets`: `data/train.parquet` and a `README.md`, for `datasets.load_dataset(folder)`: one row per sample with
+      its read_stats, cohort columns, `counts` and `abundance`. `AbundanceTable.read` reads the same folder, and the
+      dataset on the Hub that it becomes.
+    * `csv`: `abundance.csv`, `counts.csv` and `samples.csv` (read_stats and cohort columns), one row per sample.
     * `biom`: `counts.biom` (BIOM 2.1, clusters by samples) and `sample-metadata.tsv` as QIIME 2 reads it.
     * `anndata`: `abundance.h5ad` with abundance vectors as `X`, the layer `counts`, and samples in `obs`.
 
@@ -53,7 +53,7 @@ def export_table(table: AbundanceTable, folder: str | Path, file_format: str) ->
 
 
 def sample_frame(table: AbundanceTable) -> pd.DataFrame:
-    """Tallies and cohort columns, with numbers where a column holds nothing else, indexed by `sample_id`."""
+    """Return read statistics and cohort columns, as numbers where all values are, indexed by `sample_id`."""
     frame = table.read_stats.copy()
     reserved = {"sample_id", "counts", "abundance", *frame.columns}
     for name, column in file_columns(table.metadata.columns, reserved).items():
@@ -62,7 +62,7 @@ def sample_frame(table: AbundanceTable) -> pd.DataFrame:
 
 
 def cluster_names(table: AbundanceTable) -> list[str]:
-    """Names of the clusters, by their number in the model."""
+    """Return the names of the clusters, by their number in the model."""
     return [f"cluster_{i}" for i in range(table.counts.shape[1])]
 
 
@@ -121,7 +121,7 @@ def _datasets(table: AbundanceTable, folder: Path) -> None:
 
 
 def dataset_card_text(table: AbundanceTable) -> str:
-    """The `README.md` of a table that is exported for `datasets`: its card on the Hub."""
+    """Return the `README.md` of a table that is exported for `datasets`: its card on the Hub."""
     record = table.provenance
     return f"""---
 configs:
@@ -136,10 +136,10 @@ tags:
 
 # Abundance vectors of {len(table.sample_ids)} metagenomes
 
-One row a sample: `counts` holds the number of its reads that are nearest to each of {record["n_clusters"]} centroids of
-`{record["model"]}` (weights SHA-256 `{record["weights_sha256"]}`), `abundance` their shares. The columns `n_reads` to
-`n_lower_case` say what became of its reads; the others are the cohort's. `provenance.json` holds the preprocessing
-preprocessing config and all that decides the numbers. There are no reads here.
+One row per sample: `counts` holds the number of its reads that are nearest to each of {record["n_clusters"]} centroids
+of `{record["model"]}` (weights SHA-256 `{record["weights_sha256"]}`), `abundance` their shares. The columns
+`n_reads` to `n_lower_case` say what became of its reads; the others are the cohort's. `provenance.json` holds the
+preprocessing config and all else that decides the numbers. The dataset holds no reads.
 
 ```python
 from biomeformer import AbundanceTable

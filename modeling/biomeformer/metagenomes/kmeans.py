@@ -51,7 +51,7 @@ class KMeansFit:
         cluster_sizes: int64 `(n_clusters,)`, points nearest to each final centroid.
         n_empty: Clusters without a point.
         device: What ran: `cpu`, or `cuda:N (name)`.
-        resident: Whether this process's points stayed in the device's memory; otherwise each iteration read them anew.
+        resident: Whether this process's points stayed in the device's memory; otherwise each iteration read them again.
         n_points: Points given.
         n_iterations: Of Lloyd's algorithm.
         seed: Of the initial choice of points.
@@ -79,7 +79,7 @@ def run_kmeans(
     spherical: bool = False,
     device: str = "cpu",
 ) -> KMeansFit:
-    """Lloyd's k-means over all points given; large clusters are split to refill empty ones.
+    """Run Lloyd's k-means over all points given; large clusters are split to refill empty ones.
 
     Args:
         embeddings: float32 `(n_points, hidden_size)`; of unit length if `spherical`.
@@ -120,7 +120,7 @@ def run_distributed_kmeans(
     processes: ProcessGroup | None = None,
     progress: Callable[[int, dict[int, float]], None] | None = None,
 ) -> list[KMeansFit]:
-    """K-means over points that several processes share, for several numbers of clusters in one go.
+    """Run k-means over points that several processes share, for several numbers of clusters at once.
 
     An iteration reads the points once, for all of `n_clusters`.
 
@@ -227,7 +227,7 @@ def check_kmeans(
 
 
 def kmeans_memory(n_clusters: Sequence[int], hidden_size: int) -> int:
-    """Bytes that k-means takes on each process beside its points: centroids, sums, and the chunk at work."""
+    """Return the bytes that k-means takes on each process beside its points: centroids, sums, and a chunk."""
     # Centroids, a new version of them, and in float64 the sums, those of a chunk and their exchange.
     centroids = sum(n_clusters) * hidden_size * (4 + 4 + 3 * 8)
     # The chunk at work and the one that is read, each once more as it comes from the file or in float64, and a tile of
@@ -238,7 +238,7 @@ def kmeans_memory(n_clusters: Sequence[int], hidden_size: int) -> int:
 
 
 def kmeans_device_memory(n_clusters: Sequence[int], hidden_size: int) -> int:
-    """Bytes that k-means takes on a CUDA device beside its points: centroids, sums, and the chunk at work."""
+    """Return the bytes that k-means takes on a CUDA device beside its points: centroids, sums, and a chunk."""
     # Centroids and their sums, and the largest set of them in float64 to settle ties.
     centroids = (sum(n_clusters) * (4 + 8) + max(n_clusters) * 8) * hidden_size
     # The chunk at work, in float32 (it and the one behind it where they are streamed) and in float64, which is sorted.
@@ -250,13 +250,13 @@ def kmeans_device_memory(n_clusters: Sequence[int], hidden_size: int) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes of a CUDA device that this process can take: what no process has, and what torch keeps in reserve."""
+    """Return the bytes of a CUDA device that this process can take: what is free, and what torch reserves."""
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def tile_bytes(device: torch.device) -> int:
-    """Bytes of distances at once: what stays in a CPU's cache, or what keeps a GPU busy."""
+    """Return the bytes of distances computed at once: what stays in a CPU's cache, or what keeps a GPU busy."""
     return TILE_BYTES if device.type == "cpu" else DEVICE_TILE_BYTES
 
 
@@ -286,7 +286,7 @@ class _Clusters:
         self.objective += distances.sum(dtype=torch.float64)
 
     def update(self, n_points: int, processes: ProcessGroup) -> float:
-        """Move the centroids to the means of all processes' points; gives the objective before."""
+        """Move the centroids to the means of all processes' points; return the objective before."""
         sums, counts = processes.all_reduce(self.sums.cpu().numpy()), processes.all_reduce(self.counts.cpu().numpy())
         objective = float(processes.all_reduce(np.array([self.objective.item()]))[0])
         centroids = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
@@ -298,7 +298,7 @@ class _Clusters:
 
 @full_float32_matmul()
 def nearest_centroids(points: torch.Tensor, centroids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Nearest centroids; on a CPU 1.3 to 1.5 times as fast as FAISS's `IndexFlatL2`.
+    """Return nearest centroids; on a CPU 1.3 to 1.5 times as fast as FAISS's `IndexFlatL2`.
 
     Points about as near to two centroids are compared in float64, and of equally near centroids have the first.
 
@@ -363,20 +363,20 @@ def _pass_over(points: DevicePoints, states: list[_Clusters], processes: Process
 def _initial_centroids(
     faiss: Any, points: Points, local: DevicePoints, n_clusters: Sequence[int], seed: int, processes: ProcessGroup
 ) -> list[np.ndarray]:
-    """For each number of clusters the first so many points of a random order of all, as FAISS draws it."""
+    """Return for each number of clusters that many points, the first of a random order of all, as FAISS draws it."""
     order = np.empty(points.n_points, np.int32)
     faiss.rand_perm(faiss.swig_ptr(order), points.n_points, seed + 1)
     chosen = order[: max(n_clusters)].astype(np.int64) - points.first
-    found = np.zeros((len(chosen), points.hidden_size), np.float32)
+    initial = np.zeros((len(chosen), points.hidden_size), np.float32)
     start = 0
     for chunk in local.chunks():
         rows = np.flatnonzero((chosen >= start) & (chosen < start + len(chunk)))
         if len(rows):
-            found[rows] = chunk[torch.from_numpy(chosen[rows] - start).to(chunk.device)].cpu().numpy()
+            initial[rows] = chunk[torch.from_numpy(chosen[rows] - start).to(chunk.device)].cpu().numpy()
         start += len(chunk)
-    # Each point is one process's; the others add zeros.
-    found = processes.all_reduce(found)
-    return [found[:k].copy() for k in n_clusters]
+    # Each point belongs to one process; the others add zeros.
+    initial = processes.all_reduce(initial)
+    return [initial[:k].copy() for k in n_clusters]
 
 
 def _refill_empty(faiss: Any, centroids: np.ndarray, counts: np.ndarray, n_points: int) -> None:

@@ -21,7 +21,7 @@ class Points:
         first: Number of this process's first point.
         n_local: Points of this process, which follow each other.
         hidden_size: Dimensions.
-        chunks: Reads this process's points anew, in order: float32 arrays `(n, hidden_size)` of at most `CHUNK_BYTES`.
+        chunks: Reads this process's points again, in order: float32 arrays `(n, hidden_size)` of at most `CHUNK_BYTES`.
         on_disk: Whether `chunks` reads from the disk.
     """
 
@@ -34,7 +34,7 @@ class Points:
 
     @classmethod
     def from_array(cls, array: np.ndarray, first: int = 0, n_points: int | None = None) -> Points:
-        """Points held in memory, float32 `(n_local, hidden_size)`."""
+        """Return points held in memory, float32 `(n_local, hidden_size)`."""
         n_rows = chunk_rows(array.shape[1])
 
         def chunks() -> Iterator[np.ndarray]:
@@ -47,7 +47,7 @@ class Points:
     def from_files(
         cls, files: Sequence[tuple[Path, int]], hidden_size: int, rank: int, n_ranks: int, max_bytes: int
     ) -> Points:
-        """An even share of the rows of files, held in memory if they take at most `max_bytes`.
+        """Return an even share of the rows of files, held in memory if they take at most `max_bytes`.
 
         Args:
             files: safetensors files with float32 `vectors (n, hidden_size)`, and their `n`, in order.
@@ -73,12 +73,12 @@ class Points:
 
 
 def chunk_rows(hidden_size: int) -> int:
-    """Points in a chunk."""
+    """Return the points per chunk."""
     return max(CHUNK_BYTES // (4 * hidden_size), 1)
 
 
 def _rows_of_files(files: Sequence[tuple[Path, int]], first: int, last: int, hidden_size: int) -> Iterator[np.ndarray]:
-    """Rows `first` … `last` - 1 of files laid end to end, in chunks that small files share."""
+    """Yield rows `first` … `last` - 1 of concatenated files, in chunks that small files share."""
     n_rows, n_left = chunk_rows(hidden_size), last - first
     buffer, n_filled, start = np.empty((0, hidden_size), np.float32), 0, 0
     for path, n in files:

@@ -1,4 +1,4 @@
-"""A sample as a set of vectors: its own centroids (MetagenBERT-Local) or some of its reads (MetagenBERT-Sub)."""
+"""Samples as sets of vectors: their own centroids (MetagenBERT-Local) or a sample of their reads (MetagenBERT-Sub)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ N_ITERATIONS = 20
 
 @dataclass(frozen=True)
 class ReadSet:
-    """Vectors of one sample with their shares of it.
+    """Vectors of one sample with their weights.
 
     Attributes:
         vectors: float32 `(n_elements, hidden_size)`.
@@ -30,17 +30,17 @@ class ReadSet:
     weights: np.ndarray
 
     def parts(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sets of at most `size` elements, as even as can be: every n-th element of them all.
+        """Return sets of at most `size` elements, as even as possible: every n-th element each.
 
         Returns:
             float32 `(n_sets, n_elements, hidden_size)` and weights `(n_sets, n_elements)`, 0 on padding.
         """
         n_sets = -(-len(self.vectors) // size)
-        places = [np.arange(i, len(self.vectors), n_sets) for i in range(n_sets)]
-        longest = len(places[0])
+        rows_of_sets = [np.arange(i, len(self.vectors), n_sets) for i in range(n_sets)]
+        longest = len(rows_of_sets[0])
         elements = np.zeros((n_sets, longest, self.vectors.shape[1]), np.float32)
         weights = np.zeros((n_sets, longest), np.float32)
-        for i, rows in enumerate(places):
+        for i, rows in enumerate(rows_of_sets):
             elements[i, : len(rows)], weights[i, : len(rows)] = self.vectors[rows], self.weights[rows]
         return elements, weights
 
@@ -57,13 +57,13 @@ def read_set(
     progress: ProgressCallback | None = None,
     check: Callable[[], None] | None = None,
 ) -> ReadSet:
-    """A sample's own centroids, or its reads.
+    """Return a sample's own centroids, or its reads, as a set of vectors.
 
     Args:
         model: Read encoder with its processor; its centroids are not used.
         reads: The sample's files.
         elements: `centroids`, found by k-means among the vectors of the reads drawn, with the share of these reads in
-            each cluster; or `reads`, the vectors of the reads drawn, with even shares.
+            each cluster; or `reads`, the vectors of the reads drawn, with equal shares.
         size: Clusters. A sample with fewer usable reads has as many; empty ones are left out.
         n_reads: Reads drawn, those whose number hashes lowest.
         seed: Of the draw and of k-means.
@@ -95,9 +95,9 @@ def read_set(
     n_clusters = min(size, len(vectors))
     spherical = bool(model.config.normalize_embeddings)
     fit = run_kmeans(vectors, n_clusters, n_iterations=N_ITERATIONS, seed=seed, spherical=spherical)
-    there = fit.cluster_sizes > 0
-    weights = fit.cluster_sizes[there] / fit.cluster_sizes.sum()
-    return ReadSet(fit.centroids[there], weights.astype(np.float32))
+    is_used = fit.cluster_sizes > 0
+    weights = fit.cluster_sizes[is_used] / fit.cluster_sizes.sum()
+    return ReadSet(fit.centroids[is_used], weights.astype(np.float32))
 
 
 __all__ = ["ReadSet", "read_set"]

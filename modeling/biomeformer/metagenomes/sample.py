@@ -1,4 +1,4 @@
-"""One sample: reads in, cluster counts out; no read's vector is kept."""
+"""Embedding of one sample: reads in, cluster counts out; no read's vector is kept."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SampleEmbedding:
 
 
 def require_processor(model: MetagenBertModel) -> MetagenBertProcessor:
-    """The processor a model was loaded with.
+    """Return the processor of a model.
 
     Raises:
         InputError: It has none.
@@ -95,7 +95,7 @@ def embed_sample(
             nor on `share`, on one kind of device; in bfloat16, float16 and float8, reads near the border of two
             clusters may change sides.
         progress: Called after each batch with sample id, reads seen, bytes read and bytes in all.
-        share: `(i, n)` embeds every `n`-th batch of reads, beginning with the `i`-th; `combine` adds the `n` shares
+        share: `(i, n)` embeds every `n`-th batch of reads, starting with the `i`-th; `combine` adds the `n` shares
             up. Each share reads and checks the whole files.
         check: Called after each batch, and while waiting for reads; what it raises ends the work.
 
@@ -103,7 +103,7 @@ def embed_sample(
         Counts and read_stats; of a share, those of its batches, but `n_reads` and `n_selected` of the whole sample.
 
     Raises:
-        ReadFileError: A file is damaged, or no read was found.
+        ReadFileError: A file is damaged or holds no reads.
         InputError: An argument is out of range, or no read can be used.
     """
     processor = require_processor(model)
@@ -133,8 +133,8 @@ def embed_sample(
             else:
                 ahead = stack.enter_context(closing(prefetch(map(encode, mine), check=check)))
                 counted = stack.enter_context(closing(counter.add_all(ahead)))
-            for found in counted:
-                for name, value in found.items():
+            for batch_stats in counted:
+                for name, value in batch_stats.items():
                     read_stats[name] += value
                 if progress is not None:
                     progress(sample_id or "", reader.n_reads, reader.bytes_done, reader.bytes_total)
@@ -153,7 +153,7 @@ def embed_sample(
 
 
 def combine(shares: Sequence[SampleEmbedding]) -> SampleEmbedding:
-    """The sample whose batches were shared out, from all its shares."""
+    """Return the sample whose batches were shared, from all its shares."""
     first = shares[0]
     read_stats = {name: sum(share.read_stats[name] for share in shares) for name in READ_STATS}
     for name in ("n_reads", "n_selected"):
@@ -164,7 +164,7 @@ def combine(shares: Sequence[SampleEmbedding]) -> SampleEmbedding:
 def why_nothing_used(
     embedding: SampleEmbedding, reads: SampleReads, read_fraction: float, preprocessing: dict[str, Any]
 ) -> str | None:
-    """Why not one read of a sample was used; None where one was."""
+    """Return why not a single read of a sample was used; None if one was."""
     read_stats = embedding.read_stats
     if read_stats["n_used"]:
         return None

@@ -1,7 +1,7 @@
 """Curves over a decision threshold, with bootstrap bands: ROC, precision and recall, F1; and calibration.
 
-Counts at each threshold are scikit-learn's. Of many samples a curve has at most `MAX_POINTS` points, spread evenly over
-the samples; its band comes of a bootstrap that draws how many positives and negatives lie between those points.
+Counts at each threshold are scikit-learn's. A curve of many samples has at most `MAX_POINTS` points, spread evenly over
+the samples; its band is a bootstrap over the numbers of positives and negatives between neighbouring points.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..moved import renamed
 from .resampling import LEVEL
 
 CurveKind = Literal["roc", "precision_recall"]
@@ -47,7 +48,7 @@ class ThresholdCurve:
         precision: `(n_points,)`.
         recall: `(n_points,)`.
         f1: `(n_points,)`.
-        best_f1: The highest, also of the points left out.
+        best_f1: Highest F1 over all thresholds, including points left out of the curve.
     """
 
     thresholds: np.ndarray
@@ -59,15 +60,15 @@ class ThresholdCurve:
 
 @dataclass(frozen=True)
 class CalibrationCurve:
-    """Observed against predicted shares in bins, empty ones left out.
+    """Observed frequencies against predicted probabilities in bins; empty bins are left out.
 
     Attributes:
-        predicted: Mean probability of each bin, `(n_bins,)`.
-        observed: Share of the bin of which it was true.
+        predicted: Mean predicted probability of each bin, `(n_bins,)`.
+        observed: Fraction of positives in each bin.
         low: Lower end of its 95 % Wilson interval (Wilson 1927, doi:10.1080/01621459.1927.10502953).
-        high: Upper end.
-        n: Samples of each bin.
-        places: Number of each bin, from 0.
+        high: Upper end of that interval.
+        n: Number of samples in each bin.
+        bins: Index of each bin, from 0.
     """
 
     predicted: np.ndarray
@@ -75,7 +76,9 @@ class CalibrationCurve:
     low: np.ndarray
     high: np.ndarray
     n: np.ndarray
-    places: np.ndarray
+    bins: np.ndarray
+
+    places = renamed("places", "bins")
 
 
 def ranked_counts(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -98,17 +101,17 @@ def ranked_counts(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarra
 
 
 def best_f1_threshold(truth: np.ndarray, probability: np.ndarray) -> tuple[float, float]:
-    """Find the threshold of the highest F1, a sample being predicted positive where its probability is no lower.
+    """Find the threshold with the highest F1; samples at or above the threshold are predicted positive.
 
-    It lies half-way between neighbouring distinct probabilities, or between the lowest one and 0. Of thresholds that
-    do equally well it is the one nearest to 0.5, and the higher of two equally near.
+    It is midway between neighbouring distinct probabilities, or between the lowest one and 0. Of equally good
+    thresholds it is the one nearest to 0.5, and the higher of two equally near.
 
     Args:
         truth: bool `(n,)`.
         probability: `(n,)`.
 
     Returns:
-        Threshold and F1; 0.5 and NaN where nothing is positive.
+        Threshold and F1; 0.5 and NaN if no sample is positive.
     """
     truth = np.asarray(truth, bool)
     if not truth.any():
@@ -117,7 +120,7 @@ def best_f1_threshold(truth: np.ndarray, probability: np.ndarray) -> tuple[float
     f1 = 2 * true / (true + false + true[-1])
     below = np.append(values[1:], 0.0)
     middle = (values + below) / 2
-    # Half-way between two floats that are next to each other is one of them.
+    # The midpoint of two adjacent floats is one of them.
     middle = np.where(middle > below, middle, values)
     best = np.flatnonzero(f1 == f1.max())
     chosen = best[np.abs(middle[best] - 0.5).argmin()]
@@ -125,19 +128,19 @@ def best_f1_threshold(truth: np.ndarray, probability: np.ndarray) -> tuple[float
 
 
 def curve_with_band(kind: CurveKind, truth: np.ndarray, probability: np.ndarray, *, seed: int = 0) -> Curve:
-    """Draw a curve on `GRID` with its band over bootstraps that keep the numbers of positives and negatives.
+    """Compute a curve on `GRID` with its band over bootstraps that keep the numbers of positives and negatives.
 
     Args:
-        kind: `roc`, or `precision_recall`: at a recall the precision of the highest threshold that reaches it, as
-            average precision has it.
-        truth: bool `(n,)`, of both kinds.
+        kind: `roc`, or `precision_recall`: at each recall the precision of the highest threshold that reaches it, as in
+            average precision.
+        truth: bool `(n,)`, with at least one sample of either class.
         probability: `(n,)`.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
     """
     _, true, false = ranked_counts(truth, probability)
     points = _thinned(true, false)
     rng = np.random.default_rng(seed)
-    counts = [_with_draws(of_kind[points], rng) for of_kind in (true, false)]
+    counts = [_with_resamples(positives[points], rng) for positives in (true, false)]
     drawn = _CURVES[kind](*counts)
     low, high = np.quantile(drawn[1:], LEVEL, axis=0)
     return Curve(GRID, drawn[0], low, high)
@@ -147,7 +150,7 @@ def threshold_curve(truth: np.ndarray, probability: np.ndarray) -> ThresholdCurv
     """Compute precision, recall and F1 over the threshold.
 
     Args:
-        truth: bool `(n,)`, some of them true.
+        truth: bool `(n,)`, at least one of them true.
         probability: `(n,)`.
     """
     values, true, false = ranked_counts(truth, probability)
@@ -160,14 +163,13 @@ def threshold_curve(truth: np.ndarray, probability: np.ndarray) -> ThresholdCurv
 def calibration_curve(
     happened: np.ndarray, probability: np.ndarray, *, n_bins: int = 10, equal_sizes: bool = False
 ) -> CalibrationCurve:
-    """Compare probabilities with what happened, in bins.
+    """Compare predicted probabilities with observed frequencies, in bins.
 
     Args:
-        happened: bool `(n,)`.
-        probability: `(n,)`, from 0 to 1.
-        n_bins: Bins at most.
-        equal_sizes: Whether bins have equally many samples, and at least 10 where they can; otherwise they are equally
-            wide.
+        happened: Observed outcomes, bool `(n,)`.
+        probability: Predicted probabilities `(n,)`, from 0 to 1.
+        n_bins: Maximum number of bins.
+        equal_sizes: Whether bins have equally many samples, at least 10 if possible, rather than equal width.
     """
     from scipy.stats import binomtest
 
@@ -190,21 +192,21 @@ def calibration_curve(
         low=np.array([span.low for span in spans]),
         high=np.array([span.high for span in spans]),
         n=n[filled],
-        places=filled,
+        bins=filled,
     )
 
 
 def _thinned(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """At most `MAX_POINTS` places of a curve's points, even over positives and over negatives, and the last one."""
+    """Select at most `MAX_POINTS` points of a curve, evenly over positives and over negatives, and the last one."""
     if len(true) <= MAX_POINTS:
         return np.arange(len(true))
-    wanted = np.linspace(0, 1, MAX_POINTS // 2)
-    places = [np.searchsorted(counts, wanted * counts[-1]) for counts in (true, false)]
-    return np.unique(np.append(np.concatenate(places), len(true) - 1))
+    fractions = np.linspace(0, 1, MAX_POINTS // 2)
+    points = [np.searchsorted(counts, fractions * counts[-1]) for counts in (true, false)]
+    return np.unique(np.append(np.concatenate(points), len(true) - 1))
 
 
-def _with_draws(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Counts `(1 + N_BAND_DRAWS, n_points + 1)` from none at all, as observed and as drawn with replacement."""
+def _with_resamples(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return cumulative counts `(1 + N_BAND_DRAWS, n_points + 1)`, from 0: as observed, then as resampled."""
     steps = np.diff(counts, prepend=0)
     total = int(counts[-1])
     drawn = np.vstack([steps, rng.multinomial(total, steps / total, N_BAND_DRAWS)])
@@ -212,16 +214,16 @@ def _with_draws(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _roc(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """True positive rates on `GRID` of false ones."""
+    """Interpolate true positive rates at false positive rates on `GRID`."""
     return np.stack([np.interp(GRID, f / f[-1], t / t[-1]) for t, f in zip(true, false, strict=True)])
 
 
 def _precision_recall(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """Precisions on `GRID` of recalls."""
+    """Return precisions at recalls on `GRID`."""
     precision = true / np.maximum(true + false, 1)
-    # At no recall, that of the first positive.
-    wanted = np.maximum(GRID, 1e-9)
-    return np.stack([p[np.searchsorted(t / t[-1], wanted)] for t, p in zip(true, precision, strict=True)])
+    # At recall 0, the precision at the first positive.
+    recalls = np.maximum(GRID, 1e-9)
+    return np.stack([p[np.searchsorted(t / t[-1], recalls)] for t, p in zip(true, precision, strict=True)])
 
 
 _CURVES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {

@@ -1,4 +1,4 @@
-"""The scores of probabilities as `evaluate` metrics that need no network."""
+"""Scores of probabilities as `evaluate` metrics that work offline."""
 
 from __future__ import annotations
 

@@ -10,21 +10,21 @@ N_BINS = 10
 
 
 def roc_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Area under the ROC curve; of several classes the mean over each against the others that is there."""
+    """Compute the area under the ROC curve; for several classes the one-vs-rest mean over the classes that occur."""
     from sklearn.metrics import roc_auc_score
 
     return _mean_over_classes(labels, probabilities, roc_auc_score)
 
 
 def pr_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Average precision; of several classes the mean over each against the others that is there."""
+    """Compute the average precision; for several classes the one-vs-rest mean over the classes that occur."""
     from sklearn.metrics import average_precision_score
 
     return _mean_over_classes(labels, probabilities, average_precision_score)
 
 
 def balanced_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean recall of the classes that are there, the most probable class being predicted."""
+    """Compute the mean recall of the classes that occur; the most probable class is predicted."""
     from sklearn.metrics import recall_score
 
     predicted = probabilities.argmax(1)
@@ -32,7 +32,7 @@ def balanced_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def brier(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean squared distance of probabilities from the truth: of the second of two classes, over all of several."""
+    """Compute the Brier score: of the second class if there are two, else summed over all classes."""
     from sklearn.metrics import brier_score_loss
 
     if probabilities.shape[1] == 2:
@@ -42,11 +42,11 @@ def brier(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Expected calibration error: gaps of accuracy and confidence in ten bins of confidence, weighted by samples."""
+    """Compute the expected calibration error: the mean gap of accuracy and confidence over ten bins of confidence."""
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
     bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
-    right = predicted == labels
-    gaps = [abs(right[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
+    correct = predicted == labels
+    gaps = [abs(correct[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
     return float(sum(gaps))
 
 
@@ -61,14 +61,14 @@ LOWER_IS_BETTER = ("brier", "calibration_error")
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Every metric.
+    """Compute all metrics of `METRICS`.
 
     Args:
-        labels: int `(n_samples,)`, numbers of classes.
+        labels: Class numbers, int `(n_samples,)`.
         probabilities: `(n_samples, n_classes)`, rows that sum to one.
 
     Returns:
-        By name; the areas are NaN where all samples are of one class.
+        Scores by name; the areas are NaN if all samples are of one class.
     """
     return {name: metric(labels, probabilities) for name, metric in METRICS.items()}
 

@@ -1,4 +1,4 @@
-"""The bootstrap: percentile intervals of any scores that can be written over weights of samples.
+"""The bootstrap: percentile intervals of any scores that can be computed from sample weights.
 
 A resample is the number of times each sample is drawn. Scores over such weights, `(n_draws, n)`, are computed for many
 resamples at once, with one sort of the predictions; weights of one give the scores themselves.
@@ -16,7 +16,7 @@ from ..errors import InputError
 Scorer = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 LEVEL = (0.025, 0.975)
-# Weights made at once: few enough to stay in a core's cache.
+# Number of weights per chunk: few enough to fit a core's cache.
 DRAWN_AT_ONCE = 200_000
 
 
@@ -25,10 +25,10 @@ class BootstrapInterval:
     """A score with its 95 % percentile interval.
 
     Attributes:
-        value: Of the samples themselves.
-        low: Lower end; NaN where the score or all its resamples are undefined.
+        value: Score of the samples themselves.
+        low: Lower end; NaN if the score or all its resamples are undefined.
         high: Upper end.
-        n_undefined: Resamples of which the score is undefined, as a ROC-AUC of one class is; the interval is that of
+        n_undefined: Number of resamples whose score is undefined, such as a ROC-AUC of one class; the interval is over
             the others.
     """
 
@@ -39,9 +39,9 @@ class BootstrapInterval:
 
     @classmethod
     def of_draws(cls, value: float, draws: np.ndarray) -> BootstrapInterval:
-        """Take the interval from the scores of resamples `(n_draws,)`, NaN where undefined.
+        """Compute the interval from the scores of resamples `(n_draws,)`, NaN where undefined.
 
-        It is widened to the value where resampling is biased, as it is for the calibration error.
+        It is widened to include the value, since resampling is biased for some scores, such as the calibration error.
         """
         known = draws[~np.isnan(draws)]
         n_undefined = len(draws) - len(known)
@@ -69,7 +69,7 @@ def resample(
         groups: `(n,)`, such as subjects: their samples are drawn together; each sample by itself by default.
 
     Returns:
-        How often each sample is drawn, float64 `(n_draws, n)`.
+        Number of times each sample is drawn, float64 `(n_draws, n)`.
 
     Raises:
         InputError: A group is in two strata.
@@ -81,14 +81,14 @@ def resample(
         drawn = resample(rng, len(first), n_draws, strata=None if strata is None else strata[first])
         return drawn[:, unit]
     weights = np.empty((n_draws, n))
-    members = [np.arange(n)] if strata is None else [np.flatnonzero(strata == one) for one in np.unique(strata)]
+    members = [np.arange(n)] if strata is None else [np.flatnonzero(strata == value) for value in np.unique(strata)]
     for rows in members:
         picked = rng.integers(0, len(rows), (n_draws, len(rows)), dtype=np.int32)
-        # A slice is many times faster than a list of places.
+        # Indexing by a slice is many times faster than by an array.
         is_slice = rows[-1] - rows[0] == len(rows) - 1
-        where = slice(rows[0], rows[-1] + 1) if is_slice else rows
-        for row, places in zip(weights, picked, strict=True):
-            row[where] = np.bincount(places, minlength=len(rows))
+        columns = slice(rows[0], rows[-1] + 1) if is_slice else rows
+        for row, indices in zip(weights, picked, strict=True):
+            row[columns] = np.bincount(indices, minlength=len(rows))
     return weights
 
 
@@ -101,15 +101,15 @@ def bootstrap(
     strata: np.ndarray | None = None,
     groups: np.ndarray | None = None,
 ) -> dict[str, BootstrapInterval]:
-    """Score samples, with 95 % percentile intervals.
+    """Score samples with 95 % percentile intervals.
 
-    All scores see the same resamples, so differences of scores may be among them.
+    All scores use the same resamples, so differences of scores may be among them.
 
     Args:
-        scorer: Gives scores `(n_draws,)` by name, NaN where undefined, from weights `(n_draws, n)`.
+        scorer: Maps weights `(n_draws, n)` to scores `(n_draws,)` by name, NaN where undefined.
         n: Number of samples.
         n_draws: Number of resamples.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
         strata: As for `resample`.
         groups: As for `resample`.
 

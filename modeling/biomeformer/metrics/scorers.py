@@ -1,6 +1,6 @@
-"""The scores of each task over weights of samples, `(n_draws, n)`, as `bootstrap` needs them.
+"""Scores of each task as functions of sample weights `(n_draws, n)`, for `bootstrap`.
 
-They equal scikit-learn's and SciPy's, which score one weighting at a time; here one sort serves all resamples.
+They equal those of scikit-learn and SciPy, which take one set of weights at a time; here all resamples share one sort.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ TASKS: tuple[Task, ...] = get_args(Task)
 
 @dataclass(frozen=True)
 class RankedColumn:
-    """A column of probabilities, sorted once, whose counts at each threshold are sums over weights.
+    """A column of probabilities, sorted once, to count true and false positives at each threshold for any weights.
 
     Attributes:
-        order: Samples from the most probable down, `(n,)`.
-        positive: 1.0 where a sample of that order is positive, else 0.0.
-        last: Places in that order of the last sample of each distinct probability.
-        values: The distinct probabilities.
+        order: Samples in decreasing order of probability, `(n,)`.
+        positive: 1.0 for each positive sample in that order, else 0.0, `(n,)`.
+        last: Position in that order of the last sample of each distinct probability, `(n_distinct,)`.
+        values: The distinct probabilities, decreasing, `(n_distinct,)`.
     """
 
     order: np.ndarray
@@ -43,7 +43,7 @@ class RankedColumn:
         return cls(order, truth[order].astype(np.float64), last, values[last])
 
     def counts(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """True and false positives, `(n_draws, n_distinct)`, as the threshold falls."""
+        """Count true and false positives, `(n_draws, n_distinct)`, at decreasing thresholds."""
         drawn = np.take(weights, self.order, axis=1)
         predicted = np.cumsum(drawn, axis=1)
         drawn *= self.positive
@@ -54,19 +54,19 @@ class RankedColumn:
         return true, predicted
 
     def above(self, threshold: float) -> int:
-        """How many distinct values are at the threshold or above."""
+        """Count the distinct values at or above the threshold."""
         return int((self.values >= threshold).sum())
 
 
 def _roc_auc(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve `(n_draws,)` by the trapezoidal rule; NaN with one class only."""
+    """Compute the area under the ROC curve `(n_draws,)` by the trapezoidal rule; NaN with only one class."""
     steps = np.diff(false, axis=1)
     area = (steps * (true[:, 1:] + true[:, :-1])).sum(1) + false[:, 0] * true[:, 0]
     return _ratio(area, 2 * true[:, -1] * false[:, -1])
 
 
 def _pr_auc(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """Average precision `(n_draws,)`; NaN with one class only."""
+    """Compute the average precision `(n_draws,)`; NaN with only one class."""
     precision = true / np.maximum(true + false, 1)
     steps = np.diff(true, axis=1)
     area = (steps * precision[:, 1:]).sum(1) + true[:, 0] * precision[:, 0]
@@ -74,7 +74,7 @@ def _pr_auc(true: np.ndarray, false: np.ndarray) -> np.ndarray:
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """NaN where the denominator is 0."""
+    """Divide, with NaN where the denominator is not positive."""
     return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)
 
 
@@ -84,35 +84,40 @@ def _at(true: np.ndarray, false: np.ndarray, above: int) -> tuple[np.ndarray, np
     return true[:, above - 1], false[:, above - 1]
 
 
-def _three(hits: np.ndarray, predicted: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _precision_recall_f1(
+    hits: np.ndarray, predicted: np.ndarray, positive: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     precision = np.where(positive > 0, hits / np.maximum(predicted, 1), np.nan)
     return precision, _ratio(hits, positive), np.where(positive > 0, _ratio(2 * hits, predicted + positive), np.nan)
 
 
 def _mean_where_known(values: np.ndarray) -> np.ndarray:
-    """Mean over columns `(n_draws,)`, NaN ones left out."""
+    """Average over columns, ignoring NaN, `(n_draws,)`."""
     known = ~np.isnan(values)
     return _ratio(np.where(known, values, 0).sum(1), known.sum(1))
 
 
 def _confusion(weights: np.ndarray, truth: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
-    """Sequences by class and predicted class, `(n_draws, n_classes, n_classes)`."""
+    """Sum weights by class and predicted class, `(n_draws, n_classes, n_classes)`."""
     cell = truth * n_classes + predicted
     return _sums_in(weights, cell, n_classes**2).reshape(-1, n_classes, n_classes)
 
 
 def _sums_in(weights: np.ndarray, bins: np.ndarray, n_bins: int) -> np.ndarray:
-    """Sums of weights in each bin, `(n_draws, n_bins)`."""
+    """Sum weights in each bin, `(n_draws, n_bins)`."""
     return np.stack([np.bincount(bins, row, n_bins) for row in weights])
 
 
 def _of_confusion(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision, recall and F1 of each class, `(n_draws, n_classes)`."""
-    return _three(np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(1), confusion.sum(2))
+    """Compute precision, recall and F1 of each class, `(n_draws, n_classes)`."""
+    return _precision_recall_f1(np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(1), confusion.sum(2))
 
 
 def _matthews(confusion: np.ndarray) -> np.ndarray:
-    """Matthews correlation (Gorodkin 2004, doi:10.1016/j.compbiolchem.2004.09.006); 0 where all are predicted alike."""
+    """Compute the Matthews correlation (Gorodkin 2004, doi:10.1016/j.compbiolchem.2004.09.006), `(n_draws,)`.
+
+    It is 0 if only one class is predicted and NaN if only one class occurs.
+    """
     true, predicted, n = confusion.sum(2), confusion.sum(1), confusion.sum((1, 2))
     covariance = np.trace(confusion, axis1=1, axis2=2) * n - (true * predicted).sum(1)
     spread, predicted_spread = n**2 - (true**2).sum(1), n**2 - (predicted**2).sum(1)
@@ -121,7 +126,7 @@ def _matthews(confusion: np.ndarray) -> np.ndarray:
 
 
 def _calibration_scorer(truth: np.ndarray, predicted: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """The calibration error of `probabilities`, over weights."""
+    """Return a function from weights to the calibration error of `probabilities`."""
     confidence = predicted.max(1)
     bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
     gap = (predicted.argmax(1) == truth) - confidence
@@ -129,7 +134,7 @@ def _calibration_scorer(truth: np.ndarray, predicted: np.ndarray) -> Callable[[n
 
 
 def make_scorer(task: Task, truth: np.ndarray, predicted: np.ndarray, thresholds: Sequence[float]) -> Scorer:
-    """Return what scores weighted samples of a task, with arrays as for `score_predictions`."""
+    """Return the scorer of a task, a function from sample weights to scores; arrays as for `score_predictions`."""
     if task == "binary":
         return _binary_scorer(truth, predicted, thresholds[0])
     if task == "multi_class":
@@ -175,7 +180,7 @@ def _multi_class_scorer(truth: np.ndarray, predicted: np.ndarray) -> Scorer:
     calibration = _calibration_scorer(truth, predicted)
 
     def scores(weights: np.ndarray) -> dict[str, np.ndarray]:
-        areas = [(_roc_auc(*counts), _pr_auc(*counts)) for counts in (one.counts(weights) for one in ranked)]
+        areas = [(_roc_auc(*counts), _pr_auc(*counts)) for counts in (column.counts(weights) for column in ranked)]
         confusion = _confusion(weights, truth, labels, n_classes)
         _, recall, f1 = _of_confusion(confusion)
         return {
@@ -194,25 +199,26 @@ def _multi_class_scorer(truth: np.ndarray, predicted: np.ndarray) -> Scorer:
 
 def _multi_label_scorer(truth: np.ndarray, predicted: np.ndarray, thresholds: Sequence[float]) -> Scorer:
     ranked = [RankedColumn.of(truth[:, i] == 1, predicted[:, i]) for i in range(truth.shape[1])]
-    above = [one.above(threshold) for one, threshold in zip(ranked, thresholds, strict=True)]
-    all_right = ((predicted >= np.asarray(thresholds)) == truth).all(1).astype(np.float64)
+    above = [column.above(threshold) for column, threshold in zip(ranked, thresholds, strict=True)]
+    all_correct = ((predicted >= np.asarray(thresholds)) == truth).all(1).astype(np.float64)
     squared = ((predicted - truth) ** 2).mean(1)
 
     def scores(weights: np.ndarray) -> dict[str, np.ndarray]:
-        found: dict[str, list[np.ndarray]] = {name: [] for name in ("roc_auc", "pr_auc", "f1", "precision", "recall")}
+        by_label: dict[str, list[np.ndarray]] = {
+            name: [] for name in ("roc_auc", "pr_auc", "f1", "precision", "recall")
+        }
         total = np.zeros((3, len(weights)))
-        for one, place in zip(ranked, above, strict=True):
-            true, false = one.counts(weights)
-            hits, misses = _at(true, false, place)
+        for column, n_above in zip(ranked, above, strict=True):
+            true, false = column.counts(weights)
+            hits, misses = _at(true, false, n_above)
             total += np.stack([hits, hits + misses, true[:, -1]])
-            precision, recall, f1 = _three(hits, hits + misses, true[:, -1])
-            for name, value in zip(
-                found, (_roc_auc(true, false), _pr_auc(true, false), f1, precision, recall), strict=True
-            ):
-                found[name].append(value)
-        return {name: _mean_where_known(np.stack(values, 1)) for name, values in found.items()} | {
-            "micro_f1": _three(*total)[2],
-            "subset_accuracy": weights @ all_right / weights.sum(1),
+            precision, recall, f1 = _precision_recall_f1(hits, hits + misses, true[:, -1])
+            values = (_roc_auc(true, false), _pr_auc(true, false), f1, precision, recall)
+            for name, value in zip(by_label, values, strict=True):
+                by_label[name].append(value)
+        return {name: _mean_where_known(np.stack(columns, 1)) for name, columns in by_label.items()} | {
+            "micro_f1": _precision_recall_f1(*total)[2],
+            "subset_accuracy": weights @ all_correct / weights.sum(1),
             "brier": weights @ squared / weights.sum(1),
         }
 
@@ -220,7 +226,7 @@ def _multi_label_scorer(truth: np.ndarray, predicted: np.ndarray, thresholds: Se
 
 
 def _regression_scorer(truth: np.ndarray, predicted: np.ndarray) -> Scorer:
-    # Around their medians: constant columns are 0 to the last bit.
+    # Centred on their medians, so that constant columns are exactly 0.
     t, p = truth - np.median(truth), predicted - np.median(predicted)
     error = predicted - truth
     moments = np.stack([t, p, t**2, p**2, t * p, error**2, np.abs(error)], 1)
@@ -245,7 +251,7 @@ def _regression_scorer(truth: np.ndarray, predicted: np.ndarray) -> Scorer:
 
 
 def _rank_scorer(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Mean ranks of tied values less the mean of all ranks, `(n_draws, n)`."""
+    """Return a function from weights to centred ranks `(n_draws, n)`, in which ties share their mean rank."""
     _, group = np.unique(values, return_inverse=True)
     order = np.argsort(group, kind="stable")
     last = np.append(np.flatnonzero(np.diff(group[order])), len(values) - 1)

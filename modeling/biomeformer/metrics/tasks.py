@@ -1,4 +1,4 @@
-"""Scores of predictions of a task, with decision thresholds chosen on validation and bootstrap intervals.
+"""Scores of a task's predictions, with decision thresholds chosen on validation and bootstrap intervals.
 
 The scores of a binary classifier are those of arXiv 2509.25274 (ROC-AUC, PR-AUC, the best F1 with its threshold,
 precision, recall) and more.
@@ -15,13 +15,13 @@ from .curves import best_f1_threshold
 from .resampling import bootstrap
 from .scorers import TASKS, Task, make_scorer
 
-# Sequences times ranked columns times draws of a bootstrap, and the draws made whatever this allows.
+# Maximum of samples times ranked columns times bootstrap resamples, and the minimum number of resamples regardless.
 MAX_BOOTSTRAP_WORK = 500_000_000
 MIN_BOOTSTRAPS = 100
 
 
 def choose_thresholds(task: Task, truth: np.ndarray, predicted: np.ndarray) -> list[float]:
-    """Thresholds of the highest F1.
+    """Choose the decision thresholds with the highest F1.
 
     Args:
         task: One of `TASKS`.
@@ -29,7 +29,7 @@ def choose_thresholds(task: Task, truth: np.ndarray, predicted: np.ndarray) -> l
         predicted: As for `score_predictions`.
 
     Returns:
-        Of a binary task one, of the second class; of several labels one a label; else none.
+        One threshold, of the second class, for a binary task; one per label for a multi-label task; else none.
     """
     if task == "binary":
         return [best_f1_threshold(truth == 1, predicted[:, 1])[0]]
@@ -39,10 +39,10 @@ def choose_thresholds(task: Task, truth: np.ndarray, predicted: np.ndarray) -> l
 
 
 def bootstraps_within_budget(task: Task, n: int, n_labels: int, asked: int) -> int:
-    """Draws of a bootstrap: those asked for, or as many as `MAX_BOOTSTRAP_WORK` allows, but `MIN_BOOTSTRAPS`.
+    """Limit the requested number of resamples to what `MAX_BOOTSTRAP_WORK` allows, but not below `MIN_BOOTSTRAPS`.
 
-    The work of a draw is `n` times the columns that are ranked: one of a binary task, one a class or label of others,
-    two of a regression.
+    The work of a resample is `n` times the number of ranked columns: one for a binary task, two for a regression, else
+    one per class or label.
     """
     columns = {"binary": 1, "regression": 2}.get(task, n_labels)
     return min(asked, max(MIN_BOOTSTRAPS, MAX_BOOTSTRAP_WORK // max(n * columns, 1)))
@@ -58,50 +58,53 @@ def score_predictions(
     seed: int = 0,
     n_bootstraps: int = 1000,
 ) -> dict[str, dict[str, float]]:
-    """Scores with 95 % percentile intervals of a bootstrap over sequences.
+    """Score predictions with 95 % percentile intervals of a bootstrap over sequences.
 
-    The bootstrap keeps the numbers of sequences of each class in binary and multi-class tasks. It makes as many draws
-    as `bootstraps_within_budget` says. An interval is widened to its score where resampling is biased, as it is for
-    the calibration error.
+    In binary and multi-class tasks the bootstrap keeps the number of sequences of each class. The number of resamples
+    is given by `bootstraps_within_budget`. Intervals are widened to include the score, since resampling is biased for
+    some scores, such as the calibration error.
 
     Args:
         task: One of `TASKS`.
-        label_names: Names of classes or labels; of a regression anything.
-        truth: Binary and multi-class: int `(n,)`, places of classes. Multi-label: 0 or 1, `(n, n_labels)`. Regression:
+        label_names: Names of the classes or labels; any name for a regression.
+        truth: Binary and multi-class: class numbers, int `(n,)`. Multi-label: 0 or 1, `(n, n_labels)`. Regression:
             float `(n,)`.
-        predicted: Probabilities `(n, n_labels)`; of a regression values `(n,)`.
-        thresholds: What `choose_thresholds` gave, on other sequences than these.
-        seed: Of the bootstrap.
-        n_bootstraps: Draws asked for.
+        predicted: Probabilities `(n, n_labels)`; for a regression values `(n,)`.
+        thresholds: Result of `choose_thresholds` on other sequences than these.
+        seed: Seed of the bootstrap.
+        n_bootstraps: Requested number of resamples.
 
     Returns:
-        By metric, `value`, `low` and `high`. Macro scores are means over the classes or labels that are there and not
-        everywhere; a score is NaN where no such class is.
+        `value`, `low` and `high`, by metric. Macro scores are means over the classes or labels that have both positive
+        and negative sequences; a score is NaN if there is none.
 
     Raises:
-        InputError: The arrays do not fit each other or the task.
+        InputError: The arrays do not match each other or the task.
     """
     truth, predicted = check_predictions(task, label_names, truth, predicted, thresholds)
     strata = None
     if task in ("binary", "multi_class"):
-        # Sequences of a class lie together, so that a stratum is a slice.
+        # Sort by class, so that each stratum is a slice.
         order = np.argsort(truth, kind="stable")
         truth, predicted = truth[order], predicted[order]
         strata = truth
-    found = bootstrap(
+    intervals = bootstrap(
         make_scorer(task, truth, predicted, thresholds),
         len(truth),
         n_draws=bootstraps_within_budget(task, len(truth), len(label_names), n_bootstraps),
         seed=seed,
         strata=strata,
     )
-    return {name: {"value": one.value, "low": one.low, "high": one.high} for name, one in found.items()}
+    return {
+        name: {"value": interval.value, "low": interval.low, "high": interval.high}
+        for name, interval in intervals.items()
+    }
 
 
 def per_class(
     task: Task, label_names: Sequence[str], truth: np.ndarray, predicted: np.ndarray, thresholds: Sequence[float]
 ) -> dict[str, dict[str, float]]:
-    """Scores of each class or label against all others.
+    """Score each class or label against all others.
 
     Args:
         task: One of `TASKS`.
@@ -111,35 +114,39 @@ def per_class(
         thresholds: As for `score_predictions`.
 
     Returns:
-        By name, `n` (sequences of it), `precision`, `recall`, `f1`, `roc_auc` and `pr_auc`, of labels also
-        `threshold`; nothing of a regression.
+        By class name: `n` (its number of sequences), `precision`, `recall`, `f1`, `roc_auc` and `pr_auc`, and for
+        multi-label tasks `threshold`; empty for a regression.
 
     Raises:
-        InputError: The arrays do not fit each other or the task.
+        InputError: The arrays do not match each other or the task.
     """
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
     truth, predicted = check_predictions(task, label_names, truth, predicted, thresholds)
     if task == "regression":
         return {}
-    several = task == "multi_label"
-    if several:
+    is_multi_label = task == "multi_label"
+    if is_multi_label:
         labels = predicted >= np.asarray(thresholds)
     else:
         labels = (predicted[:, 1] >= thresholds[0]).astype(int) if task == "binary" else predicted.argmax(1)
-    found = {}
+    by_name = {}
     for i, name in enumerate(label_names):
-        is_it, is_predicted = (truth[:, i] == 1, labels[:, i]) if several else (truth == i, labels == i)
-        n = int(is_it.sum())
+        is_positive, is_predicted = (truth[:, i] == 1, labels[:, i]) if is_multi_label else (truth == i, labels == i)
+        n = int(is_positive.sum())
         scores = dict.fromkeys(("precision", "recall", "f1", "roc_auc", "pr_auc"), float("nan"))
         if n:
-            three = precision_recall_fscore_support(is_it, is_predicted, average="binary", zero_division=0)
-            scores |= dict(zip(scores, map(float, three[:3]), strict=False))
-        if 0 < n < len(is_it):
-            scores["roc_auc"] = float(roc_auc_score(is_it, predicted[:, i]))
-            scores["pr_auc"] = float(average_precision_score(is_it, predicted[:, i]))
-        found[name] = {"n": float(n), **scores} | ({"threshold": float(thresholds[i])} if several else {})
-    return found
+            precision, recall, f1, _ = precision_recall_fscore_support(
+                is_positive, is_predicted, average="binary", zero_division=0
+            )
+            scores |= {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
+        if 0 < n < len(is_positive):
+            scores["roc_auc"] = float(roc_auc_score(is_positive, predicted[:, i]))
+            scores["pr_auc"] = float(average_precision_score(is_positive, predicted[:, i]))
+        by_name[name] = {"n": float(n), **scores}
+        if is_multi_label:
+            by_name[name]["threshold"] = float(thresholds[i])
+    return by_name
 
 
 def check_predictions(
@@ -149,21 +156,21 @@ def check_predictions(
     predicted: np.ndarray,
     thresholds: Sequence[float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return truth as integers, or floats of a regression, and predictions as float64, once they fit the task.
+    """Check that arrays match the task; return truth as int64, float64 for a regression, and predictions as float64.
 
     Raises:
-        InputError: The arrays do not fit each other or the task.
+        InputError: The arrays do not match each other or the task.
     """
     if task not in TASKS:
-        raise InputError(f"there is no task {task!r}; choose of {', '.join(TASKS)}.")
+        raise InputError(f"there is no task {task!r}; choose from {', '.join(TASKS)}.")
     truth, predicted = np.asarray(truth), np.asarray(predicted, np.float64)
     names = list(label_names)
     if len(set(names)) != len(names):
         raise InputError(f"two classes have one name among {', '.join(names)}; give each its own.")
     if (task == "binary" and len(names) != 2) or (task == "multi_class" and len(names) < 2) or not names:
-        raise InputError(f"a {task} task cannot have {len(names)} label names; give one a class or label.")
-    wide = (len(truth), len(names))
-    shapes = {"regression": ((len(truth),),) * 2, "multi_label": (wide, wide)}.get(task, ((len(truth),), wide))
+        raise InputError(f"a {task} task cannot have {len(names)} label names; give one per class or label.")
+    per_label = (len(truth), len(names))
+    shapes = {"regression": ((len(truth),),) * 2, "multi_label": (per_label,) * 2}.get(task, ((len(truth),), per_label))
     if (truth.shape, predicted.shape) != shapes:
         raise InputError(
             f"truth is {truth.shape} and predictions are {predicted.shape}; of this {task} task they are {shapes[0]} "
@@ -188,7 +195,7 @@ def check_predictions(
     n_values = 2 if task == "multi_label" else len(names)
     if not np.isin(truth, np.arange(n_values)).all():
         raise InputError(
-            f"the truth of a {task} task of these labels is 0 to {n_values - 1}, and other values are there."
+            f"the truth of a {task} task of these labels is 0 to {n_values - 1}, and there are other values."
         )
     return truth.astype(np.int64), predicted
 

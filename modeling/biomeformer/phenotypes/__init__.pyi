@@ -19,13 +19,7 @@ from .evaluation import (
     cross_validate as cross_validate,
 )
 from .features import FeatureTable as FeatureTable, read_feature_table as read_feature_table
-from .metrics import (
-    BalancedAccuracy as BalancedAccuracy,
-    BrierScore as BrierScore,
-    CalibrationError as CalibrationError,
-    PrAuc as PrAuc,
-    RocAuc as RocAuc,
-)
+
 from .models import MODELS as MODELS, make_model as make_model
 from .statistics import (
     DISTANCES as DISTANCES,

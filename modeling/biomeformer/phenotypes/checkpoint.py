@@ -1,4 +1,4 @@
-"""Phenotype checkpoints: a fitted linear classifier moved in exactly, or a new DeepSets head."""
+"""Phenotype checkpoints: a MetagenBERT model with a fitted linear classifier, or with a new DeepSets head."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .transforms import TRANSFORMS, design_matrix
 def with_linear_head(
     model: MetagenBertModel, fitted: Any, classes: Sequence[str], transform: str
 ) -> MetagenBertForPhenotypeClassification:
-    """A checkpoint of a model and a linear classifier of its abundance vectors, which predicts as that does.
+    """Build a checkpoint from a model and a linear classifier of its abundance vectors, with the same predictions.
 
     Args:
-        model: Read encoder, centroids and processor; they are shared, not copied.
+        model: Read encoder, centroids and processor, which the checkpoint shares rather than copies.
         fitted: A fitted logistic regression, alone, behind a `StandardScaler` in a pipeline, or in a `GridSearchCV`.
-        classes: Names, in the order of the classifier's labels.
-        transform: That the classifier was fitted under: `none`, `clr` or `ilr`.
+        classes: Names of the classes, in the order of the classifier's labels.
+        transform: Transform that the classifier was fitted with: `none`, `clr` or `ilr`.
 
     Returns:
-        The checkpoint, in evaluation mode. A head on `ilr` becomes the same function of `clr`.
+        The checkpoint, in evaluation mode. A head on `ilr` is rewritten as the same function of `clr`.
 
     Raises:
         InputError: The classifier is not linear, or has another number of features or classes.
@@ -46,7 +46,7 @@ def with_linear_head(
     if transform == "ilr":
         from skbio.stats.composition import ilr
 
-        # Coordinates of the unit vectors: ilr is clr in this basis.
+        # The ilr coordinates of the unit vectors: ilr is clr in this basis.
         basis = np.asarray(ilr(np.exp(np.eye(n_clusters))))
         weight = weight @ basis.T if weight.shape[1] == basis.shape[1] else weight
     if weight.shape[1] != n_clusters:
@@ -57,26 +57,26 @@ def with_linear_head(
     if len(weight) == 1:
         weight, bias = np.stack([np.zeros_like(weight[0]), weight[0]]), np.array([0.0, bias[0]])
     if len(weight) != len(classes):
-        raise InputError(f"the classifier tells {len(weight)} classes apart and {len(classes)} names were given.")
+        raise InputError(f"the classifier has {len(weight)} classes and {len(classes)} names were given; give as many.")
     config = _config(model, classes, head="linear", abundance_transform="none" if transform == "none" else "clr")
     with torch.device("meta"):
-        whole = MetagenBertForPhenotypeClassification(config)
-    whole.metagenbert = model
-    whole.head = torch.nn.Linear(n_clusters, len(classes), device=model.device)
+        checkpoint = MetagenBertForPhenotypeClassification(config)
+    checkpoint.metagenbert = model
+    checkpoint.head = torch.nn.Linear(n_clusters, len(classes), device=model.device)
     with torch.no_grad():
-        whole.head.weight.copy_(torch.from_numpy(weight))
-        whole.head.bias.copy_(torch.from_numpy(bias))
-    whole.processor = model.processor
-    return whole.eval()
+        checkpoint.head.weight.copy_(torch.from_numpy(weight))
+        checkpoint.head.bias.copy_(torch.from_numpy(bias))
+    checkpoint.processor = model.processor
+    return checkpoint.eval()
 
 
 def with_deep_sets_head(
     model: MetagenBertModel, classes: Sequence[str], **options: Any
 ) -> MetagenBertForPhenotypeClassification:
-    """A checkpoint of a model and a new DeepSets head, to be trained.
+    """Build a checkpoint from a model and a new, untrained DeepSets head.
 
     Args:
-        model: Read encoder, centroids and processor; they are shared, not copied.
+        model: Read encoder, centroids and processor, which the checkpoint shares rather than copies.
         classes: Names of the labels.
         **options: `set_elements`, `set_size`, `set_reads`, `set_seed`, `set_pooling`, `head_hidden_size` and
             `head_dropout` of `MetagenBertConfig`.
@@ -86,13 +86,13 @@ def with_deep_sets_head(
     """
     config = _config(model, classes, head="deep_sets", **options)
     with torch.device("meta"):
-        whole = MetagenBertForPhenotypeClassification(config)
-    whole.metagenbert = model
+        checkpoint = MetagenBertForPhenotypeClassification(config)
+    checkpoint.metagenbert = model
     head = DeepSets(config)
     head.init_weights()
-    whole.head = head.to(model.device)
-    whole.processor = model.processor
-    return whole.eval()
+    checkpoint.head = head.to(model.device)
+    checkpoint.processor = model.processor
+    return checkpoint.eval()
 
 
 def _config(model: MetagenBertModel, classes: Sequence[str], **options: Any) -> MetagenBertConfig:
@@ -116,20 +116,20 @@ def train_checkpoint(
     n_jobs: int | None = -1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[MetagenBertForPhenotypeClassification, Study]:
-    """Fit an L1-penalised logistic regression on all samples, and cross-validate it to say how good it is.
+    """Fit an L1-penalized logistic regression on all samples, and cross-validate it to estimate its performance.
 
     Args:
-        model: That embedded the table.
+        model: Model that embedded the table.
         table: Abundance vectors of the target's samples.
-        target: Classes.
-        transform: `none`, `clr` or `ilr`.
+        target: Classes of the samples.
+        transform: Transform of the vectors: `none`, `clr` or `ilr`.
         n_splits: Folds of the cross-validation.
-        seed: Of folds and model.
-        n_jobs: Processes or threads at once.
-        progress: Called after each fold with what is evaluated, folds done and in all.
+        seed: Seed of folds and classifier.
+        n_jobs: Number of parallel jobs, as in scikit-learn.
+        progress: Called after each fold with what is evaluated, the number of folds done and their total number.
 
     Returns:
-        The checkpoint, and the cross-validation of its way of being fitted.
+        The checkpoint, and the cross-validation of the same procedure.
 
     Raises:
         TableError: The table was embedded by another model.
@@ -155,15 +155,15 @@ def train_checkpoint(
 
 
 def predict_table(model: MetagenBertForPhenotypeClassification, table: AbundanceTable) -> pd.DataFrame:
-    """Probabilities of the labels for each sample of a table, one column a label.
+    """Predict the probabilities of the labels for each sample of a table: one row per sample, one column per label.
 
     Raises:
         TableError: The table was embedded by another model.
-        InputError: The head reads sets of vectors, not abundance vectors.
+        InputError: The model's head takes sets of vectors, not abundance vectors.
     """
     if model.config.head != "linear":
         raise InputError(
-            "the model's head reads sets of read vectors, which an abundance table does not hold; predict from the "
+            "the model's head takes sets of read vectors, which an abundance table does not hold; predict from the "
             "samples' reads."
         )
     check_same_model(model.metagenbert, table)
@@ -172,19 +172,19 @@ def predict_table(model: MetagenBertForPhenotypeClassification, table: Abundance
 
 
 def check_same_model(model: MetagenBertModel, table: AbundanceTable) -> None:
-    """See that a table was embedded by a model.
+    """Check that a table was embedded by a model.
 
     Raises:
-        TableError: It was not: weights or preprocessing config differ.
+        TableError: Weights or preprocessing config differ.
     """
     check_same_provenance(model, table.provenance)
 
 
 def check_same_provenance(model: MetagenBertModel, record: dict[str, Any]) -> None:
-    """See that a table with that provenance was embedded by a model.
+    """Check that a table with this provenance was embedded by a model.
 
     Raises:
-        TableError: It was not: weights or preprocessing config differ.
+        TableError: Weights or preprocessing config differ.
     """
     preprocessing = require_processor(model).preprocessing
     weights = str(record.get("weights_sha256"))
@@ -197,14 +197,14 @@ def check_same_provenance(model: MetagenBertModel, record: dict[str, Any]) -> No
 
 
 def _linear(fitted: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Weights `(n_outputs, n_features)` and biases of a classifier, its scaling folded in."""
+    """Return the weights `(n_outputs, n_features)` and biases of a classifier, with its scaling folded in."""
     fitted = getattr(fitted, "best_estimator_", fitted)
     steps = [step for _, step in fitted.steps] if hasattr(fitted, "steps") else [fitted]
     classifier = steps[-1]
     if not hasattr(classifier, "coef_") or len(steps) > 2 or (len(steps) == 2 and not hasattr(steps[0], "mean_")):
         raise InputError(
-            f"a {type(classifier).__name__} is no linear classifier of scaled features, and only such a one moves into "
-            "a checkpoint; fit the model l1."
+            f"a {type(classifier).__name__} is not a linear classifier of scaled features, the only kind that a "
+            "checkpoint can hold; fit the model l1."
         )
     weight, bias = np.atleast_2d(classifier.coef_), np.atleast_1d(classifier.intercept_)
     if len(steps) == 2:

@@ -1,4 +1,4 @@
-"""From one cohort to the next: train on some, test on another that had no part in training."""
+"""Transfer between cohorts: train on some cohorts and test on another that had no part in training."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class LabelledCohort:
     """Features and classes of one cohort.
 
     Attributes:
-        name: Of the cohort.
-        blocks: Feature tables of the target's samples, in its order.
-        target: Classes.
+        name: Name of the cohort.
+        blocks: Feature tables of the target's samples, in the target's order.
+        target: Classes of the samples.
     """
 
     name: str
@@ -37,15 +37,15 @@ class LabelledCohort:
 
 @dataclass(frozen=True)
 class Transfer:
-    """How well a model of some cohorts predicts another.
+    """Performance on one cohort of a model trained on others.
 
     Attributes:
-        trained_on: Names of the cohorts.
-        tested_on: Name of the other.
+        trained_on: Names of the training cohorts.
+        tested_on: Name of the test cohort.
         model: Name of the model.
-        scores: On the test cohort, with intervals over bootstraps of its samples: they say how sure the score is for
-            this model and cohort, not how it varies from cohort to cohort.
-        probabilities: float64 `(n_samples, 2)` of the test cohort.
+        scores: Scores on the test cohort, with intervals over bootstraps of its samples: they quantify the uncertainty
+            for this model and cohort, not the variation between cohorts.
+        probabilities: Predictions for the test cohort, float64 `(n_samples, 2)`.
     """
 
     trained_on: tuple[str, ...]
@@ -66,21 +66,21 @@ def transfer(
 ) -> Transfer:
     """Train on cohorts and test on another.
 
-    Classes are matched by place: the second class, the one to predict, is that of each cohort's own target, so that one
-    disease may be tested by a model of another. Features are matched by name; what the training cohorts lack is left
-    out, what the test cohort lacks is 0.
+    Classes are matched by position: the second class, the one to predict, is that of each cohort's own target, so that
+    a model of one disease may be tested on another. Features are matched by name; features that the training cohorts
+    lack are dropped, features that the test cohort lacks are 0.
 
     Args:
         train: Cohorts to train on.
         test: Cohort to test on.
         model: `l1`, `forest` or `boosting`.
-        transform: Of each block by itself.
-        seed: Of model and bootstraps.
-        n_jobs: Processes or threads at once.
+        transform: Transform of each block.
+        seed: Seed of model and bootstraps.
+        n_jobs: Number of parallel jobs, as in scikit-learn.
 
     Raises:
         TableError: Tables come from different checkpoints or preprocessing configs, or have no feature in common.
-        InputError: A target has not two classes, or a sample is in both.
+        InputError: A target does not have two classes, or a sample is in both a training cohort and the test cohort.
     """
     for cohort in (*train, test):
         if len(cohort.target.classes) != 2:
@@ -98,7 +98,7 @@ def transfer(
             )
     names = [_union([cohort.blocks[i].names for cohort in train]) for i in range(len(test.blocks))]
     matrices = [
-        design_matrix([aligned(block, wanted) for block, wanted in zip(cohort.blocks, names, strict=True)], transform)
+        design_matrix([aligned(block, kept) for block, kept in zip(cohort.blocks, names, strict=True)], transform)
         for cohort in (*train, test)
     ]
     matrix = np.concatenate(matrices[:-1])
@@ -118,10 +118,10 @@ def transfer(
 def leave_one_out(
     cohorts: Sequence[LabelledCohort], model: str, *, transform: str = "none", seed: int = 0, n_jobs: int | None = -1
 ) -> list[Transfer]:
-    """Each cohort tested by a model of all others.
+    """Test each cohort with a model trained on all others.
 
     Raises:
-        InputError: There are fewer than two.
+        InputError: There are fewer than two cohorts.
     """
     if len(cohorts) < 2:
         raise InputError(f"leaving one out needs two cohorts, and there is {len(cohorts)}; give more.")
@@ -139,11 +139,15 @@ def leave_one_out(
 
 
 def aligned(table: FeatureTable, names: Sequence[str]) -> FeatureTable:
-    """A table with these features: those it lacks are 0, and its others are left out."""
-    place = {name: i for i, name in enumerate(table.names)}
+    """Return a table with exactly these features, in this order: features it lacks are 0, others are dropped.
+
+    Raises:
+        InputError: A sample has none of the features.
+    """
+    column_of = {name: i for i, name in enumerate(table.names)}
     values = np.zeros((len(table), len(names)))
-    there = [i for i, name in enumerate(names) if name in place]
-    values[:, there] = table.shares[:, [place[names[i]] for i in there]]
+    shared = [i for i, name in enumerate(names) if name in column_of]
+    values[:, shared] = table.shares[:, [column_of[names[i]] for i in shared]]
     empty = values.sum(1) == 0
     if empty.any():
         sample = table.sample_ids[int(np.argmax(empty))]
@@ -152,15 +156,15 @@ def aligned(table: FeatureTable, names: Sequence[str]) -> FeatureTable:
 
 
 def _scores(target: Target, probabilities: np.ndarray, seed: int) -> dict[str, Interval]:
-    """Scores with 95 % intervals over bootstraps of the samples, class by class, or of the subjects where known."""
-    # The class predicted is the more probable one, the first where both are.
+    """Score with 95 % intervals over bootstraps of the samples, stratified by class, or of the subjects if known."""
+    # The more probable class is predicted, the first class if both are equally probable.
     scorer = make_scorer("binary", target.labels, probabilities, [np.nextafter(0.5, 1)])
 
     def scores(weights: np.ndarray) -> dict[str, np.ndarray]:
-        found = scorer(weights)
-        return {name: found[name] for name in METRICS}
+        all_scores = scorer(weights)
+        return {name: all_scores[name] for name in METRICS}
 
-    drawn = bootstrap(
+    intervals = bootstrap(
         scores,
         len(target.labels),
         n_draws=N_BOOTSTRAPS,
@@ -168,11 +172,11 @@ def _scores(target: Target, probabilities: np.ndarray, seed: int) -> dict[str, I
         strata=target.labels if target.groups is None else None,
         groups=target.groups,
     )
-    return {name: Interval(one.value, one.low, one.high) for name, one in drawn.items()}
+    return {name: Interval(value.value, value.low, value.high) for name, value in intervals.items()}
 
 
 def _union(names: Sequence[Sequence[str]]) -> list[str]:
-    return list(dict.fromkeys(name for some in names for name in some))
+    return list(dict.fromkeys(name for block_names in names for name in block_names))
 
 
 __all__ = ["LabelledCohort", "Transfer", "aligned", "leave_one_out", "transfer"]

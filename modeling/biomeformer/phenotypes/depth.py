@@ -1,4 +1,4 @@
-"""The same samples at several read depths."""
+"""Feature tables of the same samples at several read depths."""
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ FRACTIONS = (1.0, 0.5, 0.1, 0.05, 0.01)
 
 
 def depth_name(read_fraction: float) -> str:
-    """What a feature set of a share of the reads is called."""
+    """Return the name of the feature set at a fraction of the reads."""
     return f"{100 * read_fraction:.6g} %"
 
 
 def depth_tables(tables: Sequence[AbundanceTable]) -> dict[float, FeatureTable]:
-    """Tables of one cohort by their share of the reads, the largest first, of the samples that all of them have.
+    """Return the tables of a cohort by their fraction of the reads, largest first, with the samples common to all.
 
     Raises:
-        InputError: Two have the same share of the reads, there are fewer than two, or they have no sample in common.
-        TableError: They come from different checkpoints or preprocessing configs.
+        InputError: Two tables have the same fraction, there are fewer than two, or they have no sample in common.
+        TableError: The tables come from different checkpoints or preprocessing configs.
     """
-    found: dict[float, FeatureTable] = {}
+    by_fraction: dict[float, FeatureTable] = {}
     for table in tables:
         fraction, features = float(table.provenance["read_fraction"]), FeatureTable.from_abundance(table)
-        if fraction in found:
+        if fraction in by_fraction:
             raise InputError(
-                f"two tables are of {depth_name(fraction)} of the reads; give one table for each share of the reads."
+                f"two tables are of {depth_name(fraction)} of the reads; give one table per fraction of the reads."
             )
-        for other, first in found.items():
+        for other, first in by_fraction.items():
             first.check_joins(features, f"the table of {depth_name(other)}", f"the table of {depth_name(fraction)}")
-        found[fraction] = features
-    if len(found) < 2:
-        raise InputError(f"a curve needs tables of two shares of the reads on, and there is {len(found)}; give more.")
-    common = [name for name in tables[0].sample_ids if all(name in features.sample_ids for features in found.values())]
+        by_fraction[fraction] = features
+    if len(by_fraction) < 2:
+        raise InputError(f"a curve needs tables of at least two fractions of the reads; there is {len(by_fraction)}.")
+    common = [
+        name for name in tables[0].sample_ids if all(name in features.sample_ids for features in by_fraction.values())
+    ]
     if not common:
         raise InputError("the tables of different read depths have no sample in common; embed one cohort.")
     return {
-        fraction: replace(found[fraction].take(common), notes=_left_out(found[fraction], common))
-        for fraction in sorted(found, reverse=True)
+        fraction: replace(by_fraction[fraction].take(common), notes=_left_out(by_fraction[fraction], common))
+        for fraction in sorted(by_fraction, reverse=True)
     }
 
 

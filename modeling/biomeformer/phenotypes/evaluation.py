@@ -1,4 +1,4 @@
-"""Nested, repeated, stratified cross-validation, grouped where groups are known.
+"""Nested, repeated, stratified cross-validation, by group if groups are known.
 
 A score is the mean over all test folds. Folds share training samples, so its interval is that of the corrected
 resampled t-test (Nadeau and Bengio 2003, doi:10.1023/A:1024068626366): the variance over folds times (1/n_folds +
@@ -27,7 +27,7 @@ class Interval:
     """A mean with its 95 % interval.
 
     Attributes:
-        mean: Over test folds.
+        mean: Mean over test folds.
         low: Lower end.
         high: Upper end.
     """
@@ -37,7 +37,7 @@ class Interval:
     high: float
 
     def clipped(self) -> Interval:
-        """Its ends moved to 0 and 1 where they lie beyond: no score does."""
+        """Return the interval with its ends clipped to the range of a score, 0 to 1."""
         return Interval(self.mean, max(self.low, 0.0), min(self.high, 1.0))
 
     def __str__(self) -> str:
@@ -47,20 +47,20 @@ class Interval:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well one model predicts from one feature set.
+    """Cross-validated performance of one model on one feature set.
 
     Attributes:
         features: Name of the feature set.
         model: Name of the model.
-        transform: Of the features.
-        scores: Interval of each metric.
-        fold_scores: float64 `(n_folds,)` of each metric, NaN where a fold has one class only.
-        probabilities: float64 `(n_samples, n_classes)`, out of fold, mean over repeats.
+        transform: Transform of the features.
+        scores: Mean and interval, by metric.
+        fold_scores: Score of each fold, float64 `(n_folds,)`, by metric; NaN where a test fold has only one class.
+        probabilities: Out-of-fold predictions, float64 `(n_samples, n_classes)`, averaged over repeats.
         correction: 1/n_folds + test/training samples.
-        n_repeats: Of the cross-validation.
-        n_splits: Folds a repeat.
-        permuted: Mean ROC-AUC with permuted labels, once a permutation.
-        chosen: Of `l1`, the share of folds in which a feature got a weight, by its name, where it got one.
+        n_repeats: Repeats of the cross-validation.
+        n_splits: Folds per repeat.
+        permuted: Mean ROC-AUC with permuted labels, one per permutation.
+        chosen: For `l1`, the fraction of folds in which a feature has a nonzero weight, by name; zeros are left out.
     """
 
     features: str
@@ -77,7 +77,7 @@ class Evaluation:
 
     @property
     def permutation_p(self) -> float | None:
-        """Share of permutations, the unpermuted labels among them, that score as well; None without permutations."""
+        """Fraction of permutations, counting the identity, with at least this ROC-AUC; None without permutations."""
         if not len(self.permuted):
             return None
         observed = self.scores["roc_auc"].mean
@@ -86,15 +86,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two feature sets on the same folds.
+    """Comparison of two feature sets on the same folds.
 
     Attributes:
-        first: Name of one.
-        second: Name of the other.
-        model: Both with this model.
-        metric: What is compared.
+        first: Name of the first feature set.
+        second: Name of the second feature set.
+        model: Name of the model, the same for both.
+        metric: Name of the metric compared.
         difference: First minus second.
-        p: Two-sided, of the corrected resampled t-test.
+        p: Two-sided p value of the corrected resampled t-test.
     """
 
     first: str
@@ -106,10 +106,10 @@ class Comparison:
 
 
 def folds(target: Target, n_splits: int, n_repeats: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Training and test samples of each fold, repeat after repeat.
+    """Yield the training and test rows of each fold, repeat after repeat.
 
     Raises:
-        InputError: There are fewer groups, or samples of a class, than folds.
+        InputError: A class has fewer samples, or groups, than there are folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -122,7 +122,7 @@ def folds(target: Target, n_splits: int, n_repeats: int, seed: int) -> Iterator[
         per_class = [len(np.unique(target.groups[target.labels == label])) for label in np.unique(target.labels)]
         least = min(per_class)
         if least < n_splits:
-            advice = f"ask for at most {least} folds" if least > 1 else "by such groups nothing can be tested"
+            advice = f"ask for at most {least} folds" if least > 1 else "with such groups nothing can be tested"
             raise InputError(
                 f"{n_splits} folds were asked for and one class is in {least} group{'s' * (least > 1)} of column "
                 f"{target.group_column!r} only; {advice}."
@@ -134,7 +134,7 @@ def folds(target: Target, n_splits: int, n_repeats: int, seed: int) -> Iterator[
 
 
 def inner_folds(labels: np.ndarray, groups: np.ndarray | None, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Splits of training samples for tuning, which keep the same groups together."""
+    """Split training samples for tuning, stratified by class and without dividing groups."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
@@ -143,7 +143,7 @@ def inner_folds(labels: np.ndarray, groups: np.ndarray | None, seed: int) -> lis
 
 
 def interval(values: np.ndarray, correction: float) -> Interval:
-    """Mean and 95 % interval over folds; NaN folds are left out. Ends may lie outside of what a score can be."""
+    """Compute mean and 95 % interval over folds, ignoring NaN; the ends may lie outside the range of the score."""
     from scipy import stats
 
     values = values[~np.isnan(values)]
@@ -156,10 +156,10 @@ def interval(values: np.ndarray, correction: float) -> Interval:
 
 
 def compare(first: Evaluation, second: Evaluation, metric: str = "roc_auc") -> Comparison:
-    """Whether one feature set does better than another, by the corrected resampled t-test.
+    """Test whether one feature set performs better than another, by the corrected resampled t-test.
 
     Raises:
-        InputError: They were not evaluated on the same folds.
+        InputError: The evaluations are not on the same folds.
     """
     from scipy import stats
 
@@ -193,26 +193,26 @@ def cross_validate(
     n_jobs: int | None = -1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Predict each sample by a model that has not seen it, nor its group.
+    """Predict each sample with a model that has seen neither the sample nor its group.
 
     Args:
-        blocks: Feature tables of the target's samples, in its order, to stand side by side.
-        target: Classes.
+        blocks: Feature tables of the target's samples, in the target's order, to be concatenated by column.
+        target: Classes of the samples.
         model: `l1`, `forest` or `boosting`.
-        name: Of the feature set.
-        transform: `none`, `clr` or `ilr`, of each block by itself.
-        n_splits: Folds a repeat.
-        n_repeats: Of the cross-validation, each with other folds.
-        n_permutations: Cross-validations, of one repeat each, with permuted labels.
-        seed: Of folds, models and permutations.
-        n_jobs: Processes or threads at once.
-        progress: Called after each fold with folds done and in all.
+        name: Name of the feature set.
+        transform: Transform of each block: `none`, `clr` or `ilr`.
+        n_splits: Folds per repeat.
+        n_repeats: Repeats of the cross-validation, each with other folds.
+        n_permutations: Number of cross-validations, of one repeat each, with permuted labels.
+        seed: Seed of folds, models and permutations.
+        n_jobs: Number of parallel jobs, as in scikit-learn.
+        progress: Called after each fold with the number of folds done and their total number.
 
     Returns:
         Scores with intervals, and the out-of-fold probabilities.
 
     Raises:
-        InputError: The blocks do not fit the target, there are too few samples for the folds, or a name is unknown.
+        InputError: The blocks do not match the target, there are too few samples for the folds, or a name is unknown.
     """
     if any(block.sample_ids != target.sample_ids for block in blocks):
         raise InputError("a feature table has other samples than the target, or another order; use FeatureTable.take.")
@@ -272,22 +272,22 @@ def cross_validate(
 
 
 def _named(blocks: Sequence[FeatureTable], shares: np.ndarray) -> dict[str, float]:
-    """Shares above 0 by the names of the columns that stand side by side."""
+    """Return the fractions above 0 by column name of the concatenated blocks."""
     names = [name for block in blocks for name in block.names]
     return {name: float(share) for name, share in zip(names, shares, strict=True) if share > 0}
 
 
 def permute(target: Target, rng: np.random.Generator) -> np.ndarray:
-    """Labels dealt out anew: over samples, or over whole groups where each group has one label."""
+    """Permute the labels: over samples, or over whole groups if each group has a single label, else within groups."""
     if target.groups is None:
         return rng.permutation(target.labels)
-    names, first, place = np.unique(target.groups, return_index=True, return_inverse=True)
+    names, first, group = np.unique(target.groups, return_index=True, return_inverse=True)
     label_of_group = target.labels[first]
-    if (label_of_group[place] == target.labels).all():
-        return rng.permutation(label_of_group)[place]
+    if (label_of_group[group] == target.labels).all():
+        return rng.permutation(label_of_group)[group]
     labels = target.labels.copy()
     for i in range(len(names)):
-        members = np.flatnonzero(place == i)
+        members = np.flatnonzero(group == i)
         labels[members] = rng.permutation(labels[members])
     return labels
 

@@ -1,4 +1,4 @@
-"""Feature tables: samples by clusters or by species, from our tables and from everyone else's."""
+"""Feature tables: samples by clusters or species, from this package's tables and from other profilers'."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from ..metagenomes.abundance_table import check_agreement, is_abundance_source
 
 TAXON = re.compile(r"(?:^|[|;]\s*)[kdpcofgst]__")
 SPECIES = re.compile(r"(?:^|[|;]\s*)s__[^|;]+$")
-# Columns of annotation that stand between the taxa and the samples.
+# Annotation columns between the taxa and the samples.
 ANNOTATIONS = {"ncbi_tax_id", "clade_taxid", "taxonomy", "tax_id", "additional_species"}
-# Whether columns are samples or features, and what repeats, is known once the table has been turned.
+# Columns may be samples or features, so duplicates are checked after the table has been oriented.
 FORMAT = TableFormat(advice="give a CSV, TSV or BIOM table", comments=True, row_names=True, unique_columns=False)
-# How far from 1 or 100 a sum of shares may be and still be one, or more than one.
+# Relative amount by which a sum of shares may exceed 1, or 100 %.
 SHARE_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """Non-negative features of samples: compositions, whose rows matter up to a factor.
+    """Non-negative features of samples: compositions, whose rows are defined up to a factor.
 
     Attributes:
-        sample_ids: One a row.
-        names: One a column.
-        values: float64 `(n_samples, n_features)`, as they were given: counts, shares or percentages.
-        provenance: What decides the numbers, for tables of ours; tables whose provenance differs do not join.
-        notes: What was left out when the table was read, in words.
+        sample_ids: Sample of each row.
+        names: Feature of each column.
+        values: float64 `(n_samples, n_features)`, as read: counts, shares or percentages.
+        provenance: Model and settings that produced the numbers, for tables of this package; tables of different
+            provenance cannot be joined.
+        notes: Descriptions of what was left out when the table was read.
     """
 
     sample_ids: tuple[str, ...]
@@ -50,35 +51,35 @@ class FeatureTable:
 
     @property
     def shares(self) -> np.ndarray:
-        """Rows that sum to one: float64 `(n_samples, n_features)`."""
+        """Values with each row scaled to sum to one, float64 `(n_samples, n_features)`."""
         return self.values / self.values.sum(1, keepdims=True)
 
     @classmethod
     def from_abundance(cls, table: AbundanceTable) -> FeatureTable:
-        """Cluster counts of an abundance table."""
+        """Build a feature table from the cluster counts of an abundance table."""
         names = tuple(f"cluster_{i}" for i in range(table.counts.shape[1]))
         return cls(table.sample_ids, names, table.counts.astype(np.float64), table.provenance)
 
     def take(self, sample_ids: Sequence[str], where: str = "the table") -> FeatureTable:
-        """The rows of some samples, in that order.
+        """Return the rows of the given samples, in that order.
 
         Raises:
-            TableError: One is not there.
+            TableError: A sample is not in the table.
         """
-        place = {name: i for i, name in enumerate(self.sample_ids)}
-        missing = [name for name in sample_ids if name not in place]
+        row_of = {name: i for i, name in enumerate(self.sample_ids)}
+        missing = [name for name in sample_ids if name not in row_of]
         if missing:
             raise TableError(
                 f"{where} lacks {len(missing)} of {len(sample_ids)} samples (such as {missing[0]!r}; it has "
                 f"{self.sample_ids[0]!r} and {len(self) - 1} others); give tables of the same samples."
             )
-        return replace(self, sample_ids=tuple(sample_ids), values=self.values[[place[name] for name in sample_ids]])
+        return replace(self, sample_ids=tuple(sample_ids), values=self.values[[row_of[name] for name in sample_ids]])
 
     def check_joins(self, other: FeatureTable, where: str, other_where: str) -> None:
-        """See that numbers of two tables mean the same.
+        """Check that the features of two tables are comparable.
 
         Raises:
-            TableError: They come from different checkpoints or preprocessing configs.
+            TableError: The tables come from different checkpoints or preprocessing configs, or share no feature.
         """
         check_agreement(self.provenance, other.provenance, where, other_where)
         if not self.provenance and set(self.names).isdisjoint(other.names):
@@ -89,19 +90,19 @@ class FeatureTable:
 
 
 def read_feature_table(path: str | Path, sample_ids: Sequence[str] | None = None) -> FeatureTable:
-    """Read a table of features: one of ours, or a species table of any common layout.
+    """Read a feature table: one of this package, or a species table in any common layout.
 
-    Parquet of `biomeformer embed` (or its folder, or a dataset's Hub id); BIOM 1 and 2; MetaPhlAn 2 to 4 and
-    curatedMetagenomicData (taxa in rows or in columns; of several ranks the species and what is classified no further
-    are kept); any other CSV or TSV of numbers, in the orientation that fits the sample ids. Text is read
-    by `biomeformer.io.tables`, and may be compressed.
+    Supported are Parquet of `biomeformer embed` (or its folder, or the Hub id of a dataset), BIOM 1 and 2, MetaPhlAn 2
+    to 4 and curatedMetagenomicData (taxa in rows or in columns; of several ranks, species and taxa that are classified
+    no further are kept), and any other CSV or TSV of numbers, in the orientation that matches the sample ids. Text is
+    read by `biomeformer.io.tables` and may be compressed.
 
     Args:
         path: The table.
-        sample_ids: Samples that are expected, to tell rows from columns where nothing else does.
+        sample_ids: Expected samples, to distinguish rows from columns where the table itself does not.
 
     Raises:
-        TableError: It cannot be read as such, or holds a value that is missing, no number, or negative.
+        TableError: The table cannot be read, or has a value that is missing, not a number, or negative.
     """
     path = Path(path)
     if is_abundance_source(path):
@@ -134,7 +135,7 @@ def _read_biom(path: Path) -> pd.DataFrame:
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of a file, decompressed; nothing of one that cannot be opened, which `read_table` refuses."""
+    """Return the first bytes of a file, decompressed; empty if it cannot be opened, which `read_table` then reports."""
     try:
         with open_bytes(path) as file:
             return file.read(64)
@@ -143,12 +144,12 @@ def _head(path: Path) -> bytes:
 
 
 def _read_text(path: Path) -> pd.DataFrame:
-    """Every field as text; row labels as index."""
+    """Read every field as text, with the first column as index."""
     table = read_table(path, FORMAT)
     if not table.rows:
         raise TableError(f"{path} holds no table: it has fewer than two lines.")
     if len(table.columns) < 2:
-        raise TableError(f"{path}, line 1: neither tabs nor commas part its columns; give a CSV, TSV or BIOM table.")
+        raise TableError(f"{path}, line 1: no tab or comma separates columns; give a CSV, TSV or BIOM table.")
     return table.frame(table.columns[0])
 
 
@@ -162,19 +163,19 @@ def _feature_table(path: Path, frame: pd.DataFrame, sample_ids: Sequence[str] | 
     if in_rows or in_columns:
         taxa = [bool(TAXON.search(name)) for name in names]
         if not all(taxa):
-            others = [name for name, is_taxon in zip(names, taxa, strict=True) if not is_taxon]
-            notes.append(f"{len(others)} columns that are no taxa were left out (such as {others[0]!r})")
+            excluded = [name for name, is_taxon in zip(names, taxa, strict=True) if not is_taxon]
+            notes.append(f"{len(excluded)} columns that are not taxa were left out (such as {excluded[0]!r})")
         keep = _species_and_leaves(names, taxa)
         if sum(keep) < sum(taxa):
             notes.append(f"{sum(taxa) - sum(keep)} taxa above or below the species were left out")
         frame = frame.loc[:, keep]
         names = [name for name, kept in zip(names, keep, strict=True) if kept]
     ids = [str(name) for name in frame.index]
-    for what, labels in (("sample", ids), ("feature", names)):
+    for noun, labels in (("sample", ids), ("feature", names)):
         seen: set[str] = set()
         for label in labels:
             if label in seen:
-                raise TableError(f"{path}: the {what} {label!r} stands there twice; give each once.")
+                raise TableError(f"{path}: the {noun} {label!r} occurs twice; give each once.")
             seen.add(label)
     if not ids or not names:
         raise TableError(f"{path} holds {len(ids)} samples and {len(names)} features; give a table of both.")
@@ -185,7 +186,7 @@ def _feature_table(path: Path, frame: pd.DataFrame, sample_ids: Sequence[str] | 
 
 
 def _species_and_leaves(names: list[str], taxa: list[bool]) -> list[bool]:
-    """Which taxa part the whole: species, and what is classified no further; all taxa where there are no species."""
+    """Mark the taxa that partition the community: species and leaves above them, or all taxa if there is no species."""
     if not any(SPECIES.search(name) for name in names):
         return taxa
     parents = set()
@@ -200,8 +201,8 @@ def _species_and_leaves(names: list[str], taxa: list[bool]) -> list[bool]:
 
 
 def _samples_in_columns(frame: pd.DataFrame, sample_ids: Sequence[str] | None) -> bool:
-    wanted = set(sample_ids or ())
-    return len(wanted & set(map(str, frame.columns))) > len(wanted & set(map(str, frame.index)))
+    expected = set(sample_ids or ())
+    return len(expected & set(map(str, frame.columns))) > len(expected & set(map(str, frame.index)))
 
 
 def _numbers(path: Path, frame: pd.DataFrame, ids: list[str], names: list[str]) -> np.ndarray:
@@ -213,9 +214,9 @@ def _numbers(path: Path, frame: pd.DataFrame, ids: list[str], names: list[str]) 
             try:
                 float(text)
             except ValueError:
-                what = "empty" if not str(text).strip() else f"{text!r}, which is no number"
+                problem = "empty" if not str(text).strip() else f"{text!r}, which is no number"
                 raise TableError(
-                    f"{path}, sample {ids[i]!r}, {names[j]!r}: the value is {what}; mend the table."
+                    f"{path}, sample {ids[i]!r}, {names[j]!r}: the value is {problem}; fix the table."
                 ) from None
         raise
     bad = ~np.isfinite(values) | (values < 0)
@@ -228,26 +229,26 @@ def _numbers(path: Path, frame: pd.DataFrame, ids: list[str], names: list[str]) 
 
 
 def check_compositions(table: FeatureTable, where: str) -> None:
-    """See that each row is a composition: counts, shares of one, or percentages.
+    """Check that each row is a composition: counts, shares of one, or percentages.
 
     Raises:
-        TableError: A row is empty, or shares sum to more than there is.
+        TableError: A row is all zero, or its shares sum to more than the total.
     """
     sums = table.values.sum(1)
     if (sums == 0).any():
         sample = table.sample_ids[int(np.argmax(sums == 0))]
         raise TableError(
-            f"{where}, sample {sample!r}: all values are 0, which is no composition; leave the sample out."
+            f"{where}, sample {sample!r}: all values are 0, which is not a composition; leave the sample out."
         )
     if (table.values == np.round(table.values)).all():
         return
-    whole = 100.0 if np.median(sums) > 2 else 1.0
-    wrong = sums > whole * (1 + SHARE_TOLERANCE)
-    if wrong.any():
-        i = int(np.argmax(wrong))
-        unit = "percentages" if whole == 100 else "shares"
+    total = 100.0 if np.median(sums) > 2 else 1.0
+    exceeds = sums > total * (1 + SHARE_TOLERANCE)
+    if exceeds.any():
+        i = int(np.argmax(exceeds))
+        unit = "percentages" if total == 100 else "shares"
         raise TableError(
-            f"{where}, sample {table.sample_ids[i]!r}: the {unit} sum to {sums[i]:.4g}, more than {whole:g}; give one "
+            f"{where}, sample {table.sample_ids[i]!r}: the {unit} sum to {sums[i]:.4g}, more than {total:g}; give one "
             "rank of the taxonomy, or counts."
         )
 

@@ -1,4 +1,4 @@
-"""Classifiers of phenotypes, on scikit-learn; what is tuned is tuned inside the training samples."""
+"""Classifiers of phenotypes, built on scikit-learn; hyperparameters are tuned within the training samples."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PENALTIES = np.logspace(-2, 1, 7)
 
 
 def make_model(name: str, n_classes: int, inner_splits: Any, seed: int, n_jobs: int | None = None) -> Any:
-    """An untrained classifier.
+    """Build an untrained classifier.
 
     Args:
         name: `l1`, `forest` or `boosting`.
-        n_classes: Of the labels.
-        inner_splits: Splits of the training samples, as `(train, test)` pairs, on which `l1` chooses its strength.
-        seed: Of its randomness.
-        n_jobs: Processes or threads at once, as scikit-learn counts them.
+        n_classes: Number of classes.
+        inner_splits: `(train, test)` splits of the training samples, on which `l1` chooses its regularization strength.
+        seed: Seed of the classifier.
+        n_jobs: Number of parallel jobs, as in scikit-learn.
 
     Raises:
         InputError: The name is unknown.
@@ -50,7 +50,7 @@ def make_model(name: str, n_classes: int, inner_splits: Any, seed: int, n_jobs: 
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    # liblinear, the faster one, knows two classes; of more, saga fits one multinomial model.
+    # liblinear is faster but handles two classes only; for more, saga fits a multinomial model.
     solver = "liblinear" if n_classes == 2 else "saga"
     lasso = LogisticRegression(l1_ratio=1, solver=solver, random_state=seed, max_iter=1000 if n_classes == 2 else 5000)
     return GridSearchCV(

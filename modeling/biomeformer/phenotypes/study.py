@@ -1,9 +1,9 @@
-"""Feature sets side by side: the same folds, several models, and what tells them apart."""
+"""Studies: feature sets and models evaluated on the same folds and compared."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import combinations
@@ -14,14 +14,21 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError, TableError
+from ..io.atomic import atomic_write, write_json
 from ..metrics.probabilities import METRICS, score
-from .evaluation import Comparison, Evaluation, compare, cross_validate, interval
+from .evaluation import Comparison, Evaluation, Interval, compare, cross_validate, interval
 from .features import FeatureTable
 from .models import DESCRIPTIONS, MODELS
 from .target import Target
 from .transforms import ZERO_RULE
 
-# A linear model needs ratios; trees split shares as they are.
+TRANSFORM_NAMES = {
+    "": "sets of vectors",
+    "none": "shares",
+    "clr": "centred log-ratios",
+    "ilr": "isometric log-ratios",
+}
+# A linear model needs log-ratios; trees split shares as they are.
 DEFAULT_TRANSFORMS = {"l1": "clr", "forest": "none", "boosting": "none"}
 
 
@@ -30,15 +37,15 @@ class Study:
     """Evaluations of several feature sets and models on the same folds.
 
     Attributes:
-        target: What was predicted.
-        evaluations: One for each feature set and model.
-        comparisons: Of every two feature sets under one model, by ROC-AUC.
-        n_splits: Folds a repeat.
-        n_repeats: Of the cross-validation.
-        n_permutations: Of the permutation test.
-        seed: Of everything.
-        sources: Where each feature set came from.
-        inputs: What a report needs to find the tables again: see `biomeformer.reports.phenotype`.
+        target: The predicted classes.
+        evaluations: One per feature set and model.
+        comparisons: One per pair of feature sets with the same model, by ROC-AUC.
+        n_splits: Folds per repeat.
+        n_repeats: Repeats of the cross-validation.
+        n_permutations: Permutations of the permutation test.
+        seed: Seed of all random choices.
+        sources: Origin of each feature set, by name.
+        inputs: Paths and digests by which a report locates the tables: see `biomeformer.reports.phenotype`.
     """
 
     target: Target
@@ -54,22 +61,22 @@ class Study:
     @property
     def models(self) -> list[str]:
         """Names of the models, in order."""
-        return list(dict.fromkeys(found.model for found in self.evaluations))
+        return list(dict.fromkeys(evaluation.model for evaluation in self.evaluations))
 
     @property
     def feature_sets(self) -> list[str]:
         """Names of the feature sets, in order."""
-        return list(dict.fromkeys(found.features for found in self.evaluations))
+        return list(dict.fromkeys(evaluation.features for evaluation in self.evaluations))
 
     def evaluation(self, features: str, model: str) -> Evaluation:
-        """That of one feature set and model.
+        """Return the evaluation of one feature set and model.
 
         Raises:
-            InputError: There is none.
+            InputError: The study has none.
         """
-        for found in self.evaluations:
-            if (found.features, found.model) == (features, model):
-                return found
+        for evaluation in self.evaluations:
+            if (evaluation.features, evaluation.model) == (features, model):
+                return evaluation
         raise InputError(
             f"the study has no {features!r} with {model!r}; it has {', '.join(self.feature_sets)} with "
             f"{', '.join(self.models)}."
@@ -77,31 +84,33 @@ class Study:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """One row a feature set and model: mean, low and high of each metric, and the permutation test's p."""
+        """One row per feature set and model: mean, low and high of each metric, and p of the permutation test."""
         rows = []
-        for found in self.evaluations:
-            row: dict[str, Any] = {"features": found.features, "model": found.model, "transform": found.transform}
-            for metric, span in found.scores.items():
-                row |= {metric: span.mean, f"{metric}_low": span.low, f"{metric}_high": span.high}
-            rows.append(row | {"permutation_p": found.permutation_p})
+        for evaluation in self.evaluations:
+            row: dict[str, Any] = {
+                "features": evaluation.features,
+                "model": evaluation.model,
+                "transform": evaluation.transform,
+            }
+            rows.append(row | score_columns(evaluation.scores) | {"permutation_p": evaluation.permutation_p})
         return pd.DataFrame(rows)
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """One row a sample: its class, and out-of-fold probabilities of the classes by each feature set and model."""
+        """One row per sample: its class, and out-of-fold probabilities by feature set, model and class."""
         columns: dict[str, Any] = {"class": [self.target.classes[label] for label in self.target.labels]}
-        for found in self.evaluations:
-            for name, values in zip(self.target.classes, found.probabilities.T, strict=True):
-                columns[f"{found.features}.{found.model}.{name}"] = values
+        for evaluation in self.evaluations:
+            for name, values in zip(self.target.classes, evaluation.probabilities.T, strict=True):
+                columns[f"{evaluation.features}.{evaluation.model}.{name}"] = values
         return pd.DataFrame(columns, index=pd.Index(self.target.sample_ids, name="sample_id"))
 
     @property
     def methods(self) -> str:
-        """A paragraph for a methods section, with every setting."""
+        """A paragraph for a methods section, with all settings."""
         target = self.target
         sizes = ", ".join(f"{n} {name}" for name, n in target.sizes.items())
-        kinds = {found.model: found.transform for found in self.evaluations}
-        models = "; ".join(f"{DESCRIPTIONS[model]} (features: {_transform(kinds[model])})" for model in kinds)
+        kinds = {evaluation.model: evaluation.transform for evaluation in self.evaluations}
+        models = "; ".join(f"{DESCRIPTIONS[model]} (features: {TRANSFORM_NAMES[kinds[model]]})" for model in kinds)
         grouped = "" if target.group_column is None else f", no {target.group_column} in two folds"
         permutations = ""
         if self.n_permutations:
@@ -114,14 +123,14 @@ class Study:
         return (
             f"{target.column} ({sizes}) was predicted from {', '.join(self.sources)} by {models}.{zeros}{left_out} "
             f"Models were evaluated by stratified {self.n_splits}-fold cross-validation, {self.n_repeats} x"
-            f"{grouped} (seed {self.seed}), in which everything that is fitted or chosen saw the training folds alone. "
+            f"{grouped} (seed {self.seed}), in which all fitting and model selection used only the training folds. "
             "Scores are means over test folds with 95 % intervals of the corrected resampled t-test (Nadeau and Bengio "
-            f"2003), by which feature sets were also compared on the same folds.{permutations}"
+            f"2003), which was also used to compare feature sets on the same folds.{permutations}"
         )
 
     @property
     def record(self) -> dict[str, Any]:
-        """All figures, in values JSON can hold."""
+        """The study as JSON values."""
         return {
             "target": {
                 "column": self.target.column,
@@ -137,13 +146,13 @@ class Study:
             "inputs": self.inputs,
             "scores": json.loads(self.scores.to_json(orient="records")),
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
-            "folds": [_folds_record(found) for found in self.evaluations],
+            "folds": [_folds_record(evaluation) for evaluation in self.evaluations],
             "methods": self.methods,
         }
 
     @classmethod
     def read(cls, folder: str | Path) -> Study:
-        """Read what `write` wrote.
+        """Read a study written by `write`.
 
         Raises:
             TableError: The folder holds no study, or one of another version.
@@ -167,16 +176,19 @@ class Study:
             ) from error
 
     def write(self, folder: str | Path) -> dict[str, Path]:
-        """Write `scores.csv`, `predictions.csv` and `study.json` to an existing folder; gives their paths."""
+        """Write `scores.csv`, `predictions.csv` and `study.json` atomically to a folder, and return their paths."""
         folder = Path(folder)
-        self.scores.to_csv(folder / "scores.csv", index=False)
-        self.predictions.to_csv(folder / "predictions.csv")
-        (folder / "study.json").write_text(json.dumps(self.record, indent=1) + "\n")
-        return {
+        files = {
             "scores": folder / "scores.csv",
             "predictions": folder / "predictions.csv",
             "all": folder / "study.json",
         }
+        with atomic_write(files["scores"]) as partial:
+            self.scores.to_csv(partial, index=False)
+        with atomic_write(files["predictions"]) as partial:
+            self.predictions.to_csv(partial)
+        write_json(files["all"], self.record)
+        return files
 
 
 def run_study(
@@ -197,24 +209,25 @@ def run_study(
     """Evaluate every feature set with every model on the same folds, and compare the feature sets.
 
     Args:
-        feature_sets: By name, the tables that stand side by side; they need the target's samples, in any order.
-        target: Classes.
-        models: Of `l1`, `forest` and `boosting`.
+        feature_sets: Tables of each feature set, by name, which are concatenated by column; they need the target's
+            samples, in any order.
+        target: Classes of the samples.
+        models: Any of `l1`, `forest` and `boosting`.
         transform: `none`, `clr` or `ilr` for all models; by default `clr` for `l1` and `none` for the others.
-        n_splits: Folds a repeat.
-        n_repeats: Of the cross-validation.
-        n_permutations: Of the labels, for the permutation test.
-        seed: Of everything.
-        n_jobs: Processes or threads at once.
-        sources: Where each feature set came from.
-        inputs: Kept in the record as they are.
-        progress: Called after each fold with what is evaluated, folds done and in all.
+        n_splits: Folds per repeat.
+        n_repeats: Repeats of the cross-validation.
+        n_permutations: Permutations of the labels, for the permutation test.
+        seed: Seed of all random choices.
+        n_jobs: Number of parallel jobs, as in scikit-learn.
+        sources: Origin of each feature set, by name.
+        inputs: JSON values stored in the record.
+        progress: Called after each fold with what is evaluated, the number of folds done and their total number.
 
     Returns:
         The study.
 
     Raises:
-        InputError: No feature set or model is given, or as for `cross_validate`.
+        InputError: There is no feature set or model, or as for `cross_validate`.
         TableError: A table lacks a sample.
     """
     if not feature_sets or not models:
@@ -223,7 +236,7 @@ def run_study(
     for name, tables in feature_sets.items():
         blocks = [table.take(target.sample_ids, name) for table in tables]
         for model in models:
-            what = f"{name}, {model}"
+            stage = f"{name}, {model}"
             evaluations.append(
                 cross_validate(
                     blocks,
@@ -236,7 +249,7 @@ def run_study(
                     n_permutations=n_permutations,
                     seed=seed,
                     n_jobs=n_jobs,
-                    progress=None if progress is None else partial(progress, what),
+                    progress=None if progress is None else partial(progress, stage),
                 )
             )
     return Study(
@@ -264,27 +277,27 @@ def study_of_folds(
     seed: int,
     source: str,
 ) -> Study:
-    """A study of a model that was trained and tested elsewhere.
+    """Build a study from the predictions of a model that was trained and tested elsewhere.
 
     Args:
-        target: Classes.
-        splits: Training and test samples of each fold, repeat after repeat.
-        probabilities: `(n_test, n_classes)` of each fold's test samples.
-        features: Name of what the model saw.
+        target: Classes of the samples.
+        splits: Training and test rows of each fold, repeat after repeat.
+        probabilities: Predictions `(n_test, n_classes)` for each fold's test rows.
+        features: Name of the feature set.
         model: Name of the model.
-        n_splits: Folds a repeat.
-        n_repeats: Of the cross-validation.
-        seed: Of everything.
-        source: Where the features came from.
+        n_splits: Folds per repeat.
+        n_repeats: Repeats of the cross-validation.
+        seed: Seed of all random choices.
+        source: Origin of the features.
     """
     total = np.zeros((len(target.labels), len(target.classes)))
-    found: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    scores: dict[str, list[float]] = {metric: [] for metric in METRICS}
     for (_, test), predicted in zip(splits, probabilities, strict=True):
         total[test] += predicted
         for metric, value in score(target.labels[test], predicted).items():
-            found[metric].append(value)
+            scores[metric].append(value)
     correction = 1 / len(splits) + float(np.mean([len(test) / len(train) for train, test in splits]))
-    fold_scores = {metric: np.array(values) for metric, values in found.items()}
+    fold_scores = {metric: np.array(values) for metric, values in scores.items()}
     evaluation = Evaluation(
         features=features,
         model=model,
@@ -300,7 +313,7 @@ def study_of_folds(
 
 
 def _comparisons(evaluations: Sequence[Evaluation]) -> list[Comparison]:
-    """Of every two feature sets under one model."""
+    """Compare every two feature sets that were evaluated with the same model."""
     return [
         compare(first, second)
         for first, second in combinations(evaluations, 2)
@@ -308,19 +321,28 @@ def _comparisons(evaluations: Sequence[Evaluation]) -> list[Comparison]:
     ]
 
 
-def _folds_record(found: Evaluation) -> dict[str, Any]:
-    """What a study's scores were made from, in values JSON can hold: NaN is None."""
+def score_columns(scores: Mapping[str, Interval]) -> dict[str, float]:
+    """Return scores as columns of a table: `METRIC`, `METRIC_low` and `METRIC_high` of each metric."""
+    columns: dict[str, float] = {}
+    for metric, score_interval in scores.items():
+        columns |= {metric: score_interval.mean}
+        columns |= {f"{metric}_low": score_interval.low, f"{metric}_high": score_interval.high}
+    return columns
+
+
+def _folds_record(evaluation: Evaluation) -> dict[str, Any]:
+    """Return what a study's scores are computed from as JSON values, with None for NaN."""
     return {
-        "features": found.features,
-        "model": found.model,
-        "transform": found.transform,
-        "correction": found.correction,
+        "features": evaluation.features,
+        "model": evaluation.model,
+        "transform": evaluation.transform,
+        "correction": evaluation.correction,
         "scores": {
             metric: [None if np.isnan(value) else value for value in values.tolist()]
-            for metric, values in found.fold_scores.items()
+            for metric, values in evaluation.fold_scores.items()
         },
-        "permuted": found.permuted.tolist(),
-        "chosen": found.chosen,
+        "permuted": evaluation.permuted.tolist(),
+        "chosen": evaluation.chosen,
     }
 
 
@@ -335,24 +357,24 @@ def _from_record(cls: type[Study], record: dict[str, Any], predictions: pd.DataF
         n_missing=record["target"]["n_missing"],
     )
     evaluations = []
-    for found in record["folds"]:
-        fold_scores = {metric: np.array(values, np.float64) for metric, values in found["scores"].items()}
-        columns = [f"{found['features']}.{found['model']}.{name}" for name in classes]
+    for fold in record["folds"]:
+        fold_scores = {metric: np.array(values, np.float64) for metric, values in fold["scores"].items()}
+        columns = [f"{fold['features']}.{fold['model']}.{name}" for name in classes]
         evaluations.append(
             Evaluation(
-                features=found["features"],
-                model=found["model"],
-                transform=found["transform"],
+                features=fold["features"],
+                model=fold["model"],
+                transform=fold["transform"],
                 scores={
-                    metric: interval(values, found["correction"]).clipped() for metric, values in fold_scores.items()
+                    metric: interval(values, fold["correction"]).clipped() for metric, values in fold_scores.items()
                 },
                 fold_scores=fold_scores,
                 probabilities=predictions[columns].to_numpy(np.float64),
-                correction=found["correction"],
+                correction=fold["correction"],
                 n_repeats=record["n_repeats"],
                 n_splits=record["n_splits"],
-                permuted=np.array(found["permuted"], np.float64),
-                chosen=found["chosen"],
+                permuted=np.array(fold["permuted"], np.float64),
+                chosen=fold["chosen"],
             )
         )
     return cls(
@@ -368,8 +390,4 @@ def _from_record(cls: type[Study], record: dict[str, Any], predictions: pd.DataF
     )
 
 
-def _transform(name: str) -> str:
-    return {"": "sets of vectors", "none": "shares", "clr": "centred log-ratios", "ilr": "isometric log-ratios"}[name]
-
-
-__all__ = ["DEFAULT_TRANSFORMS", "Study", "run_study", "study_of_folds"]
+__all__ = ["DEFAULT_TRANSFORMS", "Study", "run_study", "score_columns", "study_of_folds"]

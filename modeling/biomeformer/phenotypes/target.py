@@ -1,4 +1,4 @@
-"""What is to be predicted: a column of the cohort, as classes, with the groups that must not be torn apart."""
+"""The target of a prediction: a column of the cohort as classes, with the groups that folds must not divide."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ FORMAT = TableFormat(
 
 @dataclass(frozen=True)
 class Target:
-    """Classes of samples.
+    """Classes of samples, read from a column.
 
     Attributes:
-        column: Where they stand.
+        column: Name of the column.
         sample_ids: Samples whose class is known.
-        classes: Names; of two, the second is the one whose probability is predicted.
-        labels: int64 `(n_samples,)`, places in `classes`.
+        classes: Names of the classes; of two, the second is the positive one.
+        labels: int64 `(n_samples,)`, indices into `classes`.
         groups: Subject or batch of each sample, or None.
-        group_column: Where the groups stand.
-        n_missing: Samples left out because the metadata lacks them or their value.
-        missing_words: How many of these have each of the words that stand for no value (`MISSING_VALUES`).
+        group_column: Name of the column with the groups.
+        n_missing: Number of samples left out because the metadata lacks them or their value.
+        missing_words: Number of these samples by the word that marks the missing value (`MISSING_VALUES`).
     """
 
     column: str
@@ -45,22 +45,24 @@ class Target:
     missing_words: dict[str, int] = field(default_factory=dict)
 
     def describe_missing(self) -> str:
-        """Say how many samples were left out, and which words were taken for no value; empty where there are none."""
+        """Describe how many samples were left out and which words marked missing values; empty if there are none."""
         words = ", ".join(f"{word!r} in {n}" for word, n in self.missing_words.items())
         return f"{self.n_missing} samples without a value{f' ({words})' if words else ''}" if self.n_missing else ""
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Samples of each class."""
+        """Number of samples, by class."""
         counts = np.bincount(self.labels, minlength=len(self.classes))
         return dict(zip(self.classes, counts.tolist(), strict=True))
 
 
 def read_metadata(path: str | Path) -> pd.DataFrame:
-    """Phenotypes and covariates as text, indexed by sample: a CSV or TSV whose `sample_id` or first column names them.
+    """Read phenotypes and covariates as text, indexed by sample, from a CSV or TSV.
+
+    The column `sample_id`, or else the first column, names the samples.
 
     Raises:
-        TableError: It cannot be read, or names a sample twice.
+        TableError: The file cannot be read, or names a sample twice.
     """
     table = read_table(path, FORMAT)
     key = SAMPLE_ID if SAMPLE_ID in table.columns else table.columns[0]
@@ -79,24 +81,24 @@ def make_target(
     group_column: str | None = None,
     where: str = "the metadata",
 ) -> Target:
-    """Classes of the samples of a feature table.
+    """Derive the classes of the samples of a feature table from a metadata column.
 
     Args:
-        metadata: Text, indexed by sample.
-        column: With the classes.
-        sample_ids: Samples of the features.
-        positive: Values that together are the class to predict; all others are the other one.
-        group_column: With the subject, or batch, of each sample.
-        where: What the metadata is called in errors.
+        metadata: Metadata as text, indexed by sample.
+        column: Name of the column with the classes.
+        sample_ids: Samples of the feature table.
+        positive: Values that together form the positive class; all other values form the negative class.
+        group_column: Name of the column with the subject, or batch, of each sample.
+        where: Name of the metadata in errors.
 
     Raises:
-        InputError: A column or value is not there, no sample is known, there is one class only, or there are too few
-            samples.
+        InputError: A column or value does not exist, no sample is known, there is only one class or more than 20, or
+            there are too few samples.
     """
     for name in (column, *([group_column] if group_column else [])):
         if name not in metadata.columns:
-            there = ", ".join(map(str, metadata.columns)) or "none"
-            raise InputError(f"{where} has no column {name!r}; it has {there}.")
+            columns = ", ".join(map(str, metadata.columns)) or "none"
+            raise InputError(f"{where} has no column {name!r}; it has {columns}.")
     known = [name for name in sample_ids if name in metadata.index]
     if not known:
         raise InputError(
@@ -118,16 +120,14 @@ def make_target(
         classes = tuple(sorted(set(values), key=_order))
         labels = values.map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64)
     if len(kept) < LEAST_SAMPLES:
-        raise InputError(
-            f"{len(kept)} samples have a value in column {column!r}; fewer than {LEAST_SAMPLES} tell nothing."
-        )
+        raise InputError(f"{len(kept)} samples have a value in column {column!r}; at least {LEAST_SAMPLES} are needed.")
     if len(np.unique(labels)) < 2:
         raise InputError(
-            f"all {len(kept)} samples are {values.iloc[0]!r} in column {column!r}; nothing can be told apart."
+            f"all {len(kept)} samples are {values.iloc[0]!r} in column {column!r}; two classes are needed."
         )
     if len(classes) > 20:
         raise InputError(
-            f"column {column!r} has {len(classes)} different values, which are no classes; name those to predict with "
+            f"column {column!r} has {len(classes)} different values, too many for classes; name those to predict with "
             "--positive."
         )
     rare = min(np.bincount(labels))
@@ -144,7 +144,7 @@ def make_target(
 
 
 def _order(value: str) -> tuple[int, float, str]:
-    """Numbers by size, before words; the usual names of controls first among words."""
+    """Return a sort key: numbers by value, then the usual names of controls, then other words."""
     try:
         return 0, float(value), value
     except ValueError:

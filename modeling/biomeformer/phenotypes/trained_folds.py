@@ -1,4 +1,4 @@
-"""Cross-validation of models that recipes train, on the folds of every other study."""
+"""Cross-validation of models that recipes train, on the same folds and with the same scores as every study."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from ..metrics.probabilities import METRICS
 from ..training.folds import Split, train_folds
 from ..training.run import TrainingRun
 from .evaluation import folds, inner_folds
+from .study import Study, study_of_folds
 from .target import Target
 
 
-def cross_validate(
+def evaluate_folds(
     run: TrainingRun,
     target: Target,
     train: Callable[[int, np.ndarray, np.ndarray, np.ndarray], dict[str, Any]],
@@ -23,22 +24,28 @@ def cross_validate(
     n_repeats: int,
     seed: int,
     metric: str,
+    features: str,
+    model: str,
+    source: str,
     early_stopping: bool = True,
-) -> tuple[list[Split], list[dict[str, Any]]]:
+) -> tuple[Study, list[Split], list[dict[str, Any]]]:
     """Train and test on every fold that the run has not finished yet. All processes call it.
 
     Args:
-        run: The folder.
-        target: Classes, and groups that no two folds share, nor training and validation samples.
-        train: As for `train_folds`; its values have `probabilities (n_test, n_classes)` too.
-        n_folds: Of the cross-validation.
-        n_repeats: Of the cross-validation.
-        seed: Of the folds.
-        metric: To print of each fold.
-        early_stopping: Whether some training samples are kept for validation.
+        run: The training run.
+        target: Classes, and groups that are divided neither between folds nor between training and validation.
+        train: As for `train_folds`; its results also hold `probabilities (n_test, n_classes)`.
+        n_folds: Folds per repeat.
+        n_repeats: Repeats of the cross-validation.
+        seed: Seed of the folds.
+        metric: Metric to print for each fold.
+        features: Name of the feature set, for the study.
+        model: Name of the model, for the study.
+        source: Origin of the features, for the study.
+        early_stopping: Whether part of the training samples is held out for validation.
 
     Returns:
-        Training and test samples of each fold, and what `train` gave of it.
+        The study, the training and test rows of each fold, and the results of `train` for each fold.
     """
     splits = list(folds(target, n_folds, n_repeats, seed))
 
@@ -52,7 +59,19 @@ def cross_validate(
     def score(test: np.ndarray, values: dict[str, Any]) -> str:
         return f"{metric} {METRICS[metric](target.labels[test], np.array(values['probabilities'])):.3f}"
 
-    return splits, train_folds(run, splits, split_validation, train, score)
+    results = train_folds(run, splits, split_validation, train, score)
+    study = study_of_folds(
+        target,
+        splits,
+        [np.array(fold["probabilities"]) for fold in results],
+        features=features,
+        model=model,
+        n_splits=n_folds,
+        n_repeats=n_repeats,
+        seed=seed,
+        source=source,
+    )
+    return study, splits, results
 
 
-__all__ = ["cross_validate"]
+__all__ = ["evaluate_folds"]

@@ -1,4 +1,4 @@
-"""Transforms of compositions: each row by itself, so that nothing passes from one sample to another."""
+"""Transforms of compositions, row by row, so that no information passes between samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ZERO_RULE = "zeros are replaced by 1/n² of the whole for n features, the other 
 def transform_shares(shares: np.ndarray, transform: str) -> np.ndarray:
     """Transform compositions (Aitchison geometry through scikit-bio).
 
-    Zeros, of which logarithms know nothing, are replaced multiplicatively by `1 / n_features**2` (scikit-bio's
+    Zeros, which have no logarithm, are replaced multiplicatively by `1 / n_features**2` (scikit-bio's
     `multi_replace`; Martín-Fernández et al. 2003, doi:10.1023/A:1023866030544), the same in every sample.
 
     Args:
@@ -42,7 +42,7 @@ def transform_shares(shares: np.ndarray, transform: str) -> np.ndarray:
 
 
 def design_matrix(blocks: Sequence[FeatureTable], transform: str) -> np.ndarray:
-    """Blocks of features side by side, each closed to one and transformed by itself.
+    """Concatenate blocks of features by column, after scaling each row of a block to one and transforming the block.
 
     Args:
         blocks: Tables of the same samples in the same order.
@@ -55,9 +55,7 @@ def design_matrix(blocks: Sequence[FeatureTable], transform: str) -> np.ndarray:
         InputError: The samples differ, or the transform cannot be applied.
     """
     if any(block.sample_ids != blocks[0].sample_ids for block in blocks):
-        raise InputError(
-            "feature tables of different samples cannot stand side by side; take the same samples of each."
-        )
+        raise InputError("feature tables of different samples cannot be concatenated; take the same samples of each.")
     return np.concatenate([transform_shares(block.shares, transform) for block in blocks], axis=1)
 
 

@@ -1,1 +1,1 @@
-"""Pipelines of transformers from files to results."""
+"""Pipelines for `transformers.pipeline` that read files of reads or of genomes."""

@@ -1,4 +1,4 @@
-"""What pipelines of metagenomes and genomes share: loading with errors that say what to do, and checks of options."""
+"""Base class of the pipelines: loading with clear errors, and validation of options."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from .checkpoint_reference import CheckpointReference
 
 
 class FilePipeline(Pipeline):
-    """A pipeline from files to results, which loads its model by itself and runs one input at a time.
+    """A pipeline whose inputs are files. It loads its model itself and processes one input at a time.
 
     Args:
-        model: With its processor, or a `CheckpointReference`.
-        device: As for every pipeline; one that is not there is an error.
-        **kwargs: Of `transformers.Pipeline`, and options of a call that hold for all of them.
+        model: Model with its processor, or a `CheckpointReference`.
+        *args: Positional arguments of `transformers.Pipeline`.
+        device: As for every pipeline; a device that is not available is an error.
+        **kwargs: Options of `transformers.Pipeline`, and default options of its calls.
 
     Attributes:
-        model_class: Of the model.
+        model_class: Class of the model.
 
     Raises:
-        CheckpointError: The checkpoint cannot be found, is damaged, or is of another kind.
-        InputError: The device is not there, or an option is unknown.
+        CheckpointError: The checkpoint cannot be found, is damaged, or is of another model type.
+        InputError: The device is not available, or an option is unknown.
     """
 
     model_class: type[PreTrainedModel]
@@ -45,7 +46,8 @@ class FilePipeline(Pipeline):
         **kwargs: Any,
     ) -> None:
         device = check_device(device)
-        kwargs.pop("local_files_only", None)  # It is in the checkpoint's options.
+        # It is among the options of the checkpoint already, and `Pipeline` does not know it.
+        kwargs.pop("local_files_only", None)
         if isinstance(model, CheckpointReference):
             model = load_strict(self.model_class, model.name, **model.options)
         check_model(model, self.model_class)
@@ -53,32 +55,39 @@ class FilePipeline(Pipeline):
         super().__init__(model, *args, device=device, **kwargs)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """The result of an input, or a list of results of a list of inputs.
+        """Process an input, or a list of inputs.
 
         Args:
-            inputs: An input, or a list of them (a generator or dataset of them gives its results one by one).
-            *args: None are known.
+            inputs: An input, or a list of inputs; results of a generator or dataset are yielded one by one.
+            *args: There are no further positional arguments.
             **kwargs: Options of the pipeline.
+
+        Returns:
+            The result of the input, or a list of results.
 
         Raises:
             InputError: An option is unknown or out of range, or a file cannot be used.
         """
         check_batch_size(kwargs.get("batch_size"))
         if isinstance(inputs, list | tuple) and not inputs:
-            # transformers would look at the first.
+            # transformers would fail on the missing first element.
             return [] if isinstance(inputs, list) else self.preprocess(inputs)
         return super().__call__(inputs, *args, **kwargs)
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
-        """Save the model as `save_pretrained` of the model does, with no code to be trusted when it is loaded."""
+        """Save the model with its processor; unlike in transformers, no code of the pipeline is added to be trusted."""
         self.model.save_pretrained(save_directory, **kwargs)
 
 
 def check_model(model: Any, wanted: type) -> None:
-    """See that a model is one that a pipeline can run.
+    """Check that a pipeline can run a model.
+
+    Args:
+        model: The model.
+        wanted: Class that the model, or its base model, must be of.
 
     Raises:
-        InputError: It is not, or has no head.
+        InputError: It is of another class.
     """
     if not isinstance(model, wanted) and not isinstance(getattr(model, "base_model", None), wanted):
         advice = READ_BY.get(getattr(getattr(model, "config", None), "model_type", ""), "give another model")
@@ -86,15 +95,15 @@ def check_model(model: Any, wanted: type) -> None:
 
 
 def check_device(device: int | str | torch.device | None) -> int | str | torch.device | None:
-    """The device to give to transformers, once it is seen to be there.
+    """Return the device in the form that transformers takes, after checking that it is available.
 
     Raises:
-        InputError: It is not.
+        InputError: The device is not available.
     """
     from ..runs.devices import resolve_device
 
     if isinstance(device, int):
-        # Numbers are CUDA devices to transformers, or else Apple's, and below 0 the CPU.
+        # In transformers, a number is a CUDA device or Apple's GPU, and below 0 the CPU.
         if device >= 0 and not torch.backends.mps.is_available():
             resolve_device(f"cuda:{device}")
         return device
@@ -102,30 +111,35 @@ def check_device(device: int | str | torch.device | None) -> int | str | torch.d
 
 
 def check_batch_size(batch_size: int | None) -> None:
-    """Refuse batches of samples.
+    """Refuse batches of several inputs: the batches of a pipeline here are of reads or proteins.
 
     Raises:
-        InputError: One was asked for.
+        InputError: `batch_size` is above 1.
     """
     if batch_size not in (None, 1):
         raise InputError(f"batch_size is {batch_size}; one file is run at a time here: give batch_tokens, or leave it.")
 
 
 def check_top_k(top_k: int | None) -> None:
-    """See that some labels were asked for.
+    """Check the number of labels to return.
 
     Raises:
-        InputError: None were.
+        InputError: It is below 1.
     """
     if top_k is not None and top_k < 1:
         raise InputError(f"top_k is {top_k}; it must be at least 1 label.")
 
 
 def refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...], what: str = "options of this pipeline") -> None:
-    """Refuse options by name.
+    """Refuse unknown names.
+
+    Args:
+        given: Mapping whose keys are checked.
+        known: The known names.
+        what: What the names are, for the message.
 
     Raises:
-        InputError: One is unknown.
+        InputError: A name is unknown.
     """
     unknown = [str(name) for name in given if name not in known]
     if unknown:

@@ -1,4 +1,4 @@
-"""Where a model is, for a pipeline to load by itself."""
+"""A reference to a checkpoint, for pipelines that load their models themselves."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Any
 
 
 class CheckpointReference:
-    """Where a model is, for a pipeline to load by itself.
+    """A reference to a checkpoint that a pipeline is to load; it stands in for the model's class in transformers.
 
-    `transformers.pipeline` packs an error of loading into pages of tracebacks, and tries again in float32 first.
+    If `transformers.pipeline` loaded the model, it would retry a failed loading in float32, and then raise an error
+    made of the tracebacks of all attempts.
 
     Args:
         name: Folder, Hub id, or name of a checkpoint that ships in the package.
-        **options: Of `from_pretrained`.
+        **options: Options of `from_pretrained`.
     """
 
     def __init__(self, name: str, **options: Any) -> None:
@@ -21,7 +22,7 @@ class CheckpointReference:
 
     @classmethod
     def from_pretrained(cls, name: str, **options: Any) -> CheckpointReference:
-        """What `transformers.pipeline` calls to load a model."""
+        """Return the reference; `transformers.pipeline` calls this to load a model."""
         return cls(name, **options)
 
 

@@ -1,4 +1,4 @@
-"""`pipeline("metagenome-embedding")` and `pipeline("metagenome-classification")`: from reads to vectors and labels."""
+"""`pipeline("metagenome-embedding")` and `pipeline("metagenome-classification")`: vectors and labels of samples."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ OPTIONS = ("read_fraction", "seed", "batch_tokens")
 
 
 class MetagenomePipeline(FilePipeline):
-    """What the pipelines of metagenomes share.
+    """Base class of the pipelines of metagenomes.
 
-    A sample is the path of a FASTQ or FASTA file (`str` or `Path`), plain or compressed; a pair of mates' files as a
-    tuple, or as `{"fastq_1": ..., "fastq_2": ...}`; a list is a list of samples. So a list of two paths is two samples,
-    and a tuple of two paths is one.
+    A sample is the path of a FASTQ or FASTA file (`str` or `Path`), plain or compressed; paired files are a tuple, or
+    `{"fastq_1": ..., "fastq_2": ...}`; a list is a list of samples. So a list of two paths is two samples, and a tuple
+    of two paths is one.
 
     Args:
         model: `MetagenBertModel` or `MetagenBertForPhenotypeClassification` with its processor, or a
             `CheckpointReference`.
-        device: As for every pipeline; one that is not there is an error.
-        **kwargs: Of `transformers.Pipeline`, and options of a call that hold for all of them.
+        *args: Positional arguments of `transformers.Pipeline`.
+        **kwargs: Options of `transformers.Pipeline`, and default options of its calls. A `device` that is not available
+            is an error.
 
     Raises:
-        CheckpointError: The checkpoint cannot be found, is damaged, or is of another kind.
-        InputError: The device is not there, or an option is unknown.
+        CheckpointError: The checkpoint cannot be found, is damaged, or is of another model type.
+        InputError: The device is not available, or an option is unknown.
     """
 
     model_class: type[PreTrainedModel] = MetagenBertModel
@@ -40,7 +41,11 @@ class MetagenomePipeline(FilePipeline):
         return {}, {name: value for name, value in kwargs.items() if value is not None}, {}
 
     def preprocess(self, input_: Any, **kwargs: Any) -> dict[str, Any]:
-        """The sample's files; reading is part of the model's `embed_sample`."""
+        """Return the paths of a sample's files; they are read in the model's `embed_sample`.
+
+        Raises:
+            InputError: The input is not a sample.
+        """
         files: tuple[Any, ...] = (input_,)
         if isinstance(input_, Mapping):
             refuse_unknown(input_, ("fastq_1", "fastq_2"), "keys of a sample")
@@ -57,34 +62,36 @@ class MetagenomePipeline(FilePipeline):
 
 
 class MetagenomeEmbeddingPipeline(MetagenomePipeline):
-    """Abundance vectors of metagenomes.
+    """Compute abundance vectors of metagenomes.
 
-    `pipeline("metagenome-embedding")("sample.fastq.gz")`, which loads `metagenbert-mini` where no model is given, gives
+    `pipeline("metagenome-embedding")("sample.fastq.gz")`, which loads `metagenbert-mini` if no model is given, returns
     a dictionary: `abundance`, float64 `(n_clusters,)`; `counts`, int64 `(n_clusters,)`, equal to those of
-    `MetagenBertModel.embed_sample`; and `read_stats`. Of a list of samples it gives a list of dictionaries.
+    `MetagenBertModel.embed_sample`; and `read_stats`. For a list of samples it returns a list of dictionaries.
 
-    A sample is one path, or a tuple of two mates' paths; a list of two paths is two samples (see
-    `MetagenomePipeline`). Options: `read_fraction`, `seed`, `batch_tokens`.
+    A sample is one path, or a tuple of the paths of paired files; a list of two paths is two samples (see
+    `MetagenomePipeline`). Options of a call: `read_fraction`, `seed`, `batch_tokens`.
     """
 
     def _forward(self, input_tensors: dict[str, Any], **options: Any) -> dict[str, Any]:
         return {"sample": self.model.base_model.embed_sample(*input_tensors["files"], **options)}
 
     def postprocess(self, model_outputs: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Abundance, counts and tallies."""
+        """Return abundance, counts and read statistics."""
         sample = model_outputs["sample"]
         return {"abundance": sample.abundance, "counts": sample.counts, "read_stats": sample.read_stats}
 
 
 class MetagenomeClassificationPipeline(MetagenomePipeline):
-    """Phenotypes of metagenomes, by a checkpoint with a head.
+    """Predict phenotypes of metagenomes, with a checkpoint that has a head.
 
-    `pipeline("metagenome-classification", model="RUN/model")("sample.fastq.gz")` gives a list of `{"label", "score"}`,
-    the likeliest first; of a list of samples a list of such lists. Scores of one class of several sum to one; those of
-    several labels at once are independent; of a regression they are the numbers, in the order of the outputs.
+    `pipeline("metagenome-classification", model="RUN/model")("sample.fastq.gz")` returns a list of
+    `{"label", "score"}`, the most likely first; for a list of samples, a list of such lists. Scores are probabilities,
+    which sum to one in single-label classification and are independent in multi-label classification; in regression
+    they are the predicted numbers, in the order of the outputs.
 
-    A sample is one path, or a tuple of two mates' paths; a list of two paths is two samples (see
-    `MetagenomePipeline`). Options: `top_k` labels and `batch_tokens`; with a linear head `read_fraction` and `seed`.
+    A sample is one path, or a tuple of the paths of paired files; a list of two paths is two samples (see
+    `MetagenomePipeline`). Options of a call: `top_k` labels and `batch_tokens`; with a linear head also `read_fraction`
+    and `seed`.
     """
 
     model_class = MetagenBertForPhenotypeClassification
@@ -112,11 +119,11 @@ class MetagenomeClassificationPipeline(MetagenomePipeline):
         return {"scores": self.model.predict(*input_tensors["files"], **options)}
 
     def postprocess(self, model_outputs: dict[str, Any], top_k: int | None = None, **kwargs: Any) -> list[dict]:
-        """Labels with their scores."""
-        found = list(model_outputs["scores"].items())
+        """Return the labels with their scores, the most likely first; numbers of a regression keep their order."""
+        scores = list(model_outputs["scores"].items())
         if self.model.config.problem_type != "regression":
-            found.sort(key=lambda pair: -pair[1])
-        return [{"label": label, "score": score} for label, score in found[:top_k]]
+            scores.sort(key=lambda pair: -pair[1])
+        return [{"label": label, "score": score} for label, score in scores[:top_k]]
 
 
 __all__ = [

@@ -14,7 +14,7 @@ from biomeformer.errors import InputError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadBatch:
-    """Reads laid end to end.
+    """Reads, concatenated.
 
     Attributes:
         sequence: uint8 `(n_bases,)`, the letters as ASCII, exactly as in the file.
@@ -31,17 +31,17 @@ class ReadBatch:
         return len(self.index)
 
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Bases per read, int64 `(n_reads,)`."""
+        """Return the bases per read, int64 `(n_reads,)`."""
         return np.diff(self.offsets)
 
     def strings(self) -> list[str]:
-        """The reads as Python strings."""
+        """Return the reads as Python strings."""
         text = self.sequence.tobytes().decode("latin-1")
         ends = self.offsets.tolist()
         return [text[start:end] for start, end in pairwise(ends)]
 
     def select(self, keep: npt.NDArray[np.bool_]) -> ReadBatch:
-        """The reads where `keep`, bool `(n_reads,)`, is true, in their order."""
+        """Return the reads where `keep`, bool `(n_reads,)`, is true, in their order."""
         lengths = self.lengths()
         return ReadBatch(
             sequence=self.sequence[np.repeat(keep, lengths)],
@@ -51,7 +51,7 @@ class ReadBatch:
 
     @classmethod
     def concatenate(cls, batches: Sequence[ReadBatch]) -> ReadBatch:
-        """One batch that holds the reads of all `batches`, in their order."""
+        """Return one batch with the reads of all `batches`, in their order."""
         if not batches:
             return cls.from_strings([])
         return cls(
@@ -62,14 +62,14 @@ class ReadBatch:
 
     @classmethod
     def from_strings(cls, sequences: Sequence[str], index: npt.ArrayLike | None = None) -> ReadBatch:
-        """Builds a batch from strings of ASCII letters.
+        """Build a batch from strings of ASCII letters.
 
         Args:
             sequences: The reads.
             index: Their numbers within the sample; 0, 1, 2, … where left out.
 
         Raises:
-            InputError: a sequence is not ASCII, or `index` has another length than `sequences`.
+            InputError: A sequence is not ASCII, or `index` has another length than `sequences`.
         """
         try:
             joined = "".join(sequences).encode("ascii")
@@ -81,7 +81,8 @@ class ReadBatch:
         numbers = np.arange(len(sequences), dtype=np.int64) if index is None else np.asarray(index, dtype=np.int64)
         if numbers.shape != (len(sequences),):
             raise InputError(
-                f"index has shape {numbers.shape} and there are {len(sequences)} sequences; give one number a sequence"
+                f"index has shape {numbers.shape} and there are {len(sequences)} sequences; give one number per "
+                "sequence"
             )
         return cls(sequence=np.frombuffer(joined, dtype=np.uint8), offsets=_offsets(lengths), index=numbers)
 

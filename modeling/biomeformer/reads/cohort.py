@@ -1,4 +1,4 @@
-"""Cohort tables: which samples there are, where their reads lie, and what is known of them."""
+"""Cohort tables: samples, the files of their reads, and their metadata."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SAMPLE_ID = "sample_id"
 FASTQ_COLUMNS = ("fastq", "fastq_1", "fastq_2")
 _MAX_ID_BYTES = 200
 _TABLE_HELP = "give a CSV or TSV with the columns sample_id and fastq (or fastq_1 and fastq_2)"
-# Semicolons part the files of a sample.
+# Semicolons separate the files of a sample.
 FORMAT = TableFormat("cohort table", _TABLE_HELP, CohortError, semicolons=False, compressed=False)
 
 
@@ -36,8 +36,13 @@ class CohortSample:
     reads: SampleReads
     metadata: dict[str, str]
 
+    @property
+    def item_id(self) -> str:
+        """The sample's id, as an item of a run."""
+        return self.sample_id
+
     def files(self) -> tuple[Path, ...]:
-        """The read files, in reading order."""
+        """Return the read files, in reading order."""
         return tuple(self.reads.paths())
 
 
@@ -62,7 +67,7 @@ class Cohort:
         return iter(self.samples)
 
     def metadata(self) -> pd.DataFrame:
-        """The metadata columns as text, one row a sample, indexed by `sample_id`."""
+        """Return the metadata columns as text, one row per sample, indexed by `sample_id`."""
         import pandas as pd
 
         index = pd.Index([sample.sample_id for sample in self.samples], name=SAMPLE_ID, dtype=object)
@@ -71,7 +76,7 @@ class Cohort:
 
 
 def read_cohort(path: PathLike) -> Cohort:
-    """Reads a cohort table and checks that every file it names is there.
+    """Read a cohort table and check that every file it names exists.
 
     The table is a CSV or TSV, as `biomeformer.io.tables` reads them, with the columns `sample_id` and `fastq`, or
     `fastq_1` and `fastq_2`; several files of a sample are separated by `;`. Paths are relative to the table's folder.
@@ -81,7 +86,7 @@ def read_cohort(path: PathLike) -> Cohort:
         path: The table.
 
     Raises:
-        CohortError: the table is malformed or names files that cannot be used; file, line and column are named.
+        CohortError: The table is malformed or names files that cannot be used; file, line and column are named.
     """
     content = read_table(path, FORMAT)
     table = content.path
@@ -123,15 +128,15 @@ def check_not_empty(table: Table, key: str, noun: str) -> None:
 
 
 def _metadata_columns(table: Path, names: Sequence[str]) -> tuple[str, ...]:
-    """Checks the header; returns the names of the metadata columns."""
+    """Check the header; return the names of the metadata columns."""
     where = f"{table}, header"
-    found = ", ".join(names)
+    given = ", ".join(names)
     if SAMPLE_ID not in names:
         hint = "separate the columns by ',' or tab" if len(names) == 1 and ";" in names[0] else _TABLE_HELP
-        raise CohortError(f"{where}: no column sample_id among {found}; {hint}")
+        raise CohortError(f"{where}: no column sample_id among {given}; {hint}")
     present = [name for name in FASTQ_COLUMNS if name in names]
     if not present:
-        raise CohortError(f"{where}: no column fastq, or fastq_1 and fastq_2, among {found}; add where the reads are")
+        raise CohortError(f"{where}: no column fastq, or fastq_1 and fastq_2, among {given}; add where the reads are")
     if "fastq" in present and len(present) > 1:
         raise CohortError(f"{where}: both fastq and {present[1]}; keep fastq for single reads or the two for pairs")
     if len(present) == 1 and present != ["fastq"]:
@@ -141,7 +146,7 @@ def _metadata_columns(table: Path, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_table_id(where: str, sample_id: str, column: str = SAMPLE_ID) -> None:
-    """Refuses what cannot be a part of a file name."""
+    """Refuse an id that cannot be part of a file name."""
     where = f"{where}, column {column}"
     if not sample_id:
         raise CohortError(f"{where}: empty; give every sample a name")
@@ -157,7 +162,7 @@ def check_table_id(where: str, sample_id: str, column: str = SAMPLE_ID) -> None:
 
 
 def _sample_reads(table: Path, line: int, row: dict[str, str]) -> tuple[SampleReads, list[tuple[int, str, Path]]]:
-    """A row's read files, and those of them that are missing as `(line, column, path)`."""
+    """Return a row's read files, and those of them that are missing as `(line, column, path)`."""
     files: dict[str, list[Path]] = {}
     missing: list[tuple[int, str, Path]] = []
     for column in (name for name in FASTQ_COLUMNS if name in row):

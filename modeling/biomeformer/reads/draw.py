@@ -21,7 +21,7 @@ def draw_reads(
     progress: Callable[[int, int, int], None] | None = None,
     check: Callable[[], None] | None = None,
 ) -> tuple[ReadBatch, int]:
-    """Draws the `n_reads` reads whose numbers have the smallest hashes; uniform, and the same however often it is run.
+    """Draw the `n_reads` reads whose numbers have the smallest hashes; uniform and reproducible.
 
     One pass over the files; memory grows with `n_reads`, not with the sample. Of the last pair drawn, only the first
     mate may fit.
@@ -38,7 +38,7 @@ def draw_reads(
 
     Raises:
         InputError: `n_reads` is below 1.
-        ReadFileError: as `SampleReader`.
+        ReadFileError: As `SampleReader`.
     """
     if n_reads < 1:
         raise InputError(f"n_reads is {n_reads}; draw at least one read")
@@ -64,7 +64,7 @@ def draw_reads(
 
 
 def _smallest(batch: ReadBatch, n_reads: int, seed: int) -> tuple[ReadBatch, np.uint64]:
-    """The `n_reads` reads with the smallest hashes, in the order of the batch, and the largest hash among them."""
+    """Return the `n_reads` reads with the smallest hashes, in the order of the batch, and the largest of these."""
     hashes = read_hash(batch.index, seed)
     if len(batch) <= n_reads:
         return batch, np.uint64(np.iinfo(np.uint64).max)

@@ -1,4 +1,4 @@
-"""Reads drawn from genomes, for training and for judging read encoders."""
+"""Reads drawn from genomes, for training and evaluating read encoders."""
 
 from __future__ import annotations
 

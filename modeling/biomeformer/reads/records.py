@@ -31,13 +31,13 @@ _KNOWN_CONTENT = (
 
 
 class RecordFile:
-    """One open FASTQ or FASTA file, told apart by its first decompressed byte.
+    """One open FASTQ or FASTA file, distinguished by its first decompressed byte.
 
     Args:
         path: The file.
 
     Raises:
-        ReadFileError: the file cannot be opened.
+        ReadFileError: The file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,10 +63,10 @@ class RecordFile:
         return self._n_fasta if self._fastq is None else int(self._fastq.number_of_records)
 
     def __iter__(self) -> Iterator[SequenceRecord]:
-        """Yields the records.
+        """Yield the records.
 
         Raises:
-            ReadFileError: the file holds no reads, is neither FASTQ nor FASTA, or breaks; the record is named.
+            ReadFileError: The file holds no reads, is neither FASTQ nor FASTA, or breaks; the record is named.
         """
         try:
             yield from self._open_records()
@@ -109,17 +109,17 @@ class RecordFile:
 
 
 def record_error(path: Path, record: int, reason: str) -> ReadFileError:
-    """An error that names file, record (from 1) and reason."""
+    """Return an error that names file, record (from 1) and reason."""
     return ReadFileError(f"{path}, record {record}: {reason}")
 
 
 def bad_letter_reason(letter: str) -> str:
-    """Why a read with `letter` in it is refused."""
-    return f"the sequence holds {letter!r}, which is no IUPAC nucleotide letter; give unaligned DNA or RNA reads"
+    """Return why a read with `letter` in it is refused."""
+    return f"the sequence holds {letter!r}, which is not an IUPAC nucleotide letter; give unaligned DNA or RNA reads"
 
 
 def first_bad_letter(joined: bytes, sequence: npt.NDArray[np.uint8]) -> int | None:
-    """Position of the first letter that is no IUPAC nucleotide code in either case, or None.
+    """Return the position of the first letter that is no IUPAC nucleotide code in either case, or None.
 
     Args:
         joined: The sequences end to end.
@@ -131,6 +131,6 @@ def first_bad_letter(joined: bytes, sequence: npt.NDArray[np.uint8]) -> int | No
 
 
 def _one_sentence(message: str) -> str:
-    """A parser's message as the middle of a sentence, without the text of the record it quotes."""
+    """Return a parser's message as the middle of a sentence, without the text of the record it quotes."""
     message = " ".join(message.split()).partition(". ")[0].rstrip(".")
     return message[:1].lower() + message[1:]

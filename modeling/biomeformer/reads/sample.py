@@ -21,8 +21,8 @@ from biomeformer.reads.subsampling import check_read_fraction, keep_reads
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
 _CHUNK_READS = 64
-_FLAGS_A_BLOCK = 4096
-_SCANNED_READS_A_BATCH = 1 << 20
+_FLAGS_PER_BLOCK = 4096
+_SCANNED_READS_PER_BATCH = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SampleReads:
     """The files of one sample, in reading order.
 
     Attributes:
-        files: One entry a run or lane: `(single,)` or `(r1, r2)`.
+        files: One entry per run or lane: `(single,)` or `(r1, r2)`.
     """
 
     files: tuple[tuple[Path, ...], ...]
@@ -41,15 +41,15 @@ class SampleReads:
 
     @classmethod
     def single(cls, *paths: PathLike) -> SampleReads:
-        """A sample of single reads (or of mates to be treated as such) in one or several files."""
+        """Return a sample of single reads (or of mates to be treated as such) in one or several files."""
         return cls(tuple((Path(path),) for path in paths))
 
     @classmethod
     def paired(cls, r1: PathLike | Sequence[PathLike], r2: PathLike | Sequence[PathLike]) -> SampleReads:
-        """A sample of read pairs; lists of equal length where it has several runs.
+        """Return a sample of read pairs; lists of equal length where it has several runs.
 
         Raises:
-            InputError: the lists differ in length.
+            InputError: The lists differ in length.
         """
         first, second = _as_paths(r1), _as_paths(r2)
         if len(first) != len(second):
@@ -59,17 +59,17 @@ class SampleReads:
         return cls(tuple(zip(first, second, strict=True)))
 
     def paths(self) -> list[Path]:
-        """Every file, in reading order."""
+        """Return every file, in reading order."""
         return list(chain.from_iterable(self.files))
 
     def check_files(self) -> int:
-        """Looks at every file without reading it.
+        """Check every file without reading it.
 
         Returns:
-            The bytes of all files together, as they lie on disk.
+            Size of all files together on disk, in bytes.
 
         Raises:
-            ReadFileError: a file is missing, is a directory, or is given twice (also through links).
+            ReadFileError: A file is missing, is a directory, or is given twice (also through links).
         """
         n_bytes = 0
         seen: dict[tuple[int, int], Path] = {}
@@ -92,9 +92,9 @@ class SampleReads:
 
 
 class SampleReader:
-    """Reads a sample once, yielding `ReadBatch` after `ReadBatch`.
+    """Reader of one sample, which yields `ReadBatch` after `ReadBatch` once.
 
-    Mates come one after the other (r1, r2, r1, r2, …) and are never torn apart. A batch ends with `batch_reads` reads,
+    Mates come one after the other (r1, r2, r1, r2, …) and are never separated. A batch ends with `batch_reads` reads,
     at the read that brings it to `batch_bases` bases (a few dozen reads later where reads suddenly get longer), and at
     the end of a file. Reads outside the fraction are parsed and counted; their letters are not looked at. Errors may
     come after many good batches: commit results when the iteration has ended.
@@ -109,12 +109,12 @@ class SampleReader:
     Attributes:
         n_reads: Reads seen in the files so far; mates count as two.
         n_selected: Reads kept by the subsampling so far.
-        bytes_total: Bytes of all files, compressed as they lie on disk.
+        bytes_total: Bytes of all files, compressed as on disk.
 
     Raises:
-        ReadFileError: a file is missing, a directory or given twice; while iterating, a file is damaged, empty, not
+        ReadFileError: A file is missing, a directory or given twice; while iterating, a file is damaged, empty, not
             FASTQ or FASTA, or its mates do not fit. File, record and reason are named.
-        InputError: an argument is out of range.
+        InputError: An argument is out of range.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class SampleReader:
 
     @property
     def bytes_done(self) -> int:
-        """Bytes taken from the files so far, compressed as they lie on disk."""
+        """Bytes taken from the files so far, compressed as on disk."""
         return self._bytes_finished + sum(file.bytes_consumed for file in self._open_files)
 
     def __iter__(self) -> Iterator[ReadBatch]:
@@ -163,7 +163,7 @@ class SampleReader:
             first_number += (self.n_reads - n_before) // len(paths)
 
     def _read_files(self, first_number: int) -> Iterator[ReadBatch]:
-        """Batches of one file or one pair of files, whose first read has number `first_number`."""
+        """Yield batches of one file or one pair of files, whose first read has number `first_number`."""
         files = self._open_files
         n_mates = len(files)
         records = iter(files[0]) if n_mates == 1 else _paired_records(files[0], files[1])
@@ -186,7 +186,7 @@ class SampleReader:
             sequences += chunk
             n_bases += sum(map(len, chunk))
             full = len(sequences) >= batch_reads or n_bases >= self._batch_bases
-            if full or end - start >= _SCANNED_READS_A_BATCH:
+            if full or end - start >= _SCANNED_READS_PER_BATCH:
                 self.n_reads = n_before + end
                 if sequences:
                     yield self._batch(sequences, start, end, first_number)
@@ -196,17 +196,17 @@ class SampleReader:
             yield self._batch(sequences, start, end, first_number)
 
     def _keep_flags(self, first_number: int, n_mates: int) -> Iterator[bool]:
-        """Whether each read, mate by mate, is kept."""
+        """Yield whether each read, mate by mate, is kept."""
         blocks = (
             np.repeat(
-                keep_reads(np.arange(start, start + _FLAGS_A_BLOCK), self._read_fraction, self._seed), n_mates
+                keep_reads(np.arange(start, start + _FLAGS_PER_BLOCK), self._read_fraction, self._seed), n_mates
             ).tolist()
-            for start in count(first_number, _FLAGS_A_BLOCK)
+            for start in count(first_number, _FLAGS_PER_BLOCK)
         )
         return chain.from_iterable(blocks)
 
     def _batch(self, sequences: list[str], start: int, end: int, first_number: int) -> ReadBatch:
-        """Packs the kept reads among those at positions `start` … `end` - 1 of the open files, mates counted."""
+        """Pack the kept reads among those at positions `start` … `end` - 1 of the open files, mates counted."""
         n_mates = len(self._open_files)
         joined = "".join(sequences).encode("ascii")
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
@@ -237,10 +237,10 @@ def _as_paths(paths: PathLike | Sequence[PathLike]) -> list[Path]:
 
 
 def _paired_records(first: RecordFile, second: RecordFile) -> Iterator[SequenceRecord]:
-    """Yields mates in turn.
+    """Yield mates in turn.
 
     Raises:
-        ReadFileError: the names of two mates differ, or one file ends before the other.
+        ReadFileError: The names of two mates differ, or one file ends before the other.
     """
     for mate_1, mate_2 in zip_longest(first, second):
         if mate_1 is None or mate_2 is None:

@@ -25,7 +25,7 @@ _MIX_2 = 0x94D049BB133111EB
 
 
 def read_hash(index: npt.ArrayLike, seed: int) -> npt.NDArray[np.uint64]:
-    """Hashes read numbers.
+    """Hash read numbers.
 
     Args:
         index: Read numbers `(n_reads,)`, 0 or more.
@@ -40,7 +40,7 @@ def read_hash(index: npt.ArrayLike, seed: int) -> npt.NDArray[np.uint64]:
 
 
 def keep_reads(index: npt.ArrayLike, read_fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Tells which reads a subsample keeps.
+    """Return which reads a subsample keeps.
 
     Args:
         index: Read numbers `(n_reads,)`, 0 or more.
@@ -61,13 +61,13 @@ def keep_reads(index: npt.ArrayLike, read_fraction: float, seed: int) -> npt.NDA
 
 
 def check_read_fraction(read_fraction: float) -> None:
-    """Raises `InputError` unless `read_fraction` is above 0 and at most 1."""
+    """Raise `InputError` unless `read_fraction` is above 0 and at most 1."""
     if not 0 < read_fraction <= 1:
         raise InputError(f"read_fraction is {read_fraction}, but it must be above 0 and at most 1 (0.1 keeps 10 %)")
 
 
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of splitmix64, uint64 in and out; array arithmetic wraps without a warning."""
+    """Apply the finaliser of splitmix64, uint64 in and out; array arithmetic wraps without a warning."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(_MIX_1)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(_MIX_2)
     return values ^ (values >> np.uint64(31))

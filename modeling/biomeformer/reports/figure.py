@@ -1,4 +1,4 @@
-"""One picture of a cohort: who is like whom, and which clusters tell them apart."""
+"""Overview figure of a cohort: ordination of the samples and a heatmap of the most variable clusters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..errors import InputError, TableError
 from ..metagenomes import AbundanceTable
 from .ordination import bray_curtis_pcoa
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# The Okabe-Ito palette, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#000000")
 REST_COLOUR = "#AAAAAA"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -26,7 +26,7 @@ MISSING = "(none)"
 
 
 def default_colour_column(metadata: pd.DataFrame) -> str | None:
-    """The first column that puts the samples into two to eight groups, none of which is a single sample."""
+    """Return the first column with two to eight groups of at least two samples each; None if there is none."""
     for name in metadata.columns:
         sizes = metadata[name].fillna("").astype(str).value_counts()
         if 2 <= len(sizes) <= len(COLOURS) and sizes.min() > 1:
@@ -35,7 +35,7 @@ def default_colour_column(metadata: pd.DataFrame) -> str | None:
 
 
 def numeric_values(values: pd.Series) -> np.ndarray | None:
-    """A column as numbers, where it is one of measurements rather than groups."""
+    """Return a column as numbers if it holds measurements rather than groups, otherwise None."""
     numbers = pd.to_numeric(values, errors="coerce")
     if numbers.notna().sum() < max(3, 0.8 * len(values)) or numbers.nunique() <= len(COLOURS):
         return None
@@ -43,7 +43,7 @@ def numeric_values(values: pd.Series) -> np.ndarray | None:
 
 
 def shorten(text: str, longest: int = 24) -> str:
-    """The text, its middle left out where it is long: names of samples tend to differ at their ends."""
+    """Return the text with its middle elided if it is long: sample names tend to differ at their ends."""
     if len(text) <= longest:
         return text
     head = longest // 2
@@ -51,13 +51,13 @@ def shorten(text: str, longest: int = 24) -> str:
 
 
 def _groups(values: pd.Series) -> tuple[pd.Series, list[str]]:
-    """A column's labels, and its groups from the largest down."""
+    """Return the label of each sample, and the groups from largest to smallest."""
     labels = values.fillna("").astype(str).replace("", MISSING)
     return labels, list(labels.value_counts().index)
 
 
 def _shown_groups(groups: list[str]) -> list[str]:
-    """The groups that get a colour of their own."""
+    """Return the groups that get their own colour."""
     return groups if len(groups) <= len(COLOURS) else groups[: len(COLOURS) - 1]
 
 
@@ -100,9 +100,9 @@ def _draw_ordination(axes: Any, table: AbundanceTable, colour_by: str | None) ->
 
 
 def _name_samples(axes: Any, names: tuple[str, ...], points: np.ndarray) -> None:
-    """Write each sample's name on the side of its point where it hides no other name."""
+    """Write each sample's name at an offset where it does not overlap another name, or leave it out."""
     renderer = axes.figure.canvas.get_renderer()
-    taken: list[Any] = []
+    boxes: list[Any] = []
     for name, point in zip(names, points, strict=True):
         for dx, dy in ((5, 4), (5, -11), (-5, 4), (-5, -11), (5, 13), (-5, 13), (5, -20), (-5, -20)):
             label = axes.annotate(
@@ -115,8 +115,8 @@ def _name_samples(axes: Any, names: tuple[str, ...], points: np.ndarray) -> None
                 color="#555555",
             )
             box = label.get_window_extent(renderer)
-            if not any(box.overlaps(other) for other in taken):
-                taken.append(box)
+            if not any(box.overlaps(other) for other in boxes):
+                boxes.append(box)
                 break
             label.remove()
 
@@ -129,9 +129,9 @@ def _draw_heatmap(axes: Any, table: AbundanceTable, colour_by: str | None) -> No
     labels, groups = pd.Series([""] * len(points)), [""]
     if colour_by is not None and numeric_values(table.metadata[colour_by]) is None:
         labels, groups = _groups(table.metadata[colour_by])
-    keys = pd.DataFrame({"group": [groups.index(label) for label in labels], "place": points[:, 0]})
-    order = keys.sort_values(["group", "place"], kind="stable").index.to_numpy()
-    # Clusters in the order of where they are most abundant, so that groups show as blocks.
+    keys = pd.DataFrame({"group": [groups.index(label) for label in labels], "coordinate": points[:, 0]})
+    order = keys.sort_values(["group", "coordinate"], kind="stable").index.to_numpy()
+    # Order clusters by the samples in which they are most abundant, so that groups show as blocks.
     shown = abundance[np.ix_(order, clusters)]
     centre = (shown * np.arange(len(order))[:, None]).sum(0) / np.maximum(shown.sum(0), 1e-12)
     arrangement = np.argsort(centre, kind="stable")
@@ -164,16 +164,16 @@ def _draw_heatmap(axes: Any, table: AbundanceTable, colour_by: str | None) -> No
 
 
 def make_cohort_figure(table: AbundanceTable, *, colour_by: str | None = None, title: str | None = None) -> Figure:
-    """The figure itself; see `cohort_figure`."""
-    # Sample names and groups are text: a $ in one does not begin a formula.
+    """Return the figure that `cohort_figure` writes."""
+    # Names are plain text: a $ in a name must not start a formula.
     with matplotlib.rc_context({"text.parse_math": False}):
         return _make_cohort_figure(table, colour_by, title)
 
 
 def _make_cohort_figure(table: AbundanceTable, colour_by: str | None, title: str | None) -> Figure:
     if colour_by is not None and colour_by not in table.metadata.columns:
-        there = ", ".join(map(str, table.metadata.columns)) or "none"
-        raise TableError(f"The table has no metadata column {colour_by!r} to colour by; it has {there}.")
+        columns = ", ".join(map(str, table.metadata.columns)) or "none"
+        raise TableError(f"The table has no metadata column {colour_by!r} to colour by; it has {columns}.")
     colour_by = default_colour_column(table.metadata) if colour_by is None else colour_by
     figure = Figure(figsize=(12, 6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -192,20 +192,20 @@ def _make_cohort_figure(table: AbundanceTable, colour_by: str | None, title: str
 def cohort_figure(
     table: AbundanceTable, path: str | Path, *, colour_by: str | None = None, title: str | None = None
 ) -> Path:
-    """Draw a cohort: principal coordinates beside a heatmap of its most variable clusters.
+    """Draw a cohort: principal coordinates next to a heatmap of the most variable clusters.
 
     Args:
         table: The abundance table.
-        path: File to write; its ending decides the format (png, pdf, svg).
-        colour_by: Metadata column for colours; by default the first with two to eight groups of two samples or more.
-        title: Above the figure.
+        path: File to write; its extension selects the format (png, pdf, svg).
+        colour_by: Metadata column for colours; by default the first with two to eight groups of two or more samples.
+        title: Title above the figure.
 
     Returns:
         The path written.
 
     Raises:
         TableError: The table has no such column.
-        InputError: The path's ending is no picture format.
+        InputError: The extension is not an image format.
     """
     path = Path(path)
     formats = FigureCanvasAgg.get_supported_filetypes()

@@ -1,4 +1,4 @@
-"""A cohort as one HTML file that needs nothing else."""
+"""Self-contained HTML report of a cohort."""
 
 from __future__ import annotations
 
@@ -20,21 +20,26 @@ from .figure import make_cohort_figure
 def _sample_table(table: AbundanceTable) -> pd.DataFrame:
     frame = pd.concat([table.metadata, table.read_stats], axis=1)
     frame["entropy (bits)"] = shannon_entropy(table.abundance).round(2)
-    frame["clusters found"] = (table.counts > 0).sum(1)
+    frame["clusters detected"] = (table.counts > 0).sum(1)
     return frame.reset_index()
 
 
 def methods_sentence(record: dict[str, Any], n_samples: int) -> str:
-    """How a table with that provenance was made, for a methods section."""
+    """Return a sentence for a methods section on how a table was made.
+
+    Args:
+        record: Provenance of the table.
+        n_samples: Number of samples.
+    """
     preprocessing = record["contract"]
     fraction = record["read_fraction"]
-    part = (
-        "All reads" if fraction == 1 else f"A fraction {fraction} of the reads (chosen by hash, seed {record['seed']})"
-    )
-    longest = preprocessing["max_length"]
-    limit = "no length limit" if longest is None else f"at most {longest} tokens"
+    reads = "All reads"
+    if fraction != 1:
+        reads = f"A fraction {fraction} of the reads (selected by hash, seed {record['seed']})"
+    max_length = preprocessing["max_length"]
+    limit = "no length limit" if max_length is None else f"at most {max_length} tokens"
     return (
-        f"{part} of {n_samples} samples were embedded with {record['model']} (weights SHA-256 "
+        f"{reads} of {n_samples} samples were embedded with {record['model']} (weights SHA-256 "
         f"{record['weights_sha256'][:12]}…, {record['dtype']}, {preprocessing['pooling']} pooling, reads of at least "
         f"{preprocessing['min_read_length']} bases, {limit}) and assigned to the nearest of {record['n_clusters']} "
         f"centroids; a sample's abundance vector is the share of its reads in each cluster (MetagenBERT-Glob, "
@@ -50,14 +55,14 @@ def cohort_report(
     title: str = "Cohort report",
     failed: dict[str, str] | None = None,
 ) -> Path:
-    """Write a self-contained HTML report: figure, reads and tallies of each sample, methods, provenance.
+    """Write a self-contained HTML report: figure, read statistics per sample, methods, provenance.
 
     Args:
         table: The abundance table.
         path: HTML file to write.
         colour_by: As for `cohort_figure`.
         title: Heading.
-        failed: Samples of the cohort that are not in the table, and why.
+        failed: Reason of each sample of the cohort that failed and is not in the table.
 
     Returns:
         The path written.
@@ -72,7 +77,7 @@ def cohort_report(
         "samples": f"{len(table.sample_ids):,}",
         "reads in the files": f"{n_reads:,}",
         "reads selected": f"{n_selected:,}",
-        "of these used": f"{n_used / max(n_selected, 1):.1%}",
+        "of these, used": f"{n_used / max(n_selected, 1):.1%}",
         "clusters": f"{table.counts.shape[1]:,}",
     }
     record = {name: value if isinstance(value, str) else json.dumps(value) for name, value in table.provenance.items()}
@@ -80,8 +85,9 @@ def cohort_report(
     body = f"""{page.cards(numbers)}
 <div class="wide"><img class="broad" src="data:image/png;base64,{picture}"
  alt="Principal coordinates of the samples and a heatmap of the most variable clusters"></div>
-<p>Left: principal coordinates of Bray–Curtis dissimilarities between abundance vectors; close samples are alike. Right:
-share of reads in the clusters that vary most between samples. Clusters are numbered as the model's centroids.</p>
+<p>Left: principal coordinates of Bray–Curtis dissimilarities between abundance vectors; close samples are similar.
+Right: relative abundance of the clusters that vary most between samples. Cluster numbers are those of the model's
+centroids.</p>
 <h2>Samples</h2>{page.table(_sample_table(table))}
 {missing}
 <h2>Methods</h2><p>{escape(methods_sentence(table.provenance, len(table.sample_ids)))}</p>

@@ -1,5 +1,5 @@
 "use strict";
-// The network one can search, filter, drag and save. Everything it draws is in the page's own data.
+// Interactive network: search, filter, drag, export. All data is embedded in the page.
 (() => {
   const data = JSON.parse(document.getElementById("network-data").textContent);
   const root = document.getElementById("network");
@@ -24,7 +24,7 @@
   let height = 0;
   let selected = -1;
   let hovered = -1;
-  let found = new Set();
+  let matches = new Set();
   let shownEdges = [];
   let shownNodes = [];
   let pending = false;
@@ -34,22 +34,22 @@
   const colourOf = node => colourBy.value === "class"
     ? data.class_colours[classOf(node.classes)] || data.rest_colour
     : data.colours[node.community] || data.rest_colour;
-  const count = (n, one, many) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+  const count = (n, singular, plural) => `${n.toLocaleString("en")} ${n === 1 ? singular : plural}`;
 
   function filter() {
     const name = byClass.value;
     const n = Number(least.value);
     root.querySelector(".least-value").textContent = String(n);
     shownEdges = edges.filter(edge => (name === "" ? edge.n_genomes : edge.classes[name] || 0) >= n);
-    const there = new Set();
-    shownEdges.forEach(edge => there.add(edge.s).add(edge.t));
-    shownNodes = [...there].sort((a, b) => a - b);
+    const visible = new Set();
+    shownEdges.forEach(edge => visible.add(edge.s).add(edge.t));
+    shownNodes = [...visible].sort((a, b) => a - b);
     const words = search.value.trim().toLowerCase();
-    found = new Set(words === "" ? [] : shownNodes.filter(i =>
+    matches = new Set(words === "" ? [] : shownNodes.filter(i =>
       nodes[i].id.toLowerCase().includes(words) || nodes[i].annotation.toLowerCase().includes(words)));
-    if (selected >= 0 && !there.has(selected)) select(-1);
-    const matches = words === "" ? "" : `, ${count(found.size, "match", "matches")}`;
-    status.textContent = `${count(shownNodes.length, "node", "nodes")}, ${count(shownEdges.length, "edge", "edges")}${matches}`;
+    if (selected >= 0 && !visible.has(selected)) select(-1);
+    const matchCount = words === "" ? "" : `, ${count(matches.size, "match", "matches")}`;
+    status.textContent = `${count(shownNodes.length, "node", "nodes")}, ${count(shownEdges.length, "edge", "edges")}${matchCount}`;
     draw();
   }
 
@@ -84,10 +84,10 @@
     shownEdges.forEach(edge => {
       (around && (edge.s === selected || edge.t === selected) ? strong : plain).push(edge);
     });
-    [[plain, "#8a94a0", around || found.size ? 0.18 : 0.5], [strong, "#222222", 0.9]].forEach(([set, colour, alpha]) => {
+    [[plain, "#8a94a0", around || matches.size ? 0.18 : 0.5], [strong, "#222222", 0.9]].forEach(([set, colour, alpha]) => {
       pen.strokeStyle = colour;
       pen.globalAlpha = alpha;
-      // One path a width, so that thousands of lines stay quick.
+      // One path per line width, so that thousands of lines draw quickly.
       const widths = new Map();
       set.forEach(edge => {
         const w = Math.min(1 + Math.floor(Math.log2(edge.n_genomes)), 6);
@@ -106,13 +106,13 @@
     });
     shownNodes.forEach(i => {
       const node = nodes[i];
-      const faded = (around && !around.has(i)) || (found.size && !found.has(i) && i !== selected);
+      const faded = (around && !around.has(i)) || (matches.size && !matches.has(i) && i !== selected);
       pen.globalAlpha = faded ? 0.25 : 1;
       pen.fillStyle = colourOf(node);
       pen.beginPath();
       pen.arc(node.x, node.y, radius(node), 0, 2 * Math.PI);
       pen.fill();
-      if (i === selected || i === hovered || found.has(i)) {
+      if (i === selected || i === hovered || matches.has(i)) {
         pen.lineWidth = 2 / view.scale;
         pen.strokeStyle = "#000000";
         pen.stroke();
@@ -131,13 +131,13 @@
     return text.length > 34 ? `${text.slice(0, 33)}…` : text;
   }
 
-  // Names of what matters now, as long as none covers another.
+  // Nodes to label: hovered, selected, matches, or hubs, without overlapping labels.
   function labelled(around) {
     const wanted = [];
     if (hovered >= 0) wanted.push(hovered);
     if (selected >= 0) wanted.push(selected, ...[...around].filter(i => i !== selected).slice(0, 30));
-    [...found].slice(0, 30).forEach(i => wanted.push(i));
-    if (!around && !found.size) wanted.push(...data.hubs.filter(i => shownNodes.includes(i)));
+    [...matches].slice(0, 30).forEach(i => wanted.push(i));
+    if (!around && !matches.size) wanted.push(...data.hubs.filter(i => shownNodes.includes(i)));
     const boxes = [];
     return [...new Set(wanted)].filter(i => {
       const node = nodes[i];
@@ -202,20 +202,20 @@
     selected = i;
     details.replaceChildren();
     if (i < 0) {
-      element("p", "Click a node to see its genes, its annotations and what it goes with.", details);
+      element("p", "Click a node to see its genes, annotations and partners.", details);
       draw();
       return;
     }
     const node = nodes[i];
     element("h3", node.annotation || node.id, details);
     const list = element("dl", undefined, details);
-    [["name", node.id], ["annotation", node.annotation || "none known"], ["genes", node.n_genes.toLocaleString("en")],
+    [["name", node.id], ["annotation", node.annotation || "none"], ["genes", node.n_genes.toLocaleString("en")],
      ["genomes", `${node.n_genomes} (${classes(node.classes)})`], ["partners", String(node.degree)],
      ["community", String(node.community)]].forEach(([name, value]) => {
       element("dt", name, list);
       element("dd", value, list);
     });
-    element("h4", "Goes with", details);
+    element("h4", "Paired with", details);
     const partners = element("ul", undefined, details);
     neighbours[i].map(e => edges[e]).filter(edge => shownEdges.includes(edge))
       .sort((a, b) => b.n_genomes - a.n_genomes || b.score - a.score).slice(0, 20).forEach(edge => {
@@ -233,9 +233,9 @@
 
   let drag = null;
   canvas.addEventListener("pointerdown", event => {
-    const place = at(event);
-    drag = {node: place.node, x: event.clientX, y: event.clientY, moved: false};
-    try { canvas.setPointerCapture(event.pointerId); } catch (error) { /* a pointer that is gone */ }
+    const target = at(event);
+    drag = {node: target.node, x: event.clientX, y: event.clientY, moved: false};
+    try { canvas.setPointerCapture(event.pointerId); } catch (error) { /* the pointer is no longer active */ }
   });
   canvas.addEventListener("pointermove", event => {
     if (!drag) {
@@ -298,8 +298,8 @@
 
   search.addEventListener("input", filter);
   search.addEventListener("keydown", event => {
-    if (event.key === "Enter" && found.size) {
-      const [first] = found;
+    if (event.key === "Enter" && matches.size) {
+      const [first] = matches;
       select(first);
       view.scale = Math.max(view.scale, 1);
       view.x = width / 2 - view.scale * nodes[first].x;
@@ -319,7 +319,7 @@
     link.click();
   }
 
-  // The picture as it is seen, as SVG.
+  // The current view as SVG.
   function svg() {
     const escape = text => text.replace(/[&<>"]/g, c => ({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}[c]));
     const number = value => Number(value.toFixed(2));

@@ -1,4 +1,4 @@
-"""A network of gene pairs as one HTML file that can be searched, filtered, dragged and saved."""
+"""Interactive HTML report of a gene interaction network: search, filter, drag, export."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ METHOD_NAMES = {
     "rollout": "attention rollout",
     ABLATION: "pairwise ablation",
 }
-# Figures: benchmarks/results/planted_pairs.json.
+# Source: benchmarks/results/planted_pairs.json.
 TRUST = (
-    "Attention says where a model looks, not what it makes of it: a third gene may look at both of a pair. In genomes "
-    "with a planted pair, 13 models that had learnt it put it first in 98 % of genomes by ablation, 58 % by rollout, "
-    "23 % by attention and 14 % by attention x gradient (means; docs/attribution.md). Where methods disagree, trust "
-    "ablation, which asks the model itself."
+    "Attention shows where a model looks, not how it uses what it sees: a third gene may attend to both genes of a "
+    "pair. In genomes with a planted pair, 13 models that had learnt it ranked it first in 98 % of genomes by "
+    "ablation, 58 % by rollout, 23 % by attention and 14 % by attention x gradient (means; docs/attribution.md). If "
+    "methods disagree, trust ablation, which measures the model's response directly."
 )
 STYLE = """
 #network { border: 1px solid #ccc; border-radius: 6px; }
@@ -65,7 +65,7 @@ def network_report(network: GeneInteractionNetwork, path: str | Path, *, title: 
     """Write a self-contained, interactive HTML report.
 
     Args:
-        network: What `attribute` found.
+        network: Network that `attribute` returned.
         path: HTML file to write.
         title: Heading.
 
@@ -87,7 +87,7 @@ def network_report(network: GeneInteractionNetwork, path: str | Path, *, title: 
             f"<h2>Methods</h2>{_methods(network)}",
         ]
     label = network.record["model"]["label"]
-    text = page.page(title or f"Pairs of genes that count for {label}", "\n".join(parts))
+    text = page.page(title or f"Gene pairs important for {label}", "\n".join(parts))
     path = Path(path)
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
@@ -101,12 +101,12 @@ def _caution(network: GeneInteractionNetwork) -> str:
     for row in network.record["pseudo_examples"]:
         if row["from"] == "as many random genes" and row["pseudo_examples_minus_this"][2] < 0:
             notes.append(
-                f"The genes of these pairs tell the class worse than as many random genes do "
-                f"({_span(row['pseudo_examples_minus_this'])}): they are where {METHOD_NAMES[network.method]} is "
-                "strongest, and not what the model decides by."
+                f"The genes of these pairs predict the class worse than as many random genes "
+                f"({_span(row['pseudo_examples_minus_this'])}): {METHOD_NAMES[network.method]} is strongest there, but "
+                "the model does not base its decision on them."
             )
     notes.append(
-        "What counts for a model is not what acts in a cell: these are pairs to look into, not interactions found."
+        "Importance for a model is not evidence of a biological interaction: these pairs are hypotheses to test."
     )
     return f'<p class="note">{escape(" ".join(notes))}</p>'
 
@@ -116,7 +116,7 @@ def _summary(network: GeneInteractionNetwork) -> str:
     return page.cards(
         {
             "genomes": f"{figures['n_genomes']:,}",
-            "classified correctly": f"{figures['n_correct']:,}" if figures["labels_known"] else "unknown",
+            "correctly classified": f"{figures['n_correct']:,}" if figures["labels_known"] else "unknown",
             "pairs of genes": f"{figures['n_pairs']:,}",
             "clusters of pairs": f"{figures['n_clusters']:,}",
             "pairs in clusters": f"{figures['n_pairs_in_clusters'] / max(figures['n_pairs_of_correct'], 1):.0%}",
@@ -125,19 +125,23 @@ def _summary(network: GeneInteractionNetwork) -> str:
     )
 
 
-def shown_graph(network: GeneInteractionNetwork, most: int = MAX_NODES) -> nx.Graph | None:
-    """The network of families, at most so many nodes: edges of the most genomes first; None where there is no edge."""
+def shown_graph(network: GeneInteractionNetwork, max_nodes: int = MAX_NODES) -> nx.Graph | None:
+    """Return the network of families with at most `max_nodes` nodes, keeping the edges of the most genomes.
+
+    Returns:
+        None if the network has no edge.
+    """
     try:
         graph = network.to_networkx()
     except InputError:
         return None
-    if len(graph) <= most:
+    if len(graph) <= max_nodes:
         return graph
     ranked = sorted(graph.edges(data=True), key=lambda e: (-e[2]["n_genomes"], -e[2]["score"], e[0], e[1]))
     kept: set[str] = set()
     edges = []
     for first, second, _ in ranked:
-        if len(kept | {first, second}) <= most:
+        if len(kept | {first, second}) <= max_nodes:
             kept |= {first, second}
             edges.append((first, second))
     return graph.edge_subgraph(edges).copy()
@@ -146,25 +150,25 @@ def shown_graph(network: GeneInteractionNetwork, most: int = MAX_NODES) -> nx.Gr
 def _interactive(network: GeneInteractionNetwork) -> str:
     graph = shown_graph(network)
     if graph is None:
-        return "<h2>Network</h2><p>No two families of genes make a pair.</p>"
-    whole = network.record["figures"]["n_families"]
+        return "<h2>Network</h2><p>No two gene families form a pair.</p>"
+    n_families = network.record["figures"]["n_families"]
     data = _data(graph, network.record["model"]["classes"])
     options = "".join(f"<option>{escape(name)}</option>" for name in network.record["model"]["classes"])
-    most = max(edge["n_genomes"] for _, _, edge in graph.edges(data=True))
+    max_genomes = max(edge["n_genomes"] for _, _, edge in graph.edges(data=True))
     script = files("biomeformer.reports").joinpath("network.js").read_text(encoding="utf-8")
     # A closing tag within the data must not end the script.
     content = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
     return f"""<h2>Network</h2>
-<p>A node is a family of genes that are alike, a line a pair of families that counted together in at least one genome.
-{escape(f"Shown are {len(graph):,} of {whole:,} families. " if len(graph) < whole else "")}Drag nodes or the ground,
-turn the wheel to zoom, click a node for its genes; arrows, + and - work too.</p>
+<p>A node is a family of similar genes; an edge is a pair of families that was important in at least one genome.
+{f"{len(graph):,} of {n_families:,} families are shown. " if len(graph) < n_families else ""}
+Drag a node or the background, scroll to zoom, click a node for its genes; the arrow keys, + and - work too.</p>
 <div id="network"><div class="bar">
 <label>Search <input type="search" class="search" placeholder="name or annotation"></label>
 <label>Class <select class="class"><option value="">all</option>{options}</select></label>
-<label>Genomes at least <input type="range" class="least" min="1" max="{most}" value="1">
+<label>Minimum genomes <input type="range" class="least" min="1" max="{max_genomes}" value="1">
 <span class="least-value">1</span></label>
-<label>Colours <select class="colour"><option value="community">community</option>
-<option value="class">class of most genomes</option></select></label>
+<label>Colour by <select class="colour"><option value="community">community</option>
+<option value="class">majority class</option></select></label>
 <button type="button" class="fit">Fit</button><button type="button" class="save-svg">Save SVG</button>
 <button type="button" class="save-png">Save PNG</button><span class="status" role="status"></span></div>
 <div class="view"><canvas tabindex="0" role="img" aria-label="Network of gene families"></canvas>
@@ -173,38 +177,38 @@ turn the wheel to zoom, click a node for its genes; arrows, + and - work too.</p
 
 
 def _data(graph: nx.Graph, classes: list[str]) -> dict[str, Any]:
-    places = network_layout(graph)
+    positions = network_layout(graph)
     nodes = list(graph)
-    number = {node: i for i, node in enumerate(nodes)}
-    found = []
+    index = {node: i for i, node in enumerate(nodes)}
+    node_records = []
     for node in nodes:
         data = graph.nodes[node]
         counts: dict[str, int] = {}
         for _, _, edge in graph.edges(node, data=True):
             for name in classes:
                 counts[name] = max(counts.get(name, 0), edge.get(f"class {name}", 0))
-        x, y = places[node]
+        x, y = positions[node]
         fields = ("annotation", "n_genes", "n_genomes", "community")
-        found.append(
+        node_records.append(
             {"id": node, "x": round(x, 1), "y": round(y, 1), "degree": int(graph.degree(node))}
             | {name: data[name] for name in fields}
             | {"classes": {name: n for name, n in counts.items() if n}}
         )
     edges = [
         {
-            "s": number[first],
-            "t": number[second],
+            "s": index[first],
+            "t": index[second],
             "n_genomes": edge["n_genomes"],
             "score": float(f"{edge['score']:.4g}"),
             "cluster": edge["cluster"],
             "classes": {name: edge[f"class {name}"] for name in classes if edge.get(f"class {name}")},
-            "provenance": _cut(edge["provenance"]),
+            "provenance": _shorten_provenance(edge["provenance"]),
         }
         for first, second, edge in graph.edges(data=True)
     ]
     hubs = sorted(range(len(nodes)), key=lambda i: (-graph.degree(nodes[i]), nodes[i]))[:N_HUBS]
     return {
-        "nodes": found,
+        "nodes": node_records,
         "edges": edges,
         "hubs": hubs,
         "colours": list(COLOURS[:6]),
@@ -213,31 +217,30 @@ def _data(graph: nx.Graph, classes: list[str]) -> dict[str, Any]:
     }
 
 
-def _cut(text: str) -> str:
+def _shorten_provenance(text: str) -> str:
     return text if len(text) <= MAX_PROVENANCE else f"{text[:MAX_PROVENANCE].rsplit('; ', 1)[0]}; …"
 
 
 def _map(network: GeneInteractionNetwork) -> str:
     if not np.isfinite(network.pairs["x"]).any():
         return ""
-    drawn = [
+    figures = [
         page.figure(
             pair_map_figure(network.pairs, column),
             f"Pairs by {column}",
-            "UMAP of the pairs of correctly classified genomes by the vectors of their two genes; close pairs are of "
-            f"similar genes. {what}",
+            "UMAP of the pairs of correctly classified genomes, by the vectors of their two genes. {colours}",
         )
-        for column, what in (
+        for column, colours in (
             ("cluster", "Colours: the largest clusters of DBSCAN."),
-            ("class", "Colours: what the genome was classified as."),
+            ("class", "Colours: predicted class of the genome."),
         )
     ]
-    return f'<h2>Clusters of pairs</h2><div class="figures">{"".join(drawn)}</div>'
+    return f'<h2>Clusters of pairs</h2><div class="figures">{"".join(figures)}</div>'
 
 
 def _clusters(network: GeneInteractionNetwork) -> str:
     if not len(network.clusters):
-        return "<p>No pairs lie close enough together to be a cluster.</p>"
+        return "<p>No pairs are close enough to form a cluster.</p>"
     frame = network.clusters.head(N_LISTED)
     shown = pd.DataFrame(
         {
@@ -246,8 +249,8 @@ def _clusters(network: GeneInteractionNetwork) -> str:
             "genomes": frame["n_genomes"],
             "taxa": frame["n_taxa"],
             "classes": frame["classes"],
-            "distance within": frame["mean_distance"].map("{:.3f}".format),
-            "shuffled": frame["mean_distance_shuffled"].map("{:.3f}".format),
+            "mean distance": frame["mean_distance"].map("{:.3f}".format),
+            "mean distance, shuffled": frame["mean_distance_shuffled"].map("{:.3f}".format),
             "p": frame["p_coherence"].map("{:.3g}".format),
             "annotations": frame["common_annotations"],
         }
@@ -264,16 +267,16 @@ def _enrichment(network: GeneInteractionNetwork) -> str:
     if not len(frame):
         return (
             "<h2>Enrichment</h2><p>No annotation or class is enriched in a cluster "
-            f"(q &lt; 0.05; {escape(tests)}) Genes that were called from FASTA alone have no annotations: join a table "
-            "of eggNOG-mapper, or start from GenBank or GFF3.</p>"
+            f"(q &lt; 0.05; {escape(tests)}) Genes called from FASTA have no annotations: add a table of "
+            "eggNOG-mapper, or start from GenBank or GFF3.</p>"
         )
     shown = pd.DataFrame(
         {
             "cluster": frame["cluster"],
-            "what": frame["kind"],
+            "type": frame["kind"],
             "term": frame["term"],
             "in cluster": [f"{a:,} of {b:,}" for a, b in zip(frame["n_in_cluster"], frame["n_cluster"], strict=True)],
-            "in all": [f"{a:,} of {b:,}" for a, b in zip(frame["n_background"], frame["n_all"], strict=True)],
+            "in background": [f"{a:,} of {b:,}" for a, b in zip(frame["n_background"], frame["n_all"], strict=True)],
             "odds ratio": frame["odds_ratio"].map("{:.3g}".format),
             "p": frame["p"].map("{:.2g}".format),
             "q": frame["q"].map("{:.2g}".format),
@@ -291,7 +294,7 @@ def _pseudo(network: GeneInteractionNetwork) -> str:
                 "genes (mean)": f"{row['genes']:,.1f}",
                 "accuracy": _span(row["accuracy"]),
                 "balanced accuracy": _span(row["balanced_accuracy"]),
-                "strongest pairs minus this": _span(row["pseudo_examples_minus_this"]),
+                "difference of strongest pairs": _span(row["pseudo_examples_minus_this"]),
             }
             for row in rows
         ]
@@ -299,9 +302,9 @@ def _pseudo(network: GeneInteractionNetwork) -> str:
     known = network.record["figures"]["labels_known"]
     truth = "the true class" if known else "the class predicted from the whole genome"
     return (
-        "<h2>Pseudo-examples</h2><p>Genomes reduced to the genes of their strongest pairs, their order lost: how often "
-        f"the model still tells {truth}, beside random genes. 95 % intervals are bootstraps of the genomes. Of genomes "
-        "the model was trained on, figures say what it makes of them, not how it does on others.</p>"
+        "<h2>Pseudo-examples</h2><p>Genomes reduced to the genes of their strongest pairs, in random order: how often "
+        f"the model still predicts {truth}, compared with random genes. 95 % bootstrap intervals over genomes. On "
+        "genomes the model was trained on, these figures describe the model, not its performance on new genomes.</p>"
         f"{page.table(shown)}"
     )
 
@@ -325,18 +328,19 @@ def _methods_compared(network: GeneInteractionNetwork) -> str:
     if not rows:
         return ""
     text = (
-        f"Whether other methods rank the same pairs as {METHOD_NAMES[first]} does: median over genomes, with "
+        f"How well other methods agree with the ranking by {METHOD_NAMES[first]}: median over genomes, with "
         f"quartiles. {TRUST}"
     )
-    taken = network.genomes[["ablation", "random_ablation"]].dropna()
-    if len(taken) and first != ABLATION:
-        own, chance = taken["ablation"].mean(), taken["random_ablation"].mean()
-        larger = float((taken["ablation"].abs() > taken["random_ablation"].abs()).mean())
+    ablations = network.genomes[["ablation", "random_ablation"]].dropna()
+    if len(ablations) and first != ABLATION:
+        strongest, random = ablations["ablation"].mean(), ablations["random_ablation"].mean()
+        larger = float((ablations["ablation"].abs() > ablations["random_ablation"].abs()).mean())
         text += (
-            f" Here, taking both genes of a strong pair away changes the logit by {own:+.3g} beyond what each does "
-            f"alone, of a random pair by {chance:+.3g}; the strong pairs' is the larger in {larger:.0%} of genomes."
+            f" Here, masking both genes of a strong pair changes the logit by {strongest:+.3g} beyond the sum of their "
+            f"single effects, of a random pair by {random:+.3g}; the effect of strong pairs is larger in {larger:.0%} "
+            "of genomes."
         )
-    return f"<h2>Methods side by side</h2><p>{escape(text)}</p>{page.table(pd.DataFrame(rows))}"
+    return f"<h2>Comparison of attribution methods</h2><p>{escape(text)}</p>{page.table(pd.DataFrame(rows))}"
 
 
 def _genomes(network: GeneInteractionNetwork) -> str:
@@ -348,34 +352,35 @@ def _genomes(network: GeneInteractionNetwork) -> str:
     shown["predicted"] = frame["class"]
     shown["from strongest pairs"] = frame["pseudo_class"]
     shown["genes"] = frame["n_genes"].map("{:,}".format)
-    shown["genes of pairs"] = frame["n_pseudo_genes"]
+    shown["genes in pairs"] = frame["n_pseudo_genes"]
     more = f"<p>The first {N_GENOMES_LISTED} of {len(frame):,}; all are in genomes.tsv.</p>"
     listed = page.table(shown.head(N_GENOMES_LISTED)) + (more if len(frame) > N_GENOMES_LISTED else "")
     return f"<h2>Genomes</h2>{listed}"
 
 
 def methods_text(network: GeneInteractionNetwork) -> str:
-    """A paragraph for a methods section, with every setting."""
+    """Return a paragraph for a methods section, with every setting."""
     record = network.record
     settings, clustering, figures = record["settings"], record["clustering"], record["figures"]
     top = settings["top"]
-    kept = f"{top:,} strongest pairs" if top >= 1 else f"strongest {top:.2%} of pairs"
-    which = (
-        f"{figures['n_correct']} of {figures['n_genomes']} genomes that were classified correctly"
+    selection = f"{top:,} strongest pairs" if top >= 1 else f"strongest {top:.2%} of pairs"
+    genomes = (
+        f"{figures['n_correct']} of {figures['n_genomes']} genomes, those correctly classified,"
         if figures["labels_known"]
         else f"{figures['n_genomes']} genomes (true classes were not given)"
     )
     names = [METHOD_NAMES[name] for name in settings["beside"] if name != settings["method"]]
-    beside = f" The same pairs were scored by {' and '.join(names)}." if names else ""
-    how = (
-        f"mean over heads, both directions of a pair made one by their {settings['symmetry']}, special positions and "
-        "self-pairs left out"
+    comparison = f" The same pairs were scored by {' and '.join(names)}." if names else ""
+    procedure = (
+        f"mean over heads, the two directions of a pair combined by their {settings['symmetry']}, without special "
+        "positions and self-pairs"
     )
     if settings["method"] == ABLATION:
-        how = (
+        procedure = (
             f"of the {settings['n_screened']} genes with the largest integrated gradients (arXiv 1703.01365, from the "
-            f"genome's mean vector) each was masked alone, and of the {settings['n_candidates']} that changed the "
-            "logit most every pair; pairs count by what the logit loses beyond both genes' own losses"
+            f"genome's mean vector) each was masked alone, and every pair of the {settings['n_candidates']} that "
+            "changed the logit most was masked together; the score of a pair is the drop of the logit beyond the sum "
+            "of both single drops"
         )
     ablated = (
         f" For the {settings['n_ablated']} strongest pairs of each genome, and as many random ones, both genes were "
@@ -386,21 +391,23 @@ def methods_text(network: GeneInteractionNetwork) -> str:
     name = record["model"]["name"]
     name = Path(name).name if Path(name).is_absolute() else name
     eps = (
-        "the knee of neighbour distances, lowered by tenths until no cluster held more than half of the pairs"
+        "the knee of the neighbour distances, reduced in steps of 10 % until no cluster held more than half of the "
+        "pairs"
         if clustering["eps"] is None
         else "given"
     )
     return (
         f"The {record['model']['label']} of genomes was predicted by the genome transformer {name} "
         f"(weights {record['model']['weights_sha256'][:12]}), and pairs of genes were attributed after arXiv "
-        f"2405.05998: in each genome the {kept} by {METHOD_NAMES[settings['method']]} ({how})."
-        f"{beside}{ablated} Pairs of {which} were clustered with DBSCAN (eps {figures['eps']:.3g}, {eps}; min_samples "
-        f"{clustering['min_samples']}) by the centred protein vectors of their two genes, scaled to unit length, in "
-        f"{clustering['n_directions']} main directions ({figures['variance_kept']:.0%} of the variance), a pair's "
-        f"order being free. A cluster's coherence was set against {clustering['n_shuffles']} draws of shuffled pairs. "
-        f"Genes within {figures['family_distance']:.3g} of a representative are a family; communities of families are "
-        f"Louvain's. Pseudo-examples hold the genes of the strongest pairs in random order; controls were drawn "
-        f"{settings['n_controls']} times (seed {settings['seed']}). biomeformer {__version__}."
+        f"2405.05998: in each genome the {selection} by {METHOD_NAMES[settings['method']]} ({procedure})."
+        f"{comparison}{ablated} Pairs of {genomes} were clustered with DBSCAN (eps {figures['eps']:.3g}, {eps}; "
+        f"min_samples {clustering['min_samples']}) by the centred protein vectors of their two genes, scaled to unit "
+        f"length, in {clustering['n_directions']} principal directions ({figures['variance_kept']:.0%} of the "
+        f"variance), ignoring the order within a pair. A cluster's coherence was compared with "
+        f"{clustering['n_shuffles']} draws of shuffled pairs. Genes within {figures['family_distance']:.3g} of a "
+        f"representative form a family; communities of families were found by the Louvain method. Pseudo-examples hold "
+        f"the genes of the strongest pairs in random order; controls were drawn {settings['n_controls']} times (seed "
+        f"{settings['seed']}). biomeformer {__version__}."
     )
 
 

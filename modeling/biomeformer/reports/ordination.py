@@ -1,4 +1,4 @@
-"""Where samples lie to one another."""
+"""Ordination of samples."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from scipy.spatial.distance import pdist, squareform
 
 
 def bray_curtis_pcoa(abundance: np.ndarray, n_axes: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Principal coordinates of Bray-Curtis dissimilarities (Gower 1966).
+    """Return the principal coordinates of Bray-Curtis dissimilarities (Gower 1966).
 
     Args:
         abundance: float64 `(n_samples, n_clusters)`.
-        n_axes: Axes wanted; those that do not exist are zero.
+        n_axes: Number of axes; axes beyond the rank are zero.
 
     Returns:
-        Coordinates `(n_samples, n_axes)`, and the share `(n_axes,)` of the positive eigenvalues' sum on each axis.
+        Coordinates `(n_samples, n_axes)`, and the share of variance per axis `(n_axes,)`: its eigenvalue divided by the
+        sum of the positive eigenvalues.
     """
     n_samples = len(abundance)
     coordinates, shares = np.zeros((n_samples, n_axes)), np.zeros(n_axes)
@@ -25,11 +26,11 @@ def bray_curtis_pcoa(abundance: np.ndarray, n_axes: int = 2) -> tuple[np.ndarray
     values, vectors = np.linalg.eigh(-centred / 2)
     order = np.argsort(-values)[:n_axes]
     positive = np.clip(values, 0, None)
-    found = np.clip(values[order], 0, None)
-    coordinates[:, : len(order)] = vectors[:, order] * np.sqrt(found)
+    eigenvalues = np.clip(values[order], 0, None)
+    coordinates[:, : len(order)] = vectors[:, order] * np.sqrt(eigenvalues)
     if positive.sum() > 0:
-        shares[: len(order)] = found / positive.sum()
-    # Eigenvectors have no sign of their own: the largest entry of each axis points up.
+        shares[: len(order)] = eigenvalues / positive.sum()
+    # The sign of an eigenvector is arbitrary: make the largest entry of each axis positive.
     for axis in range(n_axes):
         if coordinates[np.abs(coordinates[:, axis]).argmax(), axis] < 0:
             coordinates[:, axis] *= -1

@@ -1,4 +1,4 @@
-"""One HTML file that needs nothing else: no network, no second file, no script."""
+"""Building blocks of self-contained HTML pages: no network, no second file, no script."""
 
 from __future__ import annotations
 
@@ -40,7 +40,12 @@ code.read { display: block; font-size: 0.75rem; line-height: 1.35; overflow-wrap
 
 
 def page(title: str, body: str) -> str:
-    """A whole document."""
+    """Return a complete HTML document.
+
+    Args:
+        title: Plain text, escaped here.
+        body: HTML of the body below the heading.
+    """
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,"><title>{escape(title)}</title><style>{STYLE}</style></head><body>
@@ -51,24 +56,24 @@ def page(title: str, body: str) -> str:
 
 
 def cards(numbers: dict[str, str]) -> str:
-    """Figures to see first, by what they are."""
+    """Return a row of key figures, given by name."""
     items = "".join(f"<li><b>{escape(value)}</b>{escape(name)}</li>" for name, value in numbers.items())
     return f'<ul class="numbers">{items}</ul>'
 
 
 def table(frame: pd.DataFrame) -> str:
-    """A table that scrolls by itself where it is wide."""
+    """Return a table that scrolls sideways if it is wide; cells are escaped."""
     return f'<div class="wide">{frame.to_html(border=0, escape=True, index=False)}</div>'
 
 
 def pairs(values: dict[str, str]) -> str:
-    """Names and what they stand for."""
+    """Return a definition list; names and values are escaped."""
     items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in values.items())
     return f"<dl>{items}</dl>"
 
 
 def figure(drawn: Figure, title: str, caption: str) -> str:
-    """A figure within the page, its text as outlines, so that it looks the same everywhere."""
+    """Return a figure element with an inline SVG whose text is drawn as outlines, so that it needs no fonts."""
     return (
         f"<figure><b>{escape(title)}</b>"
         f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{base64.b64encode(svg(drawn)).decode()}">'
@@ -77,7 +82,7 @@ def figure(drawn: Figure, title: str, caption: str) -> str:
 
 
 def svg(drawn: Figure) -> bytes:
-    """A figure as SVG: equal figures give equal bytes."""
+    """Return a figure as SVG; equal figures give equal bytes."""
     content = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "biomeformer", "svg.fonttype": "path"}):
         drawn.savefig(content, format="svg", metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""A study of a phenotype as one HTML file: how well it is predicted, from what, and what tells the classes apart."""
+"""HTML report of a phenotype study: scores, curves, ordination, most discriminative features, methods."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pandas as pd
 from ..io.atomic import atomic_write
 from ..metagenomes.cluster_reads import ClusterReads
 from ..phenotypes import FeatureTable, Study, compare_groups
-from ..phenotypes.telling import discriminative_features
+from ..phenotypes.discriminative import discriminative_features
 from ..version import __version__
 from . import page
 from . import phenotype_figures as draw
 from .html import methods_sentence
 
-N_TELLING = 10
+N_DISCRIMINATIVE = 10
 N_LISTED = 25
 METRIC_NAMES = {
     "roc_auc": "ROC-AUC",
@@ -28,18 +28,21 @@ METRIC_NAMES = {
     "brier": "Brier score",
     "calibration_error": "calibration error",
 }
-TEST_NAMES = {"permanova": "PERMANOVA (centres)", "permdisp": "PERMDISP (spreads)", "entropy": "Shannon entropy"}
+TEST_NAMES = {"permanova": "PERMANOVA (centroids)", "permdisp": "PERMDISP (dispersions)", "entropy": "Shannon entropy"}
 DISTANCE_NAMES = {"bray_curtis": "Bray-Curtis", "jensen_shannon": "Jensen-Shannon", "aitchison": "Aitchison", "": ""}
 
 
 def lead_model(study: Study) -> str:
-    """The model whose curves are drawn: the random forest where there is one, whatever its score, else the first."""
+    """Return the model whose curves are drawn: the random forest if the study has one, else the first model.
+
+    The choice does not depend on the scores, which would flatter them.
+    """
     return "forest" if "forest" in study.models else study.models[0]
 
 
-def telling_clusters(table: FeatureTable, study: Study) -> list[int]:
-    """Numbers of the clusters that the report shows."""
-    features = discriminative_features(table, study.target)["feature"][:N_TELLING]
+def discriminative_clusters(table: FeatureTable, study: Study) -> list[int]:
+    """Return the numbers of the most discriminative clusters, which the report shows."""
+    features = discriminative_features(table, study.target)["feature"][:N_DISCRIMINATIVE]
     return [int(name.removeprefix("cluster_")) for name in features]
 
 
@@ -57,21 +60,21 @@ def phenotype_report(
     """Write a self-contained HTML report of a study.
 
     Args:
-        study: What was evaluated.
+        study: Study to report.
         path: HTML file to write.
-        tables: The features by name, for ordination, tests and what tells classes apart; without them these are left
-            out.
-        depth: The same at several read depths.
-        cluster_reads: What the reads of the first table's most telling clusters look like.
+        tables: Feature tables by name, for ordination, tests and discriminative features; without them these sections
+            are left out.
+        depth: The same study at several read depths.
+        cluster_reads: Description of the reads of the first table's most discriminative clusters.
         title: Heading.
-        remark: Shown at the top: for instance that reads were simulated.
-        n_permutations: Of the tests between groups.
+        remark: Note at the top, for instance that reads were simulated.
+        n_permutations: Permutations of the tests between groups.
 
     Returns:
         The path written.
     """
     tables = tables or {}
-    # Names are text: a $ in one does not begin a formula.
+    # Names are plain text: a $ in a name must not start a formula.
     with matplotlib.rc_context({"text.parse_math": False}):
         parts = [
             f'<p class="note">{escape(remark)}</p>' if remark else "",
@@ -79,7 +82,10 @@ def phenotype_report(
             _prediction(study),
             _depth(depth) if depth is not None else "",
             _samples(study, tables, n_permutations) if tables else "",
-            *(_telling(study, name, tables[name], cluster_reads if i == 0 else ()) for i, name in enumerate(tables)),
+            *(
+                _discriminative(study, name, tables[name], cluster_reads if i == 0 else ())
+                for i, name in enumerate(tables)
+            ),
             f"<h2>All scores</h2>{page.table(_score_table(study))}",
             f"<h2>Methods</h2>{_methods(study, tables, depth, n_permutations)}",
         ]
@@ -92,12 +98,12 @@ def phenotype_report(
 def _summary(study: Study) -> str:
     model = lead_model(study)
     numbers = {"samples": f"{len(study.target.labels):,}"}
-    numbers |= {f"are {name}": f"{n:,}" for name, n in study.target.sizes.items()}
+    numbers |= {f"class {name}": f"{n:,}" for name, n in study.target.sizes.items()}
     for name in study.feature_sets[:3]:
-        found = study.evaluation(name, model)
-        numbers[f"ROC-AUC from {name}, {draw.MODEL_NAMES.get(model, model)}"] = str(found.scores["roc_auc"])
-        if found.permutation_p is not None:
-            numbers[f"p against permuted labels, {name}"] = f"{found.permutation_p:.3g}"
+        evaluation = study.evaluation(name, model)
+        numbers[f"ROC-AUC from {name}, {draw.MODEL_NAMES.get(model, model)}"] = str(evaluation.scores["roc_auc"])
+        if evaluation.permutation_p is not None:
+            numbers[f"permutation p, {name}"] = f"{evaluation.permutation_p:.3g}"
     return page.cards(numbers)
 
 
@@ -105,182 +111,184 @@ def _prediction(study: Study) -> str:
     model = lead_model(study)
     name = draw.MODEL_NAMES.get(model, model)
     several = len(study.target.classes) > 2
-    lines = "One line a class against all others." if several else "One line a feature set."
-    shown = [
+    lines = "One line per class, one class against the rest." if several else "One line per feature set."
+    figures = [
         page.figure(
             draw.comparison_figure(study),
             "Feature sets and models",
-            "Mean over test folds with 95 % intervals of the corrected resampled t-test; 0.5 is chance.",
+            "Mean over test folds, 95 % intervals of the corrected resampled t-test. Dotted line: chance (0.5).",
         ),
         page.figure(
             draw.roc_figure(study, model),
             f"ROC, {name}",
-            f"Out-of-fold probabilities of all samples together. {lines} Bands: 95 % over bootstraps of the samples.",
+            f"Pooled out-of-fold probabilities of all samples. {lines} Bands: 95 % bootstrap intervals over samples.",
         ),
         page.figure(
             draw.precision_recall_figure(study, model),
-            f"Precision and recall, {name}",
-            "As for ROC. A dotted line is the share of the class in the cohort, which chance reaches.",
+            f"Precision-recall, {name}",
+            "As for ROC. Dotted line: prevalence of the class in the cohort, the precision of chance.",
         ),
         page.figure(
             draw.calibration_figure(study, model),
             f"Calibration, {name}",
-            "Samples in groups of similar predicted probability; bars are 95 % Wilson intervals. On the dotted line, "
-            "probabilities mean what they say.",
+            "Samples binned by predicted probability, with 95 % Wilson intervals. Dotted line: perfect calibration.",
         ),
         page.figure(
             draw.confusion_figure(study, study.feature_sets[0], model),
-            f"Confusion, {name} on {study.feature_sets[0]}",
-            "Samples by class and by the class predicted out of fold; shares are of each row.",
+            f"Confusion matrix, {name} on {study.feature_sets[0]}",
+            "Samples by true class and by class predicted out of fold; percentages are per row.",
         ),
     ]
-    compared = ""
+    comparisons = ""
     if study.comparisons:
         frame = pd.DataFrame(
             [
                 {
-                    "compared": f"{one.first} - {one.second}",
-                    "model": draw.MODEL_NAMES.get(one.model, one.model),
-                    "difference in ROC-AUC": str(one.difference),
-                    "p": f"{one.p:.3g}",
+                    "comparison": f"{comparison.first} - {comparison.second}",
+                    "model": draw.MODEL_NAMES.get(comparison.model, comparison.model),
+                    "difference in ROC-AUC": str(comparison.difference),
+                    "p": f"{comparison.p:.3g}",
                 }
-                for one in study.comparisons
+                for comparison in study.comparisons
             ]
         )
-        compared = f"<h3>Feature sets compared on the same folds</h3>{page.table(frame)}"
-    return f'<h2>How well it is predicted</h2><div class="figures">{"".join(shown)}</div>{compared}'
+        comparisons = f"<h3>Feature sets compared on the same folds</h3>{page.table(frame)}"
+    return f'<h2>Predictive performance</h2><div class="figures">{"".join(figures)}</div>{comparisons}'
 
 
 def _depth(depth: Study) -> str:
-    drawn = page.figure(
+    curve = page.figure(
         draw.depth_figure(depth),
         "ROC-AUC by read depth",
-        "The reads of a smaller share are among those of a larger one; folds are the same at every depth.",
+        "Reads of a smaller fraction are a subset of those of a larger one; folds are the same at every depth.",
     )
-    return f'<h2>From fewer reads</h2><div class="figures">{drawn}</div>{page.table(_score_table(depth))}'
+    return f'<h2>Read depth</h2><div class="figures">{curve}</div>{page.table(_score_table(depth))}'
 
 
 def _samples(study: Study, tables: dict[str, FeatureTable], n_permutations: int) -> str:
-    shown, rows = [], []
+    figures, rows = [], []
     groups = [study.target.classes[label] for label in study.target.labels]
     for name, table in tables.items():
-        mine = table.take(study.target.sample_ids, name)
-        shown.append(
+        cohort = table.take(study.target.sample_ids, name)
+        figures.append(
             page.figure(
-                draw.ordination_figure(mine, study.target),
-                f"Samples by {name}",
-                "Principal coordinates of Bray-Curtis dissimilarities; close samples are alike.",
+                draw.ordination_figure(cohort, study.target),
+                f"PCoA of {name}",
+                "Principal coordinates of Bray-Curtis dissimilarities.",
             )
         )
-        shown.append(
+        figures.append(
             page.figure(
-                draw.entropy_figure(mine, study.target),
-                f"Diversity by {name}",
-                "Shannon entropy of each sample; boxes are quartiles.",
+                draw.entropy_figure(cohort, study.target),
+                f"Diversity of {name}",
+                "Shannon entropy per sample; boxes are quartiles.",
             )
         )
-        for one in compare_groups(mine, groups, n_permutations=n_permutations, seed=study.seed):
+        for result in compare_groups(cohort, groups, n_permutations=n_permutations, seed=study.seed):
             rows.append(
                 {
-                    "test": f"{TEST_NAMES[one.test]} {DISTANCE_NAMES[one.distance]}".strip(),
+                    "test": f"{TEST_NAMES[result.test]} {DISTANCE_NAMES[result.distance]}".strip(),
                     "features": name,
-                    "statistic": f"{one.statistic:.4g}",
-                    "effect": f"{one.effect:.3g}",
-                    "p": f"{one.p:.3g}",
-                    "q": f"{one.q:.3g}",
+                    "statistic": f"{result.statistic:.4g}",
+                    "effect": f"{result.effect:.3g}",
+                    "p": f"{result.p:.3g}",
+                    "q": f"{result.q:.3g}",
                 }
             )
     tests = page.table(pd.DataFrame(rows))
     return (
-        f'<h2>How the samples lie</h2><div class="figures">{"".join(shown)}</div>'
-        f"<h3>Do the classes differ as wholes?</h3>{tests}<p>Effect: of PERMANOVA the share of variance between "
-        "classes (R²), of PERMDISP the largest over the smallest spread, of entropy the range of class means in bits. "
-        "Where spreads differ, a small p of PERMANOVA may be theirs.</p>"
+        f'<h2>Ordination and diversity</h2><div class="figures">{"".join(figures)}</div>'
+        f"<h3>Differences between classes</h3>{tests}<p>Effect sizes: R² (share of variance between classes) for "
+        "PERMANOVA, the ratio of the largest to the smallest dispersion for PERMDISP, the range of class means in bits "
+        "for entropy. If dispersions differ, they may explain a small p of PERMANOVA.</p>"
     )
 
 
-def _telling(study: Study, name: str, table: FeatureTable, cluster_reads: Sequence[ClusterReads]) -> str:
+def _discriminative(study: Study, name: str, table: FeatureTable, cluster_reads: Sequence[ClusterReads]) -> str:
     frame = discriminative_features(table, study.target)
-    top = frame[:N_TELLING]
+    top = frame[:N_DISCRIMINATIVE]
     if top.empty:
         return ""
-    names = draw.telling_names(top)
-    shown = [
+    names = draw.feature_labels(top)
+    figures = [
         page.figure(
-            draw.telling_figure(table, study.target, top["feature"].tolist(), names),
-            f"Most telling of {name}",
-            "Medians and quartiles of those that differ most between classes, one by one (Kruskal-Wallis), over all "
+            draw.discriminative_figure(table, study.target, top["feature"].tolist(), names),
+            f"Most discriminative {name}",
+            "Medians and quartiles of the features that differ most between classes by Kruskal-Wallis test, over all "
             "samples.",
         )
     ]
-    seen = [one for one in cluster_reads if one.n_reads]
-    if seen:
-        shown.append(
+    with_reads = [cluster for cluster in cluster_reads if cluster.n_reads]
+    if with_reads:
+        figures.append(
             page.figure(
-                draw.gc_figure([f"cluster {one.cluster}" for one in seen], [one.gc for one in seen]),
+                draw.gc_figure(
+                    [f"cluster {reads.cluster}" for reads in with_reads], [reads.gc for reads in with_reads]
+                ),
                 "GC content of their reads",
-                "Of reads drawn from all samples; a line is their mean.",
+                "Distribution over reads drawn from all samples; the line is the mean.",
             )
         )
     listed = frame[:N_LISTED].copy()
-    chosen = next((one.chosen for one in study.evaluations if one.model == "l1" and one.features == name), {})
-    cells = pd.DataFrame({"feature": draw.telling_names(listed)})
+    l1 = (evaluation for evaluation in study.evaluations if evaluation.model == "l1" and evaluation.features == name)
+    chosen = next((evaluation.chosen for evaluation in l1), {})
+    cells = pd.DataFrame({"feature": draw.feature_labels(listed)})
     for column in listed.columns[listed.columns.str.startswith("median: ")]:
         cells[f"{column} (%)"] = [f"{100 * value:.3g}" for value in listed[column]]
     if "auc" in listed:
-        cells["AUC alone"] = [f"{value:.3f}" for value in listed["auc"]]
+        cells["univariate ROC-AUC"] = [f"{value:.3f}" for value in listed["auc"]]
     cells["p"], cells["q"] = ([f"{value:.2g}" for value in listed[column]] for column in ("p", "q"))
     if chosen:
-        cells["chosen by L1 in folds"] = [f"{chosen.get(feature, 0.0):.0%}" for feature in listed["feature"]]
-    reads = "".join(_cluster(one) for one in cluster_reads)
-    heading = f"<h3>What the reads of these clusters look like</h3>{reads}" if reads else ""
+        cells["selected by L1 (folds)"] = [f"{chosen.get(feature, 0.0):.0%}" for feature in listed["feature"]]
+    reads = "".join(map(_cluster, cluster_reads))
+    read_section = f"<h3>Reads of these clusters</h3>{reads}" if reads else ""
     return (
-        f'<h2>What tells the classes apart: {escape(name)}</h2><div class="figures">{"".join(shown)}</div>'
-        f"{page.table(cells)}{heading}"
+        f'<h2>Most discriminative features: {escape(name)}</h2><div class="figures">{"".join(figures)}</div>'
+        f"{page.table(cells)}{read_section}"
     )
 
 
-def _cluster(one: ClusterReads) -> str:
-    if not one.n_reads:
-        return f'<div class="cluster"><b>Cluster {one.cluster}</b>: none among the reads drawn.</div>'
-    shortest, middle, longest = np.quantile(one.lengths, [0, 0.5, 1]).astype(int)
-    examples = "".join(f'<code class="read">{escape(sequence)}</code>' for sequence in one.examples)
+def _cluster(reads: ClusterReads) -> str:
+    if not reads.n_reads:
+        return f'<div class="cluster"><b>Cluster {reads.cluster}</b>: none of the reads drawn.</div>'
+    shortest, middle, longest = np.quantile(reads.lengths, [0, 0.5, 1]).astype(int)
+    examples = "".join(f'<code class="read">{escape(sequence)}</code>' for sequence in reads.examples)
     return (
-        f'<div class="cluster"><b>Cluster {one.cluster}</b>: {one.n_reads:,} reads drawn, GC '
-        f"{100 * one.gc.mean():.1f} ± {100 * one.gc.std():.1f} %, {shortest} to {longest} bases (median {middle}). "
+        f'<div class="cluster"><b>Cluster {reads.cluster}</b>: {reads.n_reads:,} reads drawn, GC '
+        f"{100 * reads.gc.mean():.1f} ± {100 * reads.gc.std():.1f} %, {shortest} to {longest} bases (median {middle}). "
         f"Nearest to the centroid:{examples}</div>"
     )
 
 
 def _score_table(study: Study) -> pd.DataFrame:
     rows = []
-    for one in study.evaluations:
-        row = {"features": one.features, "model": draw.MODEL_NAMES.get(one.model, one.model)}
-        row |= {METRIC_NAMES[metric]: str(span) for metric, span in one.scores.items()}
-        if one.permutation_p is not None:
-            row["p, permuted"] = f"{one.permutation_p:.3g}"
+    for evaluation in study.evaluations:
+        row = {"features": evaluation.features, "model": draw.MODEL_NAMES.get(evaluation.model, evaluation.model)}
+        row |= {METRIC_NAMES[metric]: str(span) for metric, span in evaluation.scores.items()}
+        if evaluation.permutation_p is not None:
+            row["permutation p"] = f"{evaluation.permutation_p:.3g}"
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _methods(study: Study, tables: dict[str, FeatureTable], depth: Study | None, n_permutations: int) -> str:
-    sentences = [methods_sentence(one.provenance, len(one)) for one in tables.values() if one.provenance][:1]
+    sentences = [methods_sentence(table.provenance, len(table)) for table in tables.values() if table.provenance][:1]
     sentences.append(study.methods)
     if depth is not None:
-        shares = ", ".join(depth.feature_sets)
+        fractions = ", ".join(depth.feature_sets)
         sentences.append(
-            f"Read depth: vectors were made anew from {shares} of each sample's reads, chosen by hash, and evaluated "
-            f"on {depth.n_repeats} x {depth.n_splits} folds, the same at every depth."
+            f"Read depth: vectors were recomputed from {fractions} of each sample's reads, selected by hash, and "
+            f"evaluated on {depth.n_repeats} x {depth.n_splits} folds, the same at every depth."
         )
     if tables:
         sentences.append(
-            "Classes were compared as wholes by PERMANOVA and PERMDISP on Bray-Curtis, Jensen-Shannon and Aitchison "
-            f"distances ({n_permutations} permutations, scikit-bio) by the Kruskal-Wallis test of Shannon entropies, "
-            "and feature by feature by the Kruskal-Wallis test, each with Benjamini and Hochberg's control."
+            "Classes were compared by PERMANOVA and PERMDISP on Bray-Curtis, Jensen-Shannon and Aitchison distances "
+            f"({n_permutations} permutations, scikit-bio), by Kruskal-Wallis tests of Shannon entropy, and feature by "
+            "feature by Kruskal-Wallis tests, each with Benjamini-Hochberg correction."
         )
-    sentences.append(f"All with biomeformer {__version__}.")
-    sources = page.pairs({f"features: {name}": where for name, where in study.sources.items()})
+    sentences.append(f"Computed with biomeformer {__version__}.")
+    sources = page.pairs({f"features: {name}": source for name, source in study.sources.items()})
     return f"<p>{escape(' '.join(sentences))}</p>{sources}"
 
 
-__all__ = ["lead_model", "phenotype_report", "telling_clusters"]
+__all__ = ["discriminative_clusters", "lead_model", "phenotype_report"]

@@ -1,4 +1,4 @@
-"""Figures of a study: curves, comparisons, calibration, what the model confuses, and which features tell."""
+"""Figures of a phenotype study: curves, comparisons, calibration, confusion, discriminative features."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def _figure(size: tuple[float, float] = SIZE) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _legend(axes: Any, where: str = "lower", n_columns: int = 1) -> None:
-    """Outside the axes, one below the other where names are long."""
+def _legend(axes: Any, side: str = "lower", n_columns: int = 1) -> None:
+    """Draw the legend outside the axes, in one column if names are long."""
     handles, labels = axes.get_legend_handles_labels()
     n_columns = n_columns if max(map(len, labels)) <= 20 else 1
-    axes.figure.legend(handles, labels, loc=f"outside {where} center", ncols=n_columns, frameon=False)
+    axes.figure.legend(handles, labels, loc=f"outside {side} center", ncols=n_columns, frameon=False)
 
 
-def _class_ticks(axes: Any, places: range, classes: Sequence[str]) -> None:
-    """Names of classes below the axis, aslant where they are many."""
+def _class_ticks(axes: Any, positions: range, classes: Sequence[str]) -> None:
+    """Label the x axis with class names, rotated if there are many."""
     names = [shorten(name, 16) for name in classes]
     if len(names) <= 3:
-        axes.set_xticks(places, names)
+        axes.set_xticks(positions, names)
     else:
-        axes.set_xticks(places, names, rotation=40, ha="right")
+        axes.set_xticks(positions, names, rotation=40, ha="right")
 
 
 def ordination_figure(table: FeatureTable, target: Target) -> Figure:
-    """Principal coordinates of Bray-Curtis dissimilarities, samples coloured by class."""
+    """Draw principal coordinates of Bray-Curtis dissimilarities, samples coloured by class."""
     points, shares = bray_curtis_pcoa(table.take(target.sample_ids).shares)
     figure, axes = _figure((5.2, 4.4))
     for i, name in enumerate(target.classes):
@@ -68,9 +68,10 @@ def ordination_figure(table: FeatureTable, target: Target) -> Figure:
 
 
 def _columns(study: Study, model: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Name, truth as bool `(n,)` and probability `(n,)` of each curve.
+    """Return name, truth as bool `(n,)` and probability `(n,)` of each curve.
 
-    Of two classes a curve a feature set, of several a curve a class against the others, by the first feature set.
+    For two classes, one curve per feature set; for more, one curve per class against the rest, on the first
+    feature set.
     """
     labels = study.target.labels
     if len(study.target.classes) == 2:
@@ -96,7 +97,7 @@ def _draw_curves(study: Study, model: str, kind: CurveKind, metric: str, labels:
 
 
 def roc_figure(study: Study, model: str) -> Figure:
-    """ROC curves of out-of-fold predictions with bootstrap bands."""
+    """Draw ROC curves of out-of-fold predictions with bootstrap bands."""
     labels = ("false positive rate", "true positive rate")
     figure = _draw_curves(study, model, "roc", "roc_auc", labels)
     figure.axes[0].plot([0, 1], [0, 1], color="#888888", linewidth=0.9, linestyle=":", zorder=0)
@@ -104,7 +105,7 @@ def roc_figure(study: Study, model: str) -> Figure:
 
 
 def precision_recall_figure(study: Study, model: str) -> Figure:
-    """Precision over recall of out-of-fold predictions with bootstrap bands."""
+    """Draw precision-recall curves of out-of-fold predictions with bootstrap bands."""
     figure = _draw_curves(study, model, "precision_recall", "pr_auc", ("recall", "precision"))
     if len(study.target.classes) == 2:
         prevalence = float((study.target.labels == 1).mean())
@@ -113,7 +114,7 @@ def precision_recall_figure(study: Study, model: str) -> Figure:
 
 
 def comparison_figure(study: Study, metric: str = "roc_auc", label: str = "ROC-AUC") -> Figure:
-    """A score of every feature set and model with its interval."""
+    """Draw a score of every feature set and model with its interval."""
     n_rows = len(study.evaluations)
     figure, axes = _figure((5.2, 1.3 + 0.34 * n_rows))
     names = []
@@ -129,19 +130,19 @@ def comparison_figure(study: Study, metric: str = "roc_auc", label: str = "ROC-A
     if metric == "roc_auc":
         axes.axvline(0.5, color="#888888", linewidth=0.9, linestyle=":")
     axes.set_yticks(range(n_rows), names)
-    axes.set(ylim=(n_rows - 0.5, -0.5), xlabel=f"{label} with its 95 % interval")
+    axes.set(ylim=(n_rows - 0.5, -0.5), xlabel=f"{label} (95 % interval)")
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
     return figure
 
 
 def depth_figure(study: Study) -> Figure:
-    """ROC-AUC over the share of reads used, a line a model."""
+    """Draw ROC-AUC against the fraction of reads used, one line per model."""
     fractions = study.inputs["read_fractions"]
     figure, axes = _figure()
     for i, model in enumerate(study.models):
         spans = [study.evaluation(name, model).scores["roc_auc"] for name in study.feature_sets]
-        # Side by side, so that intervals do not cover each other.
+        # Shift models sideways, so that intervals do not overlap.
         x = np.array([fractions[name] for name in study.feature_sets]) * 1.06 ** (i - (len(study.models) - 1) / 2)
         y = np.array([span.mean for span in spans])
         ends = np.array([[max(s.mean - s.low, 0) for s in spans], [max(s.high - s.mean, 0) for s in spans]])
@@ -152,7 +153,7 @@ def depth_figure(study: Study) -> Figure:
     axes.set_xticks(ticks, study.feature_sets)
     axes.minorticks_off()
     axes.axhline(0.5, color="#888888", linewidth=0.9, linestyle=":")
-    axes.set(xlabel="share of the reads", ylabel="ROC-AUC with its 95 % interval")
+    axes.set(xlabel="fraction of reads", ylabel="ROC-AUC (95 % interval)")
     axes.grid(axis="y", color="#eeeeee")
     axes.set_axisbelow(True)
     _legend(axes, n_columns=3)
@@ -160,35 +161,35 @@ def depth_figure(study: Study) -> Figure:
 
 
 def calibration_figure(study: Study, model: str, n_bins: int = 8) -> Figure:
-    """Observed against predicted shares in bins of equally many samples, with Wilson intervals.
+    """Draw observed against predicted probabilities in bins of equal size, with Wilson intervals.
 
-    Of two classes that of the second; of several, how often the most probable class is right.
+    For two classes, of the second class; for more, of the most probable class being correct.
     """
     figure, axes = _figure((5.2, 4.6))
     axes.spines[["top", "right"]].set_visible(True)
     axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.9, linestyle=":", zorder=0)
     labels = study.target.labels
     for i, name in enumerate(study.feature_sets):
-        found = study.evaluation(name, model)
+        evaluation = study.evaluation(name, model)
         if len(study.target.classes) == 2:
-            predicted, truth = found.probabilities[:, 1], labels == 1
+            predicted, truth = evaluation.probabilities[:, 1], labels == 1
         else:
-            predicted, truth = found.probabilities.max(1), found.probabilities.argmax(1) == labels
+            predicted, truth = evaluation.probabilities.max(1), evaluation.probabilities.argmax(1) == labels
         curve = calibration_curve(truth, predicted, n_bins=n_bins, equal_sizes=True)
         x, y = curve.predicted, curve.observed
         ends = np.array([y - curve.low, curve.high - y])
         style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-        label = f"{shorten(name)}: Brier score {found.scores['brier']}"
+        label = f"{shorten(name)}: Brier score {evaluation.scores['brier']}"
         axes.errorbar(x, y, yerr=np.clip(ends, 0, None), capsize=2, linewidth=1.4, markersize=5, label=label, **style)
-    of = f"of {shorten(study.target.classes[1])}" if len(study.target.classes) == 2 else "of the likeliest class"
+    event = shorten(study.target.classes[1]) if len(study.target.classes) == 2 else "the most probable class"
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axes.set(xlabel=f"predicted probability {of}", ylabel="observed share")
+    axes.set(xlabel=f"predicted probability of {event}", ylabel="observed fraction")
     _legend(axes)
     return figure
 
 
 def confusion_figure(study: Study, features: str, model: str) -> Figure:
-    """Samples by class and by the class predicted out of fold."""
+    """Draw the confusion matrix of out-of-fold predictions."""
     classes, labels = study.target.classes, study.target.labels
     predicted = study.evaluation(features, model).probabilities.argmax(1)
     counts = np.zeros((len(classes), len(classes)), int)
@@ -197,11 +198,11 @@ def confusion_figure(study: Study, features: str, model: str) -> Figure:
     figure, axes = _figure((5.2, 4.2))
     axes.spines[:].set_visible(False)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    small = 11 if len(classes) <= 4 else 7
+    font_size = 11 if len(classes) <= 4 else 7
     for i, j in np.ndindex(counts.shape):
         text = f"{counts[i, j]}\n{shares[i, j]:.0%}" if len(classes) <= 6 else f"{counts[i, j]}"
         colour = "white" if shares[i, j] > 0.55 else "#222222"
-        axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=small)
+        axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=font_size)
     names = [shorten(name, 16) for name in classes]
     _class_ticks(axes, range(len(classes)), classes)
     axes.set_yticks(range(len(classes)), names)
@@ -210,7 +211,7 @@ def confusion_figure(study: Study, features: str, model: str) -> Figure:
 
 
 def entropy_figure(table: FeatureTable, target: Target) -> Figure:
-    """Shannon entropy of the samples of each class."""
+    """Draw the Shannon entropy of the samples of each class."""
     entropy = shannon_entropy(table.take(target.sample_ids).shares)
     figure, axes = _figure()
     groups = [entropy[target.labels == i] for i in range(len(target.classes))]
@@ -225,11 +226,11 @@ def entropy_figure(table: FeatureTable, target: Target) -> Figure:
     return figure
 
 
-def telling_figure(table: FeatureTable, target: Target, features: Sequence[str], names: Sequence[str]) -> Figure:
-    """Shares of the most telling features by class: medians and quartiles, on a logarithmic axis."""
+def discriminative_figure(table: FeatureTable, target: Target, features: Sequence[str], names: Sequence[str]) -> Figure:
+    """Draw the relative abundance of features by class: medians and quartiles, on a logarithmic axis."""
     shares = table.take(target.sample_ids).shares
-    place = {name: i for i, name in enumerate(table.names)}
-    values = 100 * shares[:, [place[name] for name in features]]
+    columns = {name: i for i, name in enumerate(table.names)}
+    values = 100 * shares[:, [columns[name] for name in features]]
     floor = max(float(values[values > 0].min(initial=1.0)) / 2, 1e-5)
     figure, axes = _figure((5.2, 1.8 + 0.42 * len(features)))
     n_classes = len(target.classes)
@@ -241,7 +242,7 @@ def telling_figure(table: FeatureTable, target: Target, features: Sequence[str],
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_yticks(range(len(features)), [shorten(name, 26) for name in names])
-    axes.set(ylim=(len(features) - 0.5, -0.5), xlabel="share of the sample (%)")
+    axes.set(ylim=(len(features) - 0.5, -0.5), xlabel="relative abundance (%)")
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
     _legend(axes, "upper", 3)
@@ -249,7 +250,7 @@ def telling_figure(table: FeatureTable, target: Target, features: Sequence[str],
 
 
 def gc_figure(names: Sequence[str], gc: Sequence[np.ndarray]) -> Figure:
-    """Distribution of the GC content of each cluster's reads, one ridge a cluster."""
+    """Draw the distribution of GC content of each cluster's reads, one ridge per cluster."""
     figure, axes = _figure((5.2, 1.2 + 0.42 * len(names)))
     edges = np.linspace(0, 100, 51)
     middles = (edges[:-1] + edges[1:]) / 2
@@ -267,7 +268,7 @@ def gc_figure(names: Sequence[str], gc: Sequence[np.ndarray]) -> Figure:
     return figure
 
 
-def telling_names(frame: pd.DataFrame) -> list[str]:
-    """Short names of features: the last rank of a taxon, the number of a cluster."""
-    last = [str(name).replace("|", ";").split(";")[-1].strip() for name in frame["feature"]]
-    return [name.removeprefix("s__").replace("_", " ") for name in last]
+def feature_labels(frame: pd.DataFrame) -> list[str]:
+    """Return short names of features: the lowest rank of a taxon, the number of a cluster."""
+    lowest = [str(name).replace("|", ";").split(";")[-1].strip() for name in frame["feature"]]
+    return [name.removeprefix("s__").replace("_", " ") for name in lowest]

@@ -1,4 +1,4 @@
-"""Figures of a fine-tuned sequence model: curves, thresholds, calibration, what it confuses, errors of a regression."""
+"""Figures of a fine-tuned sequence model: curves, thresholds, calibration, confusion, residuals."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ MARK: dict[str, Any] = {"marker": "o", "color": "#222222", "markersize": 6, "mar
 
 
 def shown_classes(evaluation: SequenceEvaluation, split: str = "test") -> list[int]:
-    """Classes or labels that have curves: the most frequent of those that some sequences have and some have not.
+    """Return the classes or labels to draw curves of: the most frequent of those that some but not all sequences have.
 
-    Of a binary task the second class only.
+    For a binary task, the second class only.
     """
     n, sizes = evaluation.n_sequences[split], list(evaluation.n_by_class[split].values())
     candidates = [1] if evaluation.task == "binary" else range(len(sizes))
@@ -42,12 +42,12 @@ def _draw_curves(
     metric: str,
     labels: tuple[str, str],
 ) -> Figure:
-    places = shown_classes(evaluation)
-    figure, axes = _figure((5.2, 4.6 + 0.2 * (len(places) - 1)))
+    classes = shown_classes(evaluation)
+    figure, axes = _figure((5.2, 4.6 + 0.2 * (len(classes) - 1)))
     axes.spines[["top", "right"]].set_visible(True)
-    for i, place in enumerate(places):
-        curve = curve_with_band(kind, *predictions.column("test", place), seed=evaluation.seed)
-        name = evaluation.label_names[place]
+    for i, label in enumerate(classes):
+        curve = curve_with_band(kind, *predictions.column("test", label), seed=evaluation.seed)
+        name = evaluation.label_names[label]
         if evaluation.task == "binary":
             span = evaluation.scores[metric]
             score = f"{span['value']:.3f} ({span['low']:.3f}-{span['high']:.3f})"
@@ -61,7 +61,7 @@ def _draw_curves(
 
 
 def roc_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
-    """ROC curves of test with bootstrap bands, a line a class against the others or a label."""
+    """Draw ROC curves of the test split with bootstrap bands, one per class against the rest or per label."""
     figure = _draw_curves(evaluation, predictions, "roc", "roc_auc", ("false positive rate", "true positive rate"))
     figure.axes[0].plot([0, 1], [0, 1], **DOTTED)
     if evaluation.task == "binary":
@@ -71,25 +71,28 @@ def roc_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) ->
 
 
 def precision_recall_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
-    """Precision over recall of test with bootstrap bands; a dotted line is the share of a class."""
+    """Draw precision-recall curves of the test split with bootstrap bands; dotted lines show the prevalence."""
     figure = _draw_curves(evaluation, predictions, "precision_recall", "pr_auc", ("recall", "precision"))
     if evaluation.task == "binary":
         figure.axes[0].plot(evaluation.scores["recall"]["value"], evaluation.scores["precision"]["value"], **MARK)
     sizes = list(evaluation.n_by_class["test"].values())
-    for i, place in enumerate(shown_classes(evaluation)):
+    for i, label in enumerate(shown_classes(evaluation)):
         colour = {"color": COLOURS[i]} if evaluation.task != "binary" else {}
-        figure.axes[0].axhline(sizes[place] / evaluation.n_sequences["test"], **(DOTTED | colour))
+        figure.axes[0].axhline(sizes[label] / evaluation.n_sequences["test"], **(DOTTED | colour))
     return figure
 
 
 def threshold_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
-    """Precision, recall and F1 of validation over the threshold, the chosen one marked; of several labels F1 only."""
-    places = shown_classes(evaluation, "validation")
+    """Draw precision, recall and F1 of the validation split against the threshold, with the chosen one marked.
+
+    For several labels, F1 only.
+    """
+    classes = shown_classes(evaluation, "validation")
     binary = evaluation.task == "binary"
-    figure, axes = _figure((5.2, 4.0 if binary else 4.2 + 0.2 * len(places)))
-    for i, place in enumerate(places):
-        curve = threshold_curve(*predictions.column("validation", place))
-        threshold = evaluation.thresholds[0 if binary else place]
+    figure, axes = _figure((5.2, 4.0 if binary else 4.2 + 0.2 * len(classes)))
+    for i, label in enumerate(classes):
+        curve = threshold_curve(*predictions.column("validation", label))
+        threshold = evaluation.thresholds[0 if binary else label]
         if binary:
             for line, name, colour in ((curve.precision, "precision", 0), (curve.recall, "recall", 1)):
                 axes.plot(curve.thresholds, line, color=COLOURS[colour], linewidth=1.4, label=name)
@@ -97,11 +100,16 @@ def threshold_figure(evaluation: SequenceEvaluation, predictions: SplitPredictio
             axes.axvline(threshold, **(DOTTED | {"label": f"chosen: {threshold:.3f}"}))
             axes.plot(threshold, curve.best_f1, "o", color=COLOURS[2], markersize=7, markeredgecolor="white")
         else:
-            name = f"{shorten(evaluation.label_names[place])}: {threshold:.3f}"
+            name = f"{shorten(evaluation.label_names[label])}: {threshold:.3f}"
             axes.plot(curve.thresholds, curve.f1, color=COLOURS[i], linewidth=1.6, label=name)
             style: dict[str, Any] = {"marker": MARKERS[i], "color": COLOURS[i], "markersize": 7}
             axes.plot(threshold, curve.best_f1, markeredgecolor="white", **style)
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03), xlabel="threshold", ylabel="on validation" if binary else "F1")
+    axes.set(
+        xlim=(-0.01, 1.01),
+        ylim=(-0.01, 1.03),
+        xlabel="threshold",
+        ylabel="score on validation split" if binary else "F1",
+    )
     axes.grid(color="#eeeeee")
     axes.set_axisbelow(True)
     _legend(axes, n_columns=2)
@@ -109,21 +117,21 @@ def threshold_figure(evaluation: SequenceEvaluation, predictions: SplitPredictio
 
 
 def calibration_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
-    """Observed against predicted shares of test in ten bins, with Wilson intervals and the numbers of sequences.
+    """Draw observed against predicted probabilities of the test split in ten bins, with Wilson intervals and counts.
 
-    Binary: of the second class. Multi-class: how often the likeliest class is right. Multi-label: all labels together.
+    Binary: of the second class. Multi-class: of the most probable class being correct. Multi-label: all labels pooled.
     """
     truth, predicted = predictions.arrays["test"]
     if evaluation.task == "binary":
-        happened, probability = truth == 1, predicted[:, 1]
-        of = f"of {shorten(evaluation.label_names[1])}"
+        outcome, probability = truth == 1, predicted[:, 1]
+        event = shorten(evaluation.label_names[1])
     elif evaluation.task == "multi_class":
-        happened, probability = predicted.argmax(1) == truth, predicted.max(1)
-        of = "of the likeliest class"
+        outcome, probability = predicted.argmax(1) == truth, predicted.max(1)
+        event = "the most probable class"
     else:
-        happened, probability = truth.ravel() == 1, predicted.ravel()
-        of = "of a label"
-    curve = calibration_curve(happened, probability, n_bins=N_BINS)
+        outcome, probability = truth.ravel() == 1, predicted.ravel()
+        event = "a label"
+    curve = calibration_curve(outcome, probability, n_bins=N_BINS)
     figure = Figure(figsize=(5.2, 5.0), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], **DOTTED)
@@ -131,9 +139,9 @@ def calibration_figure(evaluation: SequenceEvaluation, predictions: SplitPredict
     upper.errorbar(
         curve.predicted, curve.observed, yerr=ends, color=COLOURS[0], marker="o", capsize=2, linewidth=1.4, markersize=5
     )
-    upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="observed share")
-    lower.bar((curve.places + 0.5) / N_BINS, curve.n, width=0.9 / N_BINS, color=COLOURS[5])
-    lower.set(xlabel=f"predicted probability {of}", ylabel="number")
+    upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="observed fraction")
+    lower.bar((curve.bins + 0.5) / N_BINS, curve.n, width=0.9 / N_BINS, color=COLOURS[5])
+    lower.set(xlabel=f"predicted probability of {event}", ylabel="count")
     lower.locator_params(axis="y", nbins=3)
     lower.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     for axes in (upper, lower):
@@ -142,7 +150,7 @@ def calibration_figure(evaluation: SequenceEvaluation, predictions: SplitPredict
 
 
 def confusion_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
-    """Sequences of test by class and predicted class: at the threshold of a binary task, else the likeliest."""
+    """Draw the confusion matrix of the test split, predicting at the threshold (binary) or the most probable class."""
     classes = evaluation.label_names
     truth, predicted = predictions.arrays["test"]
     binary = evaluation.task == "binary"
@@ -160,7 +168,7 @@ def confusion_figure(evaluation: SequenceEvaluation, predictions: SplitPredictio
             size = 11 if len(classes) <= 3 else 7
             axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
     else:
-        figure.colorbar(image, ax=axes, label="share of the row", shrink=0.8)
+        figure.colorbar(image, ax=axes, label="fraction of row", shrink=0.8)
     if len(classes) <= MAX_CELLS_NAMED:
         _class_ticks(axes, range(len(classes)), classes)
         axes.set_yticks(range(len(classes)), [shorten(name, 16) for name in classes])
@@ -169,16 +177,16 @@ def confusion_figure(evaluation: SequenceEvaluation, predictions: SplitPredictio
 
 
 def histogram_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
-    """How the probabilities of test are spread, by what is true.
+    """Draw the distribution of predicted probabilities of the test split, by true class.
 
-    Binary: of the second class, in each class. Multi-label: of a label, with and without it. Multi-class: of the true
-    class, one ridge a class.
+    Binary: of the second class. Multi-label: of a label, with and without it. Multi-class: of the true class, one ridge
+    per class.
     """
     classes = evaluation.label_names
     truth, predicted = predictions.arrays["test"]
     if evaluation.task == "multi_class":
-        places = shown_classes(evaluation)
-        return _ridges([classes[i] for i in places], [predicted[truth == i, i] for i in places])
+        shown = shown_classes(evaluation)
+        return _ridges([classes[i] for i in shown], [predicted[truth == i, i] for i in shown])
     if evaluation.task == "binary":
         groups = [(shorten(name), predicted[truth == i, 1]) for i, name in enumerate(classes)]
         label = f"probability of {shorten(classes[1])}"
@@ -192,7 +200,9 @@ def histogram_figure(evaluation: SequenceEvaluation, predictions: SplitPredictio
         axes.stairs(heights, EDGES, color=COLOURS[i], fill=True, alpha=0.2)
     if evaluation.task == "binary":
         axes.axvline(evaluation.thresholds[0], **DOTTED)
-    axes.set(xlim=(-0.01, 1.01), xlabel=label, ylabel="share (%)")
+    axes.set(
+        xlim=(-0.01, 1.01), xlabel=label, ylabel="sequences (%)" if evaluation.task == "binary" else "predictions (%)"
+    )
     _legend(axes)
     return figure
 
@@ -211,15 +221,15 @@ def _ridges(names: list[str], probabilities: list[np.ndarray]) -> Figure:
 
 
 def label_figure(evaluation: SequenceEvaluation) -> Figure:
-    """Scores of each label of test, the label of the highest ROC-AUC first."""
-    known = {name: one for name, one in evaluation.per_class.items() if not np.isnan(one["roc_auc"])}
-    names = sorted(known, key=lambda name: -known[name]["roc_auc"])
+    """Draw scores per label of the test split, the label with the highest ROC-AUC first."""
+    scores = {name: values for name, values in evaluation.per_class.items() if not np.isnan(values["roc_auc"])}
+    names = sorted(scores, key=lambda name: -scores[name]["roc_auc"])
     if len(names) > MAX_LABELS_SHOWN:
         half = MAX_LABELS_SHOWN // 2
         names = names[: MAX_LABELS_SHOWN - half] + names[-half:]
     figure, axes = _figure((5.2, 1.6 + 0.3 * len(names)))
     for i, (metric, name) in enumerate((("roc_auc", "ROC-AUC"), ("pr_auc", "PR-AUC"), ("f1", "F1"))):
-        values = [known[label][metric] for label in names]
+        values = [scores[label][metric] for label in names]
         axes.plot(values, range(len(names)), MARKERS[i], color=COLOURS[i], markersize=6, label=name)
     axes.set_yticks(range(len(names)), [shorten(name, 18) for name in names])
     axes.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="score")
@@ -230,16 +240,16 @@ def label_figure(evaluation: SequenceEvaluation) -> Figure:
 
 
 def _many_points(figure: Figure, axes: Any, x: np.ndarray, y: np.ndarray) -> None:
-    """Points, or where they are many their number in hexagons."""
+    """Draw points, or hexagons with counts if there are many."""
     if len(x) <= MAX_SCATTERED:
         axes.scatter(x, y, s=14, color=COLOURS[0], alpha=0.5, linewidth=0)
         return
-    drawn = axes.hexbin(x, y, gridsize=45, bins="log", cmap="viridis", mincnt=1, linewidths=0.1)
-    figure.colorbar(drawn, ax=axes, label="sequences", shrink=0.8)
+    hexagons = axes.hexbin(x, y, gridsize=45, bins="log", cmap="viridis", mincnt=1, linewidths=0.1)
+    figure.colorbar(hexagons, ax=axes, label="sequences", shrink=0.8)
 
 
 def regression_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
-    """Predicted against true values of test."""
+    """Draw predicted against true values of the test split."""
     truth, predicted = predictions.arrays["test"]
     figure, axes = _figure((5.2, 4.4))
     _many_points(figure, axes, truth, predicted)
@@ -252,7 +262,7 @@ def regression_figure(evaluation: SequenceEvaluation, predictions: SplitPredicti
 
 
 def residual_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
-    """Predicted less true values of test against predicted ones."""
+    """Draw residuals (predicted minus true) of the test split against predicted values."""
     truth, predicted = predictions.arrays["test"]
     figure, axes = _figure((5.2, 4.4))
     _many_points(figure, axes, predicted, predicted - truth)
@@ -263,14 +273,14 @@ def residual_figure(evaluation: SequenceEvaluation, predictions: SplitPrediction
 
 
 def training_figure(training: pd.DataFrame) -> Figure:
-    """Losses over epochs, or over steps where there is no column `epoch`; columns that are not there are left out."""
+    """Draw the losses against epochs, or against steps if there is no column `epoch`; missing columns are left out."""
     x = "epoch" if "epoch" in training else "step"
     figure, axes = _figure()
     shown = [name for name in ("training_loss", "validation_loss") if name in training]
     for i, name in enumerate(shown):
         rows = training[[x, name]].dropna()
-        places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_POINTS)).astype(int))
-        values = rows.to_numpy(float)[places]
+        kept = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_POINTS)).astype(int))
+        values = rows.to_numpy(float)[kept]
         marker = MARKERS[i] if len(values) <= 40 else None
         axes.plot(*values.T, color=COLOURS[i], marker=marker, markersize=4, label=name.removesuffix("_loss"))
     axes.set(xlabel=x, ylabel="loss")

@@ -1,4 +1,4 @@
-"""A fine-tuned sequence model as one HTML file: how well it predicts, at which threshold, and where it errs."""
+"""HTML report of a fine-tuned sequence model: scores, curves, thresholds, calibration, errors."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ METRIC_NAMES = {
     "mcc": "Matthews correlation",
     "brier": "Brier score",
     "calibration_error": "calibration error",
-    "micro_f1": "F1 over all labels together",
-    "subset_accuracy": "share with all labels right",
+    "micro_f1": "micro-averaged F1",
+    "subset_accuracy": "subset accuracy",
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
     "rmse": "root mean squared error",
@@ -37,15 +37,15 @@ METRIC_NAMES = {
     "r2": "R²",
 }
 LOWER_IS_BETTER = ("brier", "calibration_error", "rmse", "mae")
-# Scores that are means over classes or labels where there are several.
+# Scores that are macro averages if there are several classes or labels.
 MACRO = ("roc_auc", "pr_auc", "f1", "precision", "recall")
 TASK_NAMES = {
-    "binary": "which of two classes a sequence is of",
-    "multi_class": "which of several classes a sequence is of",
-    "multi_label": "which of several labels a sequence has",
-    "regression": "a value of each sequence",
+    "binary": "which of two classes a sequence belongs to",
+    "multi_class": "which of several classes a sequence belongs to",
+    "multi_label": "which labels a sequence has",
+    "regression": "a number for each sequence",
 }
-FIRST = {
+HEADLINE_METRICS = {
     "binary": ("roc_auc", "pr_auc", "f1", "recall", "precision"),
     "multi_class": ("roc_auc", "pr_auc", "accuracy", "f1"),
     "multi_label": ("roc_auc", "pr_auc", "f1", "micro_f1"),
@@ -64,20 +64,21 @@ def sequence_report(
     """Write a self-contained HTML report of a fine-tuned model.
 
     Args:
-        evaluation: Its scores.
-        predictions: The table they were computed from.
+        evaluation: Scores of the model.
+        predictions: Table of predictions that the scores were computed from.
         path: HTML file to write.
         title: Heading.
-        training: Losses: columns `epoch` or `step`, `training_loss` and `validation_loss`, NaN where one was not taken.
+        training: Losses: columns `epoch` or `step`, `training_loss` and `validation_loss`, NaN where
+            it was not computed.
 
     Returns:
         The path written.
 
     Raises:
-        TableError: The predictions are not those of the evaluation's task and labels.
+        TableError: The predictions do not match the evaluation's task and labels.
     """
     arrays = SplitPredictions.from_table(predictions, evaluation.task, evaluation.label_names)
-    # Names are text: a $ in one does not begin a formula.
+    # Names are plain text: a $ in a name must not start a formula.
     with matplotlib.rc_context({"text.parse_math": False}):
         parts = [
             _summary(evaluation),
@@ -98,12 +99,12 @@ def sequence_report(
 
 
 def _metric_name(evaluation: SequenceEvaluation, metric: str) -> str:
-    several = {"multi_class": ", mean over classes", "multi_label": ", mean over labels"}
-    return METRIC_NAMES[metric] + (several.get(evaluation.task, "") if metric in MACRO else "")
+    averaging = {"multi_class": ", mean over classes", "multi_label": ", mean over labels"}
+    return METRIC_NAMES[metric] + (averaging.get(evaluation.task, "") if metric in MACRO else "")
 
 
 def _number(value: float) -> str:
-    """Three decimals, more where the number is small."""
+    """Format with three decimals, or three significant digits if the number is very small or large."""
     if np.isnan(value):
         return "not defined"
     return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1000 else f"{value:.3g}"
@@ -112,25 +113,25 @@ def _number(value: float) -> str:
 def _span(score: dict[str, float]) -> str:
     if np.isnan(score["low"]):
         return _number(score["value"])
-    between = "-" if score["low"] >= 0 else " to "
-    return f"{_number(score['value'])} ({_number(score['low'])}{between}{_number(score['high'])})"
+    separator = "-" if score["low"] >= 0 else " to "
+    return f"{_number(score['value'])} ({_number(score['low'])}{separator}{_number(score['high'])})"
 
 
 def _summary(evaluation: SequenceEvaluation) -> str:
     numbers = {"test sequences": f"{evaluation.n_sequences['test']:,}"}
     if evaluation.task == "binary":
         positive = evaluation.label_names[1]
-        numbers[f"are {positive}"] = f"{evaluation.n_by_class['test'][positive]:,}"
+        numbers[f"class {positive}"] = f"{evaluation.n_by_class['test'][positive]:,}"
     elif evaluation.task != "regression":
         numbers["labels" if evaluation.task == "multi_label" else "classes"] = f"{len(evaluation.label_names):,}"
-    for metric in FIRST[evaluation.task]:
+    for metric in HEADLINE_METRICS[evaluation.task]:
         numbers[_metric_name(evaluation, metric)] = _span(evaluation.scores[metric])
     if evaluation.task == "binary":
-        numbers["threshold, chosen on validation"] = _number(evaluation.thresholds[0])
+        numbers["threshold, chosen on the validation split"] = _number(evaluation.thresholds[0])
     base = f", fine-tuned from {evaluation.base_model}," if evaluation.base_model else ""
     sentence = (
-        f"{evaluation.model or 'The model'}{base} predicts {TASK_NAMES[evaluation.task]}. Scores are those of test, "
-        "with 95 % intervals."
+        f"{evaluation.model or 'The model'}{base} predicts {TASK_NAMES[evaluation.task]}. Scores are on the test "
+        "split, with 95 % intervals."
     )
     return f"<p>{escape(sentence)}</p>{page.cards(numbers)}"
 
@@ -144,9 +145,9 @@ def _scores(evaluation: SequenceEvaluation) -> str:
         }
         for metric, score in evaluation.scores.items()
     ]
-    note = "In brackets 95 % intervals of a bootstrap over sequences."
+    note = "In parentheses: 95 % bootstrap intervals over sequences."
     if evaluation.thresholds:
-        note += " Thresholds were chosen on validation, so its F1 is flattered; judge the model by test."
+        note += " Thresholds were chosen on the validation split, so its F1 is optimistic; judge by the test split."
     sizes = {split: f"{split}, {n:,} sequences" for split, n in evaluation.n_sequences.items()}
     return f"{page.table(pd.DataFrame(rows).rename(columns=sizes))}<p>{escape(note)}</p>"
 
@@ -158,88 +159,86 @@ def _figures(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> s
             page.figure(
                 draw.regression_figure(evaluation, predictions),
                 "Predicted against true",
-                "Test sequences; where they are many, hexagons tell how many lie there. Perfect predictions would lie "
-                "on the dotted line.",
+                "Test sequences; hexagons show counts if there are many. Dotted line: perfect predictions.",
             ),
             page.figure(
                 draw.residual_figure(evaluation, predictions),
-                "Errors",
-                "Predicted less true values. Errors that lean to one side, or spread more at one end, show where the "
-                "model is off.",
+                "Residuals",
+                "Predicted minus true values. A trend or an uneven spread shows where the model is biased.",
             ),
         ]
-        return f'<h2>How well it predicts</h2><div class="figures">{"".join(shown)}</div>'
+        return f'<h2>Predictive performance</h2><div class="figures">{"".join(shown)}</div>'
     shown, note = _curves(evaluation, predictions), ""
     if not shown:
-        note = '<p class="note">All test sequences are of one class: there are no curves to draw.</p>'
+        note = '<p class="note">All test sequences belong to one class: there are no curves to draw.</p>'
     shown.append(
         page.figure(
             draw.calibration_figure(evaluation, predictions),
             "Calibration",
-            "Test predictions in ten groups of similar probability, with 95 % Wilson intervals; below, how many are "
-            "in each. On the dotted line, probabilities mean what they say.",
+            "Test predictions in ten bins of probability, with 95 % Wilson intervals, and the number of predictions "
+            "per bin below. Dotted line: perfect calibration.",
         )
     )
     if task != "multi_label":
-        how = "by the threshold chosen on validation" if task == "binary" else "the likeliest class being predicted"
+        rule = "at the threshold chosen on the validation split" if task == "binary" else "as the most probable class"
         shown.append(
             page.figure(
                 draw.confusion_figure(evaluation, predictions),
-                "Confusion",
-                f"Test sequences by their class and by what is predicted, {how}; shares are of each row.",
+                "Confusion matrix",
+                f"Test sequences by true and by predicted class, {rule}; percentages are per row.",
             )
         )
-    spread = {
-        "binary": "Where the two classes overlap, the model cannot tell them apart. Dotted: the threshold.",
-        "multi_class": "The probability of the true class, by class; each ridge has its own height. The best is 1.",
-        "multi_label": "All labels together. Where the two overlap, the model cannot tell them apart.",
+    captions = {
+        "binary": "By true class. Where the classes overlap, the model cannot separate them. Dotted line: threshold.",
+        "multi_class": "Probability of the true class, one ridge per class, each scaled to its own maximum. Best: 1.",
+        "multi_label": "All labels pooled. Where the two overlap, the model cannot separate them.",
     }
-    shown.append(page.figure(draw.histogram_figure(evaluation, predictions), "Probabilities", spread[task]))
-    return f'<h2>How well it predicts</h2>{note}<div class="figures">{"".join(shown)}</div>'
+    shown.append(page.figure(draw.histogram_figure(evaluation, predictions), "Probabilities", captions[task]))
+    return f'<h2>Predictive performance</h2>{note}<div class="figures">{"".join(shown)}</div>'
 
 
 def _curves(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> list[str]:
     shown = []
     n_shown, n_classes = len(draw.shown_classes(evaluation)), len(evaluation.label_names)
-    point = "The point is at the threshold chosen on validation. "
-    lines = {"binary": point, "multi_class": "One line a class against all others. "}.get(
-        evaluation.task, "One line a label. "
+    point = "Point: the threshold chosen on the validation split. "
+    lines = {"binary": point, "multi_class": "One line per class, one class against the rest. "}.get(
+        evaluation.task, "One line per label. "
     )
     if evaluation.task != "binary" and n_shown < n_classes:
-        lines += f"Of {n_classes:,} the {n_shown} most frequent are drawn. "
+        lines += f"The {n_shown} most frequent of {n_classes:,} are drawn. "
     if n_shown:
         shown += [
             page.figure(
                 draw.roc_figure(evaluation, predictions),
                 "ROC",
-                f"Of test, with the area under each curve. {lines}Bands: 95 % over bootstraps of the sequences. The "
-                "dotted line is chance.",
+                f"Test split, with the area under each curve. {lines}Bands: 95 % bootstrap intervals over sequences. "
+                "Dotted line: chance.",
             ),
             page.figure(
                 draw.precision_recall_figure(evaluation, predictions),
-                "Precision and recall",
-                f"As for ROC, with average precision. {lines}A dotted line is the share of the class in test, which "
-                "chance reaches.",
+                "Precision-recall",
+                f"As for ROC, with average precision. {lines}Dotted line: prevalence of the class in the test split, "
+                "the precision of chance.",
             ),
         ]
     if evaluation.thresholds and draw.shown_classes(evaluation, "validation"):
         shown.append(
             page.figure(
                 draw.threshold_figure(evaluation, predictions),
-                "Choice of the threshold",
-                "On validation. A sequence is predicted positive where its probability is at the threshold or above; "
-                "the one of the highest F1 is marked.",
+                "Threshold selection",
+                "Validation split. A sequence is predicted positive if its probability is at least the threshold; the "
+                "threshold with the highest F1 is marked.",
             )
         )
     if evaluation.task == "multi_label" and n_shown:
-        part = ""
+        note = ""
         if n_classes > draw.MAX_LABELS_SHOWN:
-            part = " The best and the worst are shown."
+            note = " Only the best and the worst are shown."
         shown.append(
             page.figure(
                 draw.label_figure(evaluation),
                 "Labels",
-                f"Scores of each label that some test sequences have and some have not.{part}",
+                f"Scores of each label that some but not all test sequences have.{note}",
             )
         )
     return shown
@@ -249,24 +248,23 @@ def _classes(evaluation: SequenceEvaluation) -> str:
     if not evaluation.per_class:
         return ""
     rows = []
-    for name, scores in evaluation.per_class.items():
-        row = {"class": name}
-        row |= {f"{split} sequences": f"{n[name]:,}" for split, n in reversed(evaluation.n_by_class.items())}
-        row |= {METRIC_NAMES.get(one, one): _number(value) for one, value in scores.items() if one != "n"}
+    for label, scores in evaluation.per_class.items():
+        row = {"class": label}
+        row |= {f"{split} sequences": f"{n[label]:,}" for split, n in reversed(evaluation.n_by_class.items())}
+        row |= {METRIC_NAMES.get(name, name): _number(value) for name, value in scores.items() if name != "n"}
         rows.append(row)
-    what = "label" if evaluation.task == "multi_label" else "class"
-    frame = pd.DataFrame(rows).rename(columns={"class": what})
-    return f"<h2>Each {what} against the rest, on test</h2>{page.table(frame)}"
+    unit = "label" if evaluation.task == "multi_label" else "class"
+    frame = pd.DataFrame(rows).rename(columns={"class": unit})
+    return f"<h2>Scores per {unit} against the rest, on test</h2>{page.table(frame)}"
 
 
 def _training(training: pd.DataFrame) -> str:
-    drawn = page.figure(
+    losses = page.figure(
         draw.training_figure(training),
         "Losses",
-        "Where the loss of validation rises while that of training falls, the model learns its training sequences by "
-        "heart.",
+        "If the validation loss rises while the training loss falls, the model overfits.",
     )
-    return f'<h2>Training</h2><div class="figures">{drawn}</div>'
+    return f'<h2>Training</h2><div class="figures">{losses}</div>'
 
 
 def _methods(evaluation: SequenceEvaluation) -> str:
@@ -274,33 +272,38 @@ def _methods(evaluation: SequenceEvaluation) -> str:
     base = f" was fine-tuned from {evaluation.base_model} and" if evaluation.base_model else ""
     sentences = [
         f"{evaluation.model or 'The model'}{base} was evaluated on {n['test']:,} test sequences; "
-        f"{n['validation']:,} others were for validation."
+        f"{n['validation']:,} others were used for validation."
     ]
     if evaluation.task == "binary":
         sentences.append(
-            f"A sequence was predicted {evaluation.label_names[1]} at a probability of {evaluation.thresholds[0]:.4g} "
-            "or above, the threshold of the highest F1 on the validation sequences (half-way between neighbouring "
-            "probabilities), which was applied to test unchanged."
+            f"A sequence was predicted as {evaluation.label_names[1]} at a probability of "
+            f"{evaluation.thresholds[0]:.4g} or above, the threshold with the highest F1 on the validation sequences "
+            "(midpoint between neighbouring probabilities), which was applied to the test sequences unchanged."
         )
     elif evaluation.task == "multi_label":
         sentences.append(
-            "Each label had its own threshold, that of the highest F1 on the validation sequences (half-way between "
-            "neighbouring probabilities), which was applied to test unchanged."
+            "Each label had its own threshold, the one with the highest F1 on the validation sequences (midpoint "
+            "between neighbouring probabilities), which was applied to the test sequences unchanged."
         )
     elif evaluation.task == "multi_class":
-        sentences.append("The likeliest class was predicted; curves are of each class against the others.")
+        sentences.append("The most probable class was predicted; curves are one class against the rest.")
     if evaluation.task in ("multi_class", "multi_label"):
-        sentences.append("Means over classes or labels leave out those that no or all sequences of a split have.")
+        sentences.append(
+            "Macro averages leave out classes or labels that no sequence or all sequences of a split have."
+        )
     if evaluation.task != "regression":
-        sentences.append("PR-AUC is average precision; the ROC-AUC counts ties half.")
+        sentences.append("PR-AUC is average precision; ROC-AUC counts ties as one half.")
     if "calibration_error" in evaluation.scores:
-        sentences.append("The calibration error is the expected one, in ten bins of the likeliest class's probability.")
-    stratified = ", which kept the number of each class," if evaluation.task in ("binary", "multi_class") else ""
+        sentences.append(
+            "The calibration error is the expected calibration error in ten bins of the most probable class's "
+            "probability."
+        )
+    stratified = ", stratified by class," if evaluation.task in ("binary", "multi_class") else ""
     sentences.append(
         f"Intervals are 95 % percentile intervals of a bootstrap over sequences{stratified} with {draws['test']:,} "
-        f"draws of test and {draws['validation']:,} of validation (seed {evaluation.seed})."
+        f"draws for test and {draws['validation']:,} for validation (seed {evaluation.seed})."
     )
-    sentences.append(f"All with biomeformer {__version__}.")
+    sentences.append(f"Computed with biomeformer {__version__}.")
     return " ".join(sentences)
 
 

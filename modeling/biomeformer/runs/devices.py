@@ -1,4 +1,4 @@
-"""Devices: which one a name means, and what it is called."""
+"""Devices by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ AUTO = "auto"
 
 
 def automatic_device() -> str:
-    """The device type that `auto` means on this machine: `cuda` where there is a CUDA device, else `cpu`.
+    """Return the device type that `auto` means on this machine: `cuda` where there is a CUDA device, else `cpu`.
 
     Apple's GPU is taken only when asked for by name: it has no float64, which distances to centroids are compared in.
     """
@@ -53,12 +53,12 @@ def resolve_device(device: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """What a device is called, for records: a CUDA device's model, or the type of another."""
+    """Return the name of a device for records: a CUDA device's model, or the type of another."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def describe_device(device: torch.device) -> str:
-    """Describe a device for whoever watches: `cuda:0 (NVIDIA H100 80GB HBM3)`, or `the CPU (2 threads)`."""
+    """Describe a device for messages: `cuda:0 (NVIDIA H100 80GB HBM3)`, or `the CPU (2 threads)`."""
     if device.type == "cuda":
         return f"{device} ({device_name(device)})"
     if device.type == "cpu":

@@ -1,4 +1,4 @@
-"""Stopping at a good moment when a signal asks for it."""
+"""Interruption by a signal, at a point where the work can stop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Takes note of SIGINT (Ctrl-C) and SIGTERM instead of ending the process; a second one ends it.
+    """Record of SIGINT (Ctrl-C) and SIGTERM in place of their ending the process; a second one ends it.
 
     Use as a context manager around work that calls `check` between its steps. Outside the main thread, where Python
     delivers no signals, it does nothing.

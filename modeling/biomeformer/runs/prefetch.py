@@ -15,7 +15,7 @@ def prefetch(
 ) -> Generator[Item, None, None]:
     """Run an iterator in a thread of its own, at most `depth` items ahead; its exception is raised here.
 
-    While nothing comes, `check` is called several times a second; what it raises ends the iteration.
+    While waiting for an item, `check` is called several times a second; what it raises ends the iteration.
     """
     done = object()
     buffer: queue.Queue[object] = queue.Queue(depth)

@@ -29,7 +29,7 @@ from .devices import AUTO, automatic_device
 DEFAULT_TIMEOUT = 600.0
 HEARTBEAT_INTERVAL = 2.0
 LOOK_INTERVAL = 1.0
-LONGEST_GOODBYE = 10.0
+LEAVE_TIMEOUT = 10.0
 STORE_ERRORS = (RuntimeError, ConnectionError, OSError)
 # What the libraries of collectives say when another process is gone.
 LOST_CONNECTION = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket|timed out", re.IGNORECASE)
@@ -112,7 +112,7 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes what belongs to all."""
+        """Whether this is the main process, which writes common results."""
         return self.rank == 0
 
     def device(self, name: str) -> str:
@@ -215,14 +215,14 @@ class ProcessGroup:
         return bytes(self._store.get(key))
 
     def _failure(self, rank: int) -> dict[str, Any] | None:
-        """What another process said when it failed."""
+        """Return what another process said when it failed."""
         if rank == self.rank or not self._store.check([f"failed/{rank}"]):
             return None
         failure: dict[str, Any] = json.loads(self._store.get(f"failed/{rank}"))
         return failure
 
     def _stopped(self) -> RankStopped | None:
-        """What to raise where another process failed."""
+        """Return the error to raise where another process failed."""
         for rank in range(self.size):
             failure = self._failure(rank)
             if failure is not None:
@@ -266,7 +266,7 @@ class ProcessGroup:
         return self._collective(partial(torch.distributed.broadcast, src=0), values)
 
     def _collective(self, collective: Callable[..., Any], values: np.ndarray) -> np.ndarray:
-        """What a collective makes of a copy of the array."""
+        """Return the result of a collective on a copy of the array."""
         if self.size == 1:
             return values
         shared = torch.from_numpy(np.array(values, copy=True))
@@ -277,7 +277,7 @@ class ProcessGroup:
         return shared.numpy()
 
     def _gloo_group(self) -> Any:
-        """The group of the collectives: `torch.distributed`'s own, or a second one where that is of GPUs."""
+        """Return the group of the collectives: the default one, or a second one where that is of GPUs."""
         limit = timedelta(seconds=self._timeout)
         if not torch.distributed.is_initialized():
             store = torch.distributed.PrefixStore("collectives", self._store)
@@ -292,7 +292,7 @@ class ProcessGroup:
         return self._gloo
 
     def _lost(self, error: Exception) -> BiomeformerError:
-        """What to raise when a connection broke: the reason another process gave, where it gave one."""
+        """Return the error to raise when a connection broke: the reason another process gave, where it gave one."""
         # The signal that stops the others may be on its way here too.
         time.sleep(0.5)
         self.check()
@@ -313,7 +313,7 @@ class ProcessGroup:
             return
         try:
             if error is None:
-                self._part()
+                self._leave()
             else:
                 self._fail(error)
         finally:
@@ -363,7 +363,7 @@ class ProcessGroup:
                 time.sleep(0.02)
 
     def _is_reported(self, reason: str) -> bool:
-        """Whether a process of lower rank has failed for the same reason, or does in the next second."""
+        """Return whether a process of lower rank has failed for the same reason, or does in the next second."""
         deadline = time.monotonic() + LOOK_INTERVAL
         while True:
             failures = [self._failure(rank) for rank in range(self.rank)]
@@ -373,16 +373,16 @@ class ProcessGroup:
                 return False
             time.sleep(0.02)
 
-    def _part(self) -> None:
+    def _leave(self) -> None:
         """Leave together; the main process, which may hold the store, goes last."""
         self.barrier()
         with suppress(*STORE_ERRORS):
             self._store.set(f"gone/{self.rank}", "")
-        self._wait_for_others_to_leave(LONGEST_GOODBYE)
+        self._wait_for_others_to_leave(LEAVE_TIMEOUT)
 
 
 def _first_line(error: Exception) -> str:
-    """A library's error, without the place in its source and its advice."""
+    """Return a library's error without its source location and advice."""
     lines = re.sub(r"^\[[^\]]*\]\s*", "", str(error).strip()).splitlines()
     return lines[0].partition(". ")[0] if lines else type(error).__name__
 

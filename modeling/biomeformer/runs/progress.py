@@ -1,4 +1,4 @@
-"""The progress display: bars in a terminal, and elsewhere a line now and then, all on stderr."""
+"""Display of progress on stderr: bars in a terminal, and elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def one_line(text: str) -> str:
 
 
 def note(text: str) -> None:
-    """Print a remark for whoever watches, on stderr."""
+    """Print a remark on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 class Progress:
     """Progress of tasks; use as a context manager.
 
-    In a terminal each task has a bar. Elsewhere, a line says when it begins, and every 30 seconds how far it is.
+    In a terminal each task has a bar. Elsewhere, a line says when it starts, and every 30 seconds how far it is.
 
     Args:
         enabled: Whether to show anything; of several processes the main one does.
@@ -71,7 +71,7 @@ class Progress:
     def update(
         self, task: str, n_done: int, n_total: int | None = None, figure: str | None = None, *, label: str | None = None
     ) -> None:
-        """Take note of how far a task is; the first call begins it.
+        """Take note of how far a task is; the first call starts it.
 
         Args:
             task: Name of the task.
@@ -110,8 +110,8 @@ class Progress:
 class RunProgress(Progress):
     """Progress of a run over items such as samples or genomes, on one process or several.
 
-    In a terminal the main process has a bar of all items, as all processes report them, and one of its own item at
-    hand. Elsewhere each process writes a line per finished item.
+    In a terminal the main process has a bar of all items, as all processes report them, and one of its own current
+    item. Elsewhere each process writes a line per finished item.
 
     Args:
         n_items: Items in all.
@@ -149,7 +149,7 @@ class RunProgress(Progress):
         if not self.enabled:
             return
         if n_before:
-            note(f"going on with an earlier run: {n_before:,} of {self.n_items:,} {self.noun} are done")
+            note(f"resuming an earlier run: {n_before:,} of {self.n_items:,} {self.noun} are done")
         else:
             note(f"{self.n_items:,} {self.noun}")
 

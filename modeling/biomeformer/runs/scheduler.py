@@ -1,4 +1,4 @@
-"""Going through the samples of a run: who does which, what becomes of those that fail, and how it ends."""
+"""Scheduling the items of a run: which process does which, what becomes of those that fail, and how the run ends."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from ..errors import InputError, RunError, RunInterrupted, SamplesFailedError
+from ..moved import renamed
+from .control import RunControl
 from .process_group import ProcessGroup
-from .run_folder import Part, RunFolder, peak_memory
+from .run_folder import Item, Part, RunFolder, peak_memory
 
-# Seconds after which what one machine writes to a network file system is seen by another.
-LATEST_SIGHT = 90.0
+# Seconds within which a file that one machine writes to a network file system is visible to the others.
+VISIBILITY_TIMEOUT = 90.0
 
 Result = TypeVar("Result")
-SampleResult = tuple[dict[str, np.ndarray], dict[str, int]]
+# Arrays of an item, and its statistics.
+ItemResult = tuple[dict[str, np.ndarray], dict[str, int]]
 
 
 @dataclass(frozen=True)
 class WorkPlan:
-    """Who does what.
+    """The items of each process.
 
     Attributes:
-        shared: Samples whose batches several processes share, with these processes; done first, when all are free.
-        whole: For each rank the samples it does alone, in the cohort's order.
+        shared: Items whose batches several processes share, with these processes; done first, when all are free.
+        whole: For each rank the items it does alone, in their order.
     """
 
     shared: tuple[tuple[str, tuple[int, ...]], ...]
@@ -35,14 +38,14 @@ class WorkPlan:
 
 
 def plan_work(sizes: dict[str, int], n_ranks: int, *, share_batches: bool = True) -> WorkPlan:
-    """Share samples out evenly by size.
+    """Distribute items evenly by size.
 
-    As many of the largest samples as are left over when each rank gets equally many are done by several processes each.
+    As many of the largest items as are left over when each rank gets equally many are done by several processes each.
 
     Args:
-        sizes: Bytes of each sample, in the cohort's order.
+        sizes: Bytes of each item, in their order.
         n_ranks: How many processes.
-        share_batches: Whether several processes may do one sample; otherwise each is one rank's.
+        share_batches: Whether several processes may share one item; otherwise each item is done by one rank.
 
     Returns:
         The plan; the same for the same arguments.
@@ -65,77 +68,74 @@ class RunOutcome(Generic[Result]):
     """What came of a run.
 
     Attributes:
-        result: What the finished samples were gathered into; None on all processes but the main.
-        failed: Why the others failed, by sample.
-        n_samples: In the cohort.
-        n_resumed: Samples that an earlier attempt had finished.
+        result: What the finished items were gathered into; None on all processes but the main one.
+        failed: Why the others failed, by item.
+        n_items: Items in all.
+        n_resumed: Items that an earlier attempt had finished.
+        noun: What the items are, in the plural.
     """
 
     result: Result | None
     failed: dict[str, str]
-    n_samples: int
+    n_items: int
     n_resumed: int
+    noun: str
+
+    n_samples = renamed("n_samples", "n_items")
 
     def raise_for_failures(self) -> None:
-        """Raise `SamplesFailedError` if a sample failed."""
+        """Raise `SamplesFailedError` if an item failed."""
         if self.failed:
             names = ", ".join(list(self.failed)[:3]) + (", …" if len(self.failed) > 3 else "")
             raise SamplesFailedError(
-                f"{len(self.failed)} of {self.n_samples} samples failed ({names}); what is finished is kept: mend or "
-                "remove the others, and give the same command again.",
+                f"{len(self.failed)} of {self.n_items} {self.noun} failed ({names}); what is finished is kept: repair "
+                "or remove the others, and give the same command again.",
                 self.failed,
             )
 
 
-def run_samples(
-    run: RunFolder,
-    embed: Callable[[Any, Sequence[int]], SampleResult],
+def run_items(
+    run: RunFolder[Item],
+    make_part: Callable[[Item, Sequence[int]], ItemResult],
     gather: Callable[[dict[str, Part], dict[str, str]], Result],
     *,
-    processes: ProcessGroup,
+    control: RunControl,
     share_batches: bool,
-    resume: bool = True,
-    overwrite: bool = False,
-    fail_fast: bool = False,
-    on_plan: Callable[[int, int], None] | None = None,
-    on_sample: Callable[[str, str | None], None] | None = None,
 ) -> RunOutcome[Result]:
-    """Make a part of each sample that has none yet, on one process or many.
+    """Make a part of each item that has none yet, on one process or many.
 
     Args:
-        run: The folder, with the samples and the fingerprint.
-        embed: Makes a part, of arrays and tallies, of a sample that some processes share; raises `InputError` on all of
-            them where the sample cannot be used.
-        gather: Called by the main process with all parts and failures, while the folder is still held.
-        processes: The processes.
-        share_batches: Whether several processes may share a sample.
-        resume: As for `RunFolder.begin`.
-        overwrite: As for `RunFolder.begin`.
-        fail_fast: Stop at the first sample that fails.
-        on_plan: Called once with how many samples an earlier attempt finished, and how many this process will do.
-        on_sample: Called for each sample that this process finishes, with its id and, if it failed, the reason.
+        run: The folder, with the items and the fingerprint.
+        make_part: Returns arrays and statistics of an item, given the ranks that share it; raises `InputError` on all
+            of them where the item cannot be used.
+        gather: Called by the main process with all parts and failures, while the folder is still locked.
+        control: How the run proceeds.
+        share_batches: Whether several processes may share an item.
+
+    Returns:
+        What `gather` returned, and which items failed.
 
     Raises:
-        SamplesFailedError: A sample failed and `fail_fast` was asked for.
+        SamplesFailedError: An item failed and the control says to fail fast.
         InputError: The folder holds another run, or a run is under way there.
         RunError: The folder cannot be written to.
         RunInterrupted: A signal came.
         RankError: Another process failed.
     """
+    processes, observer = control.processes, control.observer
     if processes.is_main:
-        run.begin(resume=resume, overwrite=overwrite, n_processes=processes.size)
+        run.begin(resume=control.resume, overwrite=control.overwrite, n_processes=processes.size)
     try:
-        found = run.finished() if processes.is_main else {}
-        n_resumed, left = processes.all_gather([len(found), [name for name in run.samples if name not in found]])[0]
+        finished = run.finished() if processes.is_main else {}
+        n_resumed, left = processes.all_gather([len(finished), [name for name in run.items if name not in finished]])[0]
         plan = plan_work({name: run.n_bytes(name) for name in left}, processes.size, share_batches=share_batches)
         mine = [(name, among) for name, among in plan.shared if processes.rank in among]
         mine += [(name, (processes.rank,)) for name in plan.whole[processes.rank]]
-        if on_plan is not None:
-            on_plan(n_resumed, sum(among[0] == processes.rank for _, among in mine))
+        observer.plan(n_resumed, sum(among[0] == processes.rank for _, among in mine))
         for name, among in mine:
             reason = None
             try:
-                arrays, stats = embed(run.samples[name], among)
+                arrays, stats = make_part(run.items[name], among)
             except InputError as error:
                 reason = str(error)
             if among[0] == processes.rank:
@@ -143,10 +143,9 @@ def run_samples(
                     run.write_part(name, arrays, stats)
                 else:
                     run.write_failure(name, reason)
-                if on_sample is not None:
-                    on_sample(name, reason)
-            if reason is not None and fail_fast:
-                raise SamplesFailedError(f"sample {name} failed: {reason}", {name: reason})
+                observer.finish(name, reason)
+            if reason is not None and control.fail_fast:
+                raise SamplesFailedError(f"{run.noun.removesuffix('s')} {name} failed: {reason}", {name: reason})
         memory = processes.all_gather(peak_memory())
         result: Result | None = None
         failed: dict[str, str] = {}
@@ -155,25 +154,25 @@ def run_samples(
             result = gather(parts, failed)
         failed = processes.all_gather(failed)[0]
         if processes.is_main:
-            how = f"{len(failed)} of {len(run.samples)} samples failed" if failed else "finished"
-            run.end(how, peak_memory_bytes=memory)
+            status = f"{len(failed)} of {len(run.items)} {run.noun} failed" if failed else "finished"
+            run.end(status, peak_memory_bytes=memory)
     except BaseException as error:
         if processes.is_main:
             interrupted = isinstance(error, RunInterrupted | KeyboardInterrupt)
-            # What stopped the run is the news, not that this cannot be written down either.
+            # The error to report is what stopped the run, not that this cannot be recorded either.
             with suppress(RunError):
                 run.end("interrupted" if interrupted else f"stopped: {error}")
         raise
-    return RunOutcome(result, failed, len(run.samples), n_resumed)
+    return RunOutcome(result, failed, len(run.items), n_resumed, run.noun)
 
 
-def _completed(run: RunFolder, processes: ProcessGroup) -> tuple[dict[str, Part], dict[str, str]]:
-    """Parts and failures, which together are the cohort."""
-    deadline = time.monotonic() + (LATEST_SIGHT if processes.size > 1 else 0)
+def _completed(run: RunFolder[Any], processes: ProcessGroup) -> tuple[dict[str, Part], dict[str, str]]:
+    """Return parts and failures, which together are all items, once the files of the other machines are visible."""
+    deadline = time.monotonic() + (VISIBILITY_TIMEOUT if processes.size > 1 else 0)
     while True:
         parts = run.finished()
         failed = {name: why for name, why in run.failures().items() if name not in parts}
-        unseen = [name for name in run.samples if name not in parts and name not in failed]
+        unseen = [name for name in run.items if name not in parts and name not in failed]
         if not unseen:
             return parts, failed
         if time.monotonic() > deadline:
@@ -185,4 +184,4 @@ def _completed(run: RunFolder, processes: ProcessGroup) -> tuple[dict[str, Part]
         time.sleep(2)
 
 
-__all__ = ["RunOutcome", "WorkPlan", "plan_work", "run_samples"]
+__all__ = ["ItemResult", "RunOutcome", "WorkPlan", "plan_work", "run_items"]

@@ -1,4 +1,4 @@
-"""Labelled sequences on their way from a file."""
+"""Batches of labelled sequences read from a file."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ BATCH_BASES = 8 << 20
 
 @dataclass
 class Batch:
-    """Some records of a file.
+    """Consecutive records of a file.
 
     Attributes:
         path: The file that holds the sequences.
-        unit: What a number counts: `record`, `line` or `row`.
-        numbers: Where each record stands in the file, from 1.
+        unit: What `numbers` count: `record`, `line` or `row`.
+        numbers: Position of each record in the file, from 1.
         ids: Names.
-        sequences: Bases, as they stand in the file.
-        labels: As they stand in the file; None where there is none.
-        sources: Where each comes from.
-        groups: Group or contig of each, where the split needs it.
-        dropped: Records that gave no sequence, by reason.
+        sequences: Bases, as written in the file.
+        labels: As written in the file; None for a record without a label.
+        sources: Origin of each record, such as file and line.
+        groups: Group or contig of each record, if the split needs it.
+        dropped: Number of records that gave no sequence, by reason.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class Batch:
     def add(
         self, number: int, name: str, sequence: bytes, label: Any, group: str | None, source: str | None = None
     ) -> None:
-        """Take one record."""
+        """Append one record."""
         self.numbers.append(number)
         self.ids.append(name)
         self.sequences.append(sequence)
@@ -53,11 +53,11 @@ class Batch:
 
     @property
     def is_full(self) -> bool:
-        """Whether it holds as much as is worked on at once."""
+        """Whether the batch has reached the size at which it is processed."""
         return len(self.ids) >= BATCH_RECORDS or self.n_bases >= BATCH_BASES
 
     def where(self, i: int) -> str:
-        """File and place of record `i`, for errors."""
+        """Return the file and position of record `i`, for error messages."""
         return f"{self.path}, {self.unit} {self.numbers[i]}"
 
 

@@ -1,4 +1,4 @@
-"""Fine-tuned sequence classifiers: loaded by name, from sequences to probabilities and labels."""
+"""Fine-tuned sequence classifiers: load a checkpoint by name and predict probabilities and labels."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class SequenceClassifier:
     """A model with its tokenizer and preprocessing config.
 
     Attributes:
-        model: Of transformers, for sequence classification.
-        tokenizer: Its own.
-        preprocessing: How sequences go in, and how logits become answers.
+        model: A transformers model for sequence classification.
+        tokenizer: Tokenizer of the model.
+        preprocessing: How sequences are encoded and how logits become predictions.
     """
 
     model: PreTrainedModel
@@ -51,8 +51,8 @@ class SequenceClassifier:
             dtype: `float32`, `bfloat16` or `float16`.
 
         Raises:
-            CheckpointError: It cannot be found, is damaged, or was not fine-tuned on labelled sequences.
-            InputError: Device or dtype is unknown or absent.
+            CheckpointError: The checkpoint cannot be found, is damaged, or was not fine-tuned on labelled sequences.
+            InputError: The device or dtype is unknown or not available.
         """
         target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
         source = open_checkpoint(name, revision=revision)
@@ -69,7 +69,7 @@ class SequenceClassifier:
 
     @property
     def label_names(self) -> list[str]:
-        """Of the labels, in the order of the logits."""
+        """Names of the labels, in the order of the logits."""
         id2label = self.model.config.id2label
         return [str(id2label[i]) for i in range(self.model.config.num_labels)]
 
@@ -78,58 +78,63 @@ class SequenceClassifier:
         return PackedTokenizer(self.tokenizer, True, self.preprocessing.max_tokens)
 
     def batch(self, sequences: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Sequences as arguments of the model, on its device: `input_ids` and `attention_mask` `(n, n_tokens)`."""
+        """Return the model's inputs for sequences, on its device: `input_ids` and `attention_mask` `(n, n_tokens)`."""
         ids, lengths, _ = self.tokens(sequences)
         return self._padded(ids, lengths, np.arange(len(lengths)))
 
     def tokens(self, sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Token ids end to end, tokens of each sequence, and whether its end was cut off.
+        """Tokenize sequences.
 
         Args:
             sequences: Bases; lower case counts as upper case and U as T.
+
+        Returns:
+            Token ids of all sequences concatenated `(n_tokens,)`, the number of tokens of each sequence `(n,)`, and
+            whether each was truncated, bool `(n,)`.
         """
         raw = np.frombuffer("".join(sequences).upper().replace("U", "T").encode("ascii"), np.uint8)
         offsets = np.concatenate([[0], np.cumsum([len(sequence) for sequence in sequences], dtype=np.int64)])
         return self._encoder.encode(raw, offsets)
 
     def _padded(self, ids: np.ndarray, lengths: np.ndarray, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        """Some of the sequences whose tokens lie end to end."""
+        """Pad the given rows of concatenated token ids to a rectangle."""
         starts, width = np.cumsum(lengths) - lengths, max(int(lengths[rows].max(initial=0)), 1)
-        places = np.arange(width)
-        there = places < lengths[rows][:, None]
-        found = np.full(there.shape, self.tokenizer.pad_token_id or 0, np.int64)
-        found[there] = ids[(starts[rows][:, None] + places)[there]]
+        positions = np.arange(width)
+        mask = positions < lengths[rows][:, None]
+        padded = np.full(mask.shape, self.tokenizer.pad_token_id or 0, np.int64)
+        padded[mask] = ids[(starts[rows][:, None] + positions)[mask]]
         device = self.model.device
         return {
-            "input_ids": torch.from_numpy(found).to(device),
-            "attention_mask": torch.from_numpy(there.astype(np.int64)).to(device),
+            "input_ids": torch.from_numpy(padded).to(device),
+            "attention_mask": torch.from_numpy(mask.astype(np.int64)).to(device),
         }
 
     @torch.inference_mode()
     def logits(self, sequences: Sequence[str], batch_tokens: int = BATCH_TOKENS) -> torch.Tensor:
-        """Return logits, float32 `(n_sequences, n_labels)`: means over both strands where the preprocessing says so.
+        """Return logits, float32 `(n_sequences, n_labels)`, averaged over both strands if the preprocessing says so.
 
-        Sequences of similar length make a batch. The model must be in evaluation mode.
+        Sequences of similar length are batched together. The model must be in evaluation mode.
         """
-        found = self._logits(sequences, batch_tokens)
-        # K-mers and frames of both strands are summed alike: there is nothing to average.
+        logits = self._logits(sequences, batch_tokens)
+        # A k-mer encoder sums over both strands itself, so its logits are the same on either.
         if self.preprocessing.average_strands and self.model.config.model_type != "kmer_encoder":
-            found = (found + self._logits([reverse_complement(one) for one in sequences], batch_tokens)) / 2
-        return found
+            reverse = [reverse_complement(sequence) for sequence in sequences]
+            logits = (logits + self._logits(reverse, batch_tokens)) / 2
+        return logits
 
     def _logits(self, sequences: Sequence[str], batch_tokens: int) -> torch.Tensor:
         ids, lengths, _ = self.tokens(sequences)
         order = np.argsort(lengths, kind="stable")
-        found = torch.empty(len(order), self.model.config.num_labels)
+        logits = torch.empty(len(order), self.model.config.num_labels)
         begin = 0
         while begin < len(order):
-            # Sorted by length, so the last of a batch decides its width.
+            # Rows are sorted by length, so the last row of a batch determines its padded width.
             sizes = np.arange(1, len(order) - begin + 1) * lengths[order[begin:]]
             n = max(int(np.searchsorted(sizes, batch_tokens, side="right")), 1)
             rows = order[begin : begin + n]
-            found[torch.from_numpy(rows)] = self.model(**self._padded(ids, lengths, rows)).logits.float().cpu()
+            logits[torch.from_numpy(rows)] = self.model(**self._padded(ids, lengths, rows)).logits.float().cpu()
             begin += n
-        return found
+        return logits
 
     def predict(
         self,
@@ -137,26 +142,27 @@ class SequenceClassifier:
         batch_tokens: int = BATCH_TOKENS,
         progress: Callable[[int], None] | None = None,
     ) -> np.ndarray:
-        """What the model says of sequences.
+        """Predict probabilities of the labels, or values of a regression.
 
         Args:
             sequences: Bases; lower case counts as upper case and U as T.
-            batch_tokens: Tokens of a batch, padding counted.
+            batch_tokens: Tokens per batch, padding included.
             progress: Called with the number of sequences done.
 
         Returns:
-            float64 `(n_sequences, n_labels)`: probabilities, which sum to one unless there are several labels at once;
-            or the values of regression.
+            float64 `(n_sequences, n_labels)`: probabilities, which sum to one per sequence except in a multi-label
+            task, or the values of a regression.
         """
-        answers = [np.empty((0, self.model.config.num_labels))]
+        predictions = [np.empty((0, self.model.config.num_labels))]
         for begin in range(0, len(sequences), CHUNK):
-            answers.append(self.preprocessing.answers(self.logits(sequences[begin : begin + CHUNK], batch_tokens)))
+            logits = self.logits(sequences[begin : begin + CHUNK], batch_tokens)
+            predictions.append(self.preprocessing.predictions(logits))
             if progress is not None:
-                progress(sum(map(len, answers)))
-        return np.concatenate(answers)
+                progress(sum(map(len, predictions)))
+        return np.concatenate(predictions)
 
     def save(self, folder: str | Path) -> None:
-        """Write a checkpoint that `load` and `AutoModelForSequenceClassification` read."""
+        """Write a checkpoint that `load` and `AutoModelForSequenceClassification` can read."""
         self.preprocessing.write_to(self.model.config)
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)

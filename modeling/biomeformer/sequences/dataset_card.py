@@ -1,4 +1,4 @@
-"""The card of a dataset of labelled sequences, with what `datasets` reads from it."""
+"""The dataset card of labelled sequences, including the YAML header that `datasets` reads."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..io.markdown import grid
 REASONS = {
     "empty": "without a base",
     "too_short": "shorter than `min_length`",
-    "too_many_n": "with a share of N above `max_n`",
+    "too_many_n": "with a fraction of N above `max_n`",
     "no_label": "without a label",
     "past_contig_end": "windows across the end of a contig",
-    "contig_shorter_than_window": "windows on contigs that are shorter",
-    "conflict": "equal ones with different labels (all copies)",
-    "duplicate": "further copies of equal ones",
-    "not_drawn": "not drawn, to balance the classes",
+    "contig_shorter_than_window": "windows longer than their contig",
+    "conflict": "identical sequences with different labels (all copies)",
+    "duplicate": "further copies of identical sequences",
+    "not_drawn": "not sampled, to balance the classes",
 }
-# More classes make no table to look at.
+# With more classes a table of them is too wide to read.
 N_SHOWN = 12
 KINDS = {"classification": "its class", "multi_label": "1 for each of its classes, else 0", "regression": "its value"}
 
 
 def feature_list(task: str, names: list[str]) -> list[dict[str, Any]]:
-    """Columns as a card's `dataset_info` gives them."""
+    """Return the features of the dataset in the form of a card's `dataset_info`."""
     if task == "classification":
         label: dict[str, Any] = {"dtype": {"class_label": {"names": {str(i): name for i, name in enumerate(names)}}}}
     else:
@@ -37,19 +37,19 @@ def feature_list(task: str, names: list[str]) -> list[dict[str, Any]]:
 
 
 def label_column(task: str) -> str:
-    """Name of the column of labels."""
+    """Return the name of the label column for a task."""
     return "labels" if task == "multi_label" else "label"
 
 
 def dataset_card(record: Mapping[str, Any], n_bytes: Mapping[str, int]) -> str:
-    """The card.
+    """Write the dataset card.
 
     Args:
-        record: What `prepare.json` holds.
-        n_bytes: Bytes in memory of each split.
+        record: Content of `prepare.json`.
+        n_bytes: Bytes of each split in memory.
 
     Returns:
-        Markdown with YAML in front.
+        Markdown with a YAML header.
     """
     task, names, splits = record["task"], record["label_names"], record["splits"]
     front = {
@@ -78,15 +78,15 @@ def dataset_card(record: Mapping[str, Any], n_bytes: Mapping[str, int]) -> str:
         {name: split["class_counts"] for name, split in splits.items()},
     )
     dropped = [[REASONS[reason], f"{n:,}"] for reason, n in stats["dropped"].items()]
-    named = f" In their order the classes are: {', '.join(names)}." if task == "multi_label" else ""
+    named = f" The classes are, in order: {', '.join(names)}." if task == "multi_label" else ""
     columns = (
-        f"One row a sequence: `id`, `sequence` in capital letters, `{label_column(task)}` ({KINDS[task]}) and "
-        "`source`, where it comes from: file and record, or contig, start and end (0-based, half-open) and strand."
+        f"One row per sequence: `id`, `sequence` in upper case, `{label_column(task)}` ({KINDS[task]}) and "
+        "`source`, its origin: file and record, or contig, start and end (0-based, half-open) and strand."
         f"{named}"
     )
     made = (
-        f"By `biomeformer sequences prepare`, version {record['biomeformer']}, from {_inputs(record)}. "
-        f"{_split_words(settings)} {_equal_words(settings)} Of {stats['n_read']:,} records read "
+        f"Made by `biomeformer sequences prepare`, version {record['biomeformer']}, from {_inputs(record)}. "
+        f"{_describe_split(settings)} {_describe_duplicates(settings)} Of {stats['n_read']:,} records read, "
         f"{stats['n_kept']:,} were kept."
     )
     return f"""---
@@ -103,13 +103,13 @@ def dataset_card(record: Mapping[str, Any], n_bytes: Mapping[str, int]) -> str:
 
 {_paragraph(made)}
 
-{grid(["left out", "records"], dropped) if dropped else "None were left out."}
+{grid(["dropped", "records"], dropped) if dropped else "No records were dropped."}
 
-`prepare.json` holds every setting and tally, `conflicts.tsv` the first equal sequences with different labels.
-{_token_words(record["token_lengths"])}
+`prepare.json` holds all settings and counts; `conflicts.tsv` lists the first identical sequences with different labels.
+{_describe_tokens(record["token_lengths"])}
 ## Licence
 
-State here the licence of the sequences and where they are from; `other` above is a placeholder.
+State the licence and origin of the sequences here; `other` above is a placeholder.
 
 ## Use
 
@@ -124,7 +124,7 @@ dataset = load_dataset("path/to/this/folder")
 def split_table(
     names: Sequence[str], n_sequences: Mapping[str, int], class_counts: Mapping[str, Mapping[str, int]]
 ) -> list[list[str]]:
-    """Header and rows: sequences of each split, and of each class unless there are more than 12."""
+    """Return header and rows of a table: sequences per split, and per class unless there are more than 12 classes."""
     shown = names if len(names) <= N_SHOWN else []
     rows = [
         [split, f"{n:,}", *(f"{class_counts[split][name]:,}" for name in shown)] for split, n in n_sequences.items()
@@ -133,37 +133,37 @@ def split_table(
 
 
 def _inputs(record: Mapping[str, Any]) -> str:
-    files = ", ".join(f"`{one['file']}`" for one in record["inputs"])
+    files = ", ".join(f"`{entry['file']}`" for entry in record["inputs"])
     return f"{files} and the reference `{record['genome']}`" if record["genome"] else files
 
 
-def _split_words(settings: Mapping[str, Any]) -> str:
-    how = {
-        "random": "Split at random, by class where there are classes.",
+def _describe_split(settings: Mapping[str, Any]) -> str:
+    sentences = {
+        "random": "Split at random, stratified by class.",
         "chromosome": "Split by contig: all sequences of a contig are in one split.",
-        "cluster": "Split so that near-duplicates (Jaccard index of canonical 12-mers of "
-        f"{settings['similarity']:g} and more, estimated) are in one split.",
+        "cluster": "Split so that near-duplicates (estimated Jaccard index of canonical 12-mers of "
+        f"{settings['similarity']:g} or more) are in one split.",
         "group": f"Split so that all sequences of a group (column `{settings['group_column']}`) are in one split.",
     }
     if settings["validation_contigs"] or settings["test_contigs"]:
-        return how["chromosome"]
+        return sentences["chromosome"]
     shares = "/".join(f"{share:g}" for share in settings["shares"])
-    return f"{how[settings['split']]} Shares asked for: {shares}; seed {settings['seed']}."
+    return f"{sentences[settings['split']]} Requested fractions: {shares}; seed {settings['seed']}."
 
 
-def _equal_words(settings: Mapping[str, Any]) -> str:
-    equal = "A sequence and its reverse complement count as equal; " if settings["reverse_complement"] else ""
-    return f"{equal}{'of' if equal else 'Of'} equal sequences the first was kept."
+def _describe_duplicates(settings: Mapping[str, Any]) -> str:
+    equal = "A sequence and its reverse complement count as identical; " if settings["reverse_complement"] else ""
+    return f"{equal}{'of' if equal else 'Of'} identical sequences the first was kept."
 
 
-def _token_words(lengths: Mapping[str, Any] | None) -> str:
+def _describe_tokens(lengths: Mapping[str, Any] | None) -> str:
     if lengths is None:
         return ""
     median, longest = lengths["quantiles"]["0.5"], lengths["quantiles"]["1"]
     words = (
-        f"With the tokenizer of `{lengths['read_encoder']}`, of {lengths['n_sampled']:,} sequences drawn: median "
-        f"{median:,}, longest {longest:,}. A context of {lengths['proposed_context']:,} tokens, the smallest multiple "
-        "of 8 that does, holds 99 % of them whole."
+        f"Tokens per sequence with the tokenizer of `{lengths['read_encoder']}`, in a sample of "
+        f"{lengths['n_sampled']:,} sequences: median {median:,}, longest {longest:,}. A context of "
+        f"{lengths['proposed_context']:,} tokens is the smallest multiple of 8 that holds 99 % of them untruncated."
     )
     return f"\n## Tokens\n\n{_paragraph(words)}\n"
 

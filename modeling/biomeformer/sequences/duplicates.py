@@ -1,4 +1,4 @@
-"""Equal sequences, found by their digests."""
+"""Exact duplicates, detected by the digests of sequences."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ N_LISTED = 1000
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What becomes of each sequence.
+    """Exact duplicates and conflicts among sequences.
 
     Attributes:
-        status: int8 `(n_sequences,)`: `KEPT`, `DUPLICATE` (the first of equal ones is kept) or `CONFLICT` (equal ones
-            have different labels: none is kept).
-        order: int64 `(n_kept,)`, the kept rows in the order of their digests, which no order of input changes.
-        n_conflicts: Distinct sequences in conflict.
-        listed: int64 `(n_listed,)`, the first rows in conflict, at most 1,000, equal sequences together.
-        listed_group: int64 `(n_listed,)`, which are equal, from 0.
+        status: int8 `(n_sequences,)`: `KEPT`, `DUPLICATE` (a copy of a kept sequence) or `CONFLICT` (copies have
+            different labels, so none is kept).
+        order: int64 `(n_kept,)`, rows kept, sorted by digest and thus independent of the order of the input.
+        n_conflicts: Number of distinct sequences in conflict.
+        listed: int64 `(n_listed,)`, the first rows in conflict, at most 1,000, copies of a sequence together.
+        listed_group: int64 `(n_listed,)`, number of the sequence that each listed row is a copy of, from 0.
     """
 
     status: np.ndarray
@@ -31,12 +31,12 @@ class Duplicates:
 
 
 def find_duplicates(digests: np.ndarray, labels: np.ndarray, tolerance: float = 0.0) -> Duplicates:
-    """Find equal sequences.
+    """Find sequences with equal digests.
 
     Args:
         digests: uint64 `(n_sequences, 2)`, at least one.
-        labels: `(n_sequences,)`, numbers.
-        tolerance: Labels of equal sequences may differ by so much.
+        labels: Numeric labels `(n_sequences,)`.
+        tolerance: Largest difference between labels of copies that is not a conflict.
     """
     order = np.lexsort((digests[:, 1], digests[:, 0]))
     differs = np.zeros(len(order) - 1, bool)
@@ -50,11 +50,11 @@ def find_duplicates(digests: np.ndarray, labels: np.ndarray, tolerance: float = 
     status = np.full(len(order), DUPLICATE, np.int8)
     status[order[starts[~conflicting]]] = KEPT
     status[order[np.repeat(conflicting, sizes)]] = CONFLICT
-    # Groups of equal ones by the first of each: a stable sort leaves it in front.
-    wrong = np.flatnonzero(conflicting)
-    wrong = wrong[np.argsort(order[starts[wrong]])]
+    # Groups in conflict, by the input row of their first member: a stable sort leaves it in front.
+    conflicts = np.flatnonzero(conflicting)
+    conflicts = conflicts[np.argsort(order[starts[conflicts]])]
     rows, groups, n_rows = list[np.ndarray](), list[np.ndarray](), 0
-    for i, group in enumerate(wrong[:N_LISTED]):
+    for i, group in enumerate(conflicts[:N_LISTED]):
         rows.append(order[starts[group] : starts[group] + sizes[group]][: N_LISTED - n_rows])
         groups.append(np.full(len(rows[-1]), i))
         n_rows += len(rows[-1])
@@ -64,7 +64,7 @@ def find_duplicates(digests: np.ndarray, labels: np.ndarray, tolerance: float = 
     return Duplicates(
         status,
         order[starts[~conflicting]],
-        len(wrong),
+        len(conflicts),
         np.concatenate([empty, *rows]),
         np.concatenate([empty, *groups]),
     )

@@ -1,4 +1,4 @@
-"""The evaluation of a fine-tuned sequence model: thresholds chosen on validation, scores of both splits, as JSON."""
+"""Evaluation of a fine-tuned sequence model: thresholds chosen on validation, scores of both splits, saved as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import TableError
-from ..io.atomic import atomic_write
+from ..io.atomic import write_json
 from ..metrics.tasks import (
     Task,
     bootstraps_within_budget,
@@ -29,22 +29,22 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class SequenceEvaluation:
-    """How well a fine-tuned model predicts, thresholds being chosen on validation and applied to test.
+    """Scores of a fine-tuned model; decision thresholds are chosen on validation and applied to test.
 
     Attributes:
         task: One of `TASKS`.
-        label_names: Of classes or labels; of a regression the name of what is predicted.
-        thresholds: Of `choose_thresholds` on validation.
-        n_sequences: By split.
-        n_by_class: By split and class or label; nothing of a regression.
-        scores: Of test, as `score_predictions` gives them.
-        validation_scores: The same of validation, on which thresholds were chosen.
-        per_class: Of test, as `per_class` gives them.
+        label_names: Names of the classes or labels; for a regression the name of the predicted value.
+        thresholds: Result of `choose_thresholds` on validation.
+        n_sequences: Number of sequences, by split.
+        n_by_class: Number of sequences, by split and class or label; empty for a regression.
+        scores: Test scores, as returned by `score_predictions`.
+        validation_scores: Validation scores; the thresholds were chosen on these sequences.
+        per_class: Test scores per class, as returned by `per_class`.
         model: Name of the fine-tuned model.
-        base_model: What it was fine-tuned from.
-        settings: Of the fine-tuning, for the report; JSON values.
-        n_bootstraps: Draws made, by split.
-        seed: Of the bootstrap.
+        base_model: Checkpoint that it was fine-tuned from.
+        settings: Settings of the fine-tuning, for the report; JSON values.
+        n_bootstraps: Bootstrap resamples drawn, by split.
+        seed: Seed of the bootstrap.
     """
 
     task: Task
@@ -77,14 +77,14 @@ class SequenceEvaluation:
         """Choose thresholds on validation and score both splits with them.
 
         Args:
-            table: Of `prediction_table`.
+            table: Table returned by `prediction_table`.
             task: One of `TASKS`.
             label_names: As for `prediction_table`.
             model: Name of the fine-tuned model.
-            base_model: What it was fine-tuned from.
-            settings: Of the fine-tuning; JSON values.
-            seed: Of the bootstrap.
-            n_bootstraps: Draws asked for; see `score_predictions`.
+            base_model: Checkpoint that it was fine-tuned from.
+            settings: Settings of the fine-tuning; JSON values.
+            seed: Seed of the bootstrap.
+            n_bootstraps: Requested number of resamples; see `score_predictions`.
 
         Raises:
             InputError: A split is empty, or the values do not fit the task.
@@ -120,22 +120,21 @@ class SequenceEvaluation:
         )
 
     def save(self, folder: str | Path) -> Path:
-        """Write `evaluation.json`, whole or not at all, and return its path; the folder is made."""
+        """Write `evaluation.json` atomically, creating the folder if needed, and return its path."""
         path = Path(folder) / EVALUATION_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
         record = {"format_version": FORMAT_VERSION, **asdict(self)}
         for name in ("scores", "validation_scores", "per_class"):
             record[name] = _map_scores(record[name], lambda value: None if np.isnan(value) else value)
-        with atomic_write(path) as partial:
-            partial.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(path, record, indent=2, allow_nan=False)
         return path
 
     @classmethod
     def load(cls, folder: str | Path) -> SequenceEvaluation:
-        """Read what `save` wrote.
+        """Read an evaluation written by `save`.
 
         Raises:
-            TableError: The folder holds no evaluation, or none of this format.
+            TableError: The folder holds no evaluation, or one of another format version.
         """
         path = Path(folder) / EVALUATION_NAME
         try:
@@ -144,12 +143,8 @@ class SequenceEvaluation:
             raise TableError(f"{path}: no such file; give the folder that an evaluation was saved to.") from error
         except (OSError, ValueError) as error:
             raise TableError(f"{path}: cannot be read as JSON ({error}).") from error
-        wanted = {one.name for one in fields(cls)}
-        if (
-            not isinstance(record, dict)
-            or record.pop("format_version", None) != FORMAT_VERSION
-            or set(record) != wanted
-        ):
+        names = {field.name for field in fields(cls)}
+        if not isinstance(record, dict) or record.pop("format_version", None) != FORMAT_VERSION or set(record) != names:
             raise TableError(f"{path}: is no evaluation of format {FORMAT_VERSION}; evaluate the model again.")
         for name in ("scores", "validation_scores", "per_class"):
             record[name] = _map_scores(record[name], lambda value: float("nan") if value is None else value)

@@ -1,4 +1,4 @@
-"""The folder of a dataset: written beside its place, moved there once it is whole."""
+"""The folder of a prepared dataset: written to a partial folder and renamed once complete."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ WORK = ".work"
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """See that a dataset can be written to a folder.
+    """Check that a dataset can be written to a folder.
 
     Raises:
-        InputError: It is a file, or has content that may not be replaced.
+        InputError: It is a file, or has content that must not be replaced.
     """
     if folder.is_dir():
         content = {path.name for path in folder.iterdir()}
@@ -35,13 +35,12 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def dataset_folder(folder: Path, *, overwrite: bool) -> Iterator[tuple[Path, Path]]:
-    """A folder to write the dataset into, and one for work; both are gone at the end, whatever happens.
+    """Yield a partial folder for the dataset and a work folder; publish the first on success, else delete both.
 
-    What the first holds takes its place in `folder` if all went well. A dataset that was there is replaced, other files
-    beside it stay.
+    An existing dataset in `folder` is replaced; other files in it are kept.
 
     Raises:
-        InputError: As `check_folder`, or the folder cannot be made.
+        InputError: As for `check_folder`, or the folder cannot be created.
     """
     check_folder(folder, overwrite=overwrite)
     folder = folder.resolve()

@@ -1,4 +1,4 @@
-"""Intervals of a genome with a label each: BED, narrowPeak, summits."""
+"""Labelled intervals of a genome: BED and narrowPeak, with their summits."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ NO_NAME = ("", ".")
 
 @dataclass(frozen=True)
 class Intervals:
-    """Intervals of a file, by summit.
+    """Intervals of a file, as summits.
 
     Attributes:
-        file: Where they come from.
-        contigs: Names of the contigs, in the order in which the file names them first.
-        contig: int32 `(n_intervals,)`, places in `contigs`.
+        file: The input file.
+        contigs: Names of the contigs, in order of first appearance in the file.
+        contig: int32 `(n_intervals,)`, indices into `contigs`.
         summit: int64 `(n_intervals,)`, 0-based.
         strand: int8 `(n_intervals,)`, 1 or -1.
-        line: int64 `(n_intervals,)`, lines of the file, from 1.
-        names: The fourth column end to end, UTF-8.
-        name_ends: int64 `(n_intervals,)`, where each name ends in `names`.
+        line: int64 `(n_intervals,)`, line numbers in the file, from 1.
+        names: Values of the fourth column, concatenated, in UTF-8.
+        name_ends: int64 `(n_intervals,)`, end offset of each name in `names`.
     """
 
     file: LabelledFile
@@ -43,20 +43,20 @@ class Intervals:
         return len(self.summit)
 
     def name(self, i: int) -> str:
-        """The fourth column of interval `i`; empty where there is none."""
+        """Return the fourth column of interval `i`, or an empty string if it has none."""
         return self.names[self.name_ends[i - 1] if i else 0 : self.name_ends[i]].decode()
 
 
 def read_intervals(file: LabelledFile) -> Intervals:
-    """Read BED (3 columns or more) or narrowPeak, told by its ten columns.
+    """Read BED (three columns or more), or narrowPeak, which is recognized by its ten columns.
 
-    The summit is the start plus column 10 of narrowPeak; where that is -1, and in BED, it is the middle, rounded down.
-    Lines of a few numbers are kept, never the text.
+    The summit is the start plus column 10 of narrowPeak; if that is -1, and for BED, it is the midpoint, rounded down.
+    Only the numbers and the name of each line are kept in memory.
 
     Raises:
         InputError: A line is malformed; file, line and reason are named.
     """
-    places: dict[str, int] = {}
+    contig_numbers: dict[str, int] = {}
     contig, strand = array("i"), array("b")
     summit, line, name_ends = array("q"), array("q"), array("q")
     names = bytearray()
@@ -72,7 +72,7 @@ def read_intervals(file: LabelledFile) -> Intervals:
             where = f"{file.path}, line {number}"
             start, end = _bounds(where, fields)
             summit.append(start + _offset(where, fields, end - start) if is_narrow_peak else (start + end) // 2)
-            contig.append(places.setdefault(fields[0], len(places)))
+            contig.append(contig_numbers.setdefault(fields[0], len(contig_numbers)))
             strand.append(_strand(where, fields))
             line.append(number)
             if len(fields) > 3 and fields[3] not in NO_NAME:
@@ -80,7 +80,7 @@ def read_intervals(file: LabelledFile) -> Intervals:
             name_ends.append(len(names))
     return Intervals(
         file,
-        tuple(places),
+        tuple(contig_numbers),
         np.frombuffer(contig, np.int32),
         np.frombuffer(summit, np.int64),
         np.frombuffer(strand, np.int8),
@@ -103,7 +103,7 @@ def _bounds(where: str, fields: list[str]) -> tuple[int, int]:
 
 
 def _offset(where: str, fields: list[str], length: int) -> int:
-    """Bases from the start to the summit of a narrowPeak line."""
+    """Return the bases from the start to the summit of a narrowPeak line."""
     text = fields[9] if len(fields) == NARROW_PEAK_COLUMNS else ""
     offset = int(text) if text.removeprefix("-").isdecimal() else None
     if offset is None or not -1 <= offset < max(length, 1):

@@ -1,4 +1,4 @@
-"""Files of labelled sequences: FASTA, CSV, TSV and Parquet."""
+"""Readers of labelled sequences: FASTA, CSV, TSV and Parquet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError
 from ..io.compression import StreamError, open_bytes, open_text
-from ..io.tables import TableFormat, TableReader
+from ..io.tables import TableFormat, TableReader, foreign_content
 from ..reads.records import RecordFile
 from .batch import Batch
 from .settings import PreparationSettings
@@ -22,20 +22,20 @@ CONTIG_COLUMN = "contig"
 HEAD_BYTES = 64 << 10
 PARQUET_ROWS = 1024
 COMMENTS = ("#", "track", "browser")
-KNOWN_BINARY = ((b"BAM\x01", "a BAM file"), (b"CRAM", "a CRAM file"), (b"PK\x03\x04", "a spreadsheet or zip archive"))
+
 ADVICE = "give FASTA, CSV, TSV, Parquet, or BED intervals"
-# Of columns that are not read, the names may repeat.
+# Names of columns that are not read may repeat.
 FORMAT = TableFormat("table of sequences", ADVICE, InputError, unique_columns=False)
 
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """An input.
+    """An input file with its label and kind.
 
     Attributes:
         path: The file.
-        label: Of all its sequences, or None where a column holds them.
-        kind: `fasta`, `table`, `parquet` or `intervals`, told by its content.
+        label: Label of all its sequences, or None if a column holds the labels.
+        kind: `fasta`, `table`, `parquet` or `intervals`, detected from the content.
     """
 
     path: Path
@@ -44,10 +44,10 @@ class LabelledFile:
 
 
 def open_input(text: str | Path) -> LabelledFile:
-    """An input as it is given: a path, or LABEL=PATH.
+    """Parse an input argument, a path or LABEL=PATH, and detect the kind of its file.
 
     Raises:
-        InputError: There is no such file, it is none of the kinds known, or it lacks a label.
+        InputError: The file does not exist, is of an unsupported kind, or lacks a label.
     """
     label, path = None, Path(text)
     if "=" in str(text) and not path.exists():
@@ -61,8 +61,8 @@ def open_input(text: str | Path) -> LabelledFile:
         raise InputError(f"{path}: there is no such file; check the path.")
     kind = _kind(path)
     if label is None and kind in ("fasta", "intervals"):
-        what = "a FASTA file" if kind == "fasta" else "a file of intervals"
-        raise InputError(f"{path} is {what} and has no labels of its own; give LABEL={path}.")
+        description = "a FASTA file" if kind == "fasta" else "a file of intervals"
+        raise InputError(f"{path} is {description} and has no labels of its own; give LABEL={path}.")
     return LabelledFile(path, label, kind)
 
 
@@ -71,17 +71,17 @@ def _kind(path: Path) -> str:
         head = stream.read(HEAD_BYTES)
     if not head.strip():
         raise InputError(f"{path} is empty; {ADVICE}.")
-    for magic, what in KNOWN_BINARY:
-        if head.startswith(magic):
-            raise InputError(f"{path} is {what}; {ADVICE}.")
     if head.startswith(b"PAR1"):
         return "parquet"
     if head.lstrip().startswith(b">"):
         return "fasta"
     if head.startswith(b"@"):
         raise InputError(f"{path} is a FASTQ file, and reads have no labels; {ADVICE}.")
+    content = foreign_content(head)
+    if content is not None:
+        raise InputError(f"{path} is {content}; {ADVICE}.")
     if b"\0" in head:
-        raise InputError(f"{path} is no text; {ADVICE}.")
+        raise InputError(f"{path} is not a text file; {ADVICE}.")
     lines = (line.strip() for line in head.decode("utf-8", "replace").splitlines())
     first = next((line for line in lines if line and not line.startswith(COMMENTS)), "")
     fields = first.split("\t") if "\t" in first else first.split()
@@ -91,10 +91,10 @@ def _kind(path: Path) -> str:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turns what goes wrong while a file is read into an error that names it.
+    """Turn an error while a file is read into one that names the file.
 
     Raises:
-        InputError: It is damaged, or no UTF-8 text.
+        InputError: The file is damaged, or not UTF-8 text.
     """
     try:
         yield
@@ -106,13 +106,13 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def text_of(path: Path) -> Iterator[TextIO]:
-    """A file's text, decompressed as it is read, its line ends untouched."""
+    """Open a file as text, decompressing it on the fly and keeping its line ends."""
     with reading(path), open_text(path, newline="") as stream:
         yield stream
 
 
 def read_labelled(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]:
-    """Batches of a file of sequences.
+    """Yield batches of a file of sequences.
 
     Raises:
         InputError: The file is malformed or lacks what the settings need; file and record are named.
@@ -144,31 +144,31 @@ def _fasta(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]
 
 
 def _columns(file: LabelledFile, settings: PreparationSettings, names: list[str]) -> dict[str, str]:
-    """Name of the column of each thing that is read."""
-    wanted = {"sequence": settings.sequence_column}
+    """Return the name of the column of each field that is read: sequence, label, id and group."""
+    columns = {"sequence": settings.sequence_column}
     if file.label is None:
-        wanted["label"] = settings.label_column
+        columns["label"] = settings.label_column
     if settings.id_column is not None:
-        wanted["id"] = settings.id_column
+        columns["id"] = settings.id_column
     if settings.split == "group":
-        wanted["group"] = str(settings.group_column)
+        columns["group"] = str(settings.group_column)
     elif settings.split == "chromosome":
-        wanted["group"] = CONTIG_COLUMN
-    for what, column in wanted.items():
+        columns["group"] = CONTIG_COLUMN
+    for field, column in columns.items():
         if names.count(column) != 1:
             count = "two columns" if column in names else "no column"
-            option = "split 'chromosome' needs it" if column == CONTIG_COLUMN else f"name it by --{what}-column"
+            option = "split 'chromosome' needs it" if column == CONTIG_COLUMN else f"name it by --{field}-column"
             raise InputError(f"{file.path}: {count} {column!r} among {', '.join(names)}; {option}.")
-    return wanted
+    return columns
 
 
 def _table(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]:
     with TableReader(file.path, FORMAT) as rows:
-        wanted = _columns(file, settings, list(rows.columns))
-        places = {what: rows.columns.index(name) for what, name in wanted.items()}
+        columns = _columns(file, settings, list(rows.columns))
+        indices = {field: rows.columns.index(name) for field, name in columns.items()}
         batch = Batch(file.path, "line")
         for line, row in rows:
-            _add_row(batch, file, line, {what: row[place] for what, place in places.items()})
+            _add_row(batch, file, line, {field: row[i] for field, i in indices.items()})
             if batch.is_full:
                 yield batch
                 batch = Batch(file.path, "line")
@@ -185,7 +185,7 @@ def _parquet(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batc
             batch = Batch(file.path, "row")
             for values in part.to_pylist():
                 number += 1
-                _add_row(batch, file, number, {what: values[name] for what, name in columns.items()})
+                _add_row(batch, file, number, {field: values[name] for field, name in columns.items()})
             if batch.ids:
                 yield batch
     except (pa.ArrowException, OSError) as error:

@@ -1,4 +1,4 @@
-"""From a file of sequences to labels and probabilities."""
+"""Predict labels and probabilities of the sequences in a file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ LETTERS = NUCLEOTIDE_LETTERS.decode()
 
 
 def predict_sequences(classifier: SequenceClassifier, path: str | Path) -> Iterator[pd.DataFrame]:
-    """Predict the sequences of a FASTA or FASTQ file, plain or compressed, some thousands at a time.
+    """Predict the sequences of a FASTA or FASTQ file, plain or compressed, a few thousand at a time.
 
     Args:
-        classifier: A fine-tuned one.
+        classifier: A fine-tuned classifier.
         path: The file.
 
     Yields:
-        One row per sequence: `id`, `length` in bases, `is_truncated` if its end is beyond what the model reads, `label`
-        (several with `;` between) and `probability NAME` of each label; of regression `value`.
+        One row per sequence: `id`, `length` in bases, `is_cut` if its end is beyond the model's context, `label`
+        (several separated by `;`) and `probability NAME` of each label; for a regression `value`.
 
     Raises:
         ReadFileError: The file cannot be read, or breaks at a record.
@@ -50,17 +50,17 @@ def predict_sequences(classifier: SequenceClassifier, path: str | Path) -> Itera
 
 
 def _predicted(classifier: SequenceClassifier, names: list[str], sequences: list[str]) -> pd.DataFrame:
-    answers = classifier.predict(sequences)
-    # Without a limit nothing is cut, and tokens need not be made once more.
-    cut = False if classifier.preprocessing.max_tokens is None else classifier.tokens(sequences)[2]
-    found = pd.DataFrame({"id": names, "length": list(map(len, sequences)), "is_cut": cut})
+    predictions = classifier.predict(sequences)
+    # Without a limit nothing is truncated, so the sequences need not be tokenized again.
+    is_truncated = False if classifier.preprocessing.max_tokens is None else classifier.tokens(sequences)[2]
+    table = pd.DataFrame({"id": names, "length": list(map(len, sequences)), "is_cut": is_truncated})
     if classifier.preprocessing.task == "regression":
-        return found.assign(value=answers[:, 0])
+        return table.assign(value=predictions[:, 0])
     labels = classifier.label_names
-    found["label"] = classifier.preprocessing.labels(answers, labels)
+    table["label"] = classifier.preprocessing.labels(predictions, labels)
     for i, name in enumerate(labels):
-        found[f"probability {name}"] = answers[:, i]
-    return found
+        table[f"probability {name}"] = predictions[:, i]
+    return table
 
 
 __all__ = ["predict_sequences"]

@@ -1,4 +1,4 @@
-"""The table of a fine-tuned sequence model's predictions of validation and test."""
+"""The table of a fine-tuned sequence model's predictions on validation and test."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ def prediction_table(
     truth: np.ndarray,
     predicted: np.ndarray,
 ) -> pd.DataFrame:
-    """Predictions of both splits as one table.
+    """Build one table of the predictions of both splits.
 
     Args:
         task: One of `TASKS`.
         label_names: As for `score_predictions`.
-        ids: Of the sequences.
-        splits: `validation` or `test`, of each sequence.
+        ids: Ids of the sequences.
+        splits: Split of each sequence, `validation` or `test`.
         truth: As for `score_predictions`.
         predicted: As for `score_predictions`.
 
     Returns:
-        Columns `id`, `split`, `truth` (the class's name, or the value of a regression) or `truth NAME` a label, and
-        `probability NAME` a class or label, or `predicted` of a regression.
+        Columns `id`, `split`, `truth` (name of the class, or value of a regression) or one `truth NAME` per label, and
+        one `probability NAME` per class or label, or `predicted` for a regression.
 
     Raises:
-        InputError: The arrays do not fit each other or the task, or a split has another name.
+        InputError: The arrays do not match each other or the task, or a split has another name.
     """
     truth, predicted = check_predictions(task, label_names, truth, predicted)
     if not len(ids) == len(splits) == len(truth):
         raise InputError(f"there are {len(ids)} ids, {len(splits)} splits and {len(truth)} predictions; give as many.")
     if unknown := sorted(set(splits) - set(SPLITS)):
         raise InputError(f"a split is named {unknown[0]!r}; name it {' or '.join(SPLITS)}.")
-    columns: dict[str, Any] = {"id": [str(one) for one in ids], "split": list(splits)}
+    columns: dict[str, Any] = {"id": [str(name) for name in ids], "split": list(splits)}
     if task == "regression":
         columns |= {"truth": truth, "predicted": predicted}
     elif task == "multi_label":
@@ -71,7 +71,7 @@ def write_predictions(table: pd.DataFrame, folder: str | Path) -> Path:
 
 
 def read_predictions(folder: str | Path) -> pd.DataFrame:
-    """Read what `write_predictions` wrote.
+    """Read a table written by `write_predictions`.
 
     Raises:
         TableError: The folder holds no such table.
@@ -87,11 +87,11 @@ def read_predictions(folder: str | Path) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class SplitPredictions:
-    """A table of predictions as arrays.
+    """Predictions of both splits as arrays.
 
     Attributes:
         task: One of `TASKS`.
-        label_names: Of classes or labels; of a regression the name of what is predicted.
+        label_names: Names of the classes or labels; for a regression the name of the predicted value.
         arrays: Truth and predictions by split, in the shapes of `score_predictions`.
     """
 
@@ -101,7 +101,7 @@ class SplitPredictions:
 
     @classmethod
     def from_table(cls, table: pd.DataFrame, task: Task, label_names: Sequence[str]) -> SplitPredictions:
-        """Take the arrays of both splits from a table of `prediction_table`.
+        """Extract the arrays of both splits from a table made by `prediction_table`.
 
         Raises:
             TableError: The table lacks a column, or has a class that is not in `label_names`.
@@ -117,13 +117,13 @@ class SplitPredictions:
 def split_arrays(
     table: pd.DataFrame, task: Task, label_names: Sequence[str], split: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Truth and predictions of one split, in the shapes of `score_predictions`.
+    """Return the truth and the predictions of one split, in the shapes of `score_predictions`.
 
     Raises:
         TableError: The table lacks a column, or has a class that is not in `label_names`.
     """
-    several = task == "multi_label"
-    truth_columns = [f"truth {name}" for name in label_names] if several else ["truth"]
+    is_multi_label = task == "multi_label"
+    truth_columns = [f"truth {name}" for name in label_names] if is_multi_label else ["truth"]
     columns = ["predicted"] if task == "regression" else [f"probability {name}" for name in label_names]
     if missing := [name for name in ("split", *truth_columns, *columns) if name not in table]:
         raise TableError(f"the predictions have no column {missing[0]!r}; make them with the same labels and task.")
@@ -131,12 +131,12 @@ def split_arrays(
     predicted = rows[columns].to_numpy(np.float64)
     if task == "regression":
         return rows["truth"].to_numpy(np.float64), predicted[:, 0]
-    if several:
+    if is_multi_label:
         return rows[truth_columns].to_numpy(np.int64), predicted
     truth = pd.Index(label_names).get_indexer(rows["truth"]).astype(np.int64)
     if (truth < 0).any():
-        found = rows["truth"].to_numpy()[truth < 0][0]
-        raise TableError(f"the predictions have class {found!r}, which is none of {', '.join(label_names)}.")
+        unknown = rows["truth"].to_numpy()[truth < 0][0]
+        raise TableError(f"the predictions have class {unknown!r}, which is none of {', '.join(label_names)}.")
     return truth, predicted
 
 

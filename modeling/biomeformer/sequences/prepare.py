@@ -1,8 +1,7 @@
-"""From files of labelled sequences to a dataset with its splits."""
+"""Prepare a dataset with splits from files of labelled sequences."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RunError
+from ..io.atomic import write_json
 from .batch import Batch
 from .dataset_card import REASONS, dataset_card
 from .folder import CARD, CONFLICTS, DATA, RECORD, check_folder, dataset_folder
@@ -28,20 +28,20 @@ READING = "reading"
 
 @dataclass(frozen=True)
 class PreparedSequences:
-    """A dataset that was written.
+    """A prepared dataset on disk.
 
     Attributes:
-        folder: Where; `datasets.load_dataset(str(folder))` reads it.
-        files: Its `data` folder, `card`, `record` and list of `conflicts`.
+        folder: The folder, which `datasets.load_dataset(str(folder))` reads.
+        files: Paths of the `data` folder, `card`, `record` and list of `conflicts`.
         label_names: Classes, sorted; empty for regression.
         n_read: Records read.
         n_kept: Sequences in the dataset.
-        dropped: Records that are not in it, by reason; with `n_kept` they add up to `n_read`.
-        n_conflicts: Distinct sequences that had different labels.
-        n_clusters: Clusters of near-duplicates, single sequences included; None but for a cluster split.
-        n_sequences: Sequences of each split that has any.
-        class_counts: Sequences of each class, by split.
-        token_lengths: Of a sample, or None where no read encoder was given.
+        dropped: Number of records dropped, by reason; together with `n_kept` they add up to `n_read`.
+        n_conflicts: Number of distinct sequences with conflicting labels.
+        n_clusters: Clusters of near-duplicates, singletons included; None unless the split is by cluster.
+        n_sequences: Number of sequences, by split; empty splits are left out.
+        class_counts: Number of sequences, by split and class.
+        token_lengths: Token lengths of a sample of sequences, or None if no read encoder was given.
     """
 
     folder: Path
@@ -71,26 +71,26 @@ def prepare_sequences(
 ) -> PreparedSequences:
     """Make a dataset for fine-tuning from labelled sequences, or from intervals of a reference.
 
-    Sequences are put in capital letters, U as T. Equal ones (a reverse complement is equal, unless the settings say
-    otherwise) are kept once, the first; where their labels differ, none is kept. Which split one belongs to depends on
-    its bases and the seed, not on the order of the inputs. In memory are 100 to 150 bytes a sequence; the sequences
-    lie beside the output while work goes on.
+    Sequences are converted to upper case, with U as T. Of identical sequences (reverse complements included, unless the
+    settings say otherwise) the first is kept; if their labels differ, none is kept. The split of a sequence depends on
+    its bases and the seed, not on the order of the inputs. Memory use is 100 to 150 bytes per sequence; the sequences
+    themselves are in a temporary file beside the output.
 
     Args:
-        inputs: Files: a path, or LABEL=PATH. FASTA and intervals (BED, narrowPeak) need a label; of a table (CSV, TSV,
-            Parquet) a column may hold it.
-        output: Folder to write, whole or not at all.
-        settings: What decides which sequences are in which split; the defaults where None.
-        genome: FASTA of the reference of intervals.
-        read_encoder: Whose tokens are counted: a shipped checkpoint, a folder or a Hub id; None counts none.
+        inputs: Files, each a path or LABEL=PATH. FASTA and intervals (BED, narrowPeak) need a label; a table (CSV, TSV,
+            Parquet) may hold it in a column.
+        output: Folder to write, atomically.
+        settings: Settings of the preparation; defaults if None.
+        genome: FASTA of the reference genome of intervals.
+        read_encoder: Checkpoint whose tokenizer counts tokens: a shipped name, a folder or a Hub id; None skips it.
         revision: Branch, tag or commit of a Hub id.
         overwrite: Whether a dataset in the folder may be replaced.
-        on_progress: Called with what is done (`reading`, `comparing`, `joining` or `writing`), how many, and of how
-            many or None.
-        check: Called between batches; what it raises ends the work and leaves nothing behind.
+        on_progress: Called with the stage (`reading`, `comparing`, `joining` or `writing`), the number of sequences
+            (bands of signatures when joining) done, and their total number, or None if unknown.
+        check: Called between batches; an exception it raises aborts the preparation and leaves nothing behind.
 
     Raises:
-        InputError: A file or setting cannot be used; file, line or record, and reason are named.
+        InputError: A file or setting cannot be used; the message names file, line or record, and reason.
         CheckpointError: The read encoder has no tokenizer.
         RunError: The output cannot be written.
     """
@@ -100,7 +100,7 @@ def prepare_sequences(
     files = _open_inputs(inputs, genome, settings)
     counter = None if read_encoder is None else TokenCounter(read_encoder, revision)
 
-    def tell(stage: str, n_done: int, n_in_all: int | None) -> None:
+    def report(stage: str, n_done: int, n_in_all: int | None) -> None:
         if on_progress is not None:
             on_progress(stage, n_done, n_in_all)
         if check is not None:
@@ -112,10 +112,10 @@ def prepare_sequences(
             try:
                 for batch in _read(files, genome, settings):
                     store.add(batch)
-                    tell(READING, store.n_read, None)
+                    report(READING, store.n_read, None)
             finally:
                 store.close()
-            return _finish(store, files, genome, settings, folder, result, work, counter, tell)
+            return _finish(store, files, genome, settings, folder, result, work, counter, report)
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
         raise RunError(f"{folder} cannot be written: {reason}; put it right and start again.") from error
@@ -160,15 +160,15 @@ def _finish(
     result: Path,
     work: Path,
     counter: TokenCounter | None,
-    tell: Progress,
+    report: Progress,
 ) -> PreparedSequences:
-    """All that comes after reading."""
+    """Select, split and write the sequences that were read."""
     if not len(store):
-        why = ", ".join(f"{n:,} {reason}" for reason, n in _ordered(store.dropped).items())
-        raise InputError(f"of {store.n_read:,} records none can be used ({why}); check the files and the settings.")
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in _ordered(store.dropped).items())
+        raise InputError(f"of {store.n_read:,} records none can be used ({reasons}); check the files and the settings.")
     labels = store.labels()
-    selection = select(store, labels, settings, work, tell)
-    written = write_splits(store, labels, selection, result / DATA, result / CONFLICTS, counter, settings.seed, tell)
+    selection = select(store, labels, settings, work, report)
+    written = write_splits(store, labels, selection, result / DATA, result / CONFLICTS, counter, settings.seed, report)
     counts = {name: labels.counts(selection.split == SPLITS.index(name)) for name in written.n_sequences}
     prepared = PreparedSequences(
         folder,
@@ -184,7 +184,7 @@ def _finish(
         None if counter is None else counter.finish(settings.max_tokens),
     )
     record = _record(prepared, files, genome, settings)
-    (result / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(result / RECORD, record, ensure_ascii=False)
     (result / CARD).write_text(dataset_card(record, written.n_bytes), encoding="utf-8")
     return prepared
 
@@ -196,7 +196,7 @@ def _ordered(dropped: Counter[str]) -> dict[str, int]:
 def _record(
     prepared: PreparedSequences, files: list[LabelledFile], genome: str | Path | None, settings: PreparationSettings
 ) -> dict[str, Any]:
-    """What `prepare.json` holds: names of files, never where they lie."""
+    """Return the content of `prepare.json`: names of the input files without their folders."""
     from ..version import __version__
 
     lengths = prepared.token_lengths

@@ -1,4 +1,4 @@
-"""What a fine-tuned checkpoint says about its input and its answers, kept in its `config.json`."""
+"""Preprocessing and decision rule of a fine-tuned sequence classifier, kept in its checkpoint's `config.json`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import CheckpointError
+from ..moved import renamed
 
 FIELD = "sequence_classification"
 PROBLEM_TYPES = {
@@ -22,16 +23,16 @@ PROBLEM_TYPES = {
 
 @dataclass(frozen=True)
 class SequencePreprocessing:
-    """How sequences go in, and how logits become answers.
+    """How sequences are encoded and how logits become predictions.
 
     Attributes:
         task: `binary`, `multi_class`, `multi_label` or `regression`.
-        max_tokens: Tokens of a sequence at most, special ones included; the end is cut off.
-        average_strands: Whether the answer is the mean over a sequence and its reverse complement.
-        thresholds: From which probability on a label is given: of the second of two classes, or of each of several
-            labels. They were chosen on sequences for validation.
-        mean: Of what regression predicts, over the training sequences: logits are in units of `spread` about it.
-        spread: Standard deviation likewise.
+        max_tokens: Maximum number of tokens per sequence, special tokens included; longer sequences are truncated.
+        average_strands: Whether predictions are means over a sequence and its reverse complement.
+        thresholds: Smallest probability at which a label is predicted: of the second of two classes, or of each label
+            of a multi-label task. They are chosen on validation sequences.
+        mean: Mean of the regression target over the training sequences; logits are standardized by `mean` and `spread`.
+        spread: Standard deviation of the regression target over the training sequences.
     """
 
     task: str
@@ -41,29 +42,31 @@ class SequencePreprocessing:
     mean: float = 0.0
     spread: float = 1.0
 
+    answers = renamed("answers", "predictions")
+
     def write_to(self, config: Any) -> None:
-        """Put it in a model's config, which its checkpoint is saved with."""
+        """Store these settings in a model's config, which is saved with its checkpoint."""
         config.problem_type = PROBLEM_TYPES[self.task]
         setattr(config, FIELD, {**asdict(self), "thresholds": list(self.thresholds)})
 
     @classmethod
     def read_from(cls, config: Any, where: str) -> SequencePreprocessing:
-        """What a checkpoint's config says.
+        """Read the settings from a checkpoint's config.
 
         Raises:
-            CheckpointError: It says nothing, or something else.
+            CheckpointError: The config has none, or an unknown task.
         """
-        found = getattr(config, FIELD, None)
-        if not isinstance(found, dict) or found.get("task") not in PROBLEM_TYPES:
+        values = getattr(config, FIELD, None)
+        if not isinstance(values, dict) or values.get("task") not in PROBLEM_TYPES:
             raise CheckpointError(
                 f"{where} was not fine-tuned on labelled sequences (its config.json has no {FIELD}); fine-tune it with "
                 "recipes/finetune_sequence_classifier.py."
             )
         known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in found.items() if name in known})
+        return cls(**{name: value for name, value in values.items() if name in known})
 
-    def answers(self, logits: torch.Tensor) -> np.ndarray:
-        """What logits `(n, n_labels)` say: float64 probabilities `(n, n_labels)`, or values `(n, 1)` of regression."""
+    def predictions(self, logits: torch.Tensor) -> np.ndarray:
+        """Turn logits `(n, n_labels)` into float64 probabilities of that shape, or values `(n, 1)` of a regression."""
         values = logits.double()
         if self.task == "regression":
             values = values * self.spread + self.mean
@@ -71,25 +74,25 @@ class SequencePreprocessing:
             values = values.sigmoid()
         else:
             values = values.softmax(1)
-        found: np.ndarray = values.cpu().numpy()
-        return found
+        array: np.ndarray = values.cpu().numpy()
+        return array
 
-    def labels(self, answers: np.ndarray, names: Sequence[str]) -> list[str]:
-        """Names of the labels given, `;` between several; of regression nothing.
+    def labels(self, predictions: np.ndarray, names: Sequence[str]) -> list[str]:
+        """Return the names of the predicted labels, several separated by `;`; empty strings for a regression.
 
         Args:
-            answers: As `answers` gives them.
-            names: Of the labels.
+            predictions: As returned by `predictions`.
+            names: Names of the labels, in the order of the logits.
         """
         if self.task == "regression":
-            return [""] * len(answers)
+            return [""] * len(predictions)
         if self.task == "multi_label":
-            given = answers >= np.array(self.thresholds or [0.5] * len(names))
-            return [";".join(name for name, yes in zip(names, row, strict=True) if yes) for row in given.tolist()]
+            is_above = predictions >= np.array(self.thresholds or [0.5] * len(names))
+            return [";".join(name for name, yes in zip(names, row, strict=True) if yes) for row in is_above.tolist()]
         if self.task == "binary":
             threshold = self.thresholds[0] if self.thresholds else 0.5
-            return [names[int(value >= threshold)] for value in answers[:, 1].tolist()]
-        return [names[i] for i in answers.argmax(1).tolist()]
+            return [names[int(value >= threshold)] for value in predictions[:, 1].tolist()]
+        return [names[i] for i in predictions.argmax(1).tolist()]
 
 
 __all__ = ["FIELD", "PROBLEM_TYPES", "SequencePreprocessing"]

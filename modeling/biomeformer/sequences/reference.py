@@ -1,4 +1,4 @@
-"""A reference genome, one contig in memory at a time."""
+"""Stream the contigs of a reference genome, with one contig in memory at a time."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..io.compression import DecompressedStream, StreamError
-from .nucleotides import FOLD, bad_letter
+from ..io.nucleotides import FOLD, bad_letter
 
 BLOCK_BYTES = 1 << 20
 LINE_ENDS = b"\r\n \t"
 
 
-def stream_contigs(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytearray | None]]:
-    """Name of each contig of a FASTA, with its folded sequence where it is wanted.
+def stream_contigs(path: Path, requested: Collection[str]) -> Iterator[tuple[str, bytearray | None]]:
+    """Yield the name of each contig of a FASTA, and its folded sequence if it is among the requested ones, else None.
 
-    The file is read once, in blocks, and only the wanted contigs are held, one after the other. Reading stops after the
-    last wanted one.
+    The file is read once, in blocks; requested contigs are in memory one at a time. Reading stops after the last of
+    them.
 
     Raises:
-        InputError: The file cannot be read, is no FASTA, names a wanted contig twice, or holds a letter that is no
+        InputError: The file cannot be read, is not FASTA, names a requested contig twice, or has a letter that is not a
             nucleotide in one.
     """
-    left, seen = set(wanted), set[str]()
+    left, seen = set(requested), set[str]()
     try:
-        for name, sequence in _contigs(path, wanted):
+        for name, sequence in _contigs(path, requested):
             if sequence is not None:
                 if name in seen:
                     raise InputError(f"{path} has two contigs {name!r}; give each a name of its own.")
@@ -38,40 +38,41 @@ def stream_contigs(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, b
         raise InputError(f"{path}: {error}.") from error
 
 
-def _contigs(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytearray | None]]:
+def _contigs(path: Path, requested: Collection[str]) -> Iterator[tuple[str, bytearray | None]]:
     name: str | None = None
     header: bytearray | None = None
     sequence: bytearray | None = None
     at_line_start = True
     with DecompressedStream(path) as stream:
         while block := stream.read(BLOCK_BYTES):
-            place = 0
-            while place < len(block):
+            position = 0
+            while position < len(block):
                 if header is not None:
-                    end = block.find(b"\n", place)
-                    header += block[place : end if end >= 0 else len(block)]
+                    end = block.find(b"\n", position)
+                    header += block[position : end if end >= 0 else len(block)]
                     if end < 0:
                         break
                     name = _name(path, bytes(header))
-                    sequence = bytearray() if name in wanted else None
-                    header, place, at_line_start = None, end + 1, True
+                    sequence = bytearray() if name in requested else None
+                    header, position, at_line_start = None, end + 1, True
                     continue
-                if at_line_start and block[place] == ord(">"):
+                if at_line_start and block[position] == ord(">"):
                     if name is not None:
                         yield name, sequence
-                    name, header, place, sequence = None, bytearray(), place + 1, None
+                    name, header, position, sequence = None, bytearray(), position + 1, None
                     continue
-                border = block.find(b"\n>", place)
+                border = block.find(b"\n>", position)
                 end = len(block) if border < 0 else border + 1
                 if sequence is not None:
-                    bases = block[place:end].translate(FOLD, LINE_ENDS)
+                    bases = block[position:end].translate(FOLD, LINE_ENDS)
                     letter = bad_letter(bases)
                     if letter is not None:
-                        raise InputError(f"{path}, contig {name!r}: {letter!r} is no IUPAC nucleotide letter.")
+                        raise InputError(f"{path}, contig {name!r}: {letter!r} is not an IUPAC nucleotide letter.")
                     sequence += bases
-                elif name is None and block[place:end].strip():
-                    raise InputError(f"{path} is no FASTA: it begins with {block[place : place + 20]!r}, not with '>'.")
-                at_line_start, place = block[end - 1] == ord("\n"), end
+                elif name is None and block[position:end].strip():
+                    head = block[position : position + 20]
+                    raise InputError(f"{path} is not FASTA: it begins with {head!r}, not with '>'.")
+                at_line_start, position = block[end - 1] == ord("\n"), end
     if header is not None:
         name, sequence = _name(path, bytes(header)), None
     if name is None:

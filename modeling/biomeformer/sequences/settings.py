@@ -1,4 +1,4 @@
-"""What decides how sequences are prepared."""
+"""Settings of the preparation of labelled sequences."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ LEAST_SIMILARITY = 0.27
 
 @dataclass(frozen=True)
 class PreparationSettings:
-    """What decides which sequences a dataset holds, and in which split.
+    """Settings that determine which sequences a dataset holds and in which split each is.
 
     Attributes:
-        task: `classification`, `multi_label` (labels of a sequence with `;` between) or `regression`.
-        positive: Of two classes the one whose recall, precision and threshold are meant; by default the one that is
-            later in the alphabet. It becomes the second class.
+        task: `classification`, `multi_label` (labels of a sequence separated by `;`) or `regression`.
+        positive: The positive class of two, to which recall, precision and threshold refer; by default the last in
+            alphabetical order. It becomes the second class.
         length: Bases of a window around an interval's summit.
-        edges: What becomes of a window that crosses the end of its contig: `drop`, `shift` (moved inside) or `clip`
-            (shorter).
-        max_n: Largest share of N in a sequence; others are dropped.
-        min_length: Least bases of a sequence; others are dropped.
-        sequence_column: Of tables.
-        label_column: Of tables.
-        id_column: Of tables, or None.
-        group_column: Of tables; sequences of one group stay in one split.
-        reverse_complement: Whether a sequence and its reverse complement are the same.
-        balance: Whether as many of each class are drawn as the smallest has.
+        edges: How to treat a window that crosses an end of its contig: `drop` it, `shift` it inside, or `clip` it.
+        max_n: Largest fraction of N in a sequence; sequences above it are dropped.
+        min_length: Minimum length in bases; shorter sequences are dropped.
+        sequence_column: Table column with the sequences.
+        label_column: Table column with the labels.
+        id_column: Table column with the ids, or None for `FILE:LINE`.
+        group_column: Table column with groups; sequences of one group stay in one split.
+        reverse_complement: Whether a sequence and its reverse complement count as identical.
+        balance: Whether to sample as many sequences of each class as the smallest class has.
         split: `random` (stratified by class), `chromosome`, `cluster` (near-duplicates stay together) or `group`.
-        shares: Of train, validation and test.
-        validation_contigs: Of a chromosome split; with `test_contigs` empty too, they are chosen to reach the shares.
-        test_contigs: Of a chromosome split.
-        similarity: Of a cluster split: Jaccard index of k-mers from which two sequences stay together.
-        max_tokens: A model's context, of which is told how many sequences it would cut.
-        seed: Of every draw.
+        shares: Fractions of train, validation and test.
+        validation_contigs: Validation contigs of a chromosome split; chosen to reach the shares if `test_contigs` is
+            empty too.
+        test_contigs: Test contigs of a chromosome split.
+        similarity: Jaccard index of k-mers from which a cluster split keeps two sequences together.
+        max_tokens: Context length of a model, for which to report how many sequences it would truncate.
+        seed: Seed of every random choice.
     """
 
     task: str = "classification"
@@ -81,8 +81,8 @@ class PreparationSettings:
 
     def _check_shares(self) -> None:
         shares = self.shares
-        fine = len(shares) == 3 and all(0 <= share <= 1 for share in shares) and shares[0] > 0
-        if not fine or not math.isclose(sum(shares), 1, abs_tol=1e-6):
+        is_valid = len(shares) == 3 and all(0 <= share <= 1 for share in shares) and shares[0] > 0
+        if not is_valid or not math.isclose(sum(shares), 1, abs_tol=1e-6):
             given = ",".join(f"{share:g}" for share in shares)
             raise InputError(
                 f"shares are {given}; give three of train, validation and test that add up to 1, train's above 0."
@@ -100,11 +100,11 @@ class PreparationSettings:
             raise InputError(f"validation_contigs and test_contigs are of split 'chromosome', not {self.split!r}.")
         twice = sorted(set(self.validation_contigs) & set(self.test_contigs))
         if twice:
-            raise InputError(f"contig {twice[0]!r} is of validation and of test; name it in one.")
+            raise InputError(f"contig {twice[0]!r} is in both validation_contigs and test_contigs; name it in one.")
 
     @property
     def record(self) -> dict[str, Any]:
-        """In values JSON can hold."""
+        """The settings as JSON values."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 

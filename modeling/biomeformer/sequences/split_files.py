@@ -1,4 +1,4 @@
-"""Parquet files of a split, written as its sequences come."""
+"""Write the Parquet files of a split incrementally."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class SplitFiles:
     """Writes `SPLIT-00000-of-0000N.parquet`, at most 500,000 sequences each, in row groups of bounded size.
 
     Args:
-        folder: Where to.
-        split: Its name.
-        n_rows: Sequences it will have.
+        folder: Folder of the files.
+        split: Name of the split.
+        n_rows: Total number of sequences that will be added.
         schema: Columns, with the metadata that `datasets` reads.
 
     Attributes:
-        n_bytes: In memory, so far.
+        n_bytes: Bytes in memory of the sequences written so far.
     """
 
     def __init__(self, folder: Path, split: str, n_rows: int, schema: pa.Schema) -> None:
@@ -30,34 +30,34 @@ class SplitFiles:
         self.n_bytes = 0
         n_shards = -(-n_rows // SHARD_ROWS)
         self._paths = [folder / f"{split}-{i:05d}-of-{n_shards:05d}.parquet" for i in range(n_shards)]
-        self._n_written = self._n_waiting = 0
-        self._waiting: list[pa.RecordBatch] = []
+        self._n_written = self._n_pending = 0
+        self._pending: list[pa.RecordBatch] = []
         self._writer: Any = None
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take sequences."""
-        self._waiting.append(batch)
-        self._n_waiting += batch.nbytes
-        if self._n_waiting >= GROUP_BYTES or sum(map(len, self._waiting)) >= GROUP_ROWS:
+        """Add a batch of sequences."""
+        self._pending.append(batch)
+        self._n_pending += batch.nbytes
+        if self._n_pending >= GROUP_BYTES or sum(map(len, self._pending)) >= GROUP_ROWS:
             self._write()
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write pending sequences and close the file."""
         self._write()
         if self._writer is not None:
             self._writer.close()
 
     def _write(self) -> None:
-        table = pa.Table.from_batches(self._waiting, self.schema)
+        table = pa.Table.from_batches(self._pending, self.schema)
         self.n_bytes += table.nbytes
-        self._waiting, self._n_waiting = [], 0
+        self._pending, self._n_pending = [], 0
         while len(table):
-            shard, place = divmod(self._n_written, SHARD_ROWS)
-            if place == 0:
+            shard, row = divmod(self._n_written, SHARD_ROWS)
+            if row == 0:
                 if self._writer is not None:
                     self._writer.close()
                 self._writer = pq.ParquetWriter(self._paths[shard], self.schema, compression="zstd")
-            part = table.slice(0, SHARD_ROWS - place)
+            part = table.slice(0, SHARD_ROWS - row)
             self._writer.write_table(part)
             self._n_written += len(part)
             table = table.slice(len(part))

@@ -1,4 +1,4 @@
-"""What fine-tuning starts from: a read encoder, or a new convolutional network."""
+"""Initial models of fine-tuning: a pretrained read encoder with a new classifier, or a new convolutional network."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ def new_classifier(
     seed: int = 0,
     **sizes: Any,
 ) -> SequenceClassifier:
-    """A model with a new classifier over a pretrained encoder.
+    """Build a model with a new classifier on a pretrained encoder.
 
     Args:
-        base: A shipped checkpoint (`metagenbert-mini`: its read encoder is taken), a folder, a Hub id
+        base: A shipped checkpoint (`metagenbert-mini`, of which the read encoder is used), a folder, a Hub id
             (`zhihan1996/DNABERT-2-117M`), or `cnn` for a convolutional network over one-hot bases.
-        label_names: Of the labels, in the order of the logits.
-        preprocessing: How sequences go in, and how logits become answers.
+        label_names: Names of the labels, in the order of the logits.
+        preprocessing: How sequences are encoded and how logits become predictions.
         revision: Branch, tag or commit of a Hub id.
-        from_scratch: Leave the encoder's weights as they were before pretraining.
-        dropout: Before the classifier; the model's own by default.
-        seed: Of new weights.
-        **sizes: Fields of the model's config that have to do with new layers, such as `classifier_hidden_size`, or any
+        from_scratch: Initialize the encoder randomly instead of with its pretrained weights.
+        dropout: Dropout before the classifier; by default as in the model's config.
+        seed: Seed of new weights.
+        **sizes: Fields of the model's config that concern new layers, such as `classifier_hidden_size`, or any field
             of `SequenceCnnConfig` for `cnn`.
 
     Raises:
-        CheckpointError: The base cannot be found, is damaged, or transformers knows no classifier for it.
+        CheckpointError: The base cannot be found, is damaged, or transformers has no sequence classifier for it.
         InputError: A size is unknown or out of range.
     """
     labels: dict[str, Any] = {
@@ -79,9 +79,9 @@ def new_classifier(
             "encoder that has, such as DNABERT-2."
         ) from error
     if not from_scratch:
-        inside = getattr(model, model.base_model_prefix)
-        missing = inside.load_state_dict(encoder.state_dict(), strict=False).missing_keys
-        # A masked-language-model checkpoint has no pooler; fine-tuning learns one.
+        body = getattr(model, model.base_model_prefix)
+        missing = body.load_state_dict(encoder.state_dict(), strict=False).missing_keys
+        # A masked-language-model checkpoint has no pooler; fine-tuning trains one.
         if left := [name for name in missing if not name.startswith("pooler.")]:
             raise CheckpointError(f"{base}: {len(left)} weights of the classifier's encoder are missing ({left[0]}).")
     model.name_or_path = encoder.name_or_path
@@ -100,15 +100,18 @@ def _finished(model: PreTrainedModel, tokenizer: Any, preprocessing: SequencePre
 
 
 def with_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, targets: Sequence[str] | None) -> Any:
-    """The model with low-rank adapters in its encoder (LoRA, arXiv 2106.09685); new layers are trained whole.
+    """Add low-rank adapters to a model's encoder (LoRA, arXiv 2106.09685); new layers are trained in full.
 
     Args:
-        model: With an encoder below `base_model_prefix`.
-        rank: Of the adapters.
-        alpha: Their scale is `alpha / rank`.
-        dropout: Of what goes into them.
-        targets: Ends of the names of the encoder's modules that get one; all its linear layers by default, or where it
-            has none its tables of vectors.
+        model: A model with an encoder below `base_model_prefix`.
+        rank: Rank of the adapters.
+        alpha: Numerator of the adapters' scale, `alpha / rank`.
+        dropout: Dropout on the input of the adapters.
+        targets: Suffixes of the names of the encoder's modules that get an adapter; by default all linear layers, or
+            all embedding tables if it has no linear layer.
+
+    Returns:
+        The model wrapped by peft.
 
     Raises:
         MissingDependencyError: peft is not installed.
@@ -118,13 +121,13 @@ def with_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, tar
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise MissingDependencyError("LoRA needs peft; install it: pip install 'biomeformer[tuning]'.") from error
-    inside = getattr(model, model.base_model_prefix, None)
-    if inside is None:
+    encoder = getattr(model, model.base_model_prefix, None)
+    if encoder is None:
         raise InputError(f"a {model.config.model_type} model has no pretrained encoder that LoRA could adapt.")
     prefix = f"{model.base_model_prefix}."
     if targets is None:
         for kind in (nn.Linear, nn.Embedding):
-            targets = [prefix + name for name, module in inside.named_modules() if type(module) is kind]
+            targets = [prefix + name for name, module in encoder.named_modules() if type(module) is kind]
             if targets:
                 break
     try:

@@ -1,4 +1,4 @@
-"""Sequences on the disk, and in memory what decides which are kept: a digest, a label and a group each."""
+"""A store of sequences on disk; digest, label and group of each sequence are kept in memory."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import InputError
+from ..io.nucleotides import bad_letter, digests, fold
 from .batch import Batch
 from .labels import NO_LABEL, LabelCodes, Labels
-from .nucleotides import bad_letter, digests, fold
 from .settings import PreparationSettings
 
 EMPTY, TOO_SHORT, TOO_MANY_N = "empty", "too_short", "too_many_n"
@@ -21,16 +21,16 @@ SCHEMA = pa.schema([("id", pa.string()), ("sequence", pa.string()), ("source", p
 
 
 class SequenceStore:
-    """Takes batches, drops what cannot be used, and keeps the rest in a temporary file.
+    """Collects batches in a temporary file, dropping sequences that cannot be used.
 
     Args:
-        path: The file to make.
-        settings: What decides which sequences are used.
+        path: The file to create.
+        settings: Settings that determine which sequences are used.
 
     Attributes:
-        n_read: Records so far.
-        dropped: Of them those not kept, by reason.
-        group_names: Groups or contigs, in the order in which they came.
+        n_read: Number of records read so far.
+        dropped: Number of records dropped so far, by reason.
+        group_names: Number of each group or contig, in order of first appearance.
     """
 
     def __init__(self, path: Path, settings: PreparationSettings) -> None:
@@ -47,14 +47,14 @@ class SequenceStore:
         return len(self._labels)
 
     def close(self) -> None:
-        """End the file; `batches` can be read from then on."""
+        """Finish the file, after which `batches` can be called."""
         self._writer.close()
 
     def add(self, batch: Batch) -> None:
-        """Take a batch.
+        """Add a batch.
 
         Raises:
-            InputError: A sequence holds a letter that is no nucleotide, or a label is no number where it must be.
+            InputError: A sequence has a letter that is not a nucleotide, or a label of a regression is not a number.
         """
         self.n_read += len(batch.ids) + batch.dropped.total()
         self.dropped.update(batch.dropped)
@@ -90,16 +90,16 @@ class SequenceStore:
 
     @property
     def digests(self) -> np.ndarray:
-        """uint64 `(n_sequences, 2)`."""
+        """Digests of the sequences, uint64 `(n_sequences, 2)`."""
         return np.frombuffer(self._digests, "<u8").reshape(-1, 2)
 
     @property
     def groups(self) -> np.ndarray:
-        """int32 `(n_sequences,)`, places in `group_names`; empty where the split needs none."""
+        """Group number of each sequence, int32 `(n_sequences,)`; empty if the split needs no groups."""
         return np.frombuffer(self._groups, np.int32)
 
     def labels(self) -> Labels:
-        """The label of each sequence.
+        """Return the labels of all sequences.
 
         Raises:
             InputError: There are too few classes.
@@ -107,7 +107,7 @@ class SequenceStore:
         return self._codes.finish(self._labels)
 
     def batches(self) -> Iterator[tuple[slice, pa.RecordBatch]]:
-        """Rows of each batch, and its ids, sequences and sources."""
+        """Yield the rows of each stored batch, and the batch with columns `id`, `sequence` and `source`."""
         first = 0
         with pa.OSFile(str(self.path), "rb") as file:
             reader = pa.ipc.open_file(file)
@@ -120,9 +120,10 @@ class SequenceStore:
 def _check_letters(batch: Batch, sequences: list[bytes]) -> None:
     if bad_letter(b"".join(sequences)) is None:
         return
-    i, letter = next((i, letter) for i, one in enumerate(sequences) if (letter := bad_letter(one)) is not None)
+    letters = map(bad_letter, sequences)
+    i, letter = next((i, letter) for i, letter in enumerate(letters) if letter is not None)
     raise InputError(
-        f"{batch.where(i)} ({batch.ids[i]}): {letter!r} is no IUPAC nucleotide letter; give unaligned DNA or RNA."
+        f"{batch.where(i)} ({batch.ids[i]}): {letter!r} is not an IUPAC nucleotide letter; give unaligned DNA or RNA."
     )
 
 

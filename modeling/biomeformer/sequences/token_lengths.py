@@ -1,4 +1,4 @@
-"""How many tokens sequences become, and which context holds them."""
+"""Token lengths of sequences, and the context length that holds them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ HELD, MULTIPLE = 0.99, 8
 
 @dataclass(frozen=True)
 class TokenLengths:
-    """Tokens of a sample of sequences, special ones included.
+    """Token lengths of a sample of sequences, special tokens included.
 
-    The proposed context is the smallest multiple of 8 that holds 99 % of the sampled sequences whole.
+    The proposed context is the smallest multiple of 8 that holds 99 % of the sampled sequences untruncated.
 
     Attributes:
-        read_encoder: Whose tokenizer.
-        n_sampled: Sequences.
-        quantiles: Tokens by quantile; `1` is the longest.
-        proposed_context: In tokens.
-        cut_at_proposed: Share of the sequences that are longer.
-        max_tokens: The context asked about, or None.
-        cut_at_max_tokens: Share of the sequences that are longer than that, or None.
+        read_encoder: Checkpoint of the tokenizer.
+        n_sampled: Number of sampled sequences.
+        quantiles: Token length by quantile; `1` is the longest.
+        proposed_context: Proposed context length in tokens.
+        cut_at_proposed: Fraction of the sequences that are longer than the proposed context.
+        max_tokens: The context length asked about, or None.
+        cut_at_max_tokens: Fraction of the sequences that are longer than `max_tokens`, or None.
     """
 
     read_encoder: str
@@ -43,19 +43,19 @@ class TokenLengths:
 
     @property
     def record(self) -> dict[str, Any]:
-        """In values JSON can hold."""
+        """The token lengths as JSON values."""
         return asdict(self)
 
 
 class TokenCounter:
-    """Counts tokens with the tokenizer of a read encoder; its weights are not loaded.
+    """Counts tokens with the tokenizer of a read encoder, without loading its weights.
 
     Args:
         read_encoder: A shipped checkpoint, a folder or a Hub id.
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
-        CheckpointError: There is none, or it has no tokenizer.
+        CheckpointError: The checkpoint cannot be found or has no tokenizer.
     """
 
     def __init__(self, read_encoder: str, revision: str | None = None) -> None:
@@ -67,7 +67,7 @@ class TokenCounter:
         self._lengths: list[np.ndarray] = []
 
     def add(self, sequences: list[bytes]) -> None:
-        """Count the tokens of some sequences; one without any counts as 0."""
+        """Count the tokens of sequences; a sequence without tokens has length 0."""
         offsets = np.cumsum([0, *map(len, sequences)])
         packed = self._encode(np.frombuffer(b"".join(sequences), np.uint8), offsets)
         lengths = np.zeros(len(sequences), np.int64)
@@ -75,19 +75,19 @@ class TokenCounter:
         self._lengths.append(lengths)
 
     def finish(self, max_tokens: int | None) -> TokenLengths:
-        """What was counted, of one sequence or more."""
+        """Summarize the lengths of all added sequences, at least one."""
         return token_lengths(np.concatenate(self._lengths), self.read_encoder, max_tokens)
 
 
 def token_lengths(lengths: np.ndarray, read_encoder: str, max_tokens: int | None) -> TokenLengths:
-    """Quantiles of lengths `(n_sampled,)`, and the context they call for."""
+    """Summarize token lengths `(n_sampled,)` as quantiles and a proposed context length."""
     ordered = np.sort(lengths)
-    found = {f"{q:g}": int(ordered[max(math.ceil(q * len(ordered)) - 1, 0)]) for q in QUANTILES}
-    context = max(math.ceil(found[f"{HELD:g}"] / MULTIPLE), 1) * MULTIPLE
+    quantiles = {f"{q:g}": int(ordered[max(math.ceil(q * len(ordered)) - 1, 0)]) for q in QUANTILES}
+    context = max(math.ceil(quantiles[f"{HELD:g}"] / MULTIPLE), 1) * MULTIPLE
     return TokenLengths(
         read_encoder,
         len(ordered),
-        found,
+        quantiles,
         context,
         float((lengths > context).mean()),
         max_tokens,

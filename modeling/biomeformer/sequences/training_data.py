@@ -1,8 +1,9 @@
-"""Labelled sequences to train on: what `biomeformer sequences prepare` wrote."""
+"""Labelled sequences to train on, as written by `biomeformer sequences prepare`."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,16 @@ import numpy as np
 import pyarrow.compute as pc
 
 from ..errors import TableError
-
-SPLITS = ("train", "validation", "test")
+from .splitting import SPLITS
 
 
 @dataclass(frozen=True)
 class LabelledSequences:
-    """One split; sequences stay on the disk.
+    """One split, with its sequences on disk.
 
     Attributes:
-        dataset: Of `datasets`, with the columns `id` and `sequence`.
-        truth: Class numbers int64 `(n,)`, 0 and 1 `(n, n_labels)` of several labels at once, or values float64 `(n,)`.
+        dataset: A `datasets.Dataset` with the columns `id` and `sequence`.
+        truth: Class numbers int64 `(n,)`, 0 and 1 float64 `(n, n_labels)` for multi-label, or values float64 `(n,)`.
         lengths: Bases of each sequence, int64 `(n,)`.
     """
 
@@ -34,15 +34,14 @@ class LabelledSequences:
         return len(self.truth)
 
     def sequences(self, rows: Sequence[int] | np.ndarray) -> list[str]:
-        """Some of the sequences."""
-        found: list[str] = self.dataset[[int(row) for row in rows]]["sequence"]
-        return found
+        """Return the sequences of the given rows."""
+        sequences: list[str] = self.dataset[[int(row) for row in rows]]["sequence"]
+        return sequences
 
     @property
     def ids(self) -> list[str]:
-        """Of all sequences."""
-        found: list[str] = [str(value) for value in self.dataset["id"]]
-        return found
+        """Ids of all sequences."""
+        return [str(value) for value in self.dataset["id"]]
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,8 @@ class TrainingData:
     Attributes:
         name: The folder or Hub id.
         task: `binary`, `multi_class`, `multi_label` or `regression`.
-        label_names: Of the classes or labels; of regression the one value's.
-        splits: `train`, `validation` and `test`.
+        label_names: Names of the classes or labels; `("value",)` for a regression.
+        splits: The splits `train`, `validation` and `test`.
     """
 
     name: str
@@ -63,7 +62,7 @@ class TrainingData:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over all sequences and labels, in order."""
+        """SHA-256 of all sequences and labels, in order."""
         digest = hashlib.sha256()
         for name, split in self.splits.items():
             digest.update(f"{name}\n".encode())
@@ -75,11 +74,11 @@ class TrainingData:
 
 
 def read_training_data(name: str | Path, *, revision: str | None = None) -> TrainingData:
-    """Read a dataset that `biomeformer sequences prepare` wrote, or one on the Hub that looks like it.
+    """Read a dataset written by `biomeformer sequences prepare`, or one on the Hub with the same columns.
 
     Args:
         name: A folder or a Hub id. The columns are `sequence`, `id`, and either `label`, a `ClassLabel` or a number, or
-            `labels`, a list of 0 and 1 for each label.
+            `labels`, a list with 0 or 1 for each label.
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
@@ -90,19 +89,19 @@ def read_training_data(name: str | Path, *, revision: str | None = None) -> Trai
     datasets.disable_progress_bars()
 
     try:
-        found = datasets.load_dataset(str(name), revision=revision)
+        loaded = datasets.load_dataset(str(name), revision=revision)
     except (OSError, ValueError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
         reason = " ".join(str(error).split())[:200]
         raise TableError(f"{name} is no dataset ({reason}); make one with `biomeformer sequences prepare`.") from error
     for split in SPLITS:
-        if split not in found:
+        if split not in loaded:
             raise TableError(f"{name} has no split {split!r}; prepare the sequences with shares for all three.")
-    features = found["train"].features
+    features = loaded["train"].features
     for column in ("id", "sequence"):
         if column not in features:
             raise TableError(f"{name} has no column {column!r}; its columns are {', '.join(features)}.")
     if "labels" in features:
-        task, names = "multi_label", _label_names(found["train"], str(name))
+        task, names = "multi_label", _label_names(str(name))
     elif "label" not in features:
         raise TableError(f"{name} has no column 'label' or 'labels'; its columns are {', '.join(features)}.")
     elif isinstance(features["label"], datasets.ClassLabel):
@@ -112,7 +111,7 @@ def read_training_data(name: str | Path, *, revision: str | None = None) -> Trai
         task, names = "regression", ("value",)
     splits = {}
     for split in SPLITS:
-        table = found[split]
+        table = loaded[split]
         column = table.with_format("numpy")["labels" if task == "multi_label" else "label"]
         truth = np.array(column[:], np.float64 if task in ("multi_label", "regression") else np.int64)
         lengths = pc.binary_length(table.data.column("sequence")).to_numpy().astype(np.int64)
@@ -125,16 +124,14 @@ def read_training_data(name: str | Path, *, revision: str | None = None) -> Trai
     return TrainingData(str(name), task, names, splits)
 
 
-def _label_names(split: Any, name: str) -> tuple[str, ...]:
-    """Names of several labels at once, which the dataset's description holds."""
-    import json
-
+def _label_names(name: str) -> tuple[str, ...]:
+    """Read the names of the labels of a multi-label dataset from its `prepare.json`."""
     record = Path(name) / "prepare.json"
     try:
         return tuple(json.loads(record.read_text())["label_names"])
     except (OSError, ValueError, KeyError) as error:
         raise TableError(
-            f"{name} has several labels a sequence and no prepare.json that names them; prepare it anew."
+            f"{name} has several labels per sequence and no prepare.json that names them; prepare the dataset again."
         ) from error
 
 

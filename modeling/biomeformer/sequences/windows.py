@@ -1,4 +1,4 @@
-"""Windows of a reference around summits."""
+"""Windows of a reference genome around summits."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..io.nucleotides import reverse_complement
 from .batch import Batch
 from .intervals import Intervals
-from .nucleotides import reverse_complement
 from .reference import stream_contigs
 from .settings import PreparationSettings
 
@@ -20,18 +20,18 @@ N_SHOWN = 3
 
 
 def window(summit: int, length: int, n_bases: int, edges: str) -> tuple[int, int] | str:
-    """Start and end of a window around a summit, 0-based and half-open, in forward coordinates.
+    """Compute start and end of a window around a summit, 0-based and half-open, in forward coordinates.
 
-    It begins `length // 2` bases before the summit.
+    The window begins `length // 2` bases before the summit.
 
     Args:
-        summit: 0-based.
-        length: Bases of the window.
-        n_bases: Of the contig.
-        edges: `drop`, `shift` or `clip` where the window crosses an end of the contig.
+        summit: Position of the summit, 0-based.
+        length: Length of the window in bases.
+        n_bases: Length of the contig in bases.
+        edges: How to treat a window that crosses an end of the contig: `drop`, `shift` or `clip`.
 
     Returns:
-        Start and end, or why there is none: `past_contig_end` or `contig_shorter_than_window`.
+        Start and end, or the reason why the window is dropped: `past_contig_end` or `contig_shorter_than_window`.
     """
     start = summit - length // 2
     end = start + length
@@ -48,31 +48,32 @@ def window(summit: int, length: int, n_bases: int, edges: str) -> tuple[int, int
 
 
 def read_windows(files: Sequence[Intervals], genome: Path, settings: PreparationSettings) -> Iterator[Batch]:
-    """Batches of windows, in the order of the reference's contigs and then of the files.
+    """Yield batches of windows, in the order of the reference's contigs and then of the files.
 
     Raises:
-        InputError: A contig is not in the reference, or ends before a summit; file and line are named.
+        InputError: A contig is not in the reference, or ends before a summit; the message names file and line.
     """
     orders = [np.argsort(file.contig, kind="stable") for file in files]
     borders = [
         np.searchsorted(file.contig[order], np.arange(len(file.contigs) + 1))
         for file, order in zip(files, orders, strict=True)
     ]
-    places = [{name: place for place, name in enumerate(file.contigs)} for file in files]
-    # A dict rather than a set, since it keeps the reference's order.
-    found: dict[str, None] = {}
-    for contig, sequence in stream_contigs(genome, {name for names in places for name in names}):
-        found[contig] = None
+    contig_numbers = [{name: number for number, name in enumerate(file.contigs)} for file in files]
+    # A dict rather than a set, to keep the order of the reference.
+    seen: dict[str, None] = {}
+    for contig, sequence in stream_contigs(genome, {name for numbers in contig_numbers for name in numbers}):
+        seen[contig] = None
         if sequence is None:
             continue
-        for file, order, border, names in zip(files, orders, borders, places, strict=True):
-            place = names.get(contig)
-            if place is not None:
-                yield from _of_contig(file, order[border[place] : border[place + 1]], contig, sequence, settings)
-    _check_all_found(files, genome, found)
+        for file, order, border, numbers in zip(files, orders, borders, contig_numbers, strict=True):
+            number = numbers.get(contig)
+            if number is not None:
+                rows = order[border[number] : border[number + 1]]
+                yield from _windows_of_contig(file, rows, contig, sequence, settings)
+    _check_contigs_seen(files, genome, seen)
 
 
-def _of_contig(
+def _windows_of_contig(
     file: Intervals, rows: np.ndarray, contig: str, sequence: bytearray, settings: PreparationSettings
 ) -> Iterator[Batch]:
     group = contig if settings.split == "chromosome" else None
@@ -84,11 +85,11 @@ def _of_contig(
                 f"{file.file.path}, line {line}: the summit {summit} lies past the end of contig {contig!r} "
                 f"({len(sequence)} bases); give the reference that the intervals are of."
             )
-        found = window(summit, settings.length, len(sequence), settings.edges)
-        if isinstance(found, str):
-            batch.dropped[found] += 1
+        bounds = window(summit, settings.length, len(sequence), settings.edges)
+        if isinstance(bounds, str):
+            batch.dropped[bounds] += 1
             continue
-        start, end = found
+        start, end = bounds
         bases, strand = bytes(sequence[start:end]), "+"
         if file.strand[i] < 0:
             bases, strand = reverse_complement(bases), "-"
@@ -101,16 +102,14 @@ def _of_contig(
         yield batch
 
 
-def _check_all_found(files: Sequence[Intervals], genome: Path, found: dict[str, None]) -> None:
+def _check_contigs_seen(files: Sequence[Intervals], genome: Path, seen: dict[str, None]) -> None:
     for file in files:
-        missing = [place for place, name in enumerate(file.contigs) if name not in found]
+        missing = [number for number, name in enumerate(file.contigs) if name not in seen]
         if missing:
             name = file.contigs[missing[0]]
             line = int(file.line[np.argmax(file.contig == missing[0])])
             other = name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"
-            hint = (
-                f"it calls this one {other!r}" if other in found else f"it has {', '.join(islice(found, N_SHOWN))}, …"
-            )
+            hint = f"it calls this one {other!r}" if other in seen else f"it has {', '.join(islice(seen, N_SHOWN))}, …"
             raise InputError(
                 f"{file.file.path}, line {line}: contig {name!r} is not in {genome} ({hint}); give the reference that "
                 "the intervals are of."

@@ -1,9 +1,8 @@
-"""Writing the splits of a selection, and what is worth listing of the rest."""
+"""Write the splits of a selection and the list of conflicting sequences."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pyarrow as pa
 
 from .dataset_card import label_column
 from .labels import Labels
-from .selection import Selection
+from .selection import Progress, Selection
 from .split_files import SplitFiles
 from .splitting import SPLITS, draw_keys
 from .store import SequenceStore
@@ -25,11 +24,11 @@ CONFLICT_COLUMNS = ("group", "id", "label", "source", "sequence")
 
 @dataclass(frozen=True)
 class Written:
-    """What was written.
+    """Sizes of the splits written.
 
     Attributes:
-        n_sequences: Sequences of each split that has any.
-        n_bytes: In memory, of the same.
+        n_sequences: Number of sequences, by split; empty splits are left out.
+        n_bytes: Bytes in memory, by split.
     """
 
     n_sequences: dict[str, int]
@@ -37,7 +36,7 @@ class Written:
 
 
 def dataset_schema(labels: Labels) -> pa.Schema:
-    """Columns of the dataset, with the metadata from which `datasets` knows the classes."""
+    """Return the schema of the dataset, with the metadata from which `datasets` reads the classes."""
     from datasets import ClassLabel, Features, List, Value
 
     kinds = {
@@ -58,26 +57,26 @@ def write_splits(
     conflicts: Path,
     counter: TokenCounter | None,
     seed: int,
-    tell: Callable[[str, int, int | None], None],
+    report: Progress,
 ) -> Written:
-    """Write each split's Parquet files and the list of conflicts; count the tokens of a sample.
+    """Write the Parquet files of each split and the list of conflicts, and count the tokens of a sample.
 
     Args:
         store: The sequences.
         labels: Their labels.
-        selection: Which are in which split.
-        folder: Where the Parquet files go.
-        conflicts: TSV to write.
-        counter: Counts the tokens of a sample drawn by digest and seed.
-        seed: Of that draw.
-        tell: Called with what is done, how many, and of how many.
+        selection: The split of each sequence.
+        folder: Folder of the Parquet files.
+        conflicts: TSV file to write the conflicts to.
+        counter: Token counter for a sample drawn by digest and seed, or None.
+        seed: Seed of the sample.
+        report: Called with the stage, the number done and the total.
     """
     schema = dataset_schema(labels)
     sizes = np.bincount(selection.split[selection.order], minlength=len(SPLITS))
     files = {i: SplitFiles(folder, SPLITS[i], int(n), schema) for i, n in enumerate(sizes) if n}
     is_sampled = _sample(store, selection, seed)
     listed = {int(row): i for i, row in enumerate(selection.duplicates.listed)}
-    found: dict[int, tuple[Any, ...]] = {}
+    conflict_rows: dict[int, tuple[Any, ...]] = {}
     n_done = 0
     for rows, batch in store.batches():
         split = selection.split[rows]
@@ -89,19 +88,19 @@ def write_splits(
         if counter is not None:
             sampled = batch["sequence"].take(pa.array(np.flatnonzero(is_sampled[rows])))
             if len(sampled):
-                counter.add([one.as_buffer().to_pybytes() for one in sampled])
+                counter.add([value.as_buffer().to_pybytes() for value in sampled])
         for row in listed.keys() & set(range(rows.start, rows.stop)):
             values = {name: batch[name][row - rows.start].as_py() for name in batch.schema.names}
             group = int(selection.duplicates.listed_group[listed[row]]) + 1
             label = labels.text(labels.values[row])
-            found[listed[row]] = (group, values["id"], label, values["source"], values["sequence"])
-        tell(WRITING, n_done, len(selection.order))
+            conflict_rows[listed[row]] = (group, values["id"], label, values["source"], values["sequence"])
+        report(WRITING, n_done, len(selection.order))
     for file in files.values():
         file.close()
     with conflicts.open("w", newline="", encoding="utf-8") as handle:
         table = csv.writer(handle, delimiter="\t", lineterminator="\n")
         table.writerow(CONFLICT_COLUMNS)
-        table.writerows(found[i] for i in sorted(found))
+        table.writerows(conflict_rows[i] for i in sorted(conflict_rows))
     return Written({SPLITS[i]: int(sizes[i]) for i in files}, {SPLITS[i]: file.n_bytes for i, file in files.items()})
 
 

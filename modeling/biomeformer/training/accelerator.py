@@ -1,4 +1,4 @@
-"""The processes and devices of a training run: plain data parallelism, one whole model per process."""
+"""Processes and devices of a training run: plain data parallelism, with a full model per process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..runs.devices import device_name
 from ..runs.process_group import ProcessGroup
 
-# How Accelerate's launcher asks for a strategy that splits a model's weights among processes.
+# Environment variables by which Accelerate's launcher requests a strategy that shards a model's weights.
 SHARDING_SWITCHES = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
@@ -25,7 +25,7 @@ SHARDED_DIMENSIONS = {
     "CP": "context parallelism",
     "SP": "sequence parallelism",
 }
-# Number of processes, as torchrun, `accelerate launch` and the MPI launchers announce it.
+# Environment variables in which torchrun, `accelerate launch` and MPI launchers give the number of processes.
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
@@ -37,22 +37,22 @@ def make_accelerator(
     Recipes evaluate and save the unwrapped model on the main process, so each process must hold all weights.
 
     Args:
-        mixed_precision: `auto` (bf16 on a GPU that computes in it), `bf16` or `no`.
+        mixed_precision: `auto` (bf16 on a GPU that supports it), `bf16` or `no`.
         cpu: Whether to run on the CPU only.
-        processes: The processes of the job, which come together first: Accelerate waits for each of them, also for one
-            that failed on its input.
+        processes: The processes of the job, which meet at a barrier first: Accelerate would wait forever for a process
+            that has failed on its input.
         **options: Passed to `Accelerator`.
 
     Raises:
-        InputError: The launcher asks for a strategy that splits the model (FSDP, DeepSpeed, Megatron-LM; tensor,
-            context or sequence parallelism); it started another number of processes than belong to the run; the
-            precision is unknown, or bf16 was asked for and the GPU lacks it; or a tracker is not installed.
+        InputError: The launcher requests a strategy that shards the model (FSDP, DeepSpeed, Megatron-LM; tensor,
+            context or sequence parallelism); the number of processes launched differs from that of the run; the
+            precision is unknown, or bf16 was requested and the GPU does not support it; or a tracker is not installed.
     """
     if mixed_precision not in ("auto", "bf16", "no"):
         raise InputError(f"mixed_precision is {mixed_precision!r}; give auto, bf16 or no.")
     if processes is not None:
         processes.barrier()
-    # Before the Accelerator is made, which would ask for the strategy's own package first.
+    # Checked before the Accelerator is created, which would first require the strategy's package.
     strategy = _requested_sharding()
     if strategy is not None:
         raise _sharding_refused(strategy)
@@ -79,7 +79,7 @@ def make_accelerator(
 
 
 def describe_device(accelerator: Accelerator) -> str:
-    """Describe what a run computed on: device, processes, CPU cores and precision."""
+    """Describe the hardware of a run: device, processes, CPU cores and precision."""
     name = device_name(accelerator.device)
     precision = "float32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
     n_ranks = accelerator.num_processes
@@ -87,7 +87,7 @@ def describe_device(accelerator: Accelerator) -> str:
 
 
 def _requested_sharding() -> str | None:
-    """The strategy by which the launcher's environment asks to split the model, or None."""
+    """Return the sharding strategy that the launcher's environment requests, or None."""
     for variable, name in SHARDING_SWITCHES.items():
         if os.environ.get(variable, "false").lower() in ("true", "1"):
             return name

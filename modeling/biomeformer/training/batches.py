@@ -1,4 +1,4 @@
-"""How an epoch's examples become batches, and how processes share a step and an evaluation."""
+"""Batches of an epoch, and evaluation of rows shared among processes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ import torch
 
 from ..runs.process_group import ProcessGroup
 
-# Tensors that decide a batch's layout, which models work out on the CPU.
+# Tensors that define a batch's layout, which models compute on the CPU.
 STAYS_ON_CPU = ("lengths", "partners", "set_sizes")
 
 
 def bucketed_batches(
     rows: np.ndarray, lengths: np.ndarray, batch_size: int, n_pooled: int, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Split an epoch's rows into batches of similar length, so that little is padded, in random order.
+    """Split an epoch's rows into batches of similar length, to reduce padding, in random order.
 
     Args:
-        rows: Numbers of the examples to train on.
+        rows: Numbers of the examples to train on, int `(n,)`.
         lengths: Length of every example, by number.
-        batch_size: Rows per batch at most.
-        n_pooled: Batches that are drawn together, and within which rows are sorted by length.
-        rng: Source of the order.
+        batch_size: Maximum number of rows per batch.
+        n_pooled: Number of batches per pool; rows are sorted by length within a pool.
+        rng: Random generator of the order.
+
+    Returns:
+        The rows of each batch.
     """
     order = rng.permutation(rows)
     n_batches = max(-(-len(order) // batch_size), 1)
@@ -37,11 +40,11 @@ def bucketed_batches(
 
 
 class Epochs:
-    """Steps that pass over examples epoch after epoch.
+    """Maps training steps to the batches of successive epochs.
 
     Args:
         n_epochs: Number of epochs.
-        batches: Batches of an epoch, by its number from 1; as many in each.
+        batches: Returns the batches of an epoch, given its number from 1; their number is the same in each epoch.
     """
 
     def __init__(self, n_epochs: int, batches: Callable[[int], list[np.ndarray]]) -> None:
@@ -56,7 +59,7 @@ class Epochs:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """Move the tensors of a batch, but for those that decide its layout."""
+    """Move the tensors of a batch to a device, except those that define its layout."""
     if isinstance(batch, torch.Tensor):
         return batch.to(device, non_blocking=True)
     if isinstance(batch, dict):
@@ -70,14 +73,14 @@ def to_device(batch: Any, device: torch.device) -> Any:
 def evaluate_rows(
     processes: ProcessGroup, n_rows: int, n_columns: int, compute: Callable[[np.ndarray], Iterable[np.ndarray]]
 ) -> np.ndarray:
-    """Compute rows that the processes share; every process must call it, and gets all rows.
+    """Compute rows, divided among the processes; every process must call it and gets all rows.
 
     Args:
-        processes: Who shares them.
+        processes: Processes among which the rows are divided.
         n_rows: Number of rows.
-        n_columns: Values of each row.
-        compute: Gets the numbers of this process's rows, and gives their values in this order, `(n, n_columns)` at a
-            time.
+        n_columns: Number of values per row.
+        compute: Takes the numbers of this process's rows and yields their values in the same order, in parts
+            `(n, n_columns)`.
 
     Returns:
         float64 `(n_rows, n_columns)`.
@@ -89,7 +92,7 @@ def evaluate_rows(
         values[own[n_done : n_done + len(part)]] = part
         n_done += len(part)
         processes.check()
-    # The sum has a time limit: come to it together.
+    # The reduction has a timeout, so all processes meet first.
     processes.barrier()
     return processes.all_reduce(values)
 

@@ -1,4 +1,4 @@
-"""The command line of a recipe, and how it ends."""
+"""The command line and exit codes of recipes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from ..errors import BiomeformerError, RankStopped
 from ..runs.interruption import Interruption
 from ..runs.process_group import DEFAULT_TIMEOUT, ProcessGroup
+from ..runs.scheduler import RunOutcome
 from .config import Config
 
 Fields = TypeVar("Fields", bound=Config)
@@ -21,10 +22,10 @@ OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.\w+)*=")
 
 
 class RecipeParser(argparse.ArgumentParser):
-    """Options that all recipes share: `--config`, `--output`, and `key=value` for any field of the config.
+    """Argument parser with the options of all recipes: `--config`, `--output`, and `key=value` for any config field.
 
     Args:
-        script: The recipe's file, beside which `configs/NAME/` are.
+        script: The recipe's file, beside which `configs/NAME/` is.
         description: Its docstring.
     """
 
@@ -38,65 +39,68 @@ class RecipeParser(argparse.ArgumentParser):
         )
 
     def add_training_options(self) -> None:
-        """Options of a recipe that trains by Accelerate."""
+        """Add the options of recipes that train with Accelerate."""
         self.add_argument("--cpu", action="store_true", help="run on CPU only")
         self.add_argument("--overwrite", action="store_true", help="replace what the output folder holds")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse options and overrides in any order, and find a shipped config by its name."""
+        """Parse options and overrides in any order, and resolve the name of a shipped config."""
         arguments = list(sys.argv[1:] if args is None else args)
-        # Taken out first, for options that take several values would take them too.
+        # Overrides are removed first, since options with several values would consume them.
         is_override = [
-            OVERRIDE.match(here) is not None and not before.startswith("--")
-            for before, here in zip(["", *arguments], arguments, strict=False)
+            OVERRIDE.match(argument) is not None and not previous.startswith("--")
+            for previous, argument in zip(["", *arguments], arguments, strict=False)
         ]
-        others = [here for here, override in zip(arguments, is_override, strict=True) if not override]
-        parsed = self.parse_intermixed_args(others, namespace)
-        parsed.overrides += [here for here, override in zip(arguments, is_override, strict=True) if override]
+        options = [argument for argument, override in zip(arguments, is_override, strict=True) if not override]
+        parsed = self.parse_intermixed_args(options, namespace)
+        parsed.overrides += [argument for argument, override in zip(arguments, is_override, strict=True) if override]
         shipped = self.script.parent / CONFIGS / self.script.stem / f"{parsed.config.name.removesuffix('.yaml')}.yaml"
         if not parsed.config.exists() and parsed.config.parent == Path() and shipped.is_file():
             parsed.config = shipped
         return parsed
 
     def error(self, message: str) -> NoReturn:
-        """End with one line; every process has the same options, and the main one says so."""
+        """Exit with a one-line error, which only the main process prints, since all have the same options."""
         if os.environ.get("RANK", "0") == "0":
             print(f"error: {message}; see --help.", file=sys.stderr)
         sys.exit(2)
 
 
 def run_main(
-    work: Callable[[Any, ProcessGroup], None],
+    work: Callable[[Any, ProcessGroup], RunOutcome[Any] | None],
     args: argparse.Namespace,
     advice: str,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> int:
-    """Do a recipe's work among the processes of the job; return its exit code, and print why it failed.
+    """Run a recipe on the processes of the job; print the reason of a failure and return the exit code.
 
-    Each process prints its own reason; one that stopped because another did is silent, and a reason that several share
-    is printed once.
+    Each process prints its own reason, but a process that stopped because another did prints nothing, and a reason
+    common to several processes is printed once.
 
     Args:
-        work: Gets the options and the processes.
-        args: The options.
-        advice: What to tell who interrupted it.
-        timeout: Seconds without a heartbeat after which another process is given up.
+        work: The recipe; takes the options and the processes. The main process raises the failures of the outcome that
+            it returns, once all processes have finished: they did what they could.
+        args: The parsed options.
+        advice: Advice to print after an interruption.
+        timeout: Seconds without a heartbeat after which another process is considered dead.
     """
     processes = ProcessGroup()
     try:
         with Interruption() as interruption, ProcessGroup.from_environment(timeout) as processes:
             processes.check = interruption.check
-            work(args, processes)
+            outcome = work(args, processes)
+        if outcome is not None and processes.is_main:
+            outcome.raise_for_failures()
     except RankStopped as error:
         return error.exit_code
     except BiomeformerError as error:
-        who = f"process {processes.rank}: " if processes.rank else ""
-        print(f"error: {who}{error}{f'; {advice}' if error.exit_code >= 130 else ''}", file=sys.stderr)
+        prefix = f"process {processes.rank}: " if processes.rank else ""
+        print(f"error: {prefix}{error}{f'; {advice}' if error.exit_code >= 130 else ''}", file=sys.stderr)
         for name, reason in getattr(error, "failed", {}).items():
             print(f"failed  {name}: {reason}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        # A second signal ends the process where it is.
+        # A second signal stops the process at once.
         print(f"error: interrupted; {advice}", file=sys.stderr)
         return 130
     return 0

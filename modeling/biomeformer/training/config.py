@@ -1,4 +1,4 @@
-"""Configs of recipes: dataclasses read from YAML, any field of which the command line can override."""
+"""Configs of recipes: dataclasses read from YAML, with overrides of any field from the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import yaml
 
@@ -19,7 +19,13 @@ NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or f
 
 
 class Config:
-    """Base of a recipe's config, which is a dataclass."""
+    """Base class of a recipe's config, which is a dataclass.
+
+    Attributes:
+        renamed: Fields of the top level by the names that older files have for them; these are read too.
+    """
+
+    renamed: ClassVar[dict[str, str]] = {}
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
@@ -27,12 +33,12 @@ class Config:
 
         Args:
             path: YAML file.
-            overrides: `key=value`, in YAML; fields of fields with dots, such as `stages.0.n_steps=5`.
+            overrides: `key=value` with a YAML value; nested fields with dots, such as `stages.0.n_steps=5`.
 
         Raises:
-            InputError: It cannot be read, lacks a field, has one that is not known, or a value is out of range.
+            InputError: The file cannot be read, lacks a field, has an unknown field, or a value is out of range.
         """
-        values = read_yaml(path)
+        values = {cls.renamed.get(name, name): value for name, value in read_yaml(path).items()}
         for override in overrides:
             _override(values, cls, override)
         config = build_config(cls, values, str(path))
@@ -40,10 +46,10 @@ class Config:
         return config
 
     def check(self, where: str) -> None:
-        """Raise `InputError` where a value is out of range; `where` begins its message."""
+        """Raise `InputError` if a value is out of range; the message begins with `where`."""
 
     def require_at_least_one(self, where: str, *names: str) -> None:
-        """Raise `InputError` where one of these fields is below 1."""
+        """Raise `InputError` if one of these fields is below 1."""
         for name in names:
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -51,10 +57,10 @@ class Config:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Return the mapping a YAML file holds.
+    """Read a YAML file that holds a mapping.
 
     Raises:
-        InputError: It cannot be read, or holds something else.
+        InputError: The file cannot be read, or does not hold a mapping.
     """
     try:
         values = yaml.safe_load(Path(path).read_text())
@@ -67,10 +73,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def _override(values: dict[str, Any], cls: type, override: str) -> None:
-    """Put one `key=value` into a config's mapping.
+    """Apply one `key=value` to the mapping of a config.
 
     Raises:
-        InputError: It has no `=`, is no YAML, or the key is not known.
+        InputError: The override has no `=`, its value is not YAML, or the key is unknown.
     """
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -85,22 +91,22 @@ def _override(values: dict[str, Any], cls: type, override: str) -> None:
     for depth, part in enumerate(parts):
         path = ".".join(parts[:depth])
         kind = _dataclass_in(kind)
-        place: Any = part
+        index: Any = part
         if isinstance(holder, list):
             if not part.isdigit() or int(part) >= len(holder):
                 raise InputError(f"{where}: {path} has no {part}; give 0 to {len(holder) - 1}.")
-            place = int(part)
+            index = int(part)
         elif not isinstance(holder, dict):
             raise InputError(f"{where}: {path} has no fields.")
         elif kind is not None:
             _require_known(part, [field.name for field in dataclasses.fields(kind)], where)
             kind = typing.get_type_hints(kind)[part]
         if depth == len(parts) - 1:
-            holder[place] = value
-        elif isinstance(holder, dict) and holder.get(place) is None:
-            # A part that is off by default, such as `centroids`.
-            holder[place] = {}
-        holder = holder[place]
+            holder[index] = value
+        elif isinstance(holder, dict) and holder.get(index) is None:
+            # A section that is absent by default, such as `centroids`.
+            holder[index] = {}
+        holder = holder[index]
 
 
 def _require_known(name: str, known: Sequence[str], where: str) -> None:
@@ -111,7 +117,7 @@ def _require_known(name: str, known: Sequence[str], where: str) -> None:
 
 
 def _dataclass_in(kind: Any) -> type | None:
-    """The dataclass of a field's type, such as of `list[Stage]` or `Stage | None`."""
+    """Return the dataclass within a field's type, such as `Stage` in `list[Stage]` or `Stage | None`, or None."""
     if dataclasses.is_dataclass(kind):
         return typing.cast(type, kind)
     return next((inner for part in typing.get_args(kind) if (inner := _dataclass_in(part)) is not None), None)
@@ -121,7 +127,7 @@ def build_config(cls: type[Fields], values: dict[str, Any], where: str) -> Field
     """Build a dataclass from a mapping of its fields.
 
     Raises:
-        InputError: A field is unknown or missing, or has not the type it needs.
+        InputError: A field is unknown or missing, or a value has the wrong type.
     """
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for name in sorted(map(str, values)):
@@ -135,23 +141,23 @@ def build_config(cls: type[Fields], values: dict[str, Any], where: str) -> Field
 
 
 def _value(value: Any, kind: Any, where: str, name: str) -> Any:
-    """A value as its field's type; `1e-3` is text to YAML."""
+    """Convert a value to its field's type; YAML reads `1e-3` as text."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in inner:
             return None
         kinds = [part for part in inner if part is not type(None)]
-        # Of several types, such as of a name or a mapping, the one it has.
+        # Of several types, such as a name or a mapping, take the one that the value has.
         kind = next((part for part in kinds if isinstance(value, typing.get_origin(part) or part)), kinds[0])
         return _value(value, kind, where, name)
-    what = f"{where}: {name}"
+    label = f"{where}: {name}"
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
-            raise InputError(f"{what} is {value!r}; give its fields.")
+            raise InputError(f"{label} is {value!r}; give its fields.")
         return build_config(typing.cast(type, kind), value, f"{where}, {name}")
     if origin is list:
         if not isinstance(value, list):
-            raise InputError(f"{what} is {value!r}; give a list.")
+            raise InputError(f"{label} is {value!r}; give a list.")
         if dataclasses.is_dataclass(inner[0]):
             # `stages` are counted from 1, as in a run's messages.
             single = name.removesuffix("s")
@@ -159,17 +165,17 @@ def _value(value: Any, kind: Any, where: str, name: str) -> Any:
         return [_value(each, inner[0], where, name) for each in value]
     if origin is tuple:
         if not isinstance(value, list | tuple) or len(value) != len(inner):
-            raise InputError(f"{what} is {value!r}; give a list of {len(inner)}.")
+            raise InputError(f"{label} is {value!r}; give a list of {len(inner)}.")
         return tuple(_value(each, part, where, name) for each, part in zip(value, inner, strict=True))
     if origin is dict and not isinstance(value, dict):
-        raise InputError(f"{what} is {value!r}; give its fields.")
+        raise InputError(f"{label} is {value!r}; give its fields.")
     if kind is float and isinstance(value, str | int) and not isinstance(value, bool):
         try:
             return float(value)
         except ValueError:
             pass
     if kind in NAMES and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
-        raise InputError(f"{what} is {value!r}; give {NAMES[kind]}.")
+        raise InputError(f"{label} is {value!r}; give {NAMES[kind]}.")
     return value
 
 

@@ -1,19 +1,16 @@
-"""Cross-validation of models that train for long: each fold is kept on disk once it is done."""
+"""Cross-validation of models with long training: the result of each finished fold is kept on disk."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
+from ..io.atomic import write_json
 from .run import TrainingRun
 
-Item = TypeVar("Item")
 Split = tuple[np.ndarray, np.ndarray]
 
 
@@ -27,28 +24,28 @@ def train_folds(
     """Train and test on every fold that the run has not finished yet. All processes call it.
 
     Args:
-        run: The folder; finished folds are in `folds/`.
-        splits: Rows of each fold to train on and to test.
-        split_validation: Gets the fold's number and its rows to train on; gives those that stay and the
-            validation rows, on which training may stop early. The test rows have no part in it.
-        train: Gets the fold's number, and the rows to train on, of the validation and to test; gives values JSON can
-            hold, `best_epoch` among them.
-        score: Gets a fold's test rows and values; gives what to print of it.
+        run: The training run; results of finished folds are in its folder `folds/`.
+        splits: Training and test rows of each fold.
+        split_validation: Takes the fold's number and its training rows; returns the rows left for training and the
+            validation rows, on which training may stop early. The test rows are not involved.
+        train: Takes the fold's number and its training, validation and test rows; returns JSON values, among them
+            `best_epoch`.
+        score: Takes a fold's test rows and values; returns a text to print.
 
     Returns:
         The values of each fold.
     """
     folder = run.path / "folds"
     results = []
-    for i, (inside, test) in enumerate(progress_over(splits, "folds", run)):
+    for i, (inside, test) in enumerate(run.track(splits, "folds")):
         file = folder / f"{i}.json"
         if not run.processes.on_main(file.is_file):
             rest, validation = split_validation(i, inside)
             values = train(i, rest, validation, test)
             if run.is_main:
                 folder.mkdir(exist_ok=True)
-                run.write(f"folds/{i}.json", json.dumps(values) + "\n")
-        # The main process alone need see the file at once.
+                write_json(file, values, indent=None)
+        # Only the main process is certain to see the file at once.
         values = run.processes.on_main(lambda file=file: json.loads(file.read_text()))  # type: ignore[misc]
         results.append(values)
         if run.is_main:
@@ -57,17 +54,8 @@ def train_folds(
 
 
 def median_epoch(results: Iterable[dict[str, Any]]) -> int:
-    """Return for how many epochs to train on all rows: the median of the folds' best."""
+    """Return the number of epochs to train on all rows: the median of the folds' best epochs."""
     return max(round(float(np.median([fold["best_epoch"] for fold in results]))), 1)
 
 
-def progress_over(items: Sequence[Item], what: str, run: TrainingRun) -> Iterator[Item]:
-    """Iterate with a bar in the main process's terminal."""
-    if not (run.is_main and sys.stderr.isatty()):
-        yield from items
-        return
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        yield from bars.track(items, description=what)
-
-
-__all__ = ["median_epoch", "progress_over", "train_folds"]
+__all__ = ["median_epoch", "train_folds"]

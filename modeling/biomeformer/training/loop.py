@@ -1,20 +1,19 @@
 """The training loop that all recipes share.
 
-A step is one optimizer step on one global batch. The batch is a number of micro-batches, each of which goes through
-the model at once; processes share them in turn, and a process without one passes another's through the model and adds
-nothing, so that any number of processes can train on any batch. Losses come as a sum and a weight: gradients and losses
-are means over the global batch, whatever its division.
+A step is one optimizer step on one global batch. The batch consists of micro-batches, each of which is one forward
+pass; they are dealt to the processes in turn, and a process without one runs another's with weight zero, so that any
+number of processes can train on any batch. Losses are given as a sum and a weight: gradients and losses are means over
+the global batch, however it is divided.
 
-Random numbers of a forward pass (dropout) are seeded by stage, step and micro-batch. With a fixed number of
-micro-batches losses therefore do not depend on the number of processes. With one micro-batch per process, the
-default of recipes that divide batches of examples, they do not either without dropout; with dropout each process draws
-masks of its own.
+The random numbers of a forward pass (dropout) are seeded by stage, step and micro-batch. With a fixed number of
+micro-batches, losses therefore do not depend on the number of processes. With one micro-batch per process, the
+default of recipes that divide batches of examples, the same holds without dropout; with dropout each process draws
+its own masks.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
@@ -23,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import Progress, TextColumn
 from torch import nn
 
 from ..errors import BiomeformerError
@@ -37,21 +35,21 @@ TINY = torch.finfo(torch.float32).tiny
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a stage trains, and how often it looks up.
+    """How long a stage trains, and how often it logs, validates and saves.
 
     Attributes:
-        n_steps: Optimizer steps at most.
-        schedule: Factor of the peak learning rates at a step.
+        n_steps: Maximum number of optimizer steps.
+        schedule: Factor of the peak learning rates, as a function of the step.
         micro_batches: Micro-batches per step; one per process by default.
         log_every: Steps between rows of the history, whose training loss is the mean over these steps.
         evaluate_every: Steps between validations; 0 validates after the last step only.
         save_every: Steps between saved states; a multiple of `log_every`.
-        steps_per_epoch: Of a training in epochs; the history then counts them.
-        patience: Validations without an improvement after which training stops and takes its best weights; None
+        steps_per_epoch: Steps per epoch; if given, the history has epoch numbers.
+        patience: Validations without an improvement after which training stops and restores the best weights; None
             trains all steps and keeps the last weights.
-        min_improvement: What the validation loss must fall, or the score rise, to count as an improvement.
-        max_grad_norm: Gradients are clipped to this norm; None does not clip.
-        seed: Of the random numbers in forward passes.
+        min_improvement: Minimum decrease of the validation loss, or increase of the score, that is an improvement.
+        max_grad_norm: Norm to which gradients are clipped; None does not clip.
+        seed: Seed of the random numbers in forward passes.
     """
 
     n_steps: int
@@ -68,7 +66,7 @@ class Plan:
 
     @classmethod
     def of_epochs(cls, n_steps: int, steps_per_epoch: int, **options: Any) -> Plan:
-        """Log, validate and save after every epoch."""
+        """Return a plan that logs, validates and saves after every epoch."""
         names = ("log_every", "evaluate_every", "save_every", "steps_per_epoch")
         every: dict[str, Any] = dict.fromkeys(names, steps_per_epoch)
         return cls(n_steps, **every, **options)
@@ -79,8 +77,8 @@ class Validation:
     """Result of a validation, equal on all processes.
 
     Attributes:
-        loss: Mean validation loss; decides unless there is a score.
-        score: Any score that is better the higher it is.
+        loss: Mean validation loss; the criterion if there is no score.
+        score: Any score of which higher values are better.
     """
 
     loss: float | None = None
@@ -88,7 +86,7 @@ class Validation:
 
     @property
     def merit(self) -> float:
-        """What is to become higher."""
+        """The criterion of early stopping: the score, or the negative loss."""
         if self.score is not None:
             return self.score
         assert self.loss is not None
@@ -97,12 +95,12 @@ class Validation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage of training came to.
+    """Result of a stage of training.
 
     Attributes:
-        n_steps: Steps trained.
-        best_step: Step whose weights the model has.
-        validation: Of these weights; None without validation.
+        n_steps: Number of steps trained.
+        best_step: Step of the weights that the model has.
+        validation: Validation of these weights; None without validation.
         seconds: Wall time, earlier attempts included.
     """
 
@@ -112,9 +110,9 @@ class Outcome:
     seconds: float
 
 
-# Gets step, micro-batch and their number; gives a batch on the CPU, or None where the step's batch has none left.
+# Takes step, micro-batch and number of micro-batches; returns a batch on the CPU, or None if the micro-batch is empty.
 Draw = Callable[[int, int, int], Any]
-# Gets the model, wrapped for its processes, and a batch on the device; gives the summed loss and its weight.
+# Takes the model, wrapped for its processes, and a batch on the device; returns the summed loss and its weight.
 Loss = Callable[[Any, Any], tuple[torch.Tensor, torch.Tensor | float]]
 
 
@@ -134,27 +132,30 @@ def train(
     """Train a stage, or resume it, and leave the model with its final weights, in evaluation mode.
 
     Args:
-        run: The folder, with Accelerator and processes; all processes call this.
+        run: The training run, with Accelerator and processes; all processes call this.
         stage: Number of the stage.
-        model: Trained in place.
-        optimizer: Over the trained parameters, with their peak learning rates.
-        plan: Steps, schedule, and what happens when.
-        draw: Makes a micro-batch, in a thread; must depend on its arguments alone. A step's first is never None.
-        loss: Summed loss of a micro-batch, and the weight that the global mean divides by, such as its examples.
+        model: The model, trained in place.
+        optimizer: Optimizer of the trained parameters, with their peak learning rates.
+        plan: Steps and schedule, and when to log, validate and save.
+        draw: Makes a micro-batch, in a thread; must depend only on its arguments. The first of a step is never None.
+        loss: Returns the summed loss of a micro-batch and its weight in the global mean, such as its examples.
         validate: Called on all processes with the model in evaluation mode, without gradients.
-        on_validation: Called after each with the step; what it raises ends the training.
-        name: For the progress bar and trackers.
+        on_validation: Called after each validation with the step; an exception it raises ends the training.
+        name: Name in the progress display and trackers.
+
+    Returns:
+        Steps, best validation and wall time.
 
     Raises:
         BiomeformerError: The loss is not finite.
-        RunInterrupted: A signal came; the last saved state is kept.
+        RunInterrupted: A signal was received; the last saved state is kept.
         RankError: Another process failed.
     """
     return _Stage(run, stage, model, optimizer, plan, draw, loss, validate, on_validation, name).run_to_end()
 
 
 class _Stage:
-    """A stage under way: what `train` works with, and how far it has come."""
+    """A stage in progress: the arguments of `train` and the current position."""
 
     def __init__(
         self,
@@ -189,20 +190,18 @@ class _Stage:
 
     @property
     def has_stopped_early(self) -> bool:
-        """Whether validation has not improved for long enough."""
+        """Whether validation has not improved for as long as the plan's patience."""
         return self.plan.patience is not None and self.stale >= self.plan.patience
 
     def run_to_end(self) -> Outcome:
-        """Train what is left."""
+        """Train the remaining steps."""
         plan = self.plan
-        columns = (*Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.4f}"))
-        is_shown = self.run.is_main and sys.stderr.isatty()
         try:
             self.wrapped.train()
-            with Progress(*columns, disable=not is_shown, transient=True) as progress:
-                bar = progress.add_task(self.name, total=plan.n_steps, completed=self.step, loss=math.nan)
+            with self.run.showing_progress() as progress:
+                progress.update(self.name, self.step, plan.n_steps)
                 while self.step < plan.n_steps and not self.has_stopped_early:
-                    # Up to the next validation: nothing is read ahead while that reads.
+                    # Prefetch only up to the next validation, which reads data of its own.
                     end = plan.n_steps
                     if plan.evaluate_every:
                         end = min(end, (self.step // plan.evaluate_every + 1) * plan.evaluate_every)
@@ -211,7 +210,8 @@ class _Stage:
                             self._optimize(own)
                             value = self._record(self._validate() if self.step == end else None)
                             if value is not None:
-                                progress.update(bar, completed=self.step, loss=value)
+                                figure = f"{self.step:,} of {plan.n_steps:,}, loss {value:.4f}"
+                                progress.update(self.name, self.step, plan.n_steps, figure)
                             self.run.check()
             if plan.patience is not None and self.best is not None:
                 self.run.load_best(self.model)
@@ -224,7 +224,7 @@ class _Stage:
         return Outcome(self.step, self.best_step if has_best else self.step, self.best, seconds)
 
     def _own_micro_batches(self, end: int) -> Iterator[list[tuple[int, Any, float]]]:
-        """This process's micro-batches of each step before `end`: number, batch, and whether it counts."""
+        """Yield this process's micro-batches of each step before `end`: number, batch and weight (0 or 1)."""
         rank, size = self.run.processes.rank, self.run.processes.size
         for step in range(self.step, end):
             drawn = [
@@ -242,13 +242,13 @@ class _Stage:
         totals = torch.zeros_like(self.totals)
         for i, (micro, batch, counts) in enumerate(own):
             torch.manual_seed(torch_seed(plan.seed, self.stage, self.step, micro))
-            # Processes add up their gradients with the last one.
+            # Gradients are synchronized with the last micro-batch.
             with nullcontext() if i == len(own) - 1 else accelerator.no_sync(self.wrapped):
                 summed, weight = self.loss(self.wrapped, to_device(batch, accelerator.device))
                 accelerator.backward(summed * counts)
             totals += counts * torch.stack([summed.detach().to(totals), torch.as_tensor(weight).to(totals)])
         totals = accelerator.reduce(totals, "sum")
-        # Processes average their gradients; what is wanted is the mean over the global batch.
+        # Synchronization averages gradients over processes; rescale to the mean over the global batch.
         scale = self.run.processes.size / totals[1].clamp_min(TINY)
         for value in self.parameters:
             if value.grad is not None:
@@ -261,7 +261,7 @@ class _Stage:
         self.step += 1
 
     def _validate(self) -> Validation | None:
-        """Validate the model as it is, and keep its weights where it is the best so far."""
+        """Validate the model, and keep its weights if they are the best so far."""
         if self.validate is None:
             return None
         self.model.eval()
@@ -271,7 +271,7 @@ class _Stage:
         for kind, value in vars(validation).items():
             if value is not None:
                 self.accelerator.log({f"{self.name}/validation {kind}": value}, step=self.step)
-        # Without patience the last weights are kept, and their validation.
+        # Without patience the last weights and their validation are kept.
         is_better = self.best is None or validation.merit > self.best.merit + self.plan.min_improvement
         if is_better or self.plan.patience is None:
             self.best, self.best_step, self.stale = validation, self.step, 0
@@ -282,7 +282,7 @@ class _Stage:
         return validation
 
     def _record(self, validation: Validation | None) -> float | None:
-        """Write a row and a state where they are due; give the row's training loss."""
+        """Write a history row and a state if they are due; return the row's training loss."""
         plan, value = self.plan, None
         is_last = self.step == plan.n_steps or self.has_stopped_early
         if self.step % plan.log_every == 0 or is_last:
@@ -316,7 +316,7 @@ class _Stage:
 
 
 def torch_seed(*key: int) -> int:
-    """Return a seed of torch that depends on all numbers of a key."""
+    """Derive a seed for torch from all numbers of a key."""
     return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 

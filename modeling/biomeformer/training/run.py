@@ -1,4 +1,4 @@
-"""The output folder of a training recipe: identity, lock, checkpoints and history of a run."""
+"""The output folder of a training recipe: identity, lock, states, checkpoints and history of a run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import os
 import platform
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import filelock
 import torch
@@ -21,13 +22,15 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from ..errors import InputError
-from ..io.atomic import atomic_directory, atomic_write, publish_directory
+from ..io.atomic import atomic_directory, atomic_write, publish_directory, write_json
 from ..runs.process_group import ProcessGroup
+from ..runs.progress import Progress
 from ..version import __version__
 
-# Tied weights are saved once, which is no news.
+# Silence the notice that tied weights are saved once.
 logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
 
+Item = TypeVar("Item")
 BEST = "best.safetensors"
 RECORD = "training_record.json"
 HISTORY = "history.csv"
@@ -41,18 +44,18 @@ COLUMNS = (
     "validation_loss",
     "validation_score",
 )
-# Of run.json and the files beside it; 1 had no number.
+# Version of run.json and the files beside it; version 1 had no number.
 FORMAT_VERSION = 2
 
 
 class TrainingRun:
-    """A run in stages, each of steps, that resumes where it was interrupted.
+    """A training run in stages of steps, which resumes where it was interrupted.
 
     Args:
         path: The folder.
-        identity: What decides the run's results, in values JSON can hold.
-        accelerator: Engine of the run.
-        processes: The processes of the run; this one alone by default.
+        identity: JSON values that determine the run's results.
+        accelerator: The Accelerator of the run.
+        processes: The processes of the run; by default this one only.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class TrainingRun:
         self.path, self.identity, self.accelerator = path, identity, accelerator
         self.processes = processes or ProcessGroup()
         self._lock = filelock.FileLock(path / LOCK)
+        self._progress: Progress | None = None
 
     @property
     def is_main(self) -> bool:
@@ -72,15 +76,17 @@ class TrainingRun:
         return self.processes.is_main
 
     def check(self) -> None:
-        """Raise `RunInterrupted` if a signal came."""
+        """Raise `RunInterrupted` if a signal was received."""
         self.processes.check()
 
     def open(self, overwrite: bool) -> TrainingRun:
-        """Lock the folder, and start a run there or resume the one it holds; a context manager that ends the lock.
+        """Lock the folder, and start a new run or resume the one it holds; as a context manager, release the lock.
+
+        Args:
+            overwrite: Whether to delete the content of the folder.
 
         Raises:
-            InputError: The folder holds another run, one of an earlier version or something else, or a run is under
-                way there.
+            InputError: The folder holds another run, a run of an earlier version or other files, or is in use.
         """
         if self.is_main:
             try:
@@ -132,31 +138,54 @@ class TrainingRun:
                 raise InputError(f"{self.path} holds a run with another {changed}; give a new folder, or --overwrite.")
         process = {"host": socket.gethostname(), "pid": os.getpid()}
         record = {"format_version": FORMAT_VERSION, "identity": identity, "process": process}
-        self.write("run.json", json.dumps(record, indent=1) + "\n")
+        write_json(self.path / "run.json", record)
 
-    def write(self, name: str, text: str) -> None:
-        """Write a file of the run, whole or not at all."""
-        with atomic_write(self.path / name) as partial:
-            partial.write_text(text)
+    @contextmanager
+    def showing_progress(self) -> Iterator[Progress]:
+        """Show progress on the main process; nested uses share one display."""
+        if self._progress is not None:
+            yield self._progress
+            return
+        with Progress(enabled=self.is_main) as self._progress:
+            try:
+                yield self._progress
+            finally:
+                self._progress = None
 
-    def write_model(self, save: Callable[[Path], Any], record: dict[str, Any], name: str = "model") -> Path:
-        """Write a checkpoint with `training_record.json`, whole or not at all, in place of one that exists.
+    def track(self, items: Sequence[Item], task: str) -> Iterator[Item]:
+        """Iterate over items and show how many are done.
 
         Args:
-            save: Writes it to the folder it is given.
-            record: How it was made; beside it go the versions of what made it.
-            name: Of the folder within the run's.
+            items: The items.
+            task: Name in the progress display.
         """
-        text = json.dumps(record | {"versions": versions()}, indent=1) + "\n"
+        with self.showing_progress() as progress:
+            for n_done, item in enumerate(items):
+                progress.update(task, n_done, len(items))
+                yield item
+            progress.update(task, len(items), len(items))
+
+    def write_model(self, save: Callable[[Path], Any], record: dict[str, Any], name: str = "model") -> Path:
+        """Write a checkpoint with `training_record.json` atomically, replacing an existing one.
+
+        Args:
+            save: Writes the checkpoint to the folder it is given.
+            record: How the checkpoint was made, as JSON values; package versions are added.
+            name: Name of the checkpoint's folder within the run's.
+
+        Returns:
+            The checkpoint's folder.
+        """
+        record = record | {"versions": versions()}
         folder = self.path / name
         with atomic_directory(folder, existing="replace") as partial:
             save(partial)
-            (partial / RECORD).write_text(text)
-        self.write(RECORD, text)
+            write_json(partial / RECORD, record)
+        write_json(self.path / RECORD, record)
         return folder
 
     def save_state(self, stage: int, step: int, position: dict[str, Any]) -> None:
-        """Write weights, optimizer and position, and delete older states; all processes call it."""
+        """Write weights, optimizer state and position, and delete older states; all processes call it."""
         states = self.path / "state"
         name, partial = f"{stage}-{step}", states / ".partial"
         if self.is_main:
@@ -165,7 +194,7 @@ class TrainingRun:
         self.accelerator.save_state(str(partial))
         self.processes.barrier()
         if self.is_main:
-            (partial / "position.json").write_text(json.dumps({"stage": stage, "step": step, **position}))
+            write_json(partial / "position.json", {"stage": stage, "step": step, **position}, indent=None)
             publish_directory(partial, states / name, existing="replace")
             for other in states.iterdir():
                 if other.name not in (name, BEST):
@@ -173,7 +202,7 @@ class TrainingRun:
         self.processes.barrier()
 
     def load_state(self, stage: int) -> dict[str, Any] | None:
-        """Restore the newest state of a stage, and return its position; without one forget the stage's history."""
+        """Restore the newest state of a stage and return its position; without one clear the stage's history."""
         states = sorted((self.path / "state").glob(f"{stage}-*/position.json"), key=lambda p: p.stat().st_mtime)
         if not states:
             self._truncate(stage, 0)
@@ -184,13 +213,13 @@ class TrainingRun:
         return position
 
     def delete_states(self) -> None:
-        """Delete what a finished run, or stage, does not need."""
+        """Delete the states, which a finished run or stage does not need; all processes call it."""
         if self.is_main:
             shutil.rmtree(self.path / "state", ignore_errors=True)
         self.processes.barrier()
 
     def save_best(self, module: nn.Module) -> None:
-        """Keep the best weights so far beside the states; all processes call it."""
+        """Save the best weights so far beside the states; all processes call it."""
         if self.is_main:
             (self.path / "state").mkdir(exist_ok=True)
             with atomic_write(self.path / "state" / BEST) as partial:
@@ -198,11 +227,11 @@ class TrainingRun:
         self.processes.barrier()
 
     def load_best(self, module: nn.Module) -> None:
-        """Give a module the best weights."""
+        """Load the best weights into a module."""
         load_model(module, self.path / "state" / BEST)
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add a row to the history; columns that are not given stay empty. The main process alone calls it."""
+        """Append a row to the history, leaving missing columns empty; only the main process calls it."""
         file = self.path / HISTORY
         new = not file.is_file()
         with file.open("a", newline="") as handle:
@@ -212,30 +241,31 @@ class TrainingRun:
             writer.writerow(row)
 
     def history(self, stage: int) -> list[dict[str, str]]:
-        """Return the rows of a stage."""
+        """Return the history rows of a stage."""
         with (self.path / HISTORY).open(newline="") as handle:
             return [row for row in csv.DictReader(handle) if int(row["stage"]) == stage]
 
     def _truncate(self, stage: int, step: int) -> None:
-        """Drop the rows after a step: they are written again."""
+        """Drop the rows after a step, which will be written again."""
         file = self.path / HISTORY
         if self.is_main and file.is_file():
             header, *rows = file.read_text().splitlines()
             kept = [row for row in rows if tuple(map(int, row.split(",")[:2])) <= (stage, step)]
-            self.write(HISTORY, "\n".join([header, *kept]) + "\n")
+            with atomic_write(file) as partial:
+                partial.write_text("\n".join([header, *kept]) + "\n")
 
 
 def _holder(file: Path) -> str:
-    """Who has the lock, as the run's record says."""
+    """Describe who holds the lock, according to the run's record."""
     try:
         process = json.loads(file.read_text())["process"]
-        return f"the run that process {process['pid']} on {process['host']} began"
+        return f"the run that process {process['pid']} on {process['host']} started"
     except (OSError, ValueError, KeyError):
         return "another run"
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what a run was made with."""
+    """Return the versions of biomeformer, torch and Python."""
     return {"biomeformer": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
 

@@ -1,7 +1,7 @@
-"""Learning-rate schedules: the factor of the peak rate at a step, counted from 0.
+"""Learning-rate schedules: factor of the peak rate as a function of the step, from 0.
 
-The schedulers of torch and transformers begin their warm-up at a rate of 0, which wastes the first step; these begin
-one increment above it, and are functions of the step alone, so that nothing about them needs to be saved.
+The schedulers of torch and transformers start the warm-up at a rate of 0, which wastes the first step; these start one
+increment above it. They are functions of the step only, so they have no state to save.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def constant(step: int) -> float:
 
 
 def linear_warmup_decay(n_steps: int, warmup: float) -> Schedule:
-    """Rise linearly over a share `warmup` of the steps, then fall linearly to 0."""
+    """Return a schedule that rises linearly over a fraction `warmup` of the steps, then decays linearly to 0."""
     n_rising = max(round(n_steps * warmup), 1)
 
     def factor(step: int) -> float:
@@ -28,7 +28,7 @@ def linear_warmup_decay(n_steps: int, warmup: float) -> Schedule:
 
 
 def cosine_warmup_decay(n_steps: int, warmup: float) -> Schedule:
-    """Rise linearly over a share `warmup` of the steps, then fall to 0 along half a cosine."""
+    """Return a schedule that rises linearly over a fraction `warmup` of the steps, then decays to 0 along a cosine."""
     n_rising = max(round(n_steps * warmup), 1)
 
     def factor(step: int) -> float:

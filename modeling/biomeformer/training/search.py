@@ -1,4 +1,4 @@
-"""Search of settings by Optuna over trainings that processes share."""
+"""Hyperparameter search with Optuna over trainings that are shared among processes."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ OnEpoch = Callable[[int, Validation], None]
 
 
 class Search:
-    """Settings tried by Optuna; the main process decides, and tells the others.
+    """Hyperparameter search with Optuna; the main process samples settings and broadcasts them.
 
-    Trials are kept in the run's `search.db` (SQLite): a search that was interrupted resumes with its trial. Those that
-    fall behind the median of the others end early.
+    Trials are kept in the run's `search.db` (SQLite), so that an interrupted search resumes with its current trial.
+    Trials that fall behind the median of the others are pruned.
 
     Args:
-        run: The folder and the processes.
-        space: Least and largest value of each setting, or a list of more values to choose from.
+        run: The training run.
+        space: Smallest and largest value of each setting, or a list of three or more values to choose from.
         n_trials: Number of trials.
-        whole: Settings that are whole numbers.
-        seed: Of the draws.
+        integers: Names of the settings that are integers.
+        seed: Seed of the sampler.
     """
 
     def __init__(
-        self, run: TrainingRun, space: Mapping[str, Sequence[Any]], n_trials: int, whole: Sequence[str], seed: int
+        self, run: TrainingRun, space: Mapping[str, Sequence[Any]], n_trials: int, integers: Sequence[str], seed: int
     ) -> None:
-        self.run, self.space, self.n_trials, self.whole, self.seed = run, space, n_trials, whole, seed
+        self.run, self.space, self.n_trials, self.integers, self.seed = run, space, n_trials, integers, seed
         self.study: Any = None
         if run.is_main:
             optuna = import_optuna()
@@ -47,11 +47,11 @@ class Search:
             )
 
     def run_trials(self, train: Callable[[int, dict[str, Any], OnEpoch], tuple[nn.Module, int, float]]) -> None:
-        """Try what is left to try. All processes call it.
+        """Run the remaining trials. All processes call it.
 
         Args:
-            train: Trains with a trial's number and settings, and calls the third argument after each epoch; gives the
-                model after its best epoch, that epoch and its validation loss.
+            train: Takes a trial's number and settings and a function to call after each epoch; returns the model after
+                its best epoch, that epoch and its validation loss.
         """
         processes = self.run.processes
         while True:
@@ -65,7 +65,7 @@ class Search:
             except _Pruned:
                 if self.run.is_main:
                     self.study.tell(number, state=import_optuna().trial.TrialState.PRUNED)
-                    print(f"trial {number}: ended early, it fell behind")
+                    print(f"trial {number}: pruned")
                 continue
             if self.run.is_main:
                 self._complete(number, model, epoch, loss)
@@ -77,12 +77,12 @@ class Search:
         return number, values, epoch
 
     def load_best(self, model: nn.Module) -> None:
-        """Give a model the weights of the best trial."""
+        """Load the weights of the best trial into a model."""
         load_model(model, self.run.path / BEST_TRIAL)
 
     @property
     def record(self) -> list[dict[str, Any]]:
-        """Every trial; on the main process alone."""
+        """All trials as JSON values on the main process; empty on others."""
         if self.study is None:
             return []
         return [
@@ -91,15 +91,15 @@ class Search:
         ]
 
     def _next(self) -> tuple[int | None, dict[str, Any]]:
-        """Number and settings of a trial that was begun, or a new one; none when enough are done."""
+        """Return number and settings of an unfinished trial, or else of a new one, or None if enough are done."""
         optuna = import_optuna()
         states = optuna.trial.TrialState
-        begun = self.study.get_trials(deepcopy=False, states=(states.RUNNING,))
-        if begun:
-            return begun[0].number, begun[0].params
+        unfinished = self.study.get_trials(deepcopy=False, states=(states.RUNNING,))
+        if unfinished:
+            return unfinished[0].number, unfinished[0].params
         if len(self.study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED))) >= self.n_trials:
             return None, {}
-        # By its number, so that a resumed search continues as one that was not interrupted.
+        # Seeded by the trial's number, so that a resumed search continues like one that was not interrupted.
         number = len(self.study.get_trials(deepcopy=False))
         self.study.sampler = optuna.samplers.TPESampler(seed=self.seed + number, n_startup_trials=5)
         trial = self.study.ask()
@@ -107,14 +107,14 @@ class Search:
             low, high = min(values), max(values)
             if len(values) > 2:
                 trial.suggest_categorical(name, values)
-            elif name in self.whole:
+            elif name in self.integers:
                 trial.suggest_int(name, int(low), int(high))
             else:
                 trial.suggest_float(name, float(low), float(high), log=low > 0 and high / low >= 10)
         return trial.number, trial.params
 
     def _pruner(self, number: int) -> OnEpoch:
-        """What ends a trial that falls behind."""
+        """Return the callback that prunes a trial that falls behind."""
         trial: Any = None
         if self.run.is_main:
             trial = import_optuna().trial.Trial(self.study, self.study.trials[number]._trial_id)
@@ -145,7 +145,7 @@ class Search:
 
 
 class _Pruned(Exception):
-    """A trial fell behind."""
+    """The trial is pruned."""
 
 
 def import_optuna() -> Any:

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from biomeformer import GenomeTransformerConfig, GenomeTransformerForSequenceClassification
 from biomeformer.models.genome_transformer import GenomeTransformerModel
 from biomeformer.models.genome_transformer.configuration_genome_transformer import POOLING_MODES, POSITIONS
+from biomeformer.models.genome_transformer.processing_genome_transformer import GenomeTransformerProcessor
 
 SIZES = {"protein_size": 20, "hidden_size": 32, "num_hidden_layers": 3, "intermediate_size": 48, "num_labels": 3}
 
@@ -124,3 +125,10 @@ def test_inputs_of_a_wrong_shape_are_refused(genomes):
         model(genomes[0])
     with pytest.raises(ValueError, match=r"shape \(2, 9, 19\); this model reads \(batch, n_genes, 20\)"):
         model(genomes[0][..., 1:])
+
+
+def test_genes_beyond_the_limit_are_counted():
+    processor = GenomeTransformerProcessor(max_genes=8)
+    assert [processor.n_dropped_genes(n) for n in (1, 8, 11)] == [0, 0, 3]
+    with pytest.warns(DeprecationWarning, match="n_dropped_genes"):
+        assert processor.n_cut(11) == 3

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from ...errors import RunInterrupted
 from ...runs.progress import RunProgress
 from ..console import doing, out, report_files
-from ..embed import explained, list_failures
-from ..options import DEFAULT_DEVICE, Device, Revision, Seed, Threads, Timeout
+from ..options import DEFAULT_DEVICE, Device, Resume, Revision, Seed, Threads, Timeout
 from ..output import check_output
+from ..runs import list_failures, watch_run
 from .predict import DEFAULT_MODEL
 
 
@@ -21,7 +20,7 @@ def attribute(
         Path, typer.Argument(metavar="DIR", help="Folder of `biomeformer genome embed`.", show_default=False)
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write, or to go on with.", show_default=False)
+        Path, typer.Option("--output", "-o", help="Folder to write, or of a run to resume.", show_default=False)
     ],
     model: Annotated[
         str, typer.Option("--model", "-m", help="A shipped checkpoint, a folder, or a Hub id.")
@@ -29,15 +28,16 @@ def attribute(
     label: Annotated[
         str | None,
         typer.Option(
-            help="Column with the true classes: pairs of genomes told right are clustered.", show_default="model's"
+            help="Column with the true classes: pairs of correctly classified genomes are clustered.",
+            show_default="model's",
         ),
     ] = None,
     method: Annotated[
         Literal["attention", "attention_gradient", "rollout", "ablation"],
-        typer.Option(help="Whose strongest pairs are taken; ablation is surest and takes longest."),
+        typer.Option(help="Score of the strongest pairs; ablation is the most reliable and takes longest."),
     ] = "attention",
-    top: Annotated[float, typer.Option(help="Pairs of a genome, or below 1 the share of all its pairs.")] = 100,
-    ablate: Annotated[int, typer.Option(help="Strongest pairs of each genome that are taken away for a test.")] = 20,
+    top: Annotated[float, typer.Option(help="Pairs per genome, or below 1 the share of all its pairs.")] = 100,
+    ablate: Annotated[int, typer.Option(help="Strongest pairs per genome that are ablated as a test.")] = 20,
     eps: Annotated[
         float | None, typer.Option(help="Distance of neighbours in DBSCAN.", show_default="from the distances")
     ] = None,
@@ -46,28 +46,27 @@ def attribute(
     device: Device = DEFAULT_DEVICE,
     threads: Threads = None,
     revision: Revision = None,
-    resume: Annotated[bool, typer.Option(help="Go on with a run found in the folder.")] = True,
-    overwrite: Annotated[bool, typer.Option(help="Begin anew in a folder that holds a run.")] = False,
+    resume: Resume = True,
+    overwrite: Annotated[bool, typer.Option(help="Start over in a folder that holds a run.")] = False,
     timeout: Timeout = 10.0,
 ) -> None:
     """Find the pairs of genes that count for a model, and the network they make over many genomes.
 
-    Each finished genome is kept in the output folder at once: after an interruption the same command goes on. Writes
+    Each finished genome is kept in the output folder at once: after an interruption the same command resumes. Writes
     pairs.parquet, clusters.tsv, families.tsv, enrichment.tsv, genomes.tsv, network.graphml, network.json and
     report.html, whose network can be searched, filtered and dragged. Under `accelerate launch` the processes share the
     genomes.
     """
-    from ..runtime import noting_device, start
+    from ..runtime import start
 
     check_output(output, overwrite=overwrite or (output / "run").is_dir(), can_overwrite=True)
     with doing(f"loading {model}"):
         start(threads)
         from ...attribution import AttributionSettings, ClusterSettings
-        from ...attribution import attribute as find
+        from ...attribution import attribute as run_attribution
         from ...checkpoints.loading import load_genome_model
         from ...genomes.embedding import EmbeddedGenomes
         from ...reports.network_report import network_report
-        from ...runs.interruption import Interruption
         from ...runs.process_group import ProcessGroup
         from ...runs.scheduler import RunOutcome
 
@@ -77,30 +76,23 @@ def attribute(
     with ProcessGroup.from_environment(timeout * 60) as processes:
         with doing(f"loading {model}"):
             loaded = load_genome_model(model, revision=revision, device=processes.device(device))
-        watched = RunProgress(len(genomes), processes, noun="genomes", done="attributed")
-        with Interruption() as interruption, watched as progress:
-            options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "label_column": label}
-            try:
-                network = find(
-                    loaded,
-                    genomes,
-                    output,
-                    settings=settings,
-                    clustering=clustering,
-                    processes=processes,
-                    on_plan=noting_device(progress.plan, loaded.device, processes),
-                    on_genome=progress.finish,
-                    check=interruption.check,
-                    **options,
-                )
-            except RunInterrupted as error:
-                raise explained(error, output, processes) from error
+        progress = RunProgress(len(genomes), processes, noun="genomes", done="attributed")
+        with watch_run(progress, output, device=loaded.device, resume=resume, overwrite=overwrite) as control:
+            network = run_attribution(
+                loaded,
+                genomes,
+                output,
+                settings=settings,
+                clustering=clustering,
+                label_column=label,
+                control=control,
+            )
     if not processes.is_main:
         return
     with doing("drawing the report"):
         report = network_report(network, output / "report.html")
     figures = network.record["figures"]
-    right = f", {figures['n_correct']:,} told right" if figures["labels_known"] else ""
+    right = f", {figures['n_correct']:,} correctly classified" if figures["labels_known"] else ""
     out(
         f"{figures['n_genomes']:,} genomes{right}; {figures['n_pairs']:,} pairs, {figures['n_clusters']:,} clusters, "
         f"{figures['n_families']:,} families"
@@ -111,7 +103,7 @@ def attribute(
     report_files({"report": report, "pairs": output / "pairs.parquet", "network": output / "network.graphml"})
     failed = network.record["genomes"]["failed"]
     list_failures(failed, output)
-    RunOutcome(network, failed, len(genomes), 0).raise_for_failures()
+    RunOutcome(network, failed, len(genomes), 0, "genomes").raise_for_failures()
 
 
 __all__ = ["attribute"]

@@ -10,9 +10,9 @@ import typer
 from ...errors import InputError, SamplesFailedError
 from ...io.atomic import atomic_write
 from ..console import doing, note, one_line, out, report_files
-from ..embed import list_failures
 from ..options import DEFAULT_DEVICE, Device, Revision, Threads
 from ..output import check_output_file
+from ..runs import list_failures
 
 DEFAULT_MODEL = "genome-transformer-mini"
 
@@ -30,7 +30,7 @@ def predict(
     threads: Threads = None,
     revision: Revision = None,
 ) -> None:
-    """Predict the label of genomes, such as their habitat, with its probabilities: one row a genome.
+    """Predict the label of genomes, such as their habitat, with its probabilities: one row per genome.
 
     Genes are called where a file has none. A genome that fails does not stop the others.
     """
@@ -45,7 +45,7 @@ def predict(
         from ...genomes.catalog import GenomeCatalog
         from ...genomes.prediction import predict_genome, protein_encoder_of
 
-        catalog = GenomeCatalog.of_files(genomes)
+        catalog = GenomeCatalog.from_files(genomes)
         loaded = load_genome_model(model, revision=revision, device=device)
         protein_encoder_of(loaded)
     note_device(loaded.device)
@@ -57,14 +57,15 @@ def predict(
     for entry in catalog:
         try:
             with doing(f"reading {entry.path}"):
-                found = predict_genome(loaded, entry.path, threads=threads or os.cpu_count() or 1)
+                prediction = predict_genome(loaded, entry.path, threads=threads or os.cpu_count() or 1)
         except InputError as error:
             failed[entry.genome_id] = str(error)
             continue
-        if found.n_cut:
-            note(f"{one_line(entry.genome_id)}: {found.n_cut:,} genes beyond the model's limit were not seen")
-        values = [f"{found.probabilities[label]:.6g}" for label in labels]
-        lines.append("\t".join([entry.genome_id, found.label, *values, str(len(found.genome))]))
+        if prediction.n_dropped_genes:
+            n_genes = f"{prediction.n_dropped_genes:,} genes"
+            note(f"{one_line(entry.genome_id)}: {n_genes} beyond the model's limit were not seen")
+        values = [f"{prediction.probabilities[label]:.6g}" for label in labels]
+        lines.append("\t".join([entry.genome_id, prediction.label, *values, str(len(prediction.genome))]))
         if output is None:
             out(lines[-1])
     if output is not None and len(lines) > 1:

@@ -1,4 +1,4 @@
-"""`biomeformer phenotype`: what a metagenome's vector says of its host or habitat."""
+"""`biomeformer phenotype`: predict phenotypes from abundance vectors and other features."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from .robustness import robustness
 from .train import train
 from .transfer import transfer
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="markdown", help="Predict phenotypes, and say how sure that is."
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Predict phenotypes, with uncertainty.")
 
 
 @app.callback()
 def _phenotype() -> None:
-    """Predict phenotypes from abundance vectors, and say how sure that is."""
+    """Predict phenotypes from abundance vectors, with uncertainty."""
 
 
 app.command(

@@ -11,11 +11,11 @@ from ...errors import InputError, SamplesFailedError
 from ...io.atomic import atomic_directory
 from ...runs.progress import Progress
 from ..console import doing, note, out, report_files
-from ..embed import run as embed_cohort
+from ..embed import embed as embed_cohort
 from ..options import DEFAULT_DEVICE, BatchTokens, Device, Revision, Threads
 from ..output import check_output
-from .folds import described
 from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn
+from .summary import study_lines
 
 
 def depth(
@@ -28,15 +28,13 @@ def depth(
         ),
     ],
     target: TargetColumn,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write, or to go on with.", show_default=False)
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, or to resume.", show_default=False)],
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Checkpoint that embeds the cohort.", show_default=False)
     ] = None,
     fraction: Annotated[
         list[float] | None,
-        typer.Option(help="Share of the reads; may be given again.", show_default="1, 0.5, 0.1, 0.05, 0.01"),
+        typer.Option(help="Fraction of the reads; may be repeated.", show_default="1, 0.5, 0.1, 0.05, 0.01"),
     ] = None,
     metadata: Metadata = None,
     positive: Positive = None,
@@ -45,18 +43,18 @@ def depth(
     transform: ModelTransform = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 10,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats, each with other folds.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of reads, folds and models.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of read sampling, folds and models.")] = 0,
     device: Device = DEFAULT_DEVICE,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, of the encoder.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="Precision of the encoder: float32, bfloat16 or float16.")] = "float32",
     batch_tokens: BatchTokens = None,
     threads: Threads = None,
     revision: Revision = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Evaluate at 100, 50, 10, 5 and 1 % of the reads, and draw the curve.
+    """Evaluate at 100, 50, 10, 5 and 1 % of the reads, and plot the curve.
 
-    The reads of a smaller share are among those of a larger one, and the folds are the same at every depth. Each depth
-    is a run of `biomeformer embed` in OUTPUT/reads-*: after an interruption the same command goes on. Writes
+    The reads of a smaller fraction are a subset of those of a larger one, and the folds are the same at every depth.
+    Each depth is a run of `biomeformer embed` in OUTPUT/reads-*; after an interruption the same command resumes. Writes
     scores.csv, predictions.csv, study.json and depth.svg.
     """
     from ...phenotypes.depth import FRACTIONS
@@ -75,7 +73,7 @@ def depth(
             raise InputError(f"--model embeds one cohort, and {len(cohort)} were given; give one.")
         fractions = sorted(set(fraction or FRACTIONS), reverse=True)
         if len(fractions) < 2:
-            raise InputError(f"a curve needs two shares of the reads, and --fraction gives {fractions[0]}; give more.")
+            raise InputError(f"a curve needs two fractions of the reads; --fraction is only {fractions[0]}; give more.")
         folders = [output / f"reads-{share:.6g}" for share in fractions]
         check_output(output, overwrite=overwrite or any(folder.is_dir() for folder in folders), can_overwrite=True)
         _check_target(cohort[0], metadata, target, positive, group)
@@ -96,7 +94,7 @@ def depth(
                     overwrite=overwrite,
                 )
             except SamplesFailedError as error:
-                # The other samples still make a curve.
+                # The curve is computed from the other samples.
                 failure = error
     with doing("reading the tables"):
         from ...metagenomes import AbundanceTable
@@ -128,7 +126,7 @@ def depth(
             inputs={"read_fractions": {depth_name(share): share for share in by_fraction}},
             progress=progress.update,
         )
-    for line in described(study):
+    for line in study_lines(study):
         out(line)
     with atomic_directory(output, existing="merge") as partial:
         from ...reports.page import svg
@@ -137,7 +135,7 @@ def depth(
         written = study.write(partial)
         written["figure"] = partial / "depth.svg"
         written["figure"].write_bytes(svg(depth_figure(study)))
-    report_files({what: output / path.name for what, path in written.items()})
+    report_files({name: output / path.name for name, path in written.items()})
     if failure is not None:
         raise failure
 
@@ -145,7 +143,7 @@ def depth(
 def _check_target(
     cohort: Path, metadata: Path | None, target: str, positive: list[str] | None, group: str | None
 ) -> None:
-    """See that there is something to predict before anything is embedded."""
+    """Check the target before anything is embedded."""
     from ...phenotypes import make_target, read_metadata
     from ...reads import read_cohort
 

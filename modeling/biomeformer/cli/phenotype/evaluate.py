@@ -13,9 +13,9 @@ from ...runs.progress import Progress
 from ..console import doing, note, out, report_files
 from ..options import Threads
 from ..output import check_output
-from .folds import described
 from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn
 from .reading import read_source, table_record
+from .summary import study_lines
 
 
 def evaluate(
@@ -29,7 +29,7 @@ def evaluate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("phenotype"),
     metadata: Metadata = None,
     species: Annotated[
-        Path | None, typer.Option(help="Species table to set beside: MetaPhlAn, BIOM, CSV, curatedMetagenomicData.")
+        Path | None, typer.Option(help="Species table to compare with: MetaPhlAn, BIOM, CSV, curatedMetagenomicData.")
     ] = None,
     positive: Positive = None,
     group: Group = None,
@@ -37,15 +37,17 @@ def evaluate(
     transform: ModelTransform = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 10,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats, each with other folds.")] = 5,
-    permutations: Annotated[int, typer.Option(min=0, help="Permutations of the labels; each costs a repeat.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of folds, models and permutations.")] = 0,
+    permutations: Annotated[
+        int, typer.Option(min=0, help="Permutations of the labels; each takes as long as a repeat.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of folds, models and permutations.")] = 0,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Cross-validate classifiers of a phenotype from abundance vectors, beside a species table where one is given.
+    """Cross-validate classifiers of a phenotype from abundance vectors, optionally compared with a species table.
 
-    Nested, repeated and stratified; everything that is fitted or chosen sees training samples alone. Writes scores.csv,
-    predictions.csv (out of fold), study.json and report.html.
+    The cross-validation is nested, repeated and stratified; all fitting and model selection uses only training samples.
+    Writes scores.csv, predictions.csv (out of fold), study.json and report.html.
     """
     check_output(output, overwrite=overwrite, can_overwrite=True)
     with doing("reading the tables"):
@@ -85,7 +87,7 @@ def evaluate(
             sources={main_name: str(table), "species": str(species), "both": "both side by side"},
             progress=progress.update,
         )
-    for line in described(study):
+    for line in study_lines(study):
         out(line)
     with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
         written = study.write(partial)
@@ -93,4 +95,4 @@ def evaluate(
             from ...reports.phenotype import phenotype_report
 
             written["report"] = phenotype_report(study, partial / "report.html", tables=tables)
-    report_files({what: output / path.name for what, path in written.items()})
+    report_files({name: output / path.name for name, path in written.items()})

@@ -1,4 +1,4 @@
-"""Options that the phenotype verbs share."""
+"""Options shared by the phenotype commands."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ TargetColumn = Annotated[str, typer.Option("--target", "-t", help="Column with t
 Metadata = Annotated[
     Path | None, typer.Option(help="CSV or TSV with the classes.", show_default="the table's own columns")
 ]
-Positive = Annotated[list[str] | None, typer.Option(help="Value to predict against all others; may be given again.")]
+Positive = Annotated[list[str] | None, typer.Option(help="Value to predict against all others; may be repeated.")]
 Group = Annotated[str | None, typer.Option(help="Column with subjects or batches, which no two folds share.")]
 Models = Annotated[
-    list[str] | None, typer.Option(help="l1, forest or boosting; may be given again.", show_default="all three")
+    list[str] | None, typer.Option(help="l1, forest or boosting; may be repeated.", show_default="all three")
 ]
 ModelTransform = Annotated[
-    Transform | None, typer.Option(help="Of the features.", show_default="clr for l1, none for trees")
+    Transform | None, typer.Option(help="Transform of the features.", show_default="clr for l1, none for trees")
 ]
 Overwrite = Annotated[bool, typer.Option(help="Replace files in a folder that is not empty.")]

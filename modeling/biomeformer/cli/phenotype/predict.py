@@ -15,7 +15,8 @@ from ..options import DEFAULT_DEVICE, Device, Revision, Threads
 
 def predict(
     model: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="Of `biomeformer phenotype train`.", show_default=False)
+        str,
+        typer.Argument(metavar="CHECKPOINT", help="Checkpoint from `biomeformer phenotype train`.", show_default=False),
     ],
     reads: Annotated[
         list[Path],
@@ -35,6 +36,8 @@ def predict(
 
     with doing(f"loading {model}"):
         start(threads)
+        import pandas as pd
+
         from ...checkpoints.loading import load_phenotype_model
         from ...metagenomes import AbundanceTable
         from ...metagenomes.abundance_table import is_abundance_source
@@ -44,16 +47,15 @@ def predict(
     note_device(loaded.device)
     labels = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
     if len(reads) == 1 and is_abundance_source(reads[0]):
-        frame = predict_table(loaded, AbundanceTable.read(reads[0]))
-        rows = [[name, *values] for name, values in zip(frame.index, frame.to_numpy().tolist(), strict=True)]
+        predictions = predict_table(loaded, AbundanceTable.read(reads[0]))
     else:
         with doing(f"reading {reads[0]}"):
-            rows = [[reads[0].name, *loaded.predict(*reads).values()]]
-    lines = [",".join(["sample_id", *labels])]
-    lines += [",".join([str(name), *(f"{value:.6g}" for value in values)]) for name, *values in rows]
+            probabilities = list(loaded.predict(*reads).values())
+        predictions = pd.DataFrame([probabilities], index=[reads[0].name], columns=labels)
+    content = predictions.to_csv(index_label="sample_id", float_format="%.6g", lineterminator="\n")
     if output is None:
-        out("\n".join(lines))
+        out(content.rstrip("\n"))
     else:
         with atomic_write(output) as partial:
-            partial.write_text("\n".join(lines) + "\n")
+            partial.write_text(content, encoding="utf-8")
         report_files({"predictions": output})

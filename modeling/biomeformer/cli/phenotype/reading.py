@@ -1,4 +1,4 @@
-"""A cohort's features and classes."""
+"""Read the features and classes of a cohort."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def read_source(table: Path, metadata: Path | None, target: str) -> tuple[FeatureTable, pd.DataFrame, str]:
-    """A table's features, its samples' phenotypes and covariates, and where those stand."""
+    """Read a table's features and its samples' metadata; return also the path of the metadata, for errors."""
     from ...metagenomes import AbundanceTable
     from ...metagenomes.abundance_table import is_abundance_source
     from ...phenotypes import FeatureTable, read_feature_table, read_metadata
@@ -27,12 +27,12 @@ def read_source(table: Path, metadata: Path | None, target: str) -> tuple[Featur
         features = FeatureTable.from_abundance(abundance)
         return (features, abundance.metadata, str(table)) if columns is None else (features, columns, str(metadata))
     if columns is None:
-        raise InputError(f"{table} holds features alone; say with --metadata where the column {target!r} is.")
+        raise InputError(f"{table} holds only features; give the table with the column {target!r} by --metadata.")
     return read_feature_table(table, list(map(str, columns.index))), columns, str(metadata)
 
 
 def read_cohort_table(table: Path, metadata: Path | None, target: str, positive: list[str] | None) -> LabelledCohort:
-    """A table's features and classes."""
+    """Read a table's features and classes."""
     from ...phenotypes import make_target
     from ...phenotypes.cohort_transfer import LabelledCohort
 
@@ -42,7 +42,7 @@ def read_cohort_table(table: Path, metadata: Path | None, target: str, positive:
 
 
 def table_record(path: Path) -> dict[str, str]:
-    """Where a table lies, or the Hub id of its dataset, and its content's hash."""
+    """Return a table's path, or the Hub id of its dataset, and the SHA-256 of its content."""
     from ...metagenomes.abundance_table import is_dataset_id, table_file
 
     file = table_file(path)

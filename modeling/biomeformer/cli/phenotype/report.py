@@ -31,23 +31,24 @@ def report(
     ] = None,
     cohort: Annotated[
         Path | None,
-        typer.Option(help="The cohort's CSV, to show reads of the most telling clusters.", show_default=False),
+        typer.Option(help="The cohort's CSV, to show reads of the most discriminative clusters.", show_default=False),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="With --cohort: what embedded it.", show_default=False)
+        str | None,
+        typer.Option("--model", "-m", help="With --cohort: checkpoint that embedded it.", show_default=False),
     ] = None,
-    title: Annotated[str | None, typer.Option(help="Heading.", show_default="the target's")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the report.", show_default="from the target")] = None,
     remark: Annotated[
-        str | None, typer.Option(help="Shown at the top, such as that reads were simulated.", show_default=False)
+        str | None, typer.Option(help="Remark at the top, such as that reads were simulated.", show_default=False)
     ] = None,
-    permutations: Annotated[int, typer.Option(min=9, help="Of PERMANOVA and PERMDISP.")] = 999,
+    permutations: Annotated[int, typer.Option(min=9, help="Permutations of PERMANOVA and PERMDISP.")] = 999,
     threads: Threads = None,
     revision: Revision = None,
 ) -> None:
-    """Write a study as one HTML file, to look at, to print and to send: it needs no network and no other file.
+    """Write a study as one self-contained HTML file, which needs no network and can be printed.
 
-    Ordination, ROC and precision-recall with intervals, feature sets compared, calibration, confusion, what tells the
-    classes apart, all scores, and a methods paragraph to paste.
+    Ordination, ROC and precision-recall curves with intervals, comparison of feature sets, calibration, confusion
+    matrix, most discriminative features, all scores, and a methods paragraph.
     """
     if (cohort is None) != (model is None):
         raise InputError("--cohort and --model go together: reads are shown by the clusters of the model.")
@@ -57,19 +58,19 @@ def report(
     with doing("reading the study"):
         from ...phenotypes import Study
 
-        found = Study.read(study)
+        evaluated = Study.read(study)
         at_depth = None if depth is None else Study.read(depth)
         if at_depth is not None and "read_fractions" not in at_depth.inputs:
-            raise InputError(f"{depth} is no study of read depth; give a folder of `biomeformer phenotype depth`.")
-        tables = study_tables(found)
+            raise InputError(f"{depth} is not a study of read depth; give a folder of `biomeformer phenotype depth`.")
+        tables = study_tables(evaluated)
     reads = []
     if cohort is not None and model is not None:
-        reads = _cluster_reads(found, tables, cohort, model, revision, threads)
+        reads = _cluster_reads(evaluated, tables, cohort, model, revision, threads)
     with doing("drawing"):
         from ...reports.phenotype import phenotype_report
 
         phenotype_report(
-            found,
+            evaluated,
             target,
             tables=tables,
             depth=at_depth,
@@ -82,10 +83,10 @@ def report(
 
 
 def study_tables(study: Study) -> dict[str, FeatureTable]:
-    """The tables a study was made from.
+    """Read the tables that a study was computed from.
 
     Raises:
-        TableError: One has gone, or has changed since.
+        TableError: A table is missing, or has changed.
     """
     from ...metagenomes.abundance_table import is_dataset_id
     from ...phenotypes import read_feature_table
@@ -94,9 +95,9 @@ def study_tables(study: Study) -> dict[str, FeatureTable]:
     for name, record in study.inputs.get("tables", {}).items():
         path = Path(record["path"])
         if not path.is_file() and not is_dataset_id(path):
-            raise TableError(f"{path}, of which the study was made, is not there; put it back, or evaluate again.")
+            raise TableError(f"{path}, a table of the study, does not exist; restore it, or evaluate again.")
         if table_record(path)["sha256"] != record["sha256"]:
-            raise TableError(f"{path} has changed since the study was made of it; evaluate again.")
+            raise TableError(f"{path} has changed since the study was computed from it; evaluate again.")
         tables[name] = read_feature_table(path, study.target.sample_ids)
     return tables
 
@@ -104,7 +105,7 @@ def study_tables(study: Study) -> dict[str, FeatureTable]:
 def _cluster_reads(
     study: Study, tables: dict[str, FeatureTable], cohort: Path, model: str, revision: str | None, threads: int | None
 ) -> list:
-    """Reads of the most telling clusters."""
+    """Describe the reads of the most discriminative clusters."""
     from ..runtime import start
 
     with doing(f"loading {model}"):
@@ -113,17 +114,17 @@ def _cluster_reads(
         from ...metagenomes.cluster_reads import describe_clusters
         from ...phenotypes.checkpoint import check_same_provenance
         from ...reads import read_cohort
-        from ...reports.phenotype import telling_clusters
+        from ...reports.phenotype import discriminative_clusters
 
         first = next(iter(tables.values()), None)
         if first is None or not first.provenance:
             raise InputError("the study has no abundance vectors whose clusters could be shown; leave --cohort out.")
         loaded = load(model, revision=revision)
         check_same_provenance(loaded, first.provenance)
-        wanted = set(study.target.sample_ids)
-        samples = [sample for sample in read_cohort(cohort) if sample.sample_id in wanted]
+        in_study = set(study.target.sample_ids)
+        samples = [sample for sample in read_cohort(cohort) if sample.sample_id in in_study]
         if not samples:
             raise InputError(f"{cohort} has none of the study's samples (such as {study.target.sample_ids[0]!r}).")
-    with doing("looking at reads"):
+    with doing("assigning reads to clusters"):
         per_sample = max(100_000 // len(samples), 100)
-        return describe_clusters(loaded, samples, telling_clusters(first, study), reads_per_sample=per_sample)
+        return describe_clusters(loaded, samples, discriminative_clusters(first, study), reads_per_sample=per_sample)

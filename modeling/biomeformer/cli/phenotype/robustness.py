@@ -17,7 +17,7 @@ from .reading import read_cohort_table
 def robustness(
     tables: Annotated[
         list[Path],
-        typer.Argument(metavar="TABLE...", help="One, or one for each fraction of the reads.", show_default=False),
+        typer.Argument(metavar="TABLE...", help="One table, or one per fraction of the reads.", show_default=False),
     ],
     target: Annotated[str, typer.Option("--target", "-t", help="Column with the groups.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("robustness"),
@@ -25,15 +25,15 @@ def robustness(
         Path | None, typer.Option(help="CSV or TSV with the groups.", show_default="the tables' own columns")
     ] = None,
     positive: Annotated[
-        list[str] | None, typer.Option(help="Value to set against all others; may be given again.")
+        list[str] | None, typer.Option(help="Value to compare with all others; may be repeated.")
     ] = None,
-    permutations: Annotated[int, typer.Option(min=9, help="Of the labels.")] = 999,
-    seed: Annotated[int, typer.Option(min=0, help="Of the permutations.")] = 0,
+    permutations: Annotated[int, typer.Option(min=9, help="Permutations of the labels.")] = 999,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the permutations.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Test whether groups of samples differ as wholes: PERMANOVA, PERMDISP and Shannon entropy.
+    """Test whether groups of samples differ: PERMANOVA, PERMDISP and Shannon entropy.
 
-    By Bray-Curtis, Jensen-Shannon and Aitchison distances, with q values (Benjamini-Hochberg) over all tests of all
+    Uses Bray-Curtis, Jensen-Shannon and Aitchison distances, with q values (Benjamini-Hochberg) over all tests of all
     tables. Writes tests.csv.
     """
     check_output(output, overwrite=overwrite, can_overwrite=True)
@@ -48,13 +48,13 @@ def robustness(
     for cohort in cohorts:
         with doing(f"{cohort.name}: {permutations} permutations"):
             groups = [cohort.target.classes[label] for label in cohort.target.labels]
-            for found in compare_groups(cohort.blocks[0], groups, n_permutations=permutations, seed=seed):
-                rows.append({"table": cohort.name, **vars(found)})
+            for test in compare_groups(cohort.blocks[0], groups, n_permutations=permutations, seed=seed):
+                rows.append({"table": cohort.name, **vars(test)})
     for row, q in zip(rows, benjamini_hochberg([row["p"] for row in rows]), strict=True):
         row["q"] = float(q)
-        what = f"{row['test']} {row['distance']}".strip()
+        name = f"{row['test']} {row['distance']}".strip()
         out(
-            f"{row['table']}: {what:<27} statistic {row['statistic']:.4g}, effect {row['effect']:.3g}, "
+            f"{row['table']}: {name:<27} statistic {row['statistic']:.4g}, effect {row['effect']:.3g}, "
             f"p = {row['p']:.3g}, q = {row['q']:.3g}"
         )
     with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ...io.atomic import atomic_directory
+from ...io.atomic import atomic_directory, write_json
 from ...runs.progress import Progress
 from ..console import doing, out, report_files
 from ..options import Revision, Threads
 from ..output import check_output
-from .folds import described
 from .options import Group, Metadata, Positive, TargetColumn, Transform
+from .summary import study_lines
 
 
 def train(
@@ -27,13 +26,15 @@ def train(
     metadata: Metadata = None,
     positive: Positive = None,
     group: Group = None,
-    transform: Annotated[Transform, typer.Option(help="Of the abundance vectors.")] = "clr",
-    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation that says how good it is.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Of folds and model.")] = 0,
+    transform: Annotated[Transform, typer.Option(help="Transform of the abundance vectors.")] = "clr",
+    folds: Annotated[
+        int, typer.Option(min=2, help="Folds of the cross-validation that estimates its performance.")
+    ] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of folds and model.")] = 0,
     threads: Threads = None,
     revision: Revision = None,
 ) -> None:
-    """Fit an L1-penalised logistic regression and write it with encoder and centroids as one checkpoint.
+    """Fit an L1-penalized logistic regression and write it with encoder and centroids as one checkpoint.
 
     The score shown, and kept in training_record.json, is cross-validated; the checkpoint is fitted on all samples.
     """
@@ -65,10 +66,10 @@ def train(
             n_jobs=threads or -1,
             progress=progress.update,
         )
-    for line in described(study):
+    for line in study_lines(study):
         out(line)
     with atomic_directory(output) as partial:
         trained.save_pretrained(partial)
         record = {"base_model": model_source(loaded), **study.record, **computed_by(loaded)}
-        (partial / "training_record.json").write_text(json.dumps(record, indent=1) + "\n")
+        write_json(partial / "training_record.json", record)
     report_files({"checkpoint": output})

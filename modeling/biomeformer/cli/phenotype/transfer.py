@@ -26,16 +26,17 @@ def transfer(
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("transfer"),
     metadata: Annotated[
-        Path | None, typer.Option(help="CSV or TSV with the classes of all.", show_default="the tables' own columns")
+        Path | None,
+        typer.Option(help="CSV or TSV with the classes of all cohorts.", show_default="the tables' own columns"),
     ] = None,
     positive: Positive = None,
     model: Models = None,
     transform: ModelTransform = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of models and bootstraps.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of models and bootstraps.")] = 0,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train on some cohorts and test on another, or leave out each cohort in turn.
+    """Train on cohorts and test on another, or leave out each cohort in turn.
 
     Tables of different checkpoints or preprocessing configs are refused. Intervals are over bootstraps of the tested
     samples. Writes transfer.csv.
@@ -46,7 +47,7 @@ def transfer(
 
         from ...phenotypes import MODELS, leave_one_out
         from ...phenotypes import transfer as transfer_to
-        from ...phenotypes.study import DEFAULT_TRANSFORMS
+        from ...phenotypes.study import DEFAULT_TRANSFORMS, score_columns
 
         cohorts = [read_cohort_table(path, metadata, target, positive) for path in tables]
         tested = None if test is None else read_cohort_table(test, metadata, target, positive)
@@ -59,15 +60,14 @@ def transfer(
         }
         with doing(f"{name}: training and testing"):
             if tested is None:
-                found = leave_one_out(cohorts, name, **options)
+                results = leave_one_out(cohorts, name, **options)
             else:
-                found = [transfer_to(cohorts, tested, name, **options)]
-        for one in found:
-            out(f"{' + '.join(one.trained_on)} -> {one.tested_on}, {name}: ROC-AUC {one.scores['roc_auc']}")
-            row: dict[str, Any] = {"trained_on": ";".join(one.trained_on), "tested_on": one.tested_on, "model": name}
-            for metric, span in one.scores.items():
-                row |= {metric: span.mean, f"{metric}_low": span.low, f"{metric}_high": span.high}
-            rows.append(row)
+                results = [transfer_to(cohorts, tested, name, **options)]
+        for result in results:
+            trained_on, tested_on = result.trained_on, result.tested_on
+            out(f"{' + '.join(trained_on)} -> {tested_on}, {name}: ROC-AUC {result.scores['roc_auc']}")
+            row: dict[str, Any] = {"trained_on": ";".join(trained_on), "tested_on": tested_on, "model": name}
+            rows.append(row | score_columns(result.scores))
     with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
         pd.DataFrame(rows).to_csv(partial / "transfer.csv", index=False)
     report_files({"scores": output / "transfer.csv"})

@@ -16,15 +16,15 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Publish models and datasets on the Hugging Face Hub: shown first, done with --push.",
+    help="Publish models and datasets on the Hugging Face Hub: a dry run, unless --push is given.",
 )
 
 
 @app.callback()
 def _publish() -> None:
-    """Publish models and datasets on the Hugging Face Hub: shown first, done with --push.
+    """Publish models and datasets on the Hugging Face Hub: a dry run, unless --push is given.
 
-    The token is that of `hf auth login`, or of HF_TOKEN. Reads and other sequences never go.
+    The token is that of `hf auth login` or of HF_TOKEN. Reads and other sequences are never published.
     """
 
 
@@ -51,5 +51,5 @@ app.command(
 
 
 def main() -> None:
-    """Entry point of `hub_upload.py`."""
+    """Run the command as `hub_upload.py`."""
     app(prog_name="hub_upload.py")

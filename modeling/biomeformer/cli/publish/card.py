@@ -15,23 +15,25 @@ def card(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR", help="A checkpoint, or a folder of `export --format datasets`.", show_default=False
+            metavar="DIR", help="A checkpoint, or an export of `export --format datasets`.", show_default=False
         ),
     ],
-    repo: Annotated[str | None, typer.Option("--id", help="NAMESPACE/NAME on the Hub, for a new card.")] = None,
-    license_id: Annotated[str | None, typer.Option("--license", help="Such as cc-by-4.0, for a new card.")] = None,
-    title: Annotated[str | None, typer.Option("--title", help="For a new card.", show_default="the name")] = None,
+    repo: Annotated[str | None, typer.Option("--id", help="NAMESPACE/NAME on the Hub, of a new card.")] = None,
+    license_id: Annotated[
+        str | None, typer.Option("--license", help="Licence of a new card, such as cc-by-4.0.")
+    ] = None,
+    title: Annotated[str | None, typer.Option("--title", help="Title of a new card.", show_default="the name")] = None,
     with_code: Annotated[
-        bool, typer.Option("--with-code", help="Add the model's code, for people who do not install biomeformer.")
+        bool, typer.Option("--with-code", help="Add the model's code, so that it loads without biomeformer installed.")
     ] = False,
 ) -> None:
     """Write the card of a model or dataset.
 
-    The first time, this writes card.toml: what you know and no file says. Once it is filled in, the same command
+    The first run writes card.toml, with TODOs for what the files do not say. Once it is filled in, the same command
     writes README.md (the card, from card.toml and the files beside it) and SHA256SUMS.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; give a checkpoint, or what `biomeformer export` wrote.")
+        raise InputError(f"{folder} is not a folder; give a checkpoint, or what `biomeformer export` wrote.")
     with doing("reading the folder"):
         from ...hub.contents import write_generated
         from ...hub.entry import is_table, write_entry
@@ -40,14 +42,14 @@ def card(
     if not path.is_file():
         if repo is None or not REPO_ID.fullmatch(repo):
             raise InputError(
-                f"{folder} has no {ENTRY} yet; give --id NAMESPACE/NAME, its name on the Hub, for a new one."
+                f"{folder} has no {ENTRY} yet; give --id NAMESPACE/NAME, its name on the Hub, to write one."
             )
         write_entry(folder, repo, license_id, title)
         report_files({"entry": path})
-        note(f"fill in what says TODO in {path}, then give: biomeformer publish card {folder}")
+        note(f"fill in every TODO in {path}, then run: biomeformer publish card {folder}")
         return
     if repo is not None or license_id is not None or title is not None:
-        raise InputError(f"{path} is there already; change id, license and title in it.")
+        raise InputError(f"{path} exists already; change id, license and title in it.")
     if with_code:
         if is_table(folder):
             raise InputError(f"{folder} is a dataset, which has no code; leave out --with-code.")
@@ -59,4 +61,4 @@ def card(
         out(f"code       {len(code)} files")
     with doing("writing the card"):
         written = write_generated(folder, load_entry(folder))
-    report_files({"card" if found.name == "README.md" else found.name: found for found in written})
+    report_files({"card" if path.name == "README.md" else path.name: path for path in written})

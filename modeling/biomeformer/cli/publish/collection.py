@@ -12,25 +12,27 @@ from .options import Push
 
 
 def collection(
-    title: Annotated[str, typer.Argument(metavar="TITLE", help="Of the collection.", show_default=False)],
+    title: Annotated[str, typer.Argument(metavar="TITLE", help="Title of the collection.", show_default=False)],
     namespace: Annotated[str, typer.Argument(metavar="NAMESPACE", help="User or organisation.", show_default=False)],
     models: Annotated[list[str] | None, typer.Option("--model", help="Id of a model; repeat for several.")] = None,
-    datasets: Annotated[list[str] | None, typer.Option("--dataset", help="Id of a dataset; likewise.")] = None,
+    datasets: Annotated[
+        list[str] | None, typer.Option("--dataset", help="Id of a dataset; repeat for several.")
+    ] = None,
     description: Annotated[str | None, typer.Option(help="At most 150 characters.", show_default=False)] = None,
     push: Push = False,
     private: Annotated[bool, typer.Option("--private", help="Make a new collection private.")] = False,
 ) -> None:
-    """Put published models and datasets into a collection, which is made where there is none of that title."""
+    """Add published models and datasets to a collection, created if none has that title."""
     items = [*((name, "model") for name in models or ()), *((name, "dataset") for name in datasets or ())]
     if not items:
-        raise InputError("a collection holds something; give --model or --dataset.")
+        raise InputError("a collection needs at least one item; give --model or --dataset.")
     if description is not None and len(description) > 150:
-        raise InputError(f"--description has {len(description)} characters; the Hub takes 150.")
+        raise InputError(f"--description has {len(description)} characters; the Hub allows 150.")
     out(f"collection  {namespace}: {title}")
-    for name, kind in items:
-        out(f"  {kind:<7}  {name}")
+    for name, repo_type in items:
+        out(f"  {repo_type:<7}  {name}")
     if not push:
-        note("nothing was done; --push does it")
+        note("dry run: nothing was changed; add --push to do it")
         return
     with doing("writing the collection"):
         from ...hub.publishing import publish_collection

@@ -14,7 +14,10 @@ from .showing import carry_out
 
 def dataset(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Of `export --format datasets`, with its card.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="DIR", help="An export of `export --format datasets`, with its card.", show_default=False
+        ),
     ],
     repo: Repo,
     push: Push = False,
@@ -24,9 +27,9 @@ def dataset(
     tag: Tag = None,
     message: Message = None,
 ) -> None:
-    """Publish abundance vectors as a dataset: shows each file and what would change; --push does it.
+    """Publish abundance vectors as a dataset: list each file and what would change; --push commits.
 
-    Columns that seem to be about single persons are refused until card.toml names them as meant.
+    Columns that seem to hold personal data are refused, unless personal_columns in card.toml names them.
     """
     with doing("checking the dataset"):
         from ...hub.contents import dataset_contents

@@ -23,13 +23,13 @@ def model(
     message: Message = None,
     manifest: Annotated[
         Path | None,
-        typer.Option(help="Folder of a models.toml that describes it.", show_default="card.toml in DIR"),
+        typer.Option(help="Folder of a models.toml with its card entry.", show_default="card.toml in DIR"),
     ] = None,
 ) -> None:
-    """Publish a checkpoint: shows each file and what would change; --push does it.
+    """Publish a checkpoint: list each file and what would change; --push commits.
 
-    Checked first: it loads in a fresh process, its weights are safetensors, its card is complete and true to them, and
-    nothing else is in the folder. One commit holds all; nothing on the Hub is deleted.
+    Checked first: the checkpoint loads in a fresh process, its weights are safetensors, its card is complete and
+    matches them, and the folder holds nothing else. All files go in one commit; nothing on the Hub is deleted.
     """
     with doing("checking the checkpoint"):
         from ...hub.contents import model_contents

@@ -1,4 +1,4 @@
-"""Options that publishing verbs share."""
+"""Options that the subcommands of `biomeformer publish` share."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 Repo = Annotated[
-    str, typer.Argument(metavar="REPO", help="NAMESPACE/NAME on the Hub, as the card says.", show_default=False)
+    str, typer.Argument(metavar="REPO", help="NAMESPACE/NAME on the Hub, as on the card.", show_default=False)
 ]
-Push = Annotated[bool, typer.Option("--push", help="Do it. Without, it is only shown.")]
+Push = Annotated[bool, typer.Option("--push", help="Publish. Without it, this is a dry run.")]
 Private = Annotated[bool, typer.Option("--private", help="Make a new repository private.")]
 Branch = Annotated[str | None, typer.Option("--revision", help="Branch to publish on.", show_default="main")]
 CreatePr = Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")]
-Tag = Annotated[str | None, typer.Option("--tag", help="Name for the commit, such as v1.", show_default=False)]
-Message = Annotated[str | None, typer.Option("--message", help="Of the commit.", show_default="Publish and the title")]
+Tag = Annotated[str | None, typer.Option("--tag", help="Tag for the commit, such as v1.", show_default=False)]
+Message = Annotated[str | None, typer.Option("--message", help="Commit message.", show_default="Publish TITLE")]

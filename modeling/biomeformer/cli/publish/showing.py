@@ -1,4 +1,4 @@
-"""What would be published, on the terminal; and then the publishing."""
+"""Show on the terminal what would be published, and publish it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ def carry_out(
     tag: str | None,
     message: str | None,
 ) -> None:
-    """Show what publishing a folder would do, and do it where `push`."""
+    """Show what publishing a folder would do, and do it if `push` is set.
+
+    Raises:
+        InputError: The options contradict each other, or `push` is set offline.
+        PublishError: The Hub refuses or cannot be reached.
+    """
     from ...hub.publishing import check_options, plan_upload
     from ...hub.publishing import push as publish
 
@@ -36,21 +41,21 @@ def carry_out(
     show_card(contents)
     show_plan(plan, private)
     if not push:
-        note("nothing was sent; --push does it")
+        note("dry run: nothing was sent; add --push to publish")
         return
     options: dict[str, Any] = {"private": private, "create_pr": create_pr, "tag": tag, "message": message}
-    done = publish(plan, **options)
-    if done.n_sent:
-        out(f"published  {done.n_sent} files as commit {done.commit}")
+    published = publish(plan, **options)
+    if published.n_sent:
+        out(f"published  {published.n_sent} files as commit {published.commit}")
     else:
-        out(f"published  nothing to send: commit {done.commit} holds it all")
-    if done.tag is not None:
-        out(f"tag        {done.tag}")
-    out(f"see        {done.url}")
+        out(f"published  nothing to send: commit {published.commit} holds all files")
+    if published.tag is not None:
+        out(f"tag        {published.tag}")
+    out(f"see        {published.url}")
 
 
 def show_card(contents: Contents) -> None:
-    """The card, in full where somebody looks."""
+    """Show the card: in full on a terminal, otherwise its path, length and title."""
     import sys
 
     text = (contents.folder / "README.md").read_text(encoding="utf-8")
@@ -65,20 +70,20 @@ def show_card(contents: Contents) -> None:
 
 
 def show_plan(plan: UploadPlan, private: bool) -> None:
-    """Files with size, hash and what becomes of them."""
-    kind = plan.contents.repo_type
-    what = {
+    """Show each file with its state, size and SHA-256."""
+    repo_type = plan.contents.repo_type
+    state = {
         None: "not asked",
         False: f"new, {'private' if private else 'public'}",
         True: f"exists, {'private' if plan.private else 'public'}",
     }[plan.exists]
-    out(f"to         {kind} {plan.repo_id} ({what}), {plan.revision} at {(plan.parent or 'no commit')[:12]}")
+    out(f"to         {repo_type} {plan.repo_id} ({state}), {plan.revision} at {(plan.parent or 'no commit')[:12]}")
     out(f"license    {plan.contents.entry.license}")
     width = max(len(file.name) for file in plan.files)
     for file in plan.files:
         out(f"  {file.state:<7}  {one_line(file.name):<{width}}  {size(file.size):>9}  {file.sha256}")
     for name in plan.kept:
-        out(f"  {'kept':<7}  {one_line(name)} (on the Hub alone; nothing there is deleted)")
+        out(f"  {'kept':<7}  {one_line(name)} (only on the Hub; nothing is deleted)")
     n, total = len(plan.to_send), sum(file.size for file in plan.to_send)
     out(f"to send    {n} of {len(plan.files)} files, {size(total)}")
     for remark in plan.remarks:

@@ -1,4 +1,4 @@
-"""`biomeformer sequences`: labelled sequences to datasets, and what fine-tuned models say of others."""
+"""`biomeformer sequences`: prepare datasets of labelled sequences, and predict with fine-tuned models."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .prepare import prepare
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Prepare labelled sequences for fine-tuning, and predict others.",
+    help="Prepare labelled sequences for fine-tuning, and predict sequences with fine-tuned models.",
 )
 
 
 @app.callback()
 def _sequences() -> None:
-    """Prepare labelled sequences for fine-tuning, and predict others."""
+    """Prepare labelled sequences for fine-tuning, and predict sequences with fine-tuned models."""
 
 
 app.command(

@@ -26,10 +26,10 @@ def predict(
     threads: Threads = None,
     revision: Revision = None,
 ) -> None:
-    """Predict labels of sequences with their probabilities: one row a sequence.
+    """Predict labels of sequences with their probabilities: one row per sequence.
 
-    The checkpoint holds what decides: names of the labels, tokens of a sequence, and the thresholds that were chosen on
-    its validation sequences.
+    The checkpoint holds the names of the labels, the maximum number of tokens, and the thresholds chosen on its
+    validation sequences.
     """
     check_output_file(output)
     from ..runtime import note_device, start
@@ -42,7 +42,7 @@ def predict(
 
         classifier = SequenceClassifier.load(model, revision=revision, device=device)
     note_device(classifier.model.device)
-    n_cut = n_done = 0
+    n_truncated = n_done = 0
     with ExitStack() as stack:
         file: TextIO = sys.stdout
         if output is not None:
@@ -50,12 +50,12 @@ def predict(
             file = stack.enter_context(stack.enter_context(atomic_write(output)).open("w"))
         for table in predict_sequences(classifier, sequences):
             table.to_csv(file, sep="\t", index=False, header=not n_done, float_format="%.6g")
-            n_done, n_cut = n_done + len(table), n_cut + int(table["is_cut"].sum())
+            n_done, n_truncated = n_done + len(table), n_truncated + int(table["is_cut"].sum())
     if output is not None:
         report_files({"predictions": output})
-    if n_cut:
+    if n_truncated:
         limit = classifier.preprocessing.max_tokens
-        note(f"{n_cut:,} of {n_done:,} sequences have more than {limit:,} tokens; their ends were not seen")
+        note(f"{n_truncated:,} of {n_done:,} sequences have more than {limit:,} tokens and were truncated")
 
 
 __all__ = ["predict"]

@@ -26,63 +26,71 @@ def prepare(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="PATH or LABEL=PATH: FASTA, CSV, TSV, Parquet, BED or narrowPeak, told by content, compressed or not.",
+            help="PATH or LABEL=PATH: FASTA, CSV, TSV, Parquet, BED or narrowPeak, plain or compressed.",
             show_default=False,
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", show_default=False)],
-    task: Annotated[Task, typer.Option(help="What the labels are; those of multi_label are separated by ';'.")] = (
+    task: Annotated[Task, typer.Option(help="Kind of labels; several labels of multi_label are separated by ';'.")] = (
         "classification"
     ),
     positive: Annotated[
         str | None,
-        typer.Option(help="Of two labels the one that is looked for.", show_default="later in the alphabet"),
+        typer.Option(help="The positive label of two.", show_default="last in alphabetical order"),
     ] = None,
     genome: Annotated[
-        Path | None, typer.Option("--genome", "-g", help="FASTA of the intervals' reference.", show_default=False)
+        Path | None,
+        typer.Option("--genome", "-g", help="FASTA of the reference genome of intervals.", show_default=False),
     ] = None,
     length: Annotated[int, typer.Option(min=1, help="Bases of a window around a summit.")] = 1000,
     edges: Annotated[
-        Edges, typer.Option(help="Windows across a contig's end: dropped, moved inside, or cut shorter.")
+        Edges, typer.Option(help="Windows that cross a contig's end: drop, shift inside, or clip.")
     ] = "drop",
-    max_n: Annotated[float, typer.Option(min=0, max=1, help="Largest share of N; sequences above are dropped.")] = 0.1,
-    min_length: Annotated[int, typer.Option(min=1, help="Least bases; shorter sequences are dropped.")] = 1,
-    sequence_column: Annotated[str, typer.Option(help="Of a table.")] = "sequence",
-    label_column: Annotated[str, typer.Option(help="Of a table.")] = "label",
-    id_column: Annotated[str | None, typer.Option(help="Of a table.", show_default="FILE:LINE")] = None,
-    group_column: Annotated[str | None, typer.Option(help="Of a table, for --split group.", show_default=False)] = None,
+    max_n: Annotated[
+        float, typer.Option(min=0, max=1, help="Largest fraction of N; sequences above it are dropped.")
+    ] = 0.1,
+    min_length: Annotated[int, typer.Option(min=1, help="Minimum length in bases; shorter sequences are dropped.")] = 1,
+    sequence_column: Annotated[str, typer.Option(help="Table column with sequences.")] = "sequence",
+    label_column: Annotated[str, typer.Option(help="Table column with labels.")] = "label",
+    id_column: Annotated[str | None, typer.Option(help="Table column with ids.", show_default="FILE:LINE")] = None,
+    group_column: Annotated[
+        str | None, typer.Option(help="Table column with groups, for --split group.", show_default=False)
+    ] = None,
     reverse_complement: Annotated[
-        bool, typer.Option(help="A sequence and its reverse complement are the same.")
+        bool, typer.Option(help="A sequence and its reverse complement count as identical.")
     ] = True,
-    balance: Annotated[bool, typer.Option("--balance", help="Draw as many of each class as the smallest has.")] = False,
+    balance: Annotated[
+        bool, typer.Option("--balance", help="Sample as many of each class as the smallest has.")
+    ] = False,
     split: Annotated[
-        Split, typer.Option(help="What stays together: nothing, a contig, near-duplicates, or a group.")
+        Split, typer.Option(help="Sequences to keep in one split: none, a contig's, near-duplicates, or a group's.")
     ] = "random",
-    shares: Annotated[str, typer.Option(help="Of train, validation and test.")] = "0.8,0.1,0.1",
+    shares: Annotated[str, typer.Option(help="Fractions of train, validation and test.")] = "0.8,0.1,0.1",
     validation_contigs: Annotated[
-        str, typer.Option(metavar="NAME,...", help="Of --split chromosome.", show_default="to reach the shares")
+        str, typer.Option(metavar="NAME,...", help="For --split chromosome.", show_default="to reach the shares")
     ] = "",
     test_contigs: Annotated[
-        str, typer.Option(metavar="NAME,...", help="Of --split chromosome.", show_default="to reach the shares")
+        str, typer.Option(metavar="NAME,...", help="For --split chromosome.", show_default="to reach the shares")
     ] = "",
     similarity: Annotated[
-        float, typer.Option(help="Of --split cluster: Jaccard index of 12-mers from which two are near-duplicates.")
+        float, typer.Option(help="For --split cluster: Jaccard index of 12-mers from which two are near-duplicates.")
     ] = 0.3,
     read_encoder: Annotated[
-        str, typer.Option("--read-encoder", help="Whose tokens are counted: shipped checkpoint, folder or Hub id.")
+        str, typer.Option("--read-encoder", help="Tokenizer for counting tokens: shipped checkpoint, folder or Hub id.")
     ] = "metagenbert-mini",
     revision: Revision = None,
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Also tell how many sequences this context cuts.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Also report how many sequences this context truncates.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a dataset in the folder.")] = False,
 ) -> None:
     """Make a dataset with splits from labelled sequences, or from intervals of a reference genome.
 
-    Intervals become windows around their summit: column 10 of narrowPeak, else the middle. Equal sequences are kept
-    once, and not at all where their labels differ; conflicts.tsv lists those. The folder loads with
-    `datasets.load_dataset`; prepare.json holds every setting and tally.
+    Intervals become windows around their summit: column 10 of narrowPeak, else the midpoint. Of identical sequences one
+    is kept, or none if their labels differ; conflicts.tsv lists those. `datasets.load_dataset` loads the folder;
+    prepare.json holds all settings and counts.
     """
     check_output(output, overwrite=overwrite, can_overwrite=True)
     from ..runtime import start
@@ -131,7 +139,7 @@ def prepare(
     _summary(prepared)
     for name, share in zip(("validation", "test"), settings.shares[1:], strict=True):
         if name not in prepared.n_sequences and share and not settings.validation_contigs + settings.test_contigs:
-            note(f"{name} has no sequence: there are too few sequences or groups for its share of {share:g}")
+            note(f"{name} is empty: there are too few sequences or groups for its share of {share:g}")
     report_files(prepared.files)
 
 
@@ -139,7 +147,7 @@ def _shares(text: str) -> tuple[float, float, float]:
     try:
         train, validation, test = (float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"--shares {text!r} are no three numbers; give them like 0.8,0.1,0.1.") from None
+        raise InputError(f"--shares is {text!r}, which is not three numbers; give them like 0.8,0.1,0.1.") from None
     return train, validation, test
 
 
@@ -152,15 +160,16 @@ def _summary(prepared: PreparedSequences) -> None:
 
     out(f"{prepared.n_read:,} records read, {prepared.n_kept:,} kept")
     for reason, n in prepared.dropped.items():
-        out(f"  left out {n:>12,}  {reason}: {REASONS[reason].replace('`', '')}")
+        out(f"  dropped {n:>13,}  {reason}: {REASONS[reason].replace('`', '')}")
     if prepared.n_clusters is not None:
         out(f"{prepared.n_clusters:,} clusters of near-duplicates")
     names = prepared.label_names
     rows = split_table(names, prepared.n_sequences, prepared.class_counts)
     rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *others in rows:
-        out("  ".join([f"{first:<{widths[0]}}", *(f"{o:>{w}}" for o, w in zip(others, widths[1:], strict=True))]))
+    for first, *cells in rows:
+        padded = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
+        out("  ".join([f"{first:<{widths[0]}}", *padded]))
     if len(names) > N_SHOWN:
         out(f"{len(names):,} classes; their counts are in prepare.json")
     if prepared.token_lengths is not None:
@@ -173,9 +182,9 @@ def _token_summary(lengths: TokenLengths) -> None:
         f"tokens with {lengths.read_encoder}, of {lengths.n_sampled:,} sequences: median {q['0.5']:,}, 99 % up to "
         f"{q['0.99']:,}, longest {q['1']:,}"
     )
-    out(f"a context of {lengths.proposed_context:,} tokens cuts {lengths.cut_at_proposed:.1%} of them")
+    out(f"a context of {lengths.proposed_context:,} tokens truncates {lengths.cut_at_proposed:.1%} of them")
     if lengths.cut_at_max_tokens is not None:
-        out(f"a context of {lengths.max_tokens:,} tokens cuts {lengths.cut_at_max_tokens:.1%} of them")
+        out(f"a context of {lengths.max_tokens:,} tokens truncates {lengths.cut_at_max_tokens:.1%} of them")
 
 
 __all__ = ["prepare"]

@@ -12,17 +12,31 @@ from transformers import PreTrainedConfig
 class DnaBert2Config(PreTrainedConfig):
     r"""Configuration of a DNABERT-2 encoder. The defaults are those of `zhihan1996/DNABERT-2-117M`.
 
-    A published `config.json` (`model_type: "bert"` with an `auto_map` to `bert_layers.py`) is read as it is; a stock
-    BERT configuration is refused, because its weights have learnt positions where DNABERT-2 has ALiBi.
+    A published `config.json` (`model_type: "bert"` with an `auto_map` to `bert_layers.py`) is accepted as it is. A
+    stock BERT configuration is refused: its weights include learnt positions, where DNABERT-2 has ALiBi.
 
     Args:
         vocab_size: Number of tokens of the BPE vocabulary.
         hidden_size: Width of a token's vector.
+        num_hidden_layers: Number of layers.
+        num_attention_heads: Number of attention heads per layer.
         intermediate_size: Width of the gated linear unit of each layer.
-        alibi_starting_size: Kept for the round trip with published checkpoints. Longer sequences need no setting.
-        pad_token_id: The tokenizer's `[PAD]`, 3 in the published vocabulary, whatever the published config says. The
+        hidden_act: Activation of the gated linear unit.
+        hidden_dropout_prob: Dropout of embeddings and of the outputs of attention and gated linear units.
+        attention_probs_dropout_prob: Dropout of attention weights.
+        classifier_dropout: Dropout before the classifier; `hidden_dropout_prob` if None.
+        max_position_embeddings: Kept for the round trip with published checkpoints; it limits nothing.
+        alibi_starting_size: Kept for the round trip with published checkpoints; longer sequences need no setting.
+        type_vocab_size: Number of token types.
+        initializer_range: Standard deviation of new weights.
+        layer_norm_eps: Epsilon of layer normalisation.
+        pad_token_id: The tokenizer's `[PAD]`, 3 in the published vocabulary whatever the published config says. The
             model takes padding from `attention_mask` alone.
         add_pooling_layer: Whether the checkpoint has the `[CLS]` pooler (DNABERT-S has, DNABERT-2 has not).
+        tie_word_embeddings: Whether the language-model head shares the weights of the input embeddings.
+
+    Raises:
+        ValueError: `hidden_size` is not a multiple of `num_attention_heads`.
     """
 
     model_type = "dnabert2"
@@ -47,7 +61,7 @@ class DnaBert2Config(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self._auto_class is None:
-            # An `auto_map` stays with the class it names: what this one saves has no code beside it.
+            # A checkpoint saved by this class has no code beside it, so it must not keep an `auto_map` that names some.
             kwargs.pop("auto_map", None)
         super().__post_init__(**kwargs)
         if self.hidden_size % self.num_attention_heads:
@@ -58,7 +72,11 @@ class DnaBert2Config(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """Build from a dictionary; also from the published layout (see the class)."""
+        """Build from a dictionary, also one in the published layout (see the class).
+
+        Raises:
+            ValueError: The dictionary is the config of another model type.
+        """
         config_dict = dict(config_dict)
         if config_dict.get("model_type", cls.model_type) != cls.model_type:
             if not is_published_layout(config_dict):
@@ -75,7 +93,7 @@ class DnaBert2Config(PreTrainedConfig):
 
 
 def is_published_layout(config_dict: dict[str, Any]) -> bool:
-    """Whether a `config.json` is one of the DNABERT-2 family as its authors publish it."""
+    """Tell whether a `config.json` is of the DNABERT-2 family, in the layout in which its authors publish it."""
     if config_dict.get("model_type", "bert") != "bert":
         return False
     remote_code = " ".join(str(value) for value in (config_dict.get("auto_map") or {}).values())

@@ -1,7 +1,7 @@
 """DNABERT-2: BERT with ALiBi and gated linear units (arXiv 2306.15006, section 3.2), computed on packed tokens.
 
-Behaviour follows `bert_layers.py` of `zhihan1996/DNABERT-2-117M`. Padding never reaches a matrix product: tokens of a
-batch are laid end to end, sequences ordered by length, and attention runs within groups of exactly equal length.
+Behaviour follows `bert_layers.py` of `zhihan1996/DNABERT-2-117M`. Padding never reaches a matrix product: the tokens of
+a batch are concatenated, sequences in order of length, and attention is computed for groups of equally long sequences.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from .configuration_dnabert2 import DnaBert2Config, is_published_layout
 from .strict_loading import StrictPreTrainedModel, WeightRules
 
 POOLING_MODES = ("mean", "mean_over_max_length", "cls")
+# Longest sequence whose ALiBi bias is cached: it takes memory quadratic in the length.
 KEPT_BIAS_LENGTH = 512
-# On CUDA torch copies an attention bias whose rows do not begin at multiples of 8 numbers, in every call.
+# On CUDA, torch copies an attention bias in every call unless its rows begin at multiples of 8 numbers.
 BIAS_MULTIPLE = 64
-# Of published checkpoints; numbers 0, 1, 2 and so on.
+# Buffers of published checkpoints that hold 0, 1, 2 and so on, and are not used.
 POSITION_IDS = ("embeddings.position_ids", "bert.embeddings.position_ids")
 
 
 def alibi_slopes(n_heads: int) -> list[float]:
-    """Slopes of ALiBi, one a head (arXiv 2108.12409, section 3), also for head counts that are no power of two."""
+    """Return ALiBi's slope of each head (arXiv 2108.12409, section 3), also for numbers of heads not a power of two."""
     power = 2 ** math.floor(math.log2(n_heads))
     ratio = 2.0 ** (-8.0 / power)
     slopes = [ratio ** (i + 1) for i in range(power)]
@@ -44,17 +45,17 @@ def alibi_slopes(n_heads: int) -> list[float]:
 
 @dataclass(frozen=True)
 class PackedLayout:
-    """Where the sequences of a packed batch lie.
+    """Positions of the sequences in a packed batch.
 
     Attributes:
-        groups: `(first_token, n_sequences, length)` of each run of equally long sequences, in packed order.
+        groups: `(first_token, n_sequences, length)` of each group of equally long sequences, in packed order.
     """
 
     groups: tuple[tuple[int, int, int], ...]
 
     @classmethod
     def from_sorted_lengths(cls, lengths: list[int]) -> PackedLayout:
-        """Layout of sequences that lie in order of length."""
+        """Return the layout of sequences in ascending order of length; empty sequences have no place in it."""
         groups: list[tuple[int, int, int]] = []
         first = 0
         for length in lengths:
@@ -68,10 +69,11 @@ class PackedLayout:
 
     @property
     def max_length(self) -> int:
+        """Length of the longest sequence in tokens; 0 without sequences."""
         return max((length for _, _, length in self.groups), default=0)
 
     def views(self, packed: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Each group of `packed` `(n_tokens, ...)` as `(n_sequences, length, ...)`, without a copy."""
+        """Yield each group of `packed` `(n_tokens, ...)` as `(n_sequences, length, ...)`, without copying."""
         for first, n, length in self.groups:
             yield packed[first : first + n * length].unflatten(0, (n, length))
 
@@ -86,6 +88,21 @@ def eager_attention_forward(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute softmax attention.
+
+    Args:
+        module: The attention module, for its training mode.
+        query: `(batch, n_heads, length, head_size)`.
+        key: `(batch, n_heads, length, head_size)`.
+        value: `(batch, n_heads, length, head_size)`.
+        attention_mask: Bias that is added to the scores, broadcastable to `(batch, n_heads, length, length)`.
+        scaling: Factor of the scores.
+        dropout: Dropout of the weights in training.
+        **kwargs: Ignored options of other attention functions.
+
+    Returns:
+        Outputs `(batch, length, n_heads, head_size)` and weights `(batch, n_heads, length, length)`.
+    """
     scores = torch.matmul(query, key.transpose(2, 3)) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
@@ -96,11 +113,11 @@ def eager_attention_forward(
 
 @contextmanager
 def without_cudnn_attention(device: torch.device) -> Iterator[None]:
-    """Let torch's attention choose among its other kernels on a GPU within this context.
+    """Keep torch's attention from choosing cuDNN's kernel on a GPU within this context.
 
-    On Hopper torch prefers cuDNN's, which plans anew, in tens of milliseconds, for every number of sequences and every
-    length; groups of equally long sequences have others in every batch. Where cuDNN's is all that the host program has
-    left enabled, it stays. The setting is the process's, and a matter of microseconds.
+    On Hopper, torch prefers cuDNN's kernel, which is planned for every new number and length of sequences, in tens of
+    milliseconds; and groups of equally long sequences differ in every batch. If the host program has disabled all other
+    kernels, cuDNN's stays enabled. The setting is global to the process; changing it takes microseconds.
     """
     settings = torch.backends.cuda
     others = (settings.flash_sdp_enabled, settings.mem_efficient_sdp_enabled, settings.math_sdp_enabled)
@@ -115,6 +132,8 @@ def without_cudnn_attention(device: torch.device) -> Iterator[None]:
 
 
 class DnaBert2Embeddings(nn.Module):
+    """Embeddings of words and token types, without positions, which ALiBi adds to attention."""
+
     def __init__(self, config: DnaBert2Config) -> None:
         super().__init__()
         self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
@@ -133,6 +152,8 @@ class DnaBert2Embeddings(nn.Module):
 
 
 class DnaBert2SelfAttention(nn.Module):
+    """Self-attention with ALiBi within each sequence of a packed batch."""
+
     def __init__(self, config: DnaBert2Config) -> None:
         super().__init__()
         self.config = config
@@ -148,7 +169,7 @@ class DnaBert2SelfAttention(nn.Module):
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         qkv = self.Wqkv(hidden_states).unflatten(-1, (3, self.config.num_attention_heads, self.head_dim))
         contexts, attentions = [], []
-        # In each layer, since gradient checkpointing runs a layer by itself once more.
+        # Set in each layer, not once around all, since gradient checkpointing runs layers again in the backward pass.
         with without_cudnn_attention(qkv.device):
             for group in layout.views(qkv):
                 length = group.shape[1]
@@ -169,6 +190,9 @@ class DnaBert2SelfAttention(nn.Module):
 
 
 class DnaBert2SelfOutput(nn.Module):
+    """Output projection of attention, with residual and layer normalisation."""
+
+    # Each token's output depends on that token alone, so the module may be compiled for packed tokens of any layout.
     works_token_by_token = True
 
     def __init__(self, config: DnaBert2Config) -> None:
@@ -182,6 +206,8 @@ class DnaBert2SelfOutput(nn.Module):
 
 
 class DnaBert2Attention(nn.Module):
+    """Self-attention and its output projection."""
+
     def __init__(self, config: DnaBert2Config) -> None:
         super().__init__()
         self.self = DnaBert2SelfAttention(config)
@@ -195,6 +221,8 @@ class DnaBert2Attention(nn.Module):
 
 
 class DnaBert2GatedMLP(nn.Module):
+    """Gated linear unit with residual and layer normalisation."""
+
     works_token_by_token = True
 
     def __init__(self, config: DnaBert2Config) -> None:
@@ -211,6 +239,8 @@ class DnaBert2GatedMLP(nn.Module):
 
 
 class DnaBert2Layer(GradientCheckpointingLayer):
+    """Attention followed by a gated linear unit."""
+
     def __init__(self, config: DnaBert2Config) -> None:
         super().__init__()
         self.attention = DnaBert2Attention(config)
@@ -224,6 +254,8 @@ class DnaBert2Layer(GradientCheckpointingLayer):
 
 
 class DnaBert2Encoder(nn.Module):
+    """The layers, and the ALiBi bias that they share."""
+
     def __init__(self, config: DnaBert2Config) -> None:
         super().__init__()
         self.config = config
@@ -232,19 +264,19 @@ class DnaBert2Encoder(nn.Module):
         self._last_bias: torch.Tensor | None = None
 
     def alibi_bias(self, length: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-        """ALiBi: minus slope times distance, `(1, n_heads, length, length)`; kept for the next batch."""
-        kept = self._last_bias
-        if kept is None or kept.device != device or kept.dtype != dtype or kept.shape[-1] < length:
-            # What inference mode makes could not be used in training afterwards.
+        """Return ALiBi's bias, minus slope times distance: `(1, n_heads, length, length)`; cached for later batches."""
+        bias = self._last_bias
+        if bias is None or bias.device != device or bias.dtype != dtype or bias.shape[-1] < length:
+            # A tensor made in inference mode could not be used in training afterwards.
             with torch.inference_mode(False):
                 slopes = to_device(torch.tensor(alibi_slopes(self.config.num_attention_heads)), device)
                 position = torch.arange(length + -length % BIAS_MULTIPLE, device=device)
                 distance = (position[None, :] - position[:, None]).abs()
-                kept = (-slopes[:, None, None] * distance).to(dtype)[None]
-            # Of a long sequence it is large, and a matter of one batch.
+                bias = (-slopes[:, None, None] * distance).to(dtype)[None]
+            # The bias of a long sequence is large, and such sequences are rare.
             if length <= KEPT_BIAS_LENGTH:
-                self._last_bias = kept
-        return kept[:, :, :length, :length]
+                self._last_bias = bias
+        return bias[:, :, :length, :length]
 
 
 class DnaBert2Pooler(nn.Module):
@@ -257,7 +289,7 @@ class DnaBert2Pooler(nn.Module):
 
 
 class DnaBert2PreTrainedModel(StrictPreTrainedModel):
-    """What DNABERT-2 models share."""
+    """Base class of the DNABERT-2 models."""
 
     config_class = DnaBert2Config
     base_model_prefix = "bert"
@@ -287,20 +319,21 @@ class DnaBert2PreTrainedModel(StrictPreTrainedModel):
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A copy on a device; to a GPU from pinned memory, so that nothing has to wait for it."""
+    """Copy a tensor to a device; to a GPU from pinned memory, so that the CPU does not wait for the copy."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
-def _token_places(starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Places of the tokens of sequences that begin at `starts`, end to end."""
+def _token_indices(starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Return the concatenated token indices of sequences: of each, `starts` to `starts + lengths - 1`."""
     packed_starts = torch.cumsum(lengths, 0) - lengths
     shift = torch.repeat_interleave(starts - packed_starts, lengths)
     return shift + torch.arange(len(shift), device=shift.device)
 
 
 def _inverse(order: torch.Tensor) -> torch.Tensor:
+    """Return the inverse of a permutation."""
     inverse = torch.empty_like(order)
     inverse[order] = torch.arange(len(order), device=order.device)
     return inverse
@@ -309,7 +342,7 @@ def _inverse(order: torch.Tensor) -> torch.Tensor:
 def _pool_groups(
     hidden_states: torch.Tensor, layout: PackedLayout, pooling: str, max_length: int | None
 ) -> torch.Tensor:
-    """One vector a sequence, in the order of `layout`."""
+    """Pool packed token vectors to one vector per sequence, in the order of `layout`; see `embed_packed`."""
     if pooling == "cls":
         return torch.cat([group[:, 0] for group in layout.views(hidden_states)])
     sums = [group.sum(dim=1, dtype=torch.float32) for group in layout.views(hidden_states)]
@@ -318,7 +351,7 @@ def _pool_groups(
 
 
 class DnaBert2Model(DnaBert2PreTrainedModel):
-    """The encoder. Takes `[CLS] tokens [SEP]` and returns one vector a token."""
+    """The encoder: takes `[CLS] tokens [SEP]` and returns one vector per token."""
 
     weight_rules = WeightRules(optional=("pooler.",), ignored=(*POSITION_IDS, "cls.", "classifier."))
 
@@ -332,7 +365,7 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
 
     def _finish_loading(self, info: dict[str, Any], options: dict[str, Any]) -> None:
         if any(key.startswith("pooler.") for key in info["missing_keys"]):
-            # Random numbers are no pooled output.
+            # The pooler's weights are random: better no pooled output than a meaningless one.
             self.pooler = None
             self.config.add_pooling_layer = False
 
@@ -353,11 +386,11 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         """Encode packed tokens.
 
         Args:
-            input_ids: `(n_tokens,)`, sequences end to end in the order of `layout`.
-            layout: Where the sequences lie.
+            input_ids: `(n_tokens,)`, concatenated sequences in the order of `layout`.
+            layout: Positions of the sequences.
             token_type_ids: `(n_tokens,)`; zeros by default.
-            output_hidden_states: Whether to keep every layer's input.
-            output_attentions: Whether to keep attention weights; computed eagerly.
+            output_hidden_states: Whether to return every layer's input.
+            output_attentions: Whether to return attention weights, which are then computed eagerly.
 
         Returns:
             Token vectors `(n_tokens, hidden_size)`, the hidden states (one more than layers, or none), and for each
@@ -379,17 +412,17 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
     def embed_packed(
         self, input_ids: torch.Tensor, lengths: torch.Tensor, pooling: str = "mean", max_length: int | None = None
     ) -> torch.Tensor:
-        """One vector a sequence, without padding anywhere.
+        """Embed packed sequences, one vector per sequence, without any padding.
 
         Args:
-            input_ids: `(n_tokens,)`, sequences end to end in any order, special tokens included.
-            lengths: `(n_sequences,)`, tokens of each sequence, all positive; on the CPU, or a GPU has to be waited for.
+            input_ids: `(n_tokens,)`, concatenated sequences in any order, special tokens included.
+            lengths: `(n_sequences,)`, tokens of each sequence, all positive; on the CPU, or the CPU waits for the GPU.
             pooling: `mean` (over all tokens, `[CLS]` and `[SEP]` included), `mean_over_max_length` (their sum over
                 `max_length`, the scale of the published MetagenBERT scripts) or `cls`.
             max_length: Divisor of `mean_over_max_length`, in tokens.
 
         Returns:
-            `(n_sequences, hidden_size)`, in the order given, in float32 for the two means.
+            `(n_sequences, hidden_size)`, in the order given; float32 for the two means.
 
         Raises:
             ValueError: `pooling` is unknown, or `max_length` is missing where needed.
@@ -405,7 +438,7 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         order = torch.argsort(lengths, stable=True)
         sorted_lengths = lengths[order]
         starts = torch.cumsum(lengths, 0) - lengths
-        input_ids = input_ids[to_device(_token_places(starts[order], sorted_lengths), input_ids.device)]
+        input_ids = input_ids[to_device(_token_indices(starts[order], sorted_lengths), input_ids.device)]
         layout = PackedLayout.from_sorted_lengths(sorted_lengths.tolist())
         hidden_states, _, _ = self.forward_packed(input_ids, layout)
         vectors = _pool_groups(hidden_states, layout, pooling, max_length)
@@ -413,7 +446,7 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
 
     @property
     def num_mixup_layers(self) -> int:
-        """Layers at whose input `embed_packed_mixed` can mix: the embeddings are the first."""
+        """Number of layers at whose input `embed_packed_mixed` can mix; the first input is the embeddings."""
         return int(self.config.num_hidden_layers)
 
     def embed_packed_mixed(
@@ -424,40 +457,41 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         weights: torch.Tensor,
         layer: int,
     ) -> torch.Tensor:
-        """One vector a sequence after manifold instance mixup (DNABERT-S, arXiv 2402.08777, section 3.3).
+        """Embed packed sequences with manifold instance mixup (DNABERT-S, arXiv 2402.08777, section 3.3).
 
         As in the published `train/pretrain/DNABERT2_MIX/bert_layers.py`, token vectors at the input of one layer are
-        mixed place by place, as far as the shorter of the two sequences reaches.
+        mixed position by position, up to the length of the shorter of the two sequences.
 
         Args:
-            input_ids: `(n_tokens,)`, sequences end to end in any order, special tokens included.
-            lengths: `(n_sequences,)`, tokens of each sequence, all positive; on the CPU, or a GPU has to be waited for.
-            partners: `(n_sequences,)`, the number of the sequence that is mixed into each; likewise.
-            weights: `(n_sequences,)`, each sequence's own share.
-            layer: Where to mix, from 0 (the embeddings) to `num_mixup_layers - 1`.
+            input_ids: `(n_tokens,)`, concatenated sequences in any order, special tokens included.
+            lengths: `(n_sequences,)`, tokens of each sequence, all positive; on the CPU, or the CPU waits for the GPU.
+            partners: `(n_sequences,)`, index of the sequence that is mixed into each; likewise on the CPU.
+            weights: `(n_sequences,)`, weight of each sequence itself; its partner has one minus this.
+            layer: Layer at whose input to mix, from 0 (the embeddings) to `num_mixup_layers - 1`.
 
         Returns:
             float32 `(n_sequences, hidden_size)`, means over tokens, in the order given.
         """
-        # The layout is worked out on the CPU; DistributedDataParallel moves every argument to the GPU.
+        # The layout is computed on the CPU, but DistributedDataParallel moves every argument to the GPU.
         lengths, partners = lengths.cpu(), partners.cpu()
         order = torch.argsort(lengths, stable=True)
         starts = torch.cumsum(lengths, 0) - lengths
-        places = _token_places(starts[order], lengths[order])
+        indices = _token_indices(starts[order], lengths[order])
         layout = PackedLayout.from_sorted_lengths(lengths[order].tolist())
-        hidden_states = self.embeddings(input_ids[to_device(places, input_ids.device)])
+        hidden_states = self.embeddings(input_ids[to_device(indices, input_ids.device)])
         bias = self.encoder.alibi_bias(layout.max_length, hidden_states.device, hidden_states.dtype)
         for module in self.encoder.layer[:layer]:
             hidden_states, _ = module(hidden_states, layout, bias, False)
 
+        # From here on each mixed sequence has the length that it shares with its partner, so the packing changes.
         sorted_starts = torch.cumsum(lengths[order], 0) - lengths[order]
         packed_starts = sorted_starts[_inverse(order)]
         shared = torch.minimum(lengths, lengths[partners])
         order = torch.argsort(shared, stable=True)
         layout = PackedLayout.from_sorted_lengths(shared[order].tolist())
         device = hidden_states.device
-        own = to_device(_token_places(packed_starts[order], shared[order]), device)
-        other = to_device(_token_places(packed_starts[partners[order]], shared[order]), device)
+        own = to_device(_token_indices(packed_starts[order], shared[order]), device)
+        other = to_device(_token_indices(packed_starts[partners[order]], shared[order]), device)
         share = torch.repeat_interleave(
             to_device(weights, device)[to_device(order, device)],
             to_device(shared[order], device),
@@ -482,16 +516,16 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
 
         Args:
             input_ids: `(batch, length)`.
-            attention_mask: `(batch, length)`, 1 on tokens and 0 on padding, which may stand on either side.
+            attention_mask: `(batch, length)`, 1 on tokens and 0 on padding, which may be on either side.
             token_type_ids: `(batch, length)`; zeros by default.
-            output_hidden_states: Also return every layer's vectors.
-            output_attentions: Also return attention weights; these are computed eagerly, whatever the model's kernel.
+            output_hidden_states: Whether to return every layer's vectors.
+            output_attentions: Whether to return attention weights, which are then computed eagerly.
             **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
             `last_hidden_state (batch, length, hidden_size)`, zero on padding as in the published code;
-            `pooler_output (batch, hidden_size)` where the checkpoint has a pooler; hidden states and attentions when
-            asked for.
+            `pooler_output (batch, hidden_size)` if the checkpoint has a pooler; hidden states and attentions if asked
+            for.
 
         Raises:
             ValueError: A row of `attention_mask` has padding between tokens, or no token at all.
@@ -517,7 +551,7 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
 
 @dataclass(frozen=True)
 class BatchPacking:
-    """Between a padded batch and its packed tokens, sequences ordered by length.
+    """Conversion between a padded batch and its packed tokens, sequences ordered by length.
 
     Attributes:
         shape: `(batch, length)` of the padded batch.
@@ -535,6 +569,11 @@ class BatchPacking:
 
     @classmethod
     def from_mask(cls, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> BatchPacking:
+        """Derive the packing from an attention mask; without one, every position is a token.
+
+        Raises:
+            ValueError: Shapes differ, or a row has padding between tokens, or no token at all.
+        """
         batch, length = input_ids.shape
         mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
         if mask.shape != input_ids.shape:
@@ -556,24 +595,23 @@ class BatchPacking:
         return cls((batch, length), source, order, first, PackedLayout.from_sorted_lengths(lengths[order].tolist()))
 
     def pack(self, padded: torch.Tensor) -> torch.Tensor:
+        """Pack `(batch, length, ...)` to `(n_tokens, ...)`."""
         return padded.reshape(-1, *padded.shape[2:])[self.source]
 
     def unpack(self, packed: torch.Tensor) -> torch.Tensor:
+        """Unpack `(n_tokens, ...)` to `(batch, length, ...)`, zero on padding."""
         batch, length = self.shape
         padded = packed.new_zeros(batch * length, *packed.shape[1:])
         return padded.index_copy(0, self.source, packed).unflatten(0, (batch, length))
 
     def unpack_attentions(self, groups: list[torch.Tensor]) -> torch.Tensor:
-        """Groups' weights as one `(batch, n_heads, length, length)`, zero on padding."""
+        """Unpack the groups' weights to one `(batch, n_heads, length, length)`, zero on padding."""
         batch, length = self.shape
         padded = groups[0].new_zeros(batch, groups[0].shape[1], length, length)
-        done = 0
-        for group in groups:
-            for weights in group:
-                row = int(self.order[done])
-                first, size = int(self.first_token[row]), weights.shape[-1]
-                padded[row, :, first : first + size, first : first + size] = weights
-                done += 1
+        sequences = (weights for group in groups for weights in group)
+        for row, weights in zip(self.order.tolist(), sequences, strict=True):
+            first, size = int(self.first_token[row]), weights.shape[-1]
+            padded[row, :, first : first + size, first : first + size] = weights
         return padded
 
 
@@ -637,12 +675,12 @@ class DnaBert2ForMaskedLM(DnaBert2PreTrainedModel):
         labels: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> MaskedLMOutput:
-        """Predict tokens.
+        """Predict masked tokens.
 
         Args:
             input_ids: `(batch, length)`.
             attention_mask: `(batch, length)`.
-            labels: `(batch, length)`, token ids, and -100 where no loss is wanted.
+            labels: `(batch, length)`, token ids; positions with -100 do not count towards the loss.
             **kwargs: As for `DnaBert2Model.forward`.
 
         Returns:
@@ -659,7 +697,7 @@ class DnaBert2ForMaskedLM(DnaBert2PreTrainedModel):
 
 
 class DnaBert2ForSequenceClassification(DnaBert2PreTrainedModel):
-    """The encoder with its pooler and a linear head over the first token, as the published fine-tuning code."""
+    """The encoder with its pooler and a linear head over the first token, as in the published fine-tuning code."""
 
     weight_rules = WeightRules(
         head=("classifier.",),

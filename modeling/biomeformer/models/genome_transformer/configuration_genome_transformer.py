@@ -17,21 +17,26 @@ class GenomeTransformerConfig(PreTrainedConfig):
     r"""Configuration of an encoder over the genes of a genome (arXiv 2405.05998).
 
     Args:
-        protein_size: Width of a protein's vector; 2,560 of the ESM-2 with 3 billion weights.
+        protein_size: Width of a protein's vector; 2,560 for the ESM-2 with 3 billion parameters.
         hidden_size: Width of the encoder.
-        num_hidden_layers: Layers.
-        num_attention_heads: Heads; with one, a layer's attention is one number a pair of genes.
+        num_hidden_layers: Number of layers.
+        num_attention_heads: Number of heads; with one, a layer's attention is one number per pair of genes.
         intermediate_size: Width of the feed-forward networks.
-        hidden_act: Their activation.
+        hidden_act: Activation of the feed-forward networks.
         hidden_dropout_prob: Dropout of embeddings, feed-forward networks and residuals.
         attention_probs_dropout_prob: Dropout of attention weights.
-        max_genes: Genes of a genome at most; of longer ones the processor keeps the first in the order of contigs.
-        positions: What a gene's place adds to it: `none` (a genome is a set), `contig` (its rank within its contig, so
+        max_genes: Largest number of genes of a genome; the processor keeps the first, in the order of contigs.
+        positions: Positional encoding of a gene: `none` (a genome is a set), `contig` (its rank within its contig, so
             that the order of contigs does not matter), or `genome` (its rank among all genes).
-        pooling: How genes become one vector: `mean`, `cls` (of a token put in front), or `attention` (learnt weights).
-        layer_norm_eps: Of layer normalisation, before each block and at the end.
-        classifier_dropout: Before the classifier; `hidden_dropout_prob` where None.
-        label_name: What the classifier tells, such as `habitat`.
+        pooling: How genes are pooled: `mean`, `cls` (the vector of an additional first token), or `attention` (a
+            weighted mean with learnt weights).
+        layer_norm_eps: Epsilon of layer normalisation.
+        initializer_range: Standard deviation of new weights.
+        classifier_dropout: Dropout before the classifier; `hidden_dropout_prob` if None.
+        label_name: Name of what the classifier predicts, such as `habitat`.
+
+    Raises:
+        ValueError: A value is unknown or out of range.
     """
 
     model_type = "genome_transformer"
@@ -65,7 +70,7 @@ class GenomeTransformerConfig(PreTrainedConfig):
                 "divide it."
             )
         if self._auto_class is None:
-            # An `auto_map` stays with the class it names: what this one saves has no code beside it.
+            # A checkpoint saved by this class has no code beside it, so it must not keep an `auto_map` that names some.
             kwargs.pop("auto_map", None)
         super().__post_init__(**kwargs)
 

@@ -1,4 +1,4 @@
-"""A transformer over the genes of a whole genome (arXiv 2405.05998): one vector a gene in, a habitat out."""
+"""A transformer over the genes of a genome (arXiv 2405.05998): from one vector per gene to a label of the genome."""
 
 from __future__ import annotations
 
@@ -32,7 +32,21 @@ def eager_attention_forward(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softmax attention `(batch, n_heads, n_genes, head_size)`, with its weights."""
+    """Compute softmax attention.
+
+    Args:
+        module: The attention module, for its training mode.
+        query: `(batch, n_heads, n_genes, head_size)`.
+        key: `(batch, n_heads, n_genes, head_size)`.
+        value: `(batch, n_heads, n_genes, head_size)`.
+        attention_mask: Bias that is added to the scores, broadcastable to `(batch, n_heads, n_genes, n_genes)`.
+        scaling: Factor of the scores.
+        dropout: Dropout of the weights in training.
+        **kwargs: Ignored options of other attention functions.
+
+    Returns:
+        Outputs `(batch, n_genes, n_heads, head_size)`, and weights before dropout `(batch, n_heads, n_genes, n_genes)`.
+    """
     scores = torch.matmul(query, key.transpose(2, 3)) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
@@ -42,7 +56,7 @@ def eager_attention_forward(
 
 
 class GenomeTransformerEmbeddings(nn.Module):
-    """Projects protein vectors, and adds each gene's place."""
+    """Projection of protein vectors, plus positional encodings."""
 
     def __init__(self, config: GenomeTransformerConfig) -> None:
         super().__init__()
@@ -54,29 +68,39 @@ class GenomeTransformerEmbeddings(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, proteins: torch.Tensor, contig_ids: torch.Tensor | None) -> torch.Tensor:
-        """`(batch, n_genes, hidden_size)`, one more in front with `cls` pooling."""
+        """Embed genes: `(batch, n_genes, hidden_size)`, with one position more at the front for `cls` pooling."""
         weights = self.projection.weight
         hidden = self.projection(self.norm(proteins.to(weights.dtype)))
         if self.config.positions != "none":
-            hidden = hidden + sinusoids(self._places(proteins, contig_ids), self.config.hidden_size).to(hidden.dtype)
+            ranks = self._ranks(proteins, contig_ids)
+            hidden = hidden + sinusoids(ranks, self.config.hidden_size).to(hidden.dtype)
         if self.config.pooling == "cls":
             hidden = torch.cat([self.cls.expand(len(hidden), 1, -1), hidden], 1)
         return self.dropout(hidden)
 
-    def _places(self, proteins: torch.Tensor, contig_ids: torch.Tensor | None) -> torch.Tensor:
-        """Rank of each gene `(batch, n_genes)`, in its contig or in the genome."""
-        place = torch.arange(proteins.shape[1], device=proteins.device).expand(proteins.shape[:2])
+    def _ranks(self, proteins: torch.Tensor, contig_ids: torch.Tensor | None) -> torch.Tensor:
+        """Return the rank of each gene within its contig or the genome, from 0: `(batch, n_genes)`."""
+        rank = torch.arange(proteins.shape[1], device=proteins.device).expand(proteins.shape[:2])
         if self.config.positions == "genome" or contig_ids is None:
-            return place
-        begins = torch.ones_like(contig_ids, dtype=torch.bool)
-        begins[:, 1:] = contig_ids[:, 1:] != contig_ids[:, :-1]
-        return place - (place * begins).cummax(1).values
+            return rank
+        is_first = torch.ones_like(contig_ids, dtype=torch.bool)
+        is_first[:, 1:] = contig_ids[:, 1:] != contig_ids[:, :-1]
+        # Subtract the rank of the contig's first gene, which is the last one seen so far.
+        return rank - (rank * is_first).cummax(1).values
 
 
-def sinusoids(places: torch.Tensor, size: int) -> torch.Tensor:
-    """Sines and cosines of places (arXiv 1706.03762, section 3.5), float32 `(batch, n_genes, size)`."""
-    half = torch.arange(0, size, 2, device=places.device, dtype=torch.float32)
-    angles = places[:, :, None].float() * torch.exp(half * (-math.log(10_000.0) / size))
+def sinusoids(positions: torch.Tensor, size: int) -> torch.Tensor:
+    """Compute sinusoidal positional encodings (arXiv 1706.03762, section 3.5).
+
+    Args:
+        positions: `(batch, n_genes)`.
+        size: Width of an encoding.
+
+    Returns:
+        float32 `(batch, n_genes, size)`, sines and cosines interleaved.
+    """
+    exponents = torch.arange(0, size, 2, device=positions.device, dtype=torch.float32)
+    angles = positions[:, :, None].float() * torch.exp(exponents * (-math.log(10_000.0) / size))
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(2)[:, :, :size]
 
 
@@ -95,7 +119,7 @@ class GenomeTransformerAttention(nn.Module):
     def forward(
         self, hidden: torch.Tensor, attention_mask: torch.Tensor | None, output_attentions: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What each gene takes from the others, and the weights where they are asked for."""
+        """Attend over `hidden` `(batch, n_genes, hidden_size)`; also return the weights if they are asked for."""
         batch, n_genes, size = hidden.shape
         shape = (batch, n_genes, 3, self.config.num_attention_heads, self.head_size)
         query, key, value = self.query_key_value(hidden).view(shape).permute(2, 0, 3, 1, 4)
@@ -114,7 +138,7 @@ class GenomeTransformerAttention(nn.Module):
 
 
 class GenomeTransformerLayer(GradientCheckpointingLayer):
-    """Attention and a feed-forward network, each behind its normalisation."""
+    """Attention and a feed-forward network, each with layer normalisation before it and a residual around it."""
 
     def __init__(self, config: GenomeTransformerConfig) -> None:
         super().__init__()
@@ -129,7 +153,7 @@ class GenomeTransformerLayer(GradientCheckpointingLayer):
     def forward(
         self, hidden: torch.Tensor, attention_mask: torch.Tensor | None, output_attentions: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Hidden states of the next layer, and attention weights where they are asked for."""
+        """Return the hidden states of the next layer, and the attention weights if they are asked for."""
         mixed, weights = self.attention(self.attention_norm(hidden), attention_mask, output_attentions)
         hidden = hidden + self.dropout(mixed)
         inner = self.dropout(self.activation(self.intermediate(self.feed_forward_norm(hidden))))
@@ -137,11 +161,11 @@ class GenomeTransformerLayer(GradientCheckpointingLayer):
 
 
 class GenomeTransformerPreTrainedModel(StrictPreTrainedModel):
-    """What models over a genome's proteins share.
+    """Base class of the models over a genome's proteins.
 
     Attributes:
-        processor: What genomes must become, where the checkpoint says so.
-        hub_options: With which it was loaded: `revision` as a commit, `cache_dir` and the like.
+        processor: The preprocessing config, or None if the checkpoint has none.
+        hub_options: Options with which the model was loaded: `revision` as a commit, `cache_dir` and so on.
     """
 
     hub_options: Mapping[str, Any] = MappingProxyType({})
@@ -167,7 +191,7 @@ class GenomeTransformerPreTrainedModel(StrictPreTrainedModel):
 
 
 class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
-    """The encoder: vectors of a genome's proteins to contextual vectors of its genes, and one of the genome."""
+    """The encoder: from vectors of a genome's proteins to contextual vectors of its genes and one of the genome."""
 
     weight_rules = WeightRules(ignored=("classifier.",))
 
@@ -193,17 +217,17 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
         """Encode genomes.
 
         Args:
-            proteins: `(batch, n_genes, protein_size)`, genes of a contig beside each other.
+            proteins: `(batch, n_genes, protein_size)`, the genes of a contig in sequence.
             attention_mask: `(batch, n_genes)`, 1 on genes, 0 on padding; all genes by default.
-            contig_ids: `(batch, n_genes)`, number of each gene's contig; one contig by default.
-            output_attentions: Also return attention weights `(batch, n_heads, n_genes, n_genes)` of each layer;
-                computed eagerly, whatever the model's kernel.
-            output_hidden_states: Also return what went into each layer, and what came out of the last.
+            contig_ids: `(batch, n_genes)`, contig index of each gene; one contig by default.
+            output_attentions: Whether to return attention weights `(batch, n_heads, n_genes, n_genes)` of each layer,
+                which are then computed eagerly.
+            output_hidden_states: Whether to return the input of each layer, and the output of the last.
             **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
             `last_hidden_state (batch, n_genes, hidden_size)`, 0 on padding, and `pooler_output (batch, hidden_size)`.
-            With `cls` pooling all but the pooled vector have one place more, in front.
+            With `cls` pooling, all but the pooled vector have one position more at the front.
 
         Raises:
             ValueError: A genome has more genes than `config.max_genes`, or a shape does not fit.
@@ -221,39 +245,48 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
         mask = torch.ones(proteins.shape[:2], device=proteins.device) if attention_mask is None else attention_mask
         if self.config.pooling == "cls":
             mask = torch.cat([torch.ones_like(mask[:, :1]), mask], 1)
-        there = mask.bool()
+        mask = mask.bool()
         hidden = self.embeddings(proteins, contig_ids)
+        # Without padding there is no bias, so that attention can use its fastest kernel.
         bias = None
-        if not bool(there.all()):
-            bias = torch.zeros_like(there, dtype=hidden.dtype).masked_fill(~there, torch.finfo(hidden.dtype).min)
-            bias = bias[:, None, None, :].expand(-1, 1, there.shape[1], -1)
+        if not bool(mask.all()):
+            bias = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, torch.finfo(hidden.dtype).min)
+            bias = bias[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
         attentions, states = [], []
         for layer in self.layers:
-            # What is not asked for is not kept: a state of 4,096 genes is 10 MB.
+            # States are kept only if they are asked for: that of 4,096 genes takes 10 MB.
             if output_hidden_states:
                 states.append(hidden)
             hidden, weights = layer(hidden, bias, output_attentions)
             attentions.append(weights)
-        hidden = self.norm(hidden).masked_fill(~there[:, :, None], 0.0)
+        hidden = self.norm(hidden).masked_fill(~mask[:, :, None], 0.0)
         return BaseModelOutputWithPooling(
             last_hidden_state=hidden,
-            pooler_output=self.pool(hidden, there),
+            pooler_output=self.pool(hidden, mask),
             hidden_states=(*states, hidden) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
 
-    def pool(self, hidden: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        """One vector a genome, `(batch, hidden_size)`, from normalised hidden states; `there` is true on genes."""
+    def pool(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Pool genes to one vector per genome.
+
+        Args:
+            hidden: `(batch, n_genes, hidden_size)`, normalised hidden states, 0 on padding.
+            mask: bool `(batch, n_genes)`, true on genes.
+
+        Returns:
+            `(batch, hidden_size)`.
+        """
         if self.config.pooling == "cls":
             return hidden[:, 0]
         if self.config.pooling == "mean":
-            return hidden.sum(1) / there.sum(1, keepdim=True)
-        scores = self.gene_score(hidden)[:, :, 0].masked_fill(~there, -torch.inf)
+            return hidden.sum(1) / mask.sum(1, keepdim=True)
+        scores = self.gene_score(hidden)[:, :, 0].masked_fill(~mask, -torch.inf)
         return (hidden * scores.softmax(1)[:, :, None]).sum(1)
 
 
 class GenomeTransformerForSequenceClassification(GenomeTransformerPreTrainedModel):
-    """From a genome's proteins to its habitat, or another label; `config.id2label` names the classes."""
+    """A classifier of genomes, by habitat or another label; `config.id2label` names the classes."""
 
     weight_rules = WeightRules(
         head=("classifier.",),
@@ -282,24 +315,24 @@ class GenomeTransformerForSequenceClassification(GenomeTransformerPreTrainedMode
         """Classify genomes.
 
         Args:
-            proteins: As for `GenomeTransformerModel`.
-            attention_mask: As there.
-            contig_ids: As there.
-            labels: `(batch,)`.
-            class_weights: `(num_labels,)`, factors of the loss of each class.
-            label_smoothing: Share of a label that is spread over all classes.
+            proteins: `(batch, n_genes, protein_size)`, as for `GenomeTransformerModel`.
+            attention_mask: `(batch, n_genes)`, 1 on genes, 0 on padding; all genes by default.
+            contig_ids: `(batch, n_genes)`, contig index of each gene; one contig by default.
+            labels: `(batch,)`, class indices.
+            class_weights: `(num_labels,)`, factor of the loss of each class.
+            label_smoothing: Fraction of a label that is distributed over all classes.
             **kwargs: `output_attentions` and `output_hidden_states`.
 
         Returns:
-            Logits `(batch, num_labels)`, and the loss where labels are given.
+            `logits (batch, num_labels)`, and `loss` with labels.
         """
-        found = self.genome_transformer(proteins, attention_mask, contig_ids, **kwargs)
-        logits = self.classifier(self.dropout(found.pooler_output)).float()
+        outputs = self.genome_transformer(proteins, attention_mask, contig_ids, **kwargs)
+        logits = self.classifier(self.dropout(outputs.pooler_output)).float()
         loss = None
         if labels is not None:
             loss = nn.functional.cross_entropy(logits, labels, weight=class_weights, label_smoothing=label_smoothing)
         return SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=found.hidden_states, attentions=found.attentions
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
 
     def predict(self, path: str | Path, **options: Any) -> dict[str, float]:
@@ -313,7 +346,7 @@ class GenomeTransformerForSequenceClassification(GenomeTransformerPreTrainedMode
             The probability of each class, by its name.
 
         Raises:
-            ImportError: This model's code came with its checkpoint.
+            ImportError: This model's code came with its checkpoint, without the package.
         """
         return self._package().predict_genome(self, path, **options).probabilities
 

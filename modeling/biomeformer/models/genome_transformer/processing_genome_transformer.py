@@ -1,4 +1,4 @@
-"""From protein vectors to a batch, under the preprocessing config that is saved with a checkpoint."""
+"""Batch protein vectors of genomes, under the preprocessing config that is saved with a checkpoint."""
 
 from __future__ import annotations
 
@@ -25,17 +25,22 @@ CHOICES = {"protein_pooling": ("mean over residues",), "truncation": ("keep_firs
 
 
 class GenomeTransformerProcessor(ProcessorMixin):
-    r"""What a genome's genes must become before a `GenomeTransformerModel` reads them.
+    r"""Preprocessing config of a `GenomeTransformerModel`: how genomes become its inputs.
 
     Args:
-        protein_encoder: Where the protein encoder came from: a folder beside the checkpoint, or a Hub id.
-        protein_encoder_sha256: Hash of its weights; vectors of another encoder are refused.
+        protein_encoder: Origin of the protein encoder: `protein_encoder` if it is part of the checkpoint, or a Hub id.
+        protein_encoder_sha256: SHA-256 of its weights; vectors of another encoder are refused.
         protein_size: Width of a protein's vector.
-        max_residues: Longer proteins lose their end.
-        protein_pooling: How residues become one vector: `mean over residues`.
-        translation_table: NCBI's number, of genes that do not say.
-        max_genes: Genes of a genome at most.
-        truncation: What happens to longer ones: `keep_first_contigs` keeps the first genes in the order of contigs.
+        max_residues: Longer proteins are truncated to this many residues.
+        protein_pooling: How residues are pooled to one vector: `mean over residues`.
+        translation_table: Number of NCBI's translation table, of genes without one of their own.
+        max_genes: Largest number of genes of a genome.
+        truncation: How larger genomes are truncated: `keep_first_contigs` keeps the first genes in the order of
+            contigs.
+        **kwargs: Options of `ProcessorMixin`.
+
+    Raises:
+        ValueError: A value is unknown to this version.
     """
 
     def __init__(
@@ -65,7 +70,7 @@ class GenomeTransformerProcessor(ProcessorMixin):
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """Everything that decides what a genome becomes."""
+        """Everything that determines a genome's inputs, for fingerprints."""
         return {field: getattr(self, field) for field in PREPROCESSING_FIELDS}
 
     @property
@@ -79,7 +84,11 @@ class GenomeTransformerProcessor(ProcessorMixin):
         return self.preprocessing
 
     def check_agrees(self, config: GenomeTransformerConfig) -> None:
-        """Raise `ValueError` if the preprocessing config and a model's config say different things."""
+        """Check that the preprocessing config and a model's config agree.
+
+        Raises:
+            ValueError: They do not.
+        """
         for field in ("protein_size", "max_genes"):
             if getattr(self, field) != getattr(config, field):
                 raise ValueError(
@@ -87,9 +96,18 @@ class GenomeTransformerProcessor(ProcessorMixin):
                     f"{getattr(config, field)}; processor_config.json and config.json must come from one checkpoint."
                 )
 
-    def n_cut(self, n_genes: int) -> int:
-        """Genes of a genome of so many that are left out."""
+    def n_dropped_genes(self, n_genes: int) -> int:
+        """Return how many genes of a genome of `n_genes` are beyond `max_genes`, and dropped."""
         return max(n_genes - self.max_genes, 0)
+
+    def n_cut(self, n_genes: int) -> int:
+        """Deprecated: the old name of `n_dropped_genes`."""
+        warnings.warn(
+            f"{type(self).__name__}.n_cut is now called n_dropped_genes. The old name goes with the next version.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.n_dropped_genes(n_genes)
 
     def __call__(
         self,
@@ -101,17 +119,17 @@ class GenomeTransformerProcessor(ProcessorMixin):
         """Pad genomes into a batch for `GenomeTransformerModel.forward`.
 
         Args:
-            vectors: Of one genome's proteins `(n_genes, protein_size)`, or of several genomes.
-            contig_ids: `(n_genes,)`, number of each gene's contig, of one genome or several; one contig by default.
+            vectors: Protein vectors `(n_genes, protein_size)` of one genome, or a list of those of several.
+            contig_ids: Contig index of each gene, `(n_genes,)`, of one genome or a list; one contig by default.
             return_tensors: `pt` for tensors, `np` for arrays.
-            **kwargs: None are known; any is an error.
+            **kwargs: There are no other options; any is an error.
 
         Returns:
             `proteins` float32 `(n_genomes, longest, protein_size)`, `attention_mask` and `contig_ids`
-            `(n_genomes, longest)`. Genomes of more genes than `max_genes` keep the first; `n_cut` says how many go.
+            `(n_genomes, longest)`. Genomes with more than `max_genes` genes keep the first; see `n_dropped_genes`.
 
         Raises:
-            ValueError: A genome has no gene, or its shapes do not fit.
+            ValueError: A genome has no gene, or shapes do not match.
         """
         if kwargs:
             raise ValueError(f"{', '.join(kwargs)}: not an option here; the preprocessing config decides.")
@@ -119,22 +137,22 @@ class GenomeTransformerProcessor(ProcessorMixin):
         if contig_ids is None:
             contigs = [np.zeros(len(genome), np.int64) for genome in genomes]
         else:
-            one = isinstance(contig_ids, np.ndarray) and contig_ids.ndim == 1 and len(genomes) == 1
-            contigs = [contig_ids] if one else list(contig_ids)  # type: ignore[list-item]
-        for i, (genome, found) in enumerate(zip(genomes, contigs, strict=True)):
-            if genome.ndim != 2 or genome.shape[1] != self.protein_size or not len(genome) or len(found) != len(genome):
+            is_single = isinstance(contig_ids, np.ndarray) and contig_ids.ndim == 1 and len(genomes) == 1
+            contigs = [contig_ids] if is_single else list(contig_ids)  # type: ignore[list-item]
+        for i, (genome, ids) in enumerate(zip(genomes, contigs, strict=True)):
+            if genome.ndim != 2 or genome.shape[1] != self.protein_size or not len(genome) or len(ids) != len(genome):
                 raise ValueError(
-                    f"Genome {i} has vectors of shape {genome.shape} and {len(found)} contig numbers; give "
-                    f"(n_genes, {self.protein_size}) with at least one gene, and one number a gene."
+                    f"Genome {i} has vectors of shape {genome.shape} and {len(ids)} contig numbers; give "
+                    f"(n_genes, {self.protein_size}) with at least one gene, and one number per gene."
                 )
         lengths = [min(len(genome), self.max_genes) for genome in genomes]
         longest = max(lengths)
         proteins = np.zeros((len(genomes), longest, self.protein_size), np.float32)
         mask = np.zeros((len(genomes), longest), np.int64)
-        places = np.zeros((len(genomes), longest), np.int64)
+        padded_ids = np.zeros((len(genomes), longest), np.int64)
         for i, n in enumerate(lengths):
-            proteins[i, :n], mask[i, :n], places[i, :n] = genomes[i][:n], 1, contigs[i][:n]
-        batch = {"proteins": proteins, "attention_mask": mask, "contig_ids": places}
+            proteins[i, :n], mask[i, :n], padded_ids[i, :n] = genomes[i][:n], 1, contigs[i][:n]
+        batch = {"proteins": proteins, "attention_mask": mask, "contig_ids": padded_ids}
         return BatchFeature(batch, tensor_type=return_tensors)
 
 

@@ -11,7 +11,8 @@ MAX_K = 10
 
 
 def n_canonical_kmers(k: int) -> int:
-    """How many k-mers there are when a k-mer and its reverse complement are one."""
+    """Return the number of k-mers if a k-mer and its reverse complement count as one."""
+    # Only k-mers of even length can equal their own reverse complement.
     palindromes = 4 ** (k // 2) if k % 2 == 0 else 0
     return (4**k + palindromes) // 2
 
@@ -21,14 +22,17 @@ class KmerEncoderConfig(PreTrainedConfig):
     r"""Configuration of a `KmerEncoderModel`.
 
     Args:
-        k: Bases of a k-mer, 1 to 10.
+        k: Length of a k-mer in bases, 1 to 10.
         hidden_size: Width of a k-mer's vector and of a read's.
-        num_gate_heads: 0: a read's vector is the mean over its canonical k-mers. More: tokens are the k-mers of the
-            read as it stands, and its six reading frames are weighed against each other by this many heads.
+        num_gate_heads: With 0, a read's vector is the mean over its canonical k-mers. With more, tokens are the k-mers
+            of the read's own strand, and its six reading frames are weighted against each other by this many heads.
         pad_token_id: Token id of padding; k-mers begin at 1.
         initializer_range: Standard deviation of new weights.
-        classifier_hidden_size: Width of the classifier's hidden layer; 0: the classifier is linear.
-        classifier_dropout: Of what goes into the classifier's layers.
+        classifier_hidden_size: Width of the classifier's hidden layer; with 0 the classifier is linear.
+        classifier_dropout: Dropout of the inputs of the classifier's layers.
+
+    Raises:
+        ValueError: `k` is out of range, or `hidden_size` is not a multiple of `num_gate_heads`.
     """
 
     model_type = "kmer_encoder"
@@ -43,7 +47,7 @@ class KmerEncoderConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self._auto_class is None:
-            # An `auto_map` stays with the class it names: what this one saves has no code beside it.
+            # A checkpoint saved by this class has no code beside it, so it must not keep an `auto_map` that names some.
             kwargs.pop("auto_map", None)
         super().__post_init__(**kwargs)
         if not 1 <= self.k <= MAX_K:
@@ -53,7 +57,7 @@ class KmerEncoderConfig(PreTrainedConfig):
 
     @property
     def vocab_size(self) -> int:
-        """K-mers, canonical ones alone where there are no gates, and padding."""
+        """Number of tokens: k-mers (without gates only canonical ones) and padding."""
         return (4**self.k if self.num_gate_heads else n_canonical_kmers(self.k)) + 1
 
 

@@ -1,4 +1,4 @@
-"""Learnt k-mer vectors summed over a read, at the speed of a table look-up; with gates, one sum a reading frame."""
+"""Learnt k-mer vectors, averaged over a read at the speed of a table look-up; with gates, per reading frame."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from .configuration_kmer_encoder import KmerEncoderConfig
 from .strict_loading import StrictPreTrainedModel, WeightRules
 
 CODON = 3
-# Of a classifier over the encoder.
+# Prefixes of the weights of a classifier on top of the encoder.
 HEAD = ("norm.", "dense.", "classifier.")
-# Columns of a table that are summed at once: 4**6 rows of so many float32 are 1 MB.
+# Columns of a table that are summed at once: 4**6 rows of 64 float32 are 1 MB, which stays in a CPU's cache.
 TILE = 64
 
 
 def reverse_complement_ids(k: int, device: torch.device) -> torch.Tensor:
-    """Token id of the reverse complement of each of the `4**k` k-mers and of padding, int64 `(4**k + 1,)`."""
-    rest = torch.arange(4**k, device=device)
-    reverse = torch.zeros_like(rest)
+    """Return the token id of each token's reverse complement, padding's own first: int64 `(4**k + 1,)`."""
+    # A k-mer is a number in base 4 whose last digit is taken off and put, complemented, at the end of the reverse.
+    remaining = torch.arange(4**k, device=device)
+    reverse = torch.zeros_like(remaining)
     for _ in range(k):
-        reverse = (reverse << 2) | (3 - (rest & 3))
-        rest = rest >> 2
+        reverse = (reverse << 2) | (3 - (remaining & 3))
+        remaining = remaining >> 2
     return torch.cat([reverse.new_zeros(1), reverse + 1])
 
 
 class KmerEncoderPreTrainedModel(StrictPreTrainedModel):
-    """What models over k-mers share."""
+    """Base class of the k-mer models."""
 
     config_class = KmerEncoderConfig
     base_model_prefix = "kmer_encoder"
@@ -53,19 +54,19 @@ class KmerEncoderPreTrainedModel(StrictPreTrainedModel):
 
 
 class KmerEncoderModel(KmerEncoderPreTrainedModel):
-    """One vector a k-mer and one vector a read, the same for both strands.
+    """An encoder with one vector per k-mer and one vector per read, the same for both strands.
 
-    Without gates a read's vector is the mean of its canonical k-mers' vectors.
+    Without gates, a read's vector is the mean of its canonical k-mers' vectors.
 
-    With gates, each k-mer has a score a head beside its vector. The k-mers of each of the six reading frames (three on
-    either strand) are summed apart; the frames' scores, through a softmax, say how much of each frame's sum goes into
-    the read's vector, each head for its share of the dimensions. With k = 6 these are the codon pairs that tell coding
-    frames apart (hexamer usage: Fickett and Tung 1992, doi:10.1093/nar/20.24.6441): most of a microbial genome is
-    coding, and a species' codon usage shows most clearly in the frame that codes.
+    With gates, each k-mer has a vector and one score per head. Vectors and scores are summed separately for each of the
+    six reading frames (three on either strand); a softmax over the frames' scores weights their sums in the read's
+    vector, each head for its part of the dimensions. With k = 6, these are the codon pairs whose usage distinguishes
+    coding frames (hexamer usage: Fickett and Tung 1992, doi:10.1093/nar/20.24.6441): most of a microbial genome is
+    coding, and a species' codon usage is clearest in the coding frame.
     """
 
     weight_rules = WeightRules(ignored=HEAD)
-    # A read's vector is summed in the order of its own tokens, so its batch-mates cannot change a bit of it.
+    # A read's vector is summed in the order of its own tokens, so it is bitwise the same in every batch.
     embeds_reads_independently = True
 
     def __init__(self, config: KmerEncoderConfig) -> None:
@@ -74,11 +75,11 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         self.gates = (
             nn.Embedding(config.vocab_size, config.num_gate_heads, padding_idx=0) if config.num_gate_heads else None
         )
-        self._kept: tuple[list[tuple[torch.Tensor, int, int]], list[torch.Tensor]] | None = None
+        self._cached_tables: tuple[list[tuple[torch.Tensor, int, int]], list[torch.Tensor]] | None = None
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
-        """The k-mer vectors."""
+        """Return the k-mer vectors."""
         return self.embeddings
 
     def set_input_embeddings(self, value: nn.Embedding) -> None:
@@ -88,26 +89,27 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
     def embed_packed(
         self, input_ids: torch.Tensor, lengths: torch.Tensor, pooling: str = "mean", max_length: int | None = None
     ) -> torch.Tensor:
-        """One vector a read.
+        """Embed packed reads, one vector per read.
 
         Args:
-            input_ids: `(n_tokens,)`, reads end to end, int32 or int64.
-            lengths: `(n_reads,)`, tokens of each read; on the CPU, or a GPU has to be waited for.
-            pooling: `mean`, or `mean_over_max_length` (sum over `max_length`).
-            max_length: Divisor of `mean_over_max_length`.
+            input_ids: `(n_tokens,)`, concatenated reads, int32 or int64.
+            lengths: `(n_reads,)`, tokens of each read; on the CPU, or the CPU waits for the GPU.
+            pooling: `mean`, or `mean_over_max_length` (the sum divided by `max_length`).
+            max_length: Divisor of `mean_over_max_length`, in tokens.
 
         Returns:
             `(n_reads, hidden_size)`; zero for a read without k-mers.
 
         Raises:
-            ValueError: `pooling` is another one, or `max_length` is missing.
+            ValueError: `pooling` is unknown, or `max_length` is missing where needed.
         """
         if pooling not in ("mean", "mean_over_max_length"):
             raise ValueError(f"pooling {pooling!r} is not one of mean, mean_over_max_length: k-mers have no [CLS].")
         if pooling == "mean_over_max_length" and not max_length:
             raise ValueError("pooling 'mean_over_max_length' needs max_length, the divisor in tokens.")
-        n_places = 0 if self.gates is None else int(_places_by_frame(lengths).sum())
-        lengths = _to_device(lengths, input_ids.device)
+        # Computed before the lengths are moved, so that the CPU need not wait for the GPU.
+        n_slots = 0 if self.gates is None else int(_slots_per_frame(lengths).sum())
+        lengths = to_device(lengths, input_ids.device)
         if self.gates is None:
             mode = "mean" if pooling == "mean" else "sum"
             starts = (torch.cumsum(lengths, 0) - lengths).to(input_ids.dtype)
@@ -116,7 +118,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         divisors = _n_known(input_ids, lengths).clamp_min(1) if pooling == "mean" else None
         if divisors is None:
             divisors = torch.full_like(lengths, max_length or 1)
-        return self._gated_sums(input_ids, lengths, n_places, divisors)
+        return self._gated_sums(input_ids, lengths, n_slots, divisors)
 
     num_mixup_layers = 1
 
@@ -128,34 +130,38 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         weights: torch.Tensor,
         layer: int = 0,
     ) -> torch.Tensor:
-        """One vector a read after instance mixup, as `DnaBert2Model.embed_packed_mixed`; what is mixed are the vectors.
+        """Embed packed reads with instance mixup, as `DnaBert2Model.embed_packed_mixed`; here the vectors are mixed.
 
         Args:
-            input_ids: `(n_tokens,)`, reads end to end.
+            input_ids: `(n_tokens,)`, concatenated reads.
             lengths: `(n_reads,)`, tokens of each read.
-            partners: `(n_reads,)`, the number of the read that is mixed into each.
-            weights: `(n_reads,)`, each read's own share.
-            layer: 0; there is one layer.
+            partners: `(n_reads,)`, index of the read that is mixed into each.
+            weights: `(n_reads,)`, weight of each read itself; its partner has one minus this.
+            layer: 0, the only layer.
 
         Returns:
             `(n_reads, hidden_size)`.
         """
         vectors = self.embed_packed(input_ids, lengths)
-        share = _to_device(weights, vectors.device).to(vectors.dtype)[:, None]
-        return share * vectors + (1 - share) * vectors[_to_device(partners, vectors.device)]
+        share = to_device(weights, vectors.device).to(vectors.dtype)[:, None]
+        return share * vectors + (1 - share) * vectors[to_device(partners, vectors.device)]
 
     def _tables(self) -> list[torch.Tensor]:
-        """Scores, then vectors some heads at a time: of k-mers, then of their reverse complements, side by side.
+        """Return tables of scores and vectors of k-mers with those of their reverse complements beside them.
 
-        `(vocab_size, 2 * width)` each. They are kept while no gradient is asked for and the weights stay what they are.
+        The tables are cached as long as no gradient is needed and the weights do not change.
+
+        Returns:
+            The table of scores, then tables of the vectors of a few heads each, so that they fit into the cache: each
+            `(vocab_size, 2 * width)`.
         """
         assert self.gates is not None
         own = [table.weight for table in (self.gates, self.embeddings) if type(table) is nn.Embedding]
-        # Adapters, as of LoRA, have no weight of their own, and what inference mode made tells no version.
+        # Layers with an adapter such as LoRA's are no plain embeddings, and tensors of inference mode have no version.
         may_keep = len(own) == 2 and not torch.is_grad_enabled() and not any(weight.is_inference() for weight in own)
         state = [(weight, weight.data_ptr(), weight._version) for weight in own] if may_keep else []
-        if may_keep and self._kept is not None:
-            old, tables = self._kept
+        if may_keep and self._cached_tables is not None:
+            old, tables = self._cached_tables
             if all(a[0] is b[0] and a[1:] == b[1:] for a, b in zip(old, state, strict=True)):
                 return tables
         head_size = self.config.hidden_size // self.config.num_gate_heads
@@ -169,11 +175,11 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
                 tables.append(torch.cat([forward, forward[reverse]], dim=1))
         if may_keep:
             tables = [table.detach() for table in tables]
-            self._kept = state, tables
+            self._cached_tables = state, tables
         return tables
 
     def _gated_sums(
-        self, input_ids: torch.Tensor, lengths: torch.Tensor, n_places: int, divisors: torch.Tensor
+        self, input_ids: torch.Tensor, lengths: torch.Tensor, n_slots: int, divisors: torch.Tensor
     ) -> torch.Tensor:
         """Sums over the k-mers of each reading frame, weighed against each other, `(n_reads, hidden_size)`.
 
@@ -184,7 +190,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         assert self.gates is not None
         n_reads, n_heads = len(lengths), self.config.num_gate_heads
         head_size = self.config.hidden_size // n_heads
-        by_frame, starts = _by_frame(input_ids, lengths, n_places)
+        by_frame, starts = _by_frame(input_ids, lengths, n_slots)
 
         def sums(table: torch.Tensor) -> torch.Tensor:
             """Of the columns of a table, `(CODON * n_reads, 2 * width)`: of k-mers, then of reverse complements."""
@@ -200,8 +206,8 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
             share = weights[..., heads].flatten(0, 1).flatten(1)[..., None]
             parts = torch.mul(parts, share, out=None if torch.is_grad_enabled() else parts)
             frames = parts.view(CODON, n_reads, 2 * width)
-            both = frames[0] + frames[1] + frames[2]
-            vectors.append(both[:, :width] + both[:, width:])
+            strand_pair = frames[0] + frames[1] + frames[2]
+            vectors.append(strand_pair[:, :width] + strand_pair[:, width:])
             first = heads.stop
         weighed = torch.cat(vectors, dim=1).unflatten(1, (n_heads, head_size))
         return (weighed / (total_weight * divisors[:, None] / (2 * CODON))[..., None]).flatten(1)
@@ -210,7 +216,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
     ) -> BaseModelOutputWithPooling:
-        """K-mer vectors, and one vector a read.
+        """Embed padded reads.
 
         Args:
             input_ids: `(batch, length)`.
@@ -227,16 +233,17 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=pooled)
 
 
-def _to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A copy on a device; to a GPU from pinned memory, so that nothing has to wait for it."""
+# Copied from biomeformer/models/dnabert2/modeling_dnabert2.py
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a tensor to a device; to a GPU from pinned memory, so that the CPU does not wait for the copy."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
 def _n_known(input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """K-mers of each read, `(n_reads,)`; those that hold an unknown base are padding, and do not count."""
-    # To look is to wait, but on a CPU.
+    """Return the number of k-mers of each read, `(n_reads,)`, without those with an unknown base, which are padding."""
+    # On a CPU, reads without unknown bases are recognised at once; on a GPU, looking at values would mean waiting.
     if not len(input_ids) or (input_ids.device.type == "cpu" and int(input_ids.amin())):
         return lengths
     total = nn.functional.pad(torch.cumsum(input_ids == 0, 0), (1, 0))
@@ -244,61 +251,65 @@ def _n_known(input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return lengths - (total[ends] - total[ends - lengths])
 
 
-def _places_by_frame(lengths: torch.Tensor) -> torch.Tensor:
-    """Places of each read in each reading frame, `(n_reads,)`."""
+def _slots_per_frame(lengths: torch.Tensor) -> torch.Tensor:
+    """Return the number of slots of each read in each reading frame, `(n_reads,)`."""
     return (lengths + CODON - 1) // CODON
 
 
-def _by_frame(input_ids: torch.Tensor, lengths: torch.Tensor, n_places: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The tokens of all reads' first reading frame, then of their second, then of their third; a frame's lie together.
+def _by_frame(input_ids: torch.Tensor, lengths: torch.Tensor, n_slots: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sort tokens by reading frame: those of all reads' first frame, then of their second, then of their third.
+
+    Every frame of a read gets the same number of slots, of which the last may hold padding.
 
     Args:
-        input_ids: `(n_tokens,)`, reads end to end.
+        input_ids: `(n_tokens,)`, concatenated reads.
         lengths: `(n_reads,)`, on the device of `input_ids`; a read may be empty.
-        n_places: Sum of `_places_by_frame`, which is known on the CPU.
+        n_slots: Sum of `_slots_per_frame`, computed on the CPU.
 
     Returns:
-        `(CODON * n_places,)`, where each frame of a read has as many places, of which the last may be padding; and
-        where each frame of each read begins, `(CODON * n_reads,)`.
+        Tokens `(CODON * n_slots,)`; and the index at which each frame of each read begins, `(CODON * n_reads,)`.
     """
-    n_places_each = _places_by_frame(lengths)
-    ends = torch.cumsum(n_places_each, 0)
-    starts = ends - n_places_each
-    ahead = (torch.cumsum(lengths, 0) - lengths - CODON * starts).to(torch.int32)
-    source = torch.arange(0, CODON * n_places, CODON, dtype=torch.int32, device=input_ids.device)
-    source += ahead.repeat_interleave(n_places_each, output_size=n_places)
-    by_frame = input_ids.new_empty(CODON, n_places)
+    slots = _slots_per_frame(lengths)
+    ends = torch.cumsum(slots, 0)
+    starts = ends - slots
+    shift = (torch.cumsum(lengths, 0) - lengths - CODON * starts).to(torch.int32)
+    source = torch.arange(0, CODON * n_slots, CODON, dtype=torch.int32, device=input_ids.device)
+    source += shift.repeat_interleave(slots, output_size=n_slots)
+    by_frame = input_ids.new_empty(CODON, n_slots)
     for frame, row in enumerate(by_frame):
         if frame:
             source = source.add_(1).clamp_(max=len(input_ids) - 1)
         torch.index_select(input_ids, 0, source, out=row)
-    if n_places:
-        # Nothing of a read may be left for its last place. An empty read has the place of the one before, and changes
-        # nothing there.
+    if n_slots:
+        # In a read's last slot, a frame may have no token left: make it padding, by multiplying with 0. An empty read
+        # has no slot and points to that of the read before, where its 1 changes nothing.
         last = (ends - 1).clamp_min(0)
-        n_last = lengths - CODON * (n_places_each - 1)
+        n_last = lengths - CODON * (slots - 1)
         for frame in range(1, CODON):
             by_frame[frame].scatter_reduce_(0, last, (n_last > frame).to(by_frame), "prod")
-    begin = torch.arange(CODON, device=input_ids.device)[:, None] * n_places + starts
+    begin = torch.arange(CODON, device=input_ids.device)[:, None] * n_slots + starts
     return by_frame.flatten(), begin.flatten().to(input_ids.dtype)
 
 
 def _exponentials(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a softmax over frames and strands divides by what, from scores `(CODON, n_reads, 2, n_heads)`.
+    """Return numerators and denominators of a softmax over frames and strands.
+
+    Args:
+        scores: `(CODON, n_reads, 2, n_heads)`.
 
     Returns:
-        Exponentials of the same shape, the greatest 1, and their sums `(n_reads, n_heads)`.
+        Exponentials of the same shape, the largest of a read and head 1, and their sums `(n_reads, n_heads)`.
     """
-    greatest = torch.maximum(torch.maximum(scores[0], scores[1]), scores[2])
-    # Of both strands, for both strands.
-    greatest = torch.maximum(greatest, greatest.flip(1)).detach()
-    weights = (scores - greatest).exp()
-    both = weights[0] + weights[1] + weights[2]
-    return weights, both[:, 0] + both[:, 1]
+    largest = torch.maximum(torch.maximum(scores[0], scores[1]), scores[2])
+    # The largest over both strands, for both strands.
+    largest = torch.maximum(largest, largest.flip(1)).detach()
+    weights = (scores - largest).exp()
+    strand_sums = weights[0] + weights[1] + weights[2]
+    return weights, strand_sums[:, 0] + strand_sums[:, 1]
 
 
 def _rows(table: nn.Module) -> torch.Tensor:
-    """All rows of a table `(vocab_size, width)`; of one that an adapter wraps, as LoRA does, with what it adds."""
+    """Return all rows of a table, `(vocab_size, width)`; if an adapter such as LoRA wraps it, including its update."""
     if type(table) is nn.Embedding:
         return table.weight
     base: Any = getattr(table, "base_layer", table)
@@ -307,7 +318,7 @@ def _rows(table: nn.Module) -> torch.Tensor:
 
 
 class KmerEncoderForSequenceClassification(KmerEncoderPreTrainedModel):
-    """The encoder with a classifier over a sequence's vector, the same for both strands."""
+    """The encoder with a classifier on a sequence's vector; predictions are the same for both strands."""
 
     weight_rules = WeightRules(
         head=HEAD,

@@ -1,4 +1,4 @@
-"""Loading that refuses weights which do not fit: the base class of every model of the package."""
+"""Strict loading: the base class of every model of the package, which refuses weights that do not fit."""
 
 # Copied from biomeformer/checkpoints/strict_loading.py
 
@@ -13,19 +13,22 @@ from transformers.utils import CONFIG_NAME, PROCESSOR_NAME, cached_file, extract
 
 HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "token", "subfolder")
 LABEL_OPTIONS = ("num_labels", "id2label", "label2id")
+# Names of weights listed in a message.
 N_NAMED = 3
 
 
 @dataclass(frozen=True)
 class WeightRules:
-    """Which weights a checkpoint of a class may lack, and which it may have beyond the class's own.
+    """Which weights a checkpoint of a model class may lack, and which additional ones it may have.
+
+    Weights are selected by prefixes of their names.
 
     Attributes:
-        head: Beginnings of the names of the head's weights.
-        no_head: What a checkpoint without a head lacks, and where to get it.
-        new_with_head: Groups of weights, by the beginning of their names, that may be new along with a new head.
-        optional: Groups of weights that a checkpoint may lack, each as a whole.
-        ignored: Beginnings of the names of weights that a checkpoint may have beyond the model's own.
+        head: Prefixes of the head's weights.
+        no_head: What a checkpoint without a head lacks and where to get it, for the message.
+        new_with_head: Prefixes of groups of weights that may be new if the head is new.
+        optional: Prefixes of groups of weights that a checkpoint may lack, either all of a group or none.
+        ignored: Prefixes of additional weights that a checkpoint may have.
     """
 
     head: tuple[str, ...] = ()
@@ -43,33 +46,34 @@ class WeightRules:
         mismatched: Iterable[str],
         asks_for_head: Callable[[], bool],
     ) -> str | None:
-        """Describe how weights do not fit a model.
+        """Describe how the weights of a checkpoint do not fit a model.
 
         Args:
-            class_name: Of the model.
+            class_name: Name of the model's class.
             expected: Names of the model's weights.
-            missing: Those that the checkpoint lacks.
+            missing: Names of those that the checkpoint lacks.
             unexpected: Names of weights that the model does not have.
             mismatched: Names of weights of another shape.
-            asks_for_head: Whether a new head was asked for; called where the checkpoint has none.
+            asks_for_head: Returns whether a new head was asked for; called if the checkpoint has none.
 
         Returns:
-            A sentence with `{name}` in the place of the checkpoint's name, or None where they fit.
+            A sentence with `{name}` in place of the checkpoint's name, or None if the weights fit.
         """
-        expected, lost, mismatched = set(expected), set(missing), set(mismatched)
+        expected, missing, mismatched = set(expected), set(missing), set(mismatched)
         unexpected = {key for key in unexpected if not key.startswith(self.ignored)}
-        lost -= whole_groups(expected, lost, self.optional)
+        missing -= complete_groups(expected, missing, self.optional)
         head = {key for key in expected if key.startswith(self.head)}
-        if head and head <= lost:
-            rest = lost - head - whole_groups(expected, lost, self.new_with_head)
-            if not (rest or unexpected or mismatched or asks_for_head()):
+        if head and head <= missing:
+            # The checkpoint has no part of the head: is anything else missing?
+            missing_elsewhere = missing - head - complete_groups(expected, missing, self.new_with_head)
+            if not (missing_elsewhere or unexpected or mismatched or asks_for_head()):
                 return f"{{name}} holds no {self.no_head}, or train a new one with new_head=True."
             if asks_for_head():
-                lost = rest
-        problems = {"missing": lost, "unexpected": unexpected, "of another shape": mismatched}
+                missing = missing_elsewhere
+        problems = {"missing": missing, "unexpected": unexpected, "of another shape": mismatched}
         parts = [
-            f"{len(keys)} {what} ({', '.join(sorted(keys)[:N_NAMED])}{', …' if len(keys) > N_NAMED else ''})"
-            for what, keys in problems.items()
+            f"{len(keys)} {problem} ({', '.join(sorted(keys)[:N_NAMED])}{', …' if len(keys) > N_NAMED else ''})"
+            for problem, keys in problems.items()
             if keys
         ]
         if not parts:
@@ -81,21 +85,21 @@ class WeightRules:
 
 
 class StrictPreTrainedModel(PreTrainedModel):
-    """A model that never predicts with weights which its checkpoint does not have.
+    """A model that never predicts with weights that its checkpoint does not have.
 
-    `from_pretrained` raises an error where a weight is missing, unexpected or of another shape. A checkpoint without
-    a head gets a new one, to be trained, where `new_head=True` or the labels (`num_labels`, `id2label`) are given; one
-    that has part of a head is damaged. A processor is loaded and saved with the weights.
+    `from_pretrained` raises an error if a weight is missing, unexpected or of another shape. If the checkpoint has no
+    head, a new one, to be trained, is made only if `new_head=True` or the labels (`num_labels`, `id2label`) are given;
+    a checkpoint with part of a head is damaged. The processor is loaded and saved with the weights.
 
     Attributes:
-        bridge: `biomeformer.bridge` in the package, which sets it when it registers the models; None where this file
-            came with a checkpoint as remote code. The package's checks of files, and what reads files of reads and of
-            genomes, are reached through it.
-        weight_rules: Weights that may be missing or left over.
-        processor_class: Class of the processor, of a model that has one.
+        bridge: `biomeformer.bridge`, set by the package when it registers the models; None if this file came with a
+            checkpoint as remote code. Through it models reach what is not beside them: the verification of files, and
+            the readers of reads and genomes.
+        weight_rules: Weights that may be missing or additional.
+        processor_class: Class of the processor, or None.
         processor_required: Whether a checkpoint must have a processor.
-        input_kinds: What the model takes without the package, and what it needs the package for.
-        processor: The preprocessing config with its tokenizer.
+        input_kinds: What the model takes without the package, and what it needs the package for; for messages.
+        processor: The preprocessing config, with the tokenizer if there is one.
     """
 
     bridge: ClassVar[Any] = None
@@ -107,17 +111,18 @@ class StrictPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Load a checkpoint, with its processor where it has one, from a folder, a Hub id or a shipped name.
+        """Load a checkpoint, with its processor if it has one, from a folder, a Hub id or a shipped name.
 
         Args:
             pretrained_model_name_or_path: Folder, Hub id, or name of a checkpoint that ships in the package.
-            *args: Passed on to `PreTrainedModel.from_pretrained`.
-            **kwargs: Passed on, `revision` and `dtype` among them; and `new_head=True`, which gives a checkpoint
-                without a head a new one with random weights, to be trained. Labels (`num_labels`, `id2label`) other
-                than the checkpoint's ask for the same.
+            *args: Positional arguments of `PreTrainedModel.from_pretrained`.
+            **kwargs: Its options, such as `revision` and `dtype`; and `new_head=True`, which gives a checkpoint without
+                a head a new one with random weights, to be trained. Labels (`num_labels`, `id2label`) other than the
+                checkpoint's do the same.
 
         Returns:
-            The model, in evaluation mode; with `output_loading_info=True` a pair of it and the loading record.
+            The model, in evaluation mode; with `output_loading_info=True` the model and the loading info of
+            transformers.
 
         Raises:
             ValueError: The checkpoint is of another model type or damaged, lacks the head, has weights that are
@@ -134,12 +139,12 @@ class StrictPreTrainedModel(PreTrainedModel):
         """Load as `from_pretrained` does, without the package's checks of the files."""
         new_head = kwargs.pop("new_head", None)
         wants_info = kwargs.pop("output_loading_info", False)
-        # Without this, transformers stops at the first weight of another shape and refers to a report elsewhere.
+        # transformers is told to go on at weights of another shape, so that all problems are reported in one message.
         accepts_other_shapes = kwargs.pop("ignore_mismatched_sizes", False)
         asks_for_head = new_head_request(cls, path, new_head, kwargs)
         if path is not None:
             kwargs.setdefault("use_safetensors", True)
-            # From here on all files are of one commit, whatever is published meanwhile.
+            # Pinned: all files come from one commit, also if another is published in the meantime.
             commit = extract_commit_hash(find_file(path, CONFIG_NAME, **hub_options(kwargs)), None)
             if commit is not None:
                 kwargs["revision"] = commit
@@ -161,7 +166,7 @@ class StrictPreTrainedModel(PreTrainedModel):
         if path is not None:
             model.config._commit_hash = commit
         if has_processor:
-            # Whoever runs this file as remote code has agreed to the checkpoint's code.
+            # Without the package, this file is remote code itself, so the user has trusted the checkpoint's code.
             processor = cls.processor_class.from_pretrained(path, trust_remote_code=cls.bridge is None, **options)
             processor.check_agrees(model.config)
             model.processor = model.base_model.processor = processor
@@ -175,30 +180,40 @@ class StrictPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def _has_processor(cls, path: Any, options: dict[str, Any]) -> bool:
+        """Return whether a checkpoint has a processor.
+
+        Raises:
+            OSError: It has none, and the class requires one.
+        """
         if cls.processor_class is None:
             return False
-        is_there = find_file(path, PROCESSOR_NAME, **options) is not None
-        if cls.processor_required and not is_there:
+        has_processor = find_file(path, PROCESSOR_NAME, **options) is not None
+        if cls.processor_required and not has_processor:
             raise OSError(
                 f"{path} has no {PROCESSOR_NAME}, the preprocessing config, so it is unknown what its inputs must "
                 "become; fetch the checkpoint again, or save the model with its processor."
             )
-        return is_there
+        return has_processor
 
     def _finish_loading(self, info: dict[str, Any], options: dict[str, Any]) -> None:
-        """Adjust a model whose weights have been loaded; for subclasses."""
+        """Adjust a model after its weights have been loaded; for subclasses.
+
+        Args:
+            info: Loading info of transformers.
+            options: Options that select the files, such as `revision` as a commit.
+        """
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
-        """Save config, weights and, where there is one, the processor, in one folder."""
+        """Save config, weights and the processor, if there is one, in one folder."""
         super().save_pretrained(save_directory, **kwargs)
         if self.processor is not None:
             self.processor.save_pretrained(save_directory)
 
     def _package(self) -> Any:
-        """Return `biomeformer.bridge`, for what is more than the model.
+        """Return `biomeformer.bridge`, for methods that need more than the model.
 
         Raises:
-            ImportError: This file came with a checkpoint.
+            ImportError: This file came with a checkpoint as remote code, without the package.
         """
         if self.bridge is None:
             takes, needs = self.input_kinds
@@ -212,11 +227,13 @@ class StrictPreTrainedModel(PreTrainedModel):
 def new_head_request(cls: Any, path: Any, new_head: bool | None, kwargs: dict[str, Any]) -> Callable[[], bool]:
     """Return a function that tells whether arguments of `from_pretrained` ask for a new head.
 
+    The arguments are evaluated now, since `from_pretrained` consumes them; the stored config is read only if need be.
+
     Args:
         cls: Class of the model.
         path: Folder or Hub id.
-        new_head: What was given as `new_head`.
-        kwargs: The other arguments, as they are now.
+        new_head: Value of the argument `new_head`, None if it was not given.
+        kwargs: The other arguments.
     """
     has_labels = any(option in kwargs for option in LABEL_OPTIONS)
     config, options = kwargs.get("config"), hub_options(kwargs)
@@ -226,7 +243,7 @@ def new_head_request(cls: Any, path: Any, new_head: bool | None, kwargs: dict[st
             return bool(new_head if new_head is not None else has_labels)
         if path is None or not isinstance(config, PreTrainedConfig):
             return False
-        # An Auto class turns `num_labels` into a config.
+        # An Auto class turns `num_labels` into a config before it calls `from_pretrained`.
         stored = cls.config_class.from_pretrained(path, **options)
         return bool(config.id2label != stored.id2label)
 
@@ -234,23 +251,23 @@ def new_head_request(cls: Any, path: Any, new_head: bool | None, kwargs: dict[st
 
 
 def untied_weights(model: PreTrainedModel) -> set[str]:
-    """Return the names of a model's weights that a checkpoint must have: all but those that are others' copies."""
+    """Return the names of the weights that a checkpoint must have: all but those tied to others."""
     return model.state_dict().keys() - getattr(model, "all_tied_weights_keys", {}).keys()
 
 
-def whole_groups(expected: set[str], missing: set[str], prefixes: Iterable[str]) -> set[str]:
-    """Return the missing weights of those groups, given by the beginning of their names, of which all are missing."""
+def complete_groups(expected: set[str], missing: set[str], prefixes: Iterable[str]) -> set[str]:
+    """Return the missing weights of those groups, given by their prefixes, of which every weight is missing."""
     groups = [{key for key in expected if key.startswith(prefix)} for prefix in prefixes]
     return set().union(*(group for group in groups if group <= missing))
 
 
 def hub_options(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return those arguments of `from_pretrained` that say where files come from."""
+    """Return those arguments of `from_pretrained` that select the files."""
     return {key: kwargs[key] for key in HUB_OPTIONS if kwargs.get(key) is not None}
 
 
 def find_file(path: Any, name: str, **options: Any) -> str | None:
-    """Return the path of a checkpoint's file, None where it has none of that name."""
+    """Return the local path of a checkpoint's file, or None if it has no such file."""
     try:
         file: str | None = cached_file(path, name, **options)
     except OSError:
@@ -262,9 +279,9 @@ __all__ = [
     "HUB_OPTIONS",
     "StrictPreTrainedModel",
     "WeightRules",
+    "complete_groups",
     "find_file",
     "hub_options",
     "new_head_request",
     "untied_weights",
-    "whole_groups",
 ]

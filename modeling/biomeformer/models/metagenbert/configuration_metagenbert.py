@@ -19,7 +19,8 @@ CHOICES = {
     "set_elements": SET_ELEMENTS,
     "set_pooling": SET_POOLING_MODES,
 }
-# Configurations of read encoders that transformers need not know, by model_type: of those that come with a checkpoint.
+# Config classes of read encoders by model_type, of those whose code comes with a checkpoint and is unknown to
+# transformers.
 READ_ENCODERS: dict[str, Any] = {}
 
 
@@ -28,23 +29,28 @@ class MetagenBertConfig(PreTrainedConfig):
     r"""Configuration of a read encoder with centroids.
 
     Args:
-        encoder_config: Configuration of the read encoder, any transformers encoder (a config or its dictionary).
+        encoder_config: Configuration of the read encoder, any encoder of transformers (a config or its dictionary).
         n_clusters: Number of centroids.
-        pooling: How a read's token vectors become one: `mean` (over tokens, special ones included),
-            `mean_over_max_length` (their sum over `max_length`, the scale of the published MetagenBERT scripts), `cls`.
-        max_length: Longest read in tokens, special ones included; longer ones lose their tail. `None`: no limit.
-        normalize_embeddings: Whether read vectors are scaled to unit length before the nearest centroid is sought.
-        head: Of a phenotype's model: `linear` on the abundance vector, or `deep_sets` on a set of the sample's vectors.
-        abundance_transform: What a linear head sees: `none` (shares of reads) or `clr` (their centred log-ratios).
-        set_elements: What is in a DeepSets head's set: `centroids` that k-means finds among the sample's own reads
-            (MetagenBERT-Local), or `reads` drawn from it (MetagenBERT-Sub).
-        set_size: Elements of a set.
-        set_reads: Reads drawn from a sample: those among which centroids are sought, or those that make up sets of
-            `set_size` reads each, over which predictions are averaged.
-        set_seed: Of the draw and of k-means.
-        set_pooling: `mean`, `sum`, `max` or `attention`.
+        pooling: How a read's token vectors are pooled: `mean` (over all tokens, special ones included),
+            `mean_over_max_length` (the sum divided by `max_length`, as in the published MetagenBERT scripts), or `cls`.
+        max_length: Longest read in tokens, special ones included; longer reads are truncated. None: no limit.
+        normalize_embeddings: Whether read vectors are scaled to unit length before they are assigned to centroids.
+        head: Head of a phenotype model: `linear` on the abundance vector, or `deep_sets` on a set of vectors of the
+            sample.
+        abundance_transform: Input of a linear head: `none` (fractions of reads) or `clr` (their centred log-ratios).
+        set_elements: Elements of a DeepSets head's set: `centroids` of a k-means over the sample's own reads
+            (MetagenBERT-Local), or `reads` drawn from the sample (MetagenBERT-Sub).
+        set_size: Number of elements of a set.
+        set_reads: Number of reads drawn from a sample: the input of k-means, or the reads that are divided into sets of
+            `set_size`, over which predictions are averaged.
+        set_seed: Seed of the draw and of k-means.
+        set_pooling: Pooling of a set: `mean`, `sum`, `max` or `attention`.
         head_hidden_size: Width of a DeepSets head.
-        head_dropout: In a DeepSets head.
+        head_dropout: Dropout of a DeepSets head.
+        initializer_range: Standard deviation of new centroids.
+
+    Raises:
+        ValueError: The encoder's model type or another value is unknown, or a value is out of range.
     """
 
     model_type = "metagenbert"
@@ -94,7 +100,7 @@ class MetagenBertConfig(PreTrainedConfig):
                 f"set_reads is {self.set_reads} and set_size {self.set_size}; a set is made from that many reads."
             )
         if self._auto_class is None:
-            # An `auto_map` stays with the class it names: what this one saves has no code beside it.
+            # A checkpoint saved by this class has no code beside it, so it must not keep an `auto_map` that names some.
             kwargs.pop("auto_map", None)
         super().__post_init__(**kwargs)
 

@@ -1,4 +1,4 @@
-"""DeepSets: a network of sets of vectors, blind to their order."""
+"""DeepSets: a network over sets of vectors, invariant to their order."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from .configuration_metagenbert import MetagenBertConfig
 
 
 class DeepSets(nn.Module):
-    """Each element through one network, pooled, and what was pooled through another (Zaheer et al. 2017, 1703.06114).
+    """A network for each element, pooling, and a network for the pooled vector (Zaheer et al. 2017, arXiv 1703.06114).
 
     An element is a vector with a weight, its share of the sample. Vectors are standardised by `input_mean` and
-    `input_scale`, fitted on training samples; the logarithm of an element's share over an even one goes in beside them,
-    so that the maximum knows of abundance too. Attention is gated (Ilse et al. 2018, 1802.04712), weighted by shares.
+    `input_scale`, fitted on training samples. The logarithm of an element's share relative to equal shares is an
+    additional input, so that maximum pooling can use abundance too. Attention is gated (Ilse et al. 2018, arXiv
+    1802.04712) and weighted by shares.
 
     Args:
         config: `hidden_size`, `head_hidden_size`, `head_dropout`, `set_pooling` and `num_labels` are used.
@@ -49,7 +50,7 @@ class DeepSets(nn.Module):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """New weights, by torch's random numbers."""
+        """Initialise all weights with torch's random numbers, and the standardisation as the identity."""
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 init.xavier_uniform_(layer.weight)
@@ -62,37 +63,37 @@ class DeepSets(nn.Module):
 
     @torch.no_grad()
     def set_scale(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
-        """Standardise by the mean and standard deviation of training vectors, `(hidden_size,)` each."""
+        """Set the standardisation to the mean and standard deviation of training vectors, `(hidden_size,)` each."""
         self.input_mean.copy_(mean)
         self.input_scale.copy_(deviation.clamp_min(1e-6))
 
     def forward(self, elements: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Logits of sets.
+        """Compute the logits of sets.
 
         Args:
             elements: `(n_samples, n_elements, hidden_size)`.
-            weights: `(n_samples, n_elements)`, 0 or more; 0 is padding. Only their ratios within a sample matter.
+            weights: `(n_samples, n_elements)`, non-negative; 0 marks padding. Only ratios within a sample matter.
 
         Returns:
             float32 `(n_samples, num_labels)`.
         """
-        there = weights > 0
+        mask = weights > 0
         shares = weights.float() / weights.float().sum(1, keepdim=True)
-        n_elements = there.sum(1, keepdim=True)
-        evenness = torch.where(there, (shares * n_elements).clamp_min(1e-12).log(), 0.0)
+        n_elements = mask.sum(1, keepdim=True)
+        log_share = torch.where(mask, (shares * n_elements).clamp_min(1e-12).log(), 0.0)
         standardised = (elements.float() - self.input_mean) / self.input_scale
-        hidden = self.element(torch.cat([standardised, evenness[:, :, None]], -1))
+        hidden = self.element(torch.cat([standardised, log_share[:, :, None]], -1))
         if self.pooling == "max":
-            pooled = hidden.masked_fill(~there[:, :, None], -torch.inf).amax(1)
+            pooled = hidden.masked_fill(~mask[:, :, None], -torch.inf).amax(1)
         else:
             if self.pooling == "attention":
                 gated = self.attention_value(hidden).tanh() * self.attention_gate(hidden).sigmoid()
-                scores = self.attention_score(gated)[:, :, 0] + evenness
-                factors = scores.masked_fill(~there, -torch.inf).softmax(1)
+                scores = self.attention_score(gated)[:, :, 0] + log_share
+                factors = scores.masked_fill(~mask, -torch.inf).softmax(1)
             else:
                 factors = shares * n_elements if self.pooling == "sum" else shares
-            # Padding may hold anything.
-            pooled = (hidden.masked_fill(~there[:, :, None], 0.0) * factors[:, :, None]).sum(1)
+            # Padding may hold anything, also NaN, so multiplying it with 0 would not do.
+            pooled = (hidden.masked_fill(~mask[:, :, None], 0.0) * factors[:, :, None]).sum(1)
         return self.whole(pooled)
 
 

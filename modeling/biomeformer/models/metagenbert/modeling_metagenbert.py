@@ -1,4 +1,4 @@
-"""MetagenBERT-Glob: reads to vectors to nearest centroids (arXiv 2601.03295)."""
+"""MetagenBERT-Glob (arXiv 2601.03295): embed reads, and assign them to the nearest of a set of centroids."""
 
 from __future__ import annotations
 
@@ -25,30 +25,33 @@ from .processing_metagenbert import MetagenBertProcessor
 from .strict_loading import StrictPreTrainedModel, WeightRules
 
 if TYPE_CHECKING:
-    # transformers refuses remote code whose imports it does not find, but leaves out those that may fail.
+    # transformers refuses remote code with imports that are not installed, but ignores those within `try`.
     try:
         from biomeformer.metagenomes import AbundanceTable, SampleEmbedding
         from biomeformer.reads import Cohort
     except ImportError:
         pass
 
-# A gap between the two nearest centroids under this share of the vectors' scale may be rounding noise.
+# If the squared distances to the two nearest centroids differ by less than this fraction of the vectors' squared scale,
+# the difference may be rounding error.
 TIE_TOLERANCE = 1e-5
+# Reads whose distances are computed at once on a CPU, so that these stay in the cache.
 DISTANCE_ROWS = 256
+# Largest number of column blocks in `two_nearest`.
 MINIMUM_BLOCKS = 16
-# Equally long reads that a GPU embeds at once where each must be embedded as if by itself, and most tokens of them. On
-# a CPU one read is worth a pass.
+# Numbers of equally long reads, and of their tokens, that are embedded at once when results must not depend on the
+# batch; reads are embedded one at a time on devices that are not named, such as CPUs.
 EXACT_BATCH_READS = {"cuda": 16}
 EXACT_BATCH_TOKENS = 4096
 
 
 @dataclass
 class MetagenBertOutput(ModelOutput):
-    """What `MetagenBertModel.forward` returns.
+    """Output of `MetagenBertModel.forward`.
 
     Attributes:
         read_embeddings: `(n_reads, hidden_size)`, float32.
-        cluster_ids: `(n_reads,)`, int64, the nearest centroid of each read.
+        cluster_ids: `(n_reads,)`, int64, index of each read's nearest centroid.
         squared_distances: `(n_reads, n_clusters)`, float32.
     """
 
@@ -58,12 +61,12 @@ class MetagenBertOutput(ModelOutput):
 
 
 class NearestCentroids(NamedTuple):
-    """What `MetagenBertModel.nearest_packed` returns, on the model's device.
+    """Output of `MetagenBertModel.nearest_packed`, on the model's device.
 
     Attributes:
-        cluster_ids: int64 `(n_reads,)`, as this batch rounds distances.
-        near_tie: bool `(n_reads,)`: of these reads the two nearest centroids are as good as equally far.
-        vectors: float32 `(n_reads, hidden_size)`, the reads'.
+        cluster_ids: int64 `(n_reads,)`, index of each read's nearest centroid, up to rounding in this batch.
+        near_tie: bool `(n_reads,)`, whether the two nearest centroids are equally far within rounding error.
+        vectors: float32 `(n_reads, hidden_size)`, vectors of the reads.
     """
 
     cluster_ids: torch.Tensor
@@ -72,7 +75,7 @@ class NearestCentroids(NamedTuple):
 
 
 class MetagenBertPreTrainedModel(StrictPreTrainedModel):
-    """What models over a read encoder and centroids share.
+    """Base class of the models with a read encoder and centroids.
 
     Attributes:
         processor: The preprocessing config with its tokenizer.
@@ -100,15 +103,15 @@ class MetagenBertPreTrainedModel(StrictPreTrainedModel):
             module.init_weights()
 
     def _finish_loading(self, info: dict[str, Any], options: dict[str, Any]) -> None:
-        # Loading makes every weight trainable; centroids are not.
+        # `from_pretrained` makes every weight trainable, but centroids are constant.
         self.base_model.centroids.requires_grad_(False)
 
 
 class MetagenBertModel(MetagenBertPreTrainedModel):
     """A read encoder with the centroids of a reference cohort, as one checkpoint.
 
-    `from_pretrained` also loads the `MetagenBertProcessor` that the checkpoint carries, so that a model goes from FASTQ
-    to abundance vectors by itself.
+    `from_pretrained` also loads the checkpoint's `MetagenBertProcessor`, so that the model alone turns FASTQ files into
+    abundance vectors.
     """
 
     weight_rules = WeightRules(ignored=("head.",))
@@ -119,16 +122,16 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         self.centroids = nn.Parameter(
             torch.empty(config.n_clusters, config.hidden_size, dtype=torch.float32), requires_grad=False
         )
-        # What `_exact_batch_size` has tried out.
+        # Results of `_exact_batch_size`.
         self._exact_batches: dict[tuple[int, int, torch.device, torch.dtype], bool] = {}
         self.post_init()
 
     def _apply(self, fn: Callable[..., torch.Tensor], recurse: bool = True) -> MetagenBertModel:
         """Keep the centroids in float32 through `.half()`, `.bfloat16()` and `.to(dtype)`."""
-        exact = self.centroids.data
+        centroids = self.centroids.data
         super()._apply(fn, recurse)
         if self.centroids.dtype != torch.float32:
-            self.centroids.data = exact.to(self.centroids.device)
+            self.centroids.data = centroids.to(self.centroids.device)
         return self
 
     @classmethod
@@ -142,19 +145,19 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         normalize_embeddings: bool = False,
         **preprocessing: Any,
     ) -> MetagenBertModel:
-        """Wrap an encoder and an array of centroids, for instance the one the authors publish.
+        """Combine an encoder and an array of centroids, such as the one published by the authors of MetagenBERT.
 
         Args:
-            encoder: The read encoder the centroids were learnt with.
-            centroids: `(n_clusters, hidden_size)` array, tensor, or path of a `.npy` file. For the authors' published
-                centroids give `pooling="mean_over_max_length"` and their `max_length`, since they live on that scale.
-            processor: The preprocessing config under which reads are tokenised; or give
-            tokenizer: a tokenizer, from which a processor is made with
-            **preprocessing: fields of `MetagenBertProcessor`.
-            normalize_embeddings: Whether read vectors have unit length.
+            encoder: The read encoder with which the centroids were fitted.
+            centroids: `(n_clusters, hidden_size)` array, tensor, or path of a `.npy` file. With the authors' published
+                centroids, give `pooling="mean_over_max_length"` and their `max_length`, which set the vectors' scale.
+            processor: The preprocessing config under which reads are tokenised.
+            tokenizer: A tokenizer from which to make a processor, if none is given.
+            normalize_embeddings: Whether read vectors are scaled to unit length.
+            **preprocessing: Fields of `MetagenBertProcessor`, for the processor made from `tokenizer`.
 
         Returns:
-            The model, in evaluation mode, sharing the encoder given.
+            The model, in evaluation mode; it shares the given encoder.
 
         Raises:
             ValueError: The array is not finite, or its shape does not fit the encoder.
@@ -189,18 +192,18 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
 
     @cached_property
     def weights_sha256(self) -> str:
-        """SHA-256 over names, shapes, types and values of all weights as they are held (not of the file)."""
+        """SHA-256 over names, shapes, types and values of all weights in memory (not of the file)."""
         return hash_weights(self.state_dict())
 
     def embed_packed(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """One vector a read, from packed tokens, without padding.
+        """Embed packed reads, one vector per read, without padding.
 
         Args:
-            input_ids: `(n_tokens,)`, reads end to end.
-            lengths: `(n_reads,)`, tokens of each read, all positive; on the CPU, or a GPU has to be waited for.
+            input_ids: `(n_tokens,)`, concatenated reads.
+            lengths: `(n_reads,)`, tokens of each read, all positive; on the CPU, or the CPU waits for the GPU.
 
         Returns:
-            `(n_reads, hidden_size)`, float32, of unit length where the config says so.
+            float32 `(n_reads, hidden_size)`, of unit length if the config asks for it.
         """
         pooling, max_length = self.config.pooling, self.config.max_length
         packed = getattr(self.encoder, "embed_packed", None)
@@ -211,6 +214,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         return self._finish(vectors)
 
     def _embed_by_length(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Embed packed reads with an encoder without `embed_packed`: groups of equally long reads, without padding."""
         lengths = lengths.cpu()
         order = torch.argsort(lengths, stable=True)
         reads = input_ids.split(lengths.tolist())
@@ -224,6 +228,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         return torch.cat(vectors)[torch.argsort(order).to(input_ids.device)]
 
     def _pool(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Pool token vectors `(n_reads, length, hidden_size)` to one vector per read, as the config says."""
         if self.config.pooling == "cls":
             return hidden[:, 0]
         total = (hidden.float() * mask[:, :, None]).sum(1)
@@ -232,30 +237,31 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         return total / mask.sum(1, keepdim=True)
 
     def _finish(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Cast vectors to float32, and scale them to unit length if the config asks for it."""
         vectors = vectors.float()
         return nn.functional.normalize(vectors, dim=-1) if self.config.normalize_embeddings else vectors
 
     @full_float32_matmul()
     def squared_distances(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Squared Euclidean distances `(n_reads, n_clusters)` in float32."""
+        """Compute squared Euclidean distances of vectors to all centroids: float32 `(n_reads, n_clusters)`."""
         centroids = self.centroids.float()
         norms = vectors.square().sum(1, keepdim=True) + centroids.square().sum(1)
         return (norms - 2 * vectors @ centroids.T).clamp_min(0)
 
     def assign_packed(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Nearest centroid of each read; of an encoder in float32 the same whatever batch a read is in.
+        """Assign each read to its nearest centroid; with an encoder in float32, independently of its batch.
 
-        Matrix products round differently at different shapes. A read whose two nearest centroids are as good as equally
-        far is therefore embedded again as if it were by itself, and compared in float64: its answer then depends on the
-        read alone. Products are made in full float32, whatever the host program has set (`full_float32_matmul`).
+        Matrix products round differently at different shapes. So a read whose two nearest centroids are equally far
+        within rounding error is embedded again as if it were alone, and compared in float64: the result then depends on
+        the read only. Products are computed in full float32, whatever the host program has set (`full_float32_matmul`).
 
-        In bfloat16, float16 and float8 no such promise is made: vectors differ between batches by more than near ties
-        do, so that a read near the border of two clusters may change sides with its batch. Near ties are compared in
-        float64, and not embedded again.
+        In bfloat16, float16 and float8 there is no such guarantee: vectors differ between batches by more than near
+        ties do, so a read near the border of two clusters may be assigned to either, depending on its batch. Near ties
+        are then compared in float64, but not embedded again.
 
         Args:
-            input_ids: `(n_tokens,)`, reads end to end.
-            lengths: `(n_reads,)`, tokens of each read, all positive; on the CPU, or a GPU has to be waited for.
+            input_ids: `(n_tokens,)`, concatenated reads.
+            lengths: `(n_reads,)`, tokens of each read, all positive; on the CPU, or the CPU waits for the GPU.
 
         Returns:
             Cluster ids, int64 `(n_reads,)`; of equally near centroids the first.
@@ -267,41 +273,40 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         if self.settles_near_ties_by_distance:
             cluster_ids[rows] = self.nearest_exactly(vectors[rows])
         else:
-            for some, reads in by_length(input_ids, lengths.cpu(), rows.cpu()):
-                cluster_ids[some.to(cluster_ids.device)] = self.assign_exact(reads)
+            for group, reads in by_length(input_ids, lengths.cpu(), rows.cpu()):
+                cluster_ids[group.to(cluster_ids.device)] = self.assign_exact(reads)
         return cluster_ids
 
     @full_float32_matmul()
     def nearest_packed(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> NearestCentroids:
-        """Nearest centroid of each read as this batch rounds it, and whether that may be rounding; waits for nothing.
+        """Find the nearest centroid of each read, up to rounding, and mark near ties; the CPU does not wait for a GPU.
 
         Args:
-            input_ids: `(n_tokens,)`, reads end to end.
-            lengths: `(n_reads,)`, tokens of each read, all positive; on the CPU, or a GPU has to be waited for.
+            input_ids: `(n_tokens,)`, concatenated reads.
+            lengths: `(n_reads,)`, tokens of each read, all positive; on the CPU, or the CPU waits for the GPU.
 
         Returns:
-            Cluster ids, and which of them are near_tie: `nearest_exactly` has the answer for these, or, where
-            `settles_near_ties_by_distance` does not hold, `assign_exact`.
+            Cluster ids, near ties and vectors. Near ties are decided by `nearest_exactly` if
+            `settles_near_ties_by_distance`, and otherwise by `assign_exact`.
         """
         vectors = self.embed_packed(input_ids, lengths)
         norms = torch.linalg.vector_norm(self.centroids, dim=1).square()
-        # On a CPU so many reads at a time that their distances stay in the cache.
         tiles = vectors.split(DISTANCE_ROWS) if vectors.device.type == "cpu" else (vectors,)
-        # Without the read's own norm, which is the same for every centroid.
-        found = [two_nearest(torch.addmm(norms, tile, self.centroids.T, alpha=-2)) for tile in tiles]
-        cluster_ids, nearest, second = (torch.cat(parts) for parts in zip(*found, strict=True))
+        # Squared distances minus the read's own squared norm, which is the same for every centroid.
+        results = [two_nearest(torch.addmm(norms, tile, self.centroids.T, alpha=-2)) for tile in tiles]
+        cluster_ids, nearest, second = (torch.cat(parts) for parts in zip(*results, strict=True))
         scale = torch.linalg.vector_norm(vectors, dim=1).square() + norms.max()
         return NearestCentroids(cluster_ids, second - nearest <= TIE_TOLERANCE * scale, vectors)
 
     @property
     def settles_near_ties_by_distance(self) -> bool:
-        """Whether a doubtful read's vector is taken as it is: it is the same in any batch, or not exact anyway."""
+        """Whether vectors of reads in near ties are used as they are: the same in any batch, or never exact anyway."""
         if getattr(self.encoder, "embeds_reads_independently", False):
             return True
         return self.encoder.dtype.itemsize < 4 or torch.is_autocast_enabled(self.device.type)
 
     def nearest_exactly(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Nearest centroid of each vector, compared in float64: each by itself, so that its batch changes nothing.
+        """Find the nearest centroid of each vector in float64, independently of the other vectors.
 
         Args:
             vectors: float32 `(n_reads, hidden_size)`.
@@ -309,7 +314,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         Returns:
             Cluster ids, int64 `(n_reads,)`; of equally near centroids the first.
         """
-        # MPS has no float64.
+        # MPS does not support float64.
         device = torch.device("cpu") if vectors.device.type == "mps" else vectors.device
         centroids = self.centroids.to(device, torch.float64)
         nearest = [
@@ -323,12 +328,12 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
 
     @full_float32_matmul()
     def assign_exact(self, reads: torch.Tensor) -> torch.Tensor:
-        """Nearest centroid of equally long reads, each embedded as if it were by itself; it depends on the read alone.
+        """Assign equally long reads to their nearest centroids, each independently of the others.
 
-        On a GPU several are embedded at once, for each length in batches of one and the same shape, which are filled up
-        with a read they have. At one shape, every row of a matrix product is made of its own numbers in one and the
-        same order, whatever the other rows hold. That this is also so wherever a row lies is tried out for each length,
-        by a batch of one read repeated; where it is not, reads are embedded one by one.
+        On a GPU, several reads are embedded at once: for each length in batches of one fixed shape, padded with one of
+        their reads. At a fixed shape, every row of a matrix product is computed from its own numbers in a fixed order,
+        whatever the other rows hold. That this does not depend on the position of the row either is tested for each
+        length, with a batch of copies of one read; if it does, reads are embedded one by one.
 
         Args:
             reads: `(n_reads, length)` tokens on the model's device.
@@ -336,15 +341,15 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         Returns:
             Cluster ids, int64 `(n_reads,)`; of equally near centroids the first.
         """
-        n_at_once = self._exact_batch_size(reads[0])
+        batch_size = self._exact_batch_size(reads[0])
         vectors = []
-        for some in reads.split(n_at_once):
-            filling = some[:1].expand(n_at_once - len(some), -1)
-            vectors.append(self._embed_equally_long(torch.cat([some, filling]))[: len(some)])
+        for batch in reads.split(batch_size):
+            filling = batch[:1].expand(batch_size - len(batch), -1)
+            vectors.append(self._embed_equally_long(torch.cat([batch, filling]))[: len(batch)])
         return self.nearest_exactly(torch.cat(vectors))
 
     def _exact_batch_size(self, read: torch.Tensor) -> int:
-        """How many reads as long as this one can be embedded at once, as if each were by itself."""
+        """Return how many reads of a read's length can be embedded at once with the same result as one by one."""
         n_reads = exact_batch_size(len(read), read.device)
         key = (n_reads, len(read), read.device, self.encoder.dtype)
         if n_reads > 1 and key not in self._exact_batches:
@@ -353,6 +358,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         return n_reads if n_reads > 1 and self._exact_batches[key] else 1
 
     def _embed_equally_long(self, reads: torch.Tensor) -> torch.Tensor:
+        """Embed reads `(n_reads, length)`."""
         return self.embed_packed(reads.flatten(), torch.full((len(reads),), reads.shape[1]))
 
     @can_return_tuple
@@ -375,45 +381,46 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         return MetagenBertOutput(read_embeddings=vectors, cluster_ids=distances.argmin(1), squared_distances=distances)
 
     def embed_sample(self, fastq_1: str | Path, fastq_2: str | Path | None = None, **options: Any) -> SampleEmbedding:
-        """Abundance vector of one sample; see `biomeformer.metagenomes.sample.embed_sample` for the options.
+        """Compute the abundance vector of a sample; see `biomeformer.metagenomes.sample.embed_sample` for the options.
 
         Args:
             fastq_1: FASTQ or FASTA file, plain or compressed.
-            fastq_2: The mates' file of a paired sample.
+            fastq_2: Second file of a paired sample.
             **options: `read_fraction`, `seed`, `batch_tokens`, `progress`.
 
         Returns:
-            Counts, abundance and tallies.
+            Counts, abundance and read statistics.
 
         Raises:
-            ImportError: This model's code came with its checkpoint.
+            ReadFileError: A file cannot be read, or is damaged.
+            ImportError: This model's code came with its checkpoint, without the package.
         """
         package = self._package()
         return package.embed_sample(self, package.sample_reads(fastq_1, fastq_2), **options)
 
     def embed_cohort(self, cohort: str | Path | Cohort, **options: Any) -> AbundanceTable:
-        """Abundance table of a cohort; see `biomeformer.metagenomes.cohort.embed_cohort` for the options.
+        """Compute the abundance table of a cohort; see `biomeformer.metagenomes.cohort.embed_cohort` for the options.
 
         Args:
             cohort: Path of a cohort CSV or TSV, or a `Cohort`.
             **options: `read_fraction`, `seed`, `batch_tokens`, `output`, `progress`.
 
         Returns:
-            One row a sample.
+            One row per sample.
 
         Raises:
-            ImportError: This model's code came with its checkpoint.
+            ImportError: This model's code came with its checkpoint, without the package.
         """
         return self._package().embed_cohort(self, cohort, **options)
 
 
 class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
-    """From reads to a phenotype: read encoder, centroids, and a head.
+    """A model of a phenotype: read encoder, centroids, and a head.
 
-    The head is linear, on the transformed abundance vector, or DeepSets, on a set of vectors of the sample: its own
-    centroids (MetagenBERT-Local) or some of its reads (MetagenBERT-Sub); `config.head` says which.
-    `config.problem_type` says what the head's outputs are: one class of several (`single_label_classification`),
-    several at once (`multi_label_classification`), or a number (`regression`); `config.id2label` names them.
+    `config.head` selects the head: linear, on the transformed abundance vector, or DeepSets, on a set of vectors of the
+    sample, either centroids of its own reads (MetagenBERT-Local) or some of its reads (MetagenBERT-Sub).
+    `config.problem_type` selects the task: `single_label_classification`, `multi_label_classification` or `regression`;
+    `config.id2label` names the outputs.
     """
 
     weight_rules = WeightRules(
@@ -431,11 +438,11 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
 
     def _apply(self, fn: Callable[..., torch.Tensor], recurse: bool = True) -> MetagenBertForPhenotypeClassification:
         """Keep the head in float32 through `.half()`, `.bfloat16()` and `.to(dtype)`."""
-        exact = {name: value.data for name, value in self._head_tensors()}
+        tensors = {name: value.data for name, value in self._head_tensors()}
         super()._apply(fn, recurse)
         for name, value in self._head_tensors():
             if value.dtype != torch.float32:
-                value.data = exact[name].to(value.device)
+                value.data = tensors[name].to(value.device)
         return self
 
     def _head_tensors(self) -> list[tuple[str, torch.Tensor]]:
@@ -456,22 +463,22 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
         """Score samples: abundance vectors with a linear head, sets of vectors or of reads with a DeepSets head.
 
         Args:
-            counts: `(n_samples, n_clusters)`, cluster counts or shares.
-            elements: `(n_samples, n_elements, hidden_size)`, vectors of sets.
-            weights: `(n_samples, n_elements)`, their shares; 0 is padding. Even by default.
-            input_ids: `(n_tokens,)`, instead of `elements` the tokens of reads end to end, to be embedded here, with
-                gradients.
-            lengths: `(n_reads,)`, tokens of each read; on the CPU, or a GPU has to be waited for.
-            set_sizes: `(n_samples,)`, reads of each sample; likewise.
-            labels: Classes `(n_samples,)`, 0 and 1 `(n_samples, num_labels)` where several hold at once, or numbers
-                `(n_samples,)`.
+            counts: `(n_samples, n_clusters)`, counts or fractions of reads per cluster; for a linear head.
+            elements: `(n_samples, n_elements, hidden_size)`, vectors of sets; for a DeepSets head.
+            weights: `(n_samples, n_elements)`, shares of the elements; 0 marks padding. Equal by default.
+            input_ids: `(n_tokens,)`, concatenated tokens of reads, to be embedded with gradients, instead of
+                `elements`.
+            lengths: `(n_reads,)`, tokens of each read; on the CPU, or the CPU waits for the GPU.
+            set_sizes: `(n_samples,)`, number of reads of each sample; likewise on the CPU.
+            labels: Class indices `(n_samples,)`, zeros and ones `(n_samples, num_labels)` for multi-label
+                classification, or numbers `(n_samples,)` for regression.
             **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
-            Logits `(n_samples, num_labels)`, float64 of a linear head, and the loss where labels are given.
+            `logits (n_samples, num_labels)`, float64 for a linear head, and `loss` with labels.
 
         Raises:
-            ValueError: What the head reads was not given.
+            ValueError: The head's inputs were not given.
         """
         if self.config.head == "linear":
             if counts is None:
@@ -500,23 +507,25 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
     def _embedded_sets(
         self, input_ids: torch.Tensor, lengths: torch.Tensor, set_sizes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embed packed reads, and pad them to `elements` and `weights` of `forward`."""
         vectors = self.metagenbert.embed_packed(input_ids, lengths)
         set_sizes = set_sizes.cpu()
-        there = (torch.arange(int(set_sizes.max())) < set_sizes[:, None]).to(vectors.device)
-        elements = vectors.new_zeros(*there.shape, vectors.shape[1])
-        return elements.masked_scatter(there[:, :, None], vectors), there.float()
+        mask = (torch.arange(int(set_sizes.max())) < set_sizes[:, None]).to(vectors.device)
+        elements = vectors.new_zeros(*mask.shape, vectors.shape[1])
+        return elements.masked_scatter(mask[:, :, None], vectors), mask.float()
 
     def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the probabilities of logits `(n_samples, num_labels)`; outputs of a regression are unchanged."""
         if self.config.problem_type == "multi_label_classification":
             return logits.sigmoid()
         return logits if self.config.problem_type == "regression" else logits.softmax(1)
 
     @torch.no_grad()
     def predict_counts(self, counts: np.ndarray) -> np.ndarray:
-        """Probabilities of the labels, or the numbers of a regression.
+        """Predict the probabilities of the labels, or the numbers of a regression, from abundance vectors.
 
         Args:
-            counts: `(n_samples, n_clusters)`, cluster counts or shares.
+            counts: `(n_samples, n_clusters)`, counts or fractions of reads per cluster.
 
         Returns:
             float64 `(n_samples, num_labels)`.
@@ -529,11 +538,11 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
 
     @torch.no_grad()
     def predict_sets(self, elements: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Probabilities of the labels, or the numbers of a regression, by a DeepSets head.
+        """Predict the probabilities of the labels, or the numbers of a regression, with a DeepSets head.
 
         Args:
-            elements: float32 `(n_sets, n_elements, hidden_size)`, all of one sample.
-            weights: float32 `(n_sets, n_elements)`; 0 is padding.
+            elements: float32 `(n_sets, n_elements, hidden_size)`, sets of one sample.
+            weights: float32 `(n_sets, n_elements)`; 0 marks padding.
 
         Returns:
             float64 `(num_labels,)`, the mean over the sets.
@@ -549,15 +558,15 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
 
         Args:
             fastq_1: FASTQ or FASTA file, plain or compressed.
-            fastq_2: The mates' file of a paired sample.
+            fastq_2: Second file of a paired sample.
             **options: `batch_tokens`, `progress` and, with a linear head, `read_fraction` and `seed`.
 
         Returns:
-            The probability of each label, or the number of a regression, by its name.
+            The probability of each label, or each number of a regression, by its name.
 
         Raises:
-            ReadFileError: A file is damaged.
-            ImportError: This model's code came with its checkpoint.
+            ReadFileError: A file cannot be read, or is damaged.
+            ImportError: This model's code came with its checkpoint, without the package.
         """
         if self.config.head == "linear":
             sample = self.metagenbert.embed_sample(fastq_1, fastq_2, **options)
@@ -565,18 +574,18 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
         else:
             package = self._package()
             reads = package.sample_reads(fastq_1, fastq_2)
-            found = package.read_set(self.metagenbert, reads, **set_options(self.config), **options)
-            values = self.predict_sets(*found.parts(self.config.set_size))
+            read_set = package.read_set(self.metagenbert, reads, **set_options(self.config), **options)
+            values = self.predict_sets(*read_set.parts(self.config.set_size))
         return {self.config.id2label[i]: float(value) for i, value in enumerate(values)}
 
 
 def transform_abundance(counts: torch.Tensor, transform: str) -> torch.Tensor:
-    """Close abundance vectors to one and transform them, in float64.
+    """Normalise abundance vectors to a sum of one and transform them, in float64.
 
     Args:
-        counts: `(n_samples, n_clusters)`, with something in every row.
-        transform: `none`; or `clr`, the centred log-ratio with zeros replaced by `1 / n_clusters**2` (as scikit-bio's
-            `multi_replace` and `clr` do).
+        counts: `(n_samples, n_clusters)`, of which no row is zero.
+        transform: `none`; or `clr`, the centred log-ratio with zeros replaced by `1 / n_clusters**2` (as in
+            scikit-bio's `multi_replace` and `clr`).
 
     Returns:
         float64 `(n_samples, n_clusters)`.
@@ -587,23 +596,25 @@ def transform_abundance(counts: torch.Tensor, transform: str) -> torch.Tensor:
         return shares
     delta = 1 / shares.shape[1] ** 2
     is_zero = shares == 0
-    room = 1 - is_zero.double().sum(1, keepdim=True) * delta
-    logs = torch.where(is_zero, shares.new_tensor(delta), shares * room).log()
+    # The other shares are scaled down by what the replaced zeros take, so that the sum stays one.
+    remainder = 1 - is_zero.double().sum(1, keepdim=True) * delta
+    logs = torch.where(is_zero, shares.new_tensor(delta), shares * remainder).log()
     return logs - logs.mean(1, keepdim=True)
 
 
 def two_nearest(distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The smallest number of each row, any of equal ones, and the next.
+    """Find the two smallest numbers of each row.
 
     Args:
-        distances: `(n_rows, n_columns)`, changed in place.
+        distances: `(n_rows, n_columns)`; changed in place.
 
     Returns:
-        Its column, int64 `(n_rows,)`, itself, and the next smallest, infinite where there is one column.
+        Column of the smallest number (of equal ones, any), int64 `(n_rows,)`; the smallest number; and the second
+        smallest, infinite if there is one column.
     """
     n_blocks = math.gcd(distances.shape[1], MINIMUM_BLOCKS)
-    # The smallest of several numbers side by side is found at once, its place by one comparison after the other: the
-    # blocks are laid over each other first, which leaves few places to look at.
+    # A minimum over blocks of columns is vectorised, an argmin is not: reducing the blocks first leaves few columns for
+    # the argmin.
     blocks = distances.unflatten(1, (n_blocks, -1))
     nearest, within = blocks.amin(1).min(1)
     block = blocks.gather(2, within[:, None, None].expand(-1, n_blocks, 1))[:, :, 0].min(1).indices
@@ -612,34 +623,37 @@ def two_nearest(distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, to
 
 
 def exact_batch_size(length: int, device: torch.device) -> int:
-    """Reads of a length that are embedded at once where each must be as if by itself; it depends on nothing else."""
+    """Return the number of reads of a length to embed at once when results must not depend on the batch.
+
+    It depends on length and type of device only, so that every batch of a length has the same shape.
+    """
     return max(min(EXACT_BATCH_READS.get(device.type, 1), EXACT_BATCH_TOKENS // length), 1)
 
 
 def by_length(
     input_ids: torch.Tensor, lengths: torch.Tensor, rows: torch.Tensor
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Some of a batch's reads, equally long ones together; a GPU is not waited for.
+    """Yield given reads of a packed batch in groups of equal length; the CPU does not wait for a GPU.
 
     Args:
-        input_ids: `(n_tokens,)`, reads end to end.
+        input_ids: `(n_tokens,)`, concatenated reads.
         lengths: `(n_reads,)`, tokens of each read, on the CPU.
-        rows: int64 `(n_rows,)`, which of the reads, on the CPU.
+        rows: int64 `(n_rows,)`, indices of the reads to yield, on the CPU.
 
     Yields:
-        Rows `(n_equally_long,)` on the CPU, and tokens `(n_equally_long, length)` on the device of `input_ids`.
+        Indices `(n_group,)` on the CPU, and tokens `(n_group, length)` on the device of `input_ids`.
     """
     starts = torch.cumsum(lengths, 0) - lengths
     for length in lengths[rows].unique().tolist():
-        some = rows[lengths[rows] == length]
-        places = starts[some][:, None] + torch.arange(length)
+        group = rows[lengths[rows] == length]
+        positions = starts[group][:, None] + torch.arange(length)
         if input_ids.device.type == "cuda":
-            places = places.pin_memory()
-        yield some, input_ids[places.to(input_ids.device, non_blocking=True)]
+            positions = positions.pin_memory()
+        yield group, input_ids[positions.to(input_ids.device, non_blocking=True)]
 
 
 def hash_weights(weights: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over names, shapes, types and values of weights, in the order of their names."""
+    """Return the SHA-256 over names, shapes, types and values of weights, in the order of their names."""
     digest = hashlib.sha256()
     for name, value in sorted(weights.items()):
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
@@ -648,7 +662,7 @@ def hash_weights(weights: Mapping[str, torch.Tensor]) -> str:
 
 
 def set_options(config: MetagenBertConfig) -> dict[str, Any]:
-    """How a DeepSets head's sets are made: arguments of `biomeformer.metagenomes.read_sets.read_set`."""
+    """Return the arguments of `biomeformer.metagenomes.read_sets.read_set` that make a DeepSets head's sets."""
     return {
         "elements": config.set_elements,
         "size": config.set_size,

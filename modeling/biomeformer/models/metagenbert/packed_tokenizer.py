@@ -1,4 +1,4 @@
-"""Token ids of many sequences at once, from any tokenizer."""
+"""Tokenise many sequences at once with any tokenizer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 
 class PackedTokenizer:
-    """Packed token ids from any tokenizer: its own `encode_packed`, a `tokenizers` backend, or plain calls.
+    """Packed token ids from any tokenizer: by its own `encode_packed`, its `tokenizers` backend, or plain calls.
 
     Args:
-        tokenizer: Of transformers.
-        add_special_tokens: Whether sequences get them.
-        max_length: Tokens of a sequence at most, special ones included; the end is cut off.
+        tokenizer: A tokenizer of transformers.
+        add_special_tokens: Whether to add special tokens to sequences.
+        max_length: Largest number of tokens of a sequence, special ones included; longer sequences are truncated.
 
     Raises:
         ValueError: `max_length` leaves no room for a token beside the special ones.
@@ -23,43 +23,59 @@ class PackedTokenizer:
         self.tokenizer = tokenizer
         self.add_special_tokens = add_special_tokens
         self.max_length = max_length
-        self.own = getattr(tokenizer, "encode_packed", None)
+        self.encode_packed = getattr(tokenizer, "encode_packed", None)
         self.backend: Any = None
-        if self.own is None and getattr(tokenizer, "is_fast", False):
+        if self.encode_packed is None and getattr(tokenizer, "is_fast", False):
             from tokenizers import Tokenizer
 
+            # A copy, so that the tokenizer's own padding and truncation stay as they are.
             self.backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
             self.backend.no_padding()
             self.backend.no_truncation()
             longest_token = max(map(len, self.backend.get_vocab()), default=1)
         else:
-            longest_token = max(map(len, tokenizer.get_vocab()), default=1) if self.own is None else 1
-        # Nothing past this many bases can reach the first max_length tokens.
-        self.max_bases = None if max_length is None or self.own is not None else (max_length + 1) * longest_token
-        self.n_suffix = 0 if self.own is not None or not add_special_tokens else self._n_suffix()
+            longest_token = max(map(len, tokenizer.get_vocab()), default=1) if self.encode_packed is None else 1
+        # Later bases cannot be part of the first max_length tokens, so they need not be tokenised.
+        self.max_bases = (
+            None if max_length is None or self.encode_packed is not None else (max_length + 1) * longest_token
+        )
+        self.n_suffix = 0 if self.encode_packed is not None or not add_special_tokens else self._n_suffix()
         if max_length is not None and max_length <= self._n_special():
             raise ValueError(f"max_length is {max_length}; it must leave room for a token beside the special ones.")
 
     def _ids(self, texts: list[str], special: bool) -> list[list[int]]:
+        """Return the token ids of each text, with or without special tokens."""
         if self.backend is not None:
-            return [e.ids for e in self.backend.encode_batch_fast(texts, add_special_tokens=special)]
+            encodings = self.backend.encode_batch_fast(texts, add_special_tokens=special)
+            return [encoding.ids for encoding in encodings]
         return list(self.tokenizer(texts, add_special_tokens=special)["input_ids"])
 
     def _n_special(self) -> int:
-        if self.own is not None or not self.add_special_tokens:
+        """Return the number of special tokens that a sequence gets."""
+        if self.encode_packed is not None or not self.add_special_tokens:
             return 0
         return len(self._ids(["ACGT"], True)[0]) - len(self._ids(["ACGT"], False)[0])
 
     def _n_suffix(self) -> int:
+        """Return the number of special tokens at the end of a sequence, which truncation must keep."""
         full, bare = self._ids(["ACGT"], True)[0], self._ids(["ACGT"], False)[0]
         n_prefix = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), 0)
         return len(full) - len(bare) - n_prefix
 
     def encode(self, sequence: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Token ids end to end, tokens of each read, and which reads were cut."""
-        if self.own is not None:
-            ids, lengths = self.own(sequence, offsets)
-            return self._cut(ids, lengths)
+        """Tokenise packed sequences.
+
+        Args:
+            sequence: uint8 `(n_bases,)`, concatenated sequences in ASCII.
+            offsets: int64 `(n_sequences + 1,)`, index at which each sequence begins, and the end of the last.
+
+        Returns:
+            Concatenated token ids `(n_tokens,)`, the number of tokens of each sequence, int64 `(n_sequences,)`, and
+            which sequences were truncated, bool `(n_sequences,)`.
+        """
+        if self.encode_packed is not None:
+            ids, lengths = self.encode_packed(sequence, offsets)
+            return self._truncate(ids, lengths)
         text = sequence.tobytes().decode("ascii")
         limit = self.max_bases
         texts = [
@@ -77,7 +93,8 @@ class PackedTokenizer:
         flat = np.fromiter((token for ids in encoded for token in ids), np.int64, int(lengths.sum()))
         return flat, lengths, truncated
 
-    def _cut(self, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _truncate(self, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Truncate packed tokens without special ones; return values as of `encode`."""
         truncated = np.zeros(len(lengths), bool) if self.max_length is None else lengths > self.max_length
         if truncated.any():
             assert self.max_length is not None

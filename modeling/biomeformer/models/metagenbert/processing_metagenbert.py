@@ -1,4 +1,4 @@
-"""From reads to tokens, under the preprocessing config that is saved with a checkpoint."""
+"""Tokenise reads, under the preprocessing config that is saved with a checkpoint."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ LOWER_CASE = b"abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class PackedReads:
-    """Tokens of the usable reads of a batch, end to end.
+    """Concatenated tokens of the usable reads of a batch.
 
     Attributes:
         input_ids: int64 `(n_tokens,)`.
-        lengths: int64 `(n_used,)`, tokens of each usable read, special ones included.
-        rows: int64 `(n_used,)`, place of each usable read in the batch that was given.
-        read_stats: `n_used`, `n_too_short`, `n_no_tokens`, and of the used reads `n_truncated` (lost their tail),
-            `n_ambiguous` (had a base other than A, C, G, T, U) and `n_lower_case` (had a lower-case base).
+        lengths: int64 `(n_used,)`, number of tokens of each usable read, special ones included.
+        rows: int64 `(n_used,)`, index of each usable read in the batch.
+        read_stats: Numbers of reads: `n_used`, `n_too_short`, `n_no_tokens`; and of the used ones, `n_truncated`,
+            `n_ambiguous` (with a base other than A, C, G, T, U) and `n_lower_case` (with a lower-case base).
     """
 
     input_ids: np.ndarray
@@ -62,17 +62,21 @@ class MetagenBertProcessor(ProcessorMixin):
 
     Args:
         tokenizer: Tokenizer of the read encoder.
-        case: `upper` folds lower case; `keep` leaves it to the tokenizer (most then give `[UNK]`).
+        case: `upper` converts lower case to upper case; `keep` leaves it to the tokenizer (most return `[UNK]`).
         uracil: `to_t` reads U as T; `keep` leaves it.
-        ambiguous_bases: `to_n` writes every base other than A, C, G, T as N, which a BPE tokenizer makes `[UNK]` and a
-            k-mer tokenizer leaves out with the k-mers that hold it; `keep` leaves IUPAC codes as they are.
-        min_read_length: Reads of fewer bases are not used, and tallied as too short.
-        max_length: Longest read in tokens, special ones included. `None`: no limit.
-        truncation: What happens to longer reads: `keep_head`.
+        ambiguous_bases: `to_n` replaces every base other than A, C, G, T with N, which becomes `[UNK]` in a BPE
+            tokenizer, and whose k-mers a k-mer tokenizer leaves out; `keep` leaves IUPAC codes as they are.
+        min_read_length: Reads of fewer bases are not used, and counted as too short.
+        max_length: Longest read in tokens, special ones included. None: no limit.
+        truncation: How longer reads are truncated: `keep_head` keeps their beginning.
         add_special_tokens: Whether the tokenizer adds its special tokens.
-        reverse_complement: `none`: reads are taken as they are.
-        pooling: Must agree with the model's config.
+        reverse_complement: `none`: reads are used as they are.
+        pooling: Pooling of token vectors; must agree with the model's config.
         distance_dtype: Type in which distances to centroids are computed.
+        **kwargs: Options of `ProcessorMixin`.
+
+    Raises:
+        ValueError: A value is unknown to this version, or out of range.
     """
 
     def __init__(
@@ -111,7 +115,7 @@ class MetagenBertProcessor(ProcessorMixin):
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """The preprocessing config: everything but the vocabulary that decides which tokens a read becomes."""
+        """Everything that determines a read's tokens besides the vocabulary, for fingerprints."""
         return {field: getattr(self, field) for field in PREPROCESSING_FIELDS}
 
     @property
@@ -125,7 +129,11 @@ class MetagenBertProcessor(ProcessorMixin):
         return self.preprocessing
 
     def check_agrees(self, config: MetagenBertConfig) -> None:
-        """Raise `ValueError` if the preprocessing config and a model's config say different things."""
+        """Check that the preprocessing config and a model's config agree.
+
+        Raises:
+            ValueError: They do not.
+        """
         for field in ("pooling", "max_length"):
             if getattr(self, field) != getattr(config, field):
                 raise ValueError(
@@ -137,11 +145,11 @@ class MetagenBertProcessor(ProcessorMixin):
         """Tokenise a batch of reads.
 
         Args:
-            sequence: uint8 `(n_bases,)`, the reads' bases end to end.
-            offsets: int64 `(n_reads + 1,)`, where each read begins and the last ends.
+            sequence: uint8 `(n_bases,)`, the reads' concatenated bases in ASCII.
+            offsets: int64 `(n_reads + 1,)`, index at which each read begins, and the end of the last.
 
         Returns:
-            Tokens of the reads that can be used, and tallies that account for every read.
+            Tokens of the usable reads, and statistics that account for every read.
         """
         raw = sequence.tobytes()
         n_bases = np.diff(offsets)
@@ -151,8 +159,9 @@ class MetagenBertProcessor(ProcessorMixin):
         ambiguous = _count_per_read(raw, AMBIGUOUS, offsets, unusual)
         lower = _count_per_read(raw, LOWER_CASE, offsets, unusual)
         if ambiguous is not None:
+            # A read of nothing but ambiguous bases has no information, whatever the tokenizer makes of it.
             used &= ambiguous < n_bases
-        # Every preprocessing config leaves these letters and N as they are.
+        # No preprocessing config changes A, C, G, T and N, so most batches need no translation.
         folded = np.frombuffer(raw.translate(self._table), np.uint8) if unusual.strip(b"N") else sequence
         if not used.all():
             folded = folded[np.repeat(used, n_bases)]
@@ -178,15 +187,15 @@ class MetagenBertProcessor(ProcessorMixin):
         """Tokenise reads into a padded batch for `MetagenBertModel.forward`.
 
         Args:
-            reads: One read or several.
+            reads: One read, or a list of several.
             return_tensors: `pt` for tensors, `np` for arrays.
-            **kwargs: None are known; any is an error.
+            **kwargs: There are no other options; any is an error.
 
         Returns:
             `input_ids` and `attention_mask`, `(n_reads, longest)`.
 
         Raises:
-            ValueError: A read cannot be used under the preprocessing config (too short, or it gives no token).
+            ValueError: A read cannot be used under the preprocessing config: it is too short, or has no token.
         """
         if kwargs:
             raise ValueError(f"{', '.join(kwargs)}: not an option here; the preprocessing config decides.")
@@ -211,7 +220,7 @@ class MetagenBertProcessor(ProcessorMixin):
 
 
 def translation_table(case: str, uracil: str, ambiguous_bases: str) -> bytes:
-    """The preprocessing config's treatment of single characters, for `bytes.translate`."""
+    """Return the table for `bytes.translate` that applies the preprocessing config's rules for single characters."""
     table = bytearray(range(256))
     if ambiguous_bases == "to_n":
         for code in range(256):
@@ -226,16 +235,26 @@ def translation_table(case: str, uracil: str, ambiguous_bases: str) -> bytes:
 
 
 def _count_per_read(raw: bytes, characters: bytes, offsets: np.ndarray, unusual: bytes) -> np.ndarray | None:
-    """How many bases of each read are among `characters`; None where none is among the `unusual` ones of all reads."""
+    """Count the bases of each read that are among given characters.
+
+    Args:
+        raw: Concatenated bases of the reads.
+        characters: The characters to count.
+        offsets: int64 `(n_reads + 1,)`, index at which each read begins, and the end of the last.
+        unusual: Those bases of `raw` that are not A, C, G or T: few, and quick to search first.
+
+    Returns:
+        int64 `(n_reads,)`, or None if no base is among the characters.
+    """
     if len(unusual.translate(None, characters)) == len(unusual):
         return None
     flags = raw.translate(bytes(code in characters for code in range(256)))
-    places = np.flatnonzero(np.frombuffer(flags, np.bool_))
-    return np.bincount(np.searchsorted(offsets, places, side="right") - 1, minlength=len(offsets) - 1)
+    positions = np.flatnonzero(np.frombuffer(flags, np.bool_))
+    return np.bincount(np.searchsorted(offsets, positions, side="right") - 1, minlength=len(offsets) - 1)
 
 
 def preprocessing_json(processor: MetagenBertProcessor) -> str:
-    """The preprocessing config as canonical JSON, for fingerprints."""
+    """Return the preprocessing config as canonical JSON, for fingerprints."""
     return json.dumps(processor.preprocessing, sort_keys=True)
 
 

@@ -1,4 +1,4 @@
-"""Configuration of the convolutional baseline."""
+"""Convolutional baseline configuration."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ class SequenceCnnConfig(PreTrainedConfig):
     r"""Configuration of a `SequenceCnnForSequenceClassification`.
 
     Args:
-        n_filters: Filters of each convolution.
-        kernel_sizes: Bases that each convolution's filters span.
-        pool_size: Positions whose largest value is kept, after each convolution.
+        n_filters: Number of filters of each convolution.
+        kernel_sizes: Kernel size of each convolution, in positions.
+        pool_size: Window of the maximum pooling after each convolution, in positions.
         hidden_size: Width of the layer before the classifier.
-        hidden_dropout_prob: Of what goes into that layer and the classifier.
+        hidden_dropout_prob: Dropout of the inputs of that layer and of the classifier.
         pad_token_id: Token id of padding and of unknown bases; A, C, G and T are 1 to 4.
         initializer_range: Standard deviation of new weights of the last two layers.
+
+    Raises:
+        ValueError: A size is below 1, or there is no convolution.
     """
 
     model_type = "sequence_cnn"
@@ -34,7 +37,7 @@ class SequenceCnnConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self._auto_class is None:
-            # An `auto_map` stays with the class it names: what this one saves has no code beside it.
+            # A checkpoint saved by this class has no code beside it, so it must not keep an `auto_map` that names some.
             kwargs.pop("auto_map", None)
         super().__post_init__(**kwargs)
         if not self.kernel_sizes or min(self.kernel_sizes) < 1 or self.pool_size < 1:

@@ -1,4 +1,4 @@
-"""Convolutions over one-hot bases: what fine-tuned language models are set against."""
+"""Convolutions over one-hot bases: the baseline of fine-tuned language models."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ N_BASES = 4
 
 
 class SequenceCnnForSequenceClassification(StrictPreTrainedModel):
-    """Convolutions with pooling, then the largest and the mean value of each filter, then a classifier.
+    """Convolutions with maximum pooling, then the maximum and the mean of each filter, then a classifier.
 
-    A network of the kind that arXiv 2509.25274 sets DNABERT-2 against (EnhancerNet). Sequences may have any length, and
-    padding changes nothing.
+    A network of the kind with which arXiv 2509.25274 compares DNABERT-2 (EnhancerNet). Sequences may have any length,
+    and padding does not change the result.
     """
 
     config_class = SequenceCnnConfig
@@ -72,17 +72,19 @@ class SequenceCnnForSequenceClassification(StrictPreTrainedModel):
         Returns:
             `logits (batch, num_labels)`, and `loss` with labels.
         """
-        there = (input_ids != 0 if attention_mask is None else attention_mask.bool())[:, None]
+        # `(batch, 1, length)`, shortened along with the hidden states. Padding is zeroed before each operation that
+        # looks at neighbouring positions.
+        mask = (input_ids != 0 if attention_mask is None else attention_mask.bool())[:, None]
         hidden = (
             nn.functional.one_hot(input_ids.long(), N_BASES + 1)[..., 1:].to(self.dense.weight.dtype).transpose(1, 2)
         )
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            hidden = norm(convolution(hidden * there).transpose(1, 2)).transpose(1, 2).relu()
+            hidden = norm(convolution(hidden * mask).transpose(1, 2)).transpose(1, 2).relu()
             size = min(self.config.pool_size, hidden.shape[2])
-            hidden = nn.functional.max_pool1d(hidden * there, size, ceil_mode=True)
-            there = nn.functional.max_pool1d(there.to(hidden.dtype), size, ceil_mode=True).bool()
-        largest = (hidden * there).amax(2)
-        mean = (hidden * there).sum(2) / there.sum(2).clamp_min(1)
+            hidden = nn.functional.max_pool1d(hidden * mask, size, ceil_mode=True)
+            mask = nn.functional.max_pool1d(mask.to(hidden.dtype), size, ceil_mode=True).bool()
+        largest = (hidden * mask).amax(2)
+        mean = (hidden * mask).sum(2) / mask.sum(2).clamp_min(1)
         hidden = self.dense(self.dropout(torch.cat([largest, mean], 1))).relu()
         logits = self.classifier(self.dropout(hidden))
         loss = None if labels is None else self.loss_function(labels, logits, config=self.config)

@@ -1,4 +1,4 @@
-"""Pretraining of read encoders: reads drawn on the fly, and what is minimised on them."""
+"""Pretraining of read encoders: reads sampled on the fly, and the objectives minimized on them."""
 
 import lazy_loader
 

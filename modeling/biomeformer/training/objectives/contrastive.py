@@ -1,6 +1,6 @@
 """DNABERT-S's contrastive losses (arXiv 2402.08777, section 3; upstream `train/pretrain/utils/contrastive_utils.py`).
 
-One thing is added: reads of one species are never negatives of each other. Upstream draws pairs from tens of thousands
+One change: reads of the same species are never negatives of each other. Upstream draws pairs from tens of thousands
 of species, where that does not happen; from a hundred genomes it would happen in every batch.
 """
 
@@ -15,7 +15,7 @@ from torch import nn
 def weighted_simclr_loss(
     first: torch.Tensor, second: torch.Tensor, species: torch.Tensor, temperature: float = 0.05
 ) -> torch.Tensor:
-    """SimCLR whose negatives weigh more the nearer they are (upstream `HardConLoss`).
+    """Compute the SimCLR loss with negatives weighted by their similarity (upstream `HardConLoss`).
 
     Args:
         first: Unit vectors `(n_pairs, size)` of one read of each pair.
@@ -43,7 +43,7 @@ def instance_mixup_loss(
     weights: torch.Tensor,
     temperature: float = 0.05,
 ) -> torch.Tensor:
-    """Manifold instance mixup (upstream `iMIXConLoss`): a mixed read has two positives, each for its share.
+    """Compute the manifold instance mixup loss (upstream `iMIXConLoss`): two positives, weighted by mixing share.
 
     Args:
         mixed: Unit vectors `(n_pairs, size)` of the mixed first reads.
@@ -81,12 +81,12 @@ def _of_other_species(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor
 
 
 def _log_weighted_sum(similarities: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
-    """Log of the sum over negatives of exp(s), each weighed by exp(s) over its mean."""
-    # A mixture of the batch's only two species has no negatives, and they add nothing to its loss.
-    some = negative.any(1)
-    masked = similarities.masked_fill(~negative & some[:, None], -math.inf)
+    """Return the log of the sum over negatives of exp(s), each weighted by exp(s) over its mean."""
+    # A mixture of the only two species of a batch has no negatives, so they add nothing to its loss.
+    has_negatives = negative.any(1)
+    masked = similarities.masked_fill(~negative & has_negatives[:, None], -math.inf)
     log_mean = masked.logsumexp(1) - negative.sum(1).clamp_min(1).log()
-    return ((2 * masked).logsumexp(1) - log_mean).masked_fill(~some, -math.inf)
+    return ((2 * masked).logsumexp(1) - log_mean).masked_fill(~has_negatives, -math.inf)
 
 
 def _minus_log_share(chosen: torch.Tensor, log_negatives: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:

@@ -18,17 +18,17 @@ CODES[BASES] = np.arange(4)
 
 
 def diverge(sequence: np.ndarray, rate: float, rng: np.random.Generator, shape: float = 0.3) -> np.ndarray:
-    """A copy of a genome with substitutions.
+    """Copy a genome with random substitutions.
 
     Args:
         sequence: uint8 `(n_bases,)`, in ASCII.
-        rate: Mean substitutions a base.
-        rng: Source of randomness, of the bias and of the substitutions.
-        shape: Of the Gamma distribution from which the rate of each substitution, given the base's neighbours, is
-            drawn; the smaller, the more the copy differs in composition.
+        rate: Mean number of substitutions per base.
+        rng: Random generator of the mutational bias and the substitutions.
+        shape: Shape of the Gamma distribution from which the rate of each substitution, given the base's neighbours, is
+            drawn; the smaller it is, the more the copy differs in composition.
 
     Returns:
-        uint8 `(n_bases,)`. The first and last base and those beside another letter than A, C, G, T stay.
+        uint8 `(n_bases,)`. The first and last base, and bases beside a letter other than A, C, G and T, are unchanged.
     """
     rates = rng.gamma(shape, 1.0, (4, 4, 4, 4))  # left, base, right, new base
     rates = rates + rates.transpose(2, 1, 0, 3)[::-1, ::-1, ::-1, ::-1]  # the reverse complement's
@@ -53,16 +53,16 @@ def diverge(sequence: np.ndarray, rate: float, rng: np.random.Generator, shape: 
 
 
 def with_diverged_copies(genomes: GenomeSet, n_copies: int, rate: tuple[float, float], seed: int) -> GenomeSet:
-    """Genomes and diverged copies of each, which are species of their own.
+    """Add diverged copies of each genome, which count as species of their own.
 
     Args:
-        genomes: In memory; each copy takes as much again.
-        n_copies: Of each genome.
-        rate: Smallest and largest mean substitutions a base; each copy draws its own.
-        seed: Of all copies.
+        genomes: The genomes; each copy takes as much memory again.
+        n_copies: Number of copies per genome.
+        rate: Smallest and largest mean number of substitutions per base; each copy draws its own.
+        seed: Seed of all copies.
 
     Returns:
-        The genomes, then the copies.
+        The genomes, followed by the copies.
     """
     ids, species, genera = list(genomes.ids), list(genomes.species), list(genomes.genera)
     sequences, hashes = list(genomes.sequences), list(genomes.sha256)

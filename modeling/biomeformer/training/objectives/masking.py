@@ -17,18 +17,19 @@ def mask_tokens(
     rng: np.random.Generator,
     fraction: float = 0.15,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Hide a share of the tokens: 80 % of these become `[MASK]`, 10 % a random token, 10 % stay.
+    """Mask a fraction of the tokens: 80 % of these become `[MASK]`, 10 % a random token, 10 % are unchanged.
 
     Args:
         input_ids: Token ids, of any shape.
-        special_ids: Tokens that are neither hidden nor put in: `[CLS]`, `[SEP]`, `[PAD]`, `[UNK]`, `[MASK]`.
+        special_ids: Tokens that are neither masked nor used as random tokens: `[CLS]`, `[SEP]`, `[PAD]`, `[UNK]`,
+            `[MASK]`.
         mask_id: Id of `[MASK]`.
-        vocab_size: Random tokens are drawn below this.
-        rng: Source of randomness.
-        fraction: Share of tokens to hide.
+        vocab_size: Upper bound of the ids of random tokens.
+        rng: Random generator.
+        fraction: Fraction of tokens to mask.
 
     Returns:
-        The ids with tokens hidden, and labels: the true id where a token was chosen, -100 elsewhere.
+        The masked ids, and labels of the same shape: the true id of each chosen token, -100 elsewhere.
     """
     chosen = (rng.random(input_ids.shape) < fraction) & ~np.isin(input_ids, special_ids)
     labels = np.where(chosen, input_ids, IGNORED)

@@ -1,6 +1,6 @@
-"""What pretraining minimises. Each objective is one module, so that Accelerate can distribute it.
+"""Pretraining objectives. Each is one module, so that Accelerate can distribute it.
 
-Their `forward` returns the summed loss of a micro-batch and the number it is a sum over, as the training loop takes it.
+Their `forward` returns the summed loss of a micro-batch and the number of its terms, as the training loop expects.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ logger = logging.getLogger(__name__)
 
 
 class MaskedLanguageModelling(nn.Module):
-    """DNABERT-2's objective, on any encoder with a masked-language-model head.
+    """Masked language modelling as for DNABERT-2, on any encoder with a masked-language-model head.
 
     Args:
-        encoder: Its weights are trained in a copy; `release` gives them back.
-        tokenizer: Needs a `[MASK]` token.
-        mask_fraction: Share of tokens hidden.
-        source: Checkpoint whose head is taken; a new head where it has none, or where this is None.
-        revision: Of `source`.
+        encoder: The encoder; a copy of its weights is trained, which `release` copies back.
+        tokenizer: A tokenizer with a `[MASK]` token.
+        mask_fraction: Fraction of tokens to mask.
+        source: Checkpoint whose head is used; a new head if it has none, or if this is None.
+        revision: Branch, tag or commit of `source`.
 
     Raises:
-        InputError: The tokenizer has no `[MASK]`, or transformers knows no such head for the encoder.
+        InputError: The tokenizer has no `[MASK]`, or transformers has no such head for the encoder.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class MaskedLanguageModelling(nn.Module):
     @property
     def heads(self) -> list[nn.Parameter]:
         """Parameters outside the encoder."""
-        inside = {id(p) for p in self.model.base_model.parameters()}
-        return [p for p in self.model.parameters() if id(p) not in inside]
+        encoder = {id(p) for p in self.model.base_model.parameters()}
+        return [p for p in self.model.parameters() if id(p) not in encoder]
 
     def prepare(self, batch: dict[str, torch.Tensor], rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Hide tokens and pad."""
+        """Mask tokens and pad: `input_ids`, `attention_mask` and `labels` `(n_reads, longest)`."""
         ids, lengths = batch["input_ids"].numpy(), batch["lengths"].numpy()
         hidden, labels = mask_tokens(
             ids,
@@ -75,14 +75,14 @@ class MaskedLanguageModelling(nn.Module):
         return {name: torch.from_numpy(value) for name, value in prepared.items()}
 
     def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the summed cross-entropy of hidden tokens, and their number."""
+        """Return the summed cross-entropy of the masked tokens, and their number."""
         logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         labels = batch["labels"].flatten()
         loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), labels, ignore_index=IGNORED, reduction="sum")
         return loss, (labels != IGNORED).sum()
 
     def release(self, encoder: PreTrainedModel) -> None:
-        """Give what was learnt to `encoder`."""
+        """Copy the trained weights back to `encoder`."""
         trained = {name: value.detach().cpu() for name, value in self.model.base_model.state_dict().items()}
         left_over = encoder.load_state_dict(trained, strict=False).unexpected_keys
         if left_over:
@@ -90,7 +90,7 @@ class MaskedLanguageModelling(nn.Module):
 
 
 def _with_language_model_head(encoder: PreTrainedModel, source: str | None, revision: str | None) -> PreTrainedModel:
-    """The encoder's weights under its checkpoint's language-model head, or under a new one where it has none."""
+    """Combine the encoder's weights with its checkpoint's language-model head, or with a new head if it has none."""
     try:
         model = AutoModelForMaskedLM.from_config(encoder.config)
     except ValueError as error:
@@ -107,14 +107,14 @@ def _with_language_model_head(encoder: PreTrainedModel, source: str | None, revi
             missing = info["missing_keys"]
         if not is_encoder or any(not key.startswith(f"{model.base_model_prefix}.") for key in missing):
             logger.warning("%s has no language-model head; a new one is trained with it.", source)
-    wanted = model.base_model.state_dict().keys()
-    weights = {name: value.cpu() for name, value in encoder.state_dict().items() if name in wanted}
+    names = model.base_model.state_dict().keys()
+    weights = {name: value.cpu() for name, value in encoder.state_dict().items() if name in names}
     model.base_model.load_state_dict(weights)
     return model
 
 
 def _pad(packed_ids: np.ndarray, lengths: np.ndarray, value: int) -> np.ndarray:
-    """Packed `(n_tokens,)` as int64 `(n_reads, longest)`."""
+    """Pad packed ids `(n_tokens,)` to int64 `(n_reads, longest)`."""
     mask = np.arange(int(lengths.max())) < lengths[:, None]
     padded = np.full(mask.shape, value, np.int64)
     padded[mask] = packed_ids
@@ -122,18 +122,18 @@ def _pad(packed_ids: np.ndarray, lengths: np.ndarray, value: int) -> np.ndarray:
 
 
 class SpeciesClassification(nn.Module):
-    """Cross-entropy of a read's unit vector against one learnt unit vector a species.
+    """Cross-entropy of a read's unit vector against one learned unit vector per species.
 
     Args:
-        encoder: One with `embed_packed`.
-        n_species: How many.
+        encoder: An encoder with `embed_packed`.
+        n_species: Number of species.
         scale: Factor of the cosine similarities.
     """
 
     def __init__(self, encoder: PreTrainedModel, n_species: int, scale: float = 20.0) -> None:
         super().__init__()
         if not hasattr(encoder, "embed_packed"):
-            raise InputError(f"Species are learnt from packed reads, which a {encoder.config.model_type} cannot take.")
+            raise InputError(f"Species are learned from packed reads, which a {encoder.config.model_type} cannot take.")
         self.encoder, self.scale = encoder, scale
         self.weight = nn.Parameter(torch.randn(n_species, encoder.config.hidden_size))
 
@@ -143,7 +143,7 @@ class SpeciesClassification(nn.Module):
         return [self.weight]
 
     def logits(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Scaled cosine similarities `(n_reads, n_species)`."""
+        """Return scaled cosine similarities `(n_reads, n_species)`."""
         vectors = self.encoder.embed_packed(batch["input_ids"], batch["lengths"])
         vectors, weight = (nn.functional.normalize(v, dim=-1) for v in (vectors, self.weight))
         logits: torch.Tensor = self.scale * vectors @ weight.T
@@ -156,13 +156,13 @@ class SpeciesClassification(nn.Module):
 
 
 class ContrastiveLearning(nn.Module):
-    """DNABERT-S's objective: mean token vectors under a projection of two layers.
+    """Contrastive learning as for DNABERT-S, on mean token vectors after a two-layer projection.
 
     Args:
-        encoder: One with `embed_packed` and `embed_packed_mixed`.
-        projection_size: Width in which reads are contrasted.
+        encoder: An encoder with `embed_packed` and `embed_packed_mixed`.
+        projection_size: Size of the projected vectors.
         temperature: Divisor of the similarities.
-        mixup_alpha: Of the Beta distribution that mixes.
+        mixup_alpha: Parameter of the Beta distribution of mixing shares.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class ContrastiveLearning(nn.Module):
         return list(self.projection.parameters())
 
     def prepare(self, batch: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        """Draw partners, shares and the layer of a mixup."""
+        """Draw the partners, shares and layer of a mixup."""
         alpha, n_pairs = self.mixup_alpha, len(batch["species"])
         share = rng.beta(alpha, alpha, n_pairs)
         batch["weights"] = torch.from_numpy(np.maximum(share, 1 - share).astype(np.float32))
@@ -194,7 +194,7 @@ class ContrastiveLearning(nn.Module):
         return batch
 
     def forward(self, batch: dict[str, Any]) -> tuple[torch.Tensor, int]:
-        """Return the summed loss of pairs, and their number: weighted SimCLR; mixup once the batch brings partners."""
+        """Return the summed loss of pairs, and their number: mixup if the batch has partners, else weighted SimCLR."""
         second = self.encoder.embed_packed(batch["second_input_ids"], batch["second_lengths"])
         reads = (batch["input_ids"], batch["lengths"])
         mixed = "partners" in batch

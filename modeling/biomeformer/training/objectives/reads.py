@@ -1,4 +1,4 @@
-"""Reads drawn on the fly for pretraining."""
+"""Reads sampled on the fly for pretraining."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ...reads import GenomeSet
 
 
 class ReadSource:
-    """Reads of genomes as batches of tokens. What is drawn depends on the seed and a key, never on what was before.
+    """Samples reads of genomes as batches of tokens; a draw depends only on the seed and a key, not on earlier draws.
 
     Args:
-        genomes: Where reads come from.
+        genomes: Genomes to sample reads from.
         processor: Tokenizer and preprocessing config.
         seed: First part of every key.
     """
@@ -27,18 +27,18 @@ class ReadSource:
         self.species = np.array([self.names.index(name) for name in genomes.species])
 
     def rng(self, *key: int) -> np.random.Generator:
-        """The generator of one draw."""
+        """Return the random generator of one draw."""
         return np.random.default_rng([self.seed, *key])
 
     def evenly(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """`n` genome numbers, none again before all others have come."""
+        """Draw `n` genome numbers, each genome equally often up to one."""
         n_genomes = len(self.genomes.ids)
         return np.concatenate([rng.permutation(n_genomes) for _ in range(-(-n // n_genomes))])[:n]
 
     def reads(
         self, which: np.ndarray, length: tuple[int, int], error_rate: float, rng: np.random.Generator
     ) -> tuple[PackedReads, np.ndarray]:
-        """One read of each genome numbered, tokenised, and the numbers of those that gave tokens."""
+        """Draw and tokenize one read of each numbered genome; return also the genomes of the reads that gave tokens."""
         packed = self.processor.encode_reads(*self.genomes.draw(which, length, error_rate, rng))
         return packed, which[packed.rows]
 
@@ -52,19 +52,19 @@ class ReadSource:
         one_length: bool = False,
         pairs: bool = False,
     ) -> dict[str, Any]:
-        """One batch, on the CPU.
+        """Draw one batch, on the CPU.
 
         Args:
-            key: What the draw depends on, beside the seed.
-            n_reads: Reads, or pairs of reads of one genome.
+            key: Key that the draw depends on, besides the seed.
+            n_reads: Number of reads, or of pairs of reads of one genome.
             length: Shortest and longest read, in bases.
-            error_rate: Substitutions a base.
-            one_length: Whether all reads are of one length, itself drawn.
-            pairs: Whether to draw pairs. A batch of pairs with a read that gives no token is drawn again.
+            error_rate: Substitutions per base.
+            one_length: Whether all reads have the same, randomly drawn length.
+            pairs: Whether to draw pairs. A batch of pairs with a read without tokens is drawn again.
 
         Returns:
-            `input_ids (n_tokens,)`, `lengths (n_reads,)`, `species (n_reads,)`; of pairs also `second_input_ids` and
-            `second_lengths`.
+            `input_ids (n_tokens,)`, `lengths (n_reads,)` and `species (n_reads,)`; for pairs also `second_input_ids`
+            and `second_lengths`.
 
         Raises:
             InputError: A hundred draws gave no reads with tokens.

@@ -1,4 +1,4 @@
-"""What a card says of a read encoder with centroids."""
+"""Card of a read encoder with centroids."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from ...io.markdown import grid, pairs
 from ..folder import CheckpointFolder
-from .kind import CardType, Rows, started_from, versions
+from .card_type import CardType, Rows, started_from, versions
 
 READ_FIGURES = {
     "nmi": "NMI",
@@ -22,27 +22,29 @@ ON_READS = """\
 ### Single reads
 
 Single reads of 150 bases with 0.5 % errors, drawn from genomes of genera it was trained on (seen) and of genera held
-out of all training (unseen): NMI and ARI of k-means with as many clusters as species; accuracy of a linear probe that
-was shown 1, 5 or 20 reads a species; share of reads whose nearest species mean is their own. *4-mers* are canonical
-4-mer frequencies; *untrained* is the same architecture with random weights."""
+out of all training (unseen): NMI and ARI of k-means with as many clusters as species; accuracy of a linear probe
+trained on 1, 5 or 20 reads per species; share of reads nearest to the mean of their own species. *4-mers* are
+canonical 4-mer frequencies; *untrained* is the same architecture with random weights."""
 ON_COHORTS = """\
 ### Cohorts
 
-Cohorts whose reads were **simulated** from real species tables with disease labels, each species played by a genome, as
-many species as there are genomes of seen or unseen genera ({protocol}, means).
+Cohorts whose reads were **simulated** from real species tables with disease labels. Each species is represented by one
+genome, of the seen or of the unseen genera, and the number of species is limited by the genomes available ({protocol},
+means).
 10-fold ROC-AUC of classifiers on the abundance vector; *gap closed* is (this - 4-mers) / (truth - 4-mers), by random
 forest."""
 IN_TRAINING = """\
-### Measured in training
+### Metrics during training
 
 {metrics}
 
 Losses are means over the first step and over the last tenth of the steps; `score` is the share of reads of held-out
-genera nearest to the mean of their own species; `species_accuracy` is that of fresh reads of the training genomes."""
+genera nearest to the mean of their own species; `species_accuracy` is the accuracy on new reads of the training
+genomes."""
 
 
 def usage(model_id: str) -> str:
-    """From reads to an abundance vector."""
+    """Return code that turns reads into an abundance vector."""
     return f"""\
 import biomeformer
 
@@ -51,37 +53,37 @@ sample = model.embed_sample("reads_R1.fastq.gz", "reads_R2.fastq.gz")"""
 
 
 def encoder_facts(folder: CheckpointFolder) -> Rows:
-    """Rows on encoder, centroids and preprocessing config."""
+    """Return the rows that describe encoder, centroids and preprocessing config."""
     config, preprocessing = folder.config, folder.preprocessing
     encoder = config["encoder_config"]
     tokens = ""
     if encoder.get("num_gate_heads"):
-        tokens = f", {encoder['k']}-mers of six reading frames, weighed by {encoder['num_gate_heads']} heads"
+        tokens = f", {encoder['k']}-mers of six reading frames, weighted by {encoder['num_gate_heads']} heads"
     elif "k" in encoder:
         tokens = f", canonical {encoder['k']}-mers"
-    space = "unit" if config.get("normalize_embeddings") else "raw"
+    scale = "unit-length" if config.get("normalize_embeddings") else "unscaled"
     return {
         "Read encoder": f"{encoder['model_type']}, hidden size {encoder['hidden_size']}{tokens}",
-        "Centroids": f"{config['n_clusters']:,} (k-means, {space} vectors)",
+        "Centroids": f"{config['n_clusters']:,} (k-means on {scale} vectors)",
         "Pooling": config["pooling"],
-        "Shortest read": f"{preprocessing['min_read_length']} bases",
-        "Longest read": "no limit" if config.get("max_length") is None else f"{config['max_length']} tokens",
+        "Minimum read length": f"{preprocessing['min_read_length']} bases",
+        "Maximum read length": "no limit" if config.get("max_length") is None else f"{config['max_length']} tokens",
     }
 
 
 def facts(folder: CheckpointFolder) -> Rows:
-    """Rows on the model."""
+    """Return the rows that describe the model."""
     return encoder_facts(folder) | folder.weight_lines()
 
 
 def training(folder: CheckpointFolder) -> Rows:
-    """Rows on how encoder and centroids were made."""
+    """Return the rows that describe how encoder and centroids were trained."""
     record = folder.record
     if "genomes" in record:
         return {
             "Genomes": f"{len(record['genomes'])} (identifiers and SHA-256 in `training_record.json`)",
-            "Genera held out": ", ".join(record["held_out_genera"]) or "none",
-            "Reads drawn": f"{record['n_reads']:,}",
+            "Held-out genera": ", ".join(record["held_out_genera"]) or "none",
+            "Simulated reads": f"{record['n_reads']:,}",
             "Seed": record["seed"],
             "Wall time": f"{record['wall_time_s'] / 60:.1f} min",
             **versions(record),
@@ -91,8 +93,8 @@ def training(folder: CheckpointFolder) -> Rows:
         return {
             **started_from(record),
             "Samples": f"{record['n_samples']:,}",
-            "Reads the centroids were learnt from": f"{record['n_reads_used']:,}",
-            "Iterations of k-means": len(kmeans["objective"]),
+            "Reads used to learn the centroids": f"{record['n_reads_used']:,}",
+            "k-means iterations": len(kmeans["objective"]),
             "Mean squared distance to the nearest centroid": f"{kmeans['objective'][-1] / record['n_reads_used']:.4g}",
             "Empty clusters": sum(size == 0 for size in kmeans["cluster_sizes"]),
             **versions(record),
@@ -101,35 +103,40 @@ def training(folder: CheckpointFolder) -> Rows:
 
 
 def evaluated_sha256(evaluation: Mapping[str, Any], name: str) -> str | None:
-    """SHA-256 of the weights that were evaluated."""
-    found: str | None = evaluation["model_sha256"].get(name)
-    return found
+    """Return the SHA-256 of the evaluated weights; None if the checkpoint was not evaluated."""
+    sha256: str | None = evaluation["model_sha256"].get(name)
+    return sha256
 
 
-def evaluation(found: Mapping[str, Any], name: str, folder: CheckpointFolder) -> str:
-    """What `benchmarks/read_encoder_quality.py` wrote."""
-    settings, metrics = found["settings"], folder.record.get("metrics", {})
+def evaluation(results: Mapping[str, Any], name: str, folder: CheckpointFolder) -> str:
+    """Return the results of `benchmarks/read_encoder_quality.py` as Markdown."""
+    settings, metrics = results["settings"], folder.record.get("metrics", {})
     protocol = (
-        f"{settings['reads_per_sample']:,} reads a sample, {settings['n_clusters']} clusters, "
+        f"{settings['reads_per_sample']:,} reads per sample, {settings['n_clusters']} clusters, "
         f"seeds {', '.join(map(str, settings['seeds']))}"
     )
     rows = {f"{stage}: {key}": value for stage, values in metrics.items() for key, value in values.items()}
-    sections = [ON_READS, _reads_table(found, name), ON_COHORTS.format(protocol=protocol), _cohorts_table(found, name)]
+    sections = [
+        ON_READS,
+        _reads_table(results, name),
+        ON_COHORTS.format(protocol=protocol),
+        _cohorts_table(results, name),
+    ]
     return "\n\n".join([*sections, IN_TRAINING.format(metrics=pairs(rows))] if rows else sections)
 
 
-def _reads_table(found: Mapping[str, Any], name: str) -> str:
+def _reads_table(benchmark: Mapping[str, Any], name: str) -> str:
     rows = []
-    for genera, results in found["reads"].items():
+    for genera, results in benchmark["reads"].items():
         for encoder in (name, "4-mers", "untrained"):
             values = [f"{results[encoder][key]:.3f}" for key in READ_FIGURES]
             rows.append([f"{genera} ({results['n_species']} species)", encoder, *values])
     return grid(["genera", "encoder", *READ_FIGURES.values()], rows)
 
 
-def _cohorts_table(found: Mapping[str, Any], name: str) -> str:
+def _cohorts_table(benchmark: Mapping[str, Any], name: str) -> str:
     rows = []
-    for cohort, results in found["cohorts"].items():
+    for cohort, results in benchmark["cohorts"].items():
         labels = {
             name: f"{name}, centroids of the cohort",
             "shipped centroids": f"{name}, its own centroids",
@@ -143,14 +150,14 @@ def _cohorts_table(found: Mapping[str, Any], name: str) -> str:
     return grid(["cohort, genera", "features", "random forest", "L1 logistic", "gap closed"], rows)
 
 
-KIND = CardType(
+CARD_TYPE = CardType(
     pipeline_tag="feature-extraction",
     title="Reads to abundance vectors",
     tags=("biology", "dna", "metagenomics", "microbiome"),
     papers=("2601.03295",),
     files=TOKENIZER_FILES,
     usage=usage,
-    usage_note="`sample.abundance` is the share of the sample's reads in each cluster; `sample.tallies` accounts for "
+    usage_note="`sample.abundance` is the share of the sample's reads per cluster; `sample.read_stats` accounts for "
     "every read.",
     facts=facts,
     training=training,

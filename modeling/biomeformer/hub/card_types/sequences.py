@@ -1,14 +1,14 @@
-"""What a card says of a classifier of labelled sequences."""
+"""Card of a classifier of labelled sequences."""
 
 from __future__ import annotations
 
 from ..folder import CheckpointFolder
-from .kind import CardType, Rows, started_from, versions
+from .card_type import CardType, Rows, started_from, versions
 from .metagenbert import TOKENIZER_FILES
 
 
 def usage(model_id: str) -> str:
-    """From sequences to the probability of each label."""
+    """Return code that predicts the probability of each label from sequences."""
     return f"""\
 import biomeformer
 
@@ -17,7 +17,7 @@ probabilities = classifier.predict(["ACGTTGCAACGTTGCAACGTTGCA"])"""
 
 
 def facts(folder: CheckpointFolder) -> Rows:
-    """Rows on the model."""
+    """Return the rows that describe the model."""
     config = folder.config
     preprocessing = config.get("sequence_classification") or {}
     limit = preprocessing.get("max_tokens")
@@ -25,8 +25,8 @@ def facts(folder: CheckpointFolder) -> Rows:
         "Architecture": config["model_type"],
         "Task": str(preprocessing.get("task", config.get("problem_type"))).replace("_", " "),
         "Labels": ", ".join(folder.labels),
-        "Longest sequence": "no limit" if limit is None else f"{limit} tokens; the end of longer ones is cut off",
-        "Strands": "mean over both" if preprocessing.get("average_strands") else "as given",
+        "Maximum length": "no limit" if limit is None else f"{limit} tokens; longer sequences are truncated",
+        "Strands": "mean of both" if preprocessing.get("average_strands") else "as given",
     }
     thresholds = preprocessing.get("thresholds")
     if thresholds:
@@ -35,7 +35,7 @@ def facts(folder: CheckpointFolder) -> Rows:
 
 
 def training(folder: CheckpointFolder) -> Rows:
-    """Rows on how it was fine-tuned."""
+    """Return the rows that describe the fine-tuning."""
     record = folder.record
     rows = started_from(record)
     if "n_sequences" in record:
@@ -47,14 +47,14 @@ def training(folder: CheckpointFolder) -> Rows:
     return rows | versions(record)
 
 
-KIND = CardType(
+CARD_TYPE = CardType(
     pipeline_tag="text-classification",
     title="Labels of DNA sequences",
     tags=("biology", "dna", "genomics"),
     papers=("2509.25274",),
     files=TOKENIZER_FILES,
     usage=usage,
-    usage_note="One row a sequence, one probability a label.",
+    usage_note="One row per sequence, one probability per label.",
     facts=facts,
     training=training,
     task="label of a sequence",

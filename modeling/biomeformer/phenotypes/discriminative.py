@@ -1,4 +1,4 @@
-"""Which features tell the classes apart, one by one."""
+"""Discriminative features: univariate association of each feature with the classes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from .target import Target
 
 
 def discriminative_features(table: FeatureTable, target: Target) -> pd.DataFrame:
-    """Features by how well each tells the classes apart by itself, over all samples.
+    """Rank features by how well each discriminates the classes on its own, over all samples.
 
-    This describes a cohort; it says nothing of how well classes are predicted, since every sample was seen.
+    This describes a cohort; it does not estimate predictive performance, since every sample is used.
 
     Args:
         table: Features of the target's samples, in any order.
-        target: Classes.
+        target: Classes of the samples.
 
     Returns:
-        One row a feature that varies, the most telling first: `feature`; `median: CLASS` (share of the sample) of each
-        class; of two classes `auc`, the chance that a sample of the second has more of it than one of the first; the
-        Kruskal-Wallis statistic `h` and its `p`; `q`, after Benjamini and Hochberg's control over all features.
+        One row per feature that varies, the most discriminative first: `feature`; `median: CLASS` (share of the sample)
+        of each class; for two classes `auc`, the probability that a sample of the second class has more of it than one
+        of the first; the Kruskal-Wallis statistic `h` and its `p`; and `q`, adjusted over all features (Benjamini and
+        Hochberg).
     """
     from scipy.stats import kruskal, rankdata
 
@@ -37,8 +38,8 @@ def discriminative_features(table: FeatureTable, target: Target) -> pd.DataFrame
         n_first, n_second = len(groups[0]), len(groups[1])
         ranks = rankdata(values, axis=0)[target.labels == 1].sum(0)
         frame["auc"] = (ranks - n_second * (n_second + 1) / 2) / (n_first * n_second)
-    found = kruskal(*groups, axis=0)
-    frame["h"], frame["p"] = np.asarray(found.statistic), np.asarray(found.pvalue)
+    test = kruskal(*groups, axis=0)
+    frame["h"], frame["p"] = np.asarray(test.statistic), np.asarray(test.pvalue)
     frame["q"] = benjamini_hochberg(frame["p"].tolist()) if len(frame) else []
     return frame.sort_values(["h", "feature"], ascending=[False, True], kind="stable", ignore_index=True)
 

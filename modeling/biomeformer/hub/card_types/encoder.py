@@ -1,15 +1,15 @@
-"""What a card says of a read encoder without centroids."""
+"""Card of a read encoder without centroids."""
 
 from __future__ import annotations
 
 from ..folder import CheckpointFolder
-from .kind import CardType, Rows
+from .card_type import CardType, Rows
 from .metagenbert import TOKENIZER_FILES
 from .metagenbert import training as pretraining
 
 
 def usage(model_id: str) -> str:
-    """Load encoder and tokenizer."""
+    """Return code that loads encoder and tokenizer."""
     return f"""\
 import biomeformer
 
@@ -17,7 +17,7 @@ encoder, tokenizer = biomeformer.load_read_encoder("{model_id}")"""
 
 
 def facts(folder: CheckpointFolder) -> Rows:
-    """Rows on the model."""
+    """Return the rows that describe the model."""
     config = folder.config
     rows = {"Architecture": config["model_type"], "Hidden size": config["hidden_size"]}
     for field, name in {"k": "k-mers of", "num_hidden_layers": "Layers", "num_attention_heads": "Heads"}.items():
@@ -26,7 +26,7 @@ def facts(folder: CheckpointFolder) -> Rows:
     return rows | folder.weight_lines()
 
 
-KIND = CardType(
+CARD_TYPE = CardType(
     pipeline_tag="feature-extraction",
     title="A read encoder",
     tags=("biology", "dna", "metagenomics"),

@@ -1,4 +1,4 @@
-"""A study's figures."""
+"""Print the results of a study."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from ...phenotypes import Study
 
 
-def described(study: Study) -> list[str]:
-    """A study's figures in lines to read."""
+def study_lines(study: Study) -> list[str]:
+    """Return the results of a study as lines of text."""
     target = study.target
     sizes = ", ".join(f"{one_line(name)} {n}" for name, n in target.sizes.items())
     missing = f"; {one_line(target.describe_missing())}" if target.n_missing else ""
     lines = [f"{target.column}: {sizes}{missing}", f"{'features':<9} {'model':<9} ROC-AUC              PR-AUC"]
-    for found in study.evaluations:
-        p = "" if found.permutation_p is None else f"  p = {found.permutation_p:.3g}"
-        scores = f"{found.scores['roc_auc']!s:<20} {found.scores['pr_auc']}"
-        lines.append(f"{found.features:<9} {found.model:<9} {scores}{p}")
+    for evaluation in study.evaluations:
+        p = "" if evaluation.permutation_p is None else f"  p = {evaluation.permutation_p:.3g}"
+        scores = f"{evaluation.scores['roc_auc']!s:<20} {evaluation.scores['pr_auc']}"
+        lines.append(f"{evaluation.features:<9} {evaluation.model:<9} {scores}{p}")
     for pair in study.comparisons:
         lines.append(f"{pair.first} - {pair.second}, {pair.model}: ROC-AUC {pair.difference}, p = {pair.p:.3g}")
     return lines
