@@ -147,7 +147,7 @@ def test_threads_that_wait_are_not_busy():
     assert times.busy("parse") is None
 
 
-def test_regression():
+def test_throughput_that_fell_beyond_tolerance_is_named():
     before = {"parse": 0.5, "encode.float32": 0.8}
     assert fallen(before, {"parse": 0.5 * 0.91, "encode.float32": 0.9}, 0.1) == []
     (line,) = fallen(before, {"parse": 0.5 * 0.89, "encode.float32": 0.8}, 0.1)

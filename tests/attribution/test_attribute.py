@@ -109,7 +109,7 @@ def test_equal_proteins_are_one_family(network, embedded):
     assert set(network.families["family"]) == set.union(*families.values())
 
 
-def test_networks(network):
+def test_networks_of_families_and_genes_count_the_pairs(network):
     whole = network.to_networkx()
     assert isinstance(whole, nx.Graph) and nx.number_of_selfloops(whole) == 0
     pairs = network.pairs[network.pairs["family_1"] != network.pairs["family_2"]]
@@ -139,7 +139,7 @@ def test_networks(network):
         network.to_networkx(min_genomes=1000)
 
 
-def test_files(network, folder, tmp_path):
+def test_network_is_saved_and_read_back_and_opens_in_networkx(network, folder, tmp_path):
     graph = nx.read_graphml(folder / "network.graphml")
     assert (
         set(graph) == set(network.to_networkx()) and graph.number_of_edges() == network.to_networkx().number_of_edges()
@@ -153,12 +153,12 @@ def test_files(network, folder, tmp_path):
         GeneInteractionNetwork.load(folder.parent / "empty")
 
 
-def test_in_memory(embedded, model, folder):
+def test_without_a_folder_the_pairs_are_the_same(embedded, model, folder):
     found = attribute(model, embedded, settings=SETTINGS, clustering=CLUSTERING)
     pd.testing.assert_frame_equal(found.pairs, GeneInteractionNetwork.load(folder).pairs, rtol=1e-5)
 
 
-def test_two_processes(folder, embedded, model_dir, tmp_path):
+def test_two_processes_write_the_same_network(folder, embedded, model_dir, tmp_path):
     job = Job(tmp_path / "text", 2, run_job, model_dir, embedded.folder, tmp_path / "out")
     assert job.wait() == [0, 0], job.text()
     same(tmp_path / "out", folder)
@@ -182,7 +182,7 @@ def test_killed_then_resumed(folder, embedded, model_dir, tmp_path):
     same(out, folder)
 
 
-def test_without_labels(embedded, model):
+def test_without_true_labels_the_predicted_classes_are_used(embedded, model):
     other = random_genome_transformer()
     other.config.label_name = "phylum"
     other.processor = model.processor
@@ -195,7 +195,7 @@ def test_without_labels(embedded, model):
     ]
 
 
-def test_bad_input(embedded, model, tmp_path):
+def test_attribute_refuses_wrong_labels_encoders_and_settings(embedded, model, tmp_path):
     with pytest.raises(InputError, match="has no column 'colour'"):
         attribute(model, embedded, tmp_path / "a", label_column="colour")
     with pytest.raises(InputError, match="is no class of the model"):

@@ -94,7 +94,7 @@ def test_sizes_give_clusters_their_numbers():
     assert labels.tolist() == [2] * 3 + [0] * 9 + [1] * 6
 
 
-def test_knee():
+def test_knee_lies_where_the_distances_start_to_rise():
     curve = np.concatenate([np.linspace(0.1, 0.2, 80), np.linspace(0.25, 3, 20)])
     assert 0.18 < knee(curve) < 0.3
     assert knee(np.array([1.0, 1.0, 1.0])) == 1.0 and knee(np.array([0.5])) == 0.5
@@ -132,7 +132,7 @@ def test_gene_space_is_the_main_directions():
 
 
 @pytest.mark.parametrize(("eps", "min_samples"), [(0.0, 5), (-1.0, 5), (1.0, 0)])
-def test_bad_settings(ways, eps, min_samples):
+def test_dbscan_refuses_bad_settings(ways, eps, min_samples):
     with pytest.raises(InputError, match="give a distance above 0"):
         dbscan(ways, eps, min_samples)
 
@@ -154,7 +154,7 @@ def test_enrichment_is_fishers():
     assert enrich({}, Counter(), 5).empty and list(enrich({}, Counter(), 5).columns) == list(found.columns)
 
 
-def test_terms():
+def test_terms_are_read_from_annotation_columns():
     found = annotation_terms(
         {"product": "kinase; type 1", "COG_category": "KL", "EC_number": "1.1.1.1; 2.-", "KEGG_ko": "-", "note": "x",
          "GOs": "GO:1,GO:2"}

@@ -82,7 +82,7 @@ def test_gradients_are_those_of_the_logit(pooling):
 
 @pytest.mark.parametrize("symmetry", ["mean", "max"])
 @pytest.mark.parametrize("n", [2, 7, 700])
-def test_top_pairs(n, symmetry):
+def test_top_pairs_are_the_strongest_of_all_pairs(n, symmetry):
     rng = np.random.default_rng(n)
     weights = np.round(rng.random((n, n)), 3).astype(np.float32)
     both = (weights + weights.T) / 2 if symmetry == "mean" else np.maximum(weights, weights.T)
@@ -129,7 +129,7 @@ def test_ablation_is_the_model_without_the_genes():
     np.testing.assert_allclose(ablation(model, proteins, contigs, 1, pairs, batch_genes=40), found, atol=1e-5)
 
 
-def test_explanation():
+def test_explanation_scores_pairs_by_every_method():
     model, (proteins, contigs) = random_genome_transformer(), genome()
     settings = AttributionSettings(top=30, n_ablated=5, n_controls=3)
     found = explain_genome(model, proteins.numpy(), contigs.numpy(), settings)

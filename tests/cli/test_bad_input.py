@@ -628,7 +628,7 @@ def convert_another_model(work):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bad_input(name, work, run):
+def test_bad_input_is_refused_on_one_line_and_changes_no_file(name, work, run):
     arguments, fragments = CASES[name](work)
     before = work.contents()
     result = run(arguments)
@@ -643,7 +643,7 @@ def test_bad_input(name, work, run):
 
 
 @pytest.mark.parametrize("name", FAILING_SAMPLES)
-def test_failing_sample(name, work, run):
+def test_failing_sample_is_reported_and_leaves_no_result(name, work, run):
     """Recorded with its reason; nothing of it is kept, and nothing else is made or changed."""
     arguments, fragments = FAILING_SAMPLES[name](work)
     before = work.contents()

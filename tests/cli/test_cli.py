@@ -142,7 +142,7 @@ def test_several_numbers_of_clusters(tmp_path, model_dir, run):
     ).exit_code
 
 
-def test_status(tmp_path, model_dir, run):
+def test_status_lists_failed_samples_and_their_reasons(tmp_path, model_dir, run):
     cohort, output = write_cohort(tmp_path / "cohort"), tmp_path / "out"
     (tmp_path / "cohort" / "s1.fastq.gz").write_bytes(b"")
     assert run(["embed", cohort, "--model", model_dir, "--output", output]).exit_code == 1
@@ -253,7 +253,7 @@ def test_help_has_an_example(verb):
     assert re.search(rf"Examples?\W[\s\S]*biomeformer {verb}", text), text
 
 
-def test_version(run):
+def test_version_option_prints_the_version(run):
     assert run(["--version"]).stdout == f"biomeformer {biomeformer.__version__}\n"
 
 
@@ -292,7 +292,7 @@ def test_a_process_of_its_own_ends_as_promised(tmp_path, model_dir):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_interrupt(tmp_path, model_dir):
+def test_interrupted_embed_exits_with_130_and_keeps_finished_samples(tmp_path, model_dir):
     cohort = write_cohort(tmp_path / "cohort", n_samples=2, n_reads=20)
     pipe = tmp_path / "cohort" / "s1.fastq.gz"
     pipe.unlink()
@@ -369,7 +369,7 @@ def test_failures_that_are_no_bad_input(tmp_path, model_dir, run, monkeypatch):
     assert result.stderr.splitlines()[-1] == "error: RuntimeError: CUDA error: an illegal memory access"
 
 
-def test_missing_dependency(tmp_path, model_dir, run, monkeypatch):
+def test_missing_dependency_is_named_on_one_line(tmp_path, model_dir, run, monkeypatch):
     def absent():
         raise MissingDependencyError("K-means needs faiss; install it.")
 

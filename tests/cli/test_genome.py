@@ -31,7 +31,7 @@ def place(tmp_path_factory):
     return folder
 
 
-def test_embed(place, run, tmp_path):
+def test_genome_embed_writes_table_vectors_and_dataset(place, run, tmp_path):
     arguments = ["genome", "embed", place / "genomes.csv", "-e", place / "esm", "-o", tmp_path / "out"]
     result = run([*arguments, "--format", "datasets", "--threads", 1])
     assert result.exit_code == 0, result.output
@@ -66,7 +66,7 @@ def test_a_genome_that_fails(place, run, tmp_path):
         ("genomes.csv", "nowhere", ["nowhere", "no folder"]),
     ],
 )
-def test_bad_input(place, run, tmp_path, catalog, encoder, fragments):
+def test_genome_embed_refuses_bad_catalogs_and_encoders(place, run, tmp_path, catalog, encoder, fragments):
     model = place / encoder if encoder == "esm" else encoder
     result = run(["genome", "embed", place / catalog, "-e", model, "-o", tmp_path / "out"])
     assert result.exit_code == 2, result.output
@@ -91,7 +91,7 @@ def model_dir(place, tmp_path_factory):
     return folder
 
 
-def test_predict(place, model_dir, run, tmp_path):
+def test_genome_predict_prints_one_row_per_genome(place, model_dir, run, tmp_path):
     files = [place / "g0.faa", place / "g1.faa"]
     result = run(["genome", "predict", *files, "--model", model_dir, "--threads", 1])
     assert result.exit_code == 0, result.output
@@ -111,7 +111,7 @@ def test_predict(place, model_dir, run, tmp_path):
     assert written.exit_code == 0 and (tmp_path / "t.tsv").read_text() == result.stdout
 
 
-def test_inspect(place, model_dir, run):
+def test_inspect_shows_a_genome_models_classes_and_preprocessing(place, model_dir, run):
     result = run(["inspect", model_dir, "--json"])
     record = json.loads(result.stdout)
     assert record["model"]["classes"] == ["host", "soil"] and record["model"]["num_hidden_layers"] == 2
@@ -136,7 +136,7 @@ def test_the_contract_says_how_much_of_a_protein_is_read(place, model_dir, tmp_p
     assert encoder.max_residues > 10
 
 
-def test_pipeline(place, model_dir):
+def test_genome_pipeline_predicts_what_the_model_predicts(place, model_dir):
     classify = pipeline("genome-classification", model=str(model_dir))
     model = GenomeTransformerForSequenceClassification.from_pretrained(model_dir)
     expected = model.predict(place / "g0.faa")
@@ -178,7 +178,7 @@ def test_fair_esm_checkpoints_are_converted(run, tmp_path):
     assert result.exit_code == 2 and "cannot be read as a fair-esm checkpoint" in result.stderr
 
 
-def test_attribute(place, model_dir, run, tmp_path):
+def test_genome_attribute_writes_pairs_and_resumes(place, model_dir, run, tmp_path):
     embedded, out = tmp_path / "embedded", tmp_path / "out"
     assert run(["genome", "embed", place / "genomes.csv", "-e", place / "esm", "-o", embedded]).exit_code == 0
     options = ["--model", model_dir, "--top", 12, "--ablate", 2, "--min-samples", 2, "--threads", 1]

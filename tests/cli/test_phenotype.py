@@ -120,7 +120,7 @@ def test_any_table_with_its_metadata_and_groups(work, run):
         (["--target", "state", "--transform", "log"], ["--transform", "log"]),
     ],
 )
-def test_bad_input(work, run, options, fragments):
+def test_phenotype_evaluate_refuses_bad_input(work, run, options, fragments):
     quick = [] if "--model" in options else ["--model", "l1"]
     result = run(["phenotype", "evaluate", work / "run", "--output", work / "out", *quick, *options])
     assert result.exit_code == 2, result.output
@@ -146,7 +146,7 @@ def other_cohort(work, name, shift):
     return work / name
 
 
-def test_transfer(work, run, monkeypatch):
+def test_phenotype_transfer_scores_every_held_out_cohort(work, run, monkeypatch):
     monkeypatch.setattr("biomeformer.phenotypes.cohort_transfer.N_BOOTSTRAPS", 50)
     b, c = other_cohort(work, "b", 30), other_cohort(work, "c", 60)
     options = ["--target", "state", "--model", "l1", "--threads", 1]
@@ -168,7 +168,7 @@ def test_transfer(work, run, monkeypatch):
     assert not (work / "none").exists()
 
 
-def test_robustness(work, run):
+def test_phenotype_robustness_writes_tests_of_every_table(work, run):
     b = other_cohort(work, "b", 1)
     arguments = ["phenotype", "robustness", work / "run", b, "--target", "state", "--permutations", 99]
     result = run([*arguments, "--output", work / "out"])
@@ -319,7 +319,7 @@ def test_depth_in_one_command_then_a_report_with_reads(cohort, run, tmp_path):
         (["cohort.csv", "--model", "metagenbert-mini", "--positive", "c"], ["never is 'c'"]),
     ],
 )
-def test_bad_depths(cohort, run, tmp_path, monkeypatch, arguments, fragments):
+def test_phenotype_depth_refuses_bad_depths(cohort, run, tmp_path, monkeypatch, arguments, fragments):
     monkeypatch.chdir(tmp_path)
     result = run(["phenotype", "depth", *arguments, "--target", "group", "--output", "out"])
     assert result.exit_code == 2, result.output

@@ -9,7 +9,7 @@ import numpy as np
 from biomeformer.metagenomes import AbundanceTable
 
 
-def test_real_samples(tmp_path, shared_data, run):
+def test_real_samples_give_equal_counts_at_another_batch_size(tmp_path, shared_data, run):
     """Six body sites and a paired gut sample: read counts, tallies, and equal integers at another batch size."""
     reads = shared_data / "reads"
     sites = {path.name.split("-")[-1].split(".")[0]: path for path in sorted(reads.glob("*.fasta.gz"))}

@@ -62,14 +62,14 @@ def test_compressed_and_to_stdout(run, model, fasta, tmp_path):
         ("ACGT\n", "neither FASTQ nor FASTA"),
     ],
 )
-def test_bad_sequences(run, model, tmp_path, content, message):
+def test_sequences_predict_refuses_bad_sequences(run, model, tmp_path, content, message):
     (tmp_path / "bad.fa").write_text(content)
     result = run(["sequences", "predict", tmp_path / "bad.fa", "--model", model, "--output", tmp_path / "t.tsv"])
     assert result.exit_code == 2 and message in result.stderr, result.output
     assert not (tmp_path / "t.tsv").exists()
 
 
-def test_bad_model(run, fasta, tmp_path):
+def test_sequences_predict_refuses_a_model_of_another_kind(run, fasta, tmp_path):
     result = run(["sequences", "predict", fasta, "--model", "metagenbert-mini"])
     assert result.exit_code == 2 and "not fine-tuned on labelled sequences" in result.stderr
     result = run(["sequences", "predict", fasta, "--model", "metagenbert-mini", "--output", tmp_path])

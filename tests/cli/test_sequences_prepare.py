@@ -20,7 +20,7 @@ def inputs(tmp_path):
     return [f"enhancer={tmp_path}/pos.fa", f"other={tmp_path}/neg.fa"]
 
 
-def test_prepare(inputs, run, tmp_path):
+def test_sequences_prepare_prints_counts_and_writes_the_dataset(inputs, run, tmp_path):
     folder = tmp_path / "out"
     command = ["sequences", "prepare", *inputs, "--output", folder, "--max-tokens", 196, "--split", "cluster"]
     result = run(command)
@@ -51,7 +51,7 @@ def test_prepare(inputs, run, tmp_path):
     assert run([*command, "--overwrite", "--balance", "--seed", 3]).exit_code == 0
 
 
-def test_intervals(run, tmp_path):
+def test_intervals_are_cut_from_the_genome_and_split_by_contig(run, tmp_path):
     contigs = random_sequences(3, 500, 500)
     (tmp_path / "genome.fa").write_text("".join(f">chr{i}\n{one}\n" for i, one in enumerate(contigs)))
     for name, start in (("pos", 10), ("neg", 30)):
@@ -73,7 +73,7 @@ def test_too_few_for_a_split(run, tmp_path):
     assert result.exit_code == 0 and "validation is empty: there are too few" in result.stderr
 
 
-def test_many_classes(run, tmp_path):
+def test_counts_of_many_classes_are_left_to_the_record(run, tmp_path):
     rows = [f"{one},{i % 13}" for i, one in enumerate(random_sequences(130))]
     (tmp_path / "t.csv").write_text("\n".join(["sequence,label", *rows]) + "\n")
     result = run(["sequences", "prepare", tmp_path / "t.csv", "-o", tmp_path / "out"])
@@ -95,7 +95,7 @@ def test_many_classes(run, tmp_path):
         (["--min-length", "1000"], "of 82 records none can be used (82 too_short)"),
     ],
 )
-def test_bad_options(inputs, run, tmp_path, options, words):
+def test_sequences_prepare_refuses_bad_options(inputs, run, tmp_path, options, words):
     result = run(["sequences", "prepare", *inputs, "--output", tmp_path / "out", *options])
     assert result.exit_code == 2, result.output
     line = result.stderr.splitlines()[-1]
@@ -103,7 +103,7 @@ def test_bad_options(inputs, run, tmp_path, options, words):
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*"))
 
 
-def test_ctrl_c(inputs, run, tmp_path, monkeypatch):
+def test_interrupted_prepare_leaves_no_files(inputs, run, tmp_path, monkeypatch):
     def interrupted(*arguments):
         os.kill(os.getpid(), signal.SIGINT)
         return select(*arguments)

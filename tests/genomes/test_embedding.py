@@ -151,7 +151,7 @@ def test_as_a_dataset(single, tmp_path):
             open_genomes(place, streaming=streaming)
 
 
-def test_two_processes(single, encoder_dir, table, tmp_path):
+def test_two_processes_write_the_same_vectors(single, encoder_dir, table, tmp_path):
     job = Job(tmp_path / "text", 2, run_job, encoder_dir, table, tmp_path / "run")
     assert job.wait() == [0, 0], job.text()
     found = EmbeddedGenomes.read(tmp_path / "run")
@@ -263,7 +263,7 @@ def test_a_store_that_several_open_at_once(tmp_path, monkeypatch):
         ("", "is empty"),
     ],
 )
-def test_bad_catalogs(tmp_path, text, message):
+def test_bad_catalogs_are_refused(tmp_path, text, message):
     (tmp_path / "g.fna").write_text(">a\nACGT\n")
     (tmp_path / "genomes.csv").write_text(text)
     with pytest.raises(CohortError, match=message):

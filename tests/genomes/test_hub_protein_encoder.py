@@ -135,7 +135,7 @@ def test_an_encoder_under_another_id(place, cache):
     assert load(place / "by_id").predict(place / "g0.faa") == expected
 
 
-def test_pipeline(place, tmp_path):
+def test_pipeline_takes_the_protein_encoder_of_the_models_revision(place, tmp_path):
     """Which also knows the cache that the model came from."""
     cached(tmp_path, "lab/x", {MAIN: place / "new", OLD: place / "old"}, main=MAIN, v1=OLD)
     options = {"model": "lab/x", "model_kwargs": {"cache_dir": str(tmp_path)}}

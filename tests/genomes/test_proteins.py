@@ -180,7 +180,7 @@ def test_progress_and_stops():
         (["MK"], {"batch_tokens": 0}, "batch_tokens is 0"),
     ],
 )
-def test_bad_proteins(proteins, options, message):
+def test_proteins_that_cannot_be_embedded_are_refused(proteins, options, message):
     with pytest.raises(InputError, match=message):
         tiny().embed(proteins, **options)
 

@@ -76,7 +76,7 @@ def test_compression_case_and_empty_contigs(tmp_path, genome_file, contigs):
         ("z.GFF3", "z"),
     ],
 )
-def test_names(name, expected):
+def test_genome_is_named_by_its_file(name, expected):
     assert genome_name(name) == expected
 
 
@@ -242,7 +242,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_files(tmp_path, name):
+def test_damaged_genome_files_are_refused_in_one_sentence(tmp_path, name):
     content, message = BAD[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(GenomeError) as caught:

@@ -9,7 +9,7 @@ from biomeformer.metagenomes import run_kmeans
 
 
 @pytest.mark.parametrize("spherical", [False, True])
-def test_kmeans(device, spherical, record_property):
+def test_kmeans_repeats_exactly_and_agrees_with_the_cpu(device, spherical, record_property):
     rng = np.random.default_rng(0)
     centres = 3 * rng.normal(size=(200, 96))
     points = centres[rng.choice(200, 30_000)] + rng.normal(size=(30_000, 96))

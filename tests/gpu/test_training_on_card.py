@@ -65,7 +65,7 @@ def compare(module, batch, device, record_property) -> None:
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_read_encoder(name, device, record_property):
+def test_read_encoder_trains_as_on_the_cpu(name, device, record_property):
     sizes, vocab_size = READ_SHAPES["tiny" if SMALL else "dnabert2"]
     # Without dropout, which draws other numbers on another device; fewer layers, for the CPU's part.
     config = DnaBert2Config(
@@ -92,7 +92,7 @@ class GenomeLoss(torch.nn.Module):
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_genome_transformer(checkpointing, device, record_property):
+def test_genome_transformer_trains_as_on_the_cpu(checkpointing, device, record_property):
     sizes = {"protein_size": 24, "hidden_size": 32, "intermediate_size": 64} if SMALL else {}
     config = GenomeTransformerConfig(
         **sizes, num_hidden_layers=2, num_labels=3, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0

@@ -134,7 +134,7 @@ def test_a_sequence_classifier(tmp_path):
     assert np.array_equal(names["probabilities"], SequenceClassifier.load(folder).predict(["ACGTTGCAACGTTGCAACGTTGCA"]))
 
 
-def test_a_table(tmp_path):
+def test_dataset_card_describes_an_abundance_table(tmp_path):
     table = small_table()
     export_table(table, tmp_path, "datasets")
     write_entry(tmp_path, "lab/abundance", "cc-by-4.0")

@@ -371,7 +371,7 @@ def collect():
     return made.slug, there.title, items, [c.slug for c in api.list_collections(owner="lab")], seen
 
 
-def test_collections(hub, hub_process):
+def test_collections_are_created_filled_and_listed(hub, hub_process):
     hub.commit("lab/x", {"a.txt": b"a"})
     slug, title, items, listed, refused = hub_process(collect, token="hf_ada").check()
     assert slug.startswith("lab/gut-models-") and title == "Gut models" and listed == [slug]
@@ -396,7 +396,7 @@ def rows(repo_id, **options):
     return {name: split.to_list() for name, split in loaded.items()}
 
 
-def test_load_dataset(hub, hub_process, tmp_path):
+def test_load_dataset_reads_parquet_files(hub, hub_process, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -427,7 +427,7 @@ def push_rows():
     return load_dataset("ada/rows")["train"]["a"][:], list(load_dataset("ada/rows", streaming=True)["train"])
 
 
-def test_push_dataset(hub, hub_process):
+def test_pushed_dataset_is_read_back_and_streamed(hub, hub_process):
     table, streamed = hub_process(push_rows, token="hf_ada").check()
     assert table == [1, 2, 3] and streamed == [{"a": 1}, {"a": 2}, {"a": 3}]
     titles = [commit.title for commit in hub.commits("ada/rows", "dataset")]
@@ -447,7 +447,7 @@ def configurations(*wanted):
     return seen
 
 
-def test_auto_config(hub, hub_process, folder, tmp_path):
+def test_auto_config_reads_the_revision_online_and_offline(hub, hub_process, folder, tmp_path):
     old = hub.commit("lab/x", contents(folder))
     hub.commit("lab/x", {"config.json": b'{"model_type": "bert", "hidden_size": 24}'})
     wanted = [("lab/x", "main"), ("lab/x", old), ("lab/missing", "main")]

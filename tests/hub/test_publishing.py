@@ -184,13 +184,13 @@ def test_someone_commits_meanwhile(hub, hub_process, model):
         ("hf_bob", "lab/x", "this token may not write there"),
     ],
 )
-def test_tokens(hub, hub_process, model, token, repo, words):
+def test_tokens_without_write_access_are_refused(hub, hub_process, model, token, repo, words):
     found = hub_process(publish, model, repo, token=token).check()
     assert found["type"] == "PublishError" and words in found["error"] and str(token) not in found["error"]
     assert not hub.exists(repo, "model")
 
 
-def test_private_repositories(hub, hub_process, model):
+def test_private_repositories_are_hidden_from_others(hub, hub_process, model):
     hub_process(publish, model, token="hf_ada", private=True).check()
     assert hub.repository("lab/x", "model").private
     # To those who may not see it, it is as if it were not there; and then it is.
@@ -244,7 +244,7 @@ def show_offline(folder):
     return plan.remarks, [file.state for file in plan.files]
 
 
-def test_a_collection(hub, hub_process, model, dataset):
+def test_collection_command_publishes_again_and_refuses_missing_repositories(hub, hub_process, model, dataset):
     hub_process(publish, model, token="hf_ada").check()
     hub_process(publish, dataset, "lab/table", token="hf_ada").check()
     arguments = ["publish", "collection", "Gut", "lab", "--model", "lab/x", "--dataset", "lab/table"]
@@ -347,7 +347,7 @@ def read_table(name):
     )
 
 
-def test_a_dataset(hub, hub_process, dataset):
+def test_published_dataset_is_read_back_online_and_offline(hub, hub_process, dataset):
     found = hub_process(publish, dataset, "lab/table", token="hf_ada").check()
     assert found["url"].endswith("/datasets/lab/table")
     table = small_table()

@@ -329,7 +329,7 @@ def test_like_transformers_own_export(exported, tmp_path, monkeypatch):
         assert (ours / path.name).read_text().split("\n", 1)[1] == path.read_text()
 
 
-def test_bad_input(tmp_path, exported):
+def test_export_refuses_a_folder_without_a_readable_config(tmp_path, exported):
     with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
         export_remote_code(tmp_path)
     (tmp_path / "config.json").write_text("{")

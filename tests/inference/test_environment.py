@@ -103,7 +103,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_inspect_environment():
+def test_inspect_environment_prints_installed_versions():
     result = run("inspect", "--environment", "--json")
     assert result.exit_code == 0, result.output
     record = json.loads(result.stdout)
@@ -127,7 +127,7 @@ def test_inspect_environment_shows_what_is_wrong(installed, monkeypatch):
     assert "state broken" in shown and "the package is empty" in shown and "pip uninstall faiss-gpu" in shown
 
 
-def test_devices(monkeypatch):
+def test_environment_lists_cuda_devices(monkeypatch):
     gigabyte = 1 << 30
     properties = types.SimpleNamespace(name="NVIDIA H100", major=9, minor=0, total_memory=80 * gigabyte)
     monkeypatch.setattr(torch.version, "cuda", "13.0")

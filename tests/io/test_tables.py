@@ -117,7 +117,7 @@ def test_real_cohorts_are_read_as_pandas_reads_them(shared_data, name):
         ("#a,b\n#1,2\n", ("#a", "b"), [["#1", "2"]]),
     ],
 )  # fmt: skip
-def test_layouts(tmp_path, text, columns, rows):
+def test_every_layout_of_a_table_is_read(tmp_path, text, columns, rows):
     for mark in ("", "\ufeff"):
         read = table(tmp_path, mark + text)
         assert read.columns == columns and read.rows == rows
@@ -271,7 +271,7 @@ def test_columns_are_required_and_unique_where_asked(tmp_path):
     assert read.frame("id")["x"].tolist() == ["1", "2", "3"]
 
 
-def test_missing_values():
+def test_missing_values_are_recognised_in_any_case():
     assert [
         word for word in ("", " ", "NA", "na", "NaN", "N/A", "#N/A", "Null", "UNKNOWN") if not is_missing(word)
     ] == []

@@ -284,7 +284,7 @@ def test_files_that_are_no_sound_table(tmp_path):
         AbundanceTable.read(good)
 
 
-def test_joined(tmp_path):
+def test_joined_tables_keep_samples_metadata_and_origin(tmp_path):
     one = make(["B", "A"], {"age": ["1", "2"], "sex": ["f", "m"]})
     two = make(["C"], {"land": ["dk"], "age": ["3"]}, seed=1, device="cuda", revision="v1", model="elsewhere")
     three = make(["D"], {})

@@ -134,7 +134,7 @@ def test_killed_over_and_over(cohort, reference, tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_interrupted(cohort, reference, tmp_path, number, code):
+def test_interrupted_run_says_so_and_resumes(cohort, reference, tmp_path, number, code):
     job = start(cohort, tmp_path / "run", 2)
     while not list((tmp_path / "run" / "run" / "parts").glob("[!.]*.safetensors")):
         assert all(process.is_alive() for process in job.processes), job.text()
@@ -208,7 +208,7 @@ def test_a_full_disk(cohort, reference, tmp_path):
     assert (tmp_path / "abundance.parquet").read_bytes() == reference[0]
 
 
-def test_accelerate_launch(cohort, reference, tmp_path):
+def test_job_under_accelerate_launch_is_taken_down_and_resumed(cohort, reference, tmp_path):
     """The command as people give it; one process is killed, and the launcher takes the job down."""
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]

@@ -59,7 +59,7 @@ def test_columns_become_numbers_only_where_they_are(table):
     assert frame["n_reads"].tolist() == table.counts.sum(1).tolist()
 
 
-def test_csv(table, tmp_path):
+def test_csv_export_holds_counts_shares_and_metadata(table, tmp_path):
     folder = export(table, tmp_path / "csv", "csv")
     rows = list(csv.DictReader((folder / "counts.csv").open()))
     assert [row["sample_id"] for row in rows] == list(table.sample_ids)
@@ -70,7 +70,7 @@ def test_csv(table, tmp_path):
     assert [row["land"] for row in samples] == METADATA["land"] and [row["age"] for row in samples] == METADATA["age"]
 
 
-def test_datasets(table, tmp_path, monkeypatch):
+def test_datasets_export_is_read_back_by_datasets(table, tmp_path, monkeypatch):
     from datasets import load_dataset
 
     folder = export(table, tmp_path / "datasets", "datasets")
@@ -81,7 +81,7 @@ def test_datasets(table, tmp_path, monkeypatch):
     assert data.features["age"].dtype == "int64" and data.features["counts"].length == 3
 
 
-def test_biom(table, tmp_path):
+def test_biom_export_is_read_back_by_biom(table, tmp_path):
     import biom
 
     folder = export(table, tmp_path / "biom", "biom")
@@ -93,7 +93,7 @@ def test_biom(table, tmp_path):
     assert lines[0].split("\t")[0] == "sample-id" and len(lines) == 5
 
 
-def test_anndata(table, tmp_path):
+def test_anndata_export_is_read_back_by_anndata(table, tmp_path):
     import anndata
 
     data = anndata.read_h5ad(export(table, tmp_path / "anndata", "anndata") / "abundance.h5ad")
@@ -117,7 +117,7 @@ def test_a_library_that_is_missing(table, tmp_path, monkeypatch, file_format, mo
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_the_command(table, tmp_path, file_format):
+def test_export_command_writes_every_format(table, tmp_path, file_format):
     def run(*more):
         arguments = ["export", str(tmp_path), "--format", file_format, *map(str, more)]
         return CliRunner().invoke(app, arguments, prog_name="biomeformer")

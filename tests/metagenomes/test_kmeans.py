@@ -68,7 +68,7 @@ def faiss_kmeans(points, k, seed, n_iterations, spherical=False):
     ("kind", "spherical"),
     [("blobs", False), ("blobs", True), ("noise", False), ("noise", True), ("with empty clusters", False)],
 )
-def test_equals_faiss(blobs, kind, spherical):
+def test_kmeans_gives_the_centroids_of_faiss(blobs, kind, spherical):
     rng = np.random.default_rng(2)
     points = {
         "blobs": blobs[0],
@@ -153,7 +153,7 @@ def test_as_many_clusters_as_points():
         (np.zeros((9, 4), np.float32), {"device": "cuda:99"}, "'cuda:99' was asked for and 0 CUDA devices are here"),
     ],
 )
-def test_bad_arguments(points, options, message):
+def test_kmeans_refuses_bad_arguments(points, options, message):
     with pytest.raises(InputError, match=message):
         run_kmeans(points, 5, **options)
 

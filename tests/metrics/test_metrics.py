@@ -170,7 +170,7 @@ def test_counts_are_those_of_a_search():
         assert (t, f) == ((truth & (second >= threshold)).sum(), (~truth & (second >= threshold)).sum())
 
 
-def test_calibration_curves():
+def test_calibration_curves_equal_those_of_scikit_learn():
     # Of values on the border of two bins, they take the lower one.
     truth, second = binary(5000, digits=9)
     found = calibration_curve(truth, second, n_bins=10)

@@ -76,7 +76,7 @@ ENCODERS = {"dnabert2": tiny_dnabert2, "kmer": lambda: kmer(0), "gated kmer": la
 @pytest.mark.parametrize("lengths", [LENGTHS, LENGTHS.sort().values], ids=["unsorted", "sorted"])
 @pytest.mark.parametrize("pooling", ["mean", "mean_over_max_length"])
 @pytest.mark.parametrize("name", ENCODERS)
-def test_embed_packed(name, pooling, lengths):
+def test_embed_packed_takes_its_arguments_on_the_card(name, pooling, lengths):
     model = ENCODERS[name]()
     model = eager(model) if name == "dnabert2" else model
     ids = tokens(int(lengths.sum()), 33)
@@ -107,7 +107,7 @@ def test_embed_packed_mixed(name, layer):
 
 @pytest.mark.parametrize("encoder", [tiny_dnabert2, tiny_bert, lambda: kmer(2)], ids=["dnabert2", "bert", "kmer"])
 @pytest.mark.parametrize("what", ["embed_packed", "assign_packed", "nearest_packed"])
-def test_metagenbert(what, encoder):
+def test_metagenbert_takes_its_arguments_on_the_card(what, encoder):
     encoder = encoder()
     hidden = encoder.config.hidden_size
     centroids = np.random.default_rng(0).normal(size=(5, hidden)).astype(np.float32)
@@ -139,7 +139,7 @@ def test_phenotype_model_over_sets_of_reads():
     )
 
 
-def test_proteins(tmp_path):
+def test_protein_vectors_take_their_arguments_on_the_card(tmp_path):
     encoder = load_protein_encoder(tiny_esm(tmp_path / "esm")).model
     lengths = torch.tensor([3, 7, 7, 40])
     agree(
@@ -150,7 +150,7 @@ def test_proteins(tmp_path):
     )
 
 
-def test_objectives():
+def test_objectives_take_their_arguments_on_the_card():
     """What DistributedDataParallel wraps: it moves lengths and partners too, nested in a dict as they are."""
     batch = {
         "input_ids": tokens(int(LENGTHS.sum())),
@@ -211,7 +211,7 @@ def forward_models():
 
 
 @pytest.mark.parametrize("name", [name for name, *_ in forward_models()])
-def test_forward(name):
+def test_forward_takes_its_arguments_on_the_card(name):
     """All arguments are on the card, as `forward` has them in training."""
     _, model, inputs, wanted = next(row for row in forward_models() if row[0] == name)
     if name == "metagenbert":

@@ -28,7 +28,7 @@ def old(tmp_path_factory) -> Path:
     return Path(shutil.copytree(VERSION, tmp_path_factory.mktemp("old") / "data"))
 
 
-def test_abundance_table(old):
+def test_old_abundance_table_is_read(old):
     table = biomeformer.AbundanceTable.read(old / "embed_run" / "abundance.parquet")
     assert list(table.sample_ids) == EXPECTED["abundance"]["sample_ids"]
     assert np.array_equal(table.counts, EXPECTED["abundance"]["counts"])
@@ -41,7 +41,7 @@ def test_checkpoint_gives_the_counts_of_the_table(old):
     assert sample.counts.tolist() == EXPECTED["abundance"]["counts"][4]
 
 
-def test_centroids(old):
+def test_old_centroids_give_the_same_counts(old):
     model = biomeformer.load(old / "centroids")
     assert model.embed_sample(old / "inputs/cohort/s3.fastq.gz").counts.tolist() == EXPECTED["centroids"]
 
@@ -62,13 +62,13 @@ def test_interrupted_run_is_read_and_resumed(old):
 
 
 @pytest.mark.parametrize("sample", ["s0", "s5"])
-def test_phenotype_head(old, sample):
+def test_old_phenotype_head_predicts_the_same(old, sample):
     model = load_phenotype_model(old / "phenotype_head")
     predicted = model.predict(old / f"inputs/cohort/{sample}.fastq.gz")
     assert predicted == pytest.approx(EXPECTED["phenotype"][sample], abs=1e-6)
 
 
-def test_study(old):
+def test_old_study_gives_the_same_scores(old):
     scores = Study.read(old / "study").scores.to_dict("records")
     assert len(scores) == len(EXPECTED["study"])
     for now, then in zip(scores, EXPECTED["study"], strict=True):
@@ -81,20 +81,20 @@ def test_embedded_genomes_and_store(old):
     assert np.allclose(genomes.vectors("g1")[:3], EXPECTED["genomes"]["g1"], atol=1e-3)
 
 
-def test_genome_model(old, monkeypatch):
+def test_old_genome_model_predicts_the_same(old, monkeypatch):
     # Its protein encoder was named by a relative path.
     monkeypatch.chdir(old)
     model = load_genome_model(old / "train_genome_run" / "model")
     assert model.predict(old / "inputs/genomes/g0.faa") == pytest.approx(EXPECTED["habitat"]["g0"], abs=1e-5)
 
 
-def test_sequence_classifier(old):
+def test_old_sequence_classifier_predicts_the_same(old):
     classifier = biomeformer.SequenceClassifier.load(old / "train_sequences_run" / "model")
     sequences = ["ACGTTGCATTACGGATTCCA" * 3, "AACAGTAACAGGTAACGTTA" * 3]
     assert np.allclose(classifier.predict(sequences), EXPECTED["sequences"], atol=1e-5)
 
 
-def test_prepared_sequences(old):
+def test_old_prepared_sequences_are_read(old):
     prepared = datasets.load_dataset("parquet", data_dir=str(old / "prepared" / "data"))
     record = json.loads((old / "prepared" / "prepare.json").read_text())
     assert sum(len(split) for split in prepared.values()) == 80 and record["label_names"] == ["no", "yes"]

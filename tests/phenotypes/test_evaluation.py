@@ -77,7 +77,7 @@ def test_equal_arguments_give_equal_scores():
     assert not np.array_equal(first.probabilities, other.probabilities)
 
 
-def test_permutation_test():
+def test_permutation_test_gives_the_smallest_p_for_a_real_effect():
     table, metadata = cohort(effect=3, n_samples=40)
     found = cross_validate(
         [table], target_of(table, metadata), "l1", n_splits=3, n_repeats=1, n_permutations=4, n_jobs=1
@@ -139,7 +139,7 @@ def test_feature_sets_are_compared_on_the_same_folds():
         compare(signal, cross_validate([table], target, "l1", n_splits=4, n_repeats=2, n_jobs=1))
 
 
-def test_three_classes():
+def test_three_classes_are_classified():
     table, metadata = cohort(n_samples=90, n_classes=3, effect=3)
     found = cross_validate(
         [table], target_of(table, metadata), "forest", transform="clr", n_splits=3, n_repeats=1, n_jobs=1
@@ -225,7 +225,7 @@ def test_classes_in_a_sensible_order():
         (lambda m: m.assign(state=["a"] * 58 + ["b"] * 2), {}, "class 'b' of column 'state' has 2 samples"),
     ],
 )
-def test_bad_targets(change, options, message):
+def test_targets_that_cannot_be_predicted_are_refused(change, options, message):
     table, metadata = cohort()
     with pytest.raises(InputError, match=message):
         make_target(change(metadata), "state", table.sample_ids, **options)
@@ -246,7 +246,7 @@ def test_folds_that_cannot_be_made():
         cross_validate([table.take(table.sample_ids[::-1])], target, "l1", n_splits=3)
 
 
-def test_metadata_files(tmp_path):
+def test_metadata_is_read_by_sample_and_duplicates_are_refused(tmp_path):
     (tmp_path / "m.tsv").write_text("name\tsample_id\tstate\nx\ts1\tNA\ny\ts2\t\n")
     frame = read_metadata(tmp_path / "m.tsv")
     assert list(frame.index) == ["s1", "s2"] and frame["state"].tolist() == ["NA", ""]

@@ -57,7 +57,7 @@ def layouts():
 
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("layout", layouts())
-def test_species_tables(tmp_path, layout, compressed):
+def test_species_tables_of_any_layout_are_read(tmp_path, layout, compressed):
     text = ("\n".join(layouts()[layout]) + "\n").encode()
     (tmp_path / "t.tsv").write_bytes(gzip.compress(text) if compressed else text)
     table = read_feature_table(tmp_path / "t.tsv")
@@ -77,7 +77,7 @@ def test_plain_tables_turn_to_the_samples(tmp_path, turned):
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_biom(tmp_path, version):
+def test_biom_tables_of_either_version_are_read(tmp_path, version):
     import h5py
     from biom import Table
 
@@ -115,7 +115,7 @@ def test_our_own_tables_join_only_when_they_agree(tmp_path):
             one.check_joins(other, "one", "two")
 
 
-def test_taking_samples():
+def test_taken_samples_keep_their_order_and_shares():
     table = FeatureTable.from_abundance(abundance_table())
     taken = table.take(["C3", "A1"])
     assert taken.sample_ids == ("C3", "A1") and taken.values.tolist() == [[4, 0], [1, 3]]
@@ -143,7 +143,7 @@ def test_taking_samples():
         ("{ no biom", "no BIOM table"),
     ],
 )
-def test_bad_tables(tmp_path, text, message):
+def test_tables_without_features_are_refused(tmp_path, text, message):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(TableError, match=message) as raised:
         read_feature_table(tmp_path / "t.csv")
@@ -161,7 +161,7 @@ def test_files_that_cannot_be_read(tmp_path):
         read_feature_table(tmp_path / "cut.csv.gz")
 
 
-def test_log_ratios():
+def test_log_ratios_follow_their_definitions():
     shares = np.array([[0.5, 0.25, 0.25], [0.8, 0.2, 0.0]])
     clr = transform_shares(shares, "clr")
     np.testing.assert_allclose(clr[0], np.log(shares[0]) - np.log(shares[0]).mean())

@@ -131,7 +131,7 @@ def test_spreads_that_differ():
     assert found["entropy", ""].p < 0.01 and found["entropy", ""].effect > 0.2
 
 
-def test_nothing_differs():
+def test_equal_groups_do_not_differ():
     table, labels = groups(seed=4)
     found = compare_groups(table, labels, n_permutations=199)
     assert min(test.q for test in found) > 0.05

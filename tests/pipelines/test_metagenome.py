@@ -79,7 +79,7 @@ def test_one_sample_or_many(place, embed):
     assert embed([]) == []
 
 
-def test_mates(place, embed):
+def test_mates_are_counted_as_by_the_model(place, embed):
     model = MetagenBertModel.from_pretrained(place / "base")
     mates = place / "mate_1.fastq", place / "mate_2.fastq"
     expected = model.embed_sample(*mates)
@@ -92,7 +92,7 @@ def test_mates(place, embed):
     assert same(pair, expected) and same(named, expected) and single["read_stats"]["n_reads"] == 60
 
 
-def test_options(place, embed):
+def test_options_of_the_pipeline_are_those_of_the_model(place, embed):
     model = MetagenBertModel.from_pretrained(place / "base")
     path = place / "s0.fastq.gz"
     options = {"read_fraction": 0.5, "seed": 3}
@@ -158,7 +158,7 @@ def test_models_as_objects_and_dtype(place, embed):
     assert same(half(path), loaded.embed_sample(path))
 
 
-def test_classification(place, classify):
+def test_classification_pipeline_predicts_what_the_model_predicts(place, classify):
     first, second = place / "s0.fastq.gz", place / "s1.fastq.gz"
     model = MetagenBertForPhenotypeClassification.from_pretrained(place / "headed")
     expected = model.predict(first)
@@ -179,7 +179,7 @@ def test_classification(place, classify):
 
 
 @pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression"])
-def test_other_heads(place, tmp_path, problem_type):
+def test_heads_of_other_problem_types_answer_in_their_own_way(place, tmp_path, problem_type):
     model = headed(problem_type)
     model.save_pretrained(tmp_path / "model")
     classify = pipeline("metagenome-classification", model=str(tmp_path / "model"))
@@ -249,7 +249,7 @@ def test_models_of_another_kind_as_objects(place):
         pipeline("genome-classification", model=tiny_metagenbert())
 
 
-def test_damaged_checkpoints(place, tmp_path):
+def test_pipelines_refuse_damaged_checkpoints(place, tmp_path):
     # Its config says that there is a head.
     folder = shutil.copytree(place / "base", tmp_path / "headless")
     config = json.loads((folder / "config.json").read_text())

@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("separator", [",", "\t"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_single_reads(folder: Path, separator: str, newline: str, mark: str) -> None:
+def test_cohort_of_single_reads_keeps_files_and_metadata(folder: Path, separator: str, newline: str, mark: str) -> None:
     rows = [
         ["sample_id", "disease", "fastq", "age"],
         ["s1", "T2D", "reads/a; reads/b", "60"],
@@ -124,7 +124,7 @@ PAIRED = "sample_id,fastq_1,fastq_2\n"
         (HEADER.encode() + b"s1,reads/\xe9\n", ", line 2: not UTF-8 text"),
     ],
 )
-def test_malformed_tables(folder: Path, content: str | bytes, reason: str) -> None:
+def test_malformed_cohort_tables_are_refused_with_their_line(folder: Path, content: str | bytes, reason: str) -> None:
     path = write(folder, "cohort.csv", content if isinstance(content, bytes) else content.encode())
     with pytest.raises(CohortError) as caught:
         read_cohort(path)

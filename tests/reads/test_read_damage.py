@@ -55,7 +55,7 @@ def record_of(message: str) -> int:
 
 
 @pytest.mark.parametrize("compression", PACK)
-def test_truncated_stream(tmp_path: Path, compression: str) -> None:
+def test_truncated_stream_is_reported_with_its_record(tmp_path: Path, compression: str) -> None:
     data = PACK[compression](TEXT)
     for n_bytes in (len(data) // 2, len(data) - len(BGZF_END) - 3):
         message = failure(write(tmp_path, "reads.gz", data[:n_bytes]))
@@ -86,7 +86,7 @@ def test_gzip_checksum_and_length(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compression", PACK)
-def test_bit_flip(tmp_path: Path, compression: str) -> None:
+def test_flipped_bit_is_reported_with_its_record(tmp_path: Path, compression: str) -> None:
     data = PACK[compression](TEXT)
     for position in (len(data) // 3, len(data) // 2, len(data) * 2 // 3):
         assert 1 <= record_of(failure(write(tmp_path, "reads.gz", flip(data, position)))) <= N_READS + 1
@@ -114,7 +114,7 @@ def test_any_changed_byte_or_cut_is_harmless_or_an_error(data: st.DataObject, co
 
 @pytest.mark.parametrize("garbage", [b"garbage", b"\0\0\0garbage", b"\n", b"x"])
 @pytest.mark.parametrize("compression", PACK)
-def test_trailing_garbage(tmp_path: Path, compression: str, garbage: bytes) -> None:
+def test_bytes_after_the_stream_are_refused(tmp_path: Path, compression: str, garbage: bytes) -> None:
     message = failure(write(tmp_path, "reads.gz", PACK[compression](TEXT) + garbage))
     assert "follow the end of the" in message
     assert record_of(message) == N_READS + 1
@@ -149,7 +149,7 @@ def test_last_record_cut_inside_a_whole_stream(
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd.compress, bz2.compress, lzma.compress])
-def test_empty_file(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+def test_file_without_reads_is_refused(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     assert "holds no reads" in failure(write(tmp_path, "reads.fastq.gz", pack(b"")))
 
 
@@ -173,7 +173,7 @@ def test_one_empty_file_among_several(tmp_path: Path) -> None:
         (b"\x1f\x8b", "cut short"),
     ],
 )
-def test_other_content(tmp_path: Path, data: bytes, reason: str) -> None:
+def test_content_that_is_no_reads_is_refused(tmp_path: Path, data: bytes, reason: str) -> None:
     assert re.search(reason, failure(write(tmp_path, "reads.fastq.gz", data)))
 
 

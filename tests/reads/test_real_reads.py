@@ -30,7 +30,7 @@ N_READS = {
 
 
 @pytest.mark.parametrize("name", N_READS)
-def test_single_reads(folder: Path, name: str) -> None:
+def test_every_real_read_is_read_once(folder: Path, name: str) -> None:
     path = folder / name
     reader = SampleReader(SampleReads.single(path))
     batch = ReadBatch.concatenate(list(reader))
@@ -44,7 +44,7 @@ def test_single_reads(folder: Path, name: str) -> None:
         assert "".join(batch.strings()) == "".join(line for line in lines if not line.startswith(">"))
 
 
-def test_paired_reads(folder: Path) -> None:
+def test_real_mates_are_read_in_turn_and_subsampled_together(folder: Path) -> None:
     reads = SampleReads.paired(*(folder / f"metawibele_sample1_R{mate}.fastq.gz" for mate in (1, 2)))
     batch = ReadBatch.concatenate(list(SampleReader(reads)))
     assert len(batch) == 40_000

@@ -98,7 +98,7 @@ def test_the_checkpoint_predicts_as_it_was_trained(local):
         model(counts=torch.ones(1, 512))
 
 
-def test_files(local):
+def test_run_folder_holds_history_predictions_and_read_sets(local):
     rows = list(csv.DictReader((local / "history.csv").open()))
     assert {row["stage"] for row in rows} == {"0", "1", "2"}
     assert all(row["validation_loss"] for row in rows if row["stage"] != "2")
@@ -191,7 +191,7 @@ def test_the_whole_stack_learns(dnabert2, tmp_path):
         ({}, ["--group", "group"], ["1 group of column 'group'"]),
     ],
 )
-def test_bad_input(tmp_path, capfd, values, options, fragments):
+def test_phenotype_recipe_refuses_bad_input(tmp_path, capfd, values, options, fragments):
     config = write_config(tmp_path / "c.yaml", **values)
     assert run_recipe("finetune_phenotype", arguments(config, tmp_path / "run", EXAMPLE, *options)) == 2
     line = capfd.readouterr().err.splitlines()[-1]

@@ -234,7 +234,7 @@ def test_several_labels_at_once(tmp_path):
     assert SequenceEvaluation.load(tmp_path / "run").scores["roc_auc"]["value"] > 0.6
 
 
-def test_regression(tmp_path):
+def test_regression_learns_the_gc_content(tmp_path):
     rows = [(one, 10 + 5 * (one.count("G") + one.count("C")) / len(one)) for one in planted(300, None, 4)]
     settings = PreparationSettings(task="regression")
     prepare_sequences([table_of(tmp_path, rows)], tmp_path / "data", settings, read_encoder=None)
@@ -258,17 +258,17 @@ def test_regression(tmp_path):
         ({"model_sizes": {"width": 3}}, "cnn has no width"),
     ],
 )
-def test_bad_configs(data, tmp_path, capsys, changes, message):
+def test_sequence_recipe_refuses_bad_configs(data, tmp_path, capsys, changes, message):
     config = write_config(tmp_path / "c.yaml", **changes)
     assert run_recipe("finetune_sequence_classifier", arguments(data, tmp_path / "run", config)) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
-def test_bad_data(data, tmp_path, capsys):
+def test_sequence_recipe_refuses_a_folder_without_a_dataset(data, tmp_path, capsys):
     assert run_recipe("finetune_sequence_classifier", arguments(tmp_path / "none", tmp_path / "run")) == 2
     assert "is no dataset" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_configs(path):
+def test_shipped_configs_are_valid(path):
     recipe("finetune_sequence_classifier").RecipeConfig.from_yaml(path)

@@ -47,7 +47,7 @@ def centroids(output: Path, k: int) -> np.ndarray:
     return biomeformer.load(output / f"k{k}").centroids.numpy()
 
 
-def test_one_process(cohort, single):
+def test_one_process_fits_normalised_centroids_and_records_them(cohort, single):
     model = biomeformer.load(single / "k24")
     assert model.config.normalize_embeddings and model.processor.preprocessing["min_read_length"] == 32
     np.testing.assert_allclose(np.linalg.norm(model.centroids.numpy(), axis=1), 1, atol=1e-5)
@@ -120,7 +120,7 @@ def test_vectors_on_the_disk_give_the_same(cohort, single, tmp_path):
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_configs(path):
+def test_shipped_configs_are_valid(path):
     config = recipe("fit_glob_centroids").RecipeConfig.from_yaml(path)
     assert config.n_clusters == sorted(set(config.n_clusters)) and config.reads_per_sample > 0
     MetagenBertProcessor(bpe_tokenizer(), **config.preprocessing)
@@ -145,7 +145,7 @@ def test_shipped_configs(path):
         ),
     ],
 )
-def test_bad_configs(cohort, tmp_path, capsys, text, message):
+def test_centroid_recipe_refuses_bad_configs(cohort, tmp_path, capsys, text, message):
     (tmp_path / "c.yaml").write_text(text)
     assert recipe("fit_glob_centroids").main(arguments(cohort, tmp_path / "run", tmp_path / "c.yaml")) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -114,7 +114,7 @@ def test_batches_hide_residues_alone():
         ({}, "nowhere", ["nowhere", "genomes.tsv: there is no such list of genomes"]),
     ],
 )
-def test_bad_input(genomes, tmp_path, capfd, values, folder, fragments):
+def test_protein_recipe_refuses_bad_input(genomes, tmp_path, capfd, values, folder, fragments):
     config = tmp_path / "c.yaml"
     config.write_text(yaml.safe_dump(read_yaml(CONFIGS / "smoke.yaml") | values))
     place = genomes if folder is None else tmp_path / folder

@@ -63,7 +63,7 @@ def test_predict_is_the_default_of_the_command(tmp_path):
     assert protein_encoder_of(model).max_residues == model.processor.max_residues == 256
 
 
-def test_real_genomes(shared_data):
+def test_shipped_genome_model_predicts_real_genomes(shared_data):
     """It was trained on them: what is seen here is that the whole way from a file is the trained one."""
     with (shared_data / "genomes" / "genomes.tsv").open() as handle:
         rows = sorted(csv.DictReader(handle, delimiter="\t"), key=lambda row: int(row["length_bp"]))[:3]

@@ -163,7 +163,7 @@ def test_batches_contigs_and_genes(genomes, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["paper.yaml", "mini.yaml", "smoke.yaml"])
-def test_shipped_configs(name):
+def test_shipped_configs_are_valid(name):
     module = recipe("train_genome_transformer")
     config = module.RecipeConfig.from_yaml(CONFIGS / name)
     assert config == build_config(module.RecipeConfig, read_yaml(CONFIGS / name), name)
@@ -184,7 +184,7 @@ def test_shipped_configs(name):
         ({}, ["--target", "colour"], ["no column 'colour'", "habitat"]),
     ],
 )
-def test_bad_input(genomes, tmp_path, capfd, values, options, fragments):
+def test_genome_recipe_refuses_bad_input(genomes, tmp_path, capfd, values, options, fragments):
     config = tmp_path / "c.yaml"
     config.write_text(yaml.safe_dump({"n_folds": 2} | values))
     assert run_recipe("train_genome_transformer", arguments(genomes, tmp_path / "run", config, *options)) == 2

@@ -211,7 +211,7 @@ def test_two_thousand_nodes(tmp_path):
 
 
 @pytest.mark.parametrize("width", [1280, 400])
-def test_layout(page, tmp_path, width):
+def test_network_report_has_no_overlaps_or_requests(page, tmp_path, width):
     seen = browser.look(page, tmp_path, width)
     assert seen.console == [] and seen.requests == []
     assert seen.scroll_width <= seen.width and all(box["drawn"] for box in seen.boxes)

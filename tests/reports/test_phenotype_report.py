@@ -208,7 +208,7 @@ def test_the_browser_would_have_found_faults(report, tmp_path):
     assert overlaps(seen.boxes) and not all(box["drawn"] for box in seen.boxes)
 
 
-def test_printed(report, tmp_path):
+def test_printed_report_has_few_pages(report, tmp_path):
     pdf = print_to_pdf(report, tmp_path)
     assert pdf.startswith(b"%PDF") and 4 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 14
 

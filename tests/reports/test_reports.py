@@ -51,7 +51,7 @@ def test_pcoa_tells_groups_apart():
         assert points.shape == (n_samples, 2) and np.isfinite(points).all()
 
 
-def test_default_colours():
+def test_default_colours_are_of_a_column_that_groups_samples():
     assert default_colour_column(table(6, {"age": [*"123456"], "group": [*"ababab"]}).metadata) == "group"
     assert default_colour_column(table(3, {"group": [*"abc"]}).metadata) is None
     assert default_colour_column(table(3).metadata) is None
@@ -68,7 +68,7 @@ def test_default_colours():
         (60, {"group": [""] * 30 + ["x" * 60] * 30}, "group"),
     ],
 )
-def test_figures(tmp_path, n_samples, metadata, colour_by):
+def test_cohort_figure_draws_every_sample(tmp_path, n_samples, metadata, colour_by):
     sample_table = table(n_samples, metadata)
     path = cohort_figure(sample_table, tmp_path / "cohort.png", colour_by=colour_by, title="A title")
     assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 20_000

@@ -131,7 +131,7 @@ def many(task, n_labels):
 
 
 @pytest.mark.parametrize(("task", "n_labels"), [("multi_class", 12), ("multi_class", 40), ("multi_label", 40)])
-def test_many_classes(task, n_labels):
+def test_figures_of_many_classes_show_a_few_curves(task, n_labels):
     found, predicted = many(task, n_labels)
     table = SplitPredictions.from_table(predicted, task, found.label_names)
     assert len(draw.shown_classes(found)) == draw.MAX_CURVES

@@ -175,7 +175,7 @@ def test_failing_samples_do_not_stop_the_others(model, cohort, tmp_path):
     assert not list((tmp_path / "run" / "run" / "failed").iterdir()) and not run_status(tmp_path / "run").failed
 
 
-def test_fail_fast(model, cohort, tmp_path):
+def test_fail_fast_stops_at_the_first_failing_sample(model, cohort, tmp_path):
     write_fastq(cohort.parent / "s1.fastq.gz", [])
     with pytest.raises(SamplesFailedError, match=r"sample s1 failed: .*holds no reads"):
         embed(model, cohort, tmp_path / "run", fail_fast=True)

@@ -113,7 +113,7 @@ def test_adapters_learn_and_merge(bases, base):
     assert set(merged.state_dict()) == set(before) and any(name.startswith(prefix) for name in changed)
 
 
-def test_answers():
+def test_answers_and_labels_follow_the_thresholds():
     logits = torch.tensor([[0.0, 1.0], [2.0, -1.0]])
     binary = SequencePreprocessing("binary", thresholds=[0.8])
     assert binary.labels(binary.predictions(logits), ["no", "yes"]) == ["no", "no"]
@@ -131,7 +131,7 @@ def test_answers():
     assert classes.labels(classes.predictions(torch.eye(3)), list("abc")) == ["a", "b", "c"]
 
 
-def test_bad_input(bases, tmp_path):
+def test_classifier_refuses_bad_sizes_and_checkpoints(bases, tmp_path):
     with pytest.raises(InputError, match="model_sizes: cnn has no width"):
         new_classifier("cnn", "ab", SequencePreprocessing("binary"), width=3)
     with pytest.raises(InputError, match="kernel_sizes are"):

@@ -141,7 +141,7 @@ def test_splits_do_not_depend_on_the_order_of_records(tmp_path, split):
     assert dict(rows_of(tmp_path / "seed")[["sequence", "split"]].values) != found[0]
 
 
-def test_balancing(tmp_path):
+def test_balance_draws_equally_many_of_each_class(tmp_path):
     inputs = [f"a={write_fasta(tmp_path / 'a.fa', random_sequences(50))}"]
     inputs.append(f"b={write_fasta(tmp_path / 'b.fa', random_sequences(20, seed=1))}")
     found = prepare(inputs, tmp_path / "out", balance=True)
@@ -221,7 +221,7 @@ def test_contigs_of_a_table(tmp_path):
     assert found.n_sequences == {"train": 40, "test": 10} and "validation" not in load(tmp_path / "out", tmp_path)
 
 
-def test_several_labels(tmp_path):
+def test_several_labels_per_sequence_are_split(tmp_path):
     rows = [(sequence, ["b", "a;b", "", "b; a ;b", "c"][i % 5]) for i, sequence in enumerate(random_sequences(50))]
     found = prepare([write_table(tmp_path / "t.csv", rows)], tmp_path / "out", task="multi_label")
     assert found.label_names == ("a", "b", "c") and found.dropped == {}
@@ -233,7 +233,7 @@ def test_several_labels(tmp_path):
     assert "The classes are, in order: a, b, c." in " ".join((tmp_path / "out" / "README.md").read_text().split())
 
 
-def test_values(tmp_path):
+def test_conflicting_values_are_dropped(tmp_path):
     sequences = random_sequences(30)
     rows = [(sequence, i / 3) for i, sequence in enumerate(sequences)]
     rows += [(other_strand(sequences[3]), 1 + 1e-7), (sequences[4], 9)]
@@ -248,7 +248,7 @@ def test_values(tmp_path):
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 10], [0.0, 1.0, 10.0], ["0", "1", "10"]])
-def test_parquet(tmp_path, labels):
+def test_parquet_tables_keep_their_labels_and_rows(tmp_path, labels):
     sequences = random_sequences(30)
     frame = pd.DataFrame({"dna": sequences, "label": [labels[i % 3] for i in range(30)]})
     frame.loc[0, "label"] = None
@@ -334,7 +334,7 @@ def test_memory_does_not_hold_the_sequences(tmp_path):
         ("t.parquet", b"PAR1rest", {}, "is a damaged Parquet file"),
     ],
 )  # fmt: skip
-def test_bad_files(tmp_path, name, content, settings, words):
+def test_prepare_refuses_bad_files(tmp_path, name, content, settings, words):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError) as error:
         prepare([tmp_path / name], tmp_path / "out", **settings)
@@ -342,7 +342,7 @@ def test_bad_files(tmp_path, name, content, settings, words):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_bad_inputs(tmp_path, genome):
+def test_prepare_refuses_inputs_it_cannot_read(tmp_path, genome):
     path, _ = genome
     cases = [
         ([], None, "there are no inputs"),

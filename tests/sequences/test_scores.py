@@ -387,12 +387,12 @@ GOOD = (np.array([0, 1]), np.array([[0.4, 0.6], [0.3, 0.7]]))
         ("regression", ["y"], np.array([np.nan]), np.zeros(1), [], "true value"),
     ],
 )
-def test_bad_input(task, names, truth, predicted, thresholds, words):
+def test_scoring_refuses_bad_input(task, names, truth, predicted, thresholds, words):
     with pytest.raises(InputError, match=words):
         score_predictions(task, names, truth, predicted, thresholds)
 
 
-def test_bad_tables():
+def test_prediction_tables_of_other_classes_are_refused():
     frame = table("binary")
     with pytest.raises(TableError, match="no column 'probability z'"):
         split_arrays(frame, "binary", ["other", "z"], "test")

@@ -28,7 +28,7 @@ def changed(sequence, share, seed):
     return "".join(letters)
 
 
-def test_letters():
+def test_letters_are_folded_complemented_and_checked():
     assert fold(b"acguNryswkmbdhv") == b"ACGTNRYSWKMBDHV"
     assert reverse_complement(b"AACGRYKMBDHVNSW") == b"WSNBDHVKMRYCGTT"
     assert bad_letter(b"ACGT") is None and bad_letter(b"AC-T") == "-" and bad_letter("AÄ".encode()) == "Ä"
@@ -83,13 +83,13 @@ def test_draws_do_not_depend_on_order():
     assert (draw_balanced(keys, strata)[mixed] == draw_balanced(keys[mixed], strata[mixed])).all()
 
 
-def test_seeds_differ():
+def test_seeds_give_different_splits():
     numbers = np.arange(500, dtype=np.uint64)
     splits = [split_randomly(draw_keys(numbers, seed), np.zeros(500, int), SHARES) for seed in (0, 1)]
     assert (splits[0] != splits[1]).mean() > 0.2
 
 
-def test_balancing():
+def test_balanced_draw_takes_equally_many_of_each_class():
     strata = np.repeat([0, 1, 3], [50, 20, 5])
     assert np.bincount(strata[draw_balanced(keys_of(75), strata)]).tolist() == [5, 5, 0, 5]
 
@@ -160,7 +160,7 @@ def test_sequences_without_a_kmer_are_alone(tmp_path):
     assert clusters_of(tmp_path, ["ACGT"]).tolist() == [0]
 
 
-def test_proposed_context():
+def test_proposed_context_covers_nearly_all_sequences():
     found = token_lengths(np.arange(1, 101), "x", 50)
     assert found.quantiles == {"0.05": 5, "0.5": 50, "0.95": 95, "0.99": 99, "1": 100}
     assert found.proposed_context == 104 and found.cut_at_proposed == 0 and found.cut_at_max_tokens == 0.5
@@ -187,7 +187,7 @@ def test_proposed_context():
         ),
     ],
 )
-def test_bad_settings(settings, words):
+def test_preparation_refuses_bad_settings(settings, words):
     with pytest.raises(InputError) as error:
         PreparationSettings(**settings)
     assert words in str(error.value)

@@ -87,7 +87,7 @@ def test_edges_of_a_file(tmp_path, genome):
     assert [sequence for _, sequence in found] == ["AC", "GCAA", "AAA", "ACG"] and not dropped
 
 
-def test_narrow_peak(tmp_path, genome):
+def test_windows_lie_around_the_summit_of_a_narrow_peak(tmp_path, genome):
     lines = ["chr1\t2\t9\tp\t0\t.\t1\t1\t1\t3", "chr1\t2\t9\tp\t0\t.\t1\t1\t1\t-1", "chr1\t2\t9\tq\t0\t.\t1\t1\t1\t0"]
     found, _ = windows_of(tmp_path, genome, lines, name="a.narrowPeak", length=2)
     assert [source for source, _ in found] == ["chr1:4-6:+", "chr1:4-6:+", "chr1:1-3:+"]
@@ -118,14 +118,14 @@ def test_names_headers_and_blanks(tmp_path):
         ("chr1\t20\t25", "past the end of contig 'chr1' (10 bases)"),
     ],
 )
-def test_bad_lines(tmp_path, genome, line, words):
+def test_intervals_that_cannot_be_cut_are_refused_with_their_line(tmp_path, genome, line, words):
     with pytest.raises(InputError) as error:
         windows_of(tmp_path, genome, ["chr1\t1\t2", line])
     assert words in str(error.value) and "a.bed, line 2:" in str(error.value)
 
 
 @pytest.mark.parametrize("last", ["7", "-2", "x", "0.5"])
-def test_bad_summits(tmp_path, genome, last):
+def test_summits_outside_their_peak_are_refused(tmp_path, genome, last):
     with pytest.raises(InputError, match="column 10 of narrowPeak is"):
         windows_of(tmp_path, genome, ["chr1\t2\t9\tp\t0\t.\t1\t1\t1\t3", f"chr1\t2\t9\tp\t0\t.\t1\t1\t1\t{last}"])
 
@@ -155,7 +155,7 @@ def test_contigs_over_borders_of_blocks(genome, monkeypatch, block):
         (">chr1\nAC-T\n>chr2\nA\n", "contig 'chr1': '-' is not an IUPAC nucleotide letter"),
     ],
 )
-def test_bad_references(tmp_path, text, words):
+def test_damaged_references_are_refused(tmp_path, text, words):
     path = tmp_path / "g.fa"
     path.write_text(text)
     with pytest.raises(InputError) as error:

@@ -142,6 +142,6 @@ def test_switches_that_are_off_and_one_process(monkeypatch):
     assert describe_device(accelerator).startswith("cpu, 1 process, ")
 
 
-def test_precision(monkeypatch):
+def test_unknown_precision_is_refused(monkeypatch):
     with pytest.raises(InputError, match="'fp8'; give auto, bf16 or no"):
         make_accelerator("fp8")

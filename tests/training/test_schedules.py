@@ -34,5 +34,5 @@ def test_decay_is_that_of_transformers(n_steps, warmup):
     assert constant(5) == 1
 
 
-def test_one_step():
+def test_schedules_of_one_step_start_at_the_peak():
     assert linear_warmup_decay(1, 0.5)(0) == cosine_warmup_decay(1, 1.0)(0) == 1

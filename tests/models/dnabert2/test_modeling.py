@@ -55,7 +55,7 @@ def padded(sequences, width, left=False):
     return ids, mask
 
 
-def test_alibi_slopes():
+def test_alibi_slopes_are_those_of_the_paper():
     assert alibi_slopes(8) == pytest.approx([2.0**-i for i in range(1, 9)])
     twelve = alibi_slopes(12)
     assert twelve[:8] == pytest.approx(alibi_slopes(8))

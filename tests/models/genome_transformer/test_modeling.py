@@ -114,12 +114,12 @@ def test_several_heads_and_odd_widths(genomes):
         ({"hidden_size": 32, "num_attention_heads": 3}, "hidden_size is 32 and num_attention_heads 3"),
     ],
 )
-def test_bad_configs(options, message):
+def test_bad_configs_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         GenomeTransformerConfig(**options)
 
 
-def test_bad_inputs(genomes):
+def test_inputs_of_a_wrong_shape_are_refused(genomes):
     model = tiny(max_genes=8)
     with pytest.raises(ValueError, match="9 genes was given and the model reads 8"):
         model(genomes[0])

@@ -65,7 +65,7 @@ def test_tokens_in_frame_are_the_kmers(k, reads):
 
 
 @pytest.mark.parametrize(("k", "n"), [(1, 2), (2, 10), (3, 32), (4, 136), (8, 32_896)])
-def test_vocabulary(k, n):
+def test_vocabulary_holds_every_canonical_kmer(k, n):
     tokenizer = KmerTokenizer(k=k)
     assert tokenizer.vocab_size == n + 1 == KmerEncoderConfig(k=k).vocab_size
     if n < 200:
@@ -80,7 +80,7 @@ def test_vocabulary_in_frame():
     assert (vocabulary["[PAD]"], vocabulary["AA"], vocabulary["AC"], vocabulary["TT"]) == (0, 1, 2, 16)
 
 
-def test_longest_kmers():
+def test_kmers_of_ten_bases_are_the_longest():
     read = "ACGTTGCAACGGTTAACC"
     ids, _ = pack(KmerTokenizer(k=10), [read])
     assert KmerTokenizer(k=10).convert_ids_to_tokens(ids.tolist()) == canonical_kmers(read, 10)

@@ -174,6 +174,6 @@ def test_parts_hold_every_element_once():
         ({"set_size": 9, "set_reads": 8}, "set_reads is 8 and set_size 9"),
     ],
 )
-def test_bad_configs(options, message):
+def test_bad_configs_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         MetagenBertConfig(**options)

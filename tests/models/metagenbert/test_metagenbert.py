@@ -42,7 +42,7 @@ def test_forward_packed_and_assignment_agree(encoder):
 
 @pytest.mark.parametrize("pooling", ["mean", "mean_over_max_length", "cls"])
 @pytest.mark.parametrize("encoder", [tiny_dnabert2, tiny_bert])
-def test_pooling_modes(encoder, pooling):
+def test_packed_vectors_equal_those_pooled_by_hand(encoder, pooling):
     model = tiny_metagenbert(encoder(), pooling=pooling, max_length=32)
     batch = model.processor(READS)
     with torch.no_grad():
@@ -156,7 +156,7 @@ def test_wrong_weights_are_errors(tmp_path):
         biomeformer.load(tmp_path)
 
 
-def test_golden_pooling(shared_data):
+def test_pooling_equals_the_reference_vectors(shared_data):
     """`mean_over_max_length` through the whole model equals the reference vectors."""
     spec = json.loads((shared_data / "golden" / "dnabert2_tiny.json").read_text())
     expected = load_file(shared_data / "golden" / "dnabert2_tiny.outputs.safetensors")

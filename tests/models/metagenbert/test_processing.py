@@ -83,7 +83,7 @@ def test_unknown_choices_are_errors(field, value):
         MetagenBertProcessor(bpe_tokenizer(), **{field: value})
 
 
-def test_published_tokenizer(shared_data):
+def test_published_tokenizer_gives_the_authors_ids(shared_data):
     """The published DNABERT-2 vocabulary gives the ids its authors print."""
     import json
 

@@ -36,6 +36,6 @@ def test_saved_and_loaded(tmp_path):
     assert found.loss == pytest.approx(torch.nn.functional.cross_entropy(found.logits, torch.tensor([0, 2])).item())
 
 
-def test_bad_sizes():
+def test_bad_kernel_sizes_are_refused():
     with pytest.raises(ValueError, match="kernel_sizes are"):
         SequenceCnnConfig(kernel_sizes=())
