@@ -164,7 +164,7 @@ def test_phenotype_transfer_scores_every_held_out_cohort(work, run, monkeypatch)
     table.provenance["weights_sha256"] = "cd"
     table.write(c / "abundance.parquet")
     result = run(["phenotype", "transfer", b, "--test", c, *options, "--output", work / "none"])
-    assert result.exit_code == 2 and "do not join: their weights_sha256 differ" in result.stderr
+    assert result.exit_code == 2 and "do not join: they differ in weights_sha256" in result.stderr
     assert not (work / "none").exists()
 
 

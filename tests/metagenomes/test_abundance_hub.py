@@ -319,15 +319,15 @@ def test_joined_tables_keep_samples_metadata_and_origin(tmp_path):
     [
         (
             {"weights_sha256": "cd" * 32},
-            r"their weights_sha256 differ \(abababababab… and cdcdcdcdcdcd…\); embed both with",
+            r"they differ in weights_sha256 \(abababababab… and cdcdcdcdcdcd…\); embed both with",
         ),
         (
             {"contract": PROVENANCE["contract"] | {"pooling": "cls"}},
-            r"their preprocessing config differ \(pooling: mean and cls\)",
+            r"they differ in preprocessing config \(pooling: mean and cls\)",
         ),
-        ({"n_clusters": 4}, r"their n_clusters differ \(3 and 4\)"),
-        ({"dtype": "bfloat16"}, r"their dtype differ \(float32 and bfloat16\); .* in one dtype"),
-        ({"read_fraction": 1.0}, r"their read_fraction differ \(0.1 and 1.0\); embed both at one read fraction"),
+        ({"n_clusters": 4}, r"they differ in n_clusters \(3 and 4\)"),
+        ({"dtype": "bfloat16"}, r"they differ in dtype \(float32 and bfloat16\); .* in one dtype"),
+        ({"read_fraction": 1.0}, r"they differ in read_fraction \(0.1 and 1.0\); embed both at one read fraction"),
     ],
 )
 def test_tables_that_do_not_join(tmp_path, change, message):
@@ -338,7 +338,7 @@ def test_tables_that_do_not_join(tmp_path, change, message):
     read = AbundanceTable.read(tmp_path / "one.parquet")
     with pytest.raises(TableError) as raised:
         AbundanceTable.join([read, replace(two, source="lab/two")])
-    assert str(raised.value).startswith(f"{tmp_path / 'one.parquet'} and lab/two do not join: their ")
+    assert str(raised.value).startswith(f"{tmp_path / 'one.parquet'} and lab/two do not join: they differ in ")
     # The same rule as for feature tables, but that these compare read depths too.
     features = [FeatureTable.from_abundance(table) for table in (one, two)]
     if "read_fraction" in change:
@@ -356,9 +356,9 @@ def test_other_reasons_not_to_join():
         AbundanceTable.join([])
     with pytest.raises(TableError, match="does not say which weights"):
         AbundanceTable.join([one, replace(make(["C"]), provenance={})])
-    with pytest.raises(TableError, match=r"their numbers of clusters differ \(3 and 2\)"):
+    with pytest.raises(TableError, match=r"they differ in numbers of clusters \(3 and 2\)"):
         AbundanceTable.join([one, replace(make(["C"]), counts=np.ones((1, 2), np.int64))])
-    with pytest.raises(TableError, match="their tallies differ"):
+    with pytest.raises(TableError, match="they differ in read statistics"):
         AbundanceTable.join([one, replace(make(["C"]), read_stats=make(["C"]).read_stats[["n_reads"]])])
 
 

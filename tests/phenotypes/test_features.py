@@ -110,8 +110,8 @@ def test_our_own_tables_join_only_when_they_agree(tmp_path):
     for change in ({"weights_sha256": "cd"}, {"contract": {"pooling": "cls"}}, {"dtype": "bfloat16"}):
         other = FeatureTable.from_abundance(abundance_table(**change))
         # The provenance has the preprocessing config under its first name.
-        field = next(iter(change)).replace("contract", "preprocessing")
-        with pytest.raises(TableError, match=f"one and two do not join: their {field} "):
+        field = next(iter(change)).replace("contract", "preprocessing config")
+        with pytest.raises(TableError, match=f"one and two do not join: they differ in {field} "):
             one.check_joins(other, "one", "two")
 
 

@@ -80,7 +80,7 @@ def test_transfers_that_are_refused():
     first, second = cohort("a", 1), cohort("b", 2)
     ours = replace(first.blocks[0], provenance={"weights_sha256": "ab", "contract": {}})
     other = replace(second.blocks[0], provenance={"weights_sha256": "cd", "contract": {}})
-    with pytest.raises(TableError, match=r"a and b do not join: their weights_sha256 differ \(ab and cd\)"):
+    with pytest.raises(TableError, match=r"a and b do not join: they differ in weights_sha256 \(ab and cd\)"):
         transfer([replace(first, blocks=(ours,))], replace(second, blocks=(other,)), "l1")
     with pytest.raises(InputError, match="sample 'a0' is in 'a' and in 'a'"):
         transfer([first], replace(first), "l1")

@@ -119,11 +119,11 @@ class AbundanceTable:
             check_agreement(first.provenance, table.provenance, where, other, SAME_DEPTH)
             for what, mine, theirs in (
                 ("numbers of clusters", first.counts.shape[1], table.counts.shape[1]),
-                ("tallies", list(first.read_stats.columns), list(table.read_stats.columns)),
+                ("read statistics", list(first.read_stats.columns), list(table.read_stats.columns)),
             ):
                 if mine != theirs:
                     raise TableError(
-                        f"{where} and {other} do not join: their {what} differ ({_short(mine)} and {_short(theirs)}); "
+                        f"{where} and {other} do not join: they differ in {what} ({_short(mine)} and {_short(theirs)}); "
                         "embed both with one version."
                     )
             for name in table.sample_ids:
@@ -441,7 +441,7 @@ def check_agreement(
         else:
             shown = f"{_short(mine)} and {_short(theirs)}"
         raise TableError(
-            f"{where} and {other_where} do not join: their {MESSAGE_NAMES.get(name, name)} differ ({shown}); {advice}."
+            f"{where} and {other_where} do not join: they differ in {MESSAGE_NAMES.get(name, name)} ({shown}); {advice}."
         )
 
 
