@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from collections import Counter
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import cdist
 from scipy.stats import fisher_exact
 from sklearn.cluster import DBSCAN
@@ -22,7 +24,9 @@ from biomeformer.attribution.clusters import (
     pair_vectors,
 )
 from biomeformer.attribution.enrichment import annotation_terms, enrich
+from biomeformer.attribution.pair_map import pair_map
 from biomeformer.errors import InputError
+from processes import Job
 
 
 def distances(ways):
@@ -161,3 +165,16 @@ def test_terms_are_read_from_annotation_columns():
     )  # fmt: skip
     assert found == [("COG_category", "K"), ("COG_category", "L"), ("EC_number", "1.1.1.1"), ("EC_number", "2.-"),
                      ("GOs", "GO:1"), ("GOs", "GO:2"), ("product", "kinase; type 1")]  # fmt: skip
+
+
+def map_pairs(ways) -> int:
+    """As on a machine of three cores, of which this process is to use one."""
+    os.environ["NUMBA_NUM_THREADS"] = "3"
+    torch.set_num_threads(1)
+    assert np.isfinite(pair_map(ways, 0)).all()
+    return torch.get_num_threads()
+
+
+def test_mapping_pairs_leaves_torch_its_number_of_threads(ways, tmp_path):
+    job = Job(tmp_path, 1, map_pairs, ways)
+    assert job.wait() == [1], job.text()

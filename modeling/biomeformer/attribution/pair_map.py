@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
 from .clusters import nearest_neighbours
 
@@ -36,20 +37,25 @@ def pair_map(orientations: np.ndarray, seed: int, check: Callable[[], None] | No
     points = np.ascontiguousarray(orientations[:, rows])
     # UMAP's own search knows nothing of orientations, so it is given the neighbours.
     neighbours, distances = nearest_neighbours(points, min(N_NEIGHBOURS, len(rows) - 1), check)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # Imported late: it takes seconds.
-        import umap
+    n_threads = torch.get_num_threads()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Imported late: it takes seconds.
+            import umap
 
-        reducer = umap.UMAP(
-            n_neighbors=neighbours.shape[1],
-            precomputed_knn=(neighbours, distances),
-            random_state=seed,
-            n_jobs=1,
-            # The spectral initialisation fails on small graphs that are not connected.
-            init="random" if len(rows) < 50 else "spectral",
-        )
-        coordinates[rows] = reducer.fit_transform(points[0])
+            reducer = umap.UMAP(
+                n_neighbors=neighbours.shape[1],
+                precomputed_knn=(neighbours, distances),
+                random_state=seed,
+                n_jobs=1,
+                # The spectral initialisation fails on small graphs that are not connected.
+                init="random" if len(rows) < 50 else "spectral",
+            )
+            coordinates[rows] = reducer.fit_transform(points[0])
+    finally:
+        # Numba starts one OpenMP thread per core, whatever OMP_NUM_THREADS says, and torch shares that OpenMP.
+        torch.set_num_threads(n_threads)
     if check is not None:
         check()
     return coordinates
