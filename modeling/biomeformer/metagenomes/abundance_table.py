@@ -123,7 +123,8 @@ class AbundanceTable:
             ):
                 if mine != theirs:
                     raise TableError(
-                        f"{where} and {other} do not join: they differ in {what} ({_short(mine)} and {_short(theirs)}); "
+                        f"{where} and {other} do not join: they differ in {what} ({_short(mine)} and "
+                        f"{_short(theirs)}); "
                         "embed both with one version."
                     )
             for name in table.sample_ids:
@@ -441,7 +442,8 @@ def check_agreement(
         else:
             shown = f"{_short(mine)} and {_short(theirs)}"
         raise TableError(
-            f"{where} and {other_where} do not join: they differ in {MESSAGE_NAMES.get(name, name)} ({shown}); {advice}."
+            f"{where} and {other_where} do not join: they differ in {MESSAGE_NAMES.get(name, name)} ({shown}); "
+            f"{advice}."
         )
 
 
