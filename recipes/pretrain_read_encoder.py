@@ -185,6 +185,8 @@ class RecipeConfig(Config):
         seed: Seed of all random choices.
     """
 
+    renamed = {"contract": "preprocessing"}
+
     encoder: str | dict[str, Any]
     stages: list[StageConfig] = field(default_factory=list)
     centroids: CentroidsConfig | None = None

@@ -233,7 +233,7 @@ def test_report_of_a_study(work, run):
     arguments = ["phenotype", "evaluate", work / "run", "--target", "state", "--species", work / "species.tsv"]
     assert run([*arguments, *QUICK, "--output", work / "out"]).exit_code == 0
     first = (work / "out" / "report.html").read_text()
-    assert "Predicting state" in first and first.count("<figure>") == 11 and "chosen by L1" in first
+    assert "Predicting state" in first and first.count("<figure>") == 11 and "selected by L1" in first
     result = run(["phenotype", "report", work / "out", "--title", "Mine", "--remark", "Of noise.", "--permutations", 9])
     assert result.exit_code == 0, result.output
     assert result.stdout == f"report  {work / 'out' / 'report.html'}\n"
@@ -303,7 +303,7 @@ def test_depth_in_one_command_then_a_report_with_reads(cohort, run, tmp_path):
     result = run(["phenotype", "report", tmp_path / "study", *paths])
     assert result.exit_code == 0, result.output
     page = (tmp_path / "r.html").read_text()
-    assert "From fewer reads" in page and "What the reads of these clusters look like" in page
+    assert "<h2>Read depth</h2>" in page and "<h3>Reads of these clusters</h3>" in page
     sequences = re.findall(r'<code class="read">([ACGT]+)</code>', page)
     written = "\n".join(path.read_text() for path in tmp_path.glob("*.fastq"))
     assert len(sequences) >= 10 and all(sequence in written for sequence in sequences)

@@ -166,12 +166,13 @@ def test_objectives_take_their_arguments_on_the_card():
         if isinstance(objective, ContrastiveLearning):
             prepared.append(objective.prepare(dict(batch), np.random.default_rng(0)))
         for arguments in prepared:
-            want = objective(arguments)
+            want, want_weight = objective(arguments)
             with EmulatedCard():
                 on_card = put_on_card(deepcopy(objective))
                 moved = {k: v.to(CARD) if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
-                got = on_card(moved).cpu()
+                got, weight = (torch.as_tensor(value).cpu() for value in on_card(moved))
             torch.testing.assert_close(got, want)
+            assert float(weight) == float(want_weight) > 0
 
 
 def padded(high: int) -> dict[str, torch.Tensor]:

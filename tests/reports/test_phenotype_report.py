@@ -201,7 +201,7 @@ def test_in_a_browser(report, tmp_path, width):
 def test_the_browser_would_have_found_faults(report, tmp_path):
     page = tmp_path / "bad.html"
     faults = '<img src="http://127.0.0.1:9/x.png"><h1 style="margin-top:-40px">over</h1><script>nowhere()</script>'
-    page.write_text(report.read_text().replace("<h2>How well", f"{faults}<h2>How well", 1))
+    page.write_text(report.read_text().replace("<h2>Predictive", f"{faults}<h2>Predictive", 1))
     seen = look(page, tmp_path / "look", 1280)
     assert any("nowhere" in line for line in seen.console)
     assert seen.requests == ["http://127.0.0.1:9/x.png"]
