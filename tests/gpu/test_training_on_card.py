@@ -41,18 +41,21 @@ def losses(module, batch, device, dtype) -> list[float]:
     module = copy.deepcopy(module).to(device).train()
     batch = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4)
-    found = []
+    history = []
     for _ in range(STEPS):
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             loss = module(batch)
+        if isinstance(loss, tuple):
+            # The objectives of pretraining give the summed loss and its weight.
+            loss = loss[0] / loss[1]
         loss.backward()
         for name, parameter in module.named_parameters():
             assert parameter.grad is None or torch.isfinite(parameter.grad).all(), f"gradient of {name}"
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
-        found.append(loss.item())
-    return found
+        history.append(loss.item())
+    return history
 
 
 def compare(module, batch, device, record_property) -> None:
