@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -80,16 +81,22 @@ class ProcessGroup:
         group = cls(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", "0")))
         group._timeout = timeout
         limit = timedelta(seconds=timeout)
+        with _default_signals():
+            group._connect(limit)
+            group.barrier()
+        return group
+
+    def _connect(self, limit: timedelta) -> None:
         try:
             # The store that `init_process_group` meets in, too: the launcher's, or one of the main process.
-            rendezvous = torch.distributed.rendezvous("env://", group.rank, size, timeout=limit)
+            rendezvous = torch.distributed.rendezvous("env://", self.rank, self.size, timeout=limit)
             store = next(iter(rendezvous))[0]
             # Two connections: the one with the heartbeats must not wait for a caller that waits.
-            group._store, heartbeats = (
+            self._store, heartbeats = (
                 torch.distributed.PrefixStore("biomeformer", each) for each in (store, store.clone())
             )
             thread = threading.Thread(
-                target=group._send_heartbeats, args=(heartbeats,), daemon=True, name="biomeformer-heartbeat"
+                target=self._send_heartbeats, args=(heartbeats,), daemon=True, name="biomeformer-heartbeat"
             )
             thread.start()
         except STORE_ERRORS as error:
@@ -97,8 +104,6 @@ class ProcessGroup:
                 f"the processes of the job do not find each other ({_first_line(error)}); check MASTER_ADDR, the "
                 "firewall, and that every machine started."
             ) from error
-        group.barrier()
-        return group
 
     def _send_heartbeats(self, store: Any) -> None:
         interval = min(HEARTBEAT_INTERVAL, self._timeout / 5)
@@ -379,6 +384,23 @@ class ProcessGroup:
         with suppress(*STORE_ERRORS):
             self._store.set(f"gone/{self.rank}", "")
         self._wait_for_others_to_leave(LEAVE_TIMEOUT)
+
+
+@contextmanager
+def _default_signals() -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the process at once: torch's connecting does not return for a handler of Python's.
+
+    Nothing has been done yet that could be lost.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _first_line(error: Exception) -> str:
