@@ -112,7 +112,7 @@ def checksum_of_arrays(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, 
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         hasher.update(json.dumps([name, array.dtype.str, array.shape]).encode())
-        hasher.update(memoryview(array.reshape(-1).view(np.uint8)) if array.size else b"")
+        hasher.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
     return f"xxh3:{hasher.hexdigest()}"
 
 
