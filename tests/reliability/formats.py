@@ -23,7 +23,7 @@ class Format:
 
     Attributes:
         name: Name of the format.
-        file: The mutated file, relative to the folder of the example.
+        file: The mutated file, relative to the folder of the example; of several that match a pattern, the largest.
         mutations: What may be done to it.
         make: Writes an example to a folder.
         outcome: Reads it with the package; the result is compared by value.
@@ -38,6 +38,17 @@ class Format:
     make: Callable[[Path], object]
     outcome: Callable[[Path], Any]
     reference: Callable[[Path], Any] | None = None
+
+    def path(self, folder: Path) -> Path:
+        """Return the mutated file in a copy of the example."""
+        # Segments of a store have random names.
+        return max(folder.glob(self.file), key=lambda path: path.stat().st_size)
+
+    @property
+    def example(self) -> str:
+        """Name of its example, which formats with the same `make` share."""
+        shared = self.make.__name__.removeprefix("_make_")
+        return (self.name if shared == self.make.__name__ else shared).replace(" ", "_").replace(",", "")
 
     @property
     def is_own(self) -> bool:

@@ -88,7 +88,7 @@ def formats() -> dict[str, Format]:
 @cache
 def _example(name: str, root: Path) -> Path:
     """Return the folder of a format's example."""
-    folder = root / "examples" / name.replace(" ", "_").replace(",", "")
+    folder = root / "examples" / formats()[name].example
     if not folder.exists():
         building = folder.with_name(f"{folder.name}.building")
         shutil.rmtree(building, ignore_errors=True)
@@ -120,7 +120,7 @@ def _expected(name: str, root: Path) -> Any:
 def mutated(name: str, number: int, seed: int, root: Path) -> tuple[bytes, tuple[str, ...]]:
     """Return the content of a trial's file, and what was done to it."""
     each = formats()[name]
-    content = (_example(name, root) / each.file).read_bytes()
+    content = each.path(_example(name, root)).read_bytes()
     rng = np.random.default_rng((seed, crc32(name.encode()), number))
     found = mutate(content, each.mutations, rng)
     return found.content, found.names
@@ -132,7 +132,7 @@ def run_trial(name: str, number: int, seed: int, root: Path) -> Trial:
     each = formats()[name]
     content, names = mutated(name, number, seed, root)
     folder = _copy(name, root)
-    (folder / each.file).write_bytes(content)
+    each.path(folder).write_bytes(content)
     before = _reset_peak()
     verdict, detail = _judge(each, folder, expected)
     peak = max(_peak() - before, 0)
