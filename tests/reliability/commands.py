@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Command:
 
     def resolved(self, inputs: Path, output: Path) -> list[str]:
         """Return the command line."""
-        return [part.replace("INPUTS", str(inputs)).replace("OUTPUT", str(output)) for part in self.arguments.split()]
+        return [part.replace("INPUTS", str(inputs)).replace("OUTPUT", str(output)) for part in self.arguments.split(" ")]
 
 
 STAGE = "micro_batch_reads: 4, learning_rate: 0.002, read_length: [40, 50], evaluate_every: 2, save_every: 1"
@@ -86,7 +87,7 @@ COMMANDS = {
         is_resumed=True,
     ),
     "genome attribute": Command(
-        "genome attribute INPUTS/embedded --model INPUTS/genome-model --top 10 --ablate 2 --min-samples 3 --output OUTPUT "
+        "genome attribute INPUTS/embedded-few --model INPUTS/genome-model --top 8 --ablate 1 --min-samples 3 --output OUTPUT "
         "--device cpu --threads 1",
         n_processes=2,
         is_resumed=True,
@@ -198,8 +199,9 @@ def _cohorts(folder: Path) -> None:
     model = biomeformer.load(folder / "model")
     run_cohort(model, cohort, folder / "run").raise_for_failures()
     table = AbundanceTable.read(folder / "run")
-    (folder / "run2").mkdir()
-    table.write(folder / "run2" / "abundance.parquet")
+    other = folder / "cohort" / "other.csv"
+    other.write_text("".join(re.sub(r"^s(\d)", r"t\1", line) for line in cohort.read_text().splitlines(keepends=True)))
+    run_cohort(model, other, folder / "run2").raise_for_failures()
     features = FeatureTable.from_abundance(table)
     target = make_target(table.metadata, "group", table.sample_ids)
     (folder / "study").mkdir()
@@ -218,10 +220,11 @@ def _genomes(folder: Path) -> None:
     from biomeformer.genomes.embedding import embed_genomes
     from biomeformer.genomes.proteins import load_protein_encoder
 
-    (folder / "proteins").mkdir()
-    catalog = read_catalog(write_protein_genomes(folder / "proteins", 8, 12))
     encoder = load_protein_encoder(tiny_esm(folder / "esm"))
-    embed_genomes(encoder, catalog, folder / "embedded").raise_for_failures()
+    for name, n_genomes in (("", 12), ("-few", 4)):
+        (folder / f"proteins{name}").mkdir()
+        catalog = read_catalog(write_protein_genomes(folder / f"proteins{name}", n_genomes, 8))
+        embed_genomes(encoder, catalog, folder / f"embedded{name}").raise_for_failures()
     model = random_genome_transformer()
     tiny_esm(folder / "genome-model" / "protein_encoder")
     model.processor = GenomeTransformerProcessor("protein_encoder", encoder.weights_sha256, protein_size=24, max_genes=60)
