@@ -1,4 +1,4 @@
-"""Make one trial again: `python -m reliability FORMAT NUMBER SEED [FOLDER]`; the mutated file is left in FOLDER/work."""
+"""Make one trial again: `python -m reliability FORMAT NUMBER SEED [FOLDER]`; its file is left in FOLDER/work."""
 
 from __future__ import annotations
 

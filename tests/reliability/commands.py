@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,14 +40,20 @@ class Command:
 
     def resolved(self, inputs: Path, output: Path) -> list[str]:
         """Return the command line."""
-        return [part.replace("INPUTS", str(inputs)).replace("OUTPUT", str(output)) for part in self.arguments.split(" ")]
+        return [
+            part.replace("INPUTS", str(inputs)).replace("OUTPUT", str(output)) for part in self.arguments.split(" ")
+        ]
 
 
 STAGE = "micro_batch_reads: 4, learning_rate: 0.002, read_length: [40, 50], evaluate_every: 2, save_every: 1"
 STAGES = f"stages=[{{objective: mlm, n_steps: 3, micro_batches: 2, {STAGE}}}]".replace(" ", "\u00a0")
 QUICK = "--folds 2 --repeats 1 --model l1 --threads 1"
 COMMANDS = {
-    "embed": Command("embed INPUTS/cohort/cohort.csv --model INPUTS/model --output OUTPUT --device cpu", n_processes=2, is_resumed=True),
+    "embed": Command(
+        "embed INPUTS/cohort/cohort.csv --model INPUTS/model --output OUTPUT --device cpu",
+        n_processes=2,
+        is_resumed=True,
+    ),
     "demo": Command("demo --output OUTPUT --threads 1", is_resumed=True),
     "fit-centroids": Command(
         "fit-centroids INPUTS/cohort/cohort.csv --read-encoder INPUTS/encoder --n-clusters 3 --reads-per-sample 40 "
@@ -69,15 +74,16 @@ COMMANDS = {
         "--folds 2 --repeats 1 --classifier l1 --threads 1 --device cpu --output OUTPUT",
         is_resumed=True,
     ),
-    "phenotype robustness": Command(
-        "phenotype robustness INPUTS/run --target group --permutations 9 --output OUTPUT"
-    ),
+    "phenotype robustness": Command("phenotype robustness INPUTS/run --target group --permutations 9 --output OUTPUT"),
     "phenotype transfer": Command(
         "phenotype transfer INPUTS/run INPUTS/run2 --target group --model l1 --threads 1 --output OUTPUT"
     ),
-    "phenotype report": Command("phenotype report INPUTS/study --permutations 9 --threads 1 --output OUTPUT.html", is_resumed=True),
+    "phenotype report": Command(
+        "phenotype report INPUTS/study --permutations 9 --threads 1 --output OUTPUT.html", is_resumed=True
+    ),
     "genome embed": Command(
-        "genome embed INPUTS/proteins/genomes.csv --protein-encoder INPUTS/esm --output OUTPUT --device cpu --threads 1",
+        "genome embed INPUTS/proteins/genomes.csv --protein-encoder INPUTS/esm --output OUTPUT --device cpu "
+        "--threads 1",
         n_processes=2,
         is_resumed=True,
     ),
@@ -87,8 +93,8 @@ COMMANDS = {
         is_resumed=True,
     ),
     "genome attribute": Command(
-        "genome attribute INPUTS/embedded-few --model INPUTS/genome-model --top 8 --ablate 1 --min-samples 3 --output OUTPUT "
-        "--device cpu --threads 1",
+        "genome attribute INPUTS/embedded-few --model INPUTS/genome-model --top 8 --ablate 1 --min-samples 3 "
+        "--output OUTPUT --device cpu --threads 1",
         n_processes=2,
         is_resumed=True,
     ),
@@ -101,36 +107,49 @@ COMMANDS = {
     "publish card": Command("publish card INPUTS/model --id lab/x --license mit"),
     "embed_cohort": Command(
         "embed_cohort --cohort INPUTS/cohort/cohort.csv --model INPUTS/model --output OUTPUT --device cpu",
-        is_recipe=True, n_processes=2, is_resumed=True,
+        is_recipe=True,
+        n_processes=2,
+        is_resumed=True,
     ),
     "fit_glob_centroids": Command(
         "fit_glob_centroids --config smoke --cohort INPUTS/cohort/cohort.csv --output OUTPUT --device cpu "
         "read_encoder=INPUTS/encoder reads_per_sample=40 n_clusters=[2,3]",
-        is_recipe=True, n_processes=2,
+        is_recipe=True,
+        n_processes=2,
     ),
     "pretrain_read_encoder": Command(
         f"pretrain_read_encoder --cpu --config smoke --genomes INPUTS/genomes --output OUTPUT {STAGES}",
-        is_recipe=True, n_processes=2, is_resumed=True,
+        is_recipe=True,
+        n_processes=2,
+        is_resumed=True,
     ),
     "pretrain_protein_encoder": Command(
         "pretrain_protein_encoder --cpu --config smoke --genomes INPUTS/genomes --output OUTPUT n_steps=4 "
         "micro_batches=2 micro_batch_tokens=512 save_every=1",
-        is_recipe=True, n_processes=2, is_resumed=True,
+        is_recipe=True,
+        n_processes=2,
+        is_resumed=True,
     ),
     "train_genome_transformer": Command(
         "train_genome_transformer --cpu --config smoke --genomes INPUTS/embedded --target habitat --group genus "
         "--output OUTPUT batch_genomes=3 micro_batches=2 n_epochs=2",
-        is_recipe=True, n_processes=2, is_resumed=True,
+        is_recipe=True,
+        n_processes=2,
+        is_resumed=True,
     ),
     "finetune_sequence_classifier": Command(
         "finetune_sequence_classifier --cpu --config smoke --data INPUTS/prepared --output OUTPUT "
         "batch_sequences=8 micro_batches=2 n_epochs=2",
-        is_recipe=True, n_processes=2, is_resumed=True,
+        is_recipe=True,
+        n_processes=2,
+        is_resumed=True,
     ),
     "finetune_phenotype": Command(
         "finetune_phenotype --cpu --config local --cohort INPUTS/cohort/cohort.csv --target group --output OUTPUT "
         "set_size=8 reads_per_sample=30 n_folds=2 n_epochs=2 batch_samples=3 micro_batches=2",
-        is_recipe=True, n_processes=2, is_resumed=True,
+        is_recipe=True,
+        n_processes=2,
+        is_resumed=True,
     ),
 }
 del COMMANDS["publish card"]
@@ -161,8 +180,8 @@ def make_inputs(folder: Path) -> None:
 def _models(folder: Path) -> None:
     import torch
 
-    from checkpoint_kinds import classifier
     from biomeformer.models.kmer_encoder import KmerEncoderConfig, KmerEncoderForSequenceClassification, KmerTokenizer
+    from checkpoint_kinds import classifier
 
     tiny_metagenbert(min_read_length=20).save_pretrained(folder / "model")
     tiny_metagenbert().processor.tokenizer.save_pretrained(folder / "encoder")
@@ -227,7 +246,9 @@ def _genomes(folder: Path) -> None:
         embed_genomes(encoder, catalog, folder / f"embedded{name}").raise_for_failures()
     model = random_genome_transformer()
     tiny_esm(folder / "genome-model" / "protein_encoder")
-    model.processor = GenomeTransformerProcessor("protein_encoder", encoder.weights_sha256, protein_size=24, max_genes=60)
+    model.processor = GenomeTransformerProcessor(
+        "protein_encoder", encoder.weights_sha256, protein_size=24, max_genes=60
+    )
     model.save_pretrained(folder / "genome-model")
     (folder / "genomes").mkdir()
     rng = np.random.default_rng(0)

@@ -24,12 +24,25 @@ import numpy as np
 from processes import Job
 
 from .commands import COMMANDS, Command, run_command
+from .formats import difference, equal
 
 TIME_LIMIT = 180.0
 # Survivors of a killed process are ended by the launcher.
 GRACE = 2.0
 # What differs between two runs of one command.
-VARIABLE = {"attempts", "process", "started", "ended", "seconds", "when", "pid", "host", "checksum", "created"}
+VARIABLE = {
+    "attempts",
+    "process",
+    "started",
+    "ended",
+    "seconds",
+    "when",
+    "pid",
+    "host",
+    "checksum",
+    "created",
+    "memory",
+}
 # Names and grouping of a store's segments depend on who adds first; a report is drawn from tables that are compared.
 NOT_COMPARED = re.compile(r"(^|/)(lock|\.lock|segments/.*|.*\.(html|png|svg|pdf)|logs?/.*)$")
 DISK_FULL, INPUT_OUTPUT, READ_ONLY, FILE_SIZE = "ENOSPC", "EIO", "EROFS", "EFBIG"
@@ -231,9 +244,7 @@ class Stage:
         if fault is None:
             return Job(self.folder / "text", n_processes, run_command, arguments, command.is_recipe)
         record = self.folder / "writes"
-        return Job(
-            self.folder / "text", 1, run_disturbed, arguments, command.is_recipe, self.work, fault, n, record
-        )
+        return Job(self.folder / "text", 1, run_disturbed, arguments, command.is_recipe, self.work, fault, n, record)
 
 
 def snapshot(folder: Path) -> dict[str, Any]:
@@ -288,8 +299,7 @@ def _difference(found: dict[str, Any], expected: dict[str, Any]) -> str:
     extra = sorted(found.keys() - expected.keys())
     if missing or extra:
         return f"missing {missing[:3]}, left over {extra[:3]}"
-    other = [name for name in sorted(expected) if repr(found[name]) != repr(expected[name])]
-    return f"{other[0]} differs" if other else ""
+    return "" if equal(found, expected) else f"differs at {difference(found, expected)}"
 
 
 def stale(folder: Path) -> str:
@@ -307,3 +317,10 @@ def stale(folder: Path) -> str:
                 return f"{path.relative_to(folder)} is held"
             lock.release()
     return ""
+
+
+def moment_of(fault: str, n_writes: int, rng: np.random.Generator) -> int:
+    """Return a write at which a disk fails: always the first of a read-only one; of EFBIG a largest size in bytes."""
+    if fault == READ_ONLY:
+        return 1
+    return int(rng.integers(1, 5_000 if fault == FILE_SIZE else n_writes + 1))

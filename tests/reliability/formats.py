@@ -72,6 +72,21 @@ def equal(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(equal, one, other))
     if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
         return math.isnan(other)
-    return type(one) is type(other) and bool(one == other) or (
+    return (type(one) is type(other) and bool(one == other)) or (
         isinstance(one, int | float) and isinstance(other, int | float) and one == other
     )
+
+
+def difference(outcome: Any, expected: Any, path: str = "") -> str:
+    """Return where two results differ first."""
+    if isinstance(outcome, dict) and isinstance(expected, dict):
+        for key in [*expected, *(key for key in outcome if key not in expected)]:
+            if key not in outcome or key not in expected:
+                return f"{path}/{key}: {'missing' if key not in outcome else 'added'}"
+            if not equal(outcome[key], expected[key]):
+                return difference(outcome[key], expected[key], f"{path}/{key}")
+    if isinstance(outcome, list | tuple) and isinstance(expected, list | tuple) and len(outcome) == len(expected):
+        for i, (one, other) in enumerate(zip(outcome, expected, strict=True)):
+            if not equal(one, other):
+                return difference(one, other, f"{path}/{i}")
+    return f"{path}: {str(outcome)[:100]!r} for {str(expected)[:100]!r}"

@@ -160,7 +160,9 @@ def _catalog_reference(folder: Path) -> Any:
         if len(filled) != 1 or not _good_id(record["genome_id"]) or not (folder / record[filled[0]]).is_file():
             raise Unreadable
         metadata = {k: v for k, v in record.items() if k not in ("genome_id", "annotations", *kinds)}
-        found.append((record["genome_id"], str(folder / record[filled[0]]), filled[0] if filled[0] != "file" else None, metadata))
+        found.append(
+            (record["genome_id"], str(folder / record[filled[0]]), filled[0] if filled[0] != "file" else None, metadata)
+        )
     return found
 
 
@@ -262,7 +264,9 @@ def _contigs_reference(folder: Path) -> Any:
     return found
 
 
-PROTEINS = "".join(f">c1_{i} # {90 * i + 1} # {90 * i + 60} # 1 # ID=1_{i};partial=00\nMEFKLPQR{'AVILK' * i}*\n" for i in range(1, 6))
+PROTEINS = "".join(
+    f">c1_{i} # {90 * i + 1} # {90 * i + 60} # 1 # ID=1_{i};partial=00\nMEFKLPQR{'AVILK' * i}*\n" for i in range(1, 6)
+)
 
 
 def _proteins_reference(folder: Path) -> Any:
@@ -287,7 +291,7 @@ def _proteins_reference(folder: Path) -> Any:
 
 ANNOTATIONS = (
     "## emapper-2.1.12\n#query\tseed_ortholog\tevalue\tPreferred_name\tDescription\n"
-    "L0\t562.a\t1e-30\tdnaA\treplication\nL1\t562.b\t2e-3\t-\tunknown\nL2\t562.c\t1e-9\trecA\tit's \"quoted\"\n"
+    'L0\t562.a\t1e-30\tdnaA\treplication\nL1\t562.b\t2e-3\t-\tunknown\nL2\t562.c\t1e-9\trecA\tit\'s "quoted"\n'
     "## 3 queries scanned\n"
 )
 
@@ -435,7 +439,9 @@ def _labelled_fasta_reference(folder: Path) -> Any:
     return [(header.split()[0], sequence, "a") for header, sequence in records]
 
 
-BED = "track name=x\n" + "".join(f"chr{1 + i % 2}\t{100 * i}\t{100 * i + 51}\tp{i}\t0\t{'+-.'[i % 3]}\n" for i in range(8))
+BED = "track name=x\n" + "".join(
+    f"chr{1 + i % 2}\t{100 * i}\t{100 * i + 51}\tp{i}\t0\t{'+-.'[i % 3]}\n" for i in range(8)
+)
 NARROW_PEAK = "".join(
     f"chr1\t{100 * i}\t{100 * i + 80}\tp{i}\t{10 * i}\t.\t5.5\t3.2\t2.1\t{7 * i - 1}\n" for i in range(8)
 )
@@ -595,7 +601,13 @@ def _json_config_outcome(folder: Path) -> Any:
 
 
 def _kept(config: Any, given: Any) -> Any:
-    return {key: _kept(config.get(key), value) if isinstance(value, dict) and isinstance(config.get(key), dict) else config.get(key) for key, value in given.items() if key not in NOT_KEPT}
+    return {
+        key: _kept(config.get(key), value)
+        if isinstance(value, dict) and isinstance(config.get(key), dict)
+        else config.get(key)
+        for key, value in given.items()
+        if key not in NOT_KEPT
+    }
 
 
 def _json_config_reference(folder: Path) -> Any:
@@ -647,57 +659,140 @@ def inputs() -> list[Format]:
         _read_format("FASTA, reads", "reads.fasta", FASTA, TEXT),
         Format("cohort sheet", "cohort.csv", TEXT_TABLE, _make_cohort, _cohort_outcome, _cohort_reference),
         Format("genome catalog", "genomes.tsv", TEXT_TABLE, _make_cohort, _catalog_outcome, _catalog_reference),
-        Format("GenBank", "genome.gbk", TEXT, _write("genome.gbk", _genbank_text()), _genome("genome.gbk"), _genbank_reference),
-        Format("GFF3", "genome.gff", TEXT_TABLE, _write("genome.gff", _gff_text()), _genome("genome.gff"), _gff_reference),
+        Format(
+            "GenBank",
+            "genome.gbk",
+            TEXT,
+            _write("genome.gbk", _genbank_text()),
+            _genome("genome.gbk"),
+            _genbank_reference,
+        ),
+        Format(
+            "GFF3", "genome.gff", TEXT_TABLE, _write("genome.gff", _gff_text()), _genome("genome.gff"), _gff_reference
+        ),
         Format("FASTA, contigs", "genome.fna", TEXT, _write("genome.fna", FASTA), _contigs_outcome, _contigs_reference),
-        Format("FASTA, proteins", "genome.faa", TEXT, _write("genome.faa", PROTEINS), _genome("genome.faa"), _proteins_reference),
         Format(
-            "annotation table", "annotations.tsv", TEXT_TABLE, _write("annotations.tsv", ANNOTATIONS),
-            _annotations_outcome, _annotations_reference,
+            "FASTA, proteins",
+            "genome.faa",
+            TEXT,
+            _write("genome.faa", PROTEINS),
+            _genome("genome.faa"),
+            _proteins_reference,
         ),
         Format(
-            "feature table, CSV", "table.csv", TEXT_TABLE, _write("table.csv", SPECIES),
-            _species("table.csv"), _species_reference("table.csv"),
+            "annotation table",
+            "annotations.tsv",
+            TEXT_TABLE,
+            _write("annotations.tsv", ANNOTATIONS),
+            _annotations_outcome,
+            _annotations_reference,
         ),
         Format(
-            "species table, MetaPhlAn", "table.tsv", TEXT_TABLE, _write("table.tsv", METAPHLAN),
-            _species("table.tsv"), _species_reference("table.tsv"),
+            "feature table, CSV",
+            "table.csv",
+            TEXT_TABLE,
+            _write("table.csv", SPECIES),
+            _species("table.csv"),
+            _species_reference("table.csv"),
         ),
         Format(
-            "species table, BIOM 1", "table.biom", TEXT_JSON, _write("table.biom", _biom_text()),
-            _species("table.biom"), lambda folder: references.biom_json(folder / "table.biom"),
+            "species table, MetaPhlAn",
+            "table.tsv",
+            TEXT_TABLE,
+            _write("table.tsv", METAPHLAN),
+            _species("table.tsv"),
+            _species_reference("table.tsv"),
         ),
         Format(
-            "species table, BIOM 2", "table.biom", BINARY, _make_biom,
-            _species("table.biom"), lambda folder: references.biom_hdf5(folder / "table.biom"),
+            "species table, BIOM 1",
+            "table.biom",
+            TEXT_JSON,
+            _write("table.biom", _biom_text()),
+            _species("table.biom"),
+            lambda folder: references.biom_json(folder / "table.biom"),
         ),
-        Format("metadata", "metadata.tsv", TEXT_TABLE, _write("metadata.tsv", METADATA), _metadata_outcome, _metadata_reference),
         Format(
-            "labelled CSV", "labelled.csv", TEXT_TABLE, _write("labelled.csv", LABELLED),
-            _labelled("labelled.csv", "name"), _labelled_reference("labelled.csv"),
+            "species table, BIOM 2",
+            "table.biom",
+            BINARY,
+            _make_biom,
+            _species("table.biom"),
+            lambda folder: references.biom_hdf5(folder / "table.biom"),
         ),
         Format(
-            "labelled TSV", "labelled.tsv", TEXT_TABLE, _write("labelled.tsv", LABELLED.replace(",", "\t")),
-            _labelled("labelled.tsv", "name"), _labelled_reference("labelled.tsv"),
+            "metadata",
+            "metadata.tsv",
+            TEXT_TABLE,
+            _write("metadata.tsv", METADATA),
+            _metadata_outcome,
+            _metadata_reference,
+        ),
+        Format(
+            "labelled CSV",
+            "labelled.csv",
+            TEXT_TABLE,
+            _write("labelled.csv", LABELLED),
+            _labelled("labelled.csv", "name"),
+            _labelled_reference("labelled.csv"),
+        ),
+        Format(
+            "labelled TSV",
+            "labelled.tsv",
+            TEXT_TABLE,
+            _write("labelled.tsv", LABELLED.replace(",", "\t")),
+            _labelled("labelled.tsv", "name"),
+            _labelled_reference("labelled.tsv"),
         ),
         Format("labelled FASTA", "a.fa", TEXT, _write("a.fa", FASTA), _labelled("a=a.fa"), _labelled_fasta_reference),
         Format("BED", "a.bed", TEXT_TABLE, _write("a.bed", BED), _intervals("a.bed"), _intervals_reference("a.bed")),
         Format(
-            "narrowPeak", "a.narrowPeak", TEXT_TABLE, _write("a.narrowPeak", NARROW_PEAK),
-            _intervals("a.narrowPeak"), _intervals_reference("a.narrowPeak"),
+            "narrowPeak",
+            "a.narrowPeak",
+            TEXT_TABLE,
+            _write("a.narrowPeak", NARROW_PEAK),
+            _intervals("a.narrowPeak"),
+            _intervals_reference("a.narrowPeak"),
         ),
         *map(_config_format, CONFIGS),
-        Format("checkpoint, config", "model/config.json", TEXT_JSON, _make_checkpoint, _json_config_outcome, _json_config_reference),
         Format(
-            "checkpoint, processor config", "model/processor_config.json", TEXT_JSON, _make_checkpoint,
-            _processor_outcome, _processor_reference,
+            "checkpoint, config",
+            "model/config.json",
+            TEXT_JSON,
+            _make_checkpoint,
+            _json_config_outcome,
+            _json_config_reference,
         ),
         Format(
-            "checkpoint, tokenizer", "model/tokenizer.json", TEXT_JSON, _make_checkpoint,
-            _tokenizer_outcome, _tokenizer_reference,
+            "checkpoint, processor config",
+            "model/processor_config.json",
+            TEXT_JSON,
+            _make_checkpoint,
+            _processor_outcome,
+            _processor_reference,
         ),
-        Format("checkpoint, weights", "model/model.safetensors", TENSORS, _make_checkpoint, _weights_outcome, _weights_reference),
+        Format(
+            "checkpoint, tokenizer",
+            "model/tokenizer.json",
+            TEXT_JSON,
+            _make_checkpoint,
+            _tokenizer_outcome,
+            _tokenizer_reference,
+        ),
+        Format(
+            "checkpoint, weights",
+            "model/model.safetensors",
+            TENSORS,
+            _make_checkpoint,
+            _weights_outcome,
+            _weights_reference,
+        ),
         Format("checkpoint, index", "model/model.safetensors.index.json", TEXT_JSON, _make_sharded, _weights_outcome),
-        Format("checkpoint, weights with SHA256SUMS", "model/model.safetensors", TENSORS, _make_checkpoint_with_sums, _weights_outcome),
+        Format(
+            "checkpoint, weights with SHA256SUMS",
+            "model/model.safetensors",
+            TENSORS,
+            _make_checkpoint_with_sums,
+            _weights_outcome,
+        ),
         Format("checkpoint, SHA256SUMS", "model/SHA256SUMS", TEXT_TABLE, _make_checkpoint_with_sums, _weights_outcome),
     ]

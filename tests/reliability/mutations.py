@@ -24,7 +24,22 @@ Mutate = Callable[[bytes, np.random.Generator], bytes]
 LONGEST_BLOCK = 200
 # Values that readers of numbers, names and paths meet in damaged or hostile tables.
 CELLS = (
-    *("", " ", "NaN", "nan", "inf", "-inf", "-1", "-0", "0", "1e309", "1e-400", "99999999999999999999", "0x10", "1_000"),
+    *(
+        "",
+        " ",
+        "NaN",
+        "nan",
+        "inf",
+        "-inf",
+        "-1",
+        "-0",
+        "0",
+        "1e309",
+        "1e-400",
+        "99999999999999999999",
+        "0x10",
+        "1_000",
+    ),
     *("1,5", "0.1.2", "None", "null", "true", "NA", "../../x", "/", ".", "..", "=1+1", "\u202eabc", "é", "e\u0301"),
     *("\u0661\u0662", "½", "\x1b[31m", "a\x00b", '"', "'", "a;b", "#", "x" * 5_000, "-", "+", "@", "\ufeff"),
 )
@@ -388,8 +403,8 @@ def change_values(value: Any, rng: np.random.Generator) -> Any:
         # A value of the same type.
         others: dict[type, Any] = {str: f"{before}x", list: [*before] * 2 if isinstance(before, list) else []}
         is_number = isinstance(before, int | float) and not isinstance(before, bool)
-        holder[key] = before * 2 + 1 if is_number else (not before) if isinstance(before, bool) else others.get(
-            type(before), 0
+        holder[key] = (
+            before * 2 + 1 if is_number else (not before) if isinstance(before, bool) else others.get(type(before), 0)
         )
     elif kind == 4 and isinstance(before, int | float):
         holder[key] = str(before)
@@ -512,7 +527,18 @@ def compressed_as(suffix: str, inner: list[Mutate]) -> list[Mutate]:
         """Decompress the file, but leave its name."""
         return decompress(content)
 
-    return [recompressed, recompressed, recompressed, in_members, plain_end, twice, plain, bad_trailer, no_trailer, padded]
+    return [
+        recompressed,
+        recompressed,
+        recompressed,
+        in_members,
+        plain_end,
+        twice,
+        plain,
+        bad_trailer,
+        no_trailer,
+        padded,
+    ]
 
 
 BYTES: list[Mutate] = [

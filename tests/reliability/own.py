@@ -181,7 +181,9 @@ def _make_network(folder: Path) -> None:
     settings = AttributionSettings(top=10, n_ablated=2, n_controls=1)
     genomes = EmbeddedGenomes.read(folder / "embedded")
     model = random_genome_transformer()
-    attribute(model, genomes, folder / "network", settings=settings, clustering=ClusterSettings(min_samples=3, n_shuffles=5))
+    attribute(
+        model, genomes, folder / "network", settings=settings, clustering=ClusterSettings(min_samples=3, n_shuffles=5)
+    )
 
 
 def _network(folder: Path) -> Any:
@@ -254,7 +256,9 @@ def _make_predictions(folder: Path) -> None:
     rng = np.random.default_rng(0)
     predicted = rng.dirichlet([1, 1], 12)
     splits = ["validation", "test"] * 6
-    table = prediction_table("binary", ["no", "yes"], [f"q{i}" for i in range(12)], splits, rng.integers(0, 2, 12), predicted)
+    table = prediction_table(
+        "binary", ["no", "yes"], [f"q{i}" for i in range(12)], splits, rng.integers(0, 2, 12), predicted
+    )
     write_predictions(table, folder)
 
 

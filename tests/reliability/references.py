@@ -53,11 +53,18 @@ def text_of(path: Path, encoding: str = "utf-8-sig") -> str:
 
 
 def table(
-    path: Path, *, semicolons: bool = True, comments: bool = False, row_names: bool = False, quotes_with_tabs: bool = True
+    path: Path,
+    *,
+    semicolons: bool = True,
+    comments: bool = False,
+    row_names: bool = False,
+    quotes_with_tabs: bool = True,
 ) -> tuple[list[str], list[list[str]]]:
     """Return the columns and the rows of a CSV or TSV, by the rules that the documentation gives."""
     lines = list(io.StringIO(text_of(path), newline=""))
-    start = next((i for i, line in enumerate(lines) if line.strip() and not (comments and line.startswith("#"))), len(lines))
+    start = next(
+        (i for i, line in enumerate(lines) if line.strip() and not (comments and line.startswith("#"))), len(lines)
+    )
     hashes = [i for i in range(start) if lines[i].startswith("#") and not lines[i].startswith(("##", "#q2:"))]
     if hashes:
         # The last comment is the header if it is laid out as the row below it.
@@ -76,7 +83,9 @@ def table(
     quoting: Any = csv.QUOTE_MINIMAL if separator != "\t" or quotes_with_tabs else csv.QUOTE_NONE
     csv.field_size_limit(2**31 - 1)
     try:
-        rows = [[v.strip() for v in r] for r in csv.reader(lines[start:], delimiter=separator, quoting=quoting, strict=True)]
+        rows = [
+            [v.strip() for v in r] for r in csv.reader(lines[start:], delimiter=separator, quoting=quoting, strict=True)
+        ]
     except csv.Error as error:
         raise Unreadable from error
     columns, rows = rows[0], [row for row in rows[1:] if any(row)]
@@ -194,7 +203,9 @@ def genbank(path: Path) -> tuple[dict[str, int], list[Gene]]:
     lengths: dict[str, int] = {}
     genes: list[Gene] = []
     for entry in text.removesuffix("//").split("\n//\n"):
-        match = re.fullmatch(r"LOCUS +(\S+) +(\d+) bp [^\n]*\n(.*?)FEATURES[^\n]*\n(.*?)ORIGIN *\n(.*)", entry.strip() + "\n", re.S)
+        match = re.fullmatch(
+            r"LOCUS +(\S+) +(\d+) bp [^\n]*\n(.*?)FEATURES[^\n]*\n(.*?)ORIGIN *\n(.*)", entry.strip() + "\n", re.S
+        )
         if match is None:
             raise Unreadable
         name, size, head, features, origin = match.groups()
@@ -271,7 +282,9 @@ def gff(path: Path) -> tuple[dict[str, int], list[Gene]]:
             raise Unreadable
         if fields[2] != "CDS":
             continue
-        attributes = {k.strip(): unquote(v.strip()) for k, _, v in (p.partition("=") for p in fields[8].split(";")) if k.strip()}
+        attributes = {
+            k.strip(): unquote(v.strip()) for k, _, v in (p.partition("=") for p in fields[8].split(";")) if k.strip()
+        }
         if attributes.get("pseudo", "").lower() == "true" or "pseudogene" in attributes:
             continue
         contig, start, end = unquote(fields[0]), int(fields[3]), int(fields[4])
@@ -297,7 +310,11 @@ def species(path: Path) -> tuple[list[str], list[str], np.ndarray]:
     columns, rows = table(path, comments=True, row_names=True)
     if not rows or len(columns) < 2:
         raise Unreadable
-    kept = [i for i, name in enumerate(columns[1:], 1) if name.lower() not in {"ncbi_tax_id", "clade_taxid", "taxonomy", "tax_id", "additional_species"}]
+    kept = [
+        i
+        for i, name in enumerate(columns[1:], 1)
+        if name.lower() not in {"ncbi_tax_id", "clade_taxid", "taxonomy", "tax_id", "additional_species"}
+    ]
     names, ids = [columns[i] for i in kept], [row[0] for row in rows]
     try:
         values = np.array([[float(row[i]) for i in kept] for row in rows])
@@ -358,7 +375,7 @@ class _UniqueKeys(yaml.SafeLoader):
 def yaml_of(path: Path) -> Any:
     """Return the value of a YAML file in which no key repeats."""
     try:
-        return yaml.load(path.read_bytes().decode("utf-8"), _UniqueKeys)  # noqa: S506
+        return yaml.load(path.read_bytes().decode("utf-8"), _UniqueKeys)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Unreadable from error
 
@@ -435,7 +452,8 @@ def safetensors(path: Path) -> dict[str, tuple[str, list[int], bytes]]:
         header.pop("__metadata__", None)
         body = content[8 + size :]
         return {
-            name: (entry["dtype"], entry["shape"], body[slice(*entry["data_offsets"])]) for name, entry in header.items()
+            name: (entry["dtype"], entry["shape"], body[slice(*entry["data_offsets"])])
+            for name, entry in header.items()
         }
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
         raise Unreadable from error

@@ -34,7 +34,7 @@ import numpy as np
 
 from processes import CONTEXT, _start_server
 
-from .formats import Format, equal
+from .formats import Format, difference, equal
 from .inputs import inputs
 from .mutations import mutate
 from .own import own_files
@@ -113,7 +113,9 @@ def _expected(name: str, root: Path) -> Any:
     expected = _quietly(each.outcome, _copy(name, root))
     if each.reference is not None:
         reference = each.reference(_copy(name, root))
-        assert equal(expected, reference), f"the reference of {name} reads its example otherwise: {expected} {reference}"
+        assert equal(expected, reference), (
+            f"the reference of {name} reads its example otherwise: {expected} {reference}"
+        )
     return expected
 
 
@@ -155,16 +157,16 @@ def _judge(each: Format, folder: Path, expected: Any) -> tuple[str, str]:
     except Exception as error:
         return "raw exception", _where(error)
     if each.reference is None:
-        return ("same", "") if equal(outcome, expected) else ("silently wrong", _difference(outcome, expected))
+        return ("same", "") if equal(outcome, expected) else ("silently wrong", difference(outcome, expected))
     try:
         reference = each.reference(folder)
     except Exception as error:
         # It cannot tell what the bytes say, so nothing may have changed.
         if equal(outcome, expected):
             return "same", ""
-        return "silently wrong", f"no reference reading ({type(error).__name__}); {_difference(outcome, expected)}"
+        return "silently wrong", f"no reference reading ({type(error).__name__}); {difference(outcome, expected)}"
     if not equal(outcome, reference):
-        return "silently wrong", f"read otherwise than by the reference; {_difference(outcome, reference)}"
+        return "silently wrong", f"read otherwise than by the reference; {difference(outcome, reference)}"
     return ("same", "") if equal(outcome, expected) else ("changed", "")
 
 
@@ -184,21 +186,6 @@ def _where(error: BaseException) -> str:
     ours = [frame for frame in frames if "/biomeformer/" in frame.filename] or frames
     at = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
     return f"{type(error).__name__} at {at}: {' '.join(str(error).split())[:150]}"
-
-
-def _difference(outcome: Any, expected: Any, path: str = "") -> str:
-    """Return where two results differ first."""
-    if isinstance(outcome, dict) and isinstance(expected, dict):
-        for key in [*expected, *(key for key in outcome if key not in expected)]:
-            if key not in outcome or key not in expected:
-                return f"{path}/{key}: {'missing' if key not in outcome else 'added'}"
-            if not equal(outcome[key], expected[key]):
-                return _difference(outcome[key], expected[key], f"{path}/{key}")
-    if isinstance(outcome, list | tuple) and isinstance(expected, list | tuple) and len(outcome) == len(expected):
-        for i, (one, other) in enumerate(zip(outcome, expected, strict=True)):
-            if not equal(one, other):
-                return _difference(one, other, f"{path}/{i}")
-    return f"{path}: {str(outcome)[:100]!r} for {str(expected)[:100]!r}"
 
 
 def _status(key: str) -> int:
