@@ -93,7 +93,7 @@ COMMANDS = {
         is_resumed=True,
     ),
     "genome attribute": Command(
-        "genome attribute INPUTS/embedded-few --model INPUTS/genome-model --top 8 --ablate 1 --min-samples 3 "
+        "genome attribute INPUTS/embedded-few --model INPUTS/genome-model --top 1 --ablate 1 --min-samples 2 "
         "--output OUTPUT --device cpu --threads 1",
         n_processes=2,
         is_resumed=True,
@@ -240,7 +240,7 @@ def _genomes(folder: Path) -> None:
     from biomeformer.genomes.proteins import load_protein_encoder
 
     encoder = load_protein_encoder(tiny_esm(folder / "esm"))
-    for name, n_genomes in (("", 12), ("-few", 4)):
+    for name, n_genomes in (("", 12), ("-few", 3)):
         (folder / f"proteins{name}").mkdir()
         catalog = read_catalog(write_protein_genomes(folder / f"proteins{name}", n_genomes, 8))
         embed_genomes(encoder, catalog, folder / f"embedded{name}").raise_for_failures()

@@ -449,12 +449,13 @@ NARROW_PEAK = "".join(
 
 def _intervals(name: str) -> Callable[[Path], Any]:
     def outcome(folder: Path) -> Any:
+        from biomeformer.errors import InputError
         from biomeformer.sequences.intervals import read_intervals
         from biomeformer.sequences.labelled import open_input
 
         file = open_input(f"a={folder / name}")
         if file.kind != "intervals":
-            return file.kind
+            raise InputError(f"{file.path} is read as a {file.kind}.")
         found = read_intervals(file)
         return [
             (
@@ -472,12 +473,6 @@ def _intervals(name: str) -> Callable[[Path], Any]:
 
 def _intervals_reference(name: str) -> Callable[[Path], Any]:
     def reference(folder: Path) -> Any:
-        lines = [line.strip() for line in references.text_of(folder / name, "utf-8-sig").splitlines()]
-        first = next((line for line in lines if line and not line.startswith(("#", "track", "browser"))), "")
-        fields = first.split("\t") if "\t" in first else first.split()
-        if len(fields) < 3 or not (fields[1].isdecimal() and fields[2].isdecimal()):
-            # Told to be a table, which the reader of tables then judges.
-            return "fasta" if first.startswith(">") else "table"
         return references.intervals(folder / name)
 
     return reference

@@ -100,14 +100,14 @@ def _exported(folder: Path) -> Any:
     return _table(AbundanceTable.read(folder / "export"))
 
 
-def _make_genomes(folder: Path) -> None:
+def _make_genomes(folder: Path, n_genomes: int = 8) -> None:
     from biomeformer.genomes.catalog import read_catalog
     from biomeformer.genomes.embedding import embed_genomes
     from biomeformer.genomes.proteins import load_protein_encoder
 
     (folder / "proteins").mkdir(parents=True)
     encoder = load_protein_encoder(tiny_esm(folder / "esm"))
-    catalog = read_catalog(write_protein_genomes(folder / "proteins", 8, 12))
+    catalog = read_catalog(write_protein_genomes(folder / "proteins", n_genomes, 12))
     embed_genomes(encoder, catalog, folder / "embedded").raise_for_failures()
 
 
@@ -177,12 +177,13 @@ def _make_network(folder: Path) -> None:
     from biomeformer.attribution import AttributionSettings, ClusterSettings, attribute
     from biomeformer.genomes.embedding import EmbeddedGenomes
 
-    _make_genomes(folder)
-    settings = AttributionSettings(top=10, n_ablated=2, n_controls=1)
+    # More pairs would be mapped by UMAP, which takes seconds to compile.
+    _make_genomes(folder, 3)
+    settings = AttributionSettings(top=1, n_ablated=1, n_controls=1)
     genomes = EmbeddedGenomes.read(folder / "embedded")
     model = random_genome_transformer()
     attribute(
-        model, genomes, folder / "network", settings=settings, clustering=ClusterSettings(min_samples=3, n_shuffles=5)
+        model, genomes, folder / "network", settings=settings, clustering=ClusterSettings(min_samples=2, n_shuffles=5)
     )
 
 

@@ -218,7 +218,10 @@ def genbank(path: Path) -> tuple[dict[str, int], list[Gene]]:
             at = len(bases) + 1
         bases = bases.upper().replace("U", "T")
         version = re.search(r"^VERSION +(\S+)$", head, re.M)
-        name = version.group(1) if version and version.group(1) != "." else name
+        accession = re.search(r"^ACCESSION +(\S+)", head, re.M)
+        if version is None or accession is None or version.group(1).partition(".")[0] != accession.group(1):
+            raise Unreadable
+        name = version.group(1)
         if len(bases) != int(size) or set(bases) - IUPAC or name in lengths:
             raise Unreadable
         lengths[name] = len(bases)
@@ -228,6 +231,8 @@ def genbank(path: Path) -> tuple[dict[str, int], list[Gene]]:
 
 def _genbank_genes(contig: str, bases: str, features: str) -> list[Gene]:
     genes: list[tuple[int, Gene]] = []
+    if any(not re.match(r" {5}\S+ +\S+$| {21}\S", line) for line in features.splitlines()):
+        raise Unreadable
     for kind, location, body in re.findall(r"^ {5}(\S+) +(\S+)\n((?: {21}[^\n]*\n)*)", features, re.M):
         if kind != "CDS":
             continue
@@ -237,7 +242,9 @@ def _genbank_genes(contig: str, bases: str, features: str) -> list[Gene]:
         start, end, strand = int(match.group(2)), int(match.group(3)), -1 if match.group(1) else 1
         if not 1 <= start <= end <= len(bases):
             raise Unreadable
-        values = dict(re.findall(r'^ {21}/(\w+)=?("[^"]*"|[^\n"]*)$', body, re.M))
+        pairs = re.findall(r'^ {21}/(\w+)=?("[^"]*"|[^\n"]*)$', body, re.M)
+        unique([key for key, _ in pairs])
+        values = dict(pairs)
         if "pseudo" in values or "pseudogene" in values:
             continue
         quoted = {key: value.strip('"') for key, value in values.items()}
@@ -251,10 +258,10 @@ def _genbank_genes(contig: str, bases: str, features: str) -> list[Gene]:
             coding = str(part.reverse_complement() if strand < 0 else part)[offset:]
             whole = not offset and "<" not in location and ">" not in location
             protein = translated(coding, int(quoted.get("transl_table", "11")), whole)
-        if "locus_tag" not in quoted:
-            raise Unreadable
-        genes.append((start, (" ".join(quoted["locus_tag"].split("\n")), contig, start, end, strand, protein)))
-    return [gene for _, gene in sorted(genes, key=lambda pair: pair[0])]
+        gene_id = quoted.get("locus_tag") or quoted.get("protein_id") or ""
+        genes.append((start, (" ".join(gene_id.split("\n")), contig, start, end, strand, protein)))
+    ordered = [gene for _, gene in sorted(genes, key=lambda pair: pair[0])]
+    return [(gene[0] or f"{contig}_{number}", *gene[1:]) for number, gene in enumerate(ordered, 1)]
 
 
 def gff(path: Path) -> tuple[dict[str, int], list[Gene]]:
@@ -347,11 +354,12 @@ def checked_species(ids: list[str], names: list[str], values: np.ndarray) -> tup
     return ids, names, np.ascontiguousarray(values, np.float64)
 
 
-def json_of(path: Path) -> Any:
-    """Return the value of a JSON file in which no key repeats and every number is finite."""
+def json_of(path: Path, *, unique_keys: bool = True) -> Any:
+    """Return the value of a JSON file in which every number is finite, and no key repeats unless it may."""
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        unique([key for key, _ in items])
+        if unique_keys:
+            unique([key for key, _ in items])
         return dict(items)
 
     def refuse(name: str) -> Any:
@@ -382,7 +390,7 @@ def yaml_of(path: Path) -> Any:
 
 def biom_json(path: Path) -> tuple[list[str], list[str], np.ndarray]:
     """Return samples, features and values of a BIOM 1 table."""
-    record = json_of(path)
+    record = json_of(path, unique_keys=False)
     try:
         rows, columns = [row["id"] for row in record["rows"]], [column["id"] for column in record["columns"]]
         values = np.zeros((len(rows), len(columns)))
