@@ -242,7 +242,16 @@ def _genbank_genes(contig: str, bases: str, features: str) -> list[Gene]:
         start, end, strand = int(match.group(2)), int(match.group(3)), -1 if match.group(1) else 1
         if not 1 <= start <= end <= len(bases):
             raise Unreadable
-        pairs = re.findall(r'^ {21}/(\w+)=?("[^"]*"|[^\n"]*)$', body, re.M)
+        lines: list[str] = []
+        for line in body.splitlines():
+            if line.strip().startswith("/"):
+                lines.append(line.strip())
+            elif lines:
+                lines[-1] += f"\n{line.strip()}"
+        qualifiers = [re.fullmatch(r'/(\w+)(?:=("[^"]*"|[^"\s]+))?', line) for line in lines]
+        if not all(qualifiers):
+            raise Unreadable
+        pairs = [(match[1], match[2] or "") for match in qualifiers if match]
         unique([key for key, _ in pairs])
         values = dict(pairs)
         if "pseudo" in values or "pseudogene" in values:
