@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 from ..errors import CheckpointError
 from .errors import LOAD_ERRORS, format_load_error, wrong_model_type
 from .integrity import Shapes, verify_files
-from .source import CheckpointSource, open_checkpoint
+from .source import CONFIG, CheckpointSource, open_checkpoint
 from .strict_loading import HUB_OPTIONS, WeightRules, new_head_request, untied_weights
 
 POOLER, CONTACT_HEAD = "pooler.", "contact_head."
@@ -65,6 +65,7 @@ def load_from(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any) -> 
     if kwargs.pop("use_safetensors", None) is False:
         raise CheckpointError(f"{source.name}: use_safetensors=False asks for a pickle, which is never loaded.")
     shapes = verify_files(source, variant=kwargs.get("variant"), with_adapter="adapter_name" in kwargs)
+    _check_layers(source, shapes)
     kwargs |= source.load_options | {"use_safetensors": True}
     try:
         if is_own:
@@ -78,6 +79,21 @@ def load_from(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any) -> 
         raise CheckpointError(format_load_error(source.name, error)) from error
     _check_finite(source, loaded[0] if isinstance(loaded, tuple) else loaded)
     return loaded
+
+
+def _check_layers(source: CheckpointSource, shapes: Shapes) -> None:
+    """Refuse a config with more layers than there are weights, before a model of that many is built.
+
+    Raises:
+        CheckpointError: There are more.
+    """
+    for config in (source.config, *(value for value in source.config.values() if isinstance(value, dict))):
+        n_layers = config.get("num_hidden_layers")
+        if isinstance(n_layers, int) and n_layers > len(shapes):
+            raise CheckpointError(
+                f"{source.name}: {CONFIG} says {n_layers:,} layers, and there are {len(shapes):,} weights; check that "
+                "config and weights come from one checkpoint."
+            )
 
 
 def _check_shapes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,6 +21,8 @@ from .errors import no_checkpoint
 logger = logging.getLogger(__name__)
 
 CONFIG, PROCESSOR, TOKENIZER = "config.json", "processor_config.json", "tokenizer_config.json"
+# Limits of a JSON file of a checkpoint. The largest are indices of shards, with about 100 bytes per weight.
+MAX_JSON_BYTES, MAX_JSON_DEPTH = 64_000_000, 64
 
 
 @dataclass(frozen=True)
@@ -57,19 +59,31 @@ class CheckpointSource:
         """Arguments of `from_pretrained` that select the files."""
         return dict(self.options) | ({"subfolder": self.subfolder} if self.subfolder else {})
 
-    def file(self, name: str, subfolder: str | None = None) -> Path | None:
+    def file(self, name: str, subfolder: str | None = None, *, required: bool = False) -> Path | None:
         """Return the local path of a file, downloaded if need be; None if the checkpoint has no such file.
 
         Args:
             name: Name of the file.
             subfolder: Subfolder to look in, instead of the checkpoint's own.
+            required: Whether the checkpoint may not be used without that file, if it has one.
+
+        Raises:
+            CheckpointError: The file is required, and whether the checkpoint has it could not be found out, or it is
+                there and is no file.
         """
         subfolder = self.subfolder if subfolder is None else subfolder
+        if required and Path(self.path).is_dir():
+            return existing_file(Path(self.path) / subfolder / name)
         options = {"subfolder": subfolder, "_raise_exceptions_for_missing_entries": False, **self.options}
         try:
             file = cached_file(self.path, name, **options)
         except OSError as error:
             if not (is_offline_mode() or self.options.get("local_files_only")):
+                if required:
+                    raise CheckpointError(
+                        f"{name} of {self.name} could not be fetched ({type(error).__name__}), so its files could not "
+                        "be verified; try again once the Hub answers."
+                    ) from error
                 # Whether the repository has that file is unknown, so this must be said.
                 logger.warning("%s of %s could not be fetched (%s); going on without it.", name, self.name, error)
             return None
@@ -131,19 +145,60 @@ def open_checkpoint(
     return CheckpointSource(name, path, subfolder, options, config)
 
 
+def existing_file(path: Path) -> Path | None:
+    """Return the path of a local file; None if there is nothing of that name.
+
+    Raises:
+        CheckpointError: There is something else of that name, such as a broken link.
+    """
+    if path.is_file():
+        return path
+    if path.exists() or path.is_symlink():
+        raise CheckpointError(f"{path} is no file or a broken link, so it cannot be read; fetch the checkpoint again.")
+    return None
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object from a checkpoint's file.
 
     Raises:
-        CheckpointError: The file is not JSON, or not an object.
+        CheckpointError: The file cannot be read, is not JSON or not an object, or is too large or nested too deeply.
     """
     try:
+        size = file.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise CheckpointError(
+                f"{file} has {size:,} bytes, and no config of a checkpoint has more than {MAX_JSON_BYTES:,}; fetch the "
+                "checkpoint again."
+            )
         values = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}; check its permissions.") from error
+    except RecursionError as error:
+        raise _too_deep(file) from error
+    except CheckpointError:
+        raise
     except ValueError as error:
         raise CheckpointError(f"{file} is not valid JSON ({error}); fetch the checkpoint again.") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{file} is not a config: it holds no JSON object; fetch the checkpoint again.")
-    return values
+    level: list[Any] = [values]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [value for holder in level for value in _values(holder) if isinstance(value, dict | list)]
+        if not level:
+            return values
+    raise _too_deep(file)
+
+
+def _values(holder: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return holder.values() if isinstance(holder, dict) else holder
+
+
+def _too_deep(file: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{file} is nested more than {MAX_JSON_DEPTH} levels deep, as no config of a checkpoint is; fetch the "
+        "checkpoint again."
+    )
 
 
 def refuse_unsafe_config(config: Mapping[str, Any], where: str) -> None:
@@ -192,6 +247,7 @@ __all__ = [
     "PROCESSOR",
     "TOKENIZER",
     "CheckpointSource",
+    "existing_file",
     "model_source",
     "open_checkpoint",
     "read_json",
