@@ -169,7 +169,7 @@ def test_checksums_that_the_hub_does_not_give_are_not_taken_for_none(tmp_path, m
 
     monkeypatch.setattr("biomeformer.checkpoints.source.cached_file", fail)
     monkeypatch.setattr("biomeformer.checkpoints.source.is_offline_mode", lambda: False)
-    with pytest.raises(CheckpointError, match="SHA256SUMS of lab/x could not be fetched .*could not be verified"):
+    with pytest.raises(CheckpointError, match=r"SHA256SUMS of lab/x could not be fetched .*could not be verified"):
         verify_checksums(source, ["model.safetensors"])
 
 
@@ -197,7 +197,7 @@ def test_an_index_that_leads_out_of_the_folder_by_a_link_is_refused(sharded, tmp
         (sharded / "part").symlink_to(outside)
         weight_map = {key: f"part/{name}" if file == name else file for key, file in values["weight_map"].items()}
         index.write_text(json.dumps(values | {"weight_map": weight_map}))
-    with pytest.raises(CheckpointError, match="which is a link to .*outside of the checkpoint"):
+    with pytest.raises(CheckpointError, match=r"which is a link to .*outside of the checkpoint"):
         biomeformer.load(sharded)
 
 
