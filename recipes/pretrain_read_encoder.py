@@ -50,6 +50,7 @@ from biomeformer.models.kmer_encoder import KmerTokenizer
 from biomeformer.models.metagenbert import MetagenBertModel, MetagenBertProcessor
 from biomeformer.reads import GenomeSet, ReadBatch
 from biomeformer.runs.process_group import ProcessGroup
+from biomeformer.runs.progress import out
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import to_device
 from biomeformer.training.command import RecipeParser, run_main
@@ -568,7 +569,7 @@ def write_results(
     }
     for name, save in outputs.items():
         run.write_model(save, record, name)
-    print(f"Wrote {', '.join(str(run.path / name) for name in outputs)}")
+    out(f"Wrote {', '.join(str(run.path / name) for name in outputs)}")
 
 
 def _rounded(values: Any) -> Any:

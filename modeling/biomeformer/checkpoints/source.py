@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers.utils import cached_file, extract_commit_hash
 
 from ..errors import CheckpointError, CheckpointNotFoundError
+from ..sinks import terminal
 from . import checkpoint_name, resolve_checkpoint, shipped_checkpoints
 from .errors import no_checkpoint
 
@@ -85,7 +86,8 @@ class CheckpointSource:
                         "be verified; try again once the Hub answers."
                     ) from error
                 # Whether the repository has that file is unknown, so this must be said.
-                logger.warning("%s of %s could not be fetched (%s); going on without it.", name, self.name, error)
+                reason = terminal(str(error))
+                logger.warning("%s of %s could not be fetched (%s); going on without it.", name, self.name, reason)
             return None
         return None if file is None else Path(file)
 

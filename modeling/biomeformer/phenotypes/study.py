@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..errors import InputError, TableError
 from ..io.atomic import atomic_write, write_json
+from ..io.spreadsheets import undo_spreadsheet, write_spreadsheet
 from ..metrics.probabilities import METRICS, score
 from .evaluation import Comparison, Evaluation, Interval, compare, cross_validate, interval
 from .features import FeatureTable
@@ -163,7 +164,7 @@ class Study:
             predictions = pd.read_csv(
                 folder / "predictions.csv", dtype={"sample_id": str, "class": str}, keep_default_na=False
             )
-            return _from_record(cls, record, predictions.set_index("sample_id"))
+            return _from_record(cls, record, undo_spreadsheet(predictions).set_index("sample_id"))
         except OSError as error:
             raise TableError(
                 f"{folder} holds no study ({Path(error.filename or folder).name}: {error.strerror}); give the folder "
@@ -184,9 +185,9 @@ class Study:
             "all": folder / "study.json",
         }
         with atomic_write(files["scores"]) as partial:
-            self.scores.to_csv(partial, index=False)
+            write_spreadsheet(self.scores, partial, index=False)
         with atomic_write(files["predictions"]) as partial:
-            self.predictions.to_csv(partial)
+            write_spreadsheet(self.predictions, partial)
         write_json(files["all"], self.record)
         return files
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ..sinks import spreadsheet
 from .dataset_card import label_column
 from .labels import Labels
 from .selection import Progress, Selection
@@ -100,7 +101,7 @@ def write_splits(
     with conflicts.open("w", newline="", encoding="utf-8") as handle:
         table = csv.writer(handle, delimiter="\t", lineterminator="\n")
         table.writerow(CONFLICT_COLUMNS)
-        table.writerows(conflict_rows[i] for i in sorted(conflict_rows))
+        table.writerows(map(spreadsheet, conflict_rows[i]) for i in sorted(conflict_rows))
     return Written({SPLITS[i]: int(sizes[i]) for i in files}, {SPLITS[i]: file.n_bytes for i, file in files.items()})
 
 
