@@ -13,7 +13,12 @@ import re
 # Printable to Python, yet shown as nothing: fillers, joiners and variation selectors.
 _INVISIBLE = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
 _HIDDEN = re.compile(f"[{_INVISIBLE}]")
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!~$])")
+# Formatting, underscores that are not within a word, what makes links of addresses, and markers of lists and headings,
+# which line wrapping may bring to the start of a line.
+_MARKDOWN = re.compile(
+    r"[\\`*\[\]#~$@]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\.|(?<!\S)[-+](?=\s|$)|\A[-=](?=[-=]*\Z)"
+    r"|(?<!\S)\d{1,9}[.)](?=\s|$)"
+)
 # What spreadsheets take for a formula at the start of a cell, also in full width, and what they skip before it.
 _FORMULA_STARTS = "=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 _FORMULA = re.compile(f"'*[{_FORMULA_STARTS}]")
@@ -21,7 +26,7 @@ _MARKED = re.compile(f"'+[{_FORMULA_STARTS}]")
 
 
 def terminal(text: str) -> str:
-    r"""Return text on one line for a terminal, with control, bidirectional and invisible characters as `\x1b`, `\u202e`.
+    r"""Return text on one line for a terminal, with control, bidirectional and invisible characters as `\x1b`.
 
     Line breaks, tabs and blanks of other widths become plain blanks.
     """
@@ -47,7 +52,8 @@ def script_json(text: str) -> str:
 
 def markdown(text: object) -> str:
     """Return text for Markdown prose or table cells: neither formatting, link, image nor HTML."""
-    return _MARKDOWN.sub(r"\\\1", terminal(str(text))).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = _MARKDOWN.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", terminal(str(text)))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def markdown_code(text: object) -> str:

@@ -6,6 +6,7 @@ written through this module.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from os import PathLike
 from typing import IO, TYPE_CHECKING, Any
@@ -30,7 +31,12 @@ def write_spreadsheet(frame: pd.DataFrame, file: str | PathLike[str] | IO[str] |
     label = options.get("index_label")
     if isinstance(label, str):
         options["index_label"] = spreadsheet(label)
-    return _mapped(frame, spreadsheet).to_csv(file, **options) or ""
+    mapped = _mapped(frame, spreadsheet)
+    texts = [mapped.columns, mapped.index, *(column for _, column in mapped.items() if column.dtype == object)]
+    if any(isinstance(text, str) and "\r" in text for values in texts for text in values):
+        # The writer quotes its own line end only, and readers take this one for one too.
+        options["quoting"] = csv.QUOTE_NONNUMERIC
+    return mapped.to_csv(file, **options) or ""
 
 
 def undo_spreadsheet(frame: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from ..errors import MissingDependencyError
 from ..io.spreadsheets import write_spreadsheet
+from ..sinks import markdown_code
 from .abundance_table import DATASET_FILE, AbundanceTable, file_columns
 
 FORMATS: dict[str, Callable[[AbundanceTable, Path], None]] = {}
@@ -138,9 +139,9 @@ tags:
 # Abundance vectors of {len(table.sample_ids)} metagenomes
 
 One row per sample: `counts` holds the number of its reads that are nearest to each of {record["n_clusters"]} centroids
-of `{record["model"]}` (weights SHA-256 `{record["weights_sha256"]}`), `abundance` their shares. The columns
-`n_reads` to `n_lower_case` say what became of its reads; the others are the cohort's. `provenance.json` holds the
-preprocessing config and all else that decides the numbers. The dataset holds no reads.
+of {markdown_code(record["model"])} (weights SHA-256 `{record["weights_sha256"]}`), `abundance` their shares.
+The columns `n_reads` to `n_lower_case` say what became of its reads; the others are the cohort's. `provenance.json`
+holds the preprocessing config and all else that decides the numbers. The dataset holds no reads.
 
 ```python
 from biomeformer import AbundanceTable

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ...errors import InputError, SamplesFailedError
 from ...io.atomic import atomic_write
-from ...sinks import spreadsheet
+from ...io.spreadsheets import write_spreadsheet
 from ..console import doing, note, one_line, out_lines, report_files
 from ..options import DEFAULT_DEVICE, Device, Revision, Threads
 from ..output import check_output_file
@@ -84,6 +82,7 @@ def predict(
 
 def _line(cells: list[str]) -> str:
     """Return a line of the TSV."""
-    line = io.StringIO()
-    csv.writer(line, delimiter="\t", lineterminator="").writerow(map(spreadsheet, cells))
-    return line.getvalue()
+    import pandas as pd
+
+    options: dict[str, Any] = {"sep": "\t", "header": False, "index": False, "lineterminator": ""}
+    return write_spreadsheet(pd.DataFrame([cells]), **options)

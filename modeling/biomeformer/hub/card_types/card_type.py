@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...sinks import markdown, markdown_code
 from ..folder import CheckpointFolder
 
 Rows = dict[str, Any]
@@ -52,7 +53,7 @@ def versions(record: Mapping[str, Any]) -> Rows:
     packages = record.get("versions")
     if not packages:
         return {}
-    return {"Versions": ", ".join(f"{package} {version}" for package, version in packages.items())}
+    return {"Versions": ", ".join(f"{markdown(package)} {markdown(version)}" for package, version in packages.items())}
 
 
 def started_from(record: Mapping[str, Any]) -> Rows:
@@ -60,7 +61,8 @@ def started_from(record: Mapping[str, Any]) -> Rows:
     base = record.get("base_model") or {}
     if not base.get("id"):
         return {}
-    return {"Base model": f"`{base['id']}`" + (f" at `{base['revision']}`" if base.get("revision") else "")}
+    commit = f" at {markdown_code(base['revision'])}" if base.get("revision") else ""
+    return {"Base model": f"{markdown_code(base['id'])}{commit}"}
 
 
 def target(record: Mapping[str, Any]) -> Rows:
@@ -68,8 +70,8 @@ def target(record: Mapping[str, Any]) -> Rows:
     label = record.get("target")
     if not label:
         return {}
-    classes = ", ".join(f"{n:,} {name}" for name, n in label["classes"].items())
-    return {"Label": label["column"], "Classes": classes}
+    classes = ", ".join(f"{n:,} {markdown(name)}" for name, n in label["classes"].items())
+    return {"Label": markdown(label["column"]), "Classes": classes}
 
 
 __all__ = ["CardType", "Rows", "started_from", "target", "versions"]
