@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import InputError
-from ..io.compression import StreamError, open_bytes
+from ..io.compression import StreamError, open_bytes, remove_compression_suffix
 
 # Words in a column's name that suggest personal data, alone or among others, as in `subject_id`.
 PERSONAL_WORDS = frozenset(
@@ -67,9 +67,7 @@ def _by_values(values: pd.Series) -> str | None:
 
 def holds_sequences(path: Path) -> str | None:
     """Return why a file seems to hold reads or other sequences, judged by name and first bytes; None if it does not."""
-    name = path.name.lower()
-    for suffix in (".gz", ".bz2", ".xz", ".zst", ".bgz"):
-        name = name.removesuffix(suffix)
+    name = remove_compression_suffix(path.name).lower()
     if name.endswith(SEQUENCE_SUFFIXES):
         return f"its name ends in {Path(name).suffix}"
     try:

@@ -21,7 +21,8 @@ class CardType:
         title: Short description of such a model, for a new card.
         tags: Tags of a new card.
         papers: arXiv numbers of the papers it implements.
-        files: Patterns of the files such a checkpoint has, besides those that every checkpoint has.
+        files: Files that such a checkpoint may have, besides those that every checkpoint has and its weights.
+        parts: Subfolders that may hold a checkpoint of their own.
         usage: Returns code that loads and uses the model, given its id.
         usage_note: Explains what that code returns.
         facts: Returns the rows that describe the model.
@@ -43,6 +44,7 @@ class CardType:
     facts: Callable[[CheckpointFolder], Rows]
     training: Callable[[CheckpointFolder], Rows]
     task: str
+    parts: tuple[str, ...] = ()
     benchmark: str | None = None
     evaluated_sha256: Callable[[Mapping[str, Any], str], str | None] = lambda evaluation, name: None
     evaluation: Callable[[Mapping[str, Any], str, CheckpointFolder], str] | None = None
