@@ -37,7 +37,8 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from biomeformer.checkpoints.source import model_source
+from biomeformer.checkpoints import public_name
+from biomeformer.checkpoints.source import model_source, public_record
 from biomeformer.errors import InputError
 from biomeformer.io.nucleotides import reverse_complement
 from biomeformer.reports.sequence_report import sequence_report
@@ -349,8 +350,10 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
                 task,
                 data.label_names,
                 model=str(args.output.name),
-                base_model=config.base,
-                settings={key: value for key, value in asdict(config).items() if value not in (None, {})},
+                base_model=public_name(config.base),
+                settings=public_record(
+                    {key: value for key, value in asdict(config).items() if value not in (None, {})}
+                ),
                 seed=config.seed,
             )
             preprocessing = replace(classifier.preprocessing, thresholds=list(evaluation.thresholds))

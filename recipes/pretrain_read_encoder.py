@@ -516,7 +516,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     digest = hashlib.sha256("".join(genomes.sha256).encode()).hexdigest()
     identity = {"config": asdict(config), "genomes": digest, "held_out": sorted(held_out)}
     with TrainingRun(args.output, identity, accelerator, processes).open(args.overwrite) as run:
-        accelerator.init_trackers("pretrain_read_encoder", config={"seed": config.seed, "config": str(args.config)})
+        accelerator.init_trackers("pretrain_read_encoder", config={"seed": config.seed, "config": args.config.name})
         encoder, tokenizer, source = starting_point(config, genomes, run)
         done = [number for number in range(len(config.stages)) if finished_stage(run, number)]
         if done:

@@ -144,7 +144,7 @@ class Trainer:
         self.accelerator = run.accelerator
         encoder = genomes.preprocessing
         self.processor = GenomeTransformerProcessor(
-            protein_encoder=encoder["name"],
+            protein_encoder=genomes.encoder_location if isinstance(genomes, EmbeddedGenomes) else encoder["name"],
             protein_encoder_sha256=encoder["weights_sha256"],
             protein_size=encoder["hidden_size"],
             max_residues=encoder["max_residues"],

@@ -14,8 +14,15 @@ from transformers import AutoModel
 
 import biomeformer
 from biomeformer import GenomeTransformerForSequenceClassification
+from biomeformer.checkpoints import public_name, resolve_checkpoint
 from biomeformer.checkpoints.integrity import checksums, parse_checksums, verify_checksums, verify_files, weight_hashes
-from biomeformer.checkpoints.source import CheckpointSource, model_source, open_checkpoint, resolve_commit
+from biomeformer.checkpoints.source import (
+    CheckpointSource,
+    model_source,
+    open_checkpoint,
+    public_record,
+    resolve_commit,
+)
 from biomeformer.cli.inspect import describe
 from biomeformer.errors import CheckpointError, CheckpointNotFoundError
 from biomeformer.genomes.prediction import protein_encoder_of
@@ -237,3 +244,41 @@ def test_a_config_of_more_layers_than_weights_is_refused_unbuilt(tmp_path):
     (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 10**9}))
     with pytest.raises(CheckpointError, match="says 1,000,000,000 layers"):
         GenomeTransformerForSequenceClassification.from_pretrained(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("metagenbert-mini", "metagenbert-mini"),
+        (resolve_checkpoint("metagenbert-mini"), "metagenbert-mini"),
+        (f"{resolve_checkpoint('genome-transformer-mini')}/protein_encoder", "genome-transformer-mini/protein_encoder"),
+        ("lab/model", "lab/model"),
+        ("lab/model/protein_encoder", "lab/model/protein_encoder"),
+        ("/somewhere/else/model", "model"),
+        ("../runs/model", "model"),
+        ("D:\\runs\\model", "model"),
+        (f"/cache/models--lab--x/snapshots/{COMMIT}", "lab/x"),
+        ("", ""),
+    ],
+)
+def test_public_names_of_checkpoints_are_no_paths(path, name):
+    assert public_name(path) == name
+
+
+def test_public_records_hold_no_paths_of_the_machine_and_tell_checkpoints_apart(tmp_path):
+    for i, folder in enumerate(("a", "b")):
+        tiny_metagenbert(seed=i).save_pretrained(tmp_path / folder / "model")
+    record = {
+        "config": {"model": str(tmp_path / "a" / "model"), "seed": 1, "path": tmp_path / "x.csv"},
+        "classes": ["/x", "/a class/of two", "https://huggingface.co/lab/x", "lab/x"],
+    }
+    public = public_record(record)
+    assert str(tmp_path) not in json.dumps(public) and public["classes"] == record["classes"]
+    assert public["config"]["model"].startswith("model (weights ") and public["config"]["path"] == "x.csv"
+    assert public_record(str(tmp_path / "b" / "model")) != public["config"]["model"]
+    source = model_source(biomeformer.load(tmp_path / "a" / "model"))
+    assert source == {
+        "id": "model",
+        "revision": None,
+        "weights_sha256": weight_hashes(tmp_path / "a" / "model")["model.safetensors"],
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ from transformers.utils import cached_file, extract_commit_hash
 
 from ..errors import CheckpointError, CheckpointNotFoundError
 from ..sinks import terminal
-from . import checkpoint_name, resolve_checkpoint, shipped_checkpoints
+from . import checkpoint_name, is_machine_path, public_name, resolve_checkpoint, shipped_checkpoints
 from .errors import no_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -239,9 +240,45 @@ def model_source(model: PreTrainedModel) -> dict[str, Any]:
         model: Model loaded by `from_pretrained` or one of the package's functions.
 
     Returns:
-        `id`: a shipped name, a Hub id or a folder, empty for a new model; and `revision`: the commit of a Hub id.
+        `id`: a shipped name, a Hub id, or the name of a folder without its path, empty for a new model; `revision`: the
+        commit of a Hub id; and of a folder `weights_sha256`, the hash of its weights.
     """
-    return {"id": checkpoint_name(model.name_or_path), "revision": getattr(model.config, "_commit_hash", None)}
+    name = checkpoint_name(model.name_or_path)
+    source = {"id": public_name(name), "revision": getattr(model.config, "_commit_hash", None)}
+    digest = hash_checkpoint(name)
+    return source if digest is None else source | {"weights_sha256": digest}
+
+
+def public_record(value: Any) -> Any:
+    """Return JSON values without paths of this machine, for records that others read.
+
+    Absolute paths become names, as by `public_name`; that of a checkpoint's folder has a hash of its weights, so that
+    two of one name differ.
+    """
+    if isinstance(value, Mapping):
+        return {key: public_record(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [public_record(item) for item in value]
+    if isinstance(value, Path):
+        value = str(value)
+    if not isinstance(value, str) or not is_machine_path(value):
+        return value
+    digest = hash_checkpoint(value)
+    return public_name(value) if digest is None else f"{public_name(value)} (weights {digest[:12]})"
+
+
+def hash_checkpoint(name: str) -> str | None:
+    """Return the SHA-256 of a local checkpoint's weights: of its file, or of the checksums of several; else None."""
+    folder = Path(name).expanduser()
+    if not name or not (folder / CONFIG).is_file():
+        return None
+    digests = []
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest() if digests else None
 
 
 __all__ = [
@@ -250,8 +287,10 @@ __all__ = [
     "TOKENIZER",
     "CheckpointSource",
     "existing_file",
+    "hash_checkpoint",
     "model_source",
     "open_checkpoint",
+    "public_record",
     "read_json",
     "refuse_unsafe_config",
     "resolve_commit",

@@ -45,8 +45,8 @@ ROOTS = frozenset(
 )
 # Users whose name is no person's, or is a word.
 COMMON_USERS = frozenset(
-    "admin administrator app build ci data default dev docker guest home jovyan nobody node python research root runner "
-    "service student test ubuntu user users work worker".split()
+    "admin administrator app build ci data default dev docker guest home jovyan nobody node python research root "
+    "runner service student test ubuntu user users work worker".split()
 )
 # Parts of a tokenizer that hold pieces of words or sequences.
 VOCABULARY = frozenset({"model.vocab", "model.merges"})
