@@ -15,6 +15,7 @@ from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedMo
 from ..checkpoints.loader import load_from, load_tokenizer, mapped_class
 from ..checkpoints.loading import resolve_device, resolve_dtype
 from ..checkpoints.source import open_checkpoint
+from ..checkpoints.strict_loading import open_weights
 from ..errors import CheckpointError
 from ..io.nucleotides import reverse_complement
 from ..models.metagenbert.packed_tokenizer import PackedTokenizer
@@ -165,6 +166,7 @@ class SequenceClassifier:
         """Write a checkpoint that `load` and `AutoModelForSequenceClassification` can read."""
         self.preprocessing.write_to(self.model.config)
         self.model.save_pretrained(folder)
+        open_weights(folder)
         self.tokenizer.save_pretrained(folder)
 
 
