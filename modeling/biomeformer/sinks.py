@@ -19,7 +19,7 @@ _MARKDOWN = re.compile(
     r"[\\`*\[\]#~$@]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\.|(?<!\S)[-+](?=\s|$)|\A[-=](?=[-=]*\Z)"
     r"|(?<!\S)\d{1,9}[.)](?=\s|$)"
 )
-# What spreadsheets take for a formula at the start of a cell, also in full width, and what they skip before it.
+# What spreadsheets read as a formula at the start of a cell, also in full width, and what they skip before it.
 _FORMULA_STARTS = "=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 _FORMULA = re.compile(f"'*[{_FORMULA_STARTS}]")
 _MARKED = re.compile(f"'+[{_FORMULA_STARTS}]")

@@ -167,7 +167,7 @@ def test_checksums_that_cannot_be_read_do_not_switch_verification_off(tmp_path, 
         biomeformer.load(tmp_path)
 
 
-def test_checksums_that_the_hub_does_not_give_are_not_taken_for_none(tmp_path, monkeypatch):
+def test_checksums_that_cannot_be_fetched_are_not_assumed_absent(tmp_path, monkeypatch):
     tiny_metagenbert().save_pretrained(tmp_path)
     source = CheckpointSource("lab/x", "lab/x", "", {}, {})
 

@@ -21,7 +21,7 @@ PERSONAL_WORDS = frozenset(
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,}")
 DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}.*|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 SEQUENCE_SUFFIXES = (".fastq", ".fq", ".fasta", ".fa", ".fna", ".ffn", ".faa", ".sam", ".bam", ".cram", ".sra")
-# A text column with at most this many values is not taken for identifiers, even if they are all distinct.
+# A text column with at most this many values does not count as identifiers, even if they are all distinct.
 N_CLASSES = 12
 
 

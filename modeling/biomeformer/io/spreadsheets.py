@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def write_spreadsheet(frame: pd.DataFrame, file: str | PathLike[str] | IO[str] | None = None, **options: Any) -> str:
-    """Write a table as CSV or TSV whose names and text no spreadsheet takes for formulas.
+    """Write a table as CSV or TSV whose names and text no spreadsheet computes as formulas.
 
     Args:
         frame: The table.

@@ -10,7 +10,7 @@ quoted fields may hold separators and line breaks. Blanks around values are stri
 columns without a name, which spreadsheets add, are left out with a logged warning that counts them. Rows that differ
 in length from the header, duplicate column names, bytes that are not UTF-8, and stray quotes are refused with their
 line. An apostrophe before a leading `=`, `+`, `-` or `@`, by which the package's own tables keep spreadsheets from
-taking text for a formula, is removed.
+computing text as a formula, is removed.
 """
 
 from __future__ import annotations
