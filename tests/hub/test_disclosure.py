@@ -94,3 +94,10 @@ def test_common_users_are_no_names(monkeypatch):
     user_names.cache_clear()
     assert user_names() == ("countess",)
     user_names.cache_clear()
+
+
+def test_what_is_allowed_is_allowed_as_a_whole(tmp_path):
+    path = tmp_path / "x.md"
+    path.write_text("lovelace/model by ada@lab.org.\nada@lab.org.uk and /home/lovelace/x\n")
+    hits = [(hit.field, hit.value) for hit in disclosures(path, {"lovelace/model", "lovelace", "ada@lab.org", "lab"})]
+    assert hits == [("line 2", "ada@lab.org.uk"), ("line 2", "/home/lovelace/x")]

@@ -155,7 +155,8 @@ def _in_text(field: str, text: str, allowed: Collection[str]) -> Iterator[Disclo
     if named or NAMED_SECRET.search(text):
         yield Disclosure(field, TOKEN, f"{text[:2]}…" if named else "by its name")
     for value in sorted(allowed, key=len, reverse=True):
-        text = text.replace(value, " ")
+        # As a whole: an account called `lab` does not allow addresses of `lab.org`.
+        text = re.sub(rf"(?<![\w@./-]){re.escape(value)}(?![\w@/-]|\.\w)", " ", text)
     found = [Disclosure(field, EMAIL, match[0]) for match in EMAILS.finditer(text)]
     paths = [*WINDOWS_PATHS.findall(text), *HOME_PATHS.findall(text), *_posix_paths(text)]
     found += [Disclosure(field, PATH, value) for value in paths]
