@@ -15,10 +15,10 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from ..errors import CheckpointError
+from ..models.shared.strict_loading import HUB_OPTIONS, WeightRules, new_head_request, untied_weights
 from .errors import LOAD_ERRORS, format_load_error, wrong_model_type
 from .integrity import Shapes, verify_files
 from .source import CheckpointSource, open_checkpoint
-from .strict_loading import HUB_OPTIONS, WeightRules, new_head_request, untied_weights
 
 POOLER, CONTACT_HEAD = "pooler.", "contact_head."
 
