@@ -15,10 +15,10 @@ from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedMo
 from ..checkpoints.loader import load_from, load_tokenizer, mapped_class
 from ..checkpoints.loading import resolve_device, resolve_dtype
 from ..checkpoints.source import open_checkpoint
-from ..checkpoints.strict_loading import open_weights
 from ..errors import CheckpointError
 from ..io.nucleotides import reverse_complement
 from ..models.metagenbert.packed_tokenizer import PackedTokenizer
+from ..models.shared.strict_loading import open_weights
 from .preprocessing import SequencePreprocessing
 
 BATCH_TOKENS = 16_384
