@@ -286,7 +286,7 @@ def own_files() -> list[Format]:
         own("export for datasets", "export/data/train.parquet", BINARY, _make_export, _exported),
         own("protein store, record", "embedded/store/store.json", TEXT_JSON, _make_genomes, _genomes),
         *(
-            own(f"protein store, {kind}", f"embedded/store/segments/*{kind}*", BINARY, _make_genomes, _genomes)
+            own(f"protein store, {kind}", f"embedded/store/segments/*.{kind}.*", BINARY, _make_genomes, _genomes)
             for kind in ("keys", "vectors")
         ),
         own("genomes.parquet", "embedded/genomes.parquet", BINARY, _make_genomes, _genomes),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from huggingface_hub import is_offline_mode
 from transformers import PreTrainedModel
@@ -165,7 +165,8 @@ def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object from a checkpoint's file.
 
     Raises:
-        CheckpointError: The file cannot be read, is not JSON or not an object, or is too large or nested too deeply.
+        CheckpointError: The file cannot be read, is not JSON or not an object, holds a key twice or a number that is
+            not finite, or is too large or nested too deeply.
     """
     try:
         size = file.stat().st_size
@@ -174,7 +175,9 @@ def read_json(file: Path) -> dict[str, Any]:
                 f"{file} has {size:,} bytes, and no config of a checkpoint has more than {MAX_JSON_BYTES:,}; fetch the "
                 "checkpoint again."
             )
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(
+            file.read_text(encoding="utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_with_unique_keys
+        )
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror}; check its permissions.") from error
     except RecursionError as error:
@@ -191,6 +194,19 @@ def read_json(file: Path) -> dict[str, Any]:
         if not level:
             return values
     raise _too_deep(file)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _with_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these keys and values; of a key that stands twice, either value could be meant."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+    return values
 
 
 def _values(holder: dict[str, Any] | list[Any]) -> Iterable[Any]:
