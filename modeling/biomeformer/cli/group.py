@@ -10,7 +10,8 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from ..errors import BiomeformerError, RankStopped
+from ..errors import DEBUG_ADVICE, BiomeformerError, RankStopped, describe_unexpected
+from ..runs.debugging import show_tracebacks
 from .console import error_line
 
 INTERRUPTED = 130
@@ -37,6 +38,7 @@ class BiomeformerGroup(TyperGroup):
         debug = "--debug" in options
         if debug:
             arguments.remove("--debug")
+            show_tracebacks()
         try:
             code = super().main(arguments, prog_name, complete_var, False, windows_expand_args, **extra)
             if code == INTERRUPTED:
@@ -71,8 +73,13 @@ class BiomeformerGroup(TyperGroup):
         if isinstance(error, BiomeformerError):
             error_line(f"{prefix}{error}")
             return error.exit_code
-        message = " ".join(str(error).split())
-        sentence = f"{type(error).__name__}: {message}" if message else type(error).__name__
-        hint = "" if debug else "; re-run with --debug for the traceback."
+        from ..io.atomic import describe_error
+
+        explained = describe_error(error)
+        if explained is not None:
+            error_line(f"{prefix}{explained}")
+            return 1
+        sentence = describe_unexpected(error)
+        hint = "" if debug else f"; {DEBUG_ADVICE}."
         error_line(prefix + (sentence if debug else sentence.rstrip(".")) + hint)
         return 1
