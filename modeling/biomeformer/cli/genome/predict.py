@@ -67,6 +67,8 @@ def predict(
         if prediction.n_dropped_genes:
             n_genes = f"{prediction.n_dropped_genes:,} genes"
             note(f"{one_line(entry.genome_id)}: {n_genes} beyond the model's limit were not seen")
+        for remark in prediction.genome.notes:
+            note(f"{one_line(entry.genome_id)}: {one_line(remark)}")
         values = [f"{prediction.probabilities[label]:.6g}" for label in labels]
         lines.append("\t".join([entry.genome_id, prediction.label, *values, str(len(prediction.genome))]))
         if output is None:
