@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.utils import cached_file, extract_commit_hash
 
 from ..errors import CheckpointError, CheckpointNotFoundError
+from ..io.limits import parse_config
 from . import checkpoint_name, resolve_checkpoint, shipped_checkpoints
 from .errors import no_checkpoint
 
@@ -138,7 +138,7 @@ def read_json(file: Path) -> dict[str, Any]:
         CheckpointError: The file is not JSON, or not an object.
     """
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = parse_config(file)
     except ValueError as error:
         raise CheckpointError(f"{file} is not valid JSON ({error}); fetch the checkpoint again.") from error
     if not isinstance(values, dict):

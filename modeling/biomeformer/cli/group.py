@@ -10,7 +10,8 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from ..errors import DEBUG_ADVICE, BiomeformerError, RankStopped, describe_unexpected
+from ..errors import DEBUG_ADVICE, BiomeformerError, InputError, RankStopped, describe_unexpected
+from ..io.limits import LIMITS, Limit
 from ..runs.debugging import show_tracebacks
 from .console import error_line
 
@@ -32,7 +33,7 @@ class BiomeformerGroup(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run the command line and exit with its code; `--debug` is accepted at any position."""
+        """Run the command line and exit with its code; `--debug` and limits are accepted at any position."""
         arguments = list(sys.argv[1:] if args is None else args)
         options = arguments[: arguments.index("--")] if "--" in arguments else arguments
         debug = "--debug" in options
@@ -40,6 +41,8 @@ class BiomeformerGroup(TyperGroup):
             arguments.remove("--debug")
             show_tracebacks()
         try:
+            for limit in LIMITS:
+                _take_limit(arguments, limit)
             code = super().main(arguments, prog_name, complete_var, False, windows_expand_args, **extra)
             if code == INTERRUPTED:
                 error_line("interrupted.")
@@ -83,3 +86,22 @@ class BiomeformerGroup(TyperGroup):
         hint = "" if debug else f"; {DEBUG_ADVICE}."
         error_line(prefix + (sentence if debug else sentence.rstrip(".")) + hint)
         return 1
+
+
+def _take_limit(arguments: list[str], limit: Limit) -> None:
+    """Remove the option of a limit from the arguments, and set the limit.
+
+    Raises:
+        InputError: It has no value, or a bad one.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for position in reversed(range(end)):
+        name, equals, value = arguments[position].partition("=")
+        if name != limit.option:
+            continue
+        if not equals:
+            if position + 1 == end:
+                raise InputError(f"{limit.option} has no value; give a number.")
+            value = arguments.pop(position + 1)
+        del arguments[position]
+        limit.set(value)

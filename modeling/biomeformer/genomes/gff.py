@@ -88,6 +88,8 @@ def read_gff(
         fields = line.split("\t")
         if len(fields) != 9:
             raise GenomeError(f"{path}, line {number}: {len(fields)} columns where GFF3 has 9, separated by tabs.")
+        if not (fields[3].isdecimal() and fields[4].isdecimal()):
+            raise GenomeError(f"{path}, line {number}: start or end is no number; correct the line.")
         if fields[2] != "CDS":
             if fields[7] in ("0", "1", "2") and fields[2] not in WITH_PHASE:
                 phases[fields[2]] += 1
@@ -124,8 +126,8 @@ def read_gff(
             )
         if attributes.get("locus_tag") != coding.attributes.get("locus_tag"):
             raise GenomeError(
-                f"{path}, line {number}: the ID {key!r} is that of line {coding.line} too, with another locus_tag; give "
-                "each coding sequence an ID of its own."
+                f"{path}, line {number}: the ID {key!r} is that of line {coding.line} too, with another locus_tag; "
+                "give each coding sequence an ID of its own."
             )
         coding.parts.append((start, end, phase))
     genes = [_gene(path, key, coding, contigs[coding.contig], translation_table) for key, coding in codings.items()]
