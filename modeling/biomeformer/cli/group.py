@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from ..errors import DEBUG_ADVICE, BiomeformerError, InputError, RankStopped, describe_unexpected
 from ..io.limits import LIMITS, Limit
-from ..runs.debugging import show_tracebacks
+from ..runs.debugging import hide_tracebacks, show_tracebacks
 from .console import error_line
 
 INTERRUPTED = 130
@@ -52,6 +52,9 @@ class BiomeformerGroup(TyperGroup):
             code = 1
         except Exception as error:
             code = self._report(error, debug)
+        finally:
+            if debug:
+                hide_tracebacks()
         sys.exit(code if isinstance(code, int) else 0)
 
     def _report(self, error: Exception, debug: bool) -> int:
