@@ -15,7 +15,7 @@ from ..genomes.embedding import RESULTS, EmbeddedGenomes
 from ..genomes.prediction import check_encoder
 from ..io.atomic import wrap_write_errors
 from ..models.genome_transformer import GenomeTransformerForSequenceClassification
-from ..models.metagenbert.modeling_metagenbert import hash_weights
+from ..models.metagenbert.weight_hash import hash_weights
 from ..runs.control import RunControl, RunOptions, resolve_control
 from ..runs.run_folder import Part, RunFolder
 from ..runs.scheduler import ItemResult, run_items
