@@ -1,4 +1,4 @@
-"""A process of a recipe is killed, without a launcher that ends the others: they end by themselves, with one sentence."""
+"""A process is killed without a launcher that ends the others: they end by themselves, with one sentence."""
 
 from __future__ import annotations
 

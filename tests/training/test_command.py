@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import logging
 import os
 from pathlib import Path
 
@@ -12,18 +11,15 @@ import pytest
 
 from biomeformer.errors import DEBUG_ADVICE, InputError
 from biomeformer.io.atomic import atomic_directory, atomic_write
-from biomeformer.runs.debugging import PACKAGE
+from biomeformer.runs.debugging import hide_tracebacks
 from biomeformer.training.command import RecipeParser, run_main
 
 
 @pytest.fixture(autouse=True)
 def no_debugging():
     """Leave logging as it was."""
-    package = logging.getLogger(PACKAGE)
-    level, handlers = package.level, list(package.handlers)
     yield
-    package.setLevel(level)
-    package.handlers[:] = handlers
+    hide_tracebacks()
 
 
 def run(error: BaseException | None = None, work=None, **options) -> int:
