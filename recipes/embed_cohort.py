@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-tokens", type=int)
     parser.add_argument("--overwrite", action="store_true", help="start over where a run exists")
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first sample that fails")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--timeout", type=float, default=10.0, help="minutes without a heartbeat of another process")
     return parser
 

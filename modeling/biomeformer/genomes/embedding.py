@@ -130,6 +130,7 @@ def _arrays(genome: Genome, keys: np.ndarray) -> dict[str, np.ndarray]:
         "contigs": list(genome.contigs),
         "method": genome.method,
         "gc": None if np.isnan(genome.gc) else genome.gc,
+        "notes": list(genome.notes),
     }
     return {
         "keys": keys.view(np.uint8).reshape(-1, KEY.itemsize),
@@ -169,7 +170,10 @@ def _write_tables(
             ]
             writer.write_table(pa.table(columns, schema=schema), row_group_size=n)
             distinct.update(key.tobytes() for key in arrays["keys"])
-            rows.append({GENOME_ID: genome_id, "method": text["method"], "gc": text["gc"], **part.stats})
+            notes = "; ".join(text.get("notes", []))
+            rows.append(
+                {GENOME_ID: genome_id, "method": text["method"], "gc": text["gc"], "notes": notes, **part.stats}
+            )
     frame = pd.DataFrame(rows).set_index(GENOME_ID)
     metadata = catalog.metadata().loc[frame.index]
     metadata.columns = [f"metadata.{name}" for name in metadata.columns]

@@ -9,6 +9,7 @@ process and host that write it, so that leftovers of a killed process can be dis
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import json
@@ -25,11 +26,16 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError
 
-from ..errors import InputError, RunError
+from ..errors import BiomeformerError, InputError, RunError, WriteError
 
 # Earlier versions used the process alone; without the host, it cannot be determined whether the process still runs.
 _PARTIAL = re.compile(r"\.(?P<pid>\d+)(-(?P<host>[0-9a-f]{8})-\d+)?\.(?P<state>partial|replaced)\.(?P<name>.+)", re.S)
 _counter = itertools.count()
+# What file systems refuse whichever the file, by number and, of libraries that give text alone, by text.
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+_DISK_ERROR_TEXT = re.compile(
+    r"No space left on device|Disk quota exceeded|Read-only file system|PytorchStreamWriter failed writing", re.I
+)
 # Names of this process's partial paths, and folders in which it has already removed stale ones.
 _active: set[str] = set()
 _swept: set[Path] = set()
@@ -43,9 +49,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     The file gets the permissions of the umask, whatever the writer set, and is flushed to disk before it is renamed.
     The partial name has the same suffix as `path`, for writers that infer the format from it.
+
+    Raises:
+        WriteError: The file system refuses to write.
     """
-    _remove_stale_once(path.parent)
-    with _partial_path(path) as partial:
+    with _explain_write_errors(path), _partial_path(path) as partial:
+        _remove_stale_once(path.parent)
         mode = _file_mode(partial)
         yield partial
         _settle(partial, mode)
@@ -65,15 +74,16 @@ def atomic_directory(folder: str | Path, *, existing: Existing = "refuse") -> It
 
     Raises:
         InputError: The target is a file, or a folder with content and `existing` is `refuse`.
+        WriteError: The file system refuses to write.
     """
     folder = Path(folder).absolute()
     _check_target(folder, existing)
     created = [parent for parent in folder.parents if not parent.exists()]
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(PermissionError):
-            remove_stale_partials(folder.parent)
-        with _partial_path(folder) as partial:
+        with _explain_write_errors(folder), _partial_path(folder) as partial:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(PermissionError):
+                remove_stale_partials(folder.parent)
             partial.mkdir()
             yield partial
             publish_directory(partial, folder, existing=existing)
@@ -169,11 +179,60 @@ def wrap_write_errors(folder: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
         raise RunError(
             f"{folder} cannot be written to: {reason}; finished samples are kept: fix the cause and give the same "
             "command again."
         ) from error
+
+
+def disk_error(error: BaseException) -> str | None:
+    """Return why a file system refuses to write any file, such as a full disk; None for other errors."""
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return error.strerror or str(error)
+    if isinstance(error, OSError | RuntimeError | SafetensorError):
+        match = _DISK_ERROR_TEXT.search(str(error))
+        return match.group() if match else None
+    return None
+
+
+def write_error(path: str | Path, reason: str) -> WriteError:
+    """Return the error of a file or folder that cannot be written."""
+    return WriteError(
+        f"{path} cannot be written: {reason}; fix the cause, such as by freeing space, or write elsewhere.", reason
+    )
+
+
+def describe_error(error: BaseException) -> str | None:
+    """Return one sentence on an error of the file system that no reader or writer explained; None for other errors."""
+    reason = disk_error(error)
+    path = getattr(error, "filename", None)
+    if reason is not None:
+        return str(write_error(path or "a file", reason))
+    if isinstance(error, PermissionError) and path is not None:
+        return f"{path} cannot be read or written: {error.strerror}; change its permissions, or give another path."
+    return None
+
+
+@contextmanager
+def _explain_write_errors(target: Path) -> Iterator[None]:
+    """Raise `WriteError` for errors of the file system about the target, or about writing in general."""
+    try:
+        yield
+    except BiomeformerError:
+        raise
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = disk_error(error)
+        if reason is None and isinstance(error, OSError):
+            named = str(error.filename or "")
+            is_target = target.name in named or (named != "" and Path(named) in target.parents)
+            # That nothing was written to the partial path is no error of the file system.
+            is_unwritten = isinstance(error, FileNotFoundError) and target.parent.is_dir()
+            if (is_target and not is_unwritten) or error.errno == errno.EIO:
+                reason = error.strerror or str(error)
+        if reason is None:
+            raise
+        raise write_error(target, reason) from error
 
 
 @contextmanager
@@ -304,10 +363,13 @@ def _host() -> str:
 __all__ = [
     "atomic_directory",
     "atomic_write",
+    "describe_error",
+    "disk_error",
     "is_new_or_empty",
     "is_partial",
     "publish_directory",
     "remove_stale_partials",
     "wrap_write_errors",
+    "write_error",
     "write_json",
 ]

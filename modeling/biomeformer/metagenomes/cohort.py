@@ -20,6 +20,7 @@ from ..reads import Cohort, read_cohort
 from ..reads.cohort import CohortSample
 from ..reads.subsampling import check_read_fraction
 from ..runs.control import CallbackObserver, RunControl, RunOptions, resolve_control
+from ..runs.failures import failure_reason
 from ..runs.process_group import ProcessGroup
 from ..runs.run_folder import Part, RunFolder
 from ..runs.scheduler import ItemResult, RunOutcome, run_items
@@ -118,10 +119,11 @@ def run_cohort(
                 share=(among.index(processes.rank), len(among)),
                 check=processes.check,
             )
-        except InputError as error:
+        except Exception as error:
             if len(among) == 1:
                 raise
-            reason = str(error)
+            # The other processes wait for this one's share, or the reason why there is none.
+            reason = failure_reason(error, f"sample {sample.sample_id}")
         if len(among) > 1:
             embedding = _joined(sample, embedding, reason, processes, among)
             reason = why_nothing_used(embedding, sample.reads, read_fraction, preprocessing)

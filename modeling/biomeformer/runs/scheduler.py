@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from ..errors import InputError, RunError, RunInterrupted, SamplesFailedError
+from ..errors import RunError, RunInterrupted, SamplesFailedError
 from ..moved import renamed
 from .control import RunControl
+from .failures import all_failed_alike, failure_reason
 from .process_group import ProcessGroup
 from .run_folder import Item, Part, RunFolder, peak_memory
 
@@ -85,6 +86,12 @@ class RunOutcome(Generic[Result]):
 
     def raise_for_failures(self) -> None:
         """Raise `SamplesFailedError` if an item failed."""
+        reason = all_failed_alike(self.failed, self.n_items)
+        if reason is not None:
+            raise SamplesFailedError(
+                f"all {self.n_items} {self.noun} failed for one reason that is not about their files: {reason}.",
+                self.failed,
+            )
         if self.failed:
             names = ", ".join(list(self.failed)[:3]) + (", …" if len(self.failed) > 3 else "")
             raise SamplesFailedError(
@@ -106,8 +113,8 @@ def run_items(
 
     Args:
         run: The folder, with the items and the fingerprint.
-        make_part: Returns arrays and statistics of an item, given the ranks that share it; raises `InputError` on all
-            of them where the item cannot be used.
+        make_part: Returns arrays and statistics of an item, given the ranks that share it; raises on all of them where
+            the item cannot be used. `failure_reason` tells which exceptions are the item's failure.
         gather: Called by the main process with all parts and failures, while the folder is still locked.
         control: How the run proceeds.
         share_batches: Whether several processes may share an item.
@@ -135,9 +142,10 @@ def run_items(
         for name, among in mine:
             reason = None
             try:
-                arrays, stats = make_part(run.items[name], among)
-            except InputError as error:
-                reason = str(error)
+                with _marking_stops(processes):
+                    arrays, stats = make_part(run.items[name], among)
+            except Exception as error:
+                reason = failure_reason(error, f"{run.noun.removesuffix('s')} {name}")
             if among[0] == processes.rank:
                 if reason is None:
                     run.write_part(name, arrays, stats)
@@ -164,6 +172,25 @@ def run_items(
                 run.end("interrupted" if interrupted else f"stopped: {error}")
         raise
     return RunOutcome(result, failed, len(run.items), n_resumed, run.noun)
+
+
+@contextmanager
+def _marking_stops(processes: ProcessGroup) -> Iterator[None]:
+    """Mark what the processes' `check` raises as ending the run, whatever its type."""
+    check = processes.check
+
+    def marked() -> None:
+        try:
+            check()
+        except Exception as error:
+            error.ends_run = True  # type: ignore[attr-defined]
+            raise
+
+    processes.check = marked
+    try:
+        yield
+    finally:
+        processes.check = check
 
 
 def _completed(run: RunFolder[Any], processes: ProcessGroup) -> tuple[dict[str, Part], dict[str, str]]:

@@ -98,6 +98,9 @@ def embed(
             f"out {gene_stats['n_pseudo']:,} pseudogenes, {gene_stats['n_internal_stop']:,} with a stop inside, "
             f"{gene_stats['n_no_protein']:,} without a protein"
         )
+        n_remarked = int((embedded.genomes["notes"] != "").sum()) if "notes" in embedded.genomes else 0
+        if n_remarked:
+            out(f"remarks on the files of {n_remarked:,} genomes are in the column notes of {RESULTS['genomes']}")
         files = {what: output / name for what, name in RESULTS.items()} | {"vectors": embedded.store.folder}
         if format == "datasets":
             with doing("writing the dataset"), atomic_directory(output / "dataset", existing="replace") as partial:
