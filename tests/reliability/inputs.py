@@ -52,7 +52,7 @@ def _reference_reads(name: str) -> Callable[[Path], Any]:
     def reference(folder: Path) -> list[str]:
         content = references.decompressed(folder / name)
         if content.startswith(b">"):
-            found = [sequence for _, sequence in references.fasta(folder / name)]
+            found = [sequence for _, sequence in references.fasta(folder / name, "backslashreplace")]
             if any(set(sequence) - references.IUPAC for sequence in found):
                 raise Unreadable
             return found
@@ -273,7 +273,7 @@ def _proteins_reference(folder: Path) -> Any:
     import re
 
     genes: list[references.Gene] = []
-    for header, sequence in references.fasta(folder / "genome.faa", "ascii"):
+    for header, sequence in references.fasta(folder / "genome.faa", any_line_end=True):
         name = header.split()[0] if header else ""
         if not name or re.search(r"[^A-Za-z*\-.]", sequence):
             raise Unreadable
@@ -433,7 +433,7 @@ def _labelled_reference(name: str) -> Callable[[Path], Any]:
 
 
 def _labelled_fasta_reference(folder: Path) -> Any:
-    records = references.fasta(folder / "a.fa")
+    records = references.fasta(folder / "a.fa", "backslashreplace")
     if any(not header for header, _ in records):
         raise Unreadable
     return [(header.split()[0], sequence, "a") for header, sequence in records]

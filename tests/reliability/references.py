@@ -41,10 +41,10 @@ def decompressed(path: Path) -> bytes:
     return content
 
 
-def text_of(path: Path, encoding: str = "utf-8-sig") -> str:
+def text_of(path: Path, encoding: str = "utf-8-sig", errors: str = "strict") -> str:
     """Return a file's text."""
     try:
-        text = decompressed(path).decode(encoding)
+        text = decompressed(path).decode(encoding, errors)
     except UnicodeDecodeError as error:
         raise Unreadable from error
     if "\0" in text:
@@ -132,12 +132,15 @@ def fastq(path: Path) -> list[str]:
     return sequences
 
 
-def fasta(path: Path, encoding: str = "ascii") -> list[tuple[str, str]]:
+def fasta(path: Path, errors: str = "strict", *, any_line_end: bool = False) -> list[tuple[str, str]]:
     """Return the headers and sequences of a FASTA file."""
     records: list[tuple[str, list[str]]] = []
-    for line in text_of(path, encoding).split("\n"):
+    text = text_of(path, "ascii", errors)
+    for line in re.split("\r\n|\r|\n", text) if any_line_end else text.split("\n"):
         line = line.removesuffix("\r")
         if "\r" in line:
+            raise Unreadable
+        if re.search(r"^>.*[\x01-\x08\x0e-\x1f\x7f]", line):
             raise Unreadable
         if line.startswith(">"):
             records.append((line[1:].strip(), []))
@@ -152,7 +155,7 @@ def fasta(path: Path, encoding: str = "ascii") -> list[tuple[str, str]]:
 
 def contigs(path: Path) -> dict[str, str]:
     """Return contigs by name: upper case, U as T, without gaps."""
-    return _contigs(fasta(path))
+    return _contigs(fasta(path, any_line_end=True))
 
 
 def _contigs(records: list[tuple[str, str]]) -> dict[str, str]:
@@ -219,9 +222,9 @@ def genbank(path: Path) -> tuple[dict[str, int], list[Gene]]:
         bases = bases.upper().replace("U", "T")
         version = re.search(r"^VERSION +(\S+)$", head, re.M)
         accession = re.search(r"^ACCESSION +(\S+)", head, re.M)
-        if version is None or accession is None or version.group(1).partition(".")[0] != accession.group(1):
+        if accession is None or (version and version.group(1).partition(".")[0] != accession.group(1)):
             raise Unreadable
-        name = version.group(1)
+        name = (version or accession).group(1)
         if len(bases) != int(size) or set(bases) - IUPAC or name in lengths:
             raise Unreadable
         lengths[name] = len(bases)
@@ -290,7 +293,7 @@ def gff(path: Path) -> tuple[dict[str, int], list[Gene]]:
             records[-1] = (records[-1][0], records[-1][1] + line.strip())
     named = _contigs(records)
     genes: list[Gene] = []
-    for line in features.split("\n"):
+    for number, line in enumerate(features.split("\n"), 1):
         if not line.strip() or line.startswith("#"):
             continue
         fields = line.split("\t")
@@ -312,9 +315,8 @@ def gff(path: Path) -> tuple[dict[str, int], list[Gene]]:
         partial = any(key in attributes for key in ("partial", "start_range", "end_range"))
         coding = str(part.reverse_complement() if strand < 0 else part)[phase:]
         protein = translated(coding, int(attributes.get("transl_table", 11)), not phase and not partial)
-        if not attributes.get("ID"):
-            raise Unreadable
-        genes.append((attributes.get("locus_tag", attributes["ID"]), contig, start, end, strand, protein))
+        key = attributes.get("ID") or attributes.get("locus_tag") or f"{contig}_{number}"
+        genes.append((attributes.get("locus_tag", key), contig, start, end, strand, protein))
     # Lines with one ID are parts of one gene; the example has none.
     unique([gene[0] for gene in genes])
     order = {name: i for i, name in enumerate(named)}

@@ -250,6 +250,8 @@ def _gene(where: str, contig: str, number: int, feature: Any, record: Any) -> Ge
     partial = "<" in str(location) or ">" in str(location)
     if "translation" in qualifiers:
         protein = "".join(qualifiers["translation"][0].split())
+        if not protein:
+            raise GenomeError(f"{where}: its translation is empty; copy the file again.")
         invalid = NOT_RESIDUE.search(protein)
         if invalid is not None:
             raise GenomeError(f"{where}: {invalid.group()!r} in its translation is no residue; copy the file again.")

@@ -23,6 +23,9 @@ def read_text(path: Path) -> str:
         raise GenomeError(f"{str(error).rstrip('.')}.") from error
     if not content.strip():
         raise GenomeError(f"{path} is empty; give a FASTA, GenBank or GFF3 file.")
+    if b"\0" in content:
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        raise GenomeError(f"{path}, line {line}: a NUL byte, so the file is damaged or no text; copy it again.")
     try:
         return content.decode("ascii")
     except UnicodeDecodeError as error:

@@ -184,6 +184,8 @@ def _read_text(path: Path) -> pd.DataFrame:
         raise TableError(f"{path} holds no table: it has fewer than two lines.")
     if len(table.columns) < 2:
         raise TableError(f"{path}, line 1: no tab or comma separates columns; give a CSV, TSV or BIOM table.")
+    if table.columns.count(table.columns[0]) > 1:
+        raise TableError(f"{path}, header: two columns are named {table.columns[0]!r}; rename one of them.")
     return table.frame(table.columns[0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,8 @@ def _sample_reads(table: Path, line: int, row: dict[str, str]) -> tuple[SampleRe
                 f"{'empty' if len(parts) == 1 else 'an empty path between the semicolons'}; name the file of reads"
             )
         files[column] = [table.parent / part for part in parts]
-        missing.extend((line, column, path) for path in files[column] if not path.exists())
+        # `Path.exists` raises an error for a path that is too long.
+        missing.extend((line, column, path) for path in files[column] if not os.path.exists(path))
     if "fastq" in files:
         return SampleReads.single(*files["fastq"]), missing
     if len(files["fastq_1"]) != len(files["fastq_2"]):

@@ -12,6 +12,7 @@ from .labelled import COMMENTS, LabelledFile, text_of
 
 STRANDS = {"+": 1, "-": -1, ".": 1}
 NARROW_PEAK_COLUMNS = 10
+MAX_DIGITS = 18
 NO_NAME = ("", ".")
 
 
@@ -94,21 +95,26 @@ def _bounds(where: str, fields: list[str]) -> tuple[int, int]:
     if len(fields) < 3:
         raise InputError(f"{where}: {len(fields)} columns, and BED has contig, start and end; fix the line.")
     start, end = fields[1], fields[2]
-    if not (start.isdecimal() and end.isdecimal()):
-        bad = end if start.isdecimal() else start
-        raise InputError(f"{where}: {bad!r} is no position; start and end are whole numbers from 0.")
+    if not (_is_position(start) and _is_position(end)):
+        bad = end if _is_position(start) else start
+        raise InputError(f"{where}: {bad[:40]!r} is no position; start and end are whole numbers from 0.")
     if int(end) < int(start):
         raise InputError(f"{where}: the interval ends at {end}, before its start {start}; fix the line.")
     return int(start), int(end)
 
 
+def _is_position(text: str) -> bool:
+    """Return whether a text is a whole number that 64 bits hold."""
+    return text.isdecimal() and len(text) <= MAX_DIGITS
+
+
 def _offset(where: str, fields: list[str], length: int) -> int:
     """Return the bases from the start to the summit of a narrowPeak line."""
     text = fields[9] if len(fields) == NARROW_PEAK_COLUMNS else ""
-    offset = int(text) if text.removeprefix("-").isdecimal() else None
+    offset = int(text) if _is_position(text.removeprefix("-")) else None
     if offset is None or not -1 <= offset < max(length, 1):
         raise InputError(
-            f"{where}: column 10 of narrowPeak is {text!r}, and must be the summit's distance from the start (below "
+            f"{where}: column 10 of narrowPeak is {text[:40]!r}, and must be the summit's distance from the start (below "
             f"{length} here) or -1; fix the line, or give BED with another number of columns."
         )
     return length // 2 if offset == -1 else offset
