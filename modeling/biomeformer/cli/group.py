@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from ..errors import BiomeformerError, RankStopped
 from .console import error_line
+from .output import release_outputs
 
 INTERRUPTED = 130
 
@@ -47,6 +48,8 @@ class BiomeformerGroup(TyperGroup):
             code = 1
         except Exception as error:
             code = self._report(error, debug)
+        finally:
+            release_outputs()
         sys.exit(code if isinstance(code, int) else 0)
 
     def _report(self, error: Exception, debug: bool) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from isal import igzip_lib
 
 from biomeformer.errors import ReadFileError
+from biomeformer.io.file_identity import ReadDigest
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -91,6 +92,7 @@ class DecompressedStream(io.RawIOBase):
     def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
         super().__init__()
         self._file = open_file(path)
+        self._digest = ReadDigest(self._file)
         self._max_bytes, self._produced = max_bytes, 0
         self._consumed = 0
         self._input = b""
@@ -156,6 +158,7 @@ class DecompressedStream(io.RawIOBase):
         """Read until at least `n_bytes` of input are buffered or the file has ended."""
         while len(self._input) < n_bytes:
             data = self._file.read(_INPUT_BYTES)
+            self._digest.update(data)
             if not data:
                 return
             self._consumed += len(data)

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ...io.atomic import atomic_directory
 from ..console import doing, out, report_files
 from ..options import Threads
-from ..output import check_output
+from ..output import open_output
 from .options import Models, ModelTransform, Overwrite, Positive, TargetColumn
 from .reading import read_cohort_table
 
@@ -41,7 +40,7 @@ def transfer(
     Tables of different checkpoints or preprocessing configs are refused. Intervals are over bootstraps of the tested
     samples. Writes transfer.csv.
     """
-    check_output(output, overwrite=overwrite, can_overwrite=True)
+    folder = open_output(output, "phenotype transfer", overwrite=overwrite)
     with doing("reading the tables"):
         import pandas as pd
 
@@ -68,6 +67,6 @@ def transfer(
             out(f"{' + '.join(trained_on)} -> {tested_on}, {name}: ROC-AUC {result.scores['roc_auc']}")
             row: dict[str, Any] = {"trained_on": ";".join(trained_on), "tested_on": tested_on, "model": name}
             rows.append(row | score_columns(result.scores))
-    with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
+    with folder.publish() as partial:
         pd.DataFrame(rows).to_csv(partial / "transfer.csv", index=False)
     report_files({"scores": output / "transfer.csv"})
