@@ -137,9 +137,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
             vectors=args.output / "vectors",
             max_memory=config.max_memory,
             on_iteration=on_iteration,
-            control=RunControl(
-                processes=processes, observer=CallbackObserver(on_finish=on_finish, on_remark=on_remark)
-            ),
+            control=RunControl(processes=processes, observer=observer),
         )
         if processes.is_main:
             for fit, target in zip(fits, targets.values(), strict=True):

@@ -82,9 +82,11 @@ class FolderLock:
         if self._descriptor is None:
             return
         descriptor, self._descriptor = self._descriptor, None
-        if not self.keep:
-            # While the lock is held: whoever opened the file meanwhile notices that it is gone.
-            with suppress(OSError):
+        # While the lock is held: whoever opened the file meanwhile notices that it is gone.
+        with suppress(OSError):
+            if self.keep:
+                os.ftruncate(descriptor, 0)
+            else:
                 self.path.unlink()
         os.close(descriptor)
 

@@ -2,6 +2,8 @@
 
     FOLDER/.biomeformer.json      which kind of command wrote to the folder, and the names of its files and folders
 
+A run over items has this record in its own folder, `run/output.json`.
+
 Starting over deletes the entries of that record alone. A link is deleted itself, never what it points to, and nothing
 is deleted behind a link.
 """
@@ -48,11 +50,12 @@ class OutputFolder:
         folder: The folder; of a link, where it points to.
         writer: Kind of command, such as `phenotype evaluate`; another kind's folder is not overwritten.
         ignored: Names of entries that do not make the folder one with content, such as a lock.
+        record: Name of the record.
     """
 
-    def __init__(self, folder: str | Path, writer: str, ignored: Collection[str] = ()) -> None:
+    def __init__(self, folder: str | Path, writer: str, ignored: Collection[str] = (), *, record: str = RECORD) -> None:
         self.folder = Path(folder)
-        self.writer, self.ignored = writer, frozenset(ignored)
+        self.writer, self.ignored, self.record = writer, frozenset(ignored), record
 
     def ownership(self) -> Ownership | None:
         """Return the folder's record, or None if it has none.
@@ -61,7 +64,7 @@ class OutputFolder:
             DamagedFileError: It is damaged.
         """
         try:
-            return OWNERSHIP.read(self.folder / RECORD)
+            return OWNERSHIP.read(self.folder / self.record)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -70,7 +73,7 @@ class OutputFolder:
         if not self.folder.is_dir():
             return False
         names = (path.name for path in self.folder.iterdir() if not is_partial(path))
-        return any(name != RECORD and name not in self.ignored for name in names)
+        return any(name != self.record and name not in self.ignored for name in names)
 
     def check(self, *, overwrite: bool = False, can_overwrite: bool = True) -> None:
         """Check that the folder is new or empty or, to overwrite it, that this kind of command wrote to it.
@@ -102,8 +105,8 @@ class OutputFolder:
         ownership = self.ownership()
         if ownership is None:
             raise InputError(
-                f"{self.folder} has no record of what a run wrote there ({RECORD}), so nothing in it is deleted; give "
-                "a new folder, or delete what it holds yourself."
+                f"{self.folder} has no record of what a run wrote there ({self.record}), so nothing in it is deleted; "
+                "give a new folder, or delete what it holds yourself."
             )
         if ownership.writer != self.writer:
             raise InputError(
@@ -160,8 +163,8 @@ class OutputFolder:
             names = sorted(path.name for path in partial.iterdir())
             self._require_absent([name for name in names if name not in known])
             # In a folder that exists, what is recorded comes before what is moved there.
-            record = folder if is_own else partial
-            self._write([*names, *(name for name in known if name not in names)], record)
+            target = folder if is_own else partial
+            self._write([*names, *(name for name in known if name not in names)], target)
         stale = [name for name in known if PurePosixPath(name).parts[0] not in names]
         if stale:
             delete_entries(folder, stale)
@@ -175,8 +178,8 @@ class OutputFolder:
                 )
 
     def _write(self, entries: list[str], folder: Path | None = None) -> None:
-        record = {"format_version": FORMAT_VERSION, "writer": self.writer, "entries": entries}
-        OWNERSHIP.write((folder or self.folder) / RECORD, record)
+        content = {"format_version": FORMAT_VERSION, "writer": self.writer, "entries": entries}
+        OWNERSHIP.write((folder or self.folder) / self.record, content)
 
 
 def delete_entries(folder: Path, entries: Iterable[str]) -> None:
@@ -195,7 +198,7 @@ def delete_entries(folder: Path, entries: Iterable[str]) -> None:
     for name in entries:
         parts = PurePosixPath(name).parts
         if not parts or ".." in parts or PurePosixPath(name).is_absolute():
-            raise InputError(f"{folder / RECORD} names {name!r}, which is not within the folder; nothing is deleted.")
+            raise InputError(f"the record of {folder} names {name!r}, which is not within it; nothing is deleted.")
         path = root.joinpath(*parts)
         if path.parent.resolve() != path.parent:
             raise InputError(

@@ -4,7 +4,7 @@
     FOLDER/run/parts/ID.safetensors   a finished item; written atomically
     FOLDER/run/failed/ID.json     why an item failed; it is tried again when the run is resumed
     FOLDER/run/lock               held by the run that is under way
-    FOLDER/.biomeformer.json      what the run may delete to start over
+    FOLDER/run/output.json        what the run may delete to start over
 
 A part is used if it matches its checksum, its fingerprint is that of the run at hand, and its input files are those it
 was made from: their names, sizes and times of modification are the same, or else the digests of their bytes. Files that
@@ -19,7 +19,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,7 +49,7 @@ from .records import (
 
 # These name the model and do not decide numbers: its weights do, and they have a hash.
 NAMES_ALONE = ("model", "revision", "read_encoder")
-WRITER = "run"
+WRITER, OWNED = "run", "run/output.json"
 _MOST_NAMED = 3
 
 
@@ -142,7 +142,7 @@ class RunFolder(Generic[Item]):
         self._own_files, self._validate = own_files, validate
         self._digest = hashlib.sha256(json.dumps(_decisive(self.fingerprint), sort_keys=True).encode()).hexdigest()
         self._lock = FolderLock(folder, self._run / "lock", keep=True)
-        self._output = OutputFolder(folder, WRITER)
+        self._output = output_of_run(folder)
         self._started = time.monotonic()
         # Parts that were read and fit, with the status of their files then.
         self._known: dict[str, tuple[tuple[int, ...], Part]] = {}
@@ -391,8 +391,14 @@ def check_run_folder(folder: str | Path, *, overwrite: bool = False) -> None:
         return
     run = folder / "run"
     # Nothing was written yet by a run that has only just begun, or was killed then.
-    has_just_begun = run.is_dir() and all(path.name == "lock" or is_partial(path) for path in run.iterdir())
-    OutputFolder(folder, WRITER, {"run"} if has_just_begun else set()).check(overwrite=overwrite)
+    own = ("lock", Path(OWNED).name)
+    has_just_begun = run.is_dir() and all(path.name in own or is_partial(path) for path in run.iterdir())
+    output_of_run(folder, {"run"} if has_just_begun else ()).check(overwrite=overwrite)
+
+
+def output_of_run(folder: str | Path, ignored: Collection[str] = ()) -> OutputFolder:
+    """Return the folder of a run as one whose files are recorded; see `OutputFolder` for `ignored`."""
+    return OutputFolder(folder, WRITER, ignored, record=OWNED)
 
 
 def _holds_parts(folder: Path) -> bool:
@@ -516,12 +522,15 @@ def _read_record(run: Path) -> RunRecord | None:
     path = run / "run.json"
     try:
         record = RUN.read(path)
+        record.attempts = [_with_key(attempt, STATUS_ON_DISK, "status") for attempt in record.attempts]
         for attempt in record.attempts:
             _timestamp(msgspec.convert(attempt, _Attempt).started)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except DamagedFileError as error:
-        raise RunError(str(error)) from error
+        record = _other_format(path)
+        if record is None:
+            raise RunError(str(error)) from error
     except ValueError as error:
         raise RunError(f"{path} does not have its form ({error}), so it is damaged; {RUN.advice}.") from error
     if record.format_version not in (1, FORMAT_VERSION):
@@ -529,15 +538,23 @@ def _read_record(run: Path) -> RunRecord | None:
             f"{path} is a record of format {record.format_version}, and this version writes {FORMAT_VERSION}; "
             "resume it with the version that started it, or give --overwrite."
         )
-    record.attempts = [_with_key(attempt, STATUS_ON_DISK, "status") for attempt in record.attempts]
     return record
+
+
+def _other_format(path: Path) -> RunRecord | None:
+    """Return an empty record with the format of a file of another version; None where that is not what the file is."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        version = json.loads(path.read_bytes())["format_version"]
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            return RunRecord(version, {}, {}, [])
+    return None
 
 
 class _Attempt(msgspec.Struct):
     """What every attempt's record has."""
 
     started: str
-    how_it_ended: str | None
+    status: str | None
     host: str
     pid: int
 
@@ -573,6 +590,7 @@ __all__ = [
     "RunStatus",
     "check_run_folder",
     "is_run_folder",
+    "output_of_run",
     "peak_memory",
     "run_items_of",
     "run_status",

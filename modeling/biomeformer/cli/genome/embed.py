@@ -65,9 +65,8 @@ def embed(
         from ...genomes.catalog import read_catalog
         from ...genomes.embedding import RESULTS, embed_genomes
         from ...genomes.proteins import load_protein_encoder
-        from ...runs.output_folder import OutputFolder
         from ...runs.process_group import ProcessGroup
-        from ...runs.run_folder import WRITER
+        from ...runs.run_folder import output_of_run
 
         genomes = read_catalog(catalog, allow_shared_files=allow_shared_files)
     with ProcessGroup.from_environment(timeout * 60) as processes:
@@ -103,7 +102,7 @@ def embed(
         )
         files = {what: output / name for what, name in RESULTS.items()} | {"vectors": Path(embedded.record["store"])}
         if format == "datasets":
-            OutputFolder(output, WRITER).claim(["dataset"])
+            output_of_run(output).claim(["dataset"])
             with doing("writing the dataset"), atomic_directory(output / "dataset", existing="replace") as partial:
                 embedded.to_dataset().save_to_disk(partial)
             files["dataset"] = output / "dataset"
