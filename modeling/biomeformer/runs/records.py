@@ -24,6 +24,7 @@ FORMAT_VERSION = 2
 DEFAULT_NOUN = "samples"
 STATUS_ON_DISK = "how_it_ended"
 PART_ADVICE = "give the command of the run again, which takes it again"
+_STATS = msgspec.json.Decoder(dict[str, int])
 PART_FIELDS_0_1 = frozenset({"sample_id", "fingerprint", "reads", "tallies"})
 
 
@@ -124,8 +125,8 @@ def read_part(path: Path) -> tuple[Part, dict[str, np.ndarray]]:
     metadata = arrays.metadata
     has_checksum = metadata.keys() != PART_FIELDS_0_1
     try:
-        inputs = json.loads(metadata["inputs" if has_checksum else "reads"])
-        stats = msgspec.convert(json.loads(metadata["tallies"]), dict[str, int])
+        inputs = msgspec.json.decode(metadata["inputs" if has_checksum else "reads"])
+        stats = _STATS.decode(metadata["tallies"])
         part = Part(
             path,
             stats,

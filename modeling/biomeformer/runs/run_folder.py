@@ -424,8 +424,9 @@ def run_status(folder: str | Path) -> RunStatus:
     for item_id in sizes:
         path = _part_path(run, item_id)
         try:
+            modified = path.stat().st_mtime
             read_part(path)
-            finished[item_id] = path.stat().st_mtime
+            finished[item_id] = modified
         except FileNotFoundError:
             continue
         except DamagedFileError:
