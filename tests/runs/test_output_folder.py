@@ -124,7 +124,9 @@ def test_training_that_starts_over_deletes_its_own_files_alone(tmp_path):
     (folder / "thesis.tex").write_text("mine")
     (folder / "state").symlink_to(tmp_path)
     train(folder, overwrite=True, files=["sets"])
-    assert tree(folder) == [RECORD, "lock", "model/weights", "run.json", "thesis.tex"] and not (folder / "sets").exists()
+    assert (
+        tree(folder) == [RECORD, "lock", "model/weights", "run.json", "thesis.tex"] and not (folder / "sets").exists()
+    )
     assert tmp_path.is_dir()
 
 

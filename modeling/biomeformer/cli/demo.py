@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import InputError
 from .console import note
 from .options import Threads
 
@@ -31,7 +32,9 @@ def demo(
         note(f"the example cohort (simulated reads): {folder / 'cohort.csv'}")
         table = folder / "cohort.csv"
         names = tuple(sample.sample_id for sample in read_cohort(table))
-        is_earlier_demo = is_run_folder(output) and run_items_of(output) == names
+        is_earlier_demo = is_run_folder(output)
+        if is_earlier_demo and run_items_of(output) != names:
+            raise InputError(f"--output {output} holds a run of other samples; give another folder.")
         title = f"Example cohort (simulated reads), embedded with {MODEL}"
         embed(
             table,
