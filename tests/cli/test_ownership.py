@@ -80,15 +80,9 @@ def test_a_second_command_in_a_folder_is_refused(name, tmp_path, run):
 
 def test_a_second_preparation_in_a_folder_is_refused(tmp_path, run):
     for name in "ab":
-        (tmp_path / f"{name}.fa").write_text("".join(f">{name}{i}\n{'ACGT' * i}{name * 0}A\n" for i in range(9)))
-    arguments = [
-        "sequences",
-        "prepare",
-        f"a={tmp_path / 'a.fa'}",
-        f"b={tmp_path / 'b.fa'}",
-        "--output",
-        tmp_path / "out",
-    ]
+        (tmp_path / f"{name}.fa").write_text("".join(f">{name}{i}\n{'ACGT' * i}A\n" for i in range(9)))
+    inputs = [f"{name}={tmp_path / name}.fa" for name in "ab"]
+    arguments = ["sequences", "prepare", *inputs, "--output", tmp_path / "out"]
     with locked_folder(tmp_path / "out"):
         result = run(arguments)
     assert result.exit_code == 2 and "is in use by the run that process " in result.stderr

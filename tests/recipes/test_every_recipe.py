@@ -172,12 +172,8 @@ def test_what_a_recipe_writes_is_what_its_record_names(one):
 def overwrite_a_home(table: Table, folder: Path) -> int:
     """Every recipe, told to overwrite a folder that no run wrote."""
     codes = [run(name, [*options, "--overwrite"], folder) for name, options in table.items()]
-    codes.append(
-        recipe("embed_cohort").main(
-            ["--cohort", str(EXAMPLE), "--model", "metagenbert-mini", "--overwrite"]
-            + ["--device", "cpu", "--output", str(folder)]
-        )
-    )
+    options = ["--cohort", str(EXAMPLE), "--model", "metagenbert-mini", "--device", "cpu", "--overwrite"]
+    codes.append(recipe("embed_cohort").main([*options, "--output", str(folder)]))
     print(f"codes {codes}")
     return 0
 
