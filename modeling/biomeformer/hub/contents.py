@@ -16,7 +16,7 @@ from ..checkpoints.source import refuse_unsafe_config
 from ..errors import CheckpointError, InputError
 from ..metagenomes import AbundanceTable
 from ..metagenomes.abundance_table import DATASET_FILE
-from ..runs.output_folder import RECORD
+from ..runs.output_folder import RECORD as OWNERSHIP_RECORD
 from .card_types import card_type_of
 from .cards import EVAL_RESULTS, model_texts
 from .entry import is_table
@@ -174,7 +174,7 @@ def dataset_contents(folder: Path) -> Contents:
 def _files(folder: Path) -> list[Path]:
     paths = (path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
     # What the folder's own commands may delete there is of no interest elsewhere.
-    return sorted(path for path in paths if path.name != RECORD)
+    return sorted(path for path in paths if path.name != OWNERSHIP_RECORD)
 
 
 def _named_files(folder: Path, patterns: Iterable[str], entry: CardEntry) -> dict[str, Path]:

@@ -529,9 +529,10 @@ def _read_record(run: Path) -> RunRecord | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except DamagedFileError as error:
-        record = _other_format(path)
-        if record is None:
+        other = _other_format(path)
+        if other is None:
             raise RunError(str(error)) from error
+        record = other
     except ValueError as error:
         raise RunError(f"{path} does not have its form ({error}), so it is damaged; {RUN.advice}.") from error
     if record.format_version not in (1, FORMAT_VERSION):
