@@ -56,6 +56,7 @@ from biomeformer.phenotypes.trained_folds import evaluate_folds
 from biomeformer.reads import draw_reads, read_cohort
 from biomeformer.reads.cohort import CohortSample
 from biomeformer.runs.process_group import ProcessGroup
+from biomeformer.runs.progress import note, out
 from biomeformer.runs.records import read_part, write_part
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import Epochs, evaluate_rows, to_device
@@ -176,13 +177,13 @@ class Sets:
         except FileNotFoundError:
             return False
         except DamagedFileError:
-            print(f"note: the set of {sample.sample_id} is damaged, so it is made again", file=sys.stderr)
+            note(f"note: the set of {sample.sample_id} is damaged, so it is made again")
             return False
         if (part.item_id, part.fingerprint) != (sample.sample_id, SET):
             return False
         files = [InputFile.from_path(path) for path in sample.files()]
         if compare_files(part.inputs, files, self.run.check) == "changed":
-            print(f"note: the reads of {sample.sample_id} have changed, so its set is made again", file=sys.stderr)
+            note(f"note: the reads of {sample.sample_id} have changed, so its set is made again")
             return False
         return True
 
@@ -496,8 +497,8 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
             study.write(args.output)
             folder = run.write_model(model.save_pretrained, record)
             scores = study.evaluations[0].scores
-            print(f"{target.column}: ROC-AUC {scores['roc_auc']}, PR-AUC {scores['pr_auc']}")
-            print(f"Wrote {folder}")
+            out(f"{target.column}: ROC-AUC {scores['roc_auc']}, PR-AUC {scores['pr_auc']}")
+            out(f"Wrote {folder}")
         run.delete_states()
 
 

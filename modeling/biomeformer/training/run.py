@@ -21,6 +21,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from ..checkpoints.source import public_record
 from ..errors import InputError
 from ..io.atomic import (
     atomic_directory,
@@ -146,7 +147,7 @@ class TrainingRun:
                 remove_stale_partials(folder, exclusive=True)
             # All processes write to it, so its name has no process.
             shutil.rmtree(self.path / "state" / ".partial", ignore_errors=True)
-        identity = json.loads(json.dumps(self.identity))
+        identity = public_record(json.loads(json.dumps(self.identity)))
         if file.is_file():
             before = json.loads(file.read_text())
             if before.get("format_version") != FORMAT_VERSION:
@@ -154,7 +155,9 @@ class TrainingRun:
                     f"{self.path} holds a run of another version of biomeformer, whose history and checkpoints are "
                     "laid out differently; finish it with that version, or give a new folder."
                 )
-            changed = ", ".join(key for key in identity if before["identity"].get(key) != identity[key])
+            # Runs of earlier versions name checkpoints by their paths.
+            former = public_record(before["identity"])
+            changed = ", ".join(key for key in identity if former.get(key) != identity[key])
             if changed:
                 raise InputError(f"{self.path} holds a run with another {changed}; give a new folder, or --overwrite.")
         self._check_inputs()
@@ -229,13 +232,14 @@ class TrainingRun:
 
         Args:
             save: Writes the checkpoint to the folder it is given.
-            record: How the checkpoint was made, as JSON values; package versions are added.
+            record: How the checkpoint was made, as JSON values; package versions are added, and paths of this machine
+                become names.
             name: Name of the checkpoint's folder within the run's.
 
         Returns:
             The checkpoint's folder.
         """
-        record = record | {"versions": versions()}
+        record = public_record(record | {"versions": versions()})
         folder = self.path / name
         with atomic_directory(folder, existing="replace", locked=True) as partial:
             save(partial)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ...io.spreadsheets import write_spreadsheet
 from ..console import doing, out, report_files
 from ..output import open_output
 from .options import Overwrite
@@ -57,5 +58,5 @@ def robustness(
             f"p = {row['p']:.3g}, q = {row['q']:.3g}"
         )
     with folder.publish() as partial:
-        pd.DataFrame(rows).to_csv(partial / "tests.csv", index=False)
+        write_spreadsheet(pd.DataFrame(rows), partial / "tests.csv", index=False)
     report_files({"tests": output / "tests.csv"})
