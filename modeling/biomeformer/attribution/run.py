@@ -109,7 +109,7 @@ def _attribute(
     }
     items = [_EmbeddedGenome(str(name), genomes.folder / RESULTS["genes"]) for name in genomes.genomes.index]
     results = (*FILES.values(), GRAPHML, RECORD, "report.html")
-    run = RunFolder(folder, fingerprint, items, "genomes", results=results)
+    run = RunFolder(folder, fingerprint, items, "genomes", results=results, root=genomes.folder)
     classes = [model.config.id2label[i] for i in range(model.config.num_labels)]
 
     def explain(genome: _EmbeddedGenome, among: Sequence[int]) -> ItemResult:

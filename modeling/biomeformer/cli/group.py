@@ -14,6 +14,7 @@ from ..errors import DEBUG_ADVICE, BiomeformerError, InputError, RankStopped, de
 from ..io.limits import LIMITS, Limit
 from ..runs.debugging import hide_tracebacks, show_tracebacks
 from .console import error_line
+from .output import release_outputs
 
 INTERRUPTED = 130
 
@@ -53,6 +54,7 @@ class BiomeformerGroup(TyperGroup):
         except Exception as error:
             code = self._report(error, debug)
         finally:
+            release_outputs()
             if debug:
                 hide_tracebacks()
         sys.exit(code if isinstance(code, int) else 0)

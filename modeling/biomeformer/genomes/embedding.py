@@ -73,7 +73,16 @@ def embed_genomes(
     folder = Path(folder)
     store_folder = Path(store) if store is not None else folder / "store"
     fingerprint = {"protein_encoder": encoder.preprocessing, "translation_table": translation_table}
-    run = RunFolder(folder, fingerprint, catalog, "genomes", results=tuple(RESULTS.values()))
+    run = RunFolder(
+        folder,
+        fingerprint,
+        catalog,
+        "genomes",
+        results=tuple(RESULTS.values()),
+        root=catalog.root,
+        own_files=None if catalog.allow_shared_files else CatalogedGenome.own_files,
+        validate=_inconsistency,
+    )
 
     @cache
     def open_store() -> ProteinStore:
@@ -111,6 +120,14 @@ def embed_genomes(
         return EmbeddedGenomes.read(folder)
 
     return run_items(run, embed, gather, control=control, share_batches=False)
+
+
+def _inconsistency(arrays: dict[str, np.ndarray], gene_stats: dict[str, int]) -> str | None:
+    """Return why a genome's genes and statistics do not fit, or None."""
+    numbers = {name: len(arrays[name]) for name in ("keys", "contig_ids", "places") if name in arrays}
+    if set(numbers.values()) != {gene_stats.get("n_genes")} or len(numbers) < 3 or "text" not in arrays:
+        return f"it has not keys, contigs and places of each of {gene_stats.get('n_genes')} genes"
+    return None
 
 
 def _with_units(options: Mapping[str, Any]) -> Mapping[str, Any]:

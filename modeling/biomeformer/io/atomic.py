@@ -19,7 +19,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from typing import Any, Literal
 from safetensors import SafetensorError
 
 from ..errors import BiomeformerError, InputError, RunError, WriteError
+from .locks import FolderLock
 
 # Earlier versions used the process alone; without the host, it cannot be determined whether the process still runs.
 _PARTIAL = re.compile(r"\.(?P<pid>\d+)(-(?P<host>[0-9a-f]{8})-\d+)?\.(?P<state>partial|replaced)\.(?P<name>.+)", re.S)
@@ -63,30 +64,32 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_directory(folder: str | Path, *, existing: Existing = "refuse") -> Iterator[Path]:
+def atomic_directory(folder: str | Path, *, existing: Existing = "refuse", locked: bool = False) -> Iterator[Path]:
     """Yield a partial folder beside `folder` to write to; `publish_directory` it on success, else delete it.
 
-    Parent folders are created, and removed again on failure if they are empty.
+    The folder is locked meanwhile. Parent folders are created, and removed again on failure if they are empty.
 
     Args:
         folder: Target folder; must be new or empty unless `existing` says otherwise.
         existing: `refuse`, `replace` or `merge`, as for `publish_directory`.
+        locked: Whether the caller holds the folder's lock, or that of a folder around it.
 
     Raises:
-        InputError: The target is a file, or a folder with content and `existing` is `refuse`.
+        InputError: The target is a file, a folder with content and `existing` is `refuse`, or in use.
         WriteError: The file system refuses to write.
     """
     folder = Path(folder).absolute()
     _check_target(folder, existing)
     created = [parent for parent in folder.parents if not parent.exists()]
     try:
-        with _explain_write_errors(folder), _partial_path(folder) as partial:
+        with _explain_write_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(PermissionError):
-                remove_stale_partials(folder.parent)
-            partial.mkdir()
-            yield partial
-            publish_directory(partial, folder, existing=existing)
+            with nullcontext() if locked else FolderLock.beside(folder), _partial_path(folder) as partial:
+                with suppress(PermissionError):
+                    remove_stale_partials(folder.parent, locked_name=folder.name)
+                partial.mkdir()
+                yield partial
+                publish_directory(partial, folder, existing=existing)
     except BaseException:
         for parent in created:
             if parent.is_dir() and not any(parent.iterdir()):
@@ -143,7 +146,7 @@ def is_partial(path: Path) -> bool:
     return _PARTIAL.fullmatch(path.name) is not None
 
 
-def remove_stale_partials(folder: Path, *, exclusive: bool = False) -> None:
+def remove_stale_partials(folder: Path, *, exclusive: bool = False, locked_name: str | None = None) -> None:
     """Delete partial files and folders left by killed processes, and restore a folder that one was replacing.
 
     Only files and folders of this user are touched.
@@ -153,10 +156,13 @@ def remove_stale_partials(folder: Path, *, exclusive: bool = False) -> None:
         exclusive: Whether the caller holds a lock on the folder, so that processes of other hosts cannot be writing
             either. Otherwise partial paths of other hosts and of earlier versions are kept. Those of running processes
             of this host are always kept.
+        locked_name: Name of the one entry that the caller holds a lock on; `exclusive` for its partial paths alone.
     """
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _PARTIAL.fullmatch(path.name)
-        if match is None or path.name in _active or not _is_dead(match, exclusive):
+        if match is None or path.name in _active:
+            continue
+        if not _is_dead(match, exclusive or match["name"] == locked_name):
             continue
         # Another process may be removing the same ones.
         with suppress(FileNotFoundError):

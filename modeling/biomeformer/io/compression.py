@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from isal import igzip_lib
 
 from biomeformer.errors import ReadFileError
+from biomeformer.io.file_identity import ReadDigest
 from biomeformer.io.limits import EXPANDED_BYTES, MAX_RATIO, RATIO_FLOOR, expands_too_far, record_too_long
 
 if sys.version_info >= (3, 14):
@@ -94,6 +95,7 @@ class DecompressedStream(io.RawIOBase):
         super().__init__()
         self._max_expanded = EXPANDED_BYTES.get() if limit_expansion else None
         self._file = open_file(path)
+        self._digest = ReadDigest(self._file)
         self._max_bytes, self._produced = max_bytes, 0
         self._max_line: int | None = None
         # Bytes since the last line break.
@@ -167,6 +169,7 @@ class DecompressedStream(io.RawIOBase):
         """Read until at least `n_bytes` of input are buffered or the file has ended."""
         while len(self._input) < n_bytes:
             data = self._file.read(_INPUT_BYTES)
+            self._digest.update(data)
             if not data:
                 return
             self._consumed += len(data)

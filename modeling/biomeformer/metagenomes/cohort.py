@@ -102,7 +102,16 @@ def run_cohort(
     check_read_fraction(read_fraction)
     check_batch_tokens(batch_tokens, model)
     record = provenance(model, read_fraction=read_fraction, seed=seed)
-    run = RunFolder(Path(folder), record, cohort, "samples", results=tuple(RESULTS.values()))
+    run = RunFolder(
+        Path(folder),
+        record,
+        cohort,
+        "samples",
+        results=tuple(RESULTS.values()),
+        root=cohort.root,
+        own_files=None if cohort.allow_shared_files else CohortSample.files,
+        validate=_inconsistency,
+    )
     preprocessing = require_processor(model).preprocessing
 
     def embed(sample: CohortSample, among: Sequence[int]) -> ItemResult:
@@ -142,6 +151,16 @@ def run_cohort(
         return table
 
     return run_items(run, embed, gather, control=control, share_batches=True)
+
+
+def _inconsistency(arrays: dict[str, np.ndarray], read_stats: dict[str, int]) -> str | None:
+    """Return why a sample's counts and statistics do not fit, or None."""
+    counts = arrays.get("counts")
+    if counts is None or counts.dtype != np.int64 or counts.ndim != 1 or (counts < 0).any():
+        return "its counts are not whole numbers of 0 or more"
+    if counts.sum() != read_stats.get("n_used"):
+        return f"its counts add up to {counts.sum():,} and {read_stats.get('n_used')} reads were used"
+    return None
 
 
 def _joined(

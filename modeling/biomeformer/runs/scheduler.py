@@ -10,12 +10,13 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from ..errors import RunError, RunInterrupted, SamplesFailedError
+from ..errors import InputError, RunError, RunInterrupted, SamplesFailedError
 from ..moved import renamed
-from .control import RunControl
+from .control import RunControl, RunObserver
 from .failures import all_failed_alike, failure_reason
 from .process_group import ProcessGroup
-from .run_folder import Item, Part, RunFolder, peak_memory
+from .records import Part
+from .run_folder import Item, RunFolder, peak_memory
 
 # Seconds within which a file that one machine writes to a network file system is visible to the others.
 VISIBILITY_TIMEOUT = 90.0
@@ -133,7 +134,9 @@ def run_items(
     if processes.is_main:
         run.begin(resume=control.resume, overwrite=control.overwrite, n_processes=processes.size)
     try:
-        finished = run.finished() if processes.is_main else {}
+        finished = run.finished(processes.check) if processes.is_main else {}
+        for remark in run.remarks():
+            _remark(observer, remark)
         n_resumed, left = processes.all_gather([len(finished), [name for name in run.items if name not in finished]])[0]
         plan = plan_work({name: run.n_bytes(name) for name in left}, processes.size, share_batches=share_batches)
         mine = [(name, among) for name, among in plan.shared if processes.rank in among]
@@ -148,8 +151,11 @@ def run_items(
                 reason = failure_reason(error, f"{run.noun.removesuffix('s')} {name}")
             if among[0] == processes.rank:
                 if reason is None:
-                    run.write_part(name, arrays, stats)
-                else:
+                    try:
+                        run.write_part(name, arrays, stats)
+                    except InputError as error:
+                        reason = str(error)
+                if reason is not None:
                     run.write_failure(name, reason)
                 observer.finish(name, reason)
             if reason is not None and control.fail_fast:
@@ -159,6 +165,7 @@ def run_items(
         failed: dict[str, str] = {}
         if processes.is_main:
             parts, failed = _completed(run, processes)
+            run.require_own_files(parts)
             result = gather(parts, failed)
         failed = processes.all_gather(failed)[0]
         if processes.is_main:
@@ -191,6 +198,15 @@ def _marking_stops(processes: ProcessGroup) -> Iterator[None]:
         yield
     finally:
         processes.check = check
+
+
+def _remark(observer: RunObserver, text: str) -> None:
+    """Tell an observer something; one without such a method warns."""
+    remark = getattr(observer, "remark", None)
+    if remark is None:
+        RunObserver.remark(observer, text)
+    else:
+        remark(text)
 
 
 def _completed(run: RunFolder[Any], processes: ProcessGroup) -> tuple[dict[str, Part], dict[str, str]]:

@@ -46,7 +46,7 @@ class RecipeParser(argparse.ArgumentParser):
     def add_training_options(self) -> None:
         """Add the options of recipes that train with Accelerate."""
         self.add_argument("--cpu", action="store_true", help="run on CPU only")
-        self.add_argument("--overwrite", action="store_true", help="replace what the output folder holds")
+        self.add_argument("--overwrite", action="store_true", help="delete the run that the output folder holds")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse options and overrides in any order, and resolve the name of a shipped config."""

@@ -11,7 +11,7 @@ from ...io.atomic import atomic_directory, write_json
 from ...runs.progress import Progress
 from ..console import doing, out, report_files
 from ..options import Revision, Threads
-from ..output import check_output
+from ..output import check_output, hold_output
 from .options import Group, Metadata, Positive, TargetColumn, Transform
 from .summary import study_lines
 
@@ -39,6 +39,7 @@ def train(
     The score shown, and kept in training_record.json, is cross-validated; the checkpoint is fitted on all samples.
     """
     check_output(output)
+    hold_output(output)
     from ..runtime import start
 
     with doing(f"loading {model}"):
@@ -68,7 +69,7 @@ def train(
         )
     for line in study_lines(study):
         out(line)
-    with atomic_directory(output) as partial:
+    with atomic_directory(output, locked=True) as partial:
         trained.save_pretrained(partial)
         record = {"base_model": model_source(loaded), **study.record, **computed_by(loaded)}
         write_json(partial / "training_record.json", public_record(record))
