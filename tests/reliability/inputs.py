@@ -434,9 +434,10 @@ def _labelled_reference(name: str) -> Callable[[Path], Any]:
 
 def _labelled_fasta_reference(folder: Path) -> Any:
     records = references.fasta(folder / "a.fa", "backslashreplace")
-    if any(not header for header, _ in records):
-        raise Unreadable
-    return [(header.split()[0], sequence, "a") for header, sequence in records]
+    return [
+        (header.split()[0] if header else f"a.fa:{number}", sequence, "a")
+        for number, (header, sequence) in enumerate(records, 1)
+    ]
 
 
 BED = "track name=x\n" + "".join(

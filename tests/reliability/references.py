@@ -10,6 +10,7 @@ import json
 import lzma
 import re
 import struct
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -185,16 +186,19 @@ def usable(genes: list[Gene]) -> list[Gene]:
 
 def translated(bases: str, table_number: int, has_start: bool) -> str:
     """Return the protein of a coding sequence, by Biopython."""
-    from Bio.Data import CodonTable
+    from Bio.Data import CodonTable, IUPACData
 
     if table_number not in CodonTable.unambiguous_dna_by_id:
         raise Unreadable
     bases = bases[: len(bases) // 3 * 3]
     codons = CodonTable.unambiguous_dna_by_id[table_number]
-    protein = "".join(
-        "*" if codon in codons.stop_codons else codons.forward_table.get(codon, "X")
-        for codon in (bases[i : i + 3] for i in range(0, len(bases), 3))
-    )
+
+    def residue(codon: str) -> str:
+        meant = ["".join(letters) for letters in product(*(IUPACData.ambiguous_dna_values[base] for base in codon))]
+        residues = {"*" if each in codons.stop_codons else codons.forward_table[each] for each in meant}
+        return residues.pop() if len(residues) == 1 else "X"
+
+    protein = "".join(residue(bases[i : i + 3]) for i in range(0, len(bases), 3))
     return "M" + protein[1:] if has_start and bases[:3] in codons.start_codons else protein
 
 
@@ -220,7 +224,7 @@ def genbank(path: Path) -> tuple[dict[str, int], list[Gene]]:
             bases += "".join(blocks)
             at = len(bases) + 1
         bases = bases.upper().replace("U", "T")
-        version = re.search(r"^VERSION +(\S+)$", head, re.M)
+        version = re.search(r"^ *VERSION +(\S+) *$", head, re.M)
         accession = re.search(r"^ACCESSION +(\S+)", head, re.M)
         if accession is None or (version and version.group(1).partition(".")[0] != accession.group(1)):
             raise Unreadable

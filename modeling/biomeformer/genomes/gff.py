@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -17,6 +18,7 @@ from .genome import Gene
 
 # Names of annotations by the attribute of GFF3 they come from; the same names as of GenBank files.
 ANNOTATIONS = {"gene": "gene", "product": "product", "Name": "name", "eC_number": "EC_number", "Dbxref": "db_xref"}
+MAX_SLIPPAGE = 2
 NO_ANNOTATION = ("", "-")
 FASTA_LINE = re.compile(r"^##FASTA[ \t\r]*$", re.M)
 # Parts of a coding sequence of which some programs state a phase too.
@@ -158,6 +160,13 @@ def _check_region(where: str, line: str, contigs: Mapping[str, str], source: Pat
 def _gene(path: Path, key: str, coding: _Coding, contig: str, translation_table: int) -> Gene:
     """Translate a coding sequence; `contig` is the sequence of its contig."""
     parts = sorted(coding.parts)
+    for (_, end, _), (start, _, _) in pairwise(parts):
+        # The ribosome may slip back by a base or two, and translation goes on there.
+        if start <= end - MAX_SLIPPAGE:
+            raise GenomeError(
+                f"{path}, line {coding.line}: parts of the coding sequence {key!r} overlap at base {start:,}; give "
+                "each coding sequence an ID of its own, and each part once."
+            )
     bases = "".join(contig[start - 1 : end] for start, end, _ in parts)
     if coding.strand < 0:
         bases = reverse_complement(bases)

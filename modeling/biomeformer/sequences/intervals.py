@@ -114,8 +114,8 @@ def _offset(where: str, fields: list[str], length: int) -> int:
     offset = int(text) if _is_position(text.removeprefix("-")) else None
     if offset is None or not -1 <= offset < max(length, 1):
         raise InputError(
-            f"{where}: column 10 of narrowPeak is {text[:40]!r}, and must be the summit's distance from the start (below "
-            f"{length} here) or -1; fix the line, or give BED with another number of columns."
+            f"{where}: column 10 of narrowPeak is {text[:40]!r}, and must be the summit's distance from the start "
+            f"(below {length} here) or -1; fix the line, or give BED with another number of columns."
         )
     return length // 2 if offset == -1 else offset
 
