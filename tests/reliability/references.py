@@ -138,7 +138,7 @@ def fasta(path: Path, errors: str = "strict", *, any_line_end: bool = False) -> 
     records: list[tuple[str, list[str]]] = []
     text = text_of(path, "ascii", errors)
     for line in re.split("\r\n|\r|\n", text) if any_line_end else text.split("\n"):
-        line = line.removesuffix("\r")
+        line = line.rstrip("\r")
         if "\r" in line:
             raise Unreadable
         if re.search(r"^>.*[\x01-\x08\x0e-\x1f\x7f]", line):
@@ -224,7 +224,7 @@ def genbank(path: Path) -> tuple[dict[str, int], list[Gene]]:
             bases += "".join(blocks)
             at = len(bases) + 1
         bases = bases.upper().replace("U", "T")
-        version = re.search(r"^ *VERSION +(\S+) *$", head, re.M)
+        version = re.search(r"^ *VERSION +(\S+)\s*$", head, re.M)
         accession = re.search(r"^ACCESSION +(\S+)", head, re.M)
         if accession is None or (version and version.group(1).partition(".")[0] != accession.group(1)):
             raise Unreadable
@@ -255,7 +255,7 @@ def _genbank_genes(contig: str, bases: str, features: str) -> list[Gene]:
                 lines.append(line.strip())
             elif lines:
                 lines[-1] += f"\n{line.strip()}"
-        qualifiers = [re.fullmatch(r'/(\w+)(?:=("[^"]*"|[^"\s]+))?', line) for line in lines]
+        qualifiers = [re.fullmatch(r'/([^=\s]+)(?:=("[^"]*"|[^"\s]+))?', line) for line in lines]
         if not all(qualifiers):
             raise Unreadable
         pairs = [(match[1], match[2] or "") for match in qualifiers if match]

@@ -29,7 +29,9 @@ RECORD_PART = re.compile(r"^(FEATURES|ORIGIN|DEFINITION|ACCESSION)\b", re.M)
 FEATURES_LINE = re.compile(r"^FEATURES\b.*\n?", re.M)
 NEXT_PART = re.compile(r"^(ORIGIN|CONTIG|WGS|TSA|TLS|BASE COUNT|PRIMARY|COMMENT)", re.M)
 # A feature's key, or a line of its qualifiers, which stand from column 22.
-FEATURE_LINE = re.compile(r"\s*$| {1,20}[\w'*.+-]+\s+\S| {21,}(?!/\s+/)\S")
+FEATURE_LINE = re.compile(r"\s*$| {1,20}[\w'*.+-]+\s+[^/\s]| {21,}(?!/\s+/)\S")
+ORIGIN_LINE = re.compile(r"^ORIGIN\b.*\n?", re.M)
+SEQUENCE_LINE = re.compile(r"\s*(\d+)\s+([A-Za-z*.\-\s]*)")
 CODING_QUALIFIERS = ("codon_start", "transl_table")
 SINGLE_QUALIFIERS = ("locus_tag", "protein_id", "translation", *CODING_QUALIFIERS)
 # Warnings of Biopython's that say that part of a record was not read. Those of locations come with features of any
@@ -69,6 +71,7 @@ def read_genbank(path: Path, text: str) -> tuple[dict[str, str], list[Gene], int
         if not _has_stated_length(where, chunk, len(contigs[name])):
             messages["LOCUS line without a length, so that it is unknown whether the sequence is complete"] += 1
         _check_features(where, chunk)
+        _check_origin(where, chunk)
         coding = [feature for feature in record.features if feature.type == "CDS"]
         n_lines = len(CODING_LINE.findall(chunk))
         if len(coding) != n_lines:
@@ -162,6 +165,26 @@ def _check_features(where: str, chunk: str) -> None:
                 f"{where}: {line[:40]!r} in its feature table is neither a feature nor a qualifier of one; copy "
                 "the file again from its source."
             )
+
+
+def _check_origin(where: str, chunk: str) -> None:
+    """Check that each line of the sequence begins with the number of its first base, which Biopython does not read.
+
+    Raises:
+        GenomeError: A line has no number or another, so a line is missing, repeated or elsewhere.
+    """
+    head = ORIGIN_LINE.search(chunk)
+    n_bases = 0
+    for line in chunk[head.end() :].split("\n") if head else ():
+        if not line.strip():
+            continue
+        match = SEQUENCE_LINE.fullmatch(line)
+        if match is None or int(match[1]) != n_bases + 1:
+            raise GenomeError(
+                f"{where}: its sequence has {line[:40]!r} where the line of base {n_bases + 1} belongs; copy the file again "
+                "from its source."
+            )
+        n_bases += len("".join(match[2].split()))
 
 
 def _sequence(where: str, record: Any) -> str:
