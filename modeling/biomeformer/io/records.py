@@ -65,23 +65,34 @@ class RecordType(Generic[Schema]):
             FileNotFoundError: There is no such file.
             DamagedFileError: It is not JSON, does not match its checksum, or does not fit the schema.
         """
-        content = _read_bytes(path, self.advice)
+        return self.parse(_read_bytes(path, self.advice), path)
+
+    def parse(self, content: bytes, where: str | Path) -> Schema:
+        """Parse a record that lies within another file.
+
+        Args:
+            content: What `serialize` returned.
+            where: Name of the record, for errors.
+
+        Raises:
+            DamagedFileError: It is not JSON, does not match its checksum, or does not fit the schema.
+        """
         try:
             record = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise self._damaged(path, "is not JSON") from error
+            raise self._damaged(where, "is not JSON") from error
         if not isinstance(record, dict):
-            raise self._damaged(path, "is not a JSON object")
+            raise self._damaged(where, "is not a JSON object")
         checksum = record.pop(CHECKSUM, None)
         if checksum is None:
             if frozenset(record) not in self.fields_without_checksum:
-                raise self._damaged(path, "has no checksum")
+                raise self._damaged(where, "has no checksum")
         elif checksum != checksum_of_record(record):
-            raise self._damaged(path, "does not match its checksum")
+            raise self._damaged(where, "does not match its checksum")
         try:
             return msgspec.convert(record, self.schema, strict=True)
         except msgspec.ValidationError as error:
-            raise self._damaged(path, f"does not have its form ({error})") from error
+            raise self._damaged(where, f"does not have its form ({error})") from error
 
     def write(self, path: Path, record: Mapping[str, Any], *, indent: int | None = 1) -> None:
         """Write a record atomically, with its checksum.
@@ -91,12 +102,20 @@ class RecordType(Generic[Schema]):
             record: JSON values.
             indent: Blanks per level, or None for a single line.
         """
-        # As it will be read: tuples become lists, and integer keys text.
-        values = json.loads(json.dumps(record))
-        write_json(path, values | {CHECKSUM: checksum_of_record(values)}, indent=indent, ensure_ascii=False)
+        write_json(path, _with_checksum(record), indent=indent, ensure_ascii=False)
 
-    def _damaged(self, path: Path, problem: str) -> DamagedFileError:
-        return DamagedFileError(f"{path} {problem}, so it is damaged or was edited; {self.advice}.")
+    def serialize(self, record: Mapping[str, Any]) -> bytes:
+        """Return a record with its checksum as JSON in one line, to store it within another file."""
+        return json.dumps(_with_checksum(record), ensure_ascii=False).encode()
+
+    def _damaged(self, where: str | Path, problem: str) -> DamagedFileError:
+        return DamagedFileError(f"{where} {problem}, so it is damaged or was edited; {self.advice}.")
+
+
+def _with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
+    # As it will be read: tuples become lists, and integer keys text. NaN is not JSON, and would not be read again.
+    values: dict[str, Any] = json.loads(json.dumps(record, allow_nan=False))
+    return values | {CHECKSUM: checksum_of_record(values)}
 
 
 def checksum_of_record(record: Mapping[str, Any]) -> str:
