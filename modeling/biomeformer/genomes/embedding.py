@@ -86,7 +86,7 @@ def embed_genomes(
         distinct, first = np.unique(keys, return_index=True)
         vectors = open_store()
         vectors.refresh()
-        new = np.sort(first[~vectors.find(distinct)])
+        new = np.sort(first[~vectors.find_intact(distinct)])
         embedded = encoder.embed(
             [proteins[i] for i in new],
             batch_tokens=batch_tokens,

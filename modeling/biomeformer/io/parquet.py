@@ -218,7 +218,9 @@ class CheckedParquet:
             DamagedFileError: A value differs from what was written.
         """
         if not 0 <= index < self.n_groups:
-            raise DamagedFileError(f"{self.path} has {self.n_groups} row groups and lacks the one asked for; {self.advice}.")
+            raise DamagedFileError(
+                f"{self.path} has {self.n_groups} row groups and lacks the one asked for; {self.advice}."
+            )
         with self._damage():
             table = self._file.read_row_group(index, columns=None if columns is None else list(columns))
             for name in table.schema.names if self._checksums is not None else ():
