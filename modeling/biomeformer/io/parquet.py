@@ -131,12 +131,10 @@ class CheckedParquetWriter:
         self._atomic.__exit__(kind, error, trace)
 
     def write(self, table: pa.Table) -> None:
-        """Write a row group."""
-        # Parquet knows no empty row group.
-        if len(table):
-            self._writer.write_table(table, row_group_size=len(table))
-            for name in self.schema.names:
-                self._checksums[name].append(column_checksum(table[name]))
+        """Write a row group, which may be empty."""
+        self._writer.write_table(table, row_group_size=max(len(table), 1))
+        for name in self.schema.names:
+            self._checksums[name].append(column_checksum(table[name]))
 
     @property
     def checksums(self) -> dict[str, Any]:
