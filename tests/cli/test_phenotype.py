@@ -141,7 +141,11 @@ def other_cohort(work, name, shift):
     index = pd.Index(ids, name="sample_id")
     (work / name).mkdir()
     AbundanceTable(
-        ids, table.counts + shift, (table.read_stats + 3 * shift).set_index(index), table.metadata.set_index(index), table.provenance
+        ids,
+        table.counts + shift,
+        (table.read_stats + 3 * shift).set_index(index),
+        table.metadata.set_index(index),
+        table.provenance,
     ).write(work / name / "abundance.parquet")
     return work / name
 

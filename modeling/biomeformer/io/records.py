@@ -19,7 +19,7 @@ import xxhash
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ..errors import InputError
+from ..errors import InputError, RunError
 from .atomic import atomic_write, write_json
 
 CHECKSUM = "checksum"
@@ -29,6 +29,10 @@ Schema = TypeVar("Schema")
 
 class DamagedFileError(InputError):
     """A file that the package wrote is damaged or was edited."""
+
+
+class MissingChecksumError(DamagedFileError):
+    """A file without a checksum that is not of version 0.1: its checksum is damaged, or another version wrote it."""
 
 
 class CheckedArrays(dict[str, np.ndarray]):
@@ -86,7 +90,7 @@ class RecordType(Generic[Schema]):
         checksum = record.pop(CHECKSUM, None)
         if checksum is None:
             if frozenset(record) not in self.fields_without_checksum:
-                raise self._damaged(where, "has no checksum")
+                raise self._damaged(where, "has no checksum", MissingChecksumError)
         elif checksum != checksum_of_record(record):
             raise self._damaged(where, "does not match its checksum")
         try:
@@ -101,15 +105,24 @@ class RecordType(Generic[Schema]):
             path: The file.
             record: JSON values.
             indent: Blanks per level, or None for a single line.
+
+        Raises:
+            RunError: A number is NaN or infinite, which JSON lacks, so that the record could not be read again.
         """
-        write_json(path, _with_checksum(record), indent=indent, ensure_ascii=False)
+        try:
+            values = _with_checksum(record)
+        except ValueError as error:
+            raise RunError(f"{path} is not written: a number in it is NaN or infinite; check what gave it.") from error
+        write_json(path, values, indent=indent, ensure_ascii=False)
 
     def serialize(self, record: Mapping[str, Any]) -> bytes:
         """Return a record with its checksum as JSON in one line, to store it within another file."""
         return json.dumps(_with_checksum(record), ensure_ascii=False).encode()
 
-    def _damaged(self, where: str | Path, problem: str) -> DamagedFileError:
-        return DamagedFileError(f"{where} {problem}, so it is damaged or was edited; {self.advice}.")
+    def _damaged(
+        self, where: str | Path, problem: str, kind: type[DamagedFileError] = DamagedFileError
+    ) -> DamagedFileError:
+        return kind(f"{where} {problem}, so it is damaged or was edited; {self.advice}.")
 
 
 def _with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,6 +214,7 @@ __all__ = [
     "CHECKSUM",
     "CheckedArrays",
     "DamagedFileError",
+    "MissingChecksumError",
     "RecordType",
     "checksum_of_arrays",
     "checksum_of_record",

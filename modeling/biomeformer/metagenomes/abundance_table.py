@@ -33,7 +33,6 @@ FILE_ENDINGS = {
 }  # fmt: skip
 
 
-
 class _TableRecord(TypedDict):
     """What the metadata of a table's Parquet file say of it.
 
