@@ -39,14 +39,13 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from safetensors.numpy import load_file, save_file
 from torch import nn
 
 import biomeformer
 from biomeformer import MetagenBertForPhenotypeClassification
 from biomeformer.checkpoints.source import model_source
 from biomeformer.errors import InputError
-from biomeformer.io.atomic import atomic_write
+from biomeformer.io.records import DamagedFileError, read_arrays, write_arrays
 from biomeformer.metagenomes import read_set
 from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata, with_deep_sets_head
@@ -153,8 +152,7 @@ class Sets:
         missing = [sample for sample in samples if sample.sample_id in set(names)]
         for sample in self.run.track(missing[processes.rank :: processes.size], "sets"):
             arrays = self._tokens(sample) if self.config.train_encoder else self._vectors(sample)
-            with atomic_write(self._path(sample.sample_id)) as partial:
-                save_file(arrays, partial)
+            write_arrays(self._path(sample.sample_id), arrays, {"sample_id": sample.sample_id})
             self.run.check()
         # A barrier has no timeout while heartbeats arrive: one process may take much longer than another.
         processes.barrier()
@@ -186,7 +184,14 @@ class Sets:
         return self.folder / f"{sample_id}.safetensors"
 
     def _load(self, sample_id: str) -> dict[str, np.ndarray]:
-        return load_file(self._path(sample_id))
+        path, advice = self._path(sample_id), "delete it, and the same command makes it again"
+        try:
+            arrays = read_arrays(path, advice=advice)
+        except FileNotFoundError as error:
+            raise DamagedFileError(f"{path} is missing; give the same command again, which makes it.") from error
+        if arrays.metadata != {"sample_id": sample_id}:
+            raise DamagedFileError(f"{path} is that of another sample; {advice}.")
+        return arrays
 
     def n_elements(self, sample_id: str) -> int:
         """Return the number of elements (reads or centroids) of a sample."""

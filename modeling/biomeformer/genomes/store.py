@@ -297,8 +297,8 @@ class ProteinStore:
         n_lacking = int((~self.find(keys)).sum())
         names = ", ".join(sorted({self._segments[int(number)].name for number in locations[:, 0]}))
         logger.warning(
-            "%s: the vectors of %d proteins in segment %s are damaged and no longer used; %d of them have no copy and have "
-            "to be embedded again",
+            "%s: the vectors of %d proteins in segment %s are damaged and no longer used; %d of them have no copy and "
+            "have to be embedded again",
             self.folder,
             len(keys),
             names,

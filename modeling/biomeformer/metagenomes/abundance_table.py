@@ -292,7 +292,8 @@ class AbundanceTable:
         checksum = record.get("content")
         if checksum is not None and checksum != _content_checksum(ids, counts, read_stats, texts):
             raise TableError(
-                f"{where}: does not match its checksum, so it is damaged or was edited; fetch or export the table again."
+                f"{where}: does not match its checksum, so it is damaged or was edited; fetch or export the table "
+                "again."
             )
         if (sample := _first_that_differs(ids, counts, read_stats)) is not None:
             raise TableError(
@@ -550,9 +551,9 @@ def _joined_provenance(tables: Sequence[AbundanceTable]) -> dict[str, Any]:
 __all__ = [
     "AbundanceTable",
     "check_agreement",
+    "cohort_texts",
     "file_columns",
     "is_abundance_source",
-    "cohort_texts",
     "is_dataset_id",
     "table_file",
 ]
