@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,6 +143,27 @@ def read_genomes(folder: Path) -> str:
     genomes = EmbeddedGenomes.read(folder)
     each = [[name, vectors, contigs, genomes.gene_table(name)] for name, vectors, contigs in genomes]
     return text(genomes.metadata, genomes.n_genes, genomes.hit_rate, genomes.preprocessing, genomes.genes, each)
+
+
+def write_dataset(folder: Path) -> None:
+    import datasets
+
+    from biomeformer.genomes.embedding import EmbeddedGenomes
+
+    datasets.disable_progress_bars()
+    write_genomes(folder)
+    EmbeddedGenomes.read(folder).to_dataset().to_parquet(folder / "data" / "train.parquet", batch_size=1)
+    for path in (folder / "store", *folder.glob("genes.*"), *folder.glob("genomes.*")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def read_dataset(folder: Path) -> str:
+    from biomeformer.genomes.dataset import open_genomes
+
+    genomes = open_genomes(folder)
+    names = [str(name) for name in genomes.metadata.index]
+    each = [[name, genomes.vectors(name), genomes.contig_ids(name)] for name in names]
+    return text(genomes.metadata, genomes.n_genes, genomes.preprocessing, each)
 
 
 def write_study(folder: Path) -> None:
@@ -327,6 +349,7 @@ KINDS = {
     "exported abundance table": Kind(write_exported, read_abundance, ("README.md", "provenance.json")),
     "protein store": Kind(write_store, read_store),
     "embedded genomes": Kind(write_genomes, read_genomes),
+    "dataset of genomes": Kind(write_dataset, read_dataset),
     "study": Kind(write_study, read_study, ("scores.csv",)),
     "network": Kind(write_network, read_network, ("network.graphml",)),
     "predictions": Kind(write_predictions, read_predictions),

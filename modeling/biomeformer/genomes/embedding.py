@@ -12,6 +12,7 @@ from typing import Any, NotRequired, TypedDict, Unpack
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import xxhash
 
 from ..errors import InputError, TableError
 from ..io.atomic import wrap_write_errors
@@ -27,6 +28,8 @@ from .store import KEY, ProteinStore, protein_keys
 
 RESULTS = {"genomes": "genomes.parquet", "genes": "genes.parquet", "record": "genomes.json"}
 GENE_COLUMNS = ("genome_id", "gene_id", "contig", "start", "end", "strand", "partial", "annotations", "key")
+# Column of a dataset with the checksums of each row's values.
+CHECKSUMS = "checksums"
 ADVICE = "run `biomeformer genome embed` again, which makes the tables from the genomes it has embedded"
 
 
@@ -328,7 +331,8 @@ class EmbeddedGenomes:
         """Return a `datasets` dataset, one row per genome, which `DatasetGenomes` reads and the Hub accepts.
 
         Columns: `genome_id`, the catalog's own, `n_genes`, `protein_encoder` (its name and preprocessing as JSON, the
-        same in every row), `contig_ids` and `vectors (n_genes, hidden_size)`, float16.
+        same in every row), `contig_ids`, `vectors (n_genes, hidden_size)`, float16, and `checksums` (of the row's other
+        columns, as JSON).
         """
         import datasets
 
@@ -341,13 +345,14 @@ class EmbeddedGenomes:
                 "protein_encoder": datasets.Value("string"),
                 "contig_ids": datasets.List(datasets.Value("int32")),
                 "vectors": datasets.Array2D((None, size), "float16"),
+                CHECKSUMS: datasets.Value("string"),
             }
         )
 
         def rows() -> Iterator[dict[str, Any]]:
             metadata = self.metadata
             for name, vectors, contigs in self:
-                yield {
+                row = {
                     GENOME_ID: name,
                     **metadata.loc[name].to_dict(),
                     "n_genes": len(vectors),
@@ -355,8 +360,17 @@ class EmbeddedGenomes:
                     "contig_ids": contigs,
                     "vectors": vectors,
                 }
+                yield row | {CHECKSUMS: json.dumps({column: value_checksum(value) for column, value in row.items()})}
 
         return datasets.Dataset.from_generator(rows, features=features)
+
+
+def value_checksum(value: Any) -> str:
+    """Return the XXH3 checksum of a value of a dataset's row: text, a number, contig numbers or vectors."""
+    if isinstance(value, np.ndarray):
+        kind = np.float16 if value.dtype.kind == "f" else np.int64
+        return str(xxhash.xxh3_64_hexdigest(np.ascontiguousarray(value, kind).reshape(-1).view(np.uint8).data))
+    return str(xxhash.xxh3_64_hexdigest(str(value).encode()))
 
 
 def _is_of(record: GenomesRecord, table: CheckedParquet) -> bool:
@@ -366,4 +380,4 @@ def _is_of(record: GenomesRecord, table: CheckedParquet) -> bool:
     return tables is None or tables.get(name) == table.checksum
 
 
-__all__ = ["RESULTS", "CatalogedGenome", "EmbeddedGenomes", "embed_genomes"]
+__all__ = ["CHECKSUMS", "RESULTS", "CatalogedGenome", "EmbeddedGenomes", "embed_genomes", "value_checksum"]

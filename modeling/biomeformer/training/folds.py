@@ -22,7 +22,7 @@ class _Fold(msgspec.Struct):
     """Content of `folds/NUMBER.json`: the number too, so that no file is taken for that of another fold."""
 
     fold: int
-    best_epoch: float
+    best_epoch: int | float
     values: dict[str, Any]
 
 
@@ -81,7 +81,7 @@ def _kept(file: Path, fold: int) -> dict[str, Any] | None:
     except DamagedFileError as error:
         logger.warning("%s", error)
         return None
-    return record.values
+    return record.values | {"best_epoch": record.best_epoch}
 
 
 def median_epoch(results: Iterable[dict[str, Any]]) -> int:
