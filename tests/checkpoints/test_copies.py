@@ -1,4 +1,4 @@
-"""Model folders are exported alone, so each has its own copy of what loads them."""
+"""Model folders are exported alone, so what loads them lies in each."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PACKAGE = Path(biomeformer.__file__).parent
 MODEL_FOLDERS = ("dnabert2", "genome_transformer", "kmer_encoder", "metagenbert", "sequence_cnn")
 # Functions that a model folder copies from another one.
 COPIED_FUNCTIONS = {("kmer_encoder", "dnabert2"): ("to_device",)}
-MARK = "\n# Copied from biomeformer/checkpoints/strict_loading.py\n"
 
 
+@pytest.mark.parametrize("name", ["head_loss.py", "strict_loading.py"])
 @pytest.mark.parametrize("folder", MODEL_FOLDERS)
-def test_copies_of_strict_loading_are_equal(folder):
-    copy = (PACKAGE / "models" / folder / "strict_loading.py").read_text()
-    assert copy.count(MARK) == 1
-    assert copy.replace(MARK, "") == (PACKAGE / "checkpoints" / "strict_loading.py").read_text()
+def test_every_model_folder_has_the_shared_files_beside_its_own(folder, name):
+    # Links in the repository; a wheel has copies.
+    models = PACKAGE / "models"
+    assert (models / folder / name).read_bytes() == (models / "shared" / name).read_bytes()
 
 
 @pytest.mark.parametrize("folders", COPIED_FUNCTIONS, ids="-".join)

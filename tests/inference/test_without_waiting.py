@@ -13,7 +13,7 @@ from biomeformer.inference import batching as engine
 from biomeformer.inference.packed_esm import mean_residue_vectors
 from biomeformer.models.dnabert2 import modeling_dnabert2
 from biomeformer.models.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, modeling_kmer_encoder
-from biomeformer.models.metagenbert.modeling_metagenbert import by_length
+from biomeformer.models.metagenbert.exact_batches import by_length
 from factories import tiny_dnabert2, tiny_metagenbert
 
 META = torch.device("meta")

@@ -8,7 +8,7 @@ import biomeformer
 from biomeformer.metagenomes.counting import ClusterCounter
 from biomeformer.models.dnabert2 import DnaBert2Config, DnaBert2Model
 from biomeformer.models.metagenbert import MetagenBertModel
-from biomeformer.models.metagenbert.modeling_metagenbert import EXACT_BATCH_READS
+from biomeformer.models.metagenbert.exact_batches import EXACT_BATCH_READS
 from biomeformer.reads import ReadBatch
 from factories import random_sequences, tiny_bert, tiny_dnabert2, tiny_metagenbert
 

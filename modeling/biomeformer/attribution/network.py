@@ -18,6 +18,7 @@ from ..io.atomic import atomic_write
 from ..io.digests import FileDigest, check_files, digest_files
 from ..io.parquet import CheckedParquet, write_parquet
 from ..io.records import DamagedFileError, RecordType
+from ..io.spreadsheets import undo_spreadsheet, write_spreadsheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -270,7 +271,7 @@ class GeneInteractionNetwork:
                 write_parquet(folder / file, pa.Table.from_pandas(frame, preserve_index=False))
             else:
                 with atomic_write(folder / file) as partial:
-                    frame.to_csv(partial, sep="\t", index=False)
+                    write_spreadsheet(frame, partial, sep="\t", index=False)
             written[name] = folder / file
         with atomic_write(folder / GRAPHML) as partial:
             nx.write_graphml(self.to_networkx() if len(self) else nx.Graph(), partial)
@@ -313,7 +314,7 @@ def _read_table(file: Path) -> pd.DataFrame:
     if file.suffix == ".parquet":
         frame = CheckedParquet(file, ADVICE).read_frame()
     else:
-        frame = pd.read_csv(file, sep="\t", keep_default_na=False, na_values=[""], dtype=TEXT)
+        frame = undo_spreadsheet(pd.read_csv(file, sep="\t", keep_default_na=False, na_values=[""], dtype=TEXT))
     # Empty text was read as a missing value.
     for column in frame.columns.intersection(list(TEXT)):
         frame[column] = frame[column].fillna("").astype(str)

@@ -10,12 +10,13 @@ from typing import Unpack
 
 import numpy as np
 
+from ..checkpoints import public_name
 from ..errors import InputError
 from ..genomes.embedding import RESULTS, EmbeddedGenomes
 from ..genomes.prediction import check_encoder
 from ..io.atomic import wrap_write_errors
 from ..models.genome_transformer import GenomeTransformerForSequenceClassification
-from ..models.metagenbert.modeling_metagenbert import hash_weights
+from ..models.metagenbert.weight_hash import hash_weights
 from ..runs.control import RunControl, RunOptions, resolve_control
 from ..runs.run_folder import Part, RunFolder
 from ..runs.scheduler import ItemResult, run_items
@@ -141,12 +142,12 @@ def _attribute(
         collected = collect(explanations, genomes, classes, true_classes, settings, clustering, check)
         record = {
             "model": {
-                "name": str(model.name_or_path),
+                "name": public_name(model.name_or_path),
                 "weights_sha256": digest,
                 "label": model.config.label_name,
                 "classes": classes,
             },
-            "genomes": {"folder": str(genomes.folder), "label_column": column, "failed": failed},
+            "genomes": {"folder": public_name(genomes.folder), "label_column": column, "failed": failed},
             "settings": settings.record,
             "clustering": clustering.record,
             "figures": collected.figures,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import CohortError, InputError
+from ..io.item_ids import check_not_empty, check_table_id
 from ..io.tables import TableFormat, read_table
-from ..reads.cohort import check_not_empty, check_table_id
 from .genome import Genome
 from .reading import KINDS, genome_name, read_genome
 

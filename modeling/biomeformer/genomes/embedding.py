@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -14,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import xxhash
 
+from ..checkpoints import public_name
 from ..errors import InputError, TableError
 from ..io.atomic import wrap_write_errors
 from ..io.parquet import CheckedParquet, CheckedParquetWriter, write_parquet
@@ -38,7 +40,8 @@ class GenomesRecord(TypedDict):
 
     Attributes:
         protein_encoder: Name and preprocessing config.
-        store: Folder of the vectors.
+        store: Folder of the vectors, relative to that of the record; absolute in version 0.1.
+        encoder_folder: Folder of a protein encoder on this machine, relative to that of the record.
         n_genomes: Number of genomes.
         n_genes: Number of their genes.
         n_distinct_proteins: Number of distinct proteins.
@@ -47,6 +50,7 @@ class GenomesRecord(TypedDict):
 
     protein_encoder: dict[str, Any]
     store: str
+    encoder_folder: NotRequired[str]
     n_genomes: int
     n_genes: int
     n_distinct_proteins: int
@@ -203,14 +207,20 @@ def _write_tables(
     metadata.columns = [f"metadata.{name}" for name in metadata.columns]
     write_parquet(folder / RESULTS["genomes"], pa.Table.from_pandas(pd.concat([frame, metadata], axis=1)))
     record = {
-        "protein_encoder": {"name": encoder.name, **encoder.preprocessing},
-        "store": str(store.resolve()),
+        "protein_encoder": {"name": public_name(encoder.name), **encoder.preprocessing},
+        # Relative to this folder, so that the record holds no path of the machine.
+        "store": _relative(store, folder),
+        **({"encoder_folder": _relative(encoder.name, folder)} if Path(encoder.name).is_dir() else {}),
         "n_genomes": len(frame),
         "n_genes": int(frame["n_genes"].sum()),
         "n_distinct_proteins": len(distinct),
         "tables": {name: CheckedParquet(folder / RESULTS[name], ADVICE).checksum for name in ("genomes", "genes")},
     }
     RECORD.write(folder / RESULTS["record"], record)
+
+
+def _relative(path: str | Path, folder: Path) -> str:
+    return os.path.relpath(Path(path).resolve(), folder.resolve())
 
 
 @dataclass(frozen=True)
@@ -267,7 +277,7 @@ class EmbeddedGenomes:
     def store(self) -> ProteinStore:
         """The proteins' vectors."""
         preprocessing = {key: value for key, value in self.record["protein_encoder"].items() if key != "name"}
-        folder = Path(self.record["store"])
+        folder = self.folder / self.record["store"]
         if not (folder / "store.json").is_file():
             folder = self.folder / "store"
         return ProteinStore(folder, preprocessing)
@@ -321,6 +331,12 @@ class EmbeddedGenomes:
     def preprocessing(self) -> dict[str, Any]:
         """Name and preprocessing config of the protein encoder."""
         return dict(self.record["protein_encoder"])
+
+    @property
+    def encoder_location(self) -> str:
+        """Folder or Hub id of the protein encoder, by which it can be loaded again."""
+        folder = self.record.get("encoder_folder")
+        return str(self.record["protein_encoder"]["name"] if folder is None else (self.folder / folder).resolve())
 
     @property
     def n_genes(self) -> pd.Series:

@@ -35,7 +35,7 @@ from ..errors import CheckpointError, InputError
 from ..inference.batching import embed_batches
 from ..inference.packed_esm import mean_residue_vectors
 from ..inference.token_budget import TokenBudget
-from ..models.metagenbert.modeling_metagenbert import hash_weights
+from ..models.metagenbert.weight_hash import hash_weights
 from ..moved import renamed
 
 # Folder of a genome model's checkpoint that holds its own protein encoder.

@@ -20,7 +20,7 @@ from ..inference.batching import (
     to_device,
 )
 from ..models.metagenbert import MetagenBertModel, PackedReads
-from ..models.metagenbert.modeling_metagenbert import by_length, exact_batch_size
+from ..models.metagenbert.exact_batches import by_length, exact_batch_size
 
 # Batches that a device may have before the near ties of the first one are assigned.
 MAX_PENDING = 3

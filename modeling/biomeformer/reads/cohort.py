@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biomeformer.errors import CohortError, InputError
-from biomeformer.io.tables import Table, TableFormat, read_table
+from biomeformer.io.item_ids import check_not_empty, check_table_id
+from biomeformer.io.tables import TableFormat, read_table
 from biomeformer.reads.sample import PathLike, SampleReads
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 SAMPLE_ID = "sample_id"
 FASTQ_COLUMNS = ("fastq", "fastq_1", "fastq_2")
-_MAX_ID_BYTES = 200
 _TABLE_HELP = "give a CSV or TSV with the columns sample_id and fastq (or fastq_1 and fastq_2)"
 # Semicolons separate the files of a sample.
 FORMAT = TableFormat("cohort table", _TABLE_HELP, CohortError, semicolons=False, compressed=False)
@@ -94,7 +94,7 @@ def read_cohort(path: PathLike) -> Cohort:
     samples: list[CohortSample] = []
     missing: list[tuple[int, str, Path]] = []
     for line, row in content.records():
-        check_table_id(f"{table}, line {line}", row[SAMPLE_ID])
+        check_table_id(f"{table}, line {line}", row[SAMPLE_ID], SAMPLE_ID)
         reads, absent = _sample_reads(table, line, row)
         missing.extend(absent)
         samples.append(CohortSample(row[SAMPLE_ID], reads, {column: row[column] for column in columns}))
@@ -115,18 +115,6 @@ def read_cohort(path: PathLike) -> Cohort:
     return Cohort(table, tuple(samples), columns)
 
 
-def check_not_empty(table: Table, key: str, noun: str) -> None:
-    """Refuse a table without rows.
-
-    Raises:
-        CohortError: It has a header alone, or rows of empty fields.
-    """
-    if not table.rows and table.first_blank is not None:
-        raise CohortError(f"{table.path}, line {table.first_blank}, column {key}: empty, as in every row; fill it")
-    if not table.rows:
-        raise CohortError(f"{table.path} has a header and no {noun}; add one row per {noun.removesuffix('s')}")
-
-
 def _metadata_columns(table: Path, names: Sequence[str]) -> tuple[str, ...]:
     """Check the header; return the names of the metadata columns."""
     where = f"{table}, header"
@@ -143,22 +131,6 @@ def _metadata_columns(table: Path, names: Sequence[str]) -> tuple[str, ...]:
         absent = "fastq_2" if present == ["fastq_1"] else "fastq_1"
         raise CohortError(f"{where}: {present[0]} without {absent}; add it, or name the column fastq for single reads")
     return tuple(name for name in names if name != SAMPLE_ID and name not in FASTQ_COLUMNS)
-
-
-def check_table_id(where: str, sample_id: str, column: str = SAMPLE_ID) -> None:
-    """Refuse an id that cannot be part of a file name."""
-    where = f"{where}, column {column}"
-    if not sample_id:
-        raise CohortError(f"{where}: empty; give every sample a name")
-    if sample_id.startswith("."):
-        raise CohortError(f"{where}: {sample_id!r} begins with '.'; file names are made from it, begin with a letter")
-    unsafe = next((letter for letter in sample_id if letter in "/\\" or not letter.isprintable()), None)
-    if unsafe is not None:
-        raise CohortError(
-            f"{where}: {sample_id!r} holds {unsafe!r}; file names are made from it, use letters, digits, - _"
-        )
-    if len(sample_id.encode()) > _MAX_ID_BYTES:
-        raise CohortError(f"{where}: {sample_id[:20]!r}… is longer than {_MAX_ID_BYTES} bytes; give a shorter name")
 
 
 def _sample_reads(table: Path, line: int, row: dict[str, str]) -> tuple[SampleReads, list[tuple[int, str, Path]]]:

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from ..io.records import DamagedFileError, RecordType
+from ..runs.progress import out
 from .run import TrainingRun
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -66,7 +67,7 @@ def train_folds(
         values = kept
         results.append(values)
         if run.is_main:
-            print(f"fold {i + 1} of {len(splits)}: best epoch {values['best_epoch']}, {score(test, values)}")
+            out(f"fold {i + 1} of {len(splits)}: best epoch {values['best_epoch']}, {score(test, values)}")
     return results
 
 

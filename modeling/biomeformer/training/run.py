@@ -21,6 +21,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from ..checkpoints.source import public_record
 from ..errors import InputError
 from ..io.atomic import atomic_directory, atomic_write, publish_directory, write_json
 from ..io.digests import FileDigest, digest_file, digest_files
@@ -141,10 +142,12 @@ class TrainingRun:
                     shutil.rmtree(entry, ignore_errors=True)
                 elif entry.name != LOCK:
                     entry.unlink()
-        identity = json.loads(json.dumps(self.identity))
+        identity = public_record(json.loads(json.dumps(self.identity)))
         if file.is_file():
             before = _read_record(file)
-            changed = ", ".join(key for key in identity if before.identity.get(key) != identity[key])
+            # Runs of earlier versions name checkpoints by their paths.
+            former = public_record(before.identity)
+            changed = ", ".join(key for key in identity if former.get(key) != identity[key])
             if changed:
                 raise InputError(f"{self.path} holds a run with another {changed}; give a new folder, or --overwrite.")
         process = {"host": socket.gethostname(), "pid": os.getpid()}
@@ -181,13 +184,14 @@ class TrainingRun:
 
         Args:
             save: Writes the checkpoint to the folder it is given.
-            record: How the checkpoint was made, as JSON values; package versions are added.
+            record: How the checkpoint was made, as JSON values; package versions are added, and paths of this machine
+                become names.
             name: Name of the checkpoint's folder within the run's.
 
         Returns:
             The checkpoint's folder.
         """
-        record = record | {"versions": versions()}
+        record = public_record(record | {"versions": versions()})
         folder = self.path / name
         with atomic_directory(folder, existing="replace") as partial:
             save(partial)

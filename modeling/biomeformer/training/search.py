@@ -12,6 +12,7 @@ from torch import nn
 
 from ..errors import MissingDependencyError
 from ..io.records import DamagedFileError
+from ..runs.progress import out
 from .loop import Validation
 from .run import START_OVER, TrainingRun
 from .weights import load_weights, save_weights
@@ -72,13 +73,13 @@ class Search:
             if number is None:
                 return
             if self.run.is_main:
-                print(f"trial {number}: " + ", ".join(f"{k} {_short(v)}" for k, v in values.items()))
+                out(f"trial {number}: " + ", ".join(f"{k} {_short(v)}" for k, v in values.items()))
             try:
                 model, epoch, loss = train(number, values, self._pruner(number))
             except _Pruned:
                 if self.run.is_main:
                     self.study.tell(number, state=import_optuna().trial.TrialState.PRUNED)
-                    print(f"trial {number}: pruned")
+                    out(f"trial {number}: pruned")
                 continue
             if self.run.is_main:
                 self._complete(number, model, epoch, loss)
@@ -153,7 +154,7 @@ class Search:
             save_weights(model, self.run.path / BEST_TRIAL)
         optuna.trial.Trial(self.study, self.study.trials[number]._trial_id).set_user_attr("best_epoch", epoch)
         self.study.tell(number, loss)
-        print(f"trial {number}: validation loss {loss:.4f} after epoch {epoch}")
+        out(f"trial {number}: validation loss {loss:.4f} after epoch {epoch}")
 
     def _best(self) -> tuple[int, dict[str, Any], int]:
         best = self.study.best_trial

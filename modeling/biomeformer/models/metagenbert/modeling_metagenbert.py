@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,9 +18,12 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_metagenbert import MetagenBertConfig
 from .deep_sets import DeepSets
+from .exact_batches import by_length, exact_batch_size
 from .full_float32 import full_float32_matmul
+from .head_loss import head_loss
 from .processing_metagenbert import MetagenBertProcessor
 from .strict_loading import StrictPreTrainedModel, WeightRules
+from .weight_hash import hash_weights
 
 if TYPE_CHECKING:
     # transformers refuses remote code with imports that are not installed, but ignores those within `try`.
@@ -39,10 +40,6 @@ TIE_TOLERANCE = 1e-5
 DISTANCE_ROWS = 256
 # Largest number of column blocks in `two_nearest`.
 MINIMUM_BLOCKS = 16
-# Numbers of equally long reads, and of their tokens, that are embedded at once when results must not depend on the
-# batch; reads are embedded one at a time on devices that are not named, such as CPUs.
-EXACT_BATCH_READS = {"cuda": 16}
-EXACT_BATCH_TOKENS = 4096
 
 
 @dataclass
@@ -190,9 +187,9 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         model.processor = processor
         return model.eval()
 
-    @cached_property
+    @property
     def weights_sha256(self) -> str:
-        """SHA-256 over names, shapes, types and values of all weights in memory (not of the file)."""
+        """SHA-256 over names, shapes, types and values of all weights in memory (not of the file), computed anew."""
         return hash_weights(self.state_dict())
 
     def embed_packed(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -496,12 +493,7 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
             logits = self.head(elements, torch.ones_like(elements[:, :, 0]) if weights is None else weights)
         loss = None
         if labels is not None:
-            if self.config.problem_type == "regression":
-                loss = nn.functional.mse_loss(logits.reshape(labels.shape), labels.to(logits.dtype))
-            elif self.config.problem_type == "multi_label_classification":
-                loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-            else:
-                loss = nn.functional.cross_entropy(logits, labels)
+            loss = head_loss(logits, labels, self.config, num_items_in_batch=kwargs.get("num_items_in_batch"))
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     def _embedded_sets(
@@ -622,45 +614,6 @@ def two_nearest(distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, to
     return column, nearest, distances.scatter_(1, column[:, None], math.inf).amin(1)
 
 
-def exact_batch_size(length: int, device: torch.device) -> int:
-    """Return the number of reads of a length to embed at once when results must not depend on the batch.
-
-    It depends on length and type of device only, so that every batch of a length has the same shape.
-    """
-    return max(min(EXACT_BATCH_READS.get(device.type, 1), EXACT_BATCH_TOKENS // length), 1)
-
-
-def by_length(
-    input_ids: torch.Tensor, lengths: torch.Tensor, rows: torch.Tensor
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield given reads of a packed batch in groups of equal length; the CPU does not wait for a GPU.
-
-    Args:
-        input_ids: `(n_tokens,)`, concatenated reads.
-        lengths: `(n_reads,)`, tokens of each read, on the CPU.
-        rows: int64 `(n_rows,)`, indices of the reads to yield, on the CPU.
-
-    Yields:
-        Indices `(n_group,)` on the CPU, and tokens `(n_group, length)` on the device of `input_ids`.
-    """
-    starts = torch.cumsum(lengths, 0) - lengths
-    for length in lengths[rows].unique().tolist():
-        group = rows[lengths[rows] == length]
-        positions = starts[group][:, None] + torch.arange(length)
-        if input_ids.device.type == "cuda":
-            positions = positions.pin_memory()
-        yield group, input_ids[positions.to(input_ids.device, non_blocking=True)]
-
-
-def hash_weights(weights: Mapping[str, torch.Tensor]) -> str:
-    """Return the SHA-256 over names, shapes, types and values of weights, in the order of their names."""
-    digest = hashlib.sha256()
-    for name, value in sorted(weights.items()):
-        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def set_options(config: MetagenBertConfig) -> dict[str, Any]:
     """Return the arguments of `biomeformer.metagenomes.read_sets.read_set` that make a DeepSets head's sets."""
     return {
@@ -676,7 +629,6 @@ __all__ = [
     "MetagenBertModel",
     "MetagenBertOutput",
     "MetagenBertPreTrainedModel",
-    "hash_weights",
     "set_options",
     "transform_abundance",
 ]
