@@ -212,7 +212,14 @@ class Sets:
         return self.folder / f"{sample_id}.safetensors"
 
     def _load(self, sample_id: str) -> dict[str, np.ndarray]:
-        return read_part(self._path(sample_id))[1]
+        path = self._path(sample_id)
+        try:
+            part, arrays = read_part(path)
+        except FileNotFoundError as error:
+            raise DamagedFileError(f"{path} is missing; give the same command again, which makes it.") from error
+        if part.item_id != sample_id:
+            raise DamagedFileError(f"{path} is that of another sample; delete it, and the same command makes it again.")
+        return arrays
 
     def n_elements(self, sample_id: str) -> int:
         """Return the number of elements (reads or centroids) of a sample."""

@@ -94,7 +94,7 @@ def test_biom_tables_of_either_version_are_read(tmp_path, version):
 
 def abundance_table(**provenance):
     index = pd.Index(SAMPLES, name="sample_id")
-    read_stats = pd.DataFrame({name: [1, 2, 3] for name in READ_STATS}, index=index)
+    read_stats = pd.DataFrame({name: [4, 4, 4] for name in READ_STATS}, index=index)
     counts = np.array([[1, 3], [2, 2], [4, 0]], np.int64)
     record = {"weights_sha256": "ab", "contract": {"pooling": "mean"}, "n_clusters": 2, "dtype": "float32"}
     return AbundanceTable(tuple(SAMPLES), counts, read_stats, pd.DataFrame(index=index), record | provenance)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RunError
-from ..io.atomic import write_json
+from ..io.digests import digest_files
 from .batch import Batch
 from .dataset_card import REASONS, dataset_card
-from .folder import CARD, CONFLICTS, DATA, RECORD, check_folder, dataset_folder
+from .folder import CARD, CONFLICTS, DATA, PREPARE_RECORD, RECORD, check_folder, dataset_folder
 from .intervals import read_intervals
 from .labelled import LabelledFile, open_input, read_labelled
 from .selection import Progress, select
@@ -184,7 +184,8 @@ def _finish(
         None if counter is None else counter.finish(settings.max_tokens),
     )
     record = _record(prepared, files, genome, settings)
-    write_json(result / RECORD, record, ensure_ascii=False)
+    names = sorted(f"{DATA}/{path.name}" for path in (result / DATA).iterdir())
+    PREPARE_RECORD.write(result / RECORD, record | {"files": digest_files(result, names)})
     (result / CARD).write_text(dataset_card(record, written.n_bytes), encoding="utf-8")
     return prepared
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ..errors import InputError
+from ..errors import InputError, RunError
 from ..io.nucleotides import bad_letter, digests, fold
+from ..io.parquet import DAMAGE, column_checksum
 from .batch import Batch
 from .labels import NO_LABEL, LabelCodes, Labels
 from .settings import PreparationSettings
@@ -41,6 +42,7 @@ class SequenceStore:
         self._codes = LabelCodes(settings.task, settings.positive)
         self._labels, self._groups = array("d"), array("i")
         self._digests = bytearray()
+        self._checksums: list[list[int]] = []
         self._writer = pa.ipc.new_file(str(path), SCHEMA, options=pa.ipc.IpcWriteOptions(compression="lz4"))
 
     def __len__(self) -> int:
@@ -69,7 +71,9 @@ class SequenceStore:
             names = self.group_names
             self._groups.extend(names.setdefault(batch.groups[i], len(names)) for i in kept)
         columns = [[batch.ids[i] for i in kept], pa.array(used, pa.binary()).cast(pa.string())]
-        self._writer.write_batch(pa.record_batch([*columns, [batch.sources[i] for i in kept]], schema=SCHEMA))
+        stored = pa.record_batch([*columns, [batch.sources[i] for i in kept]], schema=SCHEMA)
+        self._checksums.append([column_checksum(column) for column in stored.columns])
+        self._writer.write_batch(stored)
 
     def _is_usable(self, batch: Batch, i: int, sequence: bytes) -> bool:
         reason = None
@@ -107,14 +111,29 @@ class SequenceStore:
         return self._codes.finish(self._labels)
 
     def batches(self) -> Iterator[tuple[slice, pa.RecordBatch]]:
-        """Yield the rows of each stored batch, and the batch with columns `id`, `sequence` and `source`."""
+        """Yield the rows of each stored batch, and the batch with columns `id`, `sequence` and `source`.
+
+        Raises:
+            RunError: The file does not give what was written to it.
+        """
         first = 0
-        with pa.OSFile(str(self.path), "rb") as file:
-            reader = pa.ipc.open_file(file)
-            for i in range(reader.num_record_batches):
-                batch = reader.get_batch(i)
-                yield slice(first, first + len(batch)), batch
-                first += len(batch)
+        for batch in self._stored():
+            yield slice(first, first + len(batch)), batch
+            first += len(batch)
+
+    def _stored(self) -> Iterator[pa.RecordBatch]:
+        damaged = f"{self.path} does not give what was written to it; check the disk, and give the same command again."
+        try:
+            with pa.OSFile(str(self.path), "rb") as file:
+                reader = pa.ipc.open_file(file)
+                batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+                for expected in self._checksums:
+                    batch = next(batches)
+                    if [column_checksum(column) for column in batch.columns] != expected:
+                        raise RunError(damaged)
+                    yield batch
+        except (*DAMAGE, StopIteration) as error:
+            raise RunError(damaged) from error
 
 
 def _check_letters(batch: Batch, sequences: list[bytes]) -> None:
