@@ -265,7 +265,10 @@ def test_none_is_a_class_and_missing_words_are_counted(tmp_path):
     assert list(metadata.columns) == ["disease", "weight, kg"]
     target = make_target(metadata, "disease", [f"s{i}" for i in range(15)])
     assert target.sizes == {"CD": 5, "None": 5} and target.n_missing == 5
-    assert target.describe_missing() == "5 samples without a value ('NA' in 1, 'na' in 1, 'Unknown' in 1)"
+    assert target.describe_missing() == (
+        "4 samples without a value ('NA' in 1, 'na' in 1, 'Unknown' in 1, empty in 1), 1 sample not in the metadata "
+        "('s14')"
+    )
 
 
 def test_known_score_of_a_real_cohort(shared_data):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +10,14 @@ import typer
 
 from ...errors import InputError, SamplesFailedError
 from ...io.atomic import atomic_directory
+from ...io.tables import missing_words
 from ...runs.progress import Progress
 from ..console import doing, note, out, report_files
 from ..embed import embed as embed_cohort
 from ..options import DEFAULT_DEVICE, BatchTokens, Device, Revision, Threads
 from ..output import check_output
-from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn
+from .options import Group, Metadata, Missing, Models, ModelTransform, NotMissing, Overwrite, Positive, TargetColumn
+from .reading import note_likely_missing, print_remarks
 from .summary import study_lines
 
 
@@ -38,6 +41,8 @@ def depth(
     ] = None,
     metadata: Metadata = None,
     positive: Positive = None,
+    missing: Missing = None,
+    not_missing: NotMissing = None,
     group: Group = None,
     classifier: Models = None,
     transform: ModelTransform = None,
@@ -59,6 +64,7 @@ def depth(
     """
     from ...phenotypes.depth import FRACTIONS
 
+    words = missing_words(missing or (), not_missing or ())
     failure: SamplesFailedError | None = None
     if model is None:
         if fraction or len(cohort) < 2:
@@ -76,7 +82,7 @@ def depth(
             raise InputError(f"a curve needs two fractions of the reads; --fraction is only {fractions[0]}; give more.")
         folders = [output / f"reads-{share:.6g}" for share in fractions]
         check_output(output, overwrite=overwrite or any(folder.is_dir() for folder in folders), can_overwrite=True)
-        _check_target(cohort[0], metadata, target, positive, group)
+        _check_target(cohort[0], metadata, target, positive, group, words)
         for share, folder in zip(fractions, folders, strict=True):
             note(f"{100 * share:.6g} % of the reads")
             try:
@@ -105,13 +111,13 @@ def depth(
         tables = [AbundanceTable.read(folder) for folder in folders]
         by_fraction = depth_tables(tables)
         for share, features in by_fraction.items():
-            for remark in features.notes:
-                note(f"{depth_name(share)}: {remark}")
+            print_remarks(depth_name(share), features)
         columns, where = tables[0].metadata, str(folders[0])
         if metadata is not None:
             columns, where = read_metadata(metadata), str(metadata)
         ids = next(iter(by_fraction.values())).sample_ids
-        classes = make_target(columns, target, ids, positive=positive, group_column=group, where=where)
+        classes = make_target(columns, target, ids, positive=positive, group_column=group, where=where, missing=words)
+        note_likely_missing(classes.classes)
     with Progress() as progress:
         study = run_study(
             {depth_name(share): [features] for share, features in by_fraction.items()},
@@ -141,7 +147,12 @@ def depth(
 
 
 def _check_target(
-    cohort: Path, metadata: Path | None, target: str, positive: list[str] | None, group: str | None
+    cohort: Path,
+    metadata: Path | None,
+    target: str,
+    positive: list[str] | None,
+    group: str | None,
+    missing: Collection[str],
 ) -> None:
     """Check the target before anything is embedded."""
     from ...phenotypes import make_target, read_metadata
@@ -156,4 +167,5 @@ def _check_target(
         positive=positive,
         group_column=group,
         where=str(metadata or cohort),
+        missing=missing,
     )

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from ...io.atomic import atomic_directory
+from ...io.tables import missing_words
 from ..console import doing, out, report_files
 from ..output import check_output
-from .options import Overwrite
+from .options import Missing, NotMissing, Overwrite
 from .reading import read_cohort_table
 
 
@@ -27,6 +28,8 @@ def robustness(
     positive: Annotated[
         list[str] | None, typer.Option(help="Value to compare with all others; may be repeated.")
     ] = None,
+    missing: Missing = None,
+    not_missing: NotMissing = None,
     permutations: Annotated[int, typer.Option(min=9, help="Permutations of the labels.")] = 999,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the permutations.")] = 0,
     overwrite: Overwrite = False,
@@ -37,13 +40,14 @@ def robustness(
     tables. Writes tests.csv.
     """
     check_output(output, overwrite=overwrite, can_overwrite=True)
+    words = missing_words(missing or (), not_missing or ())
     with doing("reading the tables"):
         import pandas as pd
 
         from ...phenotypes import compare_groups
         from ...phenotypes.statistics import benjamini_hochberg
 
-        cohorts = [read_cohort_table(path, metadata, target, positive) for path in tables]
+        cohorts = [read_cohort_table(path, metadata, target, positive, words) for path in tables]
     rows = []
     for cohort in cohorts:
         with doing(f"{cohort.name}: {permutations} permutations"):

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from ...io.atomic import atomic_directory
+from ...io.tables import missing_words
 from ..console import doing, out, report_files
 from ..options import Threads
 from ..output import check_output
-from .options import Models, ModelTransform, Overwrite, Positive, TargetColumn
+from .options import Missing, Models, ModelTransform, NotMissing, Overwrite, Positive, TargetColumn
 from .reading import read_cohort_table
 
 
@@ -30,6 +31,8 @@ def transfer(
         typer.Option(help="CSV or TSV with the classes of all cohorts.", show_default="the tables' own columns"),
     ] = None,
     positive: Positive = None,
+    missing: Missing = None,
+    not_missing: NotMissing = None,
     model: Models = None,
     transform: ModelTransform = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of models and bootstraps.")] = 0,
@@ -42,6 +45,7 @@ def transfer(
     samples. Writes transfer.csv.
     """
     check_output(output, overwrite=overwrite, can_overwrite=True)
+    words = missing_words(missing or (), not_missing or ())
     with doing("reading the tables"):
         import pandas as pd
 
@@ -49,8 +53,8 @@ def transfer(
         from ...phenotypes import transfer as transfer_to
         from ...phenotypes.study import DEFAULT_TRANSFORMS, score_columns
 
-        cohorts = [read_cohort_table(path, metadata, target, positive) for path in tables]
-        tested = None if test is None else read_cohort_table(test, metadata, target, positive)
+        cohorts = [read_cohort_table(path, metadata, target, positive, words) for path in tables]
+        tested = None if test is None else read_cohort_table(test, metadata, target, positive, words)
     rows = []
     for name in model or MODELS:
         options: dict[str, Any] = {
