@@ -186,7 +186,9 @@ def _feature_table(
         if is_unassigned(name) or (has_taxa and not is_taxon(name)) or (are_stratified and is_stratified(name))
     }
     others -= set(excluded)
-    names_kept = [name for name in names if name not in others and name not in set(excluded)]
+    not_features = others.union(excluded)
+    is_kept = np.array([name not in not_features for name in names], bool)
+    names_kept = [name for name, kept in zip(names, is_kept, strict=True) if kept]
     for noun, labels in (("sample", ids), ("feature", names_kept)):
         seen: set[str] = set()
         for label in labels:
@@ -198,7 +200,6 @@ def _feature_table(
         raise TableError(
             f"{path} holds {len(ids)} samples and {len(names_kept)} features; give a table of both{advice}."
         )
-    is_kept = np.array([name in set(names_kept) for name in names])
     values, unusable = _numbers(path, frame.loc[:, is_kept], ids, names_kept)
     usable = np.array([name not in unusable for name in ids])
     if has_taxa or _are_plain_lineages(names_kept):
@@ -231,7 +232,8 @@ def _samples_in_rows(profile: Profile, sample_ids: Sequence[str] | None) -> pd.D
         return frame.T if n_taxa[0] > n_taxa[1] else frame
     expected = set(sample_ids or ())
     n_samples = [len(expected.intersection(match_samples(axis, expected)[0])) for axis in (rows, columns)]
-    return frame.T if n_samples[1] > n_samples[0] else frame
+    in_columns = n_samples[1] > n_samples[0] if any(n_samples) else profile.likely_in_columns
+    return frame.T if in_columns else frame
 
 
 def _are_plain_lineages(names: Sequence[str]) -> bool:

@@ -19,6 +19,11 @@ FORMAT = TableFormat(advice="give a CSV, TSV or BIOM table", comments=True, row_
 ANNOTATIONS = frozenset({"ncbi_tax_id", "clade_taxid", "taxonomy", "tax_id", "additional_species"})
 # The same in tables of taxpasta.
 _TAXPASTA = frozenset({"taxonomy_id", "name", "rank", "lineage", "id_lineage", "rank_lineage"})
+# Names of the first column by which tools say that rows are features.
+_FEATURES_IN_ROWS = frozenset(
+    {"consensus_taxonomy", "clade_name", "classification", "otu id", "otu_id", "feature id", "feature-id", "feature_id"}
+    | {"asv", "asv_id", "gene family", "pathway"}
+)
 _KRAKEN_RANK = re.compile(r"[URDKPCOFGS]\d*|-")
 _MERGE = (
     "this is {tool} of one sample; give the folder with one such file per sample, named after it, or the table that "
@@ -33,12 +38,14 @@ class Profile:
     Attributes:
         frame: Values as text or numbers, with names of rows and columns.
         samples_in_columns: Whether columns are samples; None if the table does not tell.
+        likely_in_columns: Whether they are, judged by the name of the first column, if nothing else tells.
         notes: How the table was read and what was left out.
         warnings: What is uncertain.
     """
 
     frame: pd.DataFrame
     samples_in_columns: bool | None = None
+    likely_in_columns: bool = False
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -60,10 +67,13 @@ def read_text(path: Path) -> Profile:
         return _bracken(table)
     if header[0] == "taxonomy_id":
         return _taxpasta(table, header)
-    frame = table.frame(table.columns[0])
+    frame = table.frame("sample_id" if table.columns.count("sample_id") == 1 else table.columns[0])
     annotations = [str(name).lower() in ANNOTATIONS for name in frame.columns]
     # Such a column stands beside names of taxa, so that the others are samples.
-    return Profile(frame.loc[:, [not value for value in annotations]])
+    return Profile(
+        frame.loc[:, [not value for value in annotations]],
+        likely_in_columns=header[0] in _FEATURES_IN_ROWS or any(annotations),
+    )
 
 
 def is_kraken_report(fields: Sequence[str]) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...errors import InputError, TableError
-from ...io.compression import StreamError, open_text, remove_compression_suffix
+from ...io.compression import StreamError, open_bytes, open_text, remove_compression_suffix
 from ...io.tables import read_table
 from .dialects import FORMAT, Profile, is_kraken_report
 
@@ -21,6 +21,8 @@ _ENDINGS = re.compile(
 )
 # Ranks of Kraken's reports that lineages name; others, such as G1 and S2, belong to the one above.
 _RANKS = {"D": "d__", "K": "k__", "P": "p__", "C": "c__", "O": "o__", "F": "f__", "G": "g__", "S": "s__"}
+# Bytes by which a file's tool is recognised: more than the comments above its header.
+_HEAD_BYTES = 1 << 16
 _ROOT = "r__root_unclassified"
 _ADVICE = (
     "give a folder of `biomeformer embed`, or one with a report of Kraken, an output of Bracken or a profile of "
@@ -63,7 +65,7 @@ def read_folder(folder: Path, expected: Collection[str]) -> Profile:
     others = len(_files(folder)) - len(kinds)
     if others:
         notes.append(f"{others} other files in the folder were left out")
-    return Profile(pd.DataFrame(rows, index=list(profiles), columns=names), False, tuple(notes))
+    return Profile(pd.DataFrame(rows, index=list(profiles), columns=names), False, notes=tuple(notes))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -71,20 +73,24 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _kind(path: Path) -> str:
-    """Return the tool that wrote a file; empty if it is none of the known ones."""
+    """Return the tool that wrote a file, judged by its first lines; empty if it is none of the known ones."""
     try:
-        for number, line in enumerate(_lines(path)):
-            fields = line.rstrip("\r\n").split("\t")
-            if is_kraken_report(fields):
-                return "Kraken"
-            if {"name", "taxonomy_lvl", "new_est_reads"} <= set(fields):
-                return "Bracken"
-            if fields[0].lstrip("#") == "clade_name" and "relative_abundance" in fields:
-                return "MetaPhlAn"
-            if number >= 20 or not line.startswith("#"):
-                return ""
-    except (InputError, StreamError, UnicodeDecodeError):
-        pass
+        with open_bytes(path) as file:
+            head = file.read(_HEAD_BYTES)
+    except (InputError, StreamError):
+        return ""
+    if b"\0" in head:
+        return ""
+    for line in head.decode("utf-8-sig", "replace").splitlines():
+        fields = line.split("\t")
+        if is_kraken_report(fields):
+            return "Kraken"
+        if {"name", "taxonomy_lvl", "new_est_reads"} <= set(fields):
+            return "Bracken"
+        if fields[0].lstrip("#") == "clade_name" and "relative_abundance" in fields:
+            return "MetaPhlAn"
+        if not line.startswith("#"):
+            return ""
     return ""
 
 

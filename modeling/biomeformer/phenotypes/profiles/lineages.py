@@ -70,7 +70,7 @@ def separator_of(names: Sequence[str]) -> str:
 def is_stratified(name: str) -> bool:
     """Return whether a row is the part of a gene family or pathway that HUMAnN assigned to one species."""
     first, bar, second = name.partition("|")
-    return bool(bar) and not is_taxon(first) and (second == "unclassified" or bool(re.match(r"[kg]__", second)))
+    return bool(bar) and not is_taxon(first) and (second == "unclassified" or second.startswith("g__"))
 
 
 def partition(names: Sequence[str], values: np.ndarray, where: str) -> Partition:
@@ -137,11 +137,11 @@ def _are_cumulative(
     where: str,
 ) -> tuple[bool, bool]:
     """Return whether each row holds everything below it, and whether the numbers prove that or the opposite."""
-    unit = _unit(values)
+    unit, largest = _unit(values), values.max(1, initial=0)
     equal, less, more = [], [], []
     for parent, below in children.items():
         rest = values[:, parent] - values[:, below].sum(1)
-        slack = _slack(values, unit, len(below))
+        slack = _slack(largest, unit, len(below))
         # Estimated counts, such as those of Bracken, are rounded one by one.
         if (rest < -np.maximum(slack, (len(below) + 1) * unit / 2)).any():
             less.append(parent)
@@ -177,7 +177,7 @@ def _leaves_and_remainders(
     values: np.ndarray,
 ) -> Partition:
     """Keep species and leaves above them, and of every other row what exceeds the rows below it."""
-    unit = _unit(values)
+    unit, largest = _unit(values), values.max(1, initial=0)
     species = {i for i, lineage in enumerate(lineages) if _SPECIES.match(lineage[-1])}
     kept_names, kept_columns, remainders = [], [], 0
     remainder_total = 0.0
@@ -191,7 +191,7 @@ def _leaves_and_remainders(
             continue
         below = children[i]
         rest = values[:, i] - values[:, below].sum(1)
-        rest = np.where(rest > _slack(values, unit, len(below)), rest, 0)
+        rest = np.where(rest > _slack(largest, unit, len(below)), rest, 0)
         if rest.any():
             kept_names.append(name + REMAINDER)
             kept_columns.append(rest)
@@ -222,9 +222,14 @@ def _unit(values: np.ndarray) -> float:
     return 0.0
 
 
-def _slack(values: np.ndarray, unit: float, n: int) -> np.ndarray:
-    """Return by how much a value may differ from the sum of `n` others through rounding, for each sample."""
-    largest = values.max(1, initial=0)
+def _slack(largest: np.ndarray, unit: float, n: int) -> np.ndarray:
+    """Return by how much a value may differ from the sum of `n` others through rounding, for each sample.
+
+    Args:
+        largest: Largest value of each sample.
+        unit: Place to which values are rounded.
+        n: Number of values in the sum.
+    """
     if unit == 1:
         return np.asarray(1e-9 * largest)
     return (n + 1) * np.maximum(unit / 2, 1e-7 * largest)
