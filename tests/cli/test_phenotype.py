@@ -343,7 +343,7 @@ def species_cohort(tmp_path):
     rng = np.random.default_rng(1)
     ids = [f"s{i}" for i in range(40)]
     state = ["None" if i % 2 else "CD" for i in range(36)] + ["NA", "unknown", "Not collected", ""]
-    lineages = [f"k__B;p__P{i // 20};g__G{i // 4};s__{f'sp_{i}' if i % 2 else ''}" for i in range(1, 40)]
+    lineages = [f"k__B;p__P{i // 20};g__G{i};s__{f'sp_{i}' if i % 2 else ''}" for i in range(1, 40)]
     lineages += [f"k__B;p__P{i // 20};g__H{i};s__" for i in range(10)]
     reads = rng.poisson(20, (len(lineages), 40))
     reads[0, [i for i, word in enumerate(state) if word == "CD"]] += 400
@@ -400,4 +400,4 @@ def test_words_are_classes_or_missing_as_the_options_say(species_cohort, run):
     result = run([*arguments, "--not-missing", "unknown", "--missing", "none"])
     assert result.exit_code == 0 and "'None' in 15" in result.stderr and "UNKNOWN" not in result.stderr, result.output
     result = run([*arguments, "--not-missing", "NA", "--missing", "na"])
-    assert result.exit_code == 1 and "'na' is given both as a missing value and as a value" in result.stderr
+    assert result.exit_code == 2 and "'na' is given both as a missing value and as a value" in result.stderr

@@ -60,6 +60,7 @@ def read_cohort_table(
     table: Path, metadata: Path | None, target: str, positive: list[str] | None, missing: Collection[str]
 ) -> LabelledCohort:
     """Read a table's features and classes, and print what was left out."""
+    from ...checkpoints.source import public_record
     from ...phenotypes import make_target
     from ...phenotypes.cohort_transfer import LabelledCohort
 
@@ -69,7 +70,7 @@ def read_cohort_table(
     if classes.n_missing:
         note(f"{table}: left out: {classes.describe_missing()}")
     note_likely_missing(classes.classes)
-    return LabelledCohort(str(table), (features.take(classes.sample_ids, str(table)),), classes)
+    return LabelledCohort(public_record(str(table)), (features.take(classes.sample_ids, str(table)),), classes)
 
 
 def table_record(path: Path, features: FeatureTable | None = None) -> dict[str, Any]:
