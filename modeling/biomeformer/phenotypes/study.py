@@ -25,6 +25,8 @@ from .models import DESCRIPTIONS, MODELS
 from .target import Target
 from .transforms import ZERO_RULE
 
+# What `Study.write` writes.
+STUDY_FILES = ("scores.csv", "predictions.csv", "study.json")
 TRANSFORM_NAMES = {
     "": "sets of vectors",
     "none": "shares",

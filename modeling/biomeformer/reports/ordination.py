@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.distance import pdist, squareform
 
+# The time of an ordination grows with the third power of the samples, and its memory with the second.
+MAX_DRAWN_SAMPLES = 1000
+
 
 def bray_curtis_pcoa(abundance: np.ndarray, n_axes: int = 2) -> tuple[np.ndarray, np.ndarray]:
     """Return the principal coordinates of Bray-Curtis dissimilarities (Gower 1966).
@@ -35,3 +38,10 @@ def bray_curtis_pcoa(abundance: np.ndarray, n_axes: int = 2) -> tuple[np.ndarray
         if coordinates[np.abs(coordinates[:, axis]).argmax(), axis] < 0:
             coordinates[:, axis] *= -1
     return coordinates, shares
+
+
+def drawn_rows(n_samples: int) -> np.ndarray:
+    """Return the rows of the samples that are drawn: all, or `MAX_DRAWN_SAMPLES` of them at random, in order."""
+    if n_samples <= MAX_DRAWN_SAMPLES:
+        return np.arange(n_samples)
+    return np.sort(np.random.default_rng(0).choice(n_samples, MAX_DRAWN_SAMPLES, replace=False))

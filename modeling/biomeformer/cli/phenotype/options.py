@@ -30,4 +30,4 @@ Models = Annotated[
 ModelTransform = Annotated[
     Transform | None, typer.Option(help="Transform of the features.", show_default="clr for l1, none for trees")
 ]
-Overwrite = Annotated[bool, typer.Option(help="Replace files in a folder that is not empty.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace what this command wrote to the folder.")]

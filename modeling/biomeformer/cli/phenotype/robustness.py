@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ...io.atomic import atomic_directory
 from ...io.spreadsheets import write_spreadsheet
 from ...io.tables import missing_words
 from ..console import doing, out, report_files
-from ..output import check_output
+from ..output import open_output
 from .options import Missing, NotMissing, Overwrite
 from .reading import read_cohort_table
 
@@ -40,8 +39,8 @@ def robustness(
     Uses Bray-Curtis, Jensen-Shannon and Aitchison distances, with q values (Benjamini-Hochberg) over all tests of all
     tables. Writes tests.csv.
     """
-    check_output(output, overwrite=overwrite, can_overwrite=True)
     words = missing_words(missing or (), not_missing or ())
+    folder = open_output(output, "phenotype robustness", overwrite=overwrite)
     with doing("reading the tables"):
         import pandas as pd
 
@@ -62,6 +61,6 @@ def robustness(
             f"{row['table']}: {name:<27} statistic {row['statistic']:.4g}, effect {row['effect']:.3g}, "
             f"p = {row['p']:.3g}, q = {row['q']:.3g}"
         )
-    with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
+    with folder.publish() as partial:
         write_spreadsheet(pd.DataFrame(rows), partial / "tests.csv", index=False)
     report_files({"tests": output / "tests.csv"})

@@ -12,7 +12,7 @@ from ...io.tables import missing_words
 from ...runs.progress import Progress
 from ..console import doing, out, report_files
 from ..options import Revision, Threads
-from ..output import check_output
+from ..output import check_output, hold_output
 from .options import Group, Metadata, Missing, NotMissing, Positive, TargetColumn, Transform
 from .reading import note_likely_missing
 from .summary import study_lines
@@ -44,6 +44,7 @@ def train(
     """
     check_output(output)
     words = missing_words(missing or (), not_missing or ())
+    hold_output(output)
     from ..runtime import start
 
     with doing(f"loading {model}"):
@@ -76,7 +77,7 @@ def train(
         )
     for line in study_lines(study):
         out(line)
-    with atomic_directory(output) as partial:
+    with atomic_directory(output, locked=True) as partial:
         trained.save_pretrained(partial)
         record = {"base_model": model_source(loaded), **study.record, **computed_by(loaded)}
         write_json(partial / "training_record.json", public_record(record))

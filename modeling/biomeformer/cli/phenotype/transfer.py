@@ -7,12 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ...io.atomic import atomic_directory
 from ...io.spreadsheets import write_spreadsheet
 from ...io.tables import missing_words
 from ..console import doing, out, report_files
 from ..options import Threads
-from ..output import check_output
+from ..output import open_output
 from .options import Missing, Models, ModelTransform, NotMissing, Overwrite, Positive, TargetColumn
 from .reading import read_cohort_table
 
@@ -45,8 +44,8 @@ def transfer(
     Tables of different checkpoints or preprocessing configs are refused. Intervals are over bootstraps of the tested
     samples. Writes transfer.csv.
     """
-    check_output(output, overwrite=overwrite, can_overwrite=True)
     words = missing_words(missing or (), not_missing or ())
+    folder = open_output(output, "phenotype transfer", overwrite=overwrite)
     with doing("reading the tables"):
         import pandas as pd
 
@@ -73,6 +72,6 @@ def transfer(
             out(f"{' + '.join(trained_on)} -> {tested_on}, {name}: ROC-AUC {result.scores['roc_auc']}")
             row: dict[str, Any] = {"trained_on": ";".join(trained_on), "tested_on": tested_on, "model": name}
             rows.append(row | score_columns(result.scores))
-    with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
+    with folder.publish() as partial:
         write_spreadsheet(pd.DataFrame(rows), partial / "transfer.csv", index=False)
     report_files({"scores": output / "transfer.csv"})
