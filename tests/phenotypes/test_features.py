@@ -64,7 +64,10 @@ def test_species_tables_of_any_layout_are_read(tmp_path, layout, compressed):
     assert table.sample_ids == tuple(SAMPLES)
     assert {name: column.tolist() for name, column in zip(table.names, table.values.T, strict=True)} == SPECIES
     assert any("above or below the species" in note for note in table.notes)
-    assert ("are not taxa" in " ".join(table.notes)) == (layout in ("rows of metadata", "with unclassified"))
+    assert ("that are not taxa ('disease')" in " ".join(table.notes)) == (layout == "rows of metadata")
+    assert ("assigned to no taxon or gene ('UNCLASSIFIED'): 0.99 % of the abundance" in " ".join(table.notes)) == (
+        layout == "with unclassified"
+    )
 
 
 @pytest.mark.parametrize("turned", [False, True])

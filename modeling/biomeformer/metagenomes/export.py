@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from ..errors import MissingDependencyError
 from ..io.atomic import write_json
 from ..io.spreadsheets import write_spreadsheet
+from ..io.tables import is_missing
 from ..sinks import markdown_code
 from .abundance_table import DATASET_FILE, AbundanceTable, cohort_texts, file_columns
 
@@ -27,7 +28,7 @@ def export_table(table: AbundanceTable, folder: str | Path, file_format: str) ->
     """Write a table in another format.
 
     Cohort columns are text in the table; here those whose values are all whole numbers or numbers become numbers, and
-    empty fields become missing values.
+    empty fields become missing values. In a column of numbers, words such as NA (`biomeformer.io.tables`) do too.
 
     * `datasets`: `data/train.parquet` and a `README.md`, for `datasets.load_dataset(folder)`: one row per sample with
       its read_stats, cohort columns, `counts` and `abundance`. `AbundanceTable.read` reads the same folder, and the
@@ -71,6 +72,10 @@ def cluster_names(table: AbundanceTable) -> list[str]:
 
 def _typed(values: pd.Series) -> pd.Series:
     text = values.astype("string").str.strip().replace("", pd.NA)
+    # In a column of numbers, words such as NA are missing values too; in one of text they stay as written.
+    is_without = text.fillna("").map(is_missing).to_numpy(bool)
+    if pd.to_numeric(text.mask(is_without), errors="coerce").notna().to_numpy()[~is_without].all():
+        text = text.mask(is_without)
     numbers = pd.to_numeric(text, errors="coerce")
     if text.isna().all() or (numbers.isna() != text.isna()).any() or np.isinf(numbers.dropna()).any():
         return text.astype(object).where(text.notna(), None)

@@ -104,6 +104,20 @@ class Study:
     inputs: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def notes(self) -> list[str]:
+        """How the tables were read and what was left out."""
+        return [f"{name}: {text}" for name, record in self._tables().items() for text in record.get("notes", [])]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was left out of the tables, or assumed about them, that may change the results."""
+        return [f"{name}: {text}" for name, record in self._tables().items() for text in record.get("warnings", [])]
+
+    def _tables(self) -> dict[str, Any]:
+        tables: dict[str, Any] = self.inputs.get("tables", {})
+        return tables
+
+    @property
     def models(self) -> list[str]:
         """Names of the models, in order."""
         return list(dict.fromkeys(evaluation.model for evaluation in self.evaluations))
@@ -164,7 +178,7 @@ class Study:
                 "cross-validated once in the same way."
             )
         zeros = f" For log-ratios, {ZERO_RULE}." if set(kinds.values()) - {"none"} else ""
-        left_out = f" {target.n_missing} samples without a value were left out." if target.n_missing else ""
+        left_out = f" Left out: {target.describe_missing()}." if target.n_missing else ""
         return (
             f"{target.column} ({sizes}) was predicted from {', '.join(self.sources)} by {models}.{zeros}{left_out} "
             f"Models were evaluated by stratified {self.n_splits}-fold cross-validation, {self.n_repeats} x"
@@ -182,6 +196,8 @@ class Study:
                 "classes": self.target.sizes,
                 "group_column": self.target.group_column,
                 "n_missing": self.target.n_missing,
+                "missing_words": self.target.missing_words,
+                "not_in_metadata": list(self.target.not_in_metadata),
             },
             "n_splits": self.n_splits,
             "n_repeats": self.n_repeats,
@@ -440,6 +456,9 @@ def _from_record(cls: type[Study], record: _StudyRecord, predictions: pd.DataFra
         predictions["class"].map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64),
         group_column=record["target"]["group_column"],
         n_missing=record["target"]["n_missing"],
+        # Version 0.1 did not write these.
+        missing_words=record["target"].get("missing_words", {}),
+        not_in_metadata=tuple(record["target"].get("not_in_metadata", ())),
     )
     evaluations = []
     for fold in record["folds"]:

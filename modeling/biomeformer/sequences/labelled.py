@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError
 from ..io.compression import StreamError, open_bytes, open_text
-from ..io.tables import TableFormat, TableReader, foreign_content
+from ..io.tables import TableFormat, TableReader, foreign_content, is_missing, missing_words
 from ..reads.records import RecordFile
 from .batch import Batch
+from .labels import NO_LABEL
 from .settings import PreparationSettings
 
 CONTIG_COLUMN = "contig"
@@ -163,21 +164,23 @@ def _columns(file: LabelledFile, settings: PreparationSettings, names: list[str]
 
 
 def _table(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]:
+    missing = missing_words(settings.missing, settings.not_missing)
     with TableReader(file.path, FORMAT) as rows:
         columns = _columns(file, settings, list(rows.columns))
         indices = {field: rows.columns.index(name) for field, name in columns.items()}
         batch = Batch(file.path, "line")
         for line, row in rows:
-            _add_row(batch, file, line, {field: row[i] for field, i in indices.items()})
+            _add_row(batch, file, line, {field: row[i] for field, i in indices.items()}, missing)
             if batch.is_full:
                 yield batch
                 batch = Batch(file.path, "line")
-    if batch.ids:
+    if batch.ids or batch.dropped:
         yield batch
 
 
 def _parquet(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]:
     number = 0
+    missing = missing_words(settings.missing, settings.not_missing)
     try:
         parquet = pq.ParquetFile(file.path)
         columns = _columns(file, settings, parquet.schema_arrow.names)
@@ -185,16 +188,23 @@ def _parquet(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batc
             batch = Batch(file.path, "row")
             for values in part.to_pylist():
                 number += 1
-                _add_row(batch, file, number, {field: values[name] for field, name in columns.items()})
-            if batch.ids:
+                _add_row(batch, file, number, {field: values[name] for field, name in columns.items()}, missing)
+            if batch.ids or batch.dropped:
                 yield batch
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{file.path} is a damaged Parquet file ({reason}); copy it again.") from error
 
 
-def _add_row(batch: Batch, file: LabelledFile, number: int, row: dict[str, Any]) -> None:
+def _add_row(batch: Batch, file: LabelledFile, number: int, row: dict[str, Any], missing: Collection[str]) -> None:
+    """Add a row to the batch, or count it if its label marks a missing value."""
     sequence, group = row["sequence"], row.get("group")
+    label = row.get("label") if file.label is None else file.label
+    # An empty label is handled where labels are encoded: of a multi-label task it is a sequence of no class.
+    if file.label is None and isinstance(label, str) and label.strip() and is_missing(label, missing):
+        batch.dropped[NO_LABEL] += 1
+        batch.missing_words[label.strip()] += 1
+        return
     if not isinstance(sequence, str | None):
         raise InputError(f"{file.path}, {batch.unit} {number}: the sequence is no text but {sequence!r}.")
     if "group" in row and group in (None, ""):
@@ -204,7 +214,7 @@ def _add_row(batch: Batch, file: LabelledFile, number: int, row: dict[str, Any])
         number,
         f"{file.path.name}:{number}" if name in (None, "") else str(name),
         (sequence or "").encode(),
-        row.get("label") if file.label is None else file.label,
+        label,
         None if group is None else str(group),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class PreparedSequences:
         n_sequences: Number of sequences, by split; empty splits are left out.
         class_counts: Number of sequences, by split and class.
         token_lengths: Token lengths of a sample of sequences, or None if no read encoder was given.
+        missing_words: Number of records dropped for a label that marks a missing value, by the word.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class PreparedSequences:
     n_sequences: dict[str, int]
     class_counts: dict[str, dict[str, int]]
     token_lengths: TokenLengths | None
+    missing_words: dict[str, int] = field(default_factory=dict)
 
 
 def prepare_sequences(
@@ -182,6 +184,7 @@ def _finish(
         written.n_sequences,
         counts,
         None if counter is None else counter.finish(settings.max_tokens),
+        dict(store.missing_words),
     )
     record = _record(prepared, files, genome, settings)
     names = sorted(f"{DATA}/{path.name}" for path in (result / DATA).iterdir())
@@ -212,6 +215,7 @@ def _record(
             "n_read": prepared.n_read,
             "n_kept": prepared.n_kept,
             "dropped": prepared.dropped,
+            "missing_words": prepared.missing_words,
             "n_conflicts": prepared.n_conflicts,
             "n_clusters": prepared.n_clusters,
         },

@@ -31,6 +31,7 @@ class SequenceStore:
     Attributes:
         n_read: Number of records read so far.
         dropped: Number of records dropped so far, by reason.
+        missing_words: Number of those dropped for a label that marks a missing value, by the word.
         group_names: Number of each group or contig, in order of first appearance.
     """
 
@@ -38,6 +39,7 @@ class SequenceStore:
         self.path, self.settings = path, settings
         self.n_read = 0
         self.dropped: Counter[str] = Counter()
+        self.missing_words: Counter[str] = Counter()
         self.group_names: dict[str, int] = {}
         self._codes = LabelCodes(settings.task, settings.positive)
         self._labels, self._groups = array("d"), array("i")
@@ -60,6 +62,7 @@ class SequenceStore:
         """
         self.n_read += len(batch.ids) + batch.dropped.total()
         self.dropped.update(batch.dropped)
+        self.missing_words.update(batch.missing_words)
         sequences = [fold(sequence) for sequence in batch.sequences]
         _check_letters(batch, sequences)
         kept = [i for i, sequence in enumerate(sequences) if self._is_usable(batch, i, sequence)]
