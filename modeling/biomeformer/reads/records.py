@@ -5,17 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
-from dnaio import FastqReader, FileFormatError, SequenceRecord
+from dnaio import SequenceRecord
 
 from biomeformer.errors import ReadFileError
 from biomeformer.io.compression import DecompressedStream, StreamError
 from biomeformer.io.fasta import iter_fasta
+from biomeformer.reads.fastq import NUCLEOTIDE_LETTERS, FastqError, FastqRecords
 
-NUCLEOTIDE_LETTERS = b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv"
 _IS_NUCLEOTIDE = np.zeros(256, dtype=np.bool_)
 _IS_NUCLEOTIDE[list(NUCLEOTIDE_LETTERS)] = True
 _KNOWN_CONTENT = (
@@ -27,7 +26,18 @@ _KNOWN_CONTENT = (
     (b"\xef\xbb\xbf", "text with a byte-order mark; save it as plain ASCII text"),
     (b"\xff\xfe", "UTF-16 text; save it as plain ASCII text"),
     (b"<", "a web page or XML; download the reads themselves"),
+    *((f"@{tag}\t".encode(), "a SAM file; convert it with samtools fastq") for tag in ("HD", "SQ", "RG", "PG", "CO")),
+    (b".sff", "a 454 file (SFF); convert it with sff2fastq"),
+    (b"\x89HDF", "an HDF5 file, such as FAST5; basecall it first, e.g. with dorado"),
+    (b"\x8bPOD", "a POD5 file; basecall it first, e.g. with dorado"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it first"),
+    (b"Rar!", "a RAR archive; unpack it first"),
+    (b"\x1f\x9d", "compressed with compress (.Z); decompress it first, or compress it with gzip"),
+    (b"\x04\x22\x4d\x18", "compressed with lz4; decompress it first, or compress it with gzip"),
+    (b"LZIP", "compressed with lzip; decompress it first, or compress it with gzip"),
+    (b"LOCUS ", "a GenBank file; give reads or FASTA"),
 )
+_TAR_POSITION = 257
 
 
 class RecordFile:
@@ -43,7 +53,7 @@ class RecordFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._stream = DecompressedStream(path)
-        self._fastq: FastqReader | None = None
+        self._fastq: FastqRecords | None = None
         self._n_fasta = 0
 
     def __enter__(self) -> RecordFile:
@@ -60,7 +70,7 @@ class RecordFile:
     @property
     def n_records(self) -> int:
         """Records delivered so far."""
-        return self._n_fasta if self._fastq is None else int(self._fastq.number_of_records)
+        return self._n_fasta if self._fastq is None else self._fastq.n_records
 
     def __iter__(self) -> Iterator[SequenceRecord]:
         """Yield the records.
@@ -72,25 +82,25 @@ class RecordFile:
             yield from self._open_records()
         except StreamError as error:
             raise self._error(str(error)) from error
-        except FileFormatError as error:
-            line = "" if error.line is None else f"line {error.line + 1}: "
-            raise self._error(f"{line}{_one_sentence(error.message)}; the file is cut or was edited") from error
+        except FastqError as error:
+            raise self._error(str(error)) from error
         if self.n_records == 0:
             raise ReadFileError(f"{self.path} holds no reads; remove it from the sample or copy it again")
 
     def _open_records(self) -> Iterator[SequenceRecord]:
+        n_blank = self._stream.skip_blanks()
         head = self._stream.peek()
         if not head:
             return iter(())
+        content = known_content(head)
+        if content is not None:
+            raise ReadFileError(f"{self.path} is {content}")
         if head.startswith(b"@"):
             self._stream.require_ascii()
-            self._fastq = FastqReader(cast(BinaryIO, self._stream))
+            self._fastq = FastqRecords(self._stream, n_blank + 1)
             return iter(self._fastq)
         if head.startswith(b">"):
             return self._fasta_records()
-        for magic, content in _KNOWN_CONTENT:
-            if head.startswith(magic):
-                raise ReadFileError(f"{self.path} is {content}")
         raise self._error(
             f"neither FASTQ nor FASTA, it starts with {head[:20]!r} where '@' or '>' should be; give a file of reads"
         )
@@ -113,8 +123,25 @@ def record_error(path: Path, record: int, reason: str) -> ReadFileError:
     return ReadFileError(f"{path}, record {record}: {reason}")
 
 
+def known_content(head: bytes) -> str | None:
+    """Return what a file that begins with these bytes is and how to get reads from it, or None."""
+    if head[_TAR_POSITION:].startswith(b"ustar"):
+        return "a tar archive; unpack it first"
+    return next((content for magic, content in _KNOWN_CONTENT if head.startswith(magic)), None)
+
+
+def usual_letters(sequence: str) -> str:
+    """Return a sequence without blanks at its ends and with N for `.`, as old Illumina pipelines write N."""
+    return sequence.strip().replace(".", "N")
+
+
 def bad_letter_reason(letter: str) -> str:
     """Return why a read with `letter` in it is refused."""
+    if letter in "-*":
+        return (
+            f"the sequence holds {letter!r}, a gap of an alignment; give unaligned DNA or RNA reads, or remove the "
+            "gaps, e.g. with seqkit seq --remove-gaps --gap-letters '-*'"
+        )
     return f"the sequence holds {letter!r}, which is not an IUPAC nucleotide letter; give unaligned DNA or RNA reads"
 
 
@@ -128,9 +155,3 @@ def first_bad_letter(joined: bytes, sequence: npt.NDArray[np.uint8]) -> int | No
     if not joined.translate(None, NUCLEOTIDE_LETTERS):
         return None
     return int(np.argmin(_IS_NUCLEOTIDE[sequence]))
-
-
-def _one_sentence(message: str) -> str:
-    """Return a parser's message as the middle of a sentence, without the text of the record it quotes."""
-    message = " ".join(message.split()).partition(". ")[0].rstrip(".")
-    return message[:1].lower() + message[1:]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from ..errors import InputError
 from ..io.compression import StreamError, open_bytes, open_text
 from ..io.tables import TableFormat, TableReader, foreign_content
-from ..reads.records import RecordFile
+from ..reads.records import RecordFile, usual_letters
 from .batch import Batch
 from .settings import PreparationSettings
 
@@ -135,7 +135,7 @@ def _fasta(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]
     with RecordFile(file.path) as records:
         for number, record in enumerate(records, 1):
             name = record.name.split(maxsplit=1)[0] if record.name.strip() else f"{file.path.name}:{number}"
-            batch.add(number, name, record.sequence.encode("ascii"), file.label, None)
+            batch.add(number, name, usual_letters(record.sequence).encode("ascii"), file.label, None)
             if batch.is_full:
                 yield batch
                 batch = Batch(file.path, "record")
