@@ -109,7 +109,7 @@ class _RecentBytes(io.RawIOBase):
         n_delivered = 4 * self.n_records
         while self._blocks and self._n_lines_dropped + self._blocks[0][1] < n_delivered:
             self._n_lines_dropped += self._blocks.pop(0)[1]
-        self._blocks.append((block, np.count_nonzero(np.frombuffer(block, np.uint8) == _NEWLINE)))
+        self._blocks.append((block, int(np.count_nonzero(np.frombuffer(block, np.uint8) == _NEWLINE))))
         return len(block)
 
     def undelivered(self) -> bytes:
