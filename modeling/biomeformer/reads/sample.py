@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 _CHUNK_READS = 64
 _FLAGS_PER_BLOCK = 4096
 _SCANNED_READS_PER_BATCH = 1 << 20
+# ENA's tables of files leave the scheme out.
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://|ftp\.[\w.-]+/")
+_DOWNLOADERS = {"s3": "aws s3 cp", "gs": "gcloud storage cp", "az": "azcopy copy"}
 _OR_UNPAIRED = (
     ", or the two files unpaired: as 'FILE;FILE' in the column fastq (or in fastq_1 with fastq_2 empty) of the sample "
     "sheet, in Python as SampleReads.single(FILE, FILE)"
@@ -48,7 +52,7 @@ class SampleReads:
     @classmethod
     def single(cls, *paths: PathLike) -> SampleReads:
         """Return a sample of single reads (or of mates to be treated as such) in one or several files."""
-        return cls(tuple((Path(path),) for path in paths))
+        return cls(tuple((local_path(path),) for path in paths))
 
     @classmethod
     def paired(cls, r1: PathLike | Sequence[PathLike], r2: PathLike | Sequence[PathLike]) -> SampleReads:
@@ -244,8 +248,28 @@ def _packed(sequences: list[str], index: npt.NDArray[np.int64]) -> tuple[ReadBat
 
 def _as_paths(paths: PathLike | Sequence[PathLike]) -> list[Path]:
     if isinstance(paths, str | os.PathLike):
-        return [Path(paths)]
-    return [Path(path) for path in paths]
+        return [local_path(paths)]
+    return [local_path(path) for path in paths]
+
+
+def local_path(path: PathLike) -> Path:
+    """Return a path to a file on disk.
+
+    Raises:
+        ReadFileError: It is a URL.
+    """
+    text = os.fspath(path)
+    url = _URL.match(text)
+    if url is not None and not os.path.lexists(text):
+        scheme = (url["scheme"] or "ftp").lower()
+        if scheme == "file":
+            raise ReadFileError(f"{text} is a URL; give the path without 'file://'")
+        tool = _DOWNLOADERS.get(scheme, "curl -O")
+        raise ReadFileError(
+            f"{text} is a URL, and reads are read from files on disk alone; download it first, e.g. with {tool}, and "
+            "give the path of the file"
+        )
+    return Path(path)
 
 
 def _paired_records(first: RecordFile, second: RecordFile) -> Iterator[SequenceRecord]:

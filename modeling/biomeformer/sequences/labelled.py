@@ -87,9 +87,9 @@ def _kind(path: Path) -> str:
         )
     if head.startswith(b"@"):
         raise InputError(f"{path} is a FASTQ file, and reads have no labels; {ADVICE}.")
-    for magic, content in _BINARY_INTERVALS:
+    for magic, binary_content in _BINARY_INTERVALS:
         if head.startswith(magic):
-            raise InputError(f"{path} is {content}.")
+            raise InputError(f"{path} is {binary_content}.")
     content = foreign_content(head)
     if content is not None:
         raise InputError(f"{path} is {content}; {ADVICE}.")
