@@ -202,8 +202,12 @@ class DecompressedStream(io.RawIOBase):
                 output, self._input = self._input, b""
             else:
                 output = self._decompress(self._compression)
+        except StreamError as error:
+            self._break = error
+            raise
         except _DECOMPRESSION_ERRORS as error:
-            raise StreamError(_reason(error, self._compression)) from error
+            self._break = StreamError(_reason(error, self._compression))
+            raise self._break from error
         self._produced += len(output)
         if self._max_bytes is not None and self._produced > self._max_bytes:
             self._break = StreamError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 from dnaio import FastqReader, FileFormatError, SequenceRecord
 
-from biomeformer.io.compression import DecompressedStream
+from biomeformer.io.compression import DecompressedStream, StreamError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -102,15 +102,31 @@ class _RecentBytes(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Read into `buffer` and return the number of bytes, 0 at the end."""
-        block = self._stream.read_block(len(memoryview(buffer)))
-        memoryview(buffer)[: len(block)] = block
+        """Fill `buffer`, up to the end or a break of the stream, and return the number of bytes, 0 at the end.
+
+        The reader parses an unfinished record from its start after each read, so reads of a few kilobytes would make
+        the time for a long record quadratic.
+        """
         # The reader asks for more when it has delivered every whole record of what it has.
         n_delivered = 4 * self.n_records
         while self._blocks and self._n_lines_dropped + self._blocks[0][1] < n_delivered:
             self._n_lines_dropped += self._blocks.pop(0)[1]
-        self._blocks.append((block, int(np.count_nonzero(np.frombuffer(block, np.uint8) == _NEWLINE))))
-        return len(block)
+        target = memoryview(buffer)
+        n_bytes = 0
+        while n_bytes < len(target):
+            try:
+                block = self._stream.read_block(len(target) - n_bytes)
+            except StreamError:
+                if not n_bytes:
+                    raise
+                # The stream raises it again at the next read.
+                break
+            if not block:
+                break
+            target[n_bytes : n_bytes + len(block)] = block
+            n_bytes += len(block)
+            self._blocks.append((block, int(np.count_nonzero(np.frombuffer(block, np.uint8) == _NEWLINE))))
+        return n_bytes
 
     def undelivered(self) -> bytes:
         """Return the bytes read so far, from the beginning of the record that would have been delivered next."""
