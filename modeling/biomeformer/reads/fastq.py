@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
-from dnaio import FastqReader, FileFormatError, SequenceRecord
+from dnaio import FastqReader, SequenceRecord
 
 from biomeformer.io.compression import DecompressedStream, StreamError
 
@@ -59,19 +59,25 @@ class FastqRecords:
         """Records delivered so far."""
         return self._recent.n_records + self._n_irregular
 
-    def __iter__(self) -> Iterator[SequenceRecord]:
-        """Yield the records.
+    def regular(self) -> Iterator[SequenceRecord]:
+        """Return dnaio's own iterator over the records, since one of Python's in between takes time for each.
+
+        Raises:
+            FileFormatError: A record is laid out otherwise, or breaks the format; `irregular` goes on with it. Also
+                raised while iterating.
+            StreamError: The file breaks; also raised while iterating.
+        """
+        self._recent.reader = FastqReader(cast(BinaryIO, self._recent))
+        return iter(self._recent.reader)
+
+    def irregular(self) -> Iterator[SequenceRecord]:
+        """Yield the records from the one at which `regular` stopped.
 
         Raises:
             FastqError: A record breaks the format.
             StreamError: The file breaks.
         """
-        try:
-            self._recent.reader = FastqReader(cast(BinaryIO, self._recent))
-            yield from self._recent.reader
-            return
-        except FileFormatError:
-            self._stream.unread(self._recent.undelivered())
+        self._stream.unread(self._recent.undelivered())
         line = self._first_line + 4 * self._recent.n_records
         for record in read_irregular(io.BufferedReader(self._stream, 256 << 10), line):
             self._n_irregular += 1
@@ -91,6 +97,7 @@ class _RecentBytes(io.RawIOBase):
         self.reader: FastqReader | None = None
         self._blocks: list[tuple[memoryview, int]] = []
         self._n_lines_dropped = 0
+        self._is_newline = np.empty(0, np.bool_)
 
     @property
     def n_records(self) -> int:
@@ -125,8 +132,16 @@ class _RecentBytes(io.RawIOBase):
                 break
             target[n_bytes : n_bytes + len(block)] = block
             n_bytes += len(block)
-            self._blocks.append((block, int(np.count_nonzero(np.frombuffer(block, np.uint8) == _NEWLINE))))
+            self._blocks.append((block, self._n_lines(block)))
         return n_bytes
+
+    def _n_lines(self, block: memoryview) -> int:
+        if len(block) > len(self._is_newline):
+            self._is_newline = np.empty(len(block), np.bool_)
+        is_newline = self._is_newline[: len(block)]
+        # An array of this size that is allocated anew costs more than the comparison.
+        np.equal(np.frombuffer(block, np.uint8), _NEWLINE, out=is_newline)
+        return int(np.count_nonzero(is_newline))
 
     def undelivered(self) -> bytes:
         """Return the bytes read so far, from the beginning of the record that would have been delivered next."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from dnaio import SequenceRecord
+from dnaio import FileFormatError, SequenceRecord
 
 from biomeformer.errors import ReadFileError
 from biomeformer.io.compression import DecompressedStream, StreamError
@@ -79,7 +79,13 @@ class RecordFile:
             ReadFileError: The file holds no reads, is neither FASTQ nor FASTA, or breaks; the record is named.
         """
         try:
-            yield from self._open_records()
+            records = self._open_records()
+            try:
+                yield from records if self._fastq is None else self._fastq.regular()
+            except FileFormatError:
+                if self._fastq is None:
+                    raise
+                yield from self._fastq.irregular()
         except StreamError as error:
             raise self._error(str(error)) from error
         except FastqError as error:
@@ -98,7 +104,7 @@ class RecordFile:
         if head.startswith(b"@"):
             self._stream.require_ascii()
             self._fastq = FastqRecords(self._stream, n_blank + 1)
-            return iter(self._fastq)
+            return iter(())
         if head.startswith(b">"):
             return self._fasta_records()
         raise self._error(
