@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ...io.atomic import atomic_directory
+from ...io.spreadsheets import write_spreadsheet
 from ..console import doing, out, report_files
 from ..output import check_output
 from .options import Overwrite
@@ -58,5 +59,5 @@ def robustness(
             f"p = {row['p']:.3g}, q = {row['q']:.3g}"
         )
     with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
-        pd.DataFrame(rows).to_csv(partial / "tests.csv", index=False)
+        write_spreadsheet(pd.DataFrame(rows), partial / "tests.csv", index=False)
     report_files({"tests": output / "tests.csv"})

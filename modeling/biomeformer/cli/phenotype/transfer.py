@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ...io.atomic import atomic_directory
+from ...io.spreadsheets import write_spreadsheet
 from ..console import doing, out, report_files
 from ..options import Threads
 from ..output import check_output
@@ -69,5 +70,5 @@ def transfer(
             row: dict[str, Any] = {"trained_on": ";".join(trained_on), "tested_on": tested_on, "model": name}
             rows.append(row | score_columns(result.scores))
     with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
-        pd.DataFrame(rows).to_csv(partial / "transfer.csv", index=False)
+        write_spreadsheet(pd.DataFrame(rows), partial / "transfer.csv", index=False)
     report_files({"scores": output / "transfer.csv"})
