@@ -44,6 +44,9 @@ class _TargetRecord(TypedDict):
     classes: dict[str, int]
     group_column: str | None
     n_missing: int
+    # Version 0.1 did not write these.
+    missing_words: NotRequired[dict[str, int]]
+    not_in_metadata: NotRequired[list[str]]
 
 
 class _FoldsRecord(TypedDict):
@@ -456,7 +459,6 @@ def _from_record(cls: type[Study], record: _StudyRecord, predictions: pd.DataFra
         predictions["class"].map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64),
         group_column=record["target"]["group_column"],
         n_missing=record["target"]["n_missing"],
-        # Version 0.1 did not write these.
         missing_words=record["target"].get("missing_words", {}),
         not_in_metadata=tuple(record["target"].get("not_in_metadata", ())),
     )

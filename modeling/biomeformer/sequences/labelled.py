@@ -14,16 +14,21 @@ import pyarrow.parquet as pq
 from ..errors import InputError
 from ..io.compression import StreamError, open_bytes, open_text
 from ..io.tables import TableFormat, TableReader, foreign_content, is_missing, missing_words
-from ..reads.records import RecordFile
+from ..reads.records import RecordFile, usual_letters
 from .batch import Batch
+from .interval_formats import foreign_format, is_comment, is_intervals
 from .labels import NO_LABEL
 from .settings import PreparationSettings
 
 CONTIG_COLUMN = "contig"
 HEAD_BYTES = 64 << 10
 PARQUET_ROWS = 1024
-COMMENTS = ("#", "track", "browser")
 
+_BINARY_INTERVALS = (
+    (b"\xeb\xf2\x89\x87", "a bigBed file; convert it with bigBedToBed"),
+    (b"\x87\x89\xf2\xeb", "a bigBed file; convert it with bigBedToBed"),
+    (b"\x26\xfc\x8f\x88", "a bigWig file of a signal; give BED of intervals, e.g. peaks called on it"),
+)
 ADVICE = "give FASTA, CSV, TSV, Parquet, or BED intervals"
 # Names of columns that are not read may repeat.
 FORMAT = TableFormat("table of sequences", ADVICE, InputError, unique_columns=False)
@@ -76,18 +81,27 @@ def _kind(path: Path) -> str:
         return "parquet"
     if head.lstrip().startswith(b">"):
         return "fasta"
+    if head.startswith((b"@HD\t", b"@SQ\t")):
+        raise InputError(
+            f"{path} is a SAM file, or an interval_list of Picard, whose positions count from 1; convert that with "
+            f"picard IntervalListToBed, or {ADVICE}."
+        )
     if head.startswith(b"@"):
         raise InputError(f"{path} is a FASTQ file, and reads have no labels; {ADVICE}.")
+    for magic, binary_content in _BINARY_INTERVALS:
+        if head.startswith(magic):
+            raise InputError(f"{path} is {binary_content}.")
     content = foreign_content(head)
     if content is not None:
         raise InputError(f"{path} is {content}; {ADVICE}.")
     if b"\0" in head:
         raise InputError(f"{path} is not a text file; {ADVICE}.")
-    lines = (line.strip() for line in head.decode("utf-8", "replace").splitlines())
-    first = next((line for line in lines if line and not line.startswith(COMMENTS)), "")
-    fields = first.split("\t") if "\t" in first else first.split()
-    looks_like_bed = len(fields) >= 3 and fields[1].isdecimal() and fields[2].isdecimal()
-    return "intervals" if looks_like_bed else "table"
+    text = head.decode("utf-8", "replace").removeprefix("\ufeff")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    content = foreign_format(lines)
+    if content is not None:
+        raise InputError(f"{path} is {content}.")
+    return "intervals" if is_intervals([line for line in lines if not is_comment(line)]) else "table"
 
 
 @contextmanager
@@ -136,7 +150,7 @@ def _fasta(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]
     with RecordFile(file.path) as records:
         for number, record in enumerate(records, 1):
             name = record.name.split(maxsplit=1)[0] if record.name.strip() else f"{file.path.name}:{number}"
-            batch.add(number, name, record.sequence.encode("ascii"), file.label, None)
+            batch.add(number, name, usual_letters(record.sequence).encode("ascii"), file.label, None)
             if batch.is_full:
                 yield batch
                 batch = Batch(file.path, "record")
