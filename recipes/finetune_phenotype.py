@@ -47,6 +47,7 @@ from biomeformer.checkpoints.source import model_source
 from biomeformer.errors import InputError
 from biomeformer.io.file_identity import InputFile, compare_files, identify_files
 from biomeformer.io.records import DamagedFileError
+from biomeformer.io.tables import missing_words
 from biomeformer.metagenomes import read_set
 from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata, with_deep_sets_head
@@ -212,7 +213,14 @@ class Sets:
         return self.folder / f"{sample_id}.safetensors"
 
     def _load(self, sample_id: str) -> dict[str, np.ndarray]:
-        return read_part(self._path(sample_id))[1]
+        path = self._path(sample_id)
+        try:
+            part, arrays = read_part(path)
+        except FileNotFoundError as error:
+            raise DamagedFileError(f"{path} is missing; give the same command again, which makes it.") from error
+        if part.item_id != sample_id:
+            raise DamagedFileError(f"{path} is that of another sample; delete it, and the same command makes it again.")
+        return arrays
 
     def n_elements(self, sample_id: str) -> int:
         """Return the number of elements (reads or centroids) of a sample."""
@@ -441,6 +449,12 @@ def parser() -> RecipeParser:
     parser.add_argument("--target", required=True, help="column with the classes")
     parser.add_argument("--metadata", type=Path, help="CSV or TSV with the classes, instead of the cohort")
     parser.add_argument("--positive", action="append", help="value to predict against all others; may be given again")
+    parser.add_argument(
+        "--missing", action="append", default=[], help="further word for a missing value; may be given again"
+    )
+    parser.add_argument(
+        "--not-missing", action="append", default=[], help="word that is a class, such as NA; may be given again"
+    )
     parser.add_argument("--allow-shared-files", action="store_true", help="accept samples with a file in common")
     parser.add_argument("--group", help="column with subjects or batches, which no two folds share")
     return parser
@@ -458,7 +472,12 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     columns = cohort.metadata() if args.metadata is None else read_metadata(args.metadata)
     ids = [sample.sample_id for sample in cohort]
     where = str(args.metadata or args.cohort)
-    target = make_target(columns, args.target, ids, positive=args.positive, group_column=args.group, where=where)
+    words = missing_words(args.missing, args.not_missing)
+    target = make_target(
+        columns, args.target, ids, positive=args.positive, group_column=args.group, where=where, missing=words
+    )
+    if target.n_missing and (processes is None or processes.rank == 0):
+        note(f"{args.target}: left out: {target.describe_missing()}")
     list(folds(target, config.n_folds, 1, config.seed))
     accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
     start = biomeformer.load(config.model, revision=config.revision, device=str(accelerator.device))

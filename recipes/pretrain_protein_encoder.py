@@ -48,7 +48,7 @@ from biomeformer.genomes.proteins import (
     pack_proteins,
     pad_proteins,
 )
-from biomeformer.io.atomic import atomic_write
+from biomeformer.io.records import DamagedFileError, read_arrays, write_arrays
 from biomeformer.io.tables import TableFormat, read_table
 from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.runs.progress import out
@@ -179,7 +179,7 @@ class Proteins:
     @classmethod
     def of_genomes(cls, folder: Path, run: TrainingRun) -> Proteins:
         """Return the proteins of all genomes, predicted once by the main process and kept in the run's folder."""
-        file = run.path / PROTEINS
+        file, advice = run.path / PROTEINS, "delete it, and the same command predicts the genes again"
 
         def call_genes() -> None:
             if file.is_file():
@@ -192,12 +192,13 @@ class Proteins:
             ordered = sorted(distinct, key=lambda protein: (len(protein), protein))
             letters = np.frombuffer("".join(ordered).encode(), np.uint8)
             offsets = np.concatenate([[0], np.cumsum([len(protein) for protein in ordered])])
-            with atomic_write(file) as partial, partial.open("wb") as handle:
-                np.savez(handle, letters=letters, offsets=offsets)
+            write_arrays(file, {"letters": letters, "offsets": offsets}, {})
 
         run.processes.on_main(call_genes)
-        with np.load(file) as arrays:
-            return cls(arrays["letters"], arrays["offsets"])
+        arrays = read_arrays(file, advice=advice)
+        if arrays.keys() != {"letters", "offsets"}:
+            raise DamagedFileError(f"{file} holds something else; {advice}.")
+        return cls(arrays["letters"], arrays["offsets"])
 
 
 GENOME_LIST = TableFormat("list of genomes", "it needs the columns genome_id and file", InputError)

@@ -28,12 +28,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -44,7 +43,9 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedToken
 from biomeformer import load_read_encoder
 from biomeformer.errors import InputError
 from biomeformer.inference.batching import embed_vectors
-from biomeformer.io.atomic import atomic_directory, write_json
+from biomeformer.io.atomic import atomic_directory
+from biomeformer.io.digests import FileDigest, check_files, digest_files
+from biomeformer.io.records import DamagedFileError, RecordType
 from biomeformer.metagenomes import run_kmeans
 from biomeformer.models.kmer_encoder import KmerTokenizer
 from biomeformer.models.metagenbert import MetagenBertModel, MetagenBertProcessor
@@ -224,10 +225,34 @@ def draw(source: ReadSource, stage: StageConfig, *key: int) -> dict[str, Any]:
     )
 
 
+class StageResult(TypedDict):
+    """Content of a finished stage's `result.json`: its figures, and the digests of the files beside it."""
+
+    stage: int
+    figures: dict[str, Any]
+    files: dict[str, FileDigest]
+
+
+STAGE_RESULT = RecordType(StageResult, "delete the stage's folder, and the same command trains the stage again")
+
+
 def finished_stage(run: TrainingRun, stage: int) -> Path | None:
     """Return the folder with the encoder of a stage, or None if the stage is not finished."""
     folder = run.path / "stages" / f"{stage}"
     return folder if (folder / "result.json").is_file() else None
+
+
+def figures_of(folder: Path) -> dict[str, Any]:
+    """Return the figures of a finished stage.
+
+    Raises:
+        DamagedFileError: They or the encoder beside them are damaged.
+    """
+    result = STAGE_RESULT.read(folder / "result.json")
+    if str(result["stage"]) != folder.name:
+        raise DamagedFileError(f"{folder / 'result.json'} is that of another stage; {STAGE_RESULT.advice}.")
+    check_files(folder, result["files"], STAGE_RESULT.advice)
+    return result["figures"]
 
 
 class Trainer:
@@ -408,7 +433,9 @@ class Trainer:
                 if stage.objective == "mlm":
                     objective.model.cpu().save_pretrained(folder / "masked_lm")
                     self.tokenizer.save_pretrained(folder / "masked_lm")
-                write_json(folder / "result.json", figures)
+                names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+                result = {"stage": number, "figures": figures, "files": digest_files(folder, names)}
+                STAGE_RESULT.write(folder / "result.json", result)
         self.run.delete_states()
 
     def fit_centroids(self, config: CentroidsConfig) -> tuple[MetagenBertModel, dict[str, Any]]:
@@ -524,6 +551,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         encoder, tokenizer, source = starting_point(config, genomes, run)
         done = [number for number in range(len(config.stages)) if finished_stage(run, number)]
         if done:
+            figures_of(run.path / "stages" / f"{done[-1]}")
             source = str(finished_stage(run, done[-1]))
             encoder, tokenizer = load_read_encoder(source)
             encoder.config._name_or_path = ""
@@ -532,7 +560,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         metrics: dict[str, Any] = {}
         for number, stage in enumerate(config.stages):
             kept = finished_stage(run, number)
-            figures = json.loads((kept / "result.json").read_text()) if kept else trainer.train(stage, number)
+            figures = figures_of(kept) if kept else trainer.train(stage, number)
             metrics[f"{number + 1} {stage.objective}"] = figures
         accelerator.end_training()
         run.processes.on_main(lambda: write_results(config, trainer, genomes, held_out, metrics))

@@ -46,13 +46,14 @@ from biomeformer.genomes.dataset import DatasetGenomes, StreamedGenomes, open_ge
 from biomeformer.genomes.embedding import RESULTS, EmbeddedGenomes
 from biomeformer.genomes.prediction import PROTEIN_ENCODER
 from biomeformer.genomes.proteins import load_protein_encoder
+from biomeformer.io.tables import missing_words
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata
 from biomeformer.phenotypes.evaluation import folds
 from biomeformer.phenotypes.study import STUDY_FILES
 from biomeformer.phenotypes.trained_folds import evaluate_folds
 from biomeformer.runs.prefetch import prefetch
 from biomeformer.runs.process_group import ProcessGroup
-from biomeformer.runs.progress import cell, out
+from biomeformer.runs.progress import cell, note, out
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import Epochs, bucketed_batches, evaluate_rows, to_device
 from biomeformer.training.command import RecipeParser, run_main
@@ -339,6 +340,12 @@ def parser() -> RecipeParser:
         "--streaming", action="store_true", help="stream a dataset from the Hub instead of downloading it"
     )
     parser.add_argument("--target", required=True, help="column with the classes")
+    parser.add_argument(
+        "--missing", action="append", default=[], help="further word for a missing value; may be given again"
+    )
+    parser.add_argument(
+        "--not-missing", action="append", default=[], help="word that is a class, such as NA; may be given again"
+    )
     parser.add_argument("--group", help="column with genus or family, which no two folds share")
     parser.add_argument("--metadata", type=Path, help="CSV or TSV with the columns, instead of the catalog's")
     return parser
@@ -356,7 +363,10 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     columns = genomes.metadata if args.metadata is None else read_metadata(args.metadata)
     where = str(args.metadata or args.genomes)
     ids = [str(name) for name in genomes.metadata.index]
-    target = make_target(columns, args.target, ids, group_column=args.group, where=where)
+    words = missing_words(args.missing, args.not_missing)
+    target = make_target(columns, args.target, ids, group_column=args.group, where=where, missing=words)
+    if target.n_missing and (processes is None or processes.rank == 0):
+        note(f"{args.target}: left out: {target.describe_missing()}")
     list(folds(target, config.n_folds, 1, config.seed))
     accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
     labels = [f"{name}\t{label}" for name, label in zip(target.sample_ids, target.labels.tolist(), strict=True)]

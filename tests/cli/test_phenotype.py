@@ -141,7 +141,11 @@ def other_cohort(work, name, shift):
     index = pd.Index(ids, name="sample_id")
     (work / name).mkdir()
     AbundanceTable(
-        ids, table.counts + shift, table.read_stats.set_index(index), table.metadata.set_index(index), table.provenance
+        ids,
+        table.counts + shift,
+        (table.read_stats + 3 * shift).set_index(index),
+        table.metadata.set_index(index),
+        table.provenance,
     ).write(work / name / "abundance.parquet")
     return work / name
 
@@ -152,11 +156,11 @@ def test_phenotype_transfer_scores_every_held_out_cohort(work, run, monkeypatch)
     options = ["--target", "state", "--model", "l1", "--threads", 1]
     result = run(["phenotype", "transfer", work / "run", b, "--test", c, *options, "--output", work / "one"])
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith(f"{work / 'run'} + {b} -> {c}, l1: ROC-AUC 1.000 (1.000-1.000)\n")
+    assert result.stdout.startswith("run + b -> c, l1: ROC-AUC 1.000 (1.000-1.000)\n")
     result = run(["phenotype", "transfer", work / "run", b, c, *options, "--output", work / "all"])
     assert result.exit_code == 0, result.output
     rows = list(csv.DictReader((work / "all" / "transfer.csv").open()))
-    assert [row["tested_on"] for row in rows] == [str(work / "run"), str(b), str(c)]
+    assert [row["tested_on"] for row in rows] == ["run", "b", "c"]
     assert all(float(row["roc_auc"]) > 0.95 for row in rows)
     result = run(["phenotype", "transfer", b, *options, "--output", work / "none"])
     assert result.exit_code == 2 and "leaving one out needs two cohorts" in result.stderr
@@ -174,7 +178,7 @@ def test_phenotype_robustness_writes_tests_of_every_table(work, run):
     result = run([*arguments, "--output", work / "out"])
     assert result.exit_code == 0, result.output
     rows = list(csv.DictReader((work / "out" / "tests.csv").open()))
-    assert len(rows) == 14 and {row["table"] for row in rows} == {str(work / "run"), str(b)}
+    assert len(rows) == 14 and {row["table"] for row in rows} == {"run", "b"}
     assert [row["test"] for row in rows[:7]] == ["permanova", "permdisp"] * 3 + ["entropy"]
     assert all(float(row["p"]) == 0.01 for row in rows if row["test"] == "permanova")
     assert all(float(row["q"]) >= float(row["p"]) for row in rows)
@@ -335,3 +339,69 @@ def test_a_sample_without_reads_at_a_depth_is_left_out_and_said(cohort, run, tmp
     assert result.exit_code == 1
     assert "failed  s3" in result.stderr and "100 %: 1 samples that another depth lacks were left out" in result.stderr
     assert "group: a 8, b 7" in result.stdout and (tmp_path / "depth" / "depth.svg").is_file()
+
+
+@pytest.fixture
+def species_cohort(tmp_path):
+    """A table of own counts whose `Unassigned` holds a third of the reads, a blank, and metadata with odd words."""
+    rng = np.random.default_rng(1)
+    ids = [f"s{i}" for i in range(40)]
+    state = ["None" if i % 2 else "CD" for i in range(36)] + ["NA", "unknown", "Not collected", ""]
+    lineages = [f"k__B;p__P{i // 20};g__G{i};s__{f'sp_{i}' if i % 2 else ''}" for i in range(1, 40)]
+    lineages += [f"k__B;p__P{i // 20};g__H{i};s__" for i in range(10)]
+    reads = rng.poisson(20, (len(lineages), 40))
+    reads[0, [i for i, word in enumerate(state) if word == "CD"]] += 400
+    table = pd.DataFrame(reads, index=lineages, columns=ids)
+    table.loc["Unassigned"] = table.sum() // 2
+    table["BLANK"] = 0
+    table.loc["state"] = [i % 2 for i in range(41)]
+    table.to_csv(tmp_path / "t.tsv", sep="\t", index_label="#OTU ID")
+    pd.DataFrame({"state": state, "kit, lot": "a"}, index=ids).to_csv(
+        tmp_path / "m.tsv", sep="\t", index_label="sample"
+    )
+    return tmp_path
+
+
+def test_what_is_left_out_stands_on_screen_in_the_study_and_in_the_report(species_cohort, run):
+    folder = species_cohort
+    arguments = ["phenotype", "evaluate", folder / "t.tsv", "--metadata", folder / "m.tsv", "--target", "state"]
+    result = run([*arguments, *QUICK, "--output", folder / "out"])
+    assert result.exit_code == 0, result.output
+    warning = (
+        "features: left out: what is assigned to no taxon or gene ('Unassigned'): 33 % of the abundance on average"
+    )
+    assert f"warning: {warning}" in result.stderr
+    metadata_note = "features: left out: columns that the metadata has too, which are never features ('state')"
+    assert metadata_note in result.stderr and "'None' is taken as a class" in result.stderr
+    missing = (
+        "4 samples without a value ('NA' in 1, 'unknown' in 1, 'Not collected' in 1, empty in 1), 1 sample not in the "
+        "metadata ('BLANK')"
+    )
+    assert f"state: CD 18, None 18; {missing}" in result.stdout
+    study = json.loads((folder / "out" / "study.json").read_text())
+    table = study["inputs"]["tables"]["features"]
+    assert any("Unassigned" in text for text in table["warnings"]) and table["metadata_columns"] == ["state"]
+    assert study["target"]["missing_words"] == {"NA": 1, "unknown": 1, "Not collected": 1, "": 1}
+    assert study["target"]["not_in_metadata"] == ["BLANK"] and missing in study["methods"]
+    report = (folder / "out" / "report.html").read_text()
+    assert "33 % of the abundance" in report and "Warning." in report and "&#x27;Not collected&#x27; in 1" in report
+    # The report made again leaves the same columns out and says the same.
+    result = run(["phenotype", "report", folder / "out", "--permutations", 9, "--output", folder / "again.html"])
+    assert result.exit_code == 0, result.output
+    again = (folder / "again.html").read_text()
+    assert "33 % of the abundance" in again and "&#x27;Not collected&#x27; in 1" in again
+
+
+def test_words_are_classes_or_missing_as_the_options_say(species_cohort, run):
+    folder = species_cohort
+    metadata = pd.read_csv(folder / "m.tsv", sep="\t", keep_default_na=False)
+    metadata.loc[[*range(30, 36), 37], "state"] = "UNKNOWN"
+    metadata.to_csv(folder / "m.tsv", sep="\t", index=False)
+    arguments = ["phenotype", "robustness", folder / "t.tsv", "--metadata", folder / "m.tsv", "--target", "state"]
+    arguments += ["--permutations", 9, "--overwrite", "--output", folder / "out"]
+    result = run(arguments)
+    assert result.exit_code == 0 and "'UNKNOWN' in 7" in result.stderr, result.output
+    result = run([*arguments, "--not-missing", "unknown", "--missing", "none"])
+    assert result.exit_code == 0 and "'None' in 15" in result.stderr and "UNKNOWN" not in result.stderr, result.output
+    result = run([*arguments, "--not-missing", "NA", "--missing", "na"])
+    assert result.exit_code == 2 and "'na' is given both as a missing value and as a value" in result.stderr

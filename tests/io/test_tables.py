@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from biomeformer.errors import CohortError, TableError
-from biomeformer.io.tables import MISSING_VALUES, TableFormat, TableReader, is_missing, read_table
+from biomeformer.io.tables import MISSING_VALUES, TableFormat, TableReader, is_missing, missing_words, read_table
 
 PLAIN = TableFormat()
 BIOLOGICAL = TableFormat(comments=True, row_names=True, unique_columns=False)
@@ -152,6 +152,14 @@ def test_the_ending_decides_where_the_header_has_no_separator(tmp_path):
         # R's write.table and write.csv, and pandas.
         ("S1 1\tS2\nk__B\t1\t2\nk__C\t3\t4\n", ("", "S1 1", "S2"), [["k__B", "1", "2"], ["k__C", "3", "4"]]),
         ('"","S1"\n"a",1\n', ("", "S1"), [["a", "1"]]),
+        # R's write.table as it writes by default: quoted, between blanks.
+        ('"S1" "S ""2"""\n"k__B, x" 1 2\n', ("", "S1", 'S "2"'), [["k__B, x", "1", "2"]]),
+        # eggNOG-mapper 1, with comments above and below.
+        (
+            "# emapper version: 1.0.3\n# command: x\n#query_name\tKO\tCOG\ng\tK1,K2\tS\n# 1 queries\n# Time\n",
+            ("query_name", "KO", "COG"),
+            [["g", "K1,K2", "S"]],
+        ),
         # A name that begins with the sign is a row if it is as long as one.
         ("id\tx\n#1\t2\n", ("id", "x"), [["#1", "2"]]),
         ("#only a comment\n", ("only a comment",), []),
@@ -277,3 +285,6 @@ def test_missing_values_are_recognised_in_any_case():
     ] == []
     assert not any(map(is_missing, ("None", "none", "0", "-", "no", "N", "nano")))
     assert all(word == word.lower() for word in MISSING_VALUES)
+    assert is_missing("Missing: control sample") and is_missing("Not Collected") and is_missing("#DIV/0!")
+    assert is_missing("None", missing_words(["none"])) and not is_missing("NA", missing_words(except_for=["na"]))
+    assert not is_missing("missing: lost", missing_words(except_for=["missing"]))

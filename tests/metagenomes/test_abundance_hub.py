@@ -21,7 +21,7 @@ from huggingface_hub import constants
 
 from biomeformer.errors import TableError
 from biomeformer.metagenomes import AbundanceTable
-from biomeformer.metagenomes.abundance_table import METADATA_KEY, is_dataset_id, table_file
+from biomeformer.metagenomes.abundance_table import METADATA_KEY, RECORD, is_dataset_id, table_file
 from biomeformer.metagenomes.export import export_table, sample_frame
 from biomeformer.metagenomes.sample import READ_STATS
 from biomeformer.phenotypes import FeatureTable
@@ -45,7 +45,8 @@ def make(ids, metadata=None, **provenance) -> AbundanceTable:
     ids = tuple(ids)
     index = pd.Index(ids, name="sample_id")
     counts = np.arange(3 * len(ids), dtype=np.int64).reshape(-1, 3) + 2**40
-    read_stats = pd.DataFrame({name: counts.sum(1) + i for i, name in enumerate(READ_STATS)}, index=index)
+    first = READ_STATS.index("n_used")
+    read_stats = pd.DataFrame({name: counts.sum(1) + abs(i - first) for i, name in enumerate(READ_STATS)}, index=index)
     columns = {"age": [str(i) for i in range(len(ids))]} if metadata is None else metadata
     return AbundanceTable(ids, counts, read_stats, pd.DataFrame(columns, index=index), PROVENANCE | provenance)
 
@@ -249,9 +250,10 @@ def test_files_that_are_no_sound_table(tmp_path):
     good = exported(make(["S1", "S2"]), tmp_path / "x") / "data" / "train.parquet"
     table = pq.read_table(good)
     record = json.loads(table.schema.metadata[METADATA_KEY])
+    del record["checksum"]
 
     def refuses(message, changed=None, **fields):
-        metadata = table.schema.metadata | {METADATA_KEY: json.dumps(record | fields).encode()}
+        metadata = table.schema.metadata | {METADATA_KEY: RECORD.serialize(record | fields)}
         pq.write_table((table if changed is None else changed).replace_schema_metadata(metadata), good)
         with pytest.raises(TableError, match=message):
             AbundanceTable.read(good)
@@ -260,8 +262,8 @@ def test_files_that_are_no_sound_table(tmp_path):
         return table.set_column(table.column_names.index(name), name, values)
 
     refuses("table of format 9, and this version reads 1", format_version=9)
-    refuses("record is damaged", provenance="m")
-    refuses("record is damaged", tally_columns=None)
+    refuses("record does not have its form .*, so it is damaged", provenance="m")
+    refuses("record does not have its form .*, so it is damaged", tally_columns=None)
     refuses("not one column 'n_used', which its record names", table.drop_columns(["n_used"]))
     refuses("not one column 'sex'", metadata_columns=["sex"])
     refuses("column 'n_used' is not all whole numbers", put("n_used", pa.array([1, None])))
@@ -276,7 +278,7 @@ def test_files_that_are_no_sound_table(tmp_path):
         refuses("'counts' does not hold whole numbers", put("counts", pa.array(counts, pa.list_(pa.int64()))))
     refuses("'counts' does not hold whole numbers", put("counts", pa.array([[0.5, 0.5], [1.0, 0]])))
     pq.write_table(table.replace_schema_metadata({METADATA_KEY: b"{"}), good)
-    with pytest.raises(TableError, match="record is damaged"):
+    with pytest.raises(TableError, match="record is not JSON, so it is damaged"):
         AbundanceTable.read(good)
     # As another program would write it again: without our record.
     pq.write_table(table.replace_schema_metadata({}), good)

@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from biomeformer.errors import InputError, TableError
+from biomeformer.io.tables import missing_words
 from biomeformer.metrics import BalancedAccuracy, BrierScore, CalibrationError, PrAuc, RocAuc
 from biomeformer.metrics.probabilities import METRICS, score
 from biomeformer.phenotypes import (
@@ -265,7 +266,30 @@ def test_none_is_a_class_and_missing_words_are_counted(tmp_path):
     assert list(metadata.columns) == ["disease", "weight, kg"]
     target = make_target(metadata, "disease", [f"s{i}" for i in range(15)])
     assert target.sizes == {"CD": 5, "None": 5} and target.n_missing == 5
-    assert target.describe_missing() == "5 samples without a value ('NA' in 1, 'na' in 1, 'Unknown' in 1)"
+    assert target.describe_missing() == (
+        "4 samples without a value ('NA' in 1, 'na' in 1, 'Unknown' in 1, empty in 1), 1 sample not in the metadata "
+        "('s14')"
+    )
+
+
+def test_words_for_missing_values_can_be_added_and_kept(tmp_path):
+    values = ["None"] * 6 + ["NA"] * 6 + ["missing: lost in transit"] * 2
+    metadata = pd.DataFrame({"disease": values, "subject": "p"}, index=[f"s{i}" for i in range(14)])
+    kept = make_target(metadata, "disease", metadata.index, missing=missing_words(except_for=["na"]))
+    assert kept.sizes == {"NA": 6, "None": 6} and kept.missing_words == {"missing: lost in transit": 2}
+    with pytest.raises(InputError, match=r"6 samples have a value .*'NA' in 6, 'missing: lost in transit' in 2"):
+        make_target(metadata, "disease", metadata.index)
+    with pytest.raises(InputError, match="0 samples have a value"):
+        make_target(metadata, "disease", metadata.index, missing=missing_words(["None"]))
+    with pytest.raises(InputError, match=r"'NA' marks a missing value in column 'disease'.*--not-missing 'NA'"):
+        make_target(metadata, "disease", metadata.index, positive=["NA"])
+    metadata.loc["s3", "subject"] = "n/a"
+    with pytest.raises(InputError, match="sample 's3' has no value but 'n/a' in the group column 'subject'"):
+        make_target(
+            metadata, "disease", metadata.index, group_column="subject", missing=missing_words(except_for=["NA"])
+        )
+    with pytest.raises(InputError, match="an empty field is always a missing value"):
+        missing_words(except_for=[""])
 
 
 def test_known_score_of_a_real_cohort(shared_data):

@@ -64,7 +64,10 @@ def test_species_tables_of_any_layout_are_read(tmp_path, layout, compressed):
     assert table.sample_ids == tuple(SAMPLES)
     assert {name: column.tolist() for name, column in zip(table.names, table.values.T, strict=True)} == SPECIES
     assert any("above or below the species" in note for note in table.notes)
-    assert ("are not taxa" in " ".join(table.notes)) == (layout in ("rows of metadata", "with unclassified"))
+    assert ("that are not taxa ('disease')" in " ".join(table.notes)) == (layout == "rows of metadata")
+    assert ("assigned to no taxon or gene ('UNCLASSIFIED'): 0.99 % of the abundance" in " ".join(table.notes)) == (
+        layout == "with unclassified"
+    )
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -94,7 +97,7 @@ def test_biom_tables_of_either_version_are_read(tmp_path, version):
 
 def abundance_table(**provenance):
     index = pd.Index(SAMPLES, name="sample_id")
-    read_stats = pd.DataFrame({name: [1, 2, 3] for name in READ_STATS}, index=index)
+    read_stats = pd.DataFrame({name: [4, 4, 4] for name in READ_STATS}, index=index)
     counts = np.array([[1, 3], [2, 2], [4, 0]], np.int64)
     record = {"weights_sha256": "ab", "contract": {"pooling": "mean"}, "n_clusters": 2, "dtype": "float32"}
     return AbundanceTable(tuple(SAMPLES), counts, read_stats, pd.DataFrame(index=index), record | provenance)

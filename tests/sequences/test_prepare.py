@@ -258,6 +258,38 @@ def test_parquet_tables_keep_their_labels_and_rows(tmp_path, labels):
     assert set(rows_of(tmp_path / "out")["source"]) == {f"t.parquet:{i}" for i in range(2, 31)}
 
 
+def test_words_for_a_missing_label_are_dropped_and_counted(tmp_path):
+    sequences = random_sequences(44, 50, 60)
+    labels = ["None", "enhancer"] * 20 + ["NA", "na", "Unknown", "not collected"]
+    table = write_table(tmp_path / "t.csv", list(zip(sequences, labels, strict=True)))
+    made = prepare([table], tmp_path / "out")
+    assert made.label_names == ("None", "enhancer") and made.dropped == {"no_label": 4}
+    words = {"NA": 1, "na": 1, "Unknown": 1, "not collected": 1}
+    assert made.missing_words == words and made.n_read == 44 == made.n_kept + 4
+    assert json.loads((tmp_path / "out" / "prepare.json").read_text())["tallies"]["missing_words"] == words
+    assert (
+        "| without a label (NA 1, na 1, Unknown 1, not collected 1) | 4 |"
+        in (tmp_path / "out" / "README.md").read_text()
+    )
+    kept = prepare([table], tmp_path / "out", missing=("none",), not_missing=("NA", "unknown"))
+    assert kept.label_names == ("NA", "Unknown", "enhancer", "na") and kept.missing_words == {
+        "None": 20,
+        "not collected": 1,
+    }
+    frame = pd.DataFrame({"sequence": sequences, "label": labels})
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert prepare([tmp_path / "t.parquet"], tmp_path / "out").missing_words == words
+    # A label that the user gives for a whole file is a label.
+    inputs = [
+        f"unknown={write_fasta(tmp_path / 'a.fa', sequences[:20])}",
+        f"b={write_fasta(tmp_path / 'b.fa', sequences[20:])}",
+    ]
+    assert prepare(inputs, tmp_path / "out").label_names == ("b", "unknown")
+    only = write_table(tmp_path / "only.csv", [(sequence, "NA") for sequence in sequences])
+    with pytest.raises(InputError, match=r"of 44 records none can be used \(44 no_label\)"):
+        prepare([only], tmp_path / "out")
+
+
 def test_long_fields_and_quoted_rows(tmp_path):
     (long,) = random_sequences(1, 200_000, 200_000)
     (tmp_path / "t.csv").write_text(f'label,note,sequence\n"a","two\nlines",{long}\nb,,ACGTT\n\nb,,ACGTTA\n')

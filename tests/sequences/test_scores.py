@@ -12,6 +12,7 @@ from scipy import stats
 from sklearn import metrics
 
 from biomeformer.errors import InputError, TableError
+from biomeformer.io.records import DamagedFileError
 from biomeformer.metrics.curves import best_f1_threshold, ranked_counts
 from biomeformer.metrics.probabilities import brier, calibration_error
 from biomeformer.metrics.tasks import (
@@ -359,11 +360,14 @@ def test_folders_without_results(tmp_path):
             load(tmp_path)
     (tmp_path / "evaluation.json").write_text("{")
     (tmp_path / "predictions.parquet").write_text("{")
-    with pytest.raises(TableError, match="cannot be read as JSON"):
+    with pytest.raises(DamagedFileError, match=r"evaluation.json is not JSON"):
         SequenceEvaluation.load(tmp_path)
-    with pytest.raises(TableError, match="cannot be read as Parquet"):
+    with pytest.raises(DamagedFileError, match="cannot be read as Parquet"):
         read_predictions(tmp_path)
-    for record in ("[]", '{"format_version": 2}', '{"format_version": 1, "task": "binary"}'):
+    (tmp_path / "evaluation.json").write_text("[]")
+    with pytest.raises(DamagedFileError, match=r"evaluation.json is not a JSON object"):
+        SequenceEvaluation.load(tmp_path)
+    for record in ('{"format_version": 2}', '{"format_version": 1, "task": "binary"}'):
         (tmp_path / "evaluation.json").write_text(record)
         with pytest.raises(TableError, match="is no evaluation of format 1"):
             SequenceEvaluation.load(tmp_path)

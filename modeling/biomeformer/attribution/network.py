@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import networkx as nx
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ..errors import InputError, TableError
 from ..io.atomic import atomic_write
+from ..io.digests import FileDigest, check_files, digest_files
+from ..io.parquet import CheckedParquet, write_parquet
+from ..io.records import DamagedFileError, RecordType
 from ..io.spreadsheets import undo_spreadsheet, write_spreadsheet
 
 if TYPE_CHECKING:
@@ -41,6 +44,28 @@ TEXT: Mapping[str, type] = dict.fromkeys(
     ),
     str,
 )  # fmt: skip
+
+# Columns without which a table is none of a network; a network may have no cluster, and then no column of one.
+REQUIRED_COLUMNS = {
+    "pairs": ("genome_id", "class", "true_class", "gene_1", "gene_2", "family_1", "family_2", "cluster"),
+    "genomes": ("genome_id", "class", "true_class"),
+}
+ADVICE = "run `biomeformer genome attribute` again, which makes the files from the genomes it has attributed"
+
+
+class _NetworkRecord(TypedDict):
+    """Content of `network.json`; `files` are the tables beside it, absent in networks of version 0.1."""
+
+    model: dict[str, Any]
+    genomes: dict[str, Any]
+    settings: dict[str, Any]
+    clustering: dict[str, Any]
+    figures: dict[str, Any]
+    pseudo_examples: list[dict[str, Any]]
+    files: NotRequired[dict[str, FileDigest]]
+
+
+_RECORD = RecordType(_NetworkRecord, ADVICE, [set(_NetworkRecord.__annotations__) - {"files"}])
 
 
 @dataclass(frozen=True)
@@ -242,48 +267,58 @@ class GeneInteractionNetwork:
         written = {}
         for name, file in FILES.items():
             frame: pd.DataFrame = getattr(self, name)
-            with atomic_write(folder / file) as partial:
-                if file.endswith(".parquet"):
-                    frame.to_parquet(partial, index=False)
-                else:
+            if file.endswith(".parquet"):
+                write_parquet(folder / file, pa.Table.from_pandas(frame, preserve_index=False))
+            else:
+                with atomic_write(folder / file) as partial:
                     write_spreadsheet(frame, partial, sep="\t", index=False)
             written[name] = folder / file
         with atomic_write(folder / GRAPHML) as partial:
             nx.write_graphml(self.to_networkx() if len(self) else nx.Graph(), partial)
-        with atomic_write(folder / RECORD) as partial:
-            partial.write_text(json.dumps(self.record, indent=1) + "\n")
+        _RECORD.write(folder / RECORD, self.record | {"files": digest_files(folder, FILES.values())})
         return written | {"network": folder / GRAPHML, "record": folder / RECORD}
 
     @classmethod
     def load(cls, folder: str | Path) -> GeneInteractionNetwork:
-        """Read a network that `save` wrote.
+        """Read a network that `save` wrote, and verify it: a table that was edited since is refused.
 
         Args:
             folder: Folder with the files.
 
         Raises:
-            TableError: A file is missing or cannot be read.
+            TableError: The folder holds no network, or a table of another form.
+            DamagedFileError: A file is damaged.
         """
         folder = Path(folder)
         try:
-            frames: dict[str, Any] = {
-                name: pd.read_parquet(folder / file)
-                if file.endswith(".parquet")
-                else undo_spreadsheet(
-                    pd.read_csv(folder / file, sep="\t", keep_default_na=False, na_values=[""], dtype=TEXT)
-                )
-                for name, file in FILES.items()
-            }
-            for frame in frames.values():
-                # Empty text was read as a missing value.
-                for column in frame.columns.intersection(list(TEXT)):
-                    frame[column] = frame[column].fillna("").astype(str)
-            return cls(record=json.loads((folder / RECORD).read_text()), **frames)
+            record: dict[str, Any] = dict(_RECORD.read(folder / RECORD))
+            check_files(folder, record.pop("files", {}), ADVICE)
+            frames = {name: _read_table(folder / file) for name, file in FILES.items()}
+        except DamagedFileError:
+            raise
         except (OSError, ValueError) as error:
             raise TableError(
                 f"{folder} holds no network of gene pairs ({' '.join(str(error).split())[:150]}); give the folder that "
                 "`biomeformer genome attribute` wrote."
             ) from error
+        for name, columns in REQUIRED_COLUMNS.items():
+            missing = [column for column in columns if column not in frames[name].columns]
+            if missing:
+                raise DamagedFileError(f"{folder / FILES[name]} has no column {missing[0]!r}; {ADVICE}.")
+        if str(record["settings"].get("method")) not in frames["pairs"].columns:
+            raise DamagedFileError(f"{folder / FILES['pairs']} has no scores of the method that selected it; {ADVICE}.")
+        return cls(record=record, **frames)
+
+
+def _read_table(file: Path) -> pd.DataFrame:
+    if file.suffix == ".parquet":
+        frame = CheckedParquet(file, ADVICE).read_frame()
+    else:
+        frame = undo_spreadsheet(pd.read_csv(file, sep="\t", keep_default_na=False, na_values=[""], dtype=TEXT))
+    # Empty text was read as a missing value.
+    for column in frame.columns.intersection(list(TEXT)):
+        frame[column] = frame[column].fillna("").astype(str)
+    return frame
 
 
 def _nodes(pairs: pd.DataFrame, level: str, side: int) -> list[str]:

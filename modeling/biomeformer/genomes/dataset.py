@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import TableError
+from ..io.parquet import DAMAGE
 from .catalog import GENOME_ID
-from .embedding import RESULTS, EmbeddedGenomes
+from .embedding import CHECKSUMS, RESULTS, EmbeddedGenomes, value_checksum
 
 REQUIRED_COLUMNS = (GENOME_ID, "n_genes", "protein_encoder", "contig_ids", "vectors")
 # Columns with one entry per gene: nearly all of a dataset's bytes, and read genome by genome.
@@ -42,7 +44,31 @@ class _GenomeTable:
                 else f"vectors of {len(encoders)} protein encoders"
             )
             raise TableError(f"{name} holds {problem}; give a dataset of one run.")
-        self.preprocessing: dict[str, Any] = json.loads(encoders[0])
+        # Datasets of version 0.1 have no checksums; columns that somebody added have none either.
+        self._checksums: dict[str, dict[str, str]] = {}
+        if CHECKSUMS in self._table:
+            texts = self._table.pop(CHECKSUMS)
+            with _reading(name):
+                self._checksums = {str(genome_id): dict(json.loads(text)) for genome_id, text in texts.items()}
+            for column in (GENOME_ID, *self._table.columns):
+                values = self._table.index if column == GENOME_ID else self._table[column]
+                for genome_id, value in zip(self._table.index, values, strict=True):
+                    self._verify(str(genome_id), column, value)
+        with _reading(name):
+            self.preprocessing: dict[str, Any] = dict(json.loads(encoders[0]))
+
+    def _verify(self, genome_id: str, column: str, value: Any) -> None:
+        """Compare a value with its checksum.
+
+        Raises:
+            TableError: It differs.
+        """
+        expected = self._checksums.get(genome_id, {}).get(column)
+        if expected is not None and value_checksum(value) != expected:
+            raise TableError(
+                f"{self.name}: {column} of genome {genome_id!r} does not match its checksum, so the dataset is damaged "
+                "or was edited; fetch it or make it again."
+            )
 
     def __len__(self) -> int:
         return len(self._table)
@@ -60,6 +86,11 @@ class _GenomeTable:
     @cached_property
     def _row_of(self) -> dict[str, int]:
         return {str(name): i for i, name in enumerate(self._table.index)}
+
+    def _row_number(self, genome_id: str) -> int:
+        if genome_id not in self._row_of:
+            raise TableError(f"{self.name} has no genome {genome_id!r}; give one of its {len(self)}.")
+        return self._row_of[genome_id]
 
 
 class DatasetGenomes(_GenomeTable):
@@ -85,12 +116,19 @@ class DatasetGenomes(_GenomeTable):
             genome_id: Id of the genome.
             rows: Indices of the genes to return; all by default.
         """
-        vectors = np.asarray(self._vectors[self._row_of[genome_id]]["vectors"], np.float16)
+        row = self._row_number(genome_id)
+        with _reading(self.name):
+            vectors = np.asarray(self._vectors[row]["vectors"], np.float16)
+        self._verify(genome_id, "vectors", vectors)
         return vectors if rows is None else vectors[rows]
 
     def contig_ids(self, genome_id: str) -> np.ndarray:
         """Return the contig index of each gene, int64 `(n_genes,)`."""
-        return np.asarray(self._vectors[self._row_of[genome_id]]["contig_ids"], np.int64)
+        row = self._row_number(genome_id)
+        with _reading(self.name):
+            contigs = np.asarray(self._vectors[row]["contig_ids"], np.int64)
+        self._verify(genome_id, "contig_ids", contigs)
+        return contigs
 
 
 class StreamedGenomes(_GenomeTable):
@@ -133,11 +171,11 @@ class StreamedGenomes(_GenomeTable):
 
     def _row(self, genome_id: str, column: str) -> Any:
         """Return a genome's value of a column, as a pyarrow array with one entry per gene."""
-        i, group, row = self._locations[self._row_of[genome_id]]
+        i, group, row = self._locations[self._row_number(genome_id)]
         if self._cached is None or self._cached[0] != (i, group):
             file, metadata = self._files[i]
             with self._open_file(file) as handle:
-                parquet = pq.ParquetFile(handle, metadata=metadata)
+                parquet = pq.ParquetFile(handle, metadata=metadata, page_checksum_verification=True)
                 self._cached = (i, group), parquet.read_row_group(group, columns=list(GENE_COLUMNS))
         array = self._cached[1][column].combine_chunks()
         # `datasets` stores vectors as an extension type over nested lists.
@@ -150,13 +188,30 @@ class StreamedGenomes(_GenomeTable):
             genome_id: Id of the genome.
             rows: Indices of the genes to return; all by default.
         """
-        values = self._row(genome_id, "vectors")
-        vectors = np.asarray(values.flatten().to_numpy(zero_copy_only=False), np.float16).reshape(len(values), -1)
+        with _reading(self.name):
+            values = self._row(genome_id, "vectors")
+            vectors = np.asarray(values.flatten().to_numpy(zero_copy_only=False), np.float16).reshape(len(values), -1)
+        self._verify(genome_id, "vectors", vectors)
         return vectors if rows is None else vectors[rows]
 
     def contig_ids(self, genome_id: str) -> np.ndarray:
         """Return the contig index of each gene, int64 `(n_genes,)`."""
-        return np.asarray(self._row(genome_id, "contig_ids").to_numpy(), np.int64)
+        with _reading(self.name):
+            contigs = np.asarray(self._row(genome_id, "contig_ids").to_numpy(), np.int64)
+        self._verify(genome_id, "contig_ids", contigs)
+        return contigs
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Turn what damaged content raises into one sentence."""
+    try:
+        yield
+    except TableError:
+        raise
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())[:150] or type(error).__name__
+        raise TableError(f"{name} cannot be read ({reason}); fetch it or make it again.") from error
 
 
 def _check_columns(names: Sequence[str], name: str) -> None:

@@ -8,16 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, NotRequired, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
+import xxhash
 
 from ..checkpoints import public_name
-from ..errors import TableError
-from ..io.atomic import atomic_write, wrap_write_errors
+from ..errors import InputError, TableError
+from ..io.atomic import wrap_write_errors
+from ..io.parquet import CheckedParquet, CheckedParquetWriter, write_parquet
+from ..io.records import DamagedFileError, RecordType
 from ..runs.control import RunControl, RunOptions, resolve_control
 from ..runs.run_folder import Part, RunFolder
 from ..runs.scheduler import ItemResult, RunOutcome, run_items
@@ -28,6 +30,36 @@ from .store import KEY, ProteinStore, protein_keys
 
 RESULTS = {"genomes": "genomes.parquet", "genes": "genes.parquet", "record": "genomes.json"}
 GENE_COLUMNS = ("genome_id", "gene_id", "contig", "start", "end", "strand", "partial", "annotations", "key")
+# Column of a dataset with the checksums of each row's values.
+CHECKSUMS = "checksums"
+ADVICE = "run `biomeformer genome embed` again, which makes the tables from the genomes it has embedded"
+
+
+class GenomesRecord(TypedDict):
+    """Content of `genomes.json`.
+
+    Attributes:
+        protein_encoder: Name and preprocessing config.
+        store: Folder of the vectors, relative to that of the record; absolute in version 0.1.
+        encoder_folder: Folder of a protein encoder on this machine, relative to that of the record.
+        n_genomes: Number of genomes.
+        n_genes: Number of their genes.
+        n_distinct_proteins: Number of distinct proteins.
+        tables: Checksums of the tables beside it, by the key of `RESULTS`; absent in folders of version 0.1.
+    """
+
+    protein_encoder: dict[str, Any]
+    store: str
+    encoder_folder: NotRequired[str]
+    n_genomes: int
+    n_genes: int
+    n_distinct_proteins: int
+    tables: NotRequired[dict[str, str]]
+
+
+RECORD = RecordType(
+    GenomesRecord, ADVICE, [{"protein_encoder", "store", "n_genomes", "n_genes", "n_distinct_proteins"}]
+)
 
 
 def embed_genomes(
@@ -97,7 +129,7 @@ def embed_genomes(
         distinct, first = np.unique(keys, return_index=True)
         vectors = open_store()
         vectors.refresh()
-        new = np.sort(first[~vectors.find(distinct)])
+        new = np.sort(first[~vectors.find_intact(distinct)])
         embedded = encoder.embed(
             [proteins[i] for i in new],
             batch_tokens=batch_tokens,
@@ -171,7 +203,7 @@ def _write_tables(
         ]
     )
     rows, distinct = [], set[bytes]()
-    with atomic_write(folder / RESULTS["genes"]) as partial, pq.ParquetWriter(partial, schema) as writer:
+    with CheckedParquetWriter(folder / RESULTS["genes"], schema) as writer:
         for genome_id, part in parts.items():
             arrays = part.arrays()
             text = json.loads(arrays["text"].tobytes())
@@ -185,7 +217,7 @@ def _write_tables(
                 pa.array([json.dumps(values) if values else "" for values in text["annotations"]]),
                 pa.array([key.tobytes() for key in arrays["keys"]], pa.binary(KEY.itemsize)),
             ]
-            writer.write_table(pa.table(columns, schema=schema), row_group_size=n)
+            writer.write(pa.table(columns, schema=schema))
             distinct.update(key.tobytes() for key in arrays["keys"])
             notes = "; ".join(text.get("notes", []))
             rows.append(
@@ -194,8 +226,7 @@ def _write_tables(
     frame = pd.DataFrame(rows).set_index(GENOME_ID)
     metadata = catalog.metadata().loc[frame.index]
     metadata.columns = [f"metadata.{name}" for name in metadata.columns]
-    with atomic_write(folder / RESULTS["genomes"]) as partial:
-        pd.concat([frame, metadata], axis=1).to_parquet(partial)
+    write_parquet(folder / RESULTS["genomes"], pa.Table.from_pandas(pd.concat([frame, metadata], axis=1)))
     record = {
         "protein_encoder": {"name": public_name(encoder.name), **encoder.preprocessing},
         # Relative to this folder, so that the record holds no path of the machine.
@@ -204,9 +235,9 @@ def _write_tables(
         "n_genomes": len(frame),
         "n_genes": int(frame["n_genes"].sum()),
         "n_distinct_proteins": len(distinct),
+        "tables": {name: CheckedParquet(folder / RESULTS[name], ADVICE).checksum for name in ("genomes", "genes")},
     }
-    with atomic_write(folder / RESULTS["record"]) as partial:
-        partial.write_text(json.dumps(record, indent=1) + "\n")
+    RECORD.write(folder / RESULTS["record"], record)
 
 
 def _relative(path: str | Path, folder: Path) -> str:
@@ -224,25 +255,30 @@ class EmbeddedGenomes:
     """
 
     genomes: pd.DataFrame
-    record: dict[str, Any]
+    record: GenomesRecord
     folder: Path
 
     @classmethod
     def read(cls, folder: str | Path) -> EmbeddedGenomes:
-        """Read what `embed_genomes` wrote.
+        """Read what `embed_genomes` wrote. Genes and vectors are read, and verified, when they are asked for.
 
         Raises:
             TableError: The folder holds no embedded genomes.
+            DamagedFileError: The record or the table of genomes is damaged.
         """
         folder = Path(folder)
         try:
-            record = json.loads((folder / RESULTS["record"]).read_text())
-            return cls(pd.read_parquet(folder / RESULTS["genomes"]), record, folder)
-        except (OSError, ValueError) as error:
+            record = RECORD.read(folder / RESULTS["record"])
+            table = CheckedParquet(folder / RESULTS["genomes"], ADVICE, ("n_genes", "method"))
+        except FileNotFoundError as error:
             raise TableError(
-                f"{folder} holds no embedded genomes ({type(error).__name__}); give the folder that "
+                f"{folder} holds no embedded genomes ({Path(error.filename).name} is missing); give the folder that "
                 "`biomeformer genome embed` wrote."
             ) from error
+        genomes = table.read_frame()
+        if genomes.index.name != GENOME_ID or len(genomes) != record["n_genomes"] or not _is_of(record, table):
+            raise DamagedFileError(f"{table.path} is not the table that {RESULTS['record']} names; {ADVICE}.")
+        return cls(genomes, record, folder)
 
     def __len__(self) -> int:
         return len(self.genomes)
@@ -256,7 +292,7 @@ class EmbeddedGenomes:
     @cached_property
     def genes(self) -> pd.DataFrame:
         """Position, annotations and key of each gene, in the order of genomes."""
-        return pd.read_parquet(self.folder / RESULTS["genes"])
+        return self._groups.read_frame()
 
     @cached_property
     def store(self) -> ProteinStore:
@@ -268,12 +304,25 @@ class EmbeddedGenomes:
         return ProteinStore(folder, preprocessing)
 
     @cached_property
-    def _groups(self) -> pq.ParquetFile:
+    def _groups(self) -> CheckedParquet:
         # One row group per genome: of a large collection no more is read than is asked for.
-        return pq.ParquetFile(self.folder / RESULTS["genes"])
+        try:
+            table = CheckedParquet(self.folder / RESULTS["genes"], ADVICE, GENE_COLUMNS)
+        except FileNotFoundError as error:
+            raise DamagedFileError(f"{error.filename} is missing; {ADVICE}.") from error
+        is_key = table.schema.field("key").type == pa.binary(KEY.itemsize)
+        sizes = (table.n_groups, table.n_rows)
+        if sizes != (len(self), self.record["n_genes"]) or not is_key or not _is_of(self.record, table):
+            raise DamagedFileError(f"{table.path} is not the table that {RESULTS['record']} names; {ADVICE}.")
+        return table
+
+    def _genes_of(self, genome_id: str, columns: Sequence[str] | None = None) -> pa.Table:
+        if genome_id not in self.genomes.index:
+            raise InputError(f"{self.folder} has no genome {genome_id!r}; give one of its {len(self)}.")
+        return self._groups.read_group(int(self.genomes.index.get_loc(genome_id)), columns)
 
     def _column(self, genome_id: str, name: str) -> pa.ChunkedArray:
-        return self._groups.read_row_group(self.genomes.index.get_loc(genome_id), columns=[name])[name]
+        return self._genes_of(genome_id, [name])[name]
 
     def vectors(self, genome_id: str, rows: np.ndarray | None = None) -> np.ndarray:
         """Return vectors of a genome's proteins, float16 `(n_genes, hidden_size)`; only those of `rows` if given."""
@@ -288,7 +337,7 @@ class EmbeddedGenomes:
 
     def gene_table(self, genome_id: str) -> pd.DataFrame:
         """Return position, annotations and key of a genome's genes, one row per gene, in order."""
-        return self._groups.read_row_group(self.genomes.index.get_loc(genome_id)).to_pandas()
+        return self._genes_of(genome_id).to_pandas()
 
     def __iter__(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         for name in self.genomes.index:
@@ -319,7 +368,8 @@ class EmbeddedGenomes:
         """Return a `datasets` dataset, one row per genome, which `DatasetGenomes` reads and the Hub accepts.
 
         Columns: `genome_id`, the catalog's own, `n_genes`, `protein_encoder` (its name and preprocessing as JSON, the
-        same in every row), `contig_ids` and `vectors (n_genes, hidden_size)`, float16.
+        same in every row), `contig_ids`, `vectors (n_genes, hidden_size)`, float16, and `checksums` (of the row's other
+        columns, as JSON).
         """
         import datasets
 
@@ -332,13 +382,14 @@ class EmbeddedGenomes:
                 "protein_encoder": datasets.Value("string"),
                 "contig_ids": datasets.List(datasets.Value("int32")),
                 "vectors": datasets.Array2D((None, size), "float16"),
+                CHECKSUMS: datasets.Value("string"),
             }
         )
 
         def rows() -> Iterator[dict[str, Any]]:
             metadata = self.metadata
             for name, vectors, contigs in self:
-                yield {
+                row = {
                     GENOME_ID: name,
                     **metadata.loc[name].to_dict(),
                     "n_genes": len(vectors),
@@ -346,8 +397,24 @@ class EmbeddedGenomes:
                     "contig_ids": contigs,
                     "vectors": vectors,
                 }
+                yield row | {CHECKSUMS: json.dumps({column: value_checksum(value) for column, value in row.items()})}
 
         return datasets.Dataset.from_generator(rows, features=features)
 
 
-__all__ = ["RESULTS", "CatalogedGenome", "EmbeddedGenomes", "embed_genomes"]
+def value_checksum(value: Any) -> str:
+    """Return the XXH3 checksum of a value of a dataset's row: text, a number, contig numbers or vectors."""
+    if isinstance(value, np.ndarray):
+        kind = np.float16 if value.dtype.kind == "f" else np.int64
+        return str(xxhash.xxh3_64_hexdigest(np.ascontiguousarray(value, kind).reshape(-1).view(np.uint8).data))
+    return str(xxhash.xxh3_64_hexdigest(str(value).encode()))
+
+
+def _is_of(record: GenomesRecord, table: CheckedParquet) -> bool:
+    """Return whether a table is the one that the record was written with."""
+    tables = record.get("tables")
+    name = next(name for name, file in RESULTS.items() if file == table.path.name)
+    return tables is None or tables.get(name) == table.checksum
+
+
+__all__ = ["CHECKSUMS", "RESULTS", "CatalogedGenome", "EmbeddedGenomes", "embed_genomes", "value_checksum"]

@@ -181,8 +181,8 @@ def _check_origin(where: str, chunk: str) -> None:
         match = SEQUENCE_LINE.fullmatch(line)
         if match is None or int(match[1]) != n_bases + 1:
             raise GenomeError(
-                f"{where}: its sequence has {line[:40]!r} where the line of base {n_bases + 1} belongs; copy the file again "
-                "from its source."
+                f"{where}: its sequence has {line[:40]!r} where the line of base {n_bases + 1} belongs; copy the "
+                "file again from its source."
             )
         n_bases += len("".join(match[2].split()))
 

@@ -1,22 +1,85 @@
-"""Store of the vectors of distinct proteins on disk, looked up by the protein itself."""
+"""Store of the vectors of distinct proteins on disk, looked up by the protein itself.
+
+    STORE/store.json                            the preprocessing config
+    STORE/segments/NAME.keys.safetensors        keys of a segment's proteins, and a checksum of each one's vector
+    STORE/segments/NAME.vectors.f16             its vectors, memory-mapped
+
+Vectors are verified as they are read, protein by protein, since a store can be larger than memory. Version 0.1 wrote
+`NAME.keys.npy` and `NAME.vectors.npy` instead, which have no checksums; of these, form and finite values are checked.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
+import xxhash
 
 from ..errors import InputError
 from ..io.atomic import atomic_write, is_partial, wrap_write_errors
+from ..io.records import DamagedFileError, RecordType, read_arrays, write_arrays
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # 16 bytes; numpy sorts and searches these quickly.
 KEY = np.dtype("S16")
+KEYS, VECTORS = ".keys.safetensors", ".vectors.f16"
+OLD_KEYS, OLD_VECTORS = ".keys.npy", ".vectors.npy"
+HALF = np.dtype("<f2")
+REPAIR = "`biomeformer genome embed --overwrite` keeps the store and embeds only what it lacks"
+
+logger = logging.getLogger(__name__)
+
+
+class _StoreRecord(msgspec.Struct):
+    """Content of `store.json`; `contract` is the preprocessing config."""
+
+    format_version: int
+    contract: dict[str, Any]
+
+
+STORE_RECORD = RecordType(
+    _StoreRecord,
+    "restore it, or give another folder, to which all proteins are embedded again",
+    [{"format_version", "contract"}],
+)
+
+
+@dataclass
+class _Segment:
+    """The vectors of one addition.
+
+    Attributes:
+        name: Name of its files.
+        vectors: float16 `(n, hidden_size)`, memory-mapped.
+        checksums: uint64 `(n,)`, of key and vector; None in segments of version 0.1.
+        is_verified: Rows that were compared with their checksums before.
+    """
+
+    name: str
+    vectors: np.ndarray
+    checksums: np.ndarray | None
+    is_verified: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.is_verified = np.zeros(len(self.vectors), bool)
+
+    def read(self, keys: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return vectors, and which of them are as they were written; `keys` are those of the rows."""
+        vectors = np.asarray(self.vectors[rows])
+        if self.checksums is None:
+            is_intact = np.isfinite(vectors).all(1)
+        else:
+            is_intact = _checksums(keys, vectors) == self.checksums[rows]
+        self.is_verified[rows[is_intact]] = True
+        return vectors, is_intact
 
 
 def protein_keys(proteins: Sequence[str]) -> np.ndarray:
@@ -44,9 +107,11 @@ class ProteinStore:
     def __init__(self, folder: str | Path, preprocessing: dict[str, Any]) -> None:
         self.folder = Path(folder)
         self.preprocessing: dict[str, Any] = json.loads(json.dumps(preprocessing))
-        self._segments: list[np.ndarray] = []
+        self._segments: list[_Segment] = []
         self._seen: set[str] = set()
         self._runs: list[tuple[np.ndarray, np.ndarray]] = []
+        # Segment and row of vectors that were found to be damaged.
+        self._damaged: set[tuple[int, int]] = set()
         self._open()
         self.refresh()
 
@@ -66,10 +131,10 @@ class ProteinStore:
         record = self.folder / "store.json"
         if not record.is_file():
             self._create(record)
-        content = json.loads(record.read_text())
-        if content.get("format_version") != FORMAT_VERSION:
+        content = STORE_RECORD.read(record)
+        if content.format_version not in (1, FORMAT_VERSION):
             raise InputError(f"{self.folder} is a store of another version; give another folder.")
-        differing = sorted(key for key in self.preprocessing if content["contract"].get(key) != self.preprocessing[key])
+        differing = sorted(key for key in self.preprocessing if content.contract.get(key) != self.preprocessing[key])
         if differing:
             raise InputError(
                 f"{self.folder} holds vectors of another encoder (its {', '.join(differing)} differ); give another "
@@ -85,25 +150,76 @@ class ProteinStore:
                 raise InputError(f"{self.folder} is a folder that holds something else; give a new one.")
         with wrap_write_errors(self.folder):
             self._parts.mkdir(parents=True, exist_ok=True)
-            content = json.dumps({"format_version": FORMAT_VERSION, "contract": self.preprocessing}, indent=1) + "\n"
-            with atomic_write(record) as partial:
-                partial.write_text(content)
+            STORE_RECORD.write(record, {"format_version": FORMAT_VERSION, "contract": self.preprocessing})
 
     def refresh(self) -> None:
-        """Load the segments that other processes have added since."""
-        for path in sorted(self._parts.glob("[!.]*.keys.npy")):
-            name = path.name.removesuffix(".keys.npy")
-            if name not in self._seen:
-                self._load_segment(name)
+        """Load the segments that other processes have added since.
 
-    def _load_segment(self, name: str) -> None:
-        """Load and index a segment; of equal keys the first stays the one that is returned."""
-        keys = np.load(self._parts / f"{name}.keys.npy").view(KEY).ravel()
-        vectors = np.load(self._parts / f"{name}.vectors.npy", mmap_mode="r")
+        A segment whose files are damaged is left out, with a warning: the store lacks its proteins, so that they are
+        embedded again when they are needed.
+        """
+        new = {}
+        for suffix in (KEYS, OLD_KEYS):
+            for path in self._parts.glob(f"[!.]*{suffix}"):
+                name = path.name.removesuffix(suffix)
+                if name not in self._seen:
+                    new[name] = suffix
+        for name, suffix in sorted(new.items()):
+            self._seen.add(name)
+            try:
+                keys, segment = self._read_segment(name, suffix)
+            except FileNotFoundError as error:
+                logger.warning("%s is missing, so the segment's proteins are; %s", error.filename, REPAIR)
+            except DamagedFileError as error:
+                logger.warning("%s", error)
+            else:
+                self._add_segment(keys, segment)
+
+    def _read_segment(self, name: str, suffix: str) -> tuple[np.ndarray, _Segment]:
+        """Read the keys of a segment and map its vectors.
+
+        Raises:
+            FileNotFoundError: The vectors are missing.
+            DamagedFileError: They do not have their form, or the keys do not match their checksum.
+        """
+        advice = f"its proteins are left out; {REPAIR}"
+        path, checksums = self._parts / f"{name}{suffix}", None
+        if suffix == KEYS:
+            arrays = read_arrays(path, advice=advice)
+            if arrays.keys() != {"keys", "checksums"}:
+                raise DamagedFileError(f"{path} holds other arrays than keys and checksums; {advice}.")
+            keys, checksums = arrays["keys"], arrays["checksums"]
+            path = self._parts / f"{name}{VECTORS}"
+            size, expected = path.stat().st_size, len(keys) * self.hidden_size * HALF.itemsize
+            if size != expected or not len(keys):
+                raise DamagedFileError(f"{path} has {size} bytes and not {expected}, so it is damaged; {advice}.")
+            vectors: np.ndarray = np.memmap(path, HALF, "r", shape=(len(keys), self.hidden_size))
+        else:
+            try:
+                # Mapped, so that a damaged shape takes no memory.
+                keys = np.load(path, mmap_mode="r", allow_pickle=False)
+                path = self._parts / f"{name}{OLD_VECTORS}"
+                vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+            except FileNotFoundError:
+                raise
+            # numpy parses the header of a file as Python, which can fail in any way.
+            except Exception as error:
+                raise DamagedFileError(f"{path} is not a file of numpy's, so it is damaged; {advice}.") from error
+            if vectors.dtype != HALF or vectors.shape != (len(keys), self.hidden_size):
+                raise DamagedFileError(f"{path} does not have its type and shape, so it is damaged; {advice}.")
+        if keys.dtype != np.uint8 or keys.shape != (len(vectors), KEY.itemsize):
+            raise DamagedFileError(f"{path} does not have its type and shape, so it is damaged; {advice}.")
+        return np.ascontiguousarray(keys).view(KEY).ravel(), _Segment(name, vectors, checksums)
+
+    def _add_segment(self, keys: np.ndarray, segment: _Segment) -> None:
+        """Index a segment; of equal keys the first stays the one that is returned."""
         rows = np.flatnonzero(~self.find(keys))
-        run = _sorted(keys[rows], np.stack([np.full(len(rows), len(self._segments)), rows], 1))
-        self._segments.append(vectors)
-        self._seen.add(name)
+        self._segments.append(segment)
+        self._index(keys[rows], np.stack([np.full(len(rows), len(self._segments) - 1), rows], 1))
+
+    def _index(self, keys: np.ndarray, locations: np.ndarray) -> None:
+        """Add keys that are not indexed yet, with segment and row of each."""
+        run = _sorted(keys, locations)
         # Runs at least double in size from the last to the first, so that a key is sorted a few times only.
         while self._runs and len(self._runs[-1][0]) < 2 * len(run[0]):
             keys, locations = self._runs.pop()
@@ -124,21 +240,70 @@ class ProteinStore:
         """Return which keys the store has, bool `(n_keys,)`."""
         return np.asarray(self._locate(keys)[:, 0] >= 0)
 
+    def find_intact(self, keys: np.ndarray) -> np.ndarray:
+        """Return which keys the store has with a vector that is as it was written, bool `(n_keys,)`.
+
+        Vectors that were not verified before are read for that.
+        """
+        locations = self._locate(keys)
+        is_new = np.zeros(len(keys), bool)
+        for number in np.unique(locations[locations[:, 0] >= 0, 0]):
+            rows = np.flatnonzero(locations[:, 0] == number)
+            is_new[rows] = ~self._segments[int(number)].is_verified[locations[rows, 1]]
+        self._read(keys[is_new], locations[is_new])
+        return self.find(keys)
+
     def get(self, keys: np.ndarray) -> np.ndarray:
         """Return vectors by key, float16 `(n_keys, hidden_size)`.
 
         Raises:
-            KeyError: The store lacks a key.
+            InputError: The store lacks a key, or its vector is damaged.
         """
         locations = self._locate(keys)
         n_missing = int((locations[:, 0] < 0).sum())
         if n_missing:
-            raise KeyError(f"{self.folder} lacks {n_missing} of {len(keys)} proteins")
-        vectors = np.empty((len(keys), self.hidden_size), np.float16)
-        for segment in np.unique(locations[:, 0]):
-            rows = np.flatnonzero(locations[:, 0] == segment)
-            vectors[rows] = self._segments[int(segment)][locations[rows, 1]]
+            raise InputError(f"{self.folder} lacks {n_missing} of {len(keys)} proteins; {REPAIR}.")
+        vectors, is_intact = self._read(keys, locations)
+        if not is_intact.all():
+            # Another segment may have them too.
+            vectors[~is_intact] = self.get(keys[~is_intact])
         return vectors
+
+    def _read(self, keys: np.ndarray, locations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Read vectors and tell which are intact; what is not is no longer indexed, or at a copy that is intact."""
+        vectors, is_intact = np.empty((len(keys), self.hidden_size), np.float16), np.ones(len(keys), bool)
+        for number in np.unique(locations[:, 0]):
+            rows = np.flatnonzero(locations[:, 0] == number)
+            vectors[rows], is_intact[rows] = self._segments[int(number)].read(keys[rows], locations[rows, 1])
+        if not is_intact.all():
+            self._replace(np.unique(keys[~is_intact]), locations[~is_intact])
+        return vectors, is_intact
+
+    def _replace(self, keys: np.ndarray, locations: np.ndarray) -> None:
+        """Take damaged vectors out of the index, and put copies in other segments there instead."""
+        self._damaged |= {(int(number), int(row)) for number, row in locations}
+        self._runs = [(known[keep], at[keep]) for known, at in self._runs if len(keep := ~np.isin(known, keys))]
+        for number, segment in enumerate(self._segments):
+            suffix = OLD_KEYS if segment.checksums is None else KEYS
+            try:
+                own, _ = self._read_segment(segment.name, suffix)
+            except (FileNotFoundError, DamagedFileError):
+                continue
+            rows = np.flatnonzero(np.isin(own, keys) & ~self.find(own))
+            rows = rows[[(number, int(row)) not in self._damaged for row in rows]]
+            _, is_intact = segment.read(own[rows], rows)
+            rows = rows[is_intact]
+            self._index(own[rows], np.stack([np.full(len(rows), number), rows], 1))
+        n_lacking = int((~self.find(keys)).sum())
+        names = ", ".join(sorted({self._segments[int(number)].name for number in locations[:, 0]}))
+        logger.warning(
+            "%s: the vectors of %d proteins in segment %s are damaged and no longer used; %d of them have no copy and "
+            "have to be embedded again",
+            self.folder,
+            len(keys),
+            names,
+            n_lacking,
+        )
 
     def add(self, keys: np.ndarray, vectors: np.ndarray) -> None:
         """Add a segment, atomically.
@@ -159,11 +324,24 @@ class ProteinStore:
             return
         name = uuid.uuid4().hex
         with wrap_write_errors(self.folder):
+            with atomic_write(self._parts / f"{name}{VECTORS}") as partial:
+                halves.astype(HALF, copy=False).tofile(partial)
             # Keys come last: a segment exists once they do.
-            for kind, array in (("vectors", halves), ("keys", keys.view(np.uint8).reshape(-1, KEY.itemsize))):
-                with atomic_write(self._parts / f"{name}.{kind}.npy") as partial, partial.open("wb") as handle:
-                    np.save(handle, array)
-        self._load_segment(name)
+            arrays = {"keys": keys.view(np.uint8).reshape(-1, KEY.itemsize), "checksums": _checksums(keys, halves)}
+            write_arrays(self._parts / f"{name}{KEYS}", arrays, {})
+        self._seen.add(name)
+        own, segment = self._read_segment(name, KEYS)
+        segment.is_verified[:] = True
+        self._add_segment(own, segment)
+
+
+def _checksums(keys: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return a checksum of each vector and its key, uint64 `(n,)`."""
+    content = np.ascontiguousarray(vectors).reshape(-1).view(np.uint8).data
+    width = vectors.shape[1] * HALF.itemsize
+    seeds = np.ascontiguousarray(keys).view("<u8")[::2].tolist()
+    values = [xxhash.xxh3_64_intdigest(content[i * width : i * width + width], seed) for i, seed in enumerate(seeds)]
+    return np.array(values, np.uint64)
 
 
 def _sorted(keys: np.ndarray, locations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..io.markdown import grid, pairs
+from ..io.tables import is_missing
 from ..metagenomes import AbundanceTable
 from ..metagenomes.abundance_table import DATASET_FILE
 from ..sinks import markdown, markdown_code
@@ -98,9 +99,10 @@ def _columns(schema: pa.Schema, metadata: pd.DataFrame) -> str:
         meaning = MEANINGS.get(field.name, "of the cohort")
         if name in metadata.columns and field.name not in MEANINGS:
             values = metadata[name]
-            distinct = sorted(set(values[values != ""]))
+            is_without = values.map(is_missing).to_numpy(bool)
+            distinct = sorted(set(values[~is_without]))
             shown = ", ".join(map(markdown, distinct)) if len(distinct) <= 8 else f"{len(distinct)} values"
-            missing = int((values == "").sum())
+            missing = int(is_without.sum())
             meaning = f"of the cohort: {shown}" + (f"; missing for {missing}" if missing else "")
         rows.append([markdown_code(field.name), _type(field.type), meaning])
     return grid(["column", "type", "meaning"], rows)

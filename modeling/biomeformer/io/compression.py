@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".gz", ".bgz", ".bz2", ".xz", ".zst")
 _INPUT_BYTES = 64 << 10
 _OUTPUT_BYTES = 256 << 10
+# Enough to tell a tar archive.
+_PEEKED_BYTES = 512
 _SKIPPABLE_ZSTD = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
 _DECOMPRESSION_ERRORS: tuple[type[Exception], ...] = (
     cast("type[Exception]", igzip_lib.error),
@@ -37,6 +39,7 @@ _DECOMPRESSION_ERRORS: tuple[type[Exception], ...] = (
     lzma.LZMAError,
     OSError,
     EOFError,
+    MemoryError,
 )
 
 
@@ -139,7 +142,27 @@ class DecompressedStream(io.RawIOBase):
         """
         if not self._output:
             self._output = memoryview(self._next_output())
-        return bytes(self._output[:256])
+        return bytes(self._output[:_PEEKED_BYTES])
+
+    def unread(self, data: bytes) -> None:
+        """Put bytes back, to be read next."""
+        self._output = memoryview(data + bytes(self._output))
+
+    def skip_blanks(self) -> int:
+        """Skip blanks and line ends, and return how many lines ended there.
+
+        Raises:
+            StreamError: The stream is broken at this position.
+        """
+        n_lines = 0
+        while self.peek():
+            output = bytes(self._output)
+            rest = output.lstrip()
+            n_lines += output[: len(output) - len(rest)].count(b"\n")
+            self._output = memoryview(rest)
+            if rest:
+                break
+        return n_lines
 
     def require_ascii(self) -> None:
         """Treat any byte above 127 as a break of the stream from now on."""
@@ -157,13 +180,21 @@ class DecompressedStream(io.RawIOBase):
         Raises:
             StreamError: The stream is broken at this position.
         """
+        target = memoryview(buffer)
+        block = self.read_block(len(target))
+        target[: len(block)] = block
+        return len(block)
+
+    def read_block(self, n_bytes: int) -> memoryview:
+        """Return the next bytes, at most `n_bytes`, without copying them; none at the end.
+
+        Raises:
+            StreamError: The stream is broken at this position.
+        """
         if not self._output:
             self._output = memoryview(self._next_output())
-        target = memoryview(buffer)
-        n_bytes = min(len(target), len(self._output))
-        target[:n_bytes] = self._output[:n_bytes]
-        self._output = self._output[n_bytes:]
-        return n_bytes
+        block, self._output = self._output[:n_bytes], self._output[n_bytes:]
+        return block
 
     def _fill_input(self, n_bytes: int) -> None:
         """Read until at least `n_bytes` of input are buffered or the file has ended."""
@@ -185,8 +216,12 @@ class DecompressedStream(io.RawIOBase):
                 output, self._input = self._input, b""
             else:
                 output = self._decompress(self._compression)
+        except StreamError as error:
+            self._break = error
+            raise
         except _DECOMPRESSION_ERRORS as error:
-            raise StreamError(_reason(error, self._compression)) from error
+            self._break = StreamError(_reason(error, self._compression))
+            raise self._break from error
         self._produced += len(output)
         if self._max_bytes is not None and self._produced > self._max_bytes:
             self._break = StreamError(
@@ -348,4 +383,14 @@ def _reason(error: Exception, compression: _Compression | None) -> str:
     detail = str(error) or type(error).__name__
     if compression is None:
         return f"reading failed ({detail})"
+    if isinstance(error, MemoryError) or "memory" in detail.lower():
+        return (
+            f"the {compression.name} stream needs more memory to be decompressed than can be had ({detail}); compress "
+            "it again with a smaller window, e.g. without zstd's --long"
+        )
+    if "dictionary mismatch" in detail.lower():
+        return (
+            f"the {compression.name} stream was compressed with a dictionary; decompress it with that dictionary "
+            "first (zstd -d -D DICTIONARY)"
+        )
     return f"the {compression.name} stream is damaged ({detail}); copy the file again from its source"

@@ -19,7 +19,7 @@ import xxhash
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ..errors import InputError
+from ..errors import InputError, RunError
 from .atomic import atomic_write, write_json
 
 CHECKSUM = "checksum"
@@ -31,6 +31,10 @@ Schema = TypeVar("Schema")
 
 class DamagedFileError(InputError):
     """A file that the package wrote is damaged or was edited."""
+
+
+class MissingChecksumError(DamagedFileError):
+    """A file without a checksum that is not of version 0.1: its checksum is damaged, or another version wrote it."""
 
 
 class CheckedArrays(dict[str, np.ndarray]):
@@ -67,23 +71,34 @@ class RecordType(Generic[Schema]):
             FileNotFoundError: There is no such file.
             DamagedFileError: It is not JSON, does not match its checksum, or does not fit the schema.
         """
-        content = _read_bytes(path, self.advice)
+        return self.parse(_read_bytes(path, self.advice), path)
+
+    def parse(self, content: bytes, where: str | Path) -> Schema:
+        """Parse a record that lies within another file.
+
+        Args:
+            content: What `serialize` returned.
+            where: Name of the record, for errors.
+
+        Raises:
+            DamagedFileError: It is not JSON, does not match its checksum, or does not fit the schema.
+        """
         try:
             record = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise self._damaged(path, "is not JSON") from error
+            raise self._damaged(where, "is not JSON") from error
         if not isinstance(record, dict):
-            raise self._damaged(path, "is not a JSON object")
+            raise self._damaged(where, "is not a JSON object")
         checksum = record.pop(CHECKSUM, None)
         if checksum is None:
             if frozenset(record) not in self.fields_without_checksum:
-                raise self._damaged(path, "has no checksum")
+                raise self._damaged(where, "has no checksum", MissingChecksumError)
         elif checksum != checksum_of_record(record):
-            raise self._damaged(path, "does not match its checksum")
+            raise self._damaged(where, "does not match its checksum")
         try:
             return msgspec.convert(record, self.schema, strict=True)
         except msgspec.ValidationError as error:
-            raise self._damaged(path, f"does not have its form ({error})") from error
+            raise self._damaged(where, f"does not have its form ({error})") from error
 
     def write(self, path: Path, record: Mapping[str, Any], *, indent: int | None = 1) -> None:
         """Write a record atomically, with its checksum.
@@ -92,13 +107,30 @@ class RecordType(Generic[Schema]):
             path: The file.
             record: JSON values.
             indent: Blanks per level, or None for a single line.
-        """
-        # As it will be read: tuples become lists, and integer keys text.
-        values = json.loads(json.dumps(record))
-        write_json(path, values | {CHECKSUM: checksum_of_record(values)}, indent=indent, ensure_ascii=False)
 
-    def _damaged(self, path: Path, problem: str) -> DamagedFileError:
-        return DamagedFileError(f"{path} {problem}, so it is damaged or was edited; {self.advice}.")
+        Raises:
+            RunError: A number is NaN or infinite, which JSON lacks, so that the record could not be read again.
+        """
+        try:
+            values = _with_checksum(record)
+        except ValueError as error:
+            raise RunError(f"{path} is not written: a number in it is NaN or infinite; check what gave it.") from error
+        write_json(path, values, indent=indent, ensure_ascii=False)
+
+    def serialize(self, record: Mapping[str, Any]) -> bytes:
+        """Return a record with its checksum as JSON in one line, to store it within another file."""
+        return json.dumps(_with_checksum(record), ensure_ascii=False).encode()
+
+    def _damaged(
+        self, where: str | Path, problem: str, kind: type[DamagedFileError] = DamagedFileError
+    ) -> DamagedFileError:
+        return kind(f"{where} {problem}, so it is damaged or was edited; {self.advice}.")
+
+
+def _with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
+    # As it will be read: tuples become lists, and integer keys text. NaN is not JSON, and would not be read again.
+    values: dict[str, Any] = json.loads(json.dumps(record, allow_nan=False))
+    return values | {CHECKSUM: checksum_of_record(values)}
 
 
 def checksum_of_record(record: Mapping[str, Any]) -> str:
@@ -184,6 +216,7 @@ __all__ = [
     "CHECKSUM",
     "CheckedArrays",
     "DamagedFileError",
+    "MissingChecksumError",
     "RecordType",
     "checksum_of_arrays",
     "checksum_of_record",

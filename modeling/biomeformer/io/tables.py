@@ -2,7 +2,8 @@
 
 The separator is determined by the header outside its quotes: a tab if it has one, else a comma if it has one, else
 a semicolon if all rows have as many as the header (as exported by spreadsheets where the comma is the decimal mark).
-A header with none of these is a single column, and the suffix of the file's name decides (tab for .tsv, .tab and .txt,
+A header of quoted names between single blanks is that of R's `write.table`, whose columns are separated by blanks. A
+header with none of these is a single column, and the suffix of the file's name decides (tab for .tsv, .tab and .txt,
 else comma). Nothing is guessed from the values, and all values are text: callers convert.
 
 Text is UTF-8, with or without a byte-order mark, with any line ends, and may be compressed. Quoting follows RFC 4180;
@@ -18,7 +19,7 @@ from __future__ import annotations
 import csv
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from os import PathLike
@@ -35,14 +36,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Words for a missing value, in any case. "None" is a value: it is a common name of the group without a disease.
-MISSING_VALUES = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "unknown"})
+# Words for a missing value in metadata and labels, in any case: those of R, pandas, databases and spreadsheets, and the
+# terms of INSDC for missing values. "None" is a value: it is a common name of the group without a disease.
+MISSING_VALUES = frozenset(
+    {"", "na", "n/a", "#n/a", "<na>", "nan", "null", "unknown", "missing"}
+    | {"not available", "not collected", "not provided", "not applicable", "restricted access"}
+    | {"#value!", "#ref!", "#div/0!", "#name?", "#null!", "#num!"}
+)
 # csv's default limit of 128 KiB is too low for long sequences.
 _LONGEST_FIELD = (1 << 31) - 1
 # Rows after the header that determine the layout.
 _N_PEEKED = 50
 _TAB_ENDINGS = (".tsv", ".tab", ".txt")
 _QUOTED = re.compile(r'"[^"]*"')
+# The header that R's `write.table` writes by default.
+_QUOTED_NAMES = re.compile(r'"(?:[^"]|"")*"(?: "(?:[^"]|"")*")+\s*')
 # Comments among the rows, however long: eggNOG-mapper's footer, and the column types of QIIME 2.
 _COMMENT_ROWS = ("##", "#q2:")
 _NOT_A_TABLE = (
@@ -325,6 +333,8 @@ class TableReader:
             counts = {len(row) for row in csv.reader([header, *rows], delimiter=";") if any(row)}
             if len(counts) == 1:
                 return ";"
+        if self.format.row_names and _QUOTED_NAMES.fullmatch(header):
+            return " "
         name = remove_compression_suffix(self.path.name).lower()
         return "\t" if name.endswith(_TAB_ENDINGS) else ","
 
@@ -424,9 +434,37 @@ def foreign_content(head: bytes) -> str | None:
     return next((content for magic, content in _NOT_A_TABLE if head.startswith(magic)), None)
 
 
-def is_missing(value: str) -> bool:
-    """Return whether a value is one of `MISSING_VALUES`, in any case."""
-    return value.strip().lower() in MISSING_VALUES
+def missing_words(also: Collection[str] = (), except_for: Collection[str] = ()) -> frozenset[str]:
+    """Return the words that mark a missing value: `MISSING_VALUES` with changes.
+
+    Args:
+        also: Further words, such as "None".
+        except_for: Words that are values here, such as "NA".
+
+    Raises:
+        InputError: A word is in both, or the empty word is to be a value.
+    """
+    added, removed = ({word.strip().lower() for word in words} for words in (also, except_for))
+    if "" in removed:
+        raise InputError("an empty field is always a missing value; name a word.")
+    for word in sorted(added & removed):
+        raise InputError(f"{word!r} is given both as a missing value and as a value; decide for one.")
+    return (MISSING_VALUES | added) - removed
 
 
-__all__ = ["MISSING_VALUES", "Table", "TableFormat", "TableReader", "foreign_content", "is_missing", "read_table"]
+def is_missing(value: str, words: Collection[str] = MISSING_VALUES) -> bool:
+    """Return whether a value is one of the words, in any case, or an INSDC term such as "missing: control sample"."""
+    word = value.strip().lower()
+    return word in words or (word.startswith("missing:") and "missing" in words)
+
+
+__all__ = [
+    "MISSING_VALUES",
+    "Table",
+    "TableFormat",
+    "TableReader",
+    "foreign_content",
+    "is_missing",
+    "missing_words",
+    "read_table",
+]

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 
 from ..errors import TableError
 from ..io.atomic import atomic_write
+from ..io.parquet import DAMAGE
+from ..io.records import DamagedFileError, RecordType, checksum_of_arrays
 from ..moved import renamed
 from .sample import SampleEmbedding
 
@@ -28,6 +31,27 @@ DATASET_FILE = "data/train.parquet"
 FILE_ENDINGS = {
     ".parquet", ".csv", ".tsv", ".txt", ".biom", ".json", ".gz", ".fastq", ".fq", ".fasta", ".fa", ".fna"
 }  # fmt: skip
+
+
+class _TableRecord(TypedDict):
+    """What the metadata of a table's Parquet file say of it.
+
+    Attributes:
+        content: Checksum of ids, counts, read statistics and cohort columns; absent in tables of version 0.1.
+    """
+
+    format_version: int
+    tally_columns: list[str]
+    metadata_columns: list[str]
+    provenance: dict[str, Any]
+    content: NotRequired[str]
+
+
+RECORD = RecordType(
+    _TableRecord,
+    "fetch or export the table again",
+    [{"format_version", "tally_columns", "metadata_columns", "provenance"}],
+)
 
 # What makes a cluster's counts mean the same in two tables, and what to do where it differs.
 SAME_CLUSTERS = {
@@ -161,29 +185,43 @@ class AbundanceTable:
         abundance = pd.DataFrame(self.abundance, index=self.read_stats.index, columns=names)
         return pd.concat([self.read_stats, self.metadata, abundance], axis=1)
 
-    @property
-    def parquet_metadata(self) -> dict[bytes, bytes]:
-        """Metadata of this table in a Parquet file's schema: format, names of columns, provenance."""
+    def parquet_metadata(self, columns: Mapping[str, Sequence[str]]) -> dict[bytes, bytes]:
+        """Return the metadata of this table in a Parquet file's schema: format, names, provenance and checksums.
+
+        Args:
+            columns: Cohort columns as they will be read from the file, as text.
+        """
         record = {
             "format_version": FORMAT_VERSION,
             "tally_columns": list(self.read_stats.columns),
             "metadata_columns": list(self.metadata.columns),
             "provenance": self.provenance,
+            "content": _content_checksum(self.sample_ids, self.counts, self.read_stats, columns),
         }
-        return {METADATA_KEY: json.dumps(record, sort_keys=True).encode()}
+        return {METADATA_KEY: RECORD.serialize(record)}
 
     def write(self, path: str | Path) -> Path:
-        """Write Parquet atomically; return the path."""
+        """Write Parquet atomically, with checksums; return the path.
+
+        Raises:
+            TableError: The counts of a sample do not add up to its `n_used`.
+        """
         path = Path(path)
+        if (sample := _first_that_differs(self.sample_ids, self.counts, self.read_stats)) is not None:
+            raise TableError(
+                f"{path} is not written: the counts of sample {sample!r} do not add up to its reads used (n_used); "
+                "correct the table."
+            )
         columns: dict[str, pa.Array] = {"sample_id": pa.array(self.sample_ids, pa.string())}
         for name in self.read_stats.columns:
             columns[name] = pa.array(self.read_stats[name].to_numpy(np.int64), pa.int64())
         columns["counts"] = pa.array(list(self.counts), pa.list_(pa.int64()))
+        texts = {name: self.metadata[name].astype(str).tolist() for name in self.metadata.columns}
         for name, column in file_columns(self.metadata.columns, columns).items():
-            columns[column] = pa.array(self.metadata[name].astype(str).tolist())
-        table = pa.table(columns).replace_schema_metadata(self.parquet_metadata)
+            columns[column] = pa.array(texts[name], pa.string())
+        table = pa.table(columns).replace_schema_metadata(self.parquet_metadata(texts))
         with atomic_write(path) as partial:
-            pq.write_table(table, partial)
+            pq.write_table(table, partial, write_page_checksum=True)
         return path
 
     @classmethod
@@ -207,7 +245,7 @@ class AbundanceTable:
         # A path, or the name of a dataset, since its file is in a cache.
         where = str(path) if path.is_relative_to(source) else f"{source} ({DATASET_FILE})"
         try:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 record = _record(file.schema_arrow, where)
                 names = _columns(file.schema_arrow, record, where)
                 columns = ["sample_id", *record["tally_columns"], *names.values(), "counts"]
@@ -217,21 +255,52 @@ class AbundanceTable:
                 f"{path}: no such file; give the abundance.parquet that `biomeformer embed` wrote, or a dataset of "
                 "`biomeformer export --format datasets`."
             ) from error
-        except (pa.ArrowException, OSError) as error:
+        except (TableError, DamagedFileError):
+            raise
+        except DAMAGE as error:
             raise TableError(f"{where}: cannot be read as Parquet ({_first_line(error)}).") from error
         for name in ("sample_id", *record["tally_columns"]):
             wanted = pa.types.is_integer if name != "sample_id" else _is_text
             if not wanted(table[name].type) or table[name].null_count:
                 kind = "text" if name == "sample_id" else "whole numbers"
                 raise TableError(f"{where}: its column {name!r} is not all {kind}; fetch or export the table again.")
+        try:
+            return cls._from_arrow(table, record, names, where, source)
+        except (TableError, DamagedFileError):
+            raise
+        except DAMAGE as error:
+            raise TableError(
+                f"{where}: its values cannot be read ({_first_line(error)}); fetch or export the table again."
+            ) from error
+
+    @classmethod
+    def _from_arrow(
+        cls, table: pa.Table, record: _TableRecord, names: Mapping[str, str], where: str, source: str
+    ) -> AbundanceTable:
+        """Take a table out of Arrow's and verify it.
+
+        Raises:
+            TableError: The checksum differs, or counts do not add up to the reads used.
+        """
         counts = _counts(table["counts"], where)
         ids = tuple(table["sample_id"].to_pylist())
         index = pd.Index(ids, name="sample_id")
         read_stats = pd.DataFrame(
             {c: table[c].to_numpy().astype(np.int64) for c in record["tally_columns"]}, index=index
         )
-        metadata = pd.DataFrame({c: _text(table[column]) for c, column in names.items()}, index=index)
-        return cls(ids, counts, read_stats, metadata, record["provenance"], source)
+        texts = {c: cohort_texts(table[column]) for c, column in names.items()}
+        checksum = record.get("content")
+        if checksum is not None and checksum != _content_checksum(ids, counts, read_stats, texts):
+            raise TableError(
+                f"{where}: does not match its checksum, so it is damaged or was edited; fetch or export the table "
+                "again."
+            )
+        if (sample := _first_that_differs(ids, counts, read_stats)) is not None:
+            raise TableError(
+                f"{where}: the counts of sample {sample!r} do not add up to its reads used (n_used), so it is damaged "
+                "or was edited; fetch or export the table again."
+            )
+        return cls(ids, counts, read_stats, pd.DataFrame(texts, index=index), record["provenance"], source)
 
     def _name(self, index: int) -> str:
         """Return the name of the table in messages, as the table of that index among several."""
@@ -326,7 +395,7 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(". ")
 
 
-def _record(schema: pa.Schema, where: str) -> dict[str, Any]:
+def _record(schema: pa.Schema, where: str) -> _TableRecord:
     """Return the content of `parquet_metadata`."""
     raw = (schema.metadata or {}).get(METADATA_KEY)
     if raw is None:
@@ -334,24 +403,37 @@ def _record(schema: pa.Schema, where: str) -> dict[str, Any]:
             f"{where}: has no biomeformer record; give an abundance.parquet that `biomeformer embed` wrote, or a "
             "dataset of `biomeformer export --format datasets` as it was written."
         )
-    damaged = f"{where}: its biomeformer record is damaged; fetch or export the table again."
     try:
-        record: dict[str, Any] = json.loads(raw)
-        version = record["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise TableError(damaged) from error
-    if version != FORMAT_VERSION:
+        record = RECORD.parse(raw, f"{where}: its biomeformer record")
+    except DamagedFileError as error:
+        raise TableError(str(error)) from error
+    if record["format_version"] != FORMAT_VERSION:
         raise TableError(
-            f"{where}: is an abundance table of format {version}, and this version reads {FORMAT_VERSION}; use the "
-            "version that wrote it."
+            f"{where}: is an abundance table of format {record['format_version']}, and this version reads "
+            f"{FORMAT_VERSION}; use the version that wrote it."
         )
-    parts = {"tally_columns": list, "metadata_columns": list, "provenance": dict}
-    if not all(isinstance(record.get(name), kind) for name, kind in parts.items()):
-        raise TableError(damaged)
     return record
 
 
-def _columns(schema: pa.Schema, record: dict[str, Any], where: str) -> dict[str, str]:
+def _content_checksum(
+    sample_ids: Sequence[str], counts: np.ndarray, read_stats: pd.DataFrame, columns: Mapping[str, Sequence[str]]
+) -> str:
+    """Return the checksum of what `AbundanceTable.read` takes from a file, however the file is laid out."""
+    texts = json.dumps([list(sample_ids), {name: list(values) for name, values in columns.items()}])
+    arrays = {"counts": np.asarray(counts, np.int64), "read_stats": read_stats.to_numpy(np.int64)}
+    metadata = {"texts": xxhash.xxh3_128_hexdigest(texts.encode()), "read_stats": json.dumps(list(read_stats.columns))}
+    return checksum_of_arrays(arrays, metadata)
+
+
+def _first_that_differs(sample_ids: Sequence[str], counts: np.ndarray, read_stats: pd.DataFrame) -> str | None:
+    """Return the first sample whose counts do not add up to its reads used; None if all do."""
+    if "n_used" not in read_stats.columns or not len(sample_ids):
+        return None
+    differing = np.flatnonzero(counts.sum(1) != read_stats["n_used"].to_numpy())
+    return sample_ids[differing[0]] if len(differing) else None
+
+
+def _columns(schema: pa.Schema, record: _TableRecord, where: str) -> dict[str, str]:
     """Return the file's columns by the cohort's; check that every column of the record exists."""
     reserved = ["sample_id", "counts", *record["tally_columns"]]
     index = schema.get_field_index("abundance")
@@ -400,7 +482,7 @@ def _counts(column: pa.ChunkedArray, where: str) -> np.ndarray:
     )
 
 
-def _text(column: pa.ChunkedArray) -> list[str]:
+def cohort_texts(column: pa.ChunkedArray | pa.Array) -> list[str]:
     """Return values as a cohort table writes them: numbers in their shortest form, missing values empty."""
     texts = []
     for value in column.to_pylist():
@@ -469,6 +551,7 @@ def _joined_provenance(tables: Sequence[AbundanceTable]) -> dict[str, Any]:
 __all__ = [
     "AbundanceTable",
     "check_agreement",
+    "cohort_texts",
     "file_columns",
     "is_abundance_source",
     "is_dataset_id",

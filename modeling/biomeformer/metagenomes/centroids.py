@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -18,7 +17,7 @@ from ..checkpoints import public_name
 from ..checkpoints.source import model_source
 from ..errors import InputError, RankStopped
 from ..inference.batching import check_batch_tokens, embed_vectors
-from ..io.atomic import atomic_directory
+from ..io.atomic import atomic_directory, write_json
 from ..models.metagenbert import MetagenBertModel, MetagenBertProcessor
 from ..reads import Cohort, draw_reads, read_cohort
 from ..reads.cohort import CohortSample
@@ -81,7 +80,7 @@ class CentroidFit:
         """
         with atomic_directory(folder, locked=locked) as partial:
             self.model.save_pretrained(partial)
-            (partial / "training_record.json").write_text(json.dumps(self.record, indent=2) + "\n")
+            write_json(partial / "training_record.json", self.record, indent=2)
         return Path(folder)
 
 

@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import MissingDependencyError
+from ..io.atomic import write_json
 from ..io.spreadsheets import write_spreadsheet
+from ..io.tables import is_missing
 from ..sinks import markdown_code
-from .abundance_table import DATASET_FILE, AbundanceTable, file_columns
+from .abundance_table import DATASET_FILE, AbundanceTable, cohort_texts, file_columns
 
 FORMATS: dict[str, Callable[[AbundanceTable, Path], None]] = {}
 # Largest row group that the Hub's viewer supports well.
@@ -26,7 +28,7 @@ def export_table(table: AbundanceTable, folder: str | Path, file_format: str) ->
     """Write a table in another format.
 
     Cohort columns are text in the table; here those whose values are all whole numbers or numbers become numbers, and
-    empty fields become missing values.
+    empty fields become missing values. In a column of numbers, words such as NA (`biomeformer.io.tables`) do too.
 
     * `datasets`: `data/train.parquet` and a `README.md`, for `datasets.load_dataset(folder)`: one row per sample with
       its read_stats, cohort columns, `counts` and `abundance`. `AbundanceTable.read` reads the same folder, and the
@@ -50,7 +52,7 @@ def export_table(table: AbundanceTable, folder: str | Path, file_format: str) ->
     """
     folder = Path(folder)
     FORMATS[file_format](table, folder)
-    (folder / "provenance.json").write_text(json.dumps(table.provenance, indent=1) + "\n")
+    write_json(folder / "provenance.json", table.provenance)
     return folder
 
 
@@ -70,6 +72,10 @@ def cluster_names(table: AbundanceTable) -> list[str]:
 
 def _typed(values: pd.Series) -> pd.Series:
     text = values.astype("string").str.strip().replace("", pd.NA)
+    # In a column of numbers, words such as NA are missing values too; in one of text they stay as written.
+    is_without = text.fillna("").map(is_missing).to_numpy(bool)
+    if pd.to_numeric(text.mask(is_without), errors="coerce").notna().to_numpy()[~is_without].all():
+        text = text.mask(is_without)
     numbers = pd.to_numeric(text, errors="coerce")
     if text.isna().all() or (numbers.isna() != text.isna()).any() or np.isinf(numbers.dropna()).any():
         return text.astype(object).where(text.notna(), None)
@@ -103,13 +109,15 @@ def _datasets(table: AbundanceTable, folder: Path) -> None:
     features |= {"counts": List(Value("int64"), length=k), "abundance": List(Value("float64"), length=k)}
     # The schema of the features makes the columns exact for `load_dataset`, and our record makes them our table.
     schema = Features(features).arrow_schema
-    schema = schema.with_metadata((schema.metadata or {}) | table.parquet_metadata)
     columns: list[pa.Array] = [pa.array(table.sample_ids, pa.string())]
     for name in frame.columns:
         values = [None if pd.isna(value) else value for value in frame[name].tolist()]
         columns.append(pa.array(values, schema.field(name).type))
     for name, matrix in (("counts", table.counts), ("abundance", table.abundance)):
         columns.append(pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), type=schema.field(name).type))
+    cohort = file_columns(table.metadata.columns, {"sample_id", "counts", "abundance", *table.read_stats.columns})
+    texts = {name: cohort_texts(columns[schema.get_field_index(column)]) for name, column in cohort.items()}
+    schema = schema.with_metadata((schema.metadata or {}) | table.parquet_metadata(texts))
     path = folder / DATASET_FILE
     path.parent.mkdir()
     pq.write_table(
@@ -118,6 +126,7 @@ def _datasets(table: AbundanceTable, folder: Path) -> None:
         row_group_size=max(1, ROW_GROUP_BYTES // (16 * k)),
         use_content_defined_chunking=True,
         write_page_index=True,
+        write_page_checksum=True,
     )
     (folder / "README.md").write_text(dataset_card_text(table), encoding="utf-8")
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,17 @@ import pandas as pd
 from ..errors import InputError, MissingDependencyError, TableError
 from ..io.compression import StreamError, open_bytes
 from ..io.limits import EXPANDED_BYTES, expands_too_far
-from ..io.tables import TableFormat, read_table
 from ..metagenomes import AbundanceTable
-from ..metagenomes.abundance_table import check_agreement, is_abundance_source
+from ..metagenomes.abundance_table import check_agreement, is_abundance_source, table_file
+from .profiles.dialects import Profile, read_text
+from .profiles.folders import holds_profiles, read_folder
+from .profiles.lineages import TOTALS, is_stratified, is_taxon, is_unassigned, partition
+from .profiles.sample_names import match_samples
 
-TAXON = re.compile(r"(?:^|[|;]\s*)[kdpcofgst]__")
-SPECIES = re.compile(r"(?:^|[|;]\s*)s__[^|;]+$")
-# Annotation columns between the taxa and the samples.
-ANNOTATIONS = {"ncbi_tax_id", "clade_taxid", "taxonomy", "tax_id", "additional_species"}
-# Columns may be samples or features, so duplicates are checked after the table has been oriented.
-FORMAT = TableFormat(advice="give a CSV, TSV or BIOM table", comments=True, row_names=True, unique_columns=False)
 # Relative amount by which a sum of shares may exceed 1, or 100 %.
 SHARE_TOLERANCE = 0.02
+# Share of the abundance from which leaving it out is a warning.
+LEFT_OUT_WARNING = 0.05
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,10 @@ class FeatureTable:
         values: float64 `(n_samples, n_features)`, as read: counts, shares or percentages.
         provenance: Model and settings that produced the numbers, for tables of this package; tables of different
             provenance cannot be joined.
-        notes: Descriptions of what was left out when the table was read.
+        notes: How the table was read and what was left out, with its share of the abundance.
+        warnings: What was left out or assumed and may change results.
+        unusable: What is wrong with samples that cannot be used, whose values are zero; `take` refuses them.
+        metadata_columns: Columns that were left out since the metadata has columns of these names.
     """
 
     sample_ids: tuple[str, ...]
@@ -46,6 +47,9 @@ class FeatureTable:
     values: np.ndarray
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    unusable: dict[str, str] = field(default_factory=dict)
+    metadata_columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -65,7 +69,7 @@ class FeatureTable:
         """Return the rows of the given samples, in that order.
 
         Raises:
-            TableError: A sample is not in the table.
+            TableError: A sample is not in the table, or its values cannot be used.
         """
         row_of = {name: i for i, name in enumerate(self.sample_ids)}
         missing = [name for name in sample_ids if name not in row_of]
@@ -74,6 +78,9 @@ class FeatureTable:
                 f"{where} lacks {len(missing)} of {len(sample_ids)} samples (such as {missing[0]!r}; it has "
                 f"{self.sample_ids[0]!r} and {len(self) - 1} others); give tables of the same samples."
             )
+        for name in sample_ids:
+            if name in self.unusable:
+                raise TableError(self.unusable[name])
         return replace(self, sample_ids=tuple(sample_ids), values=self.values[[row_of[name] for name in sample_ids]])
 
     def check_joins(self, other: FeatureTable, where: str, other_where: str) -> None:
@@ -90,35 +97,51 @@ class FeatureTable:
             )
 
 
-def read_feature_table(path: str | Path, sample_ids: Sequence[str] | None = None) -> FeatureTable:
+def read_feature_table(
+    path: str | Path, sample_ids: Sequence[str] | None = None, *, metadata_columns: Collection[str] = ()
+) -> FeatureTable:
     """Read a feature table: one of this package, or a species table in any common layout.
 
-    Supported are Parquet of `biomeformer embed` (or its folder, or the Hub id of a dataset), BIOM 1 and 2, MetaPhlAn 2
-    to 4 and curatedMetagenomicData (taxa in rows or in columns; of several ranks, species and taxa that are classified
-    no further are kept), and any other CSV or TSV of numbers, in the orientation that matches the sample ids. Text is
-    read by `biomeformer.io.tables` and may be compressed.
+    Supported are Parquet of `biomeformer embed` (or its folder, or the Hub id of a dataset), BIOM 1 and 2, tables of
+    MetaPhlAn, curatedMetagenomicData, mOTUs, Bracken, taxpasta, kreport2mpa, QIIME 2 and HUMAnN, folders with one
+    profile of Kraken, Bracken or MetaPhlAn per sample, and any other CSV or TSV of numbers, in the orientation that
+    matches the sample ids. Of several ranks, taxa that partition the community are kept (see
+    `biomeformer.phenotypes.profiles.lineages`). Text is read by `biomeformer.io.tables` and may be compressed.
 
     Args:
         path: The table.
-        sample_ids: Expected samples, to distinguish rows from columns where the table itself does not.
+        sample_ids: Samples of the metadata, which tell rows from columns where the table itself does not. With them, a
+            sample that has no usable values is an error only once it is taken from the table.
+        metadata_columns: Columns of the metadata. They are never features: left out where the table has them too.
 
     Raises:
-        TableError: The table cannot be read, or has a value that is missing, not a number, or negative.
+        TableError: The table cannot be read, mixes ranks, or has a value that is missing, not a number, or negative.
     """
     path = Path(path)
-    if is_abundance_source(path):
+    if is_profile_folder(path):
+        profile = read_folder(path, sample_ids or ())
+    elif is_abundance_source(path):
         return FeatureTable.from_abundance(AbundanceTable.read(path))
-    head = _head(path)
-    if head.startswith(b"PAR1"):
-        return FeatureTable.from_abundance(AbundanceTable.read(path))
-    if head.startswith(b"\x89HDF") or head.lstrip().startswith(b"{"):
-        frame = _read_biom(path)
     else:
-        frame = _read_text(path)
-    return _feature_table(path, frame, sample_ids)
+        head = _head(path)
+        if head.startswith(b"PAR1"):
+            return FeatureTable.from_abundance(AbundanceTable.read(path))
+        if head.startswith(b"\x89HDF") or head.lstrip().startswith(b"{"):
+            profile = _read_biom(path)
+        else:
+            profile = read_text(path)
+    table = _feature_table(path, profile, sample_ids, metadata_columns)
+    if sample_ids is None and table.unusable:
+        raise TableError(next(iter(table.unusable.values())))
+    return table
 
 
-def _read_biom(path: Path) -> pd.DataFrame:
+def is_profile_folder(path: Path) -> bool:
+    """Return whether a path is a folder with one profile per sample, rather than one of `biomeformer embed`."""
+    return path.is_dir() and not table_file(path).is_file() and holds_profiles(path)
+
+
+def _read_biom(path: Path) -> Profile:
     try:
         from biom import load_table
     except ImportError as error:
@@ -136,7 +159,7 @@ def _read_biom(path: Path) -> pd.DataFrame:
     if n_bytes > limit:
         raise TableError(f"{path}: {expands_too_far(n_bytes, limit)}.")
     values = table.matrix_data.toarray().T
-    return pd.DataFrame(values, index=table.ids().tolist(), columns=table.ids("observation").tolist())
+    return Profile(pd.DataFrame(values, index=table.ids().tolist(), columns=table.ids("observation").tolist()), False)
 
 
 def _check_biom_size(path: Path) -> None:
@@ -177,116 +200,224 @@ def _head(path: Path) -> bytes:
         return b""
 
 
-def _read_text(path: Path) -> pd.DataFrame:
-    """Read every field as text, with the first column as index."""
-    table = read_table(path, FORMAT)
-    if not table.rows:
-        raise TableError(f"{path} holds no table: it has fewer than two lines.")
-    if len(table.columns) < 2:
-        raise TableError(f"{path}, line 1: no tab or comma separates columns; give a CSV, TSV or BIOM table.")
-    if table.columns.count(table.columns[0]) > 1:
-        raise TableError(f"{path}, header: two columns are named {table.columns[0]!r}; rename one of them.")
-    return table.frame(table.columns[0])
-
-
-def _feature_table(path: Path, frame: pd.DataFrame, sample_ids: Sequence[str] | None) -> FeatureTable:
-    frame = frame.loc[:, [str(name).lower() not in ANNOTATIONS for name in frame.columns]]
-    in_rows, in_columns = (sum(bool(TAXON.search(str(name))) for name in axis) for axis in (frame.index, frame.columns))
-    if in_rows > in_columns or (not in_rows and not in_columns and _samples_in_columns(frame, sample_ids)):
-        frame = frame.T
+def _feature_table(
+    path: Path, profile: Profile, sample_ids: Sequence[str] | None, metadata_columns: Collection[str]
+) -> FeatureTable:
+    frame, notes, warnings = _samples_in_rows(profile, sample_ids), list(profile.notes), list(profile.warnings)
+    ids, note = match_samples([str(name) for name in frame.index], set(sample_ids or ()))
+    notes += [note] if note else []
     names = [str(name) for name in frame.columns]
-    notes = []
-    if in_rows or in_columns:
-        taxa = [bool(TAXON.search(name)) for name in names]
-        if not all(taxa):
-            excluded = [name for name, is_taxon in zip(names, taxa, strict=True) if not is_taxon]
-            notes.append(f"{len(excluded)} columns that are not taxa were left out (such as {excluded[0]!r})")
-        keep = _species_and_leaves(names, taxa)
-        if sum(keep) < sum(taxa):
-            notes.append(f"{sum(taxa) - sum(keep)} taxa above or below the species were left out")
-        frame = frame.loc[:, keep]
-        names = [name for name, kept in zip(names, keep, strict=True) if kept]
-    ids = [str(name) for name in frame.index]
-    for noun, labels in (("sample", ids), ("feature", names)):
+    in_metadata = {str(name).strip().lower() for name in metadata_columns}
+    excluded = [name for name in names if name.strip().lower() in in_metadata]
+    if excluded:
+        notes.append(f"left out: columns that the metadata has too, which are never features ({_listed(excluded)})")
+    # Rows of HUMAnN: of a gene family and, again, of its parts by species.
+    are_stratified = any(map(is_stratified, names)) and not all(map(is_stratified, names))
+    has_taxa = not are_stratified and any(map(is_taxon, names))
+    others = {
+        name
+        for name in names
+        if is_unassigned(name) or (has_taxa and not is_taxon(name)) or (are_stratified and is_stratified(name))
+    }
+    others -= set(excluded)
+    not_features = others.union(excluded)
+    is_kept = np.array([name not in not_features for name in names], bool)
+    names_kept = [name for name, kept in zip(names, is_kept, strict=True) if kept]
+    for noun, labels in (("sample", ids), ("feature", names_kept)):
         seen: set[str] = set()
         for label in labels:
             if label in seen:
                 raise TableError(f"{path}: the {noun} {label!r} occurs twice; give each once.")
             seen.add(label)
-    if not ids or not names:
-        raise TableError(f"{path} holds {len(ids)} samples and {len(names)} features; give a table of both.")
-    values = _numbers(path, frame, ids, names)
-    table = FeatureTable(tuple(ids), tuple(names), values, notes=tuple(notes))
-    check_compositions(table, str(path))
-    return table
+    if not ids or not names_kept:
+        advice = "; give metadata that holds no features" if excluded else ""
+        raise TableError(
+            f"{path} holds {len(ids)} samples and {len(names_kept)} features; give a table of both{advice}."
+        )
+    values, unusable = _numbers(path, frame.loc[:, is_kept], ids, names_kept)
+    usable = np.array([name not in unusable for name in ids])
+    if has_taxa or _are_plain_lineages(names_kept):
+        parts = partition(names_kept, values[usable], str(path))
+        names_kept = parts.names
+        values = np.zeros((len(ids), len(names_kept)))
+        values[usable] = parts.values
+        notes += parts.notes
+        warnings += parts.warnings
+    if others:
+        not_kept = frame.loc[:, [name in others for name in names]]
+        other_notes, other_warnings = _describe_left_out(not_kept.loc[usable], values[usable].sum(1))
+        notes += other_notes
+        warnings += other_warnings
+    table = FeatureTable(
+        tuple(ids), tuple(names_kept), values, {}, tuple(notes), tuple(warnings), unusable, tuple(excluded)
+    )
+    _check_ranks(table, str(path))
+    return replace(table, unusable=unusable | _unusable_compositions(table, str(path)))
 
 
-def _species_and_leaves(names: list[str], taxa: list[bool]) -> list[bool]:
-    """Mark the taxa that partition the community: species and leaves above them, or all taxa if there is no species."""
-    if not any(SPECIES.search(name) for name in names):
-        return taxa
-    parents = set()
-    for name in names:
-        parts = re.split(r"[|;]\s*", name)
-        parents |= {tuple(parts[:i]) for i in range(1, len(parts))}
-    is_leaf = [tuple(re.split(r"[|;]\s*", name)) not in parents and "s__" not in name for name in names]
-    return [
-        is_taxon and (bool(SPECIES.search(name)) or leaf)
-        for name, is_taxon, leaf in zip(names, taxa, is_leaf, strict=True)
-    ]
-
-
-def _samples_in_columns(frame: pd.DataFrame, sample_ids: Sequence[str] | None) -> bool:
+def _samples_in_rows(profile: Profile, sample_ids: Sequence[str] | None) -> pd.DataFrame:
+    """Return the profile's frame with samples in rows."""
+    frame = profile.frame
+    if profile.samples_in_columns is not None:
+        return frame.T if profile.samples_in_columns else frame
+    rows, columns = ([str(name) for name in axis] for axis in (frame.index, frame.columns))
+    n_taxa = [sum(is_taxon(name) or is_stratified(name) for name in axis) for axis in (rows, columns)]
+    if any(n_taxa):
+        return frame.T if n_taxa[0] > n_taxa[1] else frame
     expected = set(sample_ids or ())
-    return len(expected & set(map(str, frame.columns))) > len(expected & set(map(str, frame.index)))
+    n_samples = [len(expected.intersection(match_samples(axis, expected)[0])) for axis in (rows, columns)]
+    in_columns = n_samples[1] > n_samples[0] if any(n_samples) else profile.likely_in_columns
+    return frame.T if in_columns else frame
 
 
-def _numbers(path: Path, frame: pd.DataFrame, ids: list[str], names: list[str]) -> np.ndarray:
+def _are_plain_lineages(names: Sequence[str]) -> bool:
+    """Return whether most names are lineages without prefixes, such as those of mothur."""
+    return 2 * sum(";" in name.strip().rstrip(";") for name in names) > len(names)
+
+
+def _describe_left_out(frame: pd.DataFrame, kept: np.ndarray) -> tuple[list[str], list[str]]:
+    """Describe columns that are not features; they are a warning if they hold much of the abundance.
+
+    Args:
+        frame: The columns, as text.
+        kept: Sum of the features of each sample.
+    """
+    notes: list[str] = []
+    warnings: list[str] = []
+    groups: dict[str, list[int]] = {}
+    for i, name in enumerate(map(str, frame.columns)):
+        what = "what is assigned to no taxon or gene" if is_unassigned(name) else "columns that are not taxa"
+        groups.setdefault("parts of others by species" if is_stratified(name) else what, []).append(i)
+    for what, positions in groups.items():
+        columns = frame.iloc[:, positions]
+        text = f"left out: {what} ({_listed([str(name) for name in columns.columns])})"
+        if what == "parts of others by species":
+            notes.append(f"{text}: 0 % of the abundance")
+            continue
+        numbers = columns.apply(pd.to_numeric, errors="coerce").clip(lower=0).fillna(0).to_numpy(np.float64).sum(1)
+        if not numbers.any():
+            notes.append(text)
+            continue
+        total = numbers + kept
+        shares = np.divide(numbers, total, out=np.zeros_like(total), where=total > 0)
+        largest = int(np.argmax(shares))
+        text += (
+            f": {100 * shares.mean():.2g} % of the abundance on average, at most {100 * shares[largest]:.2g} % (in "
+            f"{str(frame.index[largest])!r})"
+        )
+        if not is_unassigned(str(columns.columns[0])):
+            text += ", if their numbers are abundances"
+        (warnings if shares.mean() > LEFT_OUT_WARNING else notes).append(text)
+    return notes, warnings
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return a few of the names and the number of all: "'a', 'b'", or "12, such as 'a', 'b', 'c'"."""
+    shown = ", ".join(map(repr, names[:3]))
+    return shown if len(names) <= 3 else f"{len(names)}, such as {shown}"
+
+
+def _numbers(
+    path: Path, frame: pd.DataFrame, ids: Sequence[str], names: Sequence[str]
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Return the values as numbers, and what is wrong with samples whose values are not all finite and at least 0.
+
+    The values of such samples are zero.
+    """
+    unusable: dict[str, str] = {}
     try:
         values = frame.to_numpy(dtype=np.float64)
     except ValueError:
-        for i, j in np.ndindex(frame.shape):
-            text = frame.iat[i, j]
+        values = np.zeros(frame.shape)
+        for i, row in enumerate(frame.to_numpy(dtype=object)):
             try:
-                float(text)
+                values[i] = row.astype(np.float64)
             except ValueError:
-                problem = "empty" if not str(text).strip() else f"{text!r}, which is no number"
-                raise TableError(
-                    f"{path}, sample {ids[i]!r}, {names[j]!r}: the value is {problem}; fix the table."
-                ) from None
-        raise
+                j = next(j for j, text in enumerate(row) if not _is_number(text))
+                problem = "empty" if not str(row[j]).strip() else f"{row[j]!r}, which is no number"
+                unusable[ids[i]] = f"{path}, sample {ids[i]!r}, {names[j]!r}: the value is {problem}; fix the table."
     bad = ~np.isfinite(values) | (values < 0)
-    if bad.any():
-        i, j = np.argwhere(bad)[0]
-        raise TableError(
-            f"{path}, sample {ids[i]!r}, {names[j]!r}: the value is {values[i, j]}; give finite numbers of 0 or more."
+    for i in np.flatnonzero(bad.any(1)).tolist():
+        j = int(np.argmax(bad[i]))
+        unusable.setdefault(
+            ids[i],
+            f"{path}, sample {ids[i]!r}, {names[j]!r}: the value is {values[i, j]}; give finite numbers of 0 or more.",
         )
-    return values
+    # A copy, as pandas may return a view.
+    values = np.where([[name in unusable] for name in ids], 0.0, values)
+    return values, unusable
 
 
-def check_compositions(table: FeatureTable, where: str) -> None:
-    """Check that each row is a composition: counts, shares of one, or percentages.
+def _is_number(text: object) -> bool:
+    try:
+        float(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True
 
-    Raises:
-        TableError: A row is all zero, or its shares sum to more than the total.
-    """
+
+def _unusable_compositions(table: FeatureTable, where: str) -> dict[str, str]:
+    """Return what is wrong with samples that are no compositions: all zero, or shares that exceed their total."""
     sums = table.values.sum(1)
-    if (sums == 0).any():
-        sample = table.sample_ids[int(np.argmax(sums == 0))]
-        raise TableError(
-            f"{where}, sample {sample!r}: all values are 0, which is not a composition; leave the sample out."
-        )
-    if (table.values == np.round(table.values)).all():
-        return
-    total = 100.0 if np.median(sums) > 2 else 1.0
-    exceeds = sums > total * (1 + SHARE_TOLERANCE)
-    if exceeds.any():
-        i = int(np.argmax(exceeds))
-        unit = "percentages" if total == 100 else "shares"
-        raise TableError(
+    unusable = {}
+    for i in np.flatnonzero(sums == 0).tolist():
+        sample = table.sample_ids[i]
+        if sample not in table.unusable:
+            unusable[sample] = (
+                f"{where}, sample {sample!r}: all values are 0, which is not a composition; leave the sample out."
+            )
+    total = _declared_total(table.values, sums)
+    if total is None:
+        return unusable
+    unit = {1.0: "shares", 100.0: "percentages", 1e6: "parts per million"}[total]
+    for i in np.flatnonzero(sums > total * (1 + SHARE_TOLERANCE)).tolist():
+        unusable[table.sample_ids[i]] = (
             f"{where}, sample {table.sample_ids[i]!r}: the {unit} sum to {sums[i]:.4g}, more than {total:g}; give one "
             "rank of the taxonomy, or counts."
         )
+    return unusable
 
 
-__all__ = ["FeatureTable", "check_compositions", "read_feature_table"]
+def _declared_total(values: np.ndarray, sums: np.ndarray) -> float | None:
+    """Return 1, 100 or a million if at least half of the rows sum to it; None for counts, coverage and the like."""
+    nonzero = sums[sums > 0]
+    if not len(nonzero) or (values == np.round(values)).all():
+        return None
+    for total in TOTALS:
+        if 2 * (np.abs(nonzero / total - 1) <= SHARE_TOLERANCE).sum() >= len(nonzero):
+            return total
+    return None
+
+
+def _check_ranks(table: FeatureTable, where: str) -> None:
+    """Check that not every row sums to the same multiple of 1, 100 or a million, as rows of several ranks do.
+
+    Raises:
+        TableError: They do.
+    """
+    sums = table.values.sum(1)
+    sums = sums[sums > 0]
+    if len(sums) < 2 or (table.values == np.round(table.values)).all():
+        return
+    for total in TOTALS:
+        multiple = round(float(np.median(sums)) / total)
+        if 2 <= multiple <= 9 and np.all(np.abs(sums / (multiple * total) - 1) < 0.001):
+            raise TableError(
+                f"{where}: every sample sums to {multiple} times {total:g}, as in a table that mixes {multiple} ranks "
+                "of the taxonomy; give the rows of one rank."
+            )
+
+
+def check_compositions(table: FeatureTable, where: str) -> None:
+    """Check that each row is a composition: counts, shares, percentages, or any other abundances up to a factor.
+
+    Raises:
+        TableError: A row is all zero; its shares sum to more than the total to which most rows sum; or rows of several
+            ranks are mixed.
+    """
+    _check_ranks(table, where)
+    for problem in _unusable_compositions(table, where).values():
+        raise TableError(problem)
+
+
+__all__ = ["FeatureTable", "check_compositions", "is_profile_folder", "read_feature_table"]

@@ -9,14 +9,16 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from ..checkpoints.source import public_record
 from ..errors import InputError, TableError
-from ..io.atomic import atomic_write, write_json
+from ..io.atomic import atomic_write
+from ..io.digests import FileDigest, check_files, digest_files
+from ..io.records import DamagedFileError, MissingChecksumError, RecordType
 from ..io.spreadsheets import undo_spreadsheet, write_spreadsheet
 from ..metrics.probabilities import METRICS, score
 from .evaluation import Comparison, Evaluation, Interval, compare, cross_validate, interval
@@ -35,6 +37,47 @@ TRANSFORM_NAMES = {
 }
 # A linear model needs log-ratios; trees split shares as they are.
 DEFAULT_TRANSFORMS = {"l1": "clr", "forest": "none", "boosting": "none"}
+
+
+class _TargetRecord(TypedDict):
+    column: str
+    classes: dict[str, int]
+    group_column: str | None
+    n_missing: int
+    # Version 0.1 did not write these.
+    missing_words: NotRequired[dict[str, int]]
+    not_in_metadata: NotRequired[list[str]]
+
+
+class _FoldsRecord(TypedDict):
+    features: str
+    model: str
+    transform: str
+    correction: float
+    scores: dict[str, list[float | None]]
+    permuted: list[float | None]
+    chosen: dict[str, float]
+
+
+class _StudyRecord(TypedDict):
+    """Content of `study.json`; `files` are the tables that `write` puts beside it, absent in those of version 0.1."""
+
+    target: _TargetRecord
+    n_splits: int
+    n_repeats: int
+    n_permutations: int
+    seed: int
+    sources: dict[str, str]
+    inputs: dict[str, Any]
+    scores: list[dict[str, Any]]
+    comparisons: list[dict[str, Any]]
+    folds: list[_FoldsRecord]
+    methods: str
+    files: NotRequired[dict[str, FileDigest]]
+
+
+ADVICE = "evaluate again"
+RECORD = RecordType(_StudyRecord, ADVICE, [set(_StudyRecord.__annotations__) - {"files"}])
 
 
 @dataclass(frozen=True)
@@ -62,6 +105,20 @@ class Study:
     seed: int
     sources: dict[str, str]
     inputs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> list[str]:
+        """How the tables were read and what was left out."""
+        return [f"{name}: {text}" for name, record in self._tables().items() for text in record.get("notes", [])]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was left out of the tables, or assumed about them, that may change the results."""
+        return [f"{name}: {text}" for name, record in self._tables().items() for text in record.get("warnings", [])]
+
+    def _tables(self) -> dict[str, Any]:
+        tables: dict[str, Any] = self.inputs.get("tables", {})
+        return tables
 
     @property
     def models(self) -> list[str]:
@@ -124,7 +181,7 @@ class Study:
                 "cross-validated once in the same way."
             )
         zeros = f" For log-ratios, {ZERO_RULE}." if set(kinds.values()) - {"none"} else ""
-        left_out = f" {target.n_missing} samples without a value were left out." if target.n_missing else ""
+        left_out = f" Left out: {target.describe_missing()}." if target.n_missing else ""
         return (
             f"{target.column} ({sizes}) was predicted from {', '.join(self.sources)} by {models}.{zeros}{left_out} "
             f"Models were evaluated by stratified {self.n_splits}-fold cross-validation, {self.n_repeats} x"
@@ -142,6 +199,8 @@ class Study:
                 "classes": self.target.sizes,
                 "group_column": self.target.group_column,
                 "n_missing": self.target.n_missing,
+                "missing_words": self.target.missing_words,
+                "not_in_metadata": list(self.target.not_in_metadata),
             },
             "n_splits": self.n_splits,
             "n_repeats": self.n_repeats,
@@ -150,32 +209,41 @@ class Study:
             "sources": self.sources,
             "inputs": self.inputs,
             "scores": json.loads(self.scores.to_json(orient="records")),
-            "comparisons": [asdict(comparison) for comparison in self.comparisons],
+            "comparisons": [_without_nan(asdict(comparison)) for comparison in self.comparisons],
             "folds": [_folds_record(evaluation) for evaluation in self.evaluations],
             "methods": self.methods,
         }
 
     @classmethod
     def read(cls, folder: str | Path) -> Study:
-        """Read a study written by `write`.
+        """Read a study written by `write`, and verify it: a table that was edited since is refused.
 
         Raises:
             TableError: The folder holds no study, or one of another version.
+            DamagedFileError: The study is damaged.
         """
         folder = Path(folder)
         try:
-            record = json.loads((folder / "study.json").read_text())
-            record["inputs"] = _change_paths(record.get("inputs", {}), lambda path: _absolute(path, folder))
+            record = RECORD.read(folder / "study.json")
+            record["inputs"] = _change_paths(record["inputs"], lambda path: _absolute(path, folder))
+            check_files(folder, record.get("files", {}), ADVICE)
             predictions = pd.read_csv(
                 folder / "predictions.csv", dtype={"sample_id": str, "class": str}, keep_default_na=False
             )
             return _from_record(cls, record, undo_spreadsheet(predictions).set_index("sample_id"))
+        except MissingChecksumError as error:
+            raise TableError(
+                f"{folder}: the study cannot be read, since study.json has no checksum and not the fields of version "
+                "0.1; evaluate again with this version."
+            ) from error
+        except DamagedFileError:
+            raise
         except OSError as error:
             raise TableError(
                 f"{folder} holds no study ({Path(error.filename or folder).name}: {error.strerror}); give the folder "
                 "that `biomeformer phenotype evaluate` wrote."
             ) from error
-        except (KeyError, ValueError) as error:
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
             raise TableError(
                 f"{folder}: the study cannot be read ({type(error).__name__}: {' '.join(str(error).split())}); "
                 "evaluate again with this version."
@@ -193,9 +261,9 @@ class Study:
             write_spreadsheet(self.scores, partial, index=False)
         with atomic_write(files["predictions"]) as partial:
             write_spreadsheet(self.predictions, partial)
-        write_json(
-            files["all"], self.record | {"inputs": _change_paths(self.inputs, lambda path: _relative(path, folder))}
-        )
+        tables = digest_files(folder, [files["scores"].name, files["predictions"].name])
+        inputs = _change_paths(self.inputs, lambda path: _relative(path, folder))
+        RECORD.write(files["all"], self.record | {"inputs": inputs, "files": tables})
         return files
 
 
@@ -367,16 +435,22 @@ def _folds_record(evaluation: Evaluation) -> dict[str, Any]:
         "model": evaluation.model,
         "transform": evaluation.transform,
         "correction": evaluation.correction,
-        "scores": {
-            metric: [None if np.isnan(value) else value for value in values.tolist()]
-            for metric, values in evaluation.fold_scores.items()
-        },
-        "permuted": evaluation.permuted.tolist(),
+        "scores": {metric: _without_nan(values.tolist()) for metric, values in evaluation.fold_scores.items()},
+        "permuted": _without_nan(evaluation.permuted.tolist()),
         "chosen": evaluation.chosen,
     }
 
 
-def _from_record(cls: type[Study], record: dict[str, Any], predictions: pd.DataFrame) -> Study:
+def _without_nan(values: Any) -> Any:
+    """Return JSON values with None for NaN."""
+    if isinstance(values, dict):
+        return {name: _without_nan(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [_without_nan(value) for value in values]
+    return None if isinstance(values, float) and np.isnan(values) else values
+
+
+def _from_record(cls: type[Study], record: _StudyRecord, predictions: pd.DataFrame) -> Study:
     classes = tuple(record["target"]["classes"])
     target = Target(
         record["target"]["column"],
@@ -385,6 +459,8 @@ def _from_record(cls: type[Study], record: dict[str, Any], predictions: pd.DataF
         predictions["class"].map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64),
         group_column=record["target"]["group_column"],
         n_missing=record["target"]["n_missing"],
+        missing_words=record["target"].get("missing_words", {}),
+        not_in_metadata=tuple(record["target"].get("not_in_metadata", ())),
     )
     evaluations = []
     for fold in record["folds"]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..io.tables import TableFormat, is_missing, read_table
+from ..io.tables import MISSING_VALUES, TableFormat, is_missing, read_table
 
 LEAST_SAMPLES = 10
 SAMPLE_ID = "sample_id"
@@ -32,7 +32,8 @@ class Target:
         groups: Subject or batch of each sample, or None.
         group_column: Name of the column with the groups.
         n_missing: Number of samples left out because the metadata lacks them or their value.
-        missing_words: Number of these samples by the word that marks the missing value (`MISSING_VALUES`).
+        missing_words: Number of these samples by the word that marks the missing value; "" for an empty field.
+        not_in_metadata: Those of these samples that the metadata lacks.
     """
 
     column: str
@@ -43,11 +44,20 @@ class Target:
     group_column: str | None = None
     n_missing: int = 0
     missing_words: dict[str, int] = field(default_factory=dict)
+    not_in_metadata: tuple[str, ...] = ()
 
     def describe_missing(self) -> str:
-        """Describe how many samples were left out and which words marked missing values; empty if there are none."""
-        words = ", ".join(f"{word!r} in {n}" for word, n in self.missing_words.items())
-        return f"{self.n_missing} samples without a value{f' ({words})' if words else ''}" if self.n_missing else ""
+        """Describe which samples were left out and which words marked missing values; empty if there are none."""
+        parts = []
+        n_without = self.n_missing - len(self.not_in_metadata)
+        if n_without:
+            words = ", ".join(f"{word!r} in {n}" if word else f"empty in {n}" for word, n in self.missing_words.items())
+            parts.append(f"{_samples(n_without)} without a value{f' ({words})' if words else ''}")
+        if self.not_in_metadata:
+            names = ", ".join(map(repr, self.not_in_metadata[:3]))
+            such = "such as " if len(self.not_in_metadata) > 3 else ""
+            parts.append(f"{_samples(len(self.not_in_metadata))} not in the metadata ({such}{names})")
+        return ", ".join(parts)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -80,6 +90,7 @@ def make_target(
     positive: Sequence[str] | None = None,
     group_column: str | None = None,
     where: str = "the metadata",
+    missing: Collection[str] = MISSING_VALUES,
 ) -> Target:
     """Derive the classes of the samples of a feature table from a metadata column.
 
@@ -90,6 +101,7 @@ def make_target(
         positive: Values that together form the positive class; all other values form the negative class.
         group_column: Name of the column with the subject, or batch, of each sample.
         where: Name of the metadata in errors.
+        missing: Words that mark a missing value, in lower case (see `biomeformer.io.tables.missing_words`).
 
     Raises:
         InputError: A column or value does not exist, no sample is known, there is only one class or more than 20, or
@@ -106,21 +118,40 @@ def make_target(
             f"{next(iter(metadata.index), 'none')!r}); use the same sample ids in both."
         )
     values = metadata.loc[known, column].astype(str).str.strip()
-    missing = values.map(is_missing).to_numpy(bool)
-    words = Counter(value for value in values[missing] if value)
-    kept = [name for name, without in zip(known, missing, strict=True) if not without]
-    values = values[~missing]
+    is_without = values.map(lambda value: is_missing(value, missing)).to_numpy(bool)
+    words = Counter(values[is_without])
+    kept = [name for name, without in zip(known, is_without, strict=True) if not without]
+    values = values[~is_without]
     if positive:
         absent = [value for value in positive if value not in set(values)]
         if absent:
+            if is_missing(absent[0], missing):
+                raise InputError(
+                    f"{absent[0]!r} marks a missing value in column {column!r} of {where}; give --not-missing "
+                    f"{absent[0]!r} if it is a class."
+                )
             raise InputError(f"column {column!r} of {where} never is {absent[0]!r}; its values are {_listed(values)}.")
         classes = (f"not {' or '.join(positive)}", " or ".join(positive))
         labels = values.isin(list(positive)).to_numpy().astype(np.int64)
     else:
         classes = tuple(sorted(set(values), key=_order))
         labels = values.map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64)
+    absent_samples = tuple(name for name in sample_ids if name not in metadata.index)
+    target = Target(
+        column,
+        tuple(kept),
+        classes,
+        labels,
+        group_column=group_column,
+        n_missing=len(sample_ids) - len(kept),
+        missing_words=dict(words),
+        not_in_metadata=absent_samples,
+    )
     if len(kept) < LEAST_SAMPLES:
-        raise InputError(f"{len(kept)} samples have a value in column {column!r}; at least {LEAST_SAMPLES} are needed.")
+        others = f" (left out: {target.describe_missing()})" if target.n_missing else ""
+        raise InputError(
+            f"{len(kept)} samples have a value in column {column!r}; at least {LEAST_SAMPLES} are needed{others}."
+        )
     if len(np.unique(labels)) < 2:
         raise InputError(
             f"all {len(kept)} samples are {values.iloc[0]!r} in column {column!r}; two classes are needed."
@@ -134,13 +165,21 @@ def make_target(
     if rare < 3:
         name = classes[int(np.argmin(np.bincount(labels)))]
         raise InputError(f"class {name!r} of column {column!r} has {rare} samples; each needs at least 3.")
-    groups = None
-    if group_column is not None:
-        groups = metadata.loc[kept, group_column].astype(str).str.strip().to_numpy()
-        if (groups == "").any():
-            sample = kept[int(np.argmax(groups == ""))]
-            raise InputError(f"sample {sample!r} has no value in the group column {group_column!r}; fill it.")
-    return Target(column, tuple(kept), classes, labels, groups, group_column, len(sample_ids) - len(kept), dict(words))
+    if group_column is None:
+        return target
+    groups = metadata.loc[kept, group_column].astype(str).str.strip().to_numpy()
+    for sample, group in zip(kept, groups, strict=True):
+        if is_missing(group, missing):
+            word = f" but {group!r}" if group else ""
+            raise InputError(
+                f"sample {sample!r} has no value{word} in the group column {group_column!r}; fill it, since all "
+                "samples without a value would count as one group."
+            )
+    return replace(target, groups=groups)
+
+
+def _samples(n: int) -> str:
+    return f"{n} sample{'' if n == 1 else 's'}"
 
 
 def _order(value: str) -> tuple[int, float, str]:

@@ -17,7 +17,8 @@ class ReadBatch:
     """Reads, concatenated.
 
     Attributes:
-        sequence: uint8 `(n_bases,)`, the letters as ASCII, exactly as in the file.
+        sequence: uint8 `(n_bases,)`, the letters as ASCII, as in the file, but for `.`, which is N, and blanks
+            at the ends of lines.
         offsets: int64 `(n_reads + 1,)`; read `j` is `sequence[offsets[j]:offsets[j + 1]]`.
         index: int64 `(n_reads,)`, the read's number within its sample, from 0, running on over several files. Both
             mates of pair `i` have number `i`.

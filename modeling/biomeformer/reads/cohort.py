@@ -8,20 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biomeformer.errors import CohortError, InputError
+from biomeformer.errors import CohortError, InputError, ReadFileError
 from biomeformer.io.file_identity import find_shared, inode_of
-from biomeformer.io.item_ids import check_not_empty, check_table_id
+from biomeformer.io.item_ids import check_not_empty
 from biomeformer.io.tables import Table, TableFormat, read_table
-from biomeformer.reads.sample import PathLike, SampleReads
+from biomeformer.reads.sample import PathLike, SampleReads, local_path
+from biomeformer.reads.sheets import FileCell, parse_sheet
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SAMPLE_ID = "sample_id"
-FASTQ_COLUMNS = ("fastq", "fastq_1", "fastq_2")
-_TABLE_HELP = "give a CSV or TSV with the columns sample_id and fastq (or fastq_1 and fastq_2)"
+_TABLE_HELP = (
+    "give a CSV or TSV with the columns sample_id and fastq (or fastq_1 and fastq_2), a samplesheet of nf-core, or a "
+    "manifest of QIIME 2"
+)
 # Semicolons separate the files of a sample.
-FORMAT = TableFormat("cohort table", _TABLE_HELP, CohortError, semicolons=False, compressed=False)
+FORMAT = TableFormat("cohort table", _TABLE_HELP, CohortError, comments=True, semicolons=False, compressed=False)
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,10 @@ def read_cohort(path: PathLike, *, allow_shared_files: bool = False) -> Cohort:
     """Read a cohort table and check that every file it names exists.
 
     The table is a CSV or TSV, as `biomeformer.io.tables` reads them, with the columns `sample_id` and `fastq`, or
-    `fastq_1` and `fastq_2`; several files of a sample are separated by `;`. Paths are relative to the table's folder.
-    Further columns are phenotypes and covariates and stay text.
+    `fastq_1` and `fastq_2`, which is empty for samples of single reads; several files of a sample are separated by `;`.
+    Samplesheets of nf-core (`sample`, `fastq_1`, `fastq_2`; the rows of a sample are joined) and manifests of QIIME 2
+    (`sample-id` and absolute file paths) are read too. Paths are relative to the table's folder. Further columns are
+    phenotypes and covariates and stay text.
 
     Args:
         path: The table.
@@ -99,23 +104,21 @@ def read_cohort(path: PathLike, *, allow_shared_files: bool = False) -> Cohort:
     Raises:
         CohortError: The table is malformed or names files that cannot be used; file, line and column are named.
     """
-    content = read_table(path, FORMAT)
-    table = content.path
-    columns = _metadata_columns(table, content.columns)
+    sheet = parse_sheet(read_table(path, FORMAT))
+    content = sheet.table
+    table, columns = content.path, content.columns[1:]
     samples: list[CohortSample] = []
-    missing: list[tuple[int, str, Path]] = []
-    for line, row in content.records():
-        check_table_id(f"{table}, line {line}", row[SAMPLE_ID], SAMPLE_ID)
-        reads, absent = _sample_reads(table, line, row)
+    missing: list[FileCell] = []
+    for (_, row), runs in zip(content.records(), sheet.runs, strict=True):
+        reads, absent = _sample_reads(table, runs)
         missing.extend(absent)
         samples.append(CohortSample(row[SAMPLE_ID], reads, {column: row[column] for column in columns}))
-    content.require_unique(SAMPLE_ID, "give each sample one row, with several files separated by ';'")
     check_not_empty(content, SAMPLE_ID, "samples")
     if missing:
-        line, column, first = missing[0]
+        first = missing[0]
         others = f" (and {len(missing) - 1} more files are missing)" if len(missing) > 1 else ""
         raise CohortError(
-            f"{table}, line {line}, column {column}: there is no file {first}{others}; "
+            f"{table}, line {first.line}, column {first.column}: there is no file {table.parent / first.text}{others}; "
             "correct the path, which is relative to the table's folder"
         )
     for row_number, sample in enumerate(samples):
@@ -150,43 +153,20 @@ def check_own_files(table: Table, files_of: Sequence[tuple[str, Sequence[Path]]]
         )
 
 
-def _metadata_columns(table: Path, names: Sequence[str]) -> tuple[str, ...]:
-    """Check the header; return the names of the metadata columns."""
-    where = f"{table}, header"
-    given = ", ".join(names)
-    if SAMPLE_ID not in names:
-        hint = "separate the columns by ',' or tab" if len(names) == 1 and ";" in names[0] else _TABLE_HELP
-        raise CohortError(f"{where}: no column sample_id among {given}; {hint}")
-    present = [name for name in FASTQ_COLUMNS if name in names]
-    if not present:
-        raise CohortError(f"{where}: no column fastq, or fastq_1 and fastq_2, among {given}; add where the reads are")
-    if "fastq" in present and len(present) > 1:
-        raise CohortError(f"{where}: both fastq and {present[1]}; keep fastq for single reads or the two for pairs")
-    if len(present) == 1 and present != ["fastq"]:
-        absent = "fastq_2" if present == ["fastq_1"] else "fastq_1"
-        raise CohortError(f"{where}: {present[0]} without {absent}; add it, or name the column fastq for single reads")
-    return tuple(name for name in names if name != SAMPLE_ID and name not in FASTQ_COLUMNS)
-
-
-def _sample_reads(table: Path, line: int, row: dict[str, str]) -> tuple[SampleReads, list[tuple[int, str, Path]]]:
-    """Return a row's read files, and those of them that are missing as `(line, column, path)`."""
-    files: dict[str, list[Path]] = {}
-    missing: list[tuple[int, str, Path]] = []
-    for column in (name for name in FASTQ_COLUMNS if name in row):
-        parts = [part.strip() for part in row[column].split(";")]
-        if not all(parts):
-            raise CohortError(
-                f"{table}, line {line}, column {column}: "
-                f"{'empty' if len(parts) == 1 else 'an empty path between the semicolons'}; name the file of reads"
-            )
-        files[column] = [table.parent / part for part in parts]
-        # `Path.exists` raises an error for a path that is too long.
-        missing.extend((line, column, path) for path in files[column] if not os.path.exists(path))
-    if "fastq" in files:
-        return SampleReads.single(*files["fastq"]), missing
-    if len(files["fastq_1"]) != len(files["fastq_2"]):
-        raise CohortError(
-            f"{table}, line {line}: {len(files['fastq_1'])} files in fastq_1 and {len(files['fastq_2'])} in fastq_2; "
-            "give as many of each, in the same order"
-        )
-    return SampleReads.paired(files["fastq_1"], files["fastq_2"]), missing
+def _sample_reads(table: Path, runs: Sequence[tuple[FileCell, ...]]) -> tuple[SampleReads, list[FileCell]]:
+    """Return a sample's read files, and the cells of those that are missing."""
+    files: list[tuple[Path, ...]] = []
+    missing: list[FileCell] = []
+    for cells in runs:
+        paths = []
+        for cell in cells:
+            try:
+                path = table.parent / local_path(cell.text)
+            except ReadFileError as error:
+                raise CohortError(f"{table}, line {cell.line}, column {cell.column}: {error}") from error
+            paths.append(path)
+            # `Path.exists` raises an error for a path that is too long.
+            if not os.path.exists(path):
+                missing.append(cell)
+        files.append(tuple(paths))
+    return SampleReads(tuple(files)), missing

@@ -5,23 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
-from dnaio import FastqReader, FileFormatError, SequenceRecord
+from dnaio import FileFormatError, SequenceRecord
 
 from biomeformer.errors import ReadFileError
 from biomeformer.io.compression import DecompressedStream, StreamError
 from biomeformer.io.fasta import FastaError, iter_fasta
 from biomeformer.io.limits import RECORD_BASES
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from biomeformer.reads.fastq import NUCLEOTIDE_LETTERS, FastqError, FastqRecords
 
 # Lines of this length are read however low the limit on bases is.
 LONGEST_NAME = 1000
-NUCLEOTIDE_LETTERS = b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv"
 _IS_NUCLEOTIDE = np.zeros(256, dtype=np.bool_)
 _IS_NUCLEOTIDE[list(NUCLEOTIDE_LETTERS)] = True
 _KNOWN_CONTENT = (
@@ -33,46 +29,18 @@ _KNOWN_CONTENT = (
     (b"\xef\xbb\xbf", "text with a byte-order mark; save it as plain ASCII text"),
     (b"\xff\xfe", "UTF-16 text; save it as plain ASCII text"),
     (b"<", "a web page or XML; download the reads themselves"),
+    *((f"@{tag}\t".encode(), "a SAM file; convert it with samtools fastq") for tag in ("HD", "SQ", "RG", "PG", "CO")),
+    (b".sff", "a 454 file (SFF); convert it with sff2fastq"),
+    (b"\x89HDF", "an HDF5 file, such as FAST5; basecall it first, e.g. with dorado"),
+    (b"\x8bPOD", "a POD5 file; basecall it first, e.g. with dorado"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it first"),
+    (b"Rar!", "a RAR archive; unpack it first"),
+    (b"\x1f\x9d", "compressed with compress (.Z); decompress it first, or compress it with gzip"),
+    (b"\x04\x22\x4d\x18", "compressed with lz4; decompress it first, or compress it with gzip"),
+    (b"LZIP", "compressed with lzip; decompress it first, or compress it with gzip"),
+    (b"LOCUS ", "a GenBank file; give reads or FASTA"),
 )
-
-
-class _FullReads(io.RawIOBase):
-    """A stream whose reads fill the buffer, up to its end or a break.
-
-    dnaio parses an unfinished record from its start after each read, so that reads of a few kilobytes would make the
-    time for a long record quadratic.
-
-    Args:
-        stream: The stream; a break is raised at the read after the one it cuts short.
-    """
-
-    def __init__(self, stream: DecompressedStream) -> None:
-        super().__init__()
-        self._stream = stream
-        self._break: StreamError | None = None
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        """Read into `buffer` and return the number of bytes, 0 at the end."""
-        if self._break is not None:
-            raise self._break
-        target = memoryview(buffer).cast("B")
-        n_bytes = 0
-        while n_bytes < len(target):
-            try:
-                n_read = self._stream.readinto(target[n_bytes:])
-            except StreamError as error:
-                if not n_bytes:
-                    raise
-                self._break = error
-                break
-            if not n_read:
-                break
-            n_bytes += n_read
-        return n_bytes
+_TAR_POSITION = 257
 
 
 class RecordFile:
@@ -93,7 +61,7 @@ class RecordFile:
         # Names are lines as well.
         self._max_record_bases = max(limit, LONGEST_NAME)
         self._stream = DecompressedStream(path)
-        self._fastq: FastqReader | None = None
+        self._fastq: FastqRecords | None = None
         self._n_fasta = 0
 
     def __enter__(self) -> RecordFile:
@@ -110,7 +78,7 @@ class RecordFile:
     @property
     def n_records(self) -> int:
         """Records delivered so far."""
-        return self._n_fasta if self._fastq is None else int(self._fastq.number_of_records)
+        return self._n_fasta if self._fastq is None else self._fastq.n_records
 
     def __iter__(self) -> Iterator[SequenceRecord]:
         """Yield the records.
@@ -119,31 +87,37 @@ class RecordFile:
             ReadFileError: The file holds no reads, is neither FASTQ nor FASTA, or breaks; the record is named.
         """
         try:
-            yield from self._open_records()
+            records = self._open_records()
+            try:
+                yield from records if self._fastq is None else self._fastq.regular()
+            except FileFormatError:
+                if self._fastq is None:
+                    raise
+                yield from self._fastq.irregular()
         except StreamError as error:
             raise self._error(str(error)) from error
         except FastaError as error:
             raise self._error(error.reason) from None
-        except FileFormatError as error:
-            line = "" if error.line is None else f"line {error.line + 1}: "
-            raise self._error(f"{line}{_one_sentence(error.message)}; the file is cut or was edited") from error
+        except FastqError as error:
+            raise self._error(str(error)) from error
         if self.n_records == 0:
             raise ReadFileError(f"{self.path} holds no reads; remove it from the sample or copy it again")
 
     def _open_records(self) -> Iterator[SequenceRecord]:
+        n_blank = self._stream.skip_blanks()
         head = self._stream.peek()
         if not head:
             return iter(())
+        content = known_content(head)
+        if content is not None:
+            raise ReadFileError(f"{self.path} is {content}")
         if head.startswith(b"@"):
             self._stream.require_ascii()
             self._stream.limit_lines(self._max_record_bases)
-            self._fastq = FastqReader(cast(BinaryIO, _FullReads(self._stream)))
-            return iter(self._fastq)
+            self._fastq = FastqRecords(self._stream, n_blank + 1, max_bases=self._max_record_bases)
+            return iter(())
         if head.startswith(b">"):
             return self._fasta_records()
-        for magic, content in _KNOWN_CONTENT:
-            if head.startswith(magic):
-                raise ReadFileError(f"{self.path} is {content}")
         raise self._error(
             f"neither FASTQ nor FASTA, it starts with {head[:20]!r} where '@' or '>' should be; give a file of reads"
         )
@@ -168,8 +142,25 @@ def record_error(path: Path, record: int, reason: str) -> ReadFileError:
     return ReadFileError(f"{path}, record {record}: {reason}")
 
 
+def known_content(head: bytes) -> str | None:
+    """Return what a file that begins with these bytes is and how to get reads from it, or None."""
+    if head[_TAR_POSITION:].startswith(b"ustar"):
+        return "a tar archive; unpack it first"
+    return next((content for magic, content in _KNOWN_CONTENT if head.startswith(magic)), None)
+
+
+def usual_letters(sequence: str) -> str:
+    """Return a sequence without blanks at its ends and with N for `.`, as old Illumina pipelines write N."""
+    return sequence.strip().replace(".", "N")
+
+
 def bad_letter_reason(letter: str) -> str:
     """Return why a read with `letter` in it is refused."""
+    if letter in "-*":
+        return (
+            f"the sequence holds {letter!r}, a gap of an alignment; give unaligned DNA or RNA reads, or remove the "
+            "gaps, e.g. with seqkit seq --remove-gaps --gap-letters '-*'"
+        )
     return f"the sequence holds {letter!r}, which is not an IUPAC nucleotide letter; give unaligned DNA or RNA reads"
 
 
@@ -183,9 +174,3 @@ def first_bad_letter(joined: bytes, sequence: npt.NDArray[np.uint8]) -> int | No
     if not joined.translate(None, NUCLEOTIDE_LETTERS):
         return None
     return int(np.argmin(_IS_NUCLEOTIDE[sequence]))
-
-
-def _one_sentence(message: str) -> str:
-    """Return a parser's message as the middle of a sentence, without the text of the record it quotes."""
-    message = " ".join(message.split()).partition(". ")[0].rstrip(".")
-    return message[:1].lower() + message[1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from dnaio import SequenceRecord
 
 from biomeformer.errors import InputError, ReadFileError
 from biomeformer.reads.batch import ReadBatch
-from biomeformer.reads.records import RecordFile, bad_letter_reason, first_bad_letter, record_error
+from biomeformer.reads.mates import are_mates
+from biomeformer.reads.records import RecordFile, bad_letter_reason, first_bad_letter, record_error, usual_letters
 from biomeformer.reads.subsampling import check_read_fraction, keep_reads
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
@@ -23,6 +26,13 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 _CHUNK_READS = 64
 _FLAGS_PER_BLOCK = 4096
 _SCANNED_READS_PER_BATCH = 1 << 20
+# ENA's tables of files leave the scheme out.
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://|ftp\.[\w.-]+/")
+_DOWNLOADERS = {"s3": "aws s3 cp", "gs": "gcloud storage cp", "az": "azcopy copy"}
+_OR_UNPAIRED = (
+    ", or the two files unpaired: as 'FILE;FILE' in the column fastq (or in fastq_1 with fastq_2 empty) of the sample "
+    "sheet, in Python as SampleReads.single(FILE, FILE)"
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ class SampleReads:
     @classmethod
     def single(cls, *paths: PathLike) -> SampleReads:
         """Return a sample of single reads (or of mates to be treated as such) in one or several files."""
-        return cls(tuple((Path(path),) for path in paths))
+        return cls(tuple((local_path(path),) for path in paths))
 
     @classmethod
     def paired(cls, r1: PathLike | Sequence[PathLike], r2: PathLike | Sequence[PathLike]) -> SampleReads:
@@ -185,11 +195,13 @@ class SampleReader:
             if not chunk:
                 break
             end += len(chunk)
-            longest = max(longest, max(map(len, chunk)))
+            lengths = list(map(len, chunk))
+            longest = max(longest, max(lengths))
             if keep_flags is not None:
-                chunk = list(compress(chunk, keep_flags))
+                kept = list(islice(keep_flags, len(chunk)))
+                chunk, lengths = list(compress(chunk, kept)), list(compress(lengths, kept))
             sequences += chunk
-            n_bases += sum(map(len, chunk))
+            n_bases += sum(lengths)
             full = len(sequences) >= batch_reads or n_bases >= self._batch_bases
             if full or end - start >= _SCANNED_READS_PER_BATCH:
                 self.n_reads = n_before + end
@@ -213,32 +225,56 @@ class SampleReader:
     def _batch(self, sequences: list[str], start: int, end: int, first_number: int) -> ReadBatch:
         """Pack the kept reads among those at positions `start` … `end` - 1 of the open files, mates counted."""
         n_mates = len(self._open_files)
-        joined = "".join(sequences).encode("ascii")
-        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-        offsets = np.zeros(len(sequences) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=offsets[1:])
         numbers = np.arange(start, end, dtype=np.int64) // n_mates + first_number
-        batch = ReadBatch(
-            sequence=np.frombuffer(joined, dtype=np.uint8),
-            offsets=offsets,
-            index=numbers[keep_reads(numbers, self._read_fraction, self._seed)],
-        )
-        position = first_bad_letter(joined, batch.sequence)
+        index = numbers[keep_reads(numbers, self._read_fraction, self._seed)]
+        batch, position = _packed(sequences, index)
         if position is not None:
-            row = int(np.searchsorted(offsets, position, side="right")) - 1
+            # Few files have other letters, so that reads are looked at one by one only here.
+            batch, position = _packed([usual_letters(sequence) for sequence in sequences], index)
+        if position is not None:
+            row = int(np.searchsorted(batch.offsets, position, side="right")) - 1
             raise record_error(
                 self._open_files[row % n_mates].path,
                 int(batch.index[row]) - first_number + 1,
-                bad_letter_reason(chr(joined[position])),
+                bad_letter_reason(chr(batch.sequence[position])),
             )
         self.n_selected += len(batch)
         return batch
 
 
+def _packed(sequences: list[str], index: npt.NDArray[np.int64]) -> tuple[ReadBatch, int | None]:
+    """Return sequences as a batch, and the position of its first letter that is no nucleotide code, or None."""
+    joined = "".join(sequences).encode("ascii")
+    offsets = np.zeros(len(sequences) + 1, dtype=np.int64)
+    np.cumsum(np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences)), out=offsets[1:])
+    batch = ReadBatch(sequence=np.frombuffer(joined, dtype=np.uint8), offsets=offsets, index=index)
+    return batch, first_bad_letter(joined, batch.sequence)
+
+
 def _as_paths(paths: PathLike | Sequence[PathLike]) -> list[Path]:
     if isinstance(paths, str | os.PathLike):
-        return [Path(paths)]
-    return [Path(path) for path in paths]
+        return [local_path(paths)]
+    return [local_path(path) for path in paths]
+
+
+def local_path(path: PathLike) -> Path:
+    """Return a path to a file on disk.
+
+    Raises:
+        ReadFileError: It is a URL.
+    """
+    text = os.fspath(path)
+    url = _URL.match(text)
+    if url is not None and not os.path.lexists(text):
+        scheme = (url["scheme"] or "ftp").lower()
+        if scheme == "file":
+            raise ReadFileError(f"{text} is a URL; give the path without 'file://'")
+        tool = _DOWNLOADERS.get(scheme, "curl -O")
+        raise ReadFileError(
+            f"{text} is a URL, and reads are read from files on disk alone; download it first, e.g. with {tool}, and "
+            "give the path of the file"
+        )
+    return Path(path)
 
 
 def _paired_records(first: RecordFile, second: RecordFile) -> Iterator[SequenceRecord]:
@@ -254,14 +290,14 @@ def _paired_records(first: RecordFile, second: RecordFile) -> Iterator[SequenceR
                 short.path,
                 short.n_records + 1,
                 f"the file ends after {short.n_records} records while its mate {long.path} goes on; "
-                "give two files with the same pairs",
+                f"give two files with the same pairs{_OR_UNPAIRED}",
             )
-        if not mate_1.is_mate(mate_2):
+        if not are_mates(mate_1, mate_2):
             raise record_error(
                 first.path,
                 first.n_records,
                 f"the read's name is {mate_1.id!r}, but its mate in {second.path} is {mate_2.id!r}; "
-                "give two files with the same pairs in the same order",
+                f"give two files with the same pairs in the same order{_OR_UNPAIRED}",
             )
         yield mate_1
         yield mate_2

@@ -79,6 +79,7 @@ def phenotype_report(
         parts = [
             f'<p class="note">{html(remark)}</p>' if remark else "",
             _summary(study),
+            _remarks(study),
             _prediction(study),
             _depth(depth) if depth is not None else "",
             _samples(study, tables, n_permutations) if tables else "",
@@ -105,6 +106,16 @@ def _summary(study: Study) -> str:
         if evaluation.permutation_p is not None:
             numbers[f"permutation p, {name}"] = f"{evaluation.permutation_p:.3g}"
     return page.cards(numbers)
+
+
+def _remarks(study: Study) -> str:
+    """Return warnings and notes on the tables, and which samples were left out."""
+    warnings = "".join(f'<p class="note"><b>Warning.</b> {html(text)}</p>' for text in study.warnings)
+    notes = list(study.notes)
+    if study.target.n_missing:
+        notes.append(f"{study.target.column}: left out: {study.target.describe_missing()}")
+    items = "".join(f"<li>{html(text)}</li>" for text in notes)
+    return warnings + (f"<h2>Input</h2><ul>{items}</ul>" if items else "")
 
 
 def _prediction(study: Study) -> str:

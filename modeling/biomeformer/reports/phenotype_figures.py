@@ -273,5 +273,14 @@ def gc_figure(names: Sequence[str], gc: Sequence[np.ndarray]) -> Figure:
 
 def feature_labels(frame: pd.DataFrame) -> list[str]:
     """Return short names of features: the lowest rank of a taxon, the number of a cluster."""
-    lowest = [str(name).replace("|", ";").split(";")[-1].strip() for name in frame["feature"]]
-    return [name.removeprefix("s__").replace("_", " ") for name in lowest]
+    return [_feature_label(str(name)) for name in frame["feature"]]
+
+
+def _feature_label(name: str) -> str:
+    ranks = [rank.strip() for rank in name.replace("|", ";").split(";")]
+    # A taxon without a name, such as "s__", is shown by the one above it.
+    named = [rank for rank in ranks if rank.strip("_") and not rank.endswith("__")]
+    if not named:
+        return name
+    label = named[-1].removeprefix("s__").replace("_", " ")
+    return label if named[-1] == ranks[-1] else f"{label}, {ranks[-1]} unnamed"

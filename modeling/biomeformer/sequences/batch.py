@@ -25,6 +25,7 @@ class Batch:
         sources: Origin of each record, such as file and line.
         groups: Group or contig of each record, if the split needs it.
         dropped: Number of records that gave no sequence, by reason.
+        missing_words: Number of records dropped for a label that marks a missing value, by the word.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Batch:
     sources: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+    missing_words: Counter[str] = field(default_factory=Counter)
     n_bases: int = 0
 
     def add(

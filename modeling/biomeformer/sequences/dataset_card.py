@@ -10,6 +10,7 @@ import yaml
 
 from ..io.markdown import grid
 from ..sinks import markdown, markdown_code
+from .labels import NO_LABEL
 
 REASONS = {
     "empty": "without a base",
@@ -78,7 +79,11 @@ def dataset_card(record: Mapping[str, Any], n_bytes: Mapping[str, int]) -> str:
         {name: split["n_sequences"] for name, split in splits.items()},
         {name: split["class_counts"] for name, split in splits.items()},
     )
-    dropped = [[REASONS[reason], f"{n:,}"] for reason, n in stats["dropped"].items()]
+    words = ", ".join(f"{markdown(word)} {n:,}" for word, n in stats.get("missing_words", {}).items())
+    dropped = [
+        [REASONS[reason] + (f" ({words})" if words and reason == NO_LABEL else ""), f"{n:,}"]
+        for reason, n in stats["dropped"].items()
+    ]
     named = f" The classes are, in order: {', '.join(map(markdown, names))}." if task == "multi_label" else ""
     columns = (
         f"One row per sequence: `id`, `sequence` in upper case, `{label_column(task)}` ({KINDS[task]}) and "

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from ..errors import TableError
-from ..io.atomic import write_json
+from ..io.records import MissingChecksumError, RecordType
 from ..metrics.tasks import (
     Task,
     bootstraps_within_budget,
@@ -25,6 +24,28 @@ from .prediction_table import SplitPredictions
 
 EVALUATION_NAME = "evaluation.json"
 FORMAT_VERSION = 1
+
+
+class _EvaluationRecord(TypedDict):
+    """Content of `evaluation.json`: the fields of `SequenceEvaluation`."""
+
+    format_version: int
+    task: Literal["binary", "multi_class", "multi_label", "regression"]
+    label_names: list[str]
+    thresholds: list[float]
+    n_sequences: dict[str, int]
+    n_by_class: dict[str, dict[str, int]]
+    scores: dict[str, dict[str, float | None]]
+    validation_scores: dict[str, dict[str, float | None]]
+    per_class: dict[str, dict[str, float | None]]
+    model: str
+    base_model: str
+    settings: dict[str, Any]
+    n_bootstraps: dict[str, int]
+    seed: int
+
+
+_RECORD = RecordType(_EvaluationRecord, "evaluate the model again", [_EvaluationRecord.__annotations__])
 
 
 @dataclass(frozen=True)
@@ -126,7 +147,7 @@ class SequenceEvaluation:
         record = {"format_version": FORMAT_VERSION, **asdict(self)}
         for name in ("scores", "validation_scores", "per_class"):
             record[name] = _map_scores(record[name], lambda value: None if np.isnan(value) else value)
-        write_json(path, record, indent=2, allow_nan=False)
+        _RECORD.write(path, record, indent=2)
         return path
 
     @classmethod
@@ -135,22 +156,26 @@ class SequenceEvaluation:
 
         Raises:
             TableError: The folder holds no evaluation, or one of another format version.
+            DamagedFileError: It is damaged.
         """
         path = Path(folder) / EVALUATION_NAME
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record: dict[str, Any] = dict(_RECORD.read(path))
         except FileNotFoundError as error:
             raise TableError(f"{path}: no such file; give the folder that an evaluation was saved to.") from error
-        except (OSError, ValueError) as error:
-            raise TableError(f"{path}: cannot be read as JSON ({error}).") from error
-        names = {field.name for field in fields(cls)}
-        if not isinstance(record, dict) or record.pop("format_version", None) != FORMAT_VERSION or set(record) != names:
-            raise TableError(f"{path}: is no evaluation of format {FORMAT_VERSION}; evaluate the model again.")
+        except MissingChecksumError as error:
+            raise _another_format(path) from error
+        if record.pop("format_version") != FORMAT_VERSION:
+            raise _another_format(path)
         for name in ("scores", "validation_scores", "per_class"):
             record[name] = _map_scores(record[name], lambda value: float("nan") if value is None else value)
         for name in ("label_names", "thresholds"):
             record[name] = tuple(record[name])
         return cls(**record)
+
+
+def _another_format(path: Path) -> TableError:
+    return TableError(f"{path}: is no evaluation of format {FORMAT_VERSION}; evaluate the model again.")
 
 
 def _class_sizes(task: Task, label_names: Sequence[str], truth: np.ndarray) -> dict[str, int]:

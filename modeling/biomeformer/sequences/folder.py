@@ -6,12 +6,34 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, NotRequired, TypedDict
 
 from ..errors import InputError
+from ..io.digests import FileDigest
+from ..io.records import RecordType
 from ..runs.output_folder import OutputFolder
 
 RECORD, CARD, CONFLICTS, DATA = "prepare.json", "README.md", "conflicts.tsv", "data"
 WORK = ".work"
+
+
+class PreparationRecord(TypedDict):
+    """Content of `prepare.json`; `files` are the Parquet files, absent in datasets of version 0.1."""
+
+    biomeformer: str
+    task: str
+    label_names: list[str]
+    inputs: list[dict[str, Any]]
+    genome: str | None
+    settings: dict[str, Any]
+    tallies: dict[str, Any]
+    splits: dict[str, dict[str, Any]]
+    token_lengths: dict[str, Any] | None
+    files: NotRequired[dict[str, FileDigest]]
+
+
+ADVICE = "prepare the sequences again"
+PREPARE_RECORD = RecordType(PreparationRecord, ADVICE, [set(PreparationRecord.__annotations__) - {"files"}])
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> OutputFolder:
@@ -50,4 +72,4 @@ def dataset_folder(folder: Path, *, overwrite: bool) -> Iterator[tuple[Path, Pat
         shutil.rmtree(work)
 
 
-__all__ = ["CARD", "CONFLICTS", "DATA", "RECORD", "check_folder", "dataset_folder"]
+__all__ = ["ADVICE", "CARD", "CONFLICTS", "DATA", "PREPARE_RECORD", "RECORD", "check_folder", "dataset_folder"]

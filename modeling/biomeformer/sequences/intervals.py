@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TextIO
 
 import numpy as np
 
 from ..errors import InputError
-from .labelled import COMMENTS, LabelledFile, text_of
+from .interval_formats import (
+    N_EXAMINED,
+    NARROW_PEAK_COLUMNS,
+    STRANDS,
+    LayoutError,
+    fields_of,
+    is_comment,
+    is_header,
+    layout_of,
+)
+from .labelled import LabelledFile, text_of
 
-STRANDS = {"+": 1, "-": -1, ".": 1}
-NARROW_PEAK_COLUMNS = 10
-MAX_DIGITS = 18
+logger = logging.getLogger(__name__)
+
 NO_NAME = ("", ".")
 
 
@@ -49,10 +62,11 @@ class Intervals:
 
 
 def read_intervals(file: LabelledFile) -> Intervals:
-    """Read BED (three columns or more), or narrowPeak, which is recognized by its ten columns.
+    """Read BED (three columns or more) or narrowPeak, which `layout_of` tells apart by the contents of the columns.
 
-    The summit is the start plus column 10 of narrowPeak; if that is -1, and for BED, it is the midpoint, rounded down.
-    Only the numbers and the name of each line are kept in memory.
+    Starts count from 0, and ends are not included. The summit is the start plus column 10 of narrowPeak; if that is -1,
+    and for BED, it is the midpoint, rounded down. A header that names contig, start and end is skipped, and anything
+    unusual is logged as a warning. Only the numbers and the name of each line are kept in memory.
 
     Raises:
         InputError: A line is malformed; file, line and reason are named.
@@ -61,18 +75,20 @@ def read_intervals(file: LabelledFile) -> Intervals:
     contig, strand = array("i"), array("b")
     summit, line, name_ends = array("q"), array("q"), array("q")
     names = bytearray()
-    is_narrow_peak: bool | None = None
     with text_of(file.path) as handle:
-        for number, text in enumerate(handle, 1):
-            text = text.strip()
-            if not text or text.startswith(COMMENTS):
-                continue
-            fields = text.split("\t") if "\t" in text else text.split()
-            if is_narrow_peak is None:
-                is_narrow_peak = len(fields) == NARROW_PEAK_COLUMNS
+        rows = _rows(file, handle)
+        examined = list(islice(rows, N_EXAMINED))
+        try:
+            layout = layout_of(examined)
+        except LayoutError as error:
+            raise InputError(f"{file.path}, {error}.") from error
+        if layout.notes:
+            logger.warning("%s: %s", file.path, "; ".join(layout.notes))
+        for number, fields in chain(examined, rows):
+            fields = fields[: layout.n_columns]
             where = f"{file.path}, line {number}"
             start, end = _bounds(where, fields)
-            summit.append(start + _offset(where, fields, end - start) if is_narrow_peak else (start + end) // 2)
+            summit.append(start + _offset(where, fields, end - start) if layout.has_summits else (start + end) // 2)
             contig.append(contig_numbers.setdefault(fields[0], len(contig_numbers)))
             strand.append(_strand(where, fields))
             line.append(number)
@@ -91,31 +107,47 @@ def read_intervals(file: LabelledFile) -> Intervals:
     )
 
 
+def _rows(file: LabelledFile, handle: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line number and the fields of each interval."""
+    is_first = True
+    for number, text in enumerate(handle, 1):
+        text = text.strip()
+        if not text or is_comment(text):
+            continue
+        fields = fields_of(text)
+        if is_first and is_header(fields):
+            logger.warning(
+                "%s: line %d names the columns (%s); positions are read as those of BED: starts count from 0, ends "
+                "are not included",
+                file.path,
+                number,
+                ", ".join(fields[:3]),
+            )
+        else:
+            yield number, fields
+        is_first = False
+
+
 def _bounds(where: str, fields: list[str]) -> tuple[int, int]:
     if len(fields) < 3:
         raise InputError(f"{where}: {len(fields)} columns, and BED has contig, start and end; fix the line.")
     start, end = fields[1], fields[2]
-    if not (_is_position(start) and _is_position(end)):
-        bad = end if _is_position(start) else start
-        raise InputError(f"{where}: {bad[:40]!r} is no position; start and end are whole numbers from 0.")
+    if not (start.isdecimal() and end.isdecimal()):
+        bad = end if start.isdecimal() else start
+        raise InputError(f"{where}: {bad!r} is no position; start and end are whole numbers from 0.")
     if int(end) < int(start):
         raise InputError(f"{where}: the interval ends at {end}, before its start {start}; fix the line.")
     return int(start), int(end)
 
 
-def _is_position(text: str) -> bool:
-    """Return whether a text is a whole number that 64 bits hold."""
-    return text.isdecimal() and len(text) <= MAX_DIGITS
-
-
 def _offset(where: str, fields: list[str], length: int) -> int:
     """Return the bases from the start to the summit of a narrowPeak line."""
-    text = fields[9] if len(fields) == NARROW_PEAK_COLUMNS else ""
-    offset = int(text) if _is_position(text.removeprefix("-")) else None
+    text = fields[9] if len(fields) >= NARROW_PEAK_COLUMNS else ""
+    offset = int(text) if text.removeprefix("-").isdecimal() else None
     if offset is None or not -1 <= offset < max(length, 1):
         raise InputError(
-            f"{where}: column 10 of narrowPeak is {text[:40]!r}, and must be the summit's distance from the start "
-            f"(below {length} here) or -1; fix the line, or give BED with another number of columns."
+            f"{where}: column 10 of narrowPeak is {text!r}, and must be the summit's distance from the start (below "
+            f"{length} here) or -1; fix the line, or give BED of the first six columns, e.g. from cut -f 1-6."
         )
     return length // 2 if offset == -1 else offset
 

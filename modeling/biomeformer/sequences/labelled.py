@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +13,22 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError
 from ..io.compression import StreamError, open_bytes, open_text
-from ..io.tables import TableFormat, TableReader, foreign_content
-from ..reads.records import RecordFile
+from ..io.tables import TableFormat, TableReader, foreign_content, is_missing, missing_words
+from ..reads.records import RecordFile, usual_letters
 from .batch import Batch
+from .interval_formats import foreign_format, is_comment, is_intervals
+from .labels import NO_LABEL
 from .settings import PreparationSettings
 
 CONTIG_COLUMN = "contig"
 HEAD_BYTES = 64 << 10
 PARQUET_ROWS = 1024
-COMMENTS = ("#", "track", "browser")
 
+_BINARY_INTERVALS = (
+    (b"\xeb\xf2\x89\x87", "a bigBed file; convert it with bigBedToBed"),
+    (b"\x87\x89\xf2\xeb", "a bigBed file; convert it with bigBedToBed"),
+    (b"\x26\xfc\x8f\x88", "a bigWig file of a signal; give BED of intervals, e.g. peaks called on it"),
+)
 ADVICE = "give FASTA, CSV, TSV, Parquet, or BED intervals"
 # Names of columns that are not read may repeat.
 FORMAT = TableFormat("table of sequences", ADVICE, InputError, unique_columns=False)
@@ -75,18 +81,27 @@ def _kind(path: Path) -> str:
         return "parquet"
     if head.lstrip().startswith(b">"):
         return "fasta"
+    if head.startswith((b"@HD\t", b"@SQ\t")):
+        raise InputError(
+            f"{path} is a SAM file, or an interval_list of Picard, whose positions count from 1; convert that with "
+            f"picard IntervalListToBed, or {ADVICE}."
+        )
     if head.startswith(b"@"):
         raise InputError(f"{path} is a FASTQ file, and reads have no labels; {ADVICE}.")
+    for magic, binary_content in _BINARY_INTERVALS:
+        if head.startswith(magic):
+            raise InputError(f"{path} is {binary_content}.")
     content = foreign_content(head)
     if content is not None:
         raise InputError(f"{path} is {content}; {ADVICE}.")
     if b"\0" in head:
         raise InputError(f"{path} is not a text file; {ADVICE}.")
-    lines = (line.strip() for line in head.decode("utf-8", "replace").splitlines())
-    first = next((line for line in lines if line and not line.startswith(COMMENTS)), "")
-    fields = first.split("\t") if "\t" in first else first.split()
-    looks_like_bed = len(fields) >= 3 and fields[1].isdecimal() and fields[2].isdecimal()
-    return "intervals" if looks_like_bed else "table"
+    text = head.decode("utf-8", "replace").removeprefix("\ufeff")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    content = foreign_format(lines)
+    if content is not None:
+        raise InputError(f"{path} is {content}.")
+    return "intervals" if is_intervals([line for line in lines if not is_comment(line)]) else "table"
 
 
 @contextmanager
@@ -135,7 +150,7 @@ def _fasta(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]
     with RecordFile(file.path) as records:
         for number, record in enumerate(records, 1):
             name = record.name.split(maxsplit=1)[0] if record.name.strip() else f"{file.path.name}:{number}"
-            batch.add(number, name, record.sequence.encode("ascii"), file.label, None)
+            batch.add(number, name, usual_letters(record.sequence).encode("ascii"), file.label, None)
             if batch.is_full:
                 yield batch
                 batch = Batch(file.path, "record")
@@ -163,21 +178,23 @@ def _columns(file: LabelledFile, settings: PreparationSettings, names: list[str]
 
 
 def _table(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]:
+    missing = missing_words(settings.missing, settings.not_missing)
     with TableReader(file.path, FORMAT) as rows:
         columns = _columns(file, settings, list(rows.columns))
         indices = {field: rows.columns.index(name) for field, name in columns.items()}
         batch = Batch(file.path, "line")
         for line, row in rows:
-            _add_row(batch, file, line, {field: row[i] for field, i in indices.items()})
+            _add_row(batch, file, line, {field: row[i] for field, i in indices.items()}, missing)
             if batch.is_full:
                 yield batch
                 batch = Batch(file.path, "line")
-    if batch.ids:
+    if batch.ids or batch.dropped:
         yield batch
 
 
 def _parquet(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batch]:
     number = 0
+    missing = missing_words(settings.missing, settings.not_missing)
     try:
         parquet = pq.ParquetFile(file.path)
         columns = _columns(file, settings, parquet.schema_arrow.names)
@@ -185,16 +202,23 @@ def _parquet(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batc
             batch = Batch(file.path, "row")
             for values in part.to_pylist():
                 number += 1
-                _add_row(batch, file, number, {field: values[name] for field, name in columns.items()})
-            if batch.ids:
+                _add_row(batch, file, number, {field: values[name] for field, name in columns.items()}, missing)
+            if batch.ids or batch.dropped:
                 yield batch
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{file.path} is a damaged Parquet file ({reason}); copy it again.") from error
 
 
-def _add_row(batch: Batch, file: LabelledFile, number: int, row: dict[str, Any]) -> None:
+def _add_row(batch: Batch, file: LabelledFile, number: int, row: dict[str, Any], missing: Collection[str]) -> None:
+    """Add a row to the batch, or count it if its label marks a missing value."""
     sequence, group = row["sequence"], row.get("group")
+    label = row.get("label") if file.label is None else file.label
+    # An empty label is handled where labels are encoded: of a multi-label task it is a sequence of no class.
+    if file.label is None and isinstance(label, str) and label.strip() and is_missing(label, missing):
+        batch.dropped[NO_LABEL] += 1
+        batch.missing_words[label.strip()] += 1
+        return
     if not isinstance(sequence, str | None):
         raise InputError(f"{file.path}, {batch.unit} {number}: the sequence is no text but {sequence!r}.")
     if "group" in row and group in (None, ""):
@@ -204,7 +228,7 @@ def _add_row(batch: Batch, file: LabelledFile, number: int, row: dict[str, Any])
         number,
         f"{file.path.name}:{number}" if name in (None, "") else str(name),
         (sequence or "").encode(),
-        row.get("label") if file.label is None else file.label,
+        label,
         None if group is None else str(group),
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import InputError
-from ..reads.records import NUCLEOTIDE_LETTERS, RecordFile, bad_letter_reason, record_error
+from ..reads.records import NUCLEOTIDE_LETTERS, RecordFile, bad_letter_reason, record_error, usual_letters
 from .classifier import CHUNK, SequenceClassifier
 
 LETTERS = NUCLEOTIDE_LETTERS.decode()
@@ -35,6 +35,8 @@ def predict_sequences(classifier: SequenceClassifier, path: str | Path) -> Itera
     with RecordFile(path) as records:
         for number, record in enumerate(records, 1):
             sequence = record.sequence
+            if sequence.strip(LETTERS):
+                sequence = usual_letters(sequence)
             if not sequence:
                 raise InputError(f"{path}, record {number}: the sequence is empty; leave it out.")
             if sequence.strip(LETTERS):

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ..errors import InputError, TableError
-from ..io.atomic import atomic_write
+from ..io.parquet import CheckedParquet, write_parquet
 from ..metrics.tasks import Task, check_predictions
 
 SPLITS = ("validation", "test")
@@ -65,8 +65,7 @@ def write_predictions(table: pd.DataFrame, folder: str | Path) -> Path:
     """Write `predictions.parquet`, whole or not at all, and return its path; the folder is made."""
     path = Path(folder) / PREDICTIONS_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as partial:
-        table.to_parquet(partial, index=False)
+    write_parquet(path, pa.Table.from_pandas(table, preserve_index=False))
     return path
 
 
@@ -75,14 +74,13 @@ def read_predictions(folder: str | Path) -> pd.DataFrame:
 
     Raises:
         TableError: The folder holds no such table.
+        DamagedFileError: It is damaged.
     """
     path = Path(folder) / PREDICTIONS_NAME
     try:
-        return pd.read_parquet(path)
+        return CheckedParquet(path, "make the predictions again", ("id", "split")).read_frame()
     except FileNotFoundError as error:
         raise TableError(f"{path}: no such file; give the folder that predictions were written to.") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise TableError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RunError
-from ..io.atomic import write_json
+from ..io.digests import digest_files
 from .batch import Batch
 from .dataset_card import REASONS, dataset_card
-from .folder import CARD, CONFLICTS, DATA, RECORD, check_folder, dataset_folder
+from .folder import CARD, CONFLICTS, DATA, PREPARE_RECORD, RECORD, check_folder, dataset_folder
 from .intervals import read_intervals
 from .labelled import LabelledFile, open_input, read_labelled
 from .selection import Progress, select
@@ -42,6 +42,7 @@ class PreparedSequences:
         n_sequences: Number of sequences, by split; empty splits are left out.
         class_counts: Number of sequences, by split and class.
         token_lengths: Token lengths of a sample of sequences, or None if no read encoder was given.
+        missing_words: Number of records dropped for a label that marks a missing value, by the word.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class PreparedSequences:
     n_sequences: dict[str, int]
     class_counts: dict[str, dict[str, int]]
     token_lengths: TokenLengths | None
+    missing_words: dict[str, int] = field(default_factory=dict)
 
 
 def prepare_sequences(
@@ -182,9 +184,11 @@ def _finish(
         written.n_sequences,
         counts,
         None if counter is None else counter.finish(settings.max_tokens),
+        dict(store.missing_words),
     )
     record = _record(prepared, files, genome, settings)
-    write_json(result / RECORD, record, ensure_ascii=False)
+    names = sorted(f"{DATA}/{path.name}" for path in (result / DATA).iterdir())
+    PREPARE_RECORD.write(result / RECORD, record | {"files": digest_files(result, names)})
     (result / CARD).write_text(dataset_card(record, written.n_bytes), encoding="utf-8")
     return prepared
 
@@ -211,6 +215,7 @@ def _record(
             "n_read": prepared.n_read,
             "n_kept": prepared.n_kept,
             "dropped": prepared.dropped,
+            "missing_words": prepared.missing_words,
             "n_conflicts": prepared.n_conflicts,
             "n_clusters": prepared.n_clusters,
         },

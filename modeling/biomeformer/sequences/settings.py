@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import InputError
+from ..io.tables import missing_words
 
 TASKS = ("classification", "multi_label", "regression")
 EDGES = ("drop", "shift", "clip")
@@ -38,6 +39,8 @@ class PreparationSettings:
             empty too.
         test_contigs: Test contigs of a chromosome split.
         similarity: Jaccard index of k-mers from which a cluster split keeps two sequences together.
+        missing: Further words that mark a missing label in a table, such as "None"; rows with one are dropped.
+        not_missing: Words that are labels here although they commonly mark a missing one, such as "NA".
         max_tokens: Context length of a model, for which to report how many sequences it would truncate.
         seed: Seed of every random choice.
     """
@@ -59,6 +62,8 @@ class PreparationSettings:
     validation_contigs: tuple[str, ...] = ()
     test_contigs: tuple[str, ...] = ()
     similarity: float = 0.3
+    missing: tuple[str, ...] = ()
+    not_missing: tuple[str, ...] = ()
     max_tokens: int | None = None
     seed: int = 0
 
@@ -76,6 +81,7 @@ class PreparationSettings:
             raise InputError(f"similarity is {self.similarity}; give a Jaccard index from {LEAST_SIMILARITY} to 1.")
         if self.positive is not None and self.task != "classification":
             raise InputError(f"positive is {self.positive!r} and the task {self.task}; leave it out.")
+        missing_words(self.missing, self.not_missing)
         self._check_shares()
         self._check_split()
 

@@ -56,7 +56,9 @@ class SplitFiles:
             if row == 0:
                 if self._writer is not None:
                     self._writer.close()
-                self._writer = pq.ParquetWriter(self._paths[shard], self.schema, compression="zstd")
+                self._writer = pq.ParquetWriter(
+                    self._paths[shard], self.schema, compression="zstd", write_page_checksum=True
+                )
             part = table.slice(0, SHARD_ROWS - row)
             self._writer.write_table(part)
             self._n_written += len(part)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ..errors import InputError
+from ..errors import InputError, RunError
 from ..io.nucleotides import bad_letter, digests, fold
+from ..io.parquet import DAMAGE, column_checksum
 from .batch import Batch
 from .labels import NO_LABEL, LabelCodes, Labels
 from .settings import PreparationSettings
@@ -30,6 +31,7 @@ class SequenceStore:
     Attributes:
         n_read: Number of records read so far.
         dropped: Number of records dropped so far, by reason.
+        missing_words: Number of those dropped for a label that marks a missing value, by the word.
         group_names: Number of each group or contig, in order of first appearance.
     """
 
@@ -37,10 +39,12 @@ class SequenceStore:
         self.path, self.settings = path, settings
         self.n_read = 0
         self.dropped: Counter[str] = Counter()
+        self.missing_words: Counter[str] = Counter()
         self.group_names: dict[str, int] = {}
         self._codes = LabelCodes(settings.task, settings.positive)
         self._labels, self._groups = array("d"), array("i")
         self._digests = bytearray()
+        self._checksums: list[list[int]] = []
         self._writer = pa.ipc.new_file(str(path), SCHEMA, options=pa.ipc.IpcWriteOptions(compression="lz4"))
 
     def __len__(self) -> int:
@@ -58,6 +62,7 @@ class SequenceStore:
         """
         self.n_read += len(batch.ids) + batch.dropped.total()
         self.dropped.update(batch.dropped)
+        self.missing_words.update(batch.missing_words)
         sequences = [fold(sequence) for sequence in batch.sequences]
         _check_letters(batch, sequences)
         kept = [i for i, sequence in enumerate(sequences) if self._is_usable(batch, i, sequence)]
@@ -69,7 +74,9 @@ class SequenceStore:
             names = self.group_names
             self._groups.extend(names.setdefault(batch.groups[i], len(names)) for i in kept)
         columns = [[batch.ids[i] for i in kept], pa.array(used, pa.binary()).cast(pa.string())]
-        self._writer.write_batch(pa.record_batch([*columns, [batch.sources[i] for i in kept]], schema=SCHEMA))
+        stored = pa.record_batch([*columns, [batch.sources[i] for i in kept]], schema=SCHEMA)
+        self._checksums.append([column_checksum(column) for column in stored.columns])
+        self._writer.write_batch(stored)
 
     def _is_usable(self, batch: Batch, i: int, sequence: bytes) -> bool:
         reason = None
@@ -107,14 +114,29 @@ class SequenceStore:
         return self._codes.finish(self._labels)
 
     def batches(self) -> Iterator[tuple[slice, pa.RecordBatch]]:
-        """Yield the rows of each stored batch, and the batch with columns `id`, `sequence` and `source`."""
+        """Yield the rows of each stored batch, and the batch with columns `id`, `sequence` and `source`.
+
+        Raises:
+            RunError: The file does not give what was written to it.
+        """
         first = 0
-        with pa.OSFile(str(self.path), "rb") as file:
-            reader = pa.ipc.open_file(file)
-            for i in range(reader.num_record_batches):
-                batch = reader.get_batch(i)
-                yield slice(first, first + len(batch)), batch
-                first += len(batch)
+        for batch in self._stored():
+            yield slice(first, first + len(batch)), batch
+            first += len(batch)
+
+    def _stored(self) -> Iterator[pa.RecordBatch]:
+        damaged = f"{self.path} does not give what was written to it; check the disk, and give the same command again."
+        try:
+            with pa.OSFile(str(self.path), "rb") as file:
+                reader = pa.ipc.open_file(file)
+                batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+                for expected in self._checksums:
+                    batch = next(batches)
+                    if [column_checksum(column) for column in batch.columns] != expected:
+                        raise RunError(damaged)
+                    yield batch
+        except (*DAMAGE, StopIteration) as error:
+            raise RunError(damaged) from error
 
 
 def _check_letters(batch: Batch, sequences: list[bytes]) -> None:

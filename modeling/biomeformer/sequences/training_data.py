@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from ..errors import TableError
+from ..io.digests import check_files
+from .folder import ADVICE, PREPARE_RECORD, RECORD
 from .splitting import SPLITS
 
 
@@ -83,7 +84,10 @@ def read_training_data(name: str | Path, *, revision: str | None = None) -> Trai
 
     Raises:
         TableError: It cannot be read, lacks a split or column, or a class has no sequence to train on.
+        DamagedFileError: A file of a folder differs from what `biomeformer sequences prepare` wrote.
     """
+    if (Path(name) / RECORD).is_file():
+        check_files(Path(name), PREPARE_RECORD.read(Path(name) / RECORD).get("files", {}), ADVICE)
     import datasets
 
     datasets.disable_progress_bars()
@@ -126,10 +130,9 @@ def read_training_data(name: str | Path, *, revision: str | None = None) -> Trai
 
 def _label_names(name: str) -> tuple[str, ...]:
     """Read the names of the labels of a multi-label dataset from its `prepare.json`."""
-    record = Path(name) / "prepare.json"
     try:
-        return tuple(json.loads(record.read_text())["label_names"])
-    except (OSError, ValueError, KeyError) as error:
+        return tuple(PREPARE_RECORD.read(Path(name) / RECORD)["label_names"])
+    except FileNotFoundError as error:
         raise TableError(
             f"{name} has several labels per sequence and no prepare.json that names them; prepare the dataset again."
         ) from error

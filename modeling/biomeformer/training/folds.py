@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from ..io.atomic import write_json
+from ..io.records import DamagedFileError, RecordType
 from ..runs.progress import out
 from .run import TrainingRun
 
 Split = tuple[np.ndarray, np.ndarray]
+
+logger = logging.getLogger(__name__)
+
+
+class _Fold(msgspec.Struct):
+    """Content of `folds/NUMBER.json`: the number too, so that no file is taken for that of another fold."""
+
+    fold: int
+    best_epoch: int | float
+    values: dict[str, Any]
+
+
+_RECORD = RecordType(_Fold, "the fold is trained again")
 
 
 def train_folds(
@@ -40,18 +55,34 @@ def train_folds(
     results = []
     for i, (inside, test) in enumerate(run.track(splits, "folds")):
         file = folder / f"{i}.json"
-        if not run.processes.on_main(file.is_file):
+        kept = run.processes.on_main(lambda file=file, i=i: _kept(file, i))  # type: ignore[misc]
+        if kept is None:
             rest, validation = split_validation(i, inside)
             values = train(i, rest, validation, test)
             if run.is_main:
                 folder.mkdir(exist_ok=True)
-                write_json(file, values, indent=None)
-        # Only the main process is certain to see the file at once.
-        values = run.processes.on_main(lambda file=file: json.loads(file.read_text()))  # type: ignore[misc]
+                _RECORD.write(file, {"fold": i, "best_epoch": values["best_epoch"], "values": values}, indent=None)
+            # As JSON holds them, on all processes.
+            kept = run.processes.on_main(lambda file=file: _RECORD.read(file).values)  # type: ignore[misc]
+        values = kept
         results.append(values)
         if run.is_main:
             out(f"fold {i + 1} of {len(splits)}: best epoch {values['best_epoch']}, {score(test, values)}")
     return results
+
+
+def _kept(file: Path, fold: int) -> dict[str, Any] | None:
+    """Return the values of a finished fold; None if it is not finished, or its file is damaged, with a warning."""
+    try:
+        record = _RECORD.read(file)
+        if record.fold != fold:
+            raise DamagedFileError(f"{file} is that of fold {record.fold}; {_RECORD.advice}.")
+    except FileNotFoundError:
+        return None
+    except DamagedFileError as error:
+        logger.warning("%s", error)
+        return None
+    return record.values | {"best_epoch": record.best_epoch}
 
 
 def median_epoch(results: Iterable[dict[str, Any]]) -> int:

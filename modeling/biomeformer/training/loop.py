@@ -29,6 +29,7 @@ from ..runs.prefetch import prefetch
 from .batches import to_device
 from .run import TrainingRun
 from .schedules import Schedule, constant
+from .states import Position
 
 TINY = torch.finfo(torch.float32).tiny
 
@@ -180,10 +181,10 @@ class _Stage:
         prepared: Any
         wrapped, prepared = self.accelerator.prepare(model, optimizer)
         self.wrapped, self.optimizer = wrapped, prepared
-        position = run.load_state(stage) or {"step": 0, "best_step": 0, "best": None, "stale": 0, "seconds": 0.0}
-        self.step, self.best_step, self.stale = position["step"], position["best_step"], position["stale"]
-        self.best = None if position["best"] is None else Validation(**position["best"])
-        self.began = time.monotonic() - position["seconds"]
+        self.step, position = run.load_state(stage) or (0, Position(0, None, 0, 0.0))
+        self.best_step, self.stale = position.best_step, position.stale
+        self.best = None if position.best is None else Validation(**_numbers(position.best))
+        self.began = time.monotonic() - position.seconds
         # Summed loss and weight since the last row; MPS has no float64.
         exact = torch.float32 if self.accelerator.device.type == "mps" else torch.float64
         self.totals = torch.zeros(2, dtype=exact, device=self.accelerator.device)
@@ -297,7 +298,11 @@ class _Stage:
                 self.run.append(self._row(value, validation))
             self.accelerator.log({f"{self.name}/loss": value}, step=self.step)
         if self.step % plan.save_every == 0 or is_last:
-            state = {"best_step": self.best_step, "best": None if self.best is None else vars(self.best)}
+            state: dict[str, Any] = {"best_step": self.best_step, "best": None}
+            if self.best is not None:
+                # As text, since JSON has no NaN.
+                values = vars(self.best).items()
+                state["best"] = {kind: None if value is None else repr(float(value)) for kind, value in values}
             state |= {"stale": self.stale, "seconds": time.monotonic() - self.began}
             self.run.save_state(self.stage, self.step, state)
         if validation is not None and self.on_validation is not None:
@@ -313,6 +318,10 @@ class _Stage:
             if value is not None:
                 row[f"validation_{kind}"] = f"{value:.6f}"
         return row
+
+
+def _numbers(values: dict[str, str | None]) -> dict[str, float | None]:
+    return {kind: None if value is None else float(value) for kind, value in values.items()}
 
 
 def torch_seed(*key: int) -> int:

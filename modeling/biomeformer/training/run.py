@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_model, save_model
 from torch import nn
 
 from ..checkpoints.source import public_record
@@ -31,19 +30,22 @@ from ..io.atomic import (
     wrap_write_errors,
     write_json,
 )
+from ..io.digests import FileDigest, digest_file, digest_files
 from ..io.file_identity import FileIdentity, InputFile, compare_files
 from ..io.locks import FolderLock
-from ..io.records import RecordType
+from ..io.records import DamagedFileError, MissingChecksumError, RecordType
 from ..runs.output_folder import OutputFolder
 from ..runs.process_group import ProcessGroup
 from ..runs.progress import Progress
 from ..version import __version__
+from .states import Position, State, newest_intact_state, write_state
+from .weights import load_weights, save_weights
 
 # Silence the notice that tied weights are saved once.
 logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
 
 Item = TypeVar("Item")
-BEST = "best.safetensors"
+BEST = "best"
 RECORD = "training_record.json"
 HISTORY = "history.csv"
 LOCK = "lock"
@@ -60,8 +62,20 @@ COLUMNS = (
     "validation_loss",
     "validation_score",
 )
-# Version of run.json and the files beside it; version 1 had no number.
-FORMAT_VERSION = 2
+# Version of run.json and the files beside it; version 1 had no number, and version 2 no checksums.
+FORMAT_VERSION = 3
+START_OVER = "restore it, give a new folder, or --overwrite"
+
+
+class _RunRecord(msgspec.Struct):
+    """Content of `run.json`: what determines the results, and the process that trains or trained last."""
+
+    format_version: int
+    identity: dict[str, Any]
+    process: dict[str, Any]
+
+
+_RECORD = RecordType(_RunRecord, START_OVER)
 
 
 class TrainingRun:
@@ -149,14 +163,9 @@ class TrainingRun:
             shutil.rmtree(self.path / "state" / ".partial", ignore_errors=True)
         identity = public_record(json.loads(json.dumps(self.identity)))
         if file.is_file():
-            before = json.loads(file.read_text())
-            if before.get("format_version") != FORMAT_VERSION:
-                raise InputError(
-                    f"{self.path} holds a run of another version of biomeformer, whose history and checkpoints are "
-                    "laid out differently; finish it with that version, or give a new folder."
-                )
+            before = _read_record(file)
             # Runs of earlier versions name checkpoints by their paths.
-            former = public_record(before["identity"])
+            former = public_record(before.identity)
             changed = ", ".join(key for key in identity if former.get(key) != identity[key])
             if changed:
                 raise InputError(f"{self.path} holds a run with another {changed}; give a new folder, or --overwrite.")
@@ -164,7 +173,7 @@ class TrainingRun:
         self._output.claim(self._files, adopt=is_old)
         process = {"host": socket.gethostname(), "pid": os.getpid()}
         record = {"format_version": FORMAT_VERSION, "identity": identity, "process": process}
-        write_json(self.path / "run.json", record)
+        _RECORD.write(self.path / "run.json", record)
 
     def _check_inputs(self) -> None:
         """Refuse a run whose input files had another content."""
@@ -248,32 +257,64 @@ class TrainingRun:
         return folder
 
     def save_state(self, stage: int, step: int, position: dict[str, Any]) -> None:
-        """Write weights, optimizer state and position, and delete older states; all processes call it."""
+        """Write weights, optimizer state and position, and delete older states; all processes call it.
+
+        Args:
+            stage: Number of the stage.
+            step: Steps done.
+            position: Fields of `Position`.
+        """
         states = self.path / "state"
         name, partial = f"{stage}-{step}", states / ".partial"
         if self.is_main:
             shutil.rmtree(partial, ignore_errors=True)
         self.processes.barrier()
         self.accelerator.save_state(str(partial))
-        self.processes.barrier()
+        # Each process digests what it wrote itself, which the main one may not see at once on a shared file system.
+        own = digest_files(partial, [f"random_states_{self.accelerator.process_index}.pkl"])
+        files: dict[str, FileDigest] = {}
+        for digests in self.processes.all_gather(own):
+            files |= digests
         if self.is_main:
-            write_json(partial / "position.json", {"stage": stage, "step": step, **position}, indent=None)
+            names = sorted(str(path.relative_to(partial)) for path in partial.rglob("*") if path.is_file())
+            files |= digest_files(partial, [other for other in names if other not in files])
+            history = digest_file(self.path / HISTORY) if (self.path / HISTORY).is_file() else None
+            write_state(partial, stage, step, position, history, files)
             publish_directory(partial, states / name, existing="replace")
             for other in states.iterdir():
                 if other.name not in (name, BEST):
                     shutil.rmtree(other, ignore_errors=True)
         self.processes.barrier()
 
-    def load_state(self, stage: int) -> dict[str, Any] | None:
-        """Restore the newest state of a stage and return its position; without one clear the stage's history."""
-        states = sorted((self.path / "state").glob(f"{stage}-*/position.json"), key=lambda p: p.stat().st_mtime)
-        if not states:
-            self._truncate(stage, 0)
+    def load_state(self, stage: int) -> tuple[int, Position] | None:
+        """Restore the newest intact state of a stage and return its step and position.
+
+        Without a state the stage's history is cleared, and None returned. All processes call it.
+
+        Raises:
+            DamagedFileError: The state or the history is damaged.
+        """
+        newest = self.processes.on_main(lambda: self._newest_state(stage))
+        if newest is None:
+            if self.is_main:
+                self._truncate(stage)
             return None
-        self.accelerator.load_state(str(states[-1].parent))
-        position: dict[str, Any] = json.loads(states[-1].read_text())
-        self._truncate(stage, position["step"])
-        return position
+        name, values = newest
+        state = msgspec.convert(values, State)
+        folder = self.path / "state" / name
+        try:
+            self.accelerator.load_state(str(folder))
+        # Verified files fail only if they are those of another model or another version of a library.
+        except (RuntimeError, ValueError, KeyError, OSError) as error:
+            reason = " ".join(str(error).split())[:150]
+            raise DamagedFileError(f"{folder} does not fit the model ({reason}); {START_OVER}.") from error
+        if self.is_main:
+            self._restore_history(state.history)
+        return state.step, state.position
+
+    def _newest_state(self, stage: int) -> tuple[str, dict[str, Any]] | None:
+        newest = newest_intact_state(self.path / "state", stage)
+        return None if newest is None else (newest[0].name, msgspec.to_builtins(newest[1]))
 
     def delete_states(self) -> None:
         """Delete the states, which a finished run or stage does not need; all processes call it."""
@@ -285,13 +326,16 @@ class TrainingRun:
         """Save the best weights so far beside the states; all processes call it."""
         if self.is_main:
             (self.path / "state").mkdir(exist_ok=True)
-            with atomic_write(self.path / "state" / BEST) as partial:
-                save_model(module, str(partial))
+            save_weights(module, self.path / "state" / BEST)
         self.processes.barrier()
 
     def load_best(self, module: nn.Module) -> None:
-        """Load the best weights into a module."""
-        load_model(module, self.path / "state" / BEST)
+        """Load the best weights into a module.
+
+        Raises:
+            DamagedFileError: They are damaged.
+        """
+        load_weights(module, self.path / "state" / BEST)
 
     def append(self, row: dict[str, Any]) -> None:
         """Append a row to the history, leaving missing columns empty; only the main process calls it."""
@@ -304,18 +348,95 @@ class TrainingRun:
             writer.writerow(row)
 
     def history(self, stage: int) -> list[dict[str, str]]:
-        """Return the history rows of a stage."""
-        with (self.path / HISTORY).open(newline="") as handle:
-            return [row for row in csv.DictReader(handle) if int(row["stage"]) == stage]
+        """Return the history rows of a stage.
 
-    def _truncate(self, stage: int, step: int) -> None:
-        """Drop the rows after a step, which will be written again."""
+        Raises:
+            DamagedFileError: The history is damaged.
+        """
+        return [row for number, row in self._history_rows() if number == stage]
+
+    def _history_rows(self) -> list[tuple[int, dict[str, str]]]:
+        """Return stage and fields of each row."""
+        file, rows = self.path / HISTORY, []
+        try:
+            with file.open(newline="", encoding="utf-8") as handle:
+                reader = csv.DictReader(handle, strict=True)
+                if tuple(reader.fieldnames or ()) != COLUMNS:
+                    raise ValueError("other columns")
+                for row in reader:
+                    if None in row or None in row.values():
+                        raise ValueError("a row of another length")
+                    for name, value in row.items():
+                        if value or name in ("stage", "step"):
+                            (int if name in ("stage", "step", "epoch") else float)(value)
+                    rows.append((int(row["stage"]), row))
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, csv.Error) as error:
+            raise _damaged_history(file, f"has no rows of {', '.join(COLUMNS[:2])} and so on") from error
+        return rows
+
+    def _truncate(self, stage: int) -> None:
+        """Drop the rows of a stage and of later ones, which will be written again."""
         file = self.path / HISTORY
-        if self.is_main and file.is_file():
-            header, *rows = file.read_text().splitlines()
-            kept = [row for row in rows if tuple(map(int, row.split(",")[:2])) <= (stage, step)]
+        if not file.is_file():
+            return
+        content = file.read_bytes()
+        # A process that is killed may leave part of a row.
+        complete = content[: content.rfind(b"\n") + 1]
+        if complete != content:
             with atomic_write(file) as partial:
-                partial.write_text("\n".join([header, *kept]) + "\n")
+                partial.write_bytes(complete)
+        if not complete:
+            file.unlink()
+            return
+        kept = [row for number, row in self._history_rows() if number < stage]
+        with atomic_write(file) as partial, partial.open("w", newline="", encoding="utf-8") as handle:
+            writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(kept)
+
+    def _restore_history(self, digest: FileDigest | None) -> None:
+        """Drop the rows that were written after a state, whose record has the digest of those before."""
+        file = self.path / HISTORY
+        if digest is None:
+            file.unlink(missing_ok=True)
+            return
+        if not file.is_file():
+            raise _damaged_history(file, "is missing")
+        if digest_file(file, digest["bytes"]) != digest:
+            raise _damaged_history(file, "does not match its checksum")
+        if file.stat().st_size > digest["bytes"]:
+            with file.open("rb") as handle:
+                content = handle.read(digest["bytes"])
+            with atomic_write(file) as partial:
+                partial.write_bytes(content)
+
+
+def _read_record(file: Path) -> _RunRecord:
+    """Read `run.json`.
+
+    Raises:
+        InputError: It is damaged, or of another version.
+    """
+    try:
+        record = _RECORD.read(file)
+    except MissingChecksumError as error:
+        raise _another_version(file.parent) from error
+    if record.format_version != FORMAT_VERSION:
+        raise _another_version(file.parent)
+    return record
+
+
+def _another_version(folder: Path) -> InputError:
+    return InputError(
+        f"{folder} holds a run of another version of biomeformer, whose history and checkpoints are laid out "
+        "differently; finish it with that version, give a new folder, or --overwrite."
+    )
+
+
+def _damaged_history(file: Path, problem: str) -> DamagedFileError:
+    return DamagedFileError(f"{file} {problem}, so it is damaged or was edited; {START_OVER}.")
 
 
 class _Inputs(msgspec.Struct):

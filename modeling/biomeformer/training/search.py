@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_model, save_model
 from torch import nn
 
 from ..errors import MissingDependencyError
-from ..io.atomic import atomic_write
+from ..io.records import DamagedFileError
 from ..runs.progress import out
 from .loop import Validation
-from .run import TrainingRun
+from .run import START_OVER, TrainingRun
+from .weights import load_weights, save_weights
 
-BEST_TRIAL = "search_best.safetensors"
+BEST_TRIAL = "search_best"
+DATABASE = "search.db"
 OnEpoch = Callable[[int, Validation], None]
 
 
@@ -40,12 +44,21 @@ class Search:
         if run.is_main:
             optuna = import_optuna()
             optuna.logging.set_verbosity(optuna.logging.WARNING)
-            self.study = optuna.create_study(
-                study_name="search",
-                storage=f"sqlite:///{run.path / 'search.db'}",
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1),
-                load_if_exists=True,
-            )
+            file = run.path / DATABASE
+            try:
+                _check_database(file)
+                self.study = optuna.create_study(
+                    study_name="search",
+                    storage=f"sqlite:///{file}",
+                    pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1),
+                    load_if_exists=True,
+                )
+                # Reads all trials.
+                self.study.get_trials(deepcopy=False)
+            # SQLite, SQLAlchemy and Optuna each have their own.
+            except Exception as error:
+                reason = " ".join(str(error).split())[:150]
+                raise DamagedFileError(f"{file} cannot be read ({reason}), so it is damaged; {START_OVER}.") from error
 
     def run_trials(self, train: Callable[[int, dict[str, Any], OnEpoch], tuple[nn.Module, int, float]]) -> None:
         """Run the remaining trials. All processes call it.
@@ -78,8 +91,12 @@ class Search:
         return number, values, epoch
 
     def load_best(self, model: nn.Module) -> None:
-        """Load the weights of the best trial into a model."""
-        load_model(model, self.run.path / BEST_TRIAL)
+        """Load the weights of the best trial into a model.
+
+        Raises:
+            DamagedFileError: They are damaged.
+        """
+        load_weights(model, self.run.path / BEST_TRIAL)
 
     @property
     def record(self) -> list[dict[str, Any]]:
@@ -134,8 +151,7 @@ class Search:
         optuna = import_optuna()
         done = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
         if all(loss < other.value for other in done):
-            with atomic_write(self.run.path / BEST_TRIAL) as partial:
-                save_model(model, str(partial))
+            save_weights(model, self.run.path / BEST_TRIAL)
         optuna.trial.Trial(self.study, self.study.trials[number]._trial_id).set_user_attr("best_epoch", epoch)
         self.study.tell(number, loss)
         out(f"trial {number}: validation loss {loss:.4f} after epoch {epoch}")
@@ -143,6 +159,16 @@ class Search:
     def _best(self) -> tuple[int, dict[str, Any], int]:
         best = self.study.best_trial
         return best.number, best.params, best.user_attrs["best_epoch"]
+
+
+def _check_database(file: Path) -> None:
+    """Raise an error if SQLite finds the pages of an existing database damaged; it has no checksums of values."""
+    if not file.is_file():
+        return
+    with closing(sqlite3.connect(file)) as connection:
+        result = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if result != "ok":
+        raise ValueError(result)
 
 
 class _Pruned(Exception):

@@ -92,5 +92,5 @@ def _line(cells: list[str]) -> str:
     """Return a line of the TSV."""
     import pandas as pd
 
-    options: dict[str, Any] = {"sep": "\t", "header": False, "index": False, "lineterminator": ""}
-    return write_spreadsheet(pd.DataFrame([cells]), **options)
+    options: dict[str, Any] = {"sep": "\t", "header": False, "index": False, "lineterminator": "\n"}
+    return write_spreadsheet(pd.DataFrame([cells]), **options).removesuffix("\n")

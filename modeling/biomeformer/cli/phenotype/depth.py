@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ...errors import InputError, SamplesFailedError
+from ...io.tables import missing_words
 from ...runs.progress import Progress
 from ..console import doing, note, out, report_files
 from ..embed import embed as embed_cohort
 from ..options import DEFAULT_DEVICE, AllowSharedFiles, BatchTokens, Device, Revision, Threads
 from ..output import open_output
-from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn
+from .options import Group, Metadata, Missing, Models, ModelTransform, NotMissing, Overwrite, Positive, TargetColumn
+from .reading import note_likely_missing, print_remarks
 from .summary import study_lines
 
 WRITER, FIGURE = "phenotype depth", "depth.svg"
@@ -39,6 +42,8 @@ def depth(
     ] = None,
     metadata: Metadata = None,
     positive: Positive = None,
+    missing: Missing = None,
+    not_missing: NotMissing = None,
     group: Group = None,
     classifier: Models = None,
     transform: ModelTransform = None,
@@ -63,6 +68,7 @@ def depth(
     from ...phenotypes.study import STUDY_FILES
     from ...runs.run_folder import is_run_folder
 
+    words = missing_words(missing or (), not_missing or ())
     failure: SamplesFailedError | None = None
     if model is None:
         if fraction or len(cohort) < 2:
@@ -80,7 +86,7 @@ def depth(
             raise InputError(f"a curve needs two fractions of the reads; --fraction is only {fractions[0]}; give more.")
         folders = [output / f"reads-{share:.6g}" for share in fractions]
         output_folder = open_output(output, WRITER, overwrite=overwrite, resume=any(map(is_run_folder, folders)))
-        _check_target(cohort[0], metadata, target, positive, group, allow_shared_files)
+        _check_target(cohort[0], metadata, target, positive, group, words, allow_shared_files)
         output.mkdir(parents=True, exist_ok=True)
         # Folders of earlier versions have no record; runs in it have their own.
         output_folder.claim([] if output_folder.ownership() else [*STUDY_FILES, FIGURE], adopt=True)
@@ -113,13 +119,13 @@ def depth(
         tables = [AbundanceTable.read(folder) for folder in folders]
         by_fraction = depth_tables(tables)
         for share, features in by_fraction.items():
-            for remark in features.notes:
-                note(f"{depth_name(share)}: {remark}")
+            print_remarks(depth_name(share), features)
         columns, where = tables[0].metadata, str(folders[0])
         if metadata is not None:
             columns, where = read_metadata(metadata), str(metadata)
         ids = next(iter(by_fraction.values())).sample_ids
-        classes = make_target(columns, target, ids, positive=positive, group_column=group, where=where)
+        classes = make_target(columns, target, ids, positive=positive, group_column=group, where=where, missing=words)
+        note_likely_missing(classes.classes)
     with Progress() as progress:
         study = run_study(
             {depth_name(share): [features] for share, features in by_fraction.items()},
@@ -154,6 +160,7 @@ def _check_target(
     target: str,
     positive: list[str] | None,
     group: str | None,
+    missing: Collection[str],
     allow_shared_files: bool,
 ) -> None:
     """Check the target before anything is embedded."""
@@ -169,4 +176,5 @@ def _check_target(
         positive=positive,
         group_column=group,
         where=str(metadata or cohort),
+        missing=missing,
     )

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from ...errors import InputError
+from ...io.tables import missing_words
 from ...runs.progress import Progress
 from ..console import doing, note, out, report_files
 from ..options import Threads
 from ..output import open_output
-from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn
-from .reading import read_source, table_record
+from .options import Group, Metadata, Missing, Models, ModelTransform, NotMissing, Overwrite, Positive, TargetColumn
+from .reading import note_likely_missing, print_remarks, read_source, read_species, table_record
 from .summary import study_lines
 
 
@@ -31,6 +32,8 @@ def evaluate(
         Path | None, typer.Option(help="Species table to compare with: MetaPhlAn, BIOM, CSV, curatedMetagenomicData.")
     ] = None,
     positive: Positive = None,
+    missing: Missing = None,
+    not_missing: NotMissing = None,
     group: Group = None,
     model: Models = None,
     transform: ModelTransform = None,
@@ -48,9 +51,10 @@ def evaluate(
     The cross-validation is nested, repeated and stratified; all fitting and model selection uses only training samples.
     Writes scores.csv, predictions.csv (out of fold), study.json and report.html.
     """
+    words = missing_words(missing or (), not_missing or ())
     folder = open_output(output, "phenotype evaluate", overwrite=overwrite)
     with doing("reading the tables"):
-        from ...phenotypes import MODELS, make_target, read_feature_table
+        from ...phenotypes import MODELS, make_target
         from ...phenotypes.study import run_study
 
         main_table, columns, where = read_source(table, metadata, target)
@@ -58,16 +62,18 @@ def evaluate(
         tables, paths = {main_name: main_table}, {main_name: table}
         if species is not None:
             paths["species"] = species
-            tables["species"] = read_feature_table(species, list(map(str, columns.index)))
+            tables["species"] = read_species(species, columns)
         for name, features in tables.items():
-            for remark in features.notes:
-                note(f"{name}: {remark}")
+            print_remarks(name, features)
         common = [name for name in main_table.sample_ids if all(name in t.sample_ids for t in tables.values())]
         if not common:
             raise InputError(f"{table} and {species} have no sample in common; use the same sample ids in both.")
         if len(common) < len(main_table):
             note(f"{len(main_table) - len(common)} samples are not in every table and were left out")
-        classes = make_target(columns, target, common, positive=positive, group_column=group, where=where)
+        classes = make_target(
+            columns, target, common, positive=positive, group_column=group, where=where, missing=words
+        )
+        note_likely_missing(classes.classes)
         sets: dict[str, Any] = {name: [features] for name, features in tables.items()}
         if len(sets) > 1:
             sets["both"] = list(tables.values())
@@ -82,7 +88,7 @@ def evaluate(
             n_permutations=permutations,
             seed=seed,
             n_jobs=threads or -1,
-            inputs={"tables": {name: table_record(path) for name, path in paths.items()}},
+            inputs={"tables": {name: table_record(path, tables[name]) for name, path in paths.items()}},
             sources={main_name: str(table), "species": str(species), "both": "both side by side"},
             progress=progress.update,
         )

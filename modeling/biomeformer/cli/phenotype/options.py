@@ -14,6 +14,16 @@ Metadata = Annotated[
 ]
 Positive = Annotated[list[str] | None, typer.Option(help="Value to predict against all others; may be repeated.")]
 Group = Annotated[str | None, typer.Option(help="Column with subjects or batches, which no two folds share.")]
+Missing = Annotated[
+    list[str] | None,
+    typer.Option("--missing", help="Further word for a missing value, such as None; may be repeated."),
+]
+NotMissing = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--not-missing", help="Word that is a class here though it commonly means missing, such as NA; may be repeated."
+    ),
+]
 Models = Annotated[
     list[str] | None, typer.Option(help="l1, forest or boosting; may be repeated.", show_default="all three")
 ]

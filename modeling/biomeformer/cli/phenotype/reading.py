@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError
+from ..console import note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,33 +21,80 @@ def read_source(table: Path, metadata: Path | None, target: str) -> tuple[Featur
     """Read a table's features and its samples' metadata; return also the path of the metadata, for errors."""
     from ...metagenomes import AbundanceTable
     from ...metagenomes.abundance_table import is_abundance_source
-    from ...phenotypes import FeatureTable, read_feature_table, read_metadata
+    from ...phenotypes import FeatureTable, read_metadata
+    from ...phenotypes.features import is_profile_folder
 
     columns = None if metadata is None else read_metadata(metadata)
-    if is_abundance_source(table):
+    if is_abundance_source(table) and not is_profile_folder(table):
         abundance = AbundanceTable.read(table)
         features = FeatureTable.from_abundance(abundance)
         return (features, abundance.metadata, str(table)) if columns is None else (features, columns, str(metadata))
     if columns is None:
         raise InputError(f"{table} holds only features; give the table with the column {target!r} by --metadata.")
-    return read_feature_table(table, list(map(str, columns.index))), columns, str(metadata)
+    return read_species(table, columns), columns, str(metadata)
 
 
-def read_cohort_table(table: Path, metadata: Path | None, target: str, positive: list[str] | None) -> LabelledCohort:
-    """Read a table's features and classes."""
+def read_species(table: Path, metadata: pd.DataFrame) -> FeatureTable:
+    """Read a table of features beside the metadata of its samples, whose columns are no features."""
+    from ...phenotypes import read_feature_table
+
+    return read_feature_table(table, list(map(str, metadata.index)), metadata_columns=list(map(str, metadata.columns)))
+
+
+def print_remarks(name: str, table: FeatureTable) -> None:
+    """Print how a table was read, what was left out, and warnings."""
+    for remark in table.notes:
+        note(f"{name}: {remark}")
+    for warning in table.warnings:
+        note(f"warning: {name}: {warning}")
+
+
+def note_likely_missing(classes: Collection[str]) -> None:
+    """Say which option makes a class that is called "None" a missing value."""
+    for name in classes:
+        if name.lower() == "none":
+            note(f"{name!r} is taken as a class; if it marks a missing value, give --missing {name}")
+
+
+def read_cohort_table(
+    table: Path, metadata: Path | None, target: str, positive: list[str] | None, missing: Collection[str]
+) -> LabelledCohort:
+    """Read a table's features and classes, and print what was left out."""
     from ...checkpoints.source import public_record
     from ...phenotypes import make_target
     from ...phenotypes.cohort_transfer import LabelledCohort
 
     features, columns, where = read_source(table, metadata, target)
-    classes = make_target(columns, target, features.sample_ids, positive=positive, where=where)
+    print_remarks(str(table), features)
+    classes = make_target(columns, target, features.sample_ids, positive=positive, where=where, missing=missing)
+    if classes.n_missing:
+        note(f"{table}: left out: {classes.describe_missing()}")
+    note_likely_missing(classes.classes)
     return LabelledCohort(public_record(str(table)), (features.take(classes.sample_ids, str(table)),), classes)
 
 
-def table_record(path: Path) -> dict[str, str]:
-    """Return a table's path, or the Hub id of its dataset, and the SHA-256 of its content."""
+def table_record(path: Path, features: FeatureTable | None = None) -> dict[str, Any]:
+    """Return a table's path, or the Hub id of its dataset, the SHA-256 of its content, and how it was read."""
     from ...metagenomes.abundance_table import is_dataset_id, table_file
 
     file = table_file(path)
-    where = path.as_posix() if is_dataset_id(path) else str(file.resolve())
-    return {"path": where, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    if path.is_dir() and not file.is_file():
+        record: dict[str, Any] = {"path": str(path.resolve()), "sha256": _folder_digest(path)}
+    else:
+        where = path.as_posix() if is_dataset_id(path) else str(file.resolve())
+        record = {"path": where, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    if features is not None:
+        record |= {
+            "notes": list(features.notes),
+            "warnings": list(features.warnings),
+            "metadata_columns": list(features.metadata_columns),
+        }
+    return record
+
+
+def _folder_digest(folder: Path) -> str:
+    """Return the SHA-256 of the names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
+        digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()

@@ -94,11 +94,13 @@ def study_tables(study: Study) -> dict[str, FeatureTable]:
     tables = {}
     for name, record in study.inputs.get("tables", {}).items():
         path = Path(record["path"])
-        if not path.is_file() and not is_dataset_id(path):
+        if not path.exists() and not is_dataset_id(path):
             raise TableError(f"{path}, a table of the study, does not exist; restore it, or evaluate again.")
         if table_record(path)["sha256"] != record["sha256"]:
             raise TableError(f"{path} has changed since the study was computed from it; evaluate again.")
-        tables[name] = read_feature_table(path, study.target.sample_ids)
+        tables[name] = read_feature_table(
+            path, study.target.sample_ids, metadata_columns=record.get("metadata_columns", ())
+        )
     return tables
 
 

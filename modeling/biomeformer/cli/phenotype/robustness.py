@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from ...io.spreadsheets import write_spreadsheet
+from ...io.tables import missing_words
 from ..console import doing, out, report_files
 from ..output import open_output
-from .options import Overwrite
+from .options import Missing, NotMissing, Overwrite
 from .reading import read_cohort_table
 
 
@@ -27,6 +28,8 @@ def robustness(
     positive: Annotated[
         list[str] | None, typer.Option(help="Value to compare with all others; may be repeated.")
     ] = None,
+    missing: Missing = None,
+    not_missing: NotMissing = None,
     permutations: Annotated[int, typer.Option(min=9, help="Permutations of the labels.")] = 999,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the permutations.")] = 0,
     overwrite: Overwrite = False,
@@ -36,6 +39,7 @@ def robustness(
     Uses Bray-Curtis, Jensen-Shannon and Aitchison distances, with q values (Benjamini-Hochberg) over all tests of all
     tables. Writes tests.csv.
     """
+    words = missing_words(missing or (), not_missing or ())
     folder = open_output(output, "phenotype robustness", overwrite=overwrite)
     with doing("reading the tables"):
         import pandas as pd
@@ -43,7 +47,7 @@ def robustness(
         from ...phenotypes import compare_groups
         from ...phenotypes.statistics import benjamini_hochberg
 
-        cohorts = [read_cohort_table(path, metadata, target, positive) for path in tables]
+        cohorts = [read_cohort_table(path, metadata, target, positive, words) for path in tables]
     rows = []
     for cohort in cohorts:
         with doing(f"{cohort.name}: {permutations} permutations"):

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from ...io.atomic import atomic_directory, write_json
+from ...io.tables import missing_words
 from ...runs.progress import Progress
 from ..console import doing, out, report_files
 from ..options import Revision, Threads
 from ..output import check_output, hold_output
-from .options import Group, Metadata, Positive, TargetColumn, Transform
+from .options import Group, Metadata, Missing, NotMissing, Positive, TargetColumn, Transform
+from .reading import note_likely_missing
 from .summary import study_lines
 
 
@@ -25,6 +27,8 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint folder to write.", show_default=False)],
     metadata: Metadata = None,
     positive: Positive = None,
+    missing: Missing = None,
+    not_missing: NotMissing = None,
     group: Group = None,
     transform: Annotated[Transform, typer.Option(help="Transform of the abundance vectors.")] = "clr",
     folds: Annotated[
@@ -39,6 +43,7 @@ def train(
     The score shown, and kept in training_record.json, is cross-validated; the checkpoint is fitted on all samples.
     """
     check_output(output)
+    words = missing_words(missing or (), not_missing or ())
     hold_output(output)
     from ..runtime import start
 
@@ -54,7 +59,10 @@ def train(
         columns, where = abundance.metadata, str(table)
         if metadata is not None:
             columns, where = read_metadata(metadata), str(metadata)
-        classes = make_target(columns, target, abundance.sample_ids, positive=positive, group_column=group, where=where)
+        classes = make_target(
+            columns, target, abundance.sample_ids, positive=positive, group_column=group, where=where, missing=words
+        )
+        note_likely_missing(classes.classes)
         loaded = load(model, revision=revision)
     with Progress() as progress:
         trained, study = train_checkpoint(

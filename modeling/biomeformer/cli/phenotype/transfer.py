@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from ...io.spreadsheets import write_spreadsheet
+from ...io.tables import missing_words
 from ..console import doing, out, report_files
 from ..options import Threads
 from ..output import open_output
-from .options import Models, ModelTransform, Overwrite, Positive, TargetColumn
+from .options import Missing, Models, ModelTransform, NotMissing, Overwrite, Positive, TargetColumn
 from .reading import read_cohort_table
 
 
@@ -30,6 +31,8 @@ def transfer(
         typer.Option(help="CSV or TSV with the classes of all cohorts.", show_default="the tables' own columns"),
     ] = None,
     positive: Positive = None,
+    missing: Missing = None,
+    not_missing: NotMissing = None,
     model: Models = None,
     transform: ModelTransform = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of models and bootstraps.")] = 0,
@@ -41,6 +44,7 @@ def transfer(
     Tables of different checkpoints or preprocessing configs are refused. Intervals are over bootstraps of the tested
     samples. Writes transfer.csv.
     """
+    words = missing_words(missing or (), not_missing or ())
     folder = open_output(output, "phenotype transfer", overwrite=overwrite)
     with doing("reading the tables"):
         import pandas as pd
@@ -49,8 +53,8 @@ def transfer(
         from ...phenotypes import transfer as transfer_to
         from ...phenotypes.study import DEFAULT_TRANSFORMS, score_columns
 
-        cohorts = [read_cohort_table(path, metadata, target, positive) for path in tables]
-        tested = None if test is None else read_cohort_table(test, metadata, target, positive)
+        cohorts = [read_cohort_table(path, metadata, target, positive, words) for path in tables]
+        tested = None if test is None else read_cohort_table(test, metadata, target, positive, words)
     rows = []
     for name in model or MODELS:
         options: dict[str, Any] = {

@@ -79,6 +79,17 @@ def prepare(
         str, typer.Option("--read-encoder", help="Tokenizer for counting tokens: shipped checkpoint, folder or Hub id.")
     ] = "metagenbert-mini",
     revision: Revision = None,
+    missing: Annotated[
+        list[str] | None,
+        typer.Option("--missing", help="Further word for a missing label, such as None; may be repeated."),
+    ] = None,
+    not_missing: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--not-missing",
+            help="Word that is a label here though it commonly means missing, such as NA; may be repeated.",
+        ),
+    ] = None,
     max_tokens: Annotated[
         int | None,
         typer.Option(min=1, help="Also report how many sequences this context truncates.", show_default=False),
@@ -118,6 +129,8 @@ def prepare(
         validation_contigs=_names(validation_contigs),
         test_contigs=_names(test_contigs),
         similarity=similarity,
+        missing=tuple(missing or ()),
+        not_missing=tuple(not_missing or ()),
         max_tokens=max_tokens,
         seed=seed,
     )
@@ -161,6 +174,12 @@ def _summary(prepared: PreparedSequences) -> None:
     out(f"{prepared.n_read:,} records read, {prepared.n_kept:,} kept")
     for reason, n in prepared.dropped.items():
         out(f"  dropped {n:>13,}  {reason}: {REASONS[reason].replace('`', '')}")
+    if prepared.missing_words:
+        words = ", ".join(f"{one_line(word)!r} {n:,}" for word, n in prepared.missing_words.items())
+        out(f"labels taken as missing (see --not-missing): {words}")
+    for name in prepared.label_names:
+        if name.lower() == "none":
+            note(f"{one_line(name)!r} is taken as a label; if it marks a missing one, give --missing {one_line(name)}")
     if prepared.n_clusters is not None:
         out(f"{prepared.n_clusters:,} clusters of near-duplicates")
     names = prepared.label_names

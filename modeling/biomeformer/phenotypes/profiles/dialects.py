@@ -1,0 +1,148 @@
+"""Text tables of known tools: which column names the features, and which columns hold abundances."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ...errors import TableError
+from ...io.tables import Table, TableFormat, read_table
+
+# Columns may be samples or features, so duplicates are checked after the table has been oriented.
+FORMAT = TableFormat(advice="give a CSV, TSV or BIOM table", comments=True, row_names=True, unique_columns=False)
+# Columns that describe taxa, beside the one with their names.
+ANNOTATIONS = frozenset({"ncbi_tax_id", "clade_taxid", "taxonomy", "tax_id", "additional_species"})
+# The same in tables of taxpasta.
+_TAXPASTA = frozenset({"taxonomy_id", "name", "rank", "lineage", "id_lineage", "rank_lineage"})
+# Names of the first column by which tools say that rows are features.
+_FEATURES_IN_ROWS = frozenset(
+    {"consensus_taxonomy", "clade_name", "classification", "otu id", "otu_id", "feature id", "feature-id", "feature_id"}
+    | {"asv", "asv_id", "gene family", "pathway"}
+)
+_KRAKEN_RANK = re.compile(r"[URDKPCOFGS]\d*|-")
+_MERGE = (
+    "this is {tool} of one sample; give the folder with one such file per sample, named after it, or the table that "
+    "{merge} makes of them"
+)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Abundances before they are converted to numbers.
+
+    Attributes:
+        frame: Values as text or numbers, with names of rows and columns.
+        samples_in_columns: Whether columns are samples; None if the table does not tell.
+        likely_in_columns: Whether they are, judged by the name of the first column, if nothing else tells.
+        notes: How the table was read and what was left out.
+        warnings: What is uncertain.
+    """
+
+    frame: pd.DataFrame
+    samples_in_columns: bool | None = None
+    likely_in_columns: bool = False
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def read_text(path: Path) -> Profile:
+    """Read a table of text, by its header: of Bracken, taxpasta, or any with names in the first column.
+
+    Raises:
+        TableError: The file is no table, or the profile of a single sample.
+    """
+    table = read_table(path, FORMAT)
+    _refuse_one_sample(table)
+    if not table.rows:
+        raise TableError(f"{path} holds no table: it has fewer than two lines.")
+    if len(table.columns) < 2:
+        raise TableError(f"{path}, line 1: no tab or comma separates columns; give a CSV, TSV or BIOM table.")
+    header = [name.lower() for name in table.columns]
+    if header[0] == "name" and "taxonomy_lvl" in header:
+        return _bracken(table)
+    if header[0] == "taxonomy_id":
+        return _taxpasta(table, header)
+    frame = table.frame("sample_id" if table.columns.count("sample_id") == 1 else table.columns[0])
+    annotations = [str(name).lower() in ANNOTATIONS for name in frame.columns]
+    # Such a column stands beside names of taxa, so that the others are samples.
+    return Profile(
+        frame.loc[:, [not value for value in annotations]],
+        likely_in_columns=header[0] in _FEATURES_IN_ROWS or any(annotations),
+    )
+
+
+def is_kraken_report(fields: Sequence[str]) -> bool:
+    """Return whether a line is one of a Kraken report: percentage, two counts, perhaps two more, rank, taxon, name."""
+    return (
+        len(fields) in (6, 8)
+        and fields[1].strip().isdecimal()
+        and bool(re.fullmatch(r"\d+(\.\d+)?", fields[0].strip()))
+        and bool(_KRAKEN_RANK.fullmatch(fields[-3].strip()))
+        and fields[-2].strip().isdecimal()
+    )
+
+
+def _refuse_one_sample(table: Table) -> None:
+    header = {name.lower() for name in table.columns}
+    tool = ""
+    if is_kraken_report(table.columns):
+        tool, merge = "a Kraken report", "`kreport2mpa.py` and `combine_mpa.py`"
+    elif {"name", "taxonomy_lvl", "new_est_reads"} <= header:
+        tool, merge = "the output of Bracken", "`combine_bracken_outputs.py`"
+    elif {"clade_name", "relative_abundance"} <= header:
+        tool, merge = "the profile of MetaPhlAn", "`merge_metaphlan_tables.py`"
+    elif header == {"taxonomy_id", "count"}:
+        tool, merge = "a profile of taxpasta", "`taxpasta merge --wide`"
+    if tool:
+        raise TableError(f"{table.path}: {_MERGE.format(tool=tool, merge=merge)}.")
+    if table.columns[0].lower() == "taxonomy_id" and {"sample", "count"} <= header:
+        raise TableError(f"{table.path}: this is a long table of taxpasta; merge the profiles with --wide.")
+
+
+def _bracken(table: Table) -> Profile:
+    """Read the table of `combine_bracken_outputs.py`, which has `_num` and `_frac` of each sample."""
+    levels = Counter(table.column(next(name for name in table.columns if name.lower() == "taxonomy_lvl")))
+    if len(levels) > 1:
+        listed = ", ".join(f"{n} of {level}" for level, n in levels.most_common(4))
+        raise TableError(f"{table.path}: ranks are mixed in column taxonomy_lvl ({listed}); give the rows of one rank.")
+    endings = {"_num": "estimated reads", "_frac": "fractions"}
+    ending = next((ending for ending in endings if any(name.endswith(ending) for name in table.columns)), None)
+    if ending is None:
+        raise TableError(
+            f"{table.path}: the header is that of combine_bracken_outputs.py, but no column ends with _num or _frac; "
+            "keep those with _num."
+        )
+    samples = [name for name in table.columns if name.endswith(ending)]
+    frame = pd.DataFrame({name: table.column(name) for name in samples}, index=_unique_names(table), dtype=object)
+    frame.columns = [name.removesuffix(ending) for name in samples]
+    note = f"table of combine_bracken_outputs.py: {endings[ending]} of {len(samples)} samples (columns with {ending})"
+    return Profile(frame, samples_in_columns=True, notes=(note,))
+
+
+def _taxpasta(table: Table, header: list[str]) -> Profile:
+    """Read a wide table of taxpasta: counts assigned to each taxon itself, with 0 for what is unclassified."""
+    samples = [i for i, name in enumerate(header) if name not in _TAXPASTA]
+    names = _unique_names(table) if "name" in header else table.column(table.columns[0])
+    names = ["unclassified" if row[0] == "0" else name or row[0] for name, row in zip(names, table.rows, strict=True)]
+    rows = [[row[i] for i in samples] for row in table.rows]
+    frame = pd.DataFrame(rows, index=names, columns=[table.columns[i] for i in samples], dtype=object)
+    return Profile(frame, samples_in_columns=True, notes=(f"table of taxpasta: {len(samples)} samples",))
+
+
+def _unique_names(table: Table) -> list[str]:
+    """Return the names of taxa, with their numbers where several taxa have one name."""
+    columns = [name.lower() for name in table.columns]
+    names = table.column(table.columns[columns.index("name")])
+    counts = Counter(names)
+    numbers = table.column(table.columns[columns.index("taxonomy_id")]) if "taxonomy_id" in columns else names
+    return [
+        f"{name} ({number})" if name and counts[name] > 1 else name for name, number in zip(names, numbers, strict=True)
+    ]
+
+
+__all__ = ["ANNOTATIONS", "FORMAT", "Profile", "is_kraken_report", "read_text"]
