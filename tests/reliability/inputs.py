@@ -13,7 +13,7 @@ import numpy as np
 from factories import random_gene, random_sequences, reverse_complement, tiny_metagenbert, write_fastq
 
 from . import references
-from .formats import Format, Unreadable
+from .formats import Accepts, Format, Said, Unreadable
 from .mutations import (
     BINARY,
     BYTES,
@@ -52,11 +52,8 @@ def _reference_reads(name: str) -> Callable[[Path], Any]:
     def reference(folder: Path) -> list[str]:
         content = references.decompressed(folder / name)
         if content.startswith(b">"):
-            found = [sequence for _, sequence in references.fasta(folder / name, "backslashreplace")]
-            if any(set(sequence) - references.IUPAC for sequence in found):
-                raise Unreadable
-            return found
-        return references.fastq(folder / name)
+            return [references.bases(sequence) for _, sequence in references.fasta(folder / name, "backslashreplace")]
+        return [sequence for _, sequence in references.fastq(folder / name)]
 
     return reference
 
@@ -81,13 +78,9 @@ def _mate_name(header: str) -> str:
 
 def _pairs_reference(folder: Path) -> list[str]:
     first, second = (references.fastq(folder / f"r{i}.fastq") for i in (1, 2))
-    names = [
-        [line[1:].rstrip("\r") for line in references.text_of(folder / f"r{i}.fastq", "ascii").split("\n")[::4] if line]
-        for i in (1, 2)
-    ]
-    if len(first) != len(second) or any(_mate_name(a) != _mate_name(b) for a, b in zip(*names, strict=True)):
+    if [_mate_name(name) for name, _ in first] != [_mate_name(name) for name, _ in second]:
         raise Unreadable
-    return [read for pair in zip(first, second, strict=True) for read in pair]
+    return [read for pair in zip(first, second, strict=True) for _, read in pair]
 
 
 def _make_pairs(folder: Path) -> None:
@@ -338,7 +331,7 @@ def _species_reference(name: str) -> Callable[[Path], Any]:
     def reference(folder: Path) -> Any:
         if references.decompressed(folder / name).lstrip().startswith(b"{"):
             return references.biom_json(folder / name)
-        ids, names, values = references.species(folder / name)
+        ids, names, values = references.checked_species(*references.species(folder / name))
         if not (values == np.round(values)).all():
             sums = values.sum(1)
             if (sums > (100 if np.median(sums) > 2 else 1) * 1.02).any():
@@ -346,6 +339,19 @@ def _species_reference(name: str) -> Callable[[Path], Any]:
         return ids, names, values
 
     return reference
+
+
+def _taxa_outcome(folder: Path) -> Any:
+    from biomeformer.phenotypes import read_feature_table
+
+    table = read_feature_table(folder / "table.tsv")
+    said = " ".join([*table.notes, *table.warnings])
+    return list(table.sample_ids), list(table.names), np.ascontiguousarray(table.values), Said(said)
+
+
+def _taxa_reference(folder: Path) -> Any:
+    references.species(folder / "table.tsv")
+    return Accepts(lambda outcome: references.conserves_taxa(folder / "table.tsv", outcome))
 
 
 def _biom_text() -> str:
@@ -435,7 +441,7 @@ def _labelled_reference(name: str) -> Callable[[Path], Any]:
 def _labelled_fasta_reference(folder: Path) -> Any:
     records = references.fasta(folder / "a.fa", "backslashreplace")
     return [
-        (header.split()[0] if header else f"a.fa:{number}", sequence, "a")
+        (header.split()[0] if header else f"a.fa:{number}", sequence.replace(".", "N"), "a")
         for number, (header, sequence) in enumerate(records, 1)
     ]
 
@@ -696,8 +702,8 @@ def inputs() -> list[Format]:
             "table.tsv",
             TEXT_TABLE,
             _write("table.tsv", METAPHLAN),
-            _species("table.tsv"),
-            _species_reference("table.tsv"),
+            _taxa_outcome,
+            _taxa_reference,
         ),
         Format(
             "species table, BIOM 1",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -271,6 +273,27 @@ def _predictions(folder: Path) -> Any:
     return {"rows": table.to_dict("list"), "arrays": {name: list(arrays) for name, arrays in found.arrays.items()}}
 
 
+def _kinds() -> list[Format]:
+    """Return the kinds of the table of own files that have no format of their own below; a trial takes one file each."""
+    import own_files as table
+
+    mutations = {".json": TEXT_JSON, ".csv": TEXT_TABLE, ".tsv": TEXT_TABLE, ".safetensors": TENSORS}
+    formats = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, kind in table.KINDS.items():
+            example = Path(folder) / name
+            example.mkdir()
+            kind.write(example)
+            for path in kind.files(example):
+                file = path.relative_to(example).as_posix()
+                # Names of segments are random.
+                pattern = re.sub(r"[0-9a-f]{32}", "*", file)
+                each = Format(f"{name}: {pattern}", pattern, mutations.get(path.suffix, BINARY), kind.write, kind.read)
+                if each.name not in {other.name for other in formats}:
+                    formats.append(each)
+    return formats
+
+
 def own_files() -> list[Format]:
     """Return the kinds of files."""
 
@@ -306,4 +329,5 @@ def own_files() -> list[Format]:
         own("training, history.csv", "run/history.csv", TEXT_TABLE, _make_training, _trained),
         own("training, run.json", "run/run.json", TEXT_JSON, _make_training, _trained),
         own("sequence predictions", "predictions.parquet", BINARY, _make_predictions, _predictions),
+        *_kinds(),
     ]

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import yaml
 from Bio.Seq import Seq
+from Bio.SeqIO.QualityIO import FastqGeneralIterator
 
-from .formats import Unreadable
+from .formats import Said, Unreadable, equal
 from .mutations import COMPRESSORS
 
 IUPAC = set("ACGTUNRYSWKMBDHVacgtunryswkmbdhv")
@@ -116,21 +117,24 @@ def unique(names: list[str]) -> None:
         raise Unreadable
 
 
-def fastq(path: Path) -> list[str]:
-    """Return the sequences of a FASTQ of four lines per record."""
-    text = text_of(path, "ascii")
-    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
-    if not text or len(lines) % 4:
+def fastq(path: Path) -> list[tuple[str, str]]:
+    """Return names and sequences of a FASTQ, of which sequences may have several lines."""
+    text = text_of(path, "ascii").replace("\r\n", "\n").lstrip("\n")
+    try:
+        records = [(name, bases(sequence)) for name, sequence, _ in FastqGeneralIterator(io.StringIO(text))]
+    except ValueError as error:
+        raise Unreadable from error
+    if not records:
         raise Unreadable
-    sequences = []
-    for start in range(0, len(lines), 4):
-        name, sequence, plus, quality = lines[start : start + 4]
-        if name[:1] != "@" or plus[:1] != "+" or len(sequence) != len(quality) or plus[1:] not in ("", name[1:]):
-            raise Unreadable
-        if set(sequence) - IUPAC:
-            raise Unreadable
-        sequences.append(sequence)
-    return sequences
+    return records
+
+
+def bases(sequence: str) -> str:
+    """Return a read's sequence, in which a dot is N."""
+    sequence = sequence.strip().replace(".", "N")
+    if set(sequence) - IUPAC:
+        raise Unreadable
+    return sequence
 
 
 def fasta(path: Path, errors: str = "strict", *, any_line_end: bool = False) -> list[tuple[str, str]]:
@@ -328,36 +332,54 @@ def gff(path: Path) -> tuple[dict[str, int], list[Gene]]:
 
 
 def species(path: Path) -> tuple[list[str], list[str], np.ndarray]:
-    """Return samples, features and values of a species table: taxa in rows or columns, or samples in rows."""
+    """Return the names of rows and columns, and the numbers, of a table with names in its first column."""
     columns, rows = table(path, comments=True, row_names=True)
-    if not rows or len(columns) < 2:
+    key = columns.index("sample_id") if columns.count("sample_id") == 1 else 0
+    if not rows or len(columns) < 2 or columns.count(columns[key]) > 1:
         raise Unreadable
-    kept = [
-        i
-        for i, name in enumerate(columns[1:], 1)
-        if name.lower() not in {"ncbi_tax_id", "clade_taxid", "taxonomy", "tax_id", "additional_species"}
-    ]
-    names, ids = [columns[i] for i in kept], [row[0] for row in rows]
-    try:
-        values = np.array([[float(row[i]) for i in kept] for row in rows])
-    except ValueError:
-        # The column may be one that is left out.
-        raise Unreadable from None
-    values = values.reshape(len(rows), len(kept))
-    in_rows, in_columns = (sum(bool(TAXON.search(name)) for name in axis) for axis in (ids, names))
-    if in_rows > in_columns:
-        ids, names, values = names, ids, values.T
-    if in_rows or in_columns:
-        taxa = [i for i, name in enumerate(names) if TAXON.search(name)]
-        if any("s__" in names[i].rsplit("|", 1)[-1] for i in taxa):
-            parents = {names[i].rsplit("|", n)[0] for i in taxa for n in range(1, names[i].count("|") + 1)}
-            taxa = [
-                i
-                for i in taxa
-                if names[i].rsplit("|", 1)[-1].startswith("s__") or (names[i] not in parents and "s__" not in names[i])
-            ]
-        names, values = [names[i] for i in taxa], values[:, taxa]
-    return checked_species(ids, names, values)
+    left_out = {"ncbi_tax_id", "clade_taxid", "taxonomy", "tax_id", "additional_species"}
+    kept = [i for i, name in enumerate(columns) if i != key and name.lower() not in left_out]
+
+    def number(text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            return float("nan")
+
+    values = np.array([[number(row[i]) for i in kept] for row in rows])
+    return [row[key] for row in rows], [columns[i] for i in kept], values.reshape(len(rows), len(kept))
+
+
+def conserves_taxa(path: Path, outcome: tuple[list[str], list[str], np.ndarray, Said]) -> bool:
+    """Tell whether features are taxa of a table, or remainders of them, and nothing of a sample is lost or doubled.
+
+    Args:
+        path: The table.
+        outcome: Samples, features, values, and what the package says that it left out.
+    """
+    taxa, samples, values = species(path)
+    ids, names, features, said = *outcome[:3], outcome[3].text
+    n_taxa = [sum(bool(TAXON.search(name)) for name in axis) for axis in (taxa, samples)]
+    if not any(n_taxa):
+        return equal((ids, names, features), (taxa, samples, values))
+    if n_taxa[0] <= n_taxa[1]:
+        taxa, samples, values = samples, taxa, values.T
+    rows = dict(zip(taxa, values, strict=True))
+    if ids != samples or len(rows) < len(taxa):
+        return False
+    for name, column in zip(names, features.T, strict=True):
+        row = rows.get(name)
+        if row is not None and not np.allclose(column, row):
+            return False
+        if row is None and not (column <= rows.get(name.removesuffix("_unclassified"), column - 1) + 1e-9).all():
+            return False
+    parts = [n for n in taxa if TAXON.search(n) and (n in names or repr(n) not in said)]
+    above = {n: max((o for o in parts if n != o and n.startswith(f"{o}|")), key=len, default=None) for n in parts}
+    below = {n: sum((rows[o] for o in parts if above[o] == n), np.zeros(len(ids))) for n in parts}
+    # Rows hold what is below them, or their own abundance.
+    remainders = sum(np.maximum(rows[n] - below[n], 0) if below[n].any() else rows[n] for n in parts)
+    totals = [sum(rows[n] for n in parts if above[n] is None), sum(rows[n] for n in parts), remainders]
+    return any(np.allclose(features.sum(1), total, rtol=1e-4) for total in totals)
 
 
 def checked_species(ids: list[str], names: list[str], values: np.ndarray) -> tuple[list[str], list[str], np.ndarray]:
@@ -446,14 +468,15 @@ def biom_hdf5(path: Path) -> tuple[list[str], list[str], np.ndarray]:
 def intervals(path: Path) -> list[tuple[str, int, int, int, str]]:
     """Return contig, summit, strand, line and name of each line of a BED or narrowPeak file."""
     found = []
-    narrow = None
+    lines = [line.strip() for line in io.StringIO(text_of(path), newline="")]
+    rows = [_interval_fields(line) for line in lines if line and not _is_bed_comment(line)]
+    narrow = all(map(_is_narrow_peak, rows))
     for number, line in enumerate(io.StringIO(text_of(path), newline=""), 1):
         line = line.strip()
-        if not line or line.startswith(("#", "track", "browser")):
+        if not line or _is_bed_comment(line):
             continue
-        fields = line.split("\t") if "\t" in line else line.split()
-        narrow = len(fields) == 10 if narrow is None else narrow
-        if len(fields) < 3 or (narrow and len(fields) != 10) or not all(re.fullmatch("[0-9]+", f) for f in fields[1:3]):
+        fields = _interval_fields(line)
+        if len(fields) < 3 or not all(re.fullmatch("[0-9]+", f) for f in fields[1:3]):
             raise Unreadable
         start, end = int(fields[1]), int(fields[2])
         strand = {"+": 1, "-": -1, ".": 1}[fields[5] if len(fields) > 5 else "."]
@@ -464,6 +487,22 @@ def intervals(path: Path) -> list[tuple[str, int, int, int, str]]:
         name = fields[3] if len(fields) > 3 and fields[3] != "." else ""
         found.append((fields[0], summit, strand, number, name))
     return found
+
+
+def _interval_fields(line: str) -> list[str]:
+    return line.split("\t") if "\t" in line else line.split()
+
+
+def _is_bed_comment(line: str) -> bool:
+    return line.startswith("#") or line.split()[0] in ("track", "browser")
+
+
+def _is_narrow_peak(fields: list[str]) -> bool:
+    try:
+        [float(fields[i]) for i in (4, 6, 7, 8)]
+        return fields[5] in ("+", "-", ".") and int(fields[9]) >= -1
+    except (ValueError, IndexError):
+        return False
 
 
 def safetensors(path: Path) -> dict[str, tuple[str, list[int], bytes]]:
