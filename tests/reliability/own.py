@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import tempfile
 from collections.abc import Callable
@@ -14,12 +13,8 @@ from typing import Any
 import numpy as np
 
 from factories import (
-    random_genome_transformer,
-    random_sequences,
-    tiny_esm,
     tiny_metagenbert,
     write_cohort,
-    write_protein_genomes,
 )
 
 from .formats import Format
@@ -81,123 +76,6 @@ def _failed_status(folder: Path) -> Any:
     return "failed or left" if status.left == ("s2",) else status.failed
 
 
-def _abundance(folder: Path) -> Any:
-    from biomeformer.metagenomes import AbundanceTable
-
-    return _table(AbundanceTable.read(folder / "run" / "abundance.parquet"))
-
-
-def _make_export(folder: Path) -> None:
-    from biomeformer.metagenomes import AbundanceTable
-    from biomeformer.metagenomes.export import export_table
-
-    _make_run(folder)
-    (folder / "export").mkdir()
-    export_table(AbundanceTable.read(folder / "run"), folder / "export", "datasets")
-
-
-def _exported(folder: Path) -> Any:
-    from biomeformer.metagenomes import AbundanceTable
-
-    return _table(AbundanceTable.read(folder / "export"))
-
-
-def _make_genomes(folder: Path, n_genomes: int = 8) -> None:
-    from biomeformer.genomes.catalog import read_catalog
-    from biomeformer.genomes.embedding import embed_genomes
-    from biomeformer.genomes.proteins import load_protein_encoder
-
-    (folder / "proteins").mkdir(parents=True)
-    encoder = load_protein_encoder(tiny_esm(folder / "esm"))
-    catalog = read_catalog(write_protein_genomes(folder / "proteins", n_genomes, 12))
-    embed_genomes(encoder, catalog, folder / "embedded").raise_for_failures()
-
-
-def _genomes(folder: Path) -> Any:
-    from biomeformer.genomes.embedding import EmbeddedGenomes
-
-    genomes = EmbeddedGenomes.read(folder / "embedded")
-    return {
-        "genomes": genomes.genomes.reset_index().to_dict("list"),
-        "record": genomes.record,
-        "vectors": {name: [vectors, contigs] for name, vectors, contigs in genomes},
-        "genes": {str(name): genomes.gene_table(str(name)).to_dict("list") for name in genomes.genomes.index[:2]},
-    }
-
-
-def _make_study(folder: Path) -> None:
-    import pandas as pd
-
-    from biomeformer.phenotypes import FeatureTable, make_target
-    from biomeformer.phenotypes.study import run_study
-
-    rng = np.random.default_rng(0)
-    ids = tuple(f"s{i}" for i in range(16))
-    values = rng.integers(1, 50, (16, 4)).astype(float)
-    table = FeatureTable(ids, ("a", "b", "c", "d"), values)
-    metadata = pd.DataFrame({"state": ["x", "y"] * 8}, index=pd.Index(ids, name="sample_id"))
-    target = make_target(metadata, "state", ids)
-    study = run_study({"clusters": [table]}, target, models=("l1",), n_splits=2, n_repeats=1, n_jobs=1)
-    (folder / "study").mkdir()
-    study.write(folder / "study")
-
-
-def _study(folder: Path) -> Any:
-    from biomeformer.phenotypes import Study
-
-    study = Study.read(folder / "study")
-    return {
-        "record": json.loads(json.dumps(study.record)),
-        "predictions": study.predictions.reset_index().to_dict("list"),
-        "sources": study.sources,
-    }
-
-
-def _make_prepared(folder: Path) -> None:
-    from biomeformer import prepare_sequences
-
-    for name, seed in (("a", 1), ("b", 2)):
-        sequences = random_sequences(20, 50, 60, seed)
-        (folder / f"{name}.fa").write_text("".join(f">{name}{i}\n{s}\n" for i, s in enumerate(sequences)))
-    prepare_sequences([f"{name}={folder / name}.fa" for name in "ab"], folder / "prepared", read_encoder=None)
-
-
-def _prepared(folder: Path) -> Any:
-    from biomeformer.sequences.training_data import read_training_data
-
-    data = read_training_data(folder / "prepared")
-    return {
-        "task": data.task,
-        "names": list(data.label_names),
-        "splits": {
-            name: [split.ids, split.sequences(range(len(split))), split.truth] for name, split in data.splits.items()
-        },
-    }
-
-
-def _make_network(folder: Path) -> None:
-    from biomeformer.attribution import AttributionSettings, ClusterSettings, attribute
-    from biomeformer.genomes.embedding import EmbeddedGenomes
-
-    # More pairs would be mapped by UMAP, which takes seconds to compile.
-    _make_genomes(folder, 3)
-    settings = AttributionSettings(top=1, n_ablated=1, n_controls=1)
-    genomes = EmbeddedGenomes.read(folder / "embedded")
-    model = random_genome_transformer()
-    attribute(
-        model, genomes, folder / "network", settings=settings, clustering=ClusterSettings(min_samples=2, n_shuffles=5)
-    )
-
-
-def _network(folder: Path) -> Any:
-    from biomeformer.attribution import GeneInteractionNetwork
-    from biomeformer.attribution.network import FILES
-
-    network = GeneInteractionNetwork.load(folder / "network")
-    tables = {name: getattr(network, name).to_dict("list") for name in FILES}
-    return tables | {"record": network.record}
-
-
 N_STEPS, STOP = 6, 4
 
 
@@ -253,34 +131,17 @@ def _trained(folder: Path) -> Any:
     return _train(folder / "run")
 
 
-def _make_predictions(folder: Path) -> None:
-    from biomeformer.sequences.prediction_table import prediction_table, write_predictions
-
-    rng = np.random.default_rng(0)
-    predicted = rng.dirichlet([1, 1], 12)
-    splits = ["validation", "test"] * 6
-    table = prediction_table(
-        "binary", ["no", "yes"], [f"q{i}" for i in range(12)], splits, rng.integers(0, 2, 12), predicted
-    )
-    write_predictions(table, folder)
-
-
-def _predictions(folder: Path) -> Any:
-    from biomeformer.sequences.prediction_table import SplitPredictions, read_predictions
-
-    table = read_predictions(folder)
-    found = SplitPredictions.from_table(table, "binary", ["no", "yes"])
-    return {"rows": table.to_dict("list"), "arrays": {name: list(arrays) for name, arrays in found.arrays.items()}}
-
-
 def _kinds() -> list[Format]:
-    """Return the kinds of the table of own files that have no format of their own below; a trial takes one file each."""
+    """Return the kinds of the table of own files, each file of one as a format."""
     import own_files as table
 
     mutations = {".json": TEXT_JSON, ".csv": TEXT_TABLE, ".tsv": TEXT_TABLE, ".safetensors": TENSORS}
     formats = []
     with tempfile.TemporaryDirectory() as folder:
         for name, kind in table.KINDS.items():
+            if name == "training run":
+                # Training is resumed from these files below.
+                continue
             example = Path(folder) / name
             example.mkdir()
             kind.write(example)
@@ -300,34 +161,23 @@ def own_files() -> list[Format]:
     def own(name: str, file: str, mutations: list[Mutate], make: Callable, outcome: Callable) -> Format:
         return Format(name, file, mutations, make, outcome)
 
+    state = "run/state/0-4"
+    training: dict[str, tuple[str, list[Mutate]]] = {
+        "weights of a training state": (f"{state}/model.safetensors", TENSORS),
+        "optimizer of a training state": (f"{state}/optimizer*", BINARY),
+        "random states of a training state": (f"{state}/random_states*", BINARY),
+        "record of a training state": (f"{state}/state.json", TEXT_JSON),
+        "best weights of a training run": ("run/state/best/weights.safetensors", TENSORS),
+        "record of the best weights": ("run/state/best/weights.json", TEXT_JSON),
+        "history of a training run": ("run/history.csv", TEXT_TABLE),
+        "run.json of a training run": ("run/run.json", TEXT_JSON),
+        "list of files of a training run": ("run/.biomeformer.json", TEXT_JSON),
+    }
     return [
         own("part of a run", "run/run/parts/s1.safetensors", TENSORS, _make_run, _resumed),
-        own("run.json, resumed", "run/run/run.json", TEXT_JSON, _make_run, _resumed),
-        own("run.json, status", "run/run/run.json", TEXT_JSON, _make_run, _status),
-        own("failure of a run", "run/run/failed/s2.json", TEXT_JSON, _make_run, _resumed),
-        own("abundance.parquet", "run/abundance.parquet", BINARY, _make_run, _abundance),
-        own("export for datasets", "export/data/train.parquet", BINARY, _make_export, _exported),
-        own("protein store, record", "embedded/store/store.json", TEXT_JSON, _make_genomes, _genomes),
-        *(
-            own(f"protein store, {kind}", f"embedded/store/segments/*.{kind}.*", BINARY, _make_genomes, _genomes)
-            for kind in ("keys", "vectors")
-        ),
-        own("genomes.parquet", "embedded/genomes.parquet", BINARY, _make_genomes, _genomes),
-        own("genes.parquet", "embedded/genes.parquet", BINARY, _make_genomes, _genomes),
-        own("genomes.json", "embedded/genomes.json", TEXT_JSON, _make_genomes, _genomes),
-        own("prepared dataset", "prepared/data/*train*", BINARY, _make_prepared, _prepared),
-        own("study.json", "study/study.json", TEXT_JSON, _make_study, _study),
-        own("study, predictions.csv", "study/predictions.csv", TEXT_TABLE, _make_study, _study),
-        own("network.json", "network/network.json", TEXT_JSON, _make_network, _network),
-        own("network, pairs.parquet", "network/pairs.parquet", BINARY, _make_network, _network),
-        own("network, families.tsv", "network/families.tsv", TEXT_TABLE, _make_network, _network),
-        own("training state, weights", "run/state/0-4/model.safetensors", TENSORS, _make_training, _trained),
-        own("training state, optimizer", "run/state/0-4/optimizer*", BINARY, _make_training, _trained),
-        own("training state, random states", "run/state/0-4/random_states*", BINARY, _make_training, _trained),
-        own("training state, position", "run/state/0-4/position.json", TEXT_JSON, _make_training, _trained),
-        own("training state, best weights", "run/state/best.safetensors", TENSORS, _make_training, _trained),
-        own("training, history.csv", "run/history.csv", TEXT_TABLE, _make_training, _trained),
-        own("training, run.json", "run/run.json", TEXT_JSON, _make_training, _trained),
-        own("sequence predictions", "predictions.parquet", BINARY, _make_predictions, _predictions),
+        own("run.json, when a run is resumed", "run/run/run.json", TEXT_JSON, _make_run, _resumed),
+        own("run.json, for biomeformer status", "run/run/run.json", TEXT_JSON, _make_run, _status),
+        own("failure of a sample", "run/run/failed/s2.json", TEXT_JSON, _make_run, _resumed),
+        *(own(name, file, mutations, _make_training, _trained) for name, (file, mutations) in training.items()),
         *_kinds(),
     ]
