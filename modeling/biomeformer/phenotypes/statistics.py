@@ -13,7 +13,7 @@ from ..metrics.diversity import shannon_entropy
 from ..metrics.group_tests import permanova, permdisp
 from ..metrics.p_values import benjamini_hochberg
 from .features import FeatureTable
-from .transforms import transform_shares
+from .transforms import resolve_zeros, transform_shares
 
 DISTANCES = ("bray_curtis", "jensen_shannon", "aitchison")
 # Entropies that differ by less, in bits, differ by rounding only.
@@ -53,13 +53,14 @@ class GroupTest:
     note: str = ""
 
 
-def distance_matrix(shares: np.ndarray, distance: str) -> np.ndarray:
+def distance_matrix(values: np.ndarray, distance: str, zeros: str = "fixed") -> np.ndarray:
     """Compute distances between compositions.
 
     Args:
-        shares: float64 `(n_samples, n_features)`, rows that sum to one.
+        values: float64 `(n_samples, n_features)`: shares, or counts where the rule for zeros needs them.
         distance: `bray_curtis`, `jensen_shannon` (square root of the divergence in bits) or `aitchison` (Euclidean
-            between centred log-ratios, zeros replaced as by `transform_shares`).
+            between centred log-ratios).
+        zeros: Rule for zeros of `aitchison`, one of `transforms.ZERO_RULES`.
 
     Returns:
         float64 `(n_samples, n_samples)`, symmetric, zeros on the diagonal.
@@ -69,19 +70,20 @@ def distance_matrix(shares: np.ndarray, distance: str) -> np.ndarray:
     """
     from scipy.spatial.distance import pdist, squareform
 
+    shares = values / values.sum(1, keepdims=True)
     if distance == "bray_curtis":
         return np.asarray(squareform(pdist(shares, "braycurtis")))
     if distance == "jensen_shannon":
         return np.sqrt(_jensen_shannon_divergence(shares))
     if distance == "aitchison":
-        return np.asarray(squareform(pdist(transform_shares(shares, "clr"))))
+        return np.asarray(squareform(pdist(transform_shares(values, "clr", zeros))))
     raise InputError(f"distance is {distance!r}; give {', '.join(DISTANCES)}.")
 
 
 def _jensen_shannon_divergence(shares: np.ndarray) -> np.ndarray:
     """Compute divergences in bits from entropies, many times faster than SciPy's sums of relative entropies.
 
-    A feature that a sample lacks needs no logarithm of a mean: of its share q in the other sample, q/2 log(q/2) remains.
+    A feature that a sample lacks needs no logarithm of a mean: of its share q in the other sample q/2 log(q/2) remains.
     """
     by_feature = np.ascontiguousarray(shares.T)
     own_terms = by_feature * np.log2(np.where(by_feature > 0, by_feature, 1.0))
@@ -103,6 +105,7 @@ def compare_groups(
     groups: Sequence[str],
     *,
     distances: Sequence[str] = DISTANCES,
+    zeros: str = "auto",
     center: str = "median",
     bias_adjust: bool = False,
     n_permutations: int = 999,
@@ -116,6 +119,7 @@ def compare_groups(
         table: Features of the samples.
         groups: Group of each sample.
         distances: Names of the distances to use.
+        zeros: Rule for zeros of the Aitchison distance, one of `transforms.ZERO_CHOICES`.
         center: Center of a group in PERMDISP: `median` or `centroid`.
         bias_adjust: Whether PERMDISP enlarges the distances of small groups: see `biomeformer.metrics.group_tests`.
         n_permutations: Number of permutations.
@@ -138,10 +142,10 @@ def compare_groups(
             f"are {len(names)} groups."
         )
     size: dict[str, Any] = {"n_samples": len(labels), "n_groups": len(names)}
-    shares = table.shares
+    rule = resolve_zeros(table.values, zeros) if "aitchison" in distances else "fixed"
     tests: list[GroupTest] = []
     for distance in distances:
-        matrix = distance_matrix(shares, distance)
+        matrix = distance_matrix(table.values, distance, rule)
         options: dict[str, Any] = {"n_permutations": n_permutations, "seed": seed}
         centers = permanova(matrix, labels, **options)
         spreads = permdisp(matrix, labels, center=center, bias_adjust=bias_adjust, **options)
@@ -171,7 +175,7 @@ def compare_groups(
                 **size_and_permutations,
             ),
         ]
-    tests.append(_compare_entropies(shares, labels, size))
+    tests.append(_compare_entropies(table.shares, labels, size))
     q = benjamini_hochberg([test.p for test in tests])
     return [replace(test, q=float(value)) for test, value in zip(tests, q, strict=True)]
 

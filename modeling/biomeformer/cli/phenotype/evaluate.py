@@ -13,7 +13,7 @@ from ...runs.progress import Progress
 from ..console import doing, note, out, report_files
 from ..options import Threads
 from ..output import check_output
-from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn
+from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn, Zeros
 from .reading import read_source, table_record
 from .summary import study_lines
 
@@ -35,6 +35,7 @@ def evaluate(
     group: Group = None,
     model: Models = None,
     transform: ModelTransform = None,
+    zeros: Zeros = "auto",
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 10,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats, each with other folds.")] = 5,
     permutations: Annotated[
@@ -78,6 +79,7 @@ def evaluate(
             classes,
             models=model or MODELS,
             transform=transform,
+            zeros=zeros,
             n_splits=folds,
             n_repeats=repeats,
             n_permutations=permutations,

@@ -10,7 +10,7 @@ import typer
 from ...io.atomic import atomic_directory
 from ..console import doing, out, report_files
 from ..output import check_output
-from .options import Overwrite
+from .options import Overwrite, Zeros
 from .reading import read_cohort_table
 
 
@@ -27,6 +27,7 @@ def robustness(
     positive: Annotated[
         list[str] | None, typer.Option(help="Value to compare with all others; may be repeated.")
     ] = None,
+    zeros: Zeros = "auto",
     center: Annotated[
         Literal["median", "centroid"], typer.Option(help="Center of a group in PERMDISP: spatial median or centroid.")
     ] = "median",
@@ -40,8 +41,8 @@ def robustness(
     """Test whether groups of samples differ: PERMANOVA, PERMDISP and Shannon entropy.
 
     Uses Bray-Curtis, Jensen-Shannon and Aitchison distances, with q values (Benjamini-Hochberg) over all tests of all
-    tables. PERMANOVA and PERMDISP equal those of R's vegan (adonis2, betadisper). A statistic that is undefined has no p
-    value. Writes tests.csv.
+    tables. PERMANOVA and PERMDISP equal those of R's vegan (adonis2, betadisper). A statistic that is undefined has no
+    p value. Writes tests.csv.
     """
     check_output(output, overwrite=overwrite, can_overwrite=True)
     with doing("reading the tables"):
@@ -59,6 +60,7 @@ def robustness(
             tests = compare_groups(
                 cohort.blocks[0],
                 groups,
+                zeros=zeros,
                 center=center,
                 bias_adjust=bias_adjust,
                 n_permutations=permutations,

@@ -12,7 +12,7 @@ from ...runs.progress import Progress
 from ..console import doing, out, report_files
 from ..options import Revision, Threads
 from ..output import check_output
-from .options import Group, Metadata, Positive, TargetColumn, Transform
+from .options import Group, Metadata, Positive, TargetColumn, Transform, Zeros
 from .summary import study_lines
 
 
@@ -27,16 +27,19 @@ def train(
     positive: Positive = None,
     group: Group = None,
     transform: Annotated[Transform, typer.Option(help="Transform of the abundance vectors.")] = "clr",
+    zeros: Zeros = "auto",
     folds: Annotated[
         int, typer.Option(min=2, help="Folds of the cross-validation that estimates its performance.")
     ] = 10,
+    force: Annotated[bool, typer.Option("--force", help="Write a checkpoint even if the fit learned nothing.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of folds and model.")] = 0,
     threads: Threads = None,
     revision: Revision = None,
 ) -> None:
     """Fit an L1-penalized logistic regression and write it with encoder and centroids as one checkpoint.
 
-    The score shown, and kept in training_record.json, is cross-validated; the checkpoint is fitted on all samples.
+    The score shown, and kept in training_record.json, is cross-validated; the checkpoint is fitted on all samples. A
+    fit that learned nothing makes no checkpoint without --force.
     """
     check_output(output)
     from ..runtime import start
@@ -61,9 +64,11 @@ def train(
             abundance,
             classes,
             transform=transform,
+            zeros=zeros,
             n_splits=folds,
             seed=seed,
             n_jobs=threads or -1,
+            force=force,
             progress=progress.update,
         )
     for line in study_lines(study):

@@ -11,7 +11,7 @@ from ...io.atomic import atomic_directory
 from ..console import doing, out, report_files
 from ..options import Threads
 from ..output import check_output
-from .options import Models, ModelTransform, Overwrite, Positive, TargetColumn
+from .options import Models, ModelTransform, Overwrite, Positive, TargetColumn, Zeros
 from .reading import read_cohort_table
 
 
@@ -32,13 +32,14 @@ def transfer(
     positive: Positive = None,
     model: Models = None,
     transform: ModelTransform = None,
+    zeros: Zeros = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of models and bootstraps.")] = 0,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Train on cohorts and test on another, or leave out each cohort in turn.
 
-    Tables of different checkpoints or preprocessing configs are refused. Intervals are over bootstraps of the tested
+    The penalty of l1 is chosen on folds that leave whole cohorts out. Tables of different checkpoints or preprocessing configs are refused. Intervals are over bootstraps of the tested
     samples. Writes transfer.csv.
     """
     check_output(output, overwrite=overwrite, can_overwrite=True)
@@ -55,6 +56,7 @@ def transfer(
     for name in model or MODELS:
         options: dict[str, Any] = {
             "transform": transform or DEFAULT_TRANSFORMS.get(name, "none"),
+            "zeros": zeros,
             "seed": seed,
             "n_jobs": threads or -1,
         }
@@ -66,7 +68,10 @@ def transfer(
         for result in results:
             trained_on, tested_on = result.trained_on, result.tested_on
             out(f"{' + '.join(trained_on)} -> {tested_on}, {name}: ROC-AUC {result.scores['roc_auc']}")
+            if result.learned_nothing:
+                out("warning: this model learned nothing (it predicts the same for every sample); no result.")
             row: dict[str, Any] = {"trained_on": ";".join(trained_on), "tested_on": tested_on, "model": name}
+            row["learned_nothing"] = result.learned_nothing
             rows.append(row | score_columns(result.scores))
     with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
         pd.DataFrame(rows).to_csv(partial / "transfer.csv", index=False)
