@@ -13,8 +13,8 @@ DESCRIPTIONS = {
     "l1": "logistic regression with an L1 penalty on standardised features, its strength chosen by ROC-AUC on inner "
     "folds between the penalty that leaves no feature and a hundredth of it",
     "forest": "a random forest of 500 trees, the square root of the number of features at each split",
-    "boosting": "gradient boosting of 200 histogram trees of at most 8 leaves, learning rate 0.05, each leaf with at least "
-    "a tenth of the training samples, at most 20",
+    "boosting": "gradient boosting of 200 histogram trees of at most 8 leaves, learning rate 0.05, each leaf with at "
+    "least a tenth of the training samples, at most 20",
     "genome_transformer": "a transformer over a genome's genes (Li et al. 2024), stopped early on a part of the "
     "training samples",
     "deep_sets": "a DeepSets network (Zaheer et al. 2017), stopped early on a part of the training samples",

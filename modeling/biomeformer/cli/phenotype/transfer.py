@@ -39,8 +39,8 @@ def transfer(
 ) -> None:
     """Train on cohorts and test on another, or leave out each cohort in turn.
 
-    The penalty of l1 is chosen on folds that leave whole cohorts out. Tables of different checkpoints or preprocessing configs are refused. Intervals are over bootstraps of the tested
-    samples. Writes transfer.csv.
+    The penalty of l1 is chosen on folds that leave whole cohorts out. Tables of different checkpoints or preprocessing
+    configs are refused. Intervals are over bootstraps of the tested samples. Writes transfer.csv.
     """
     check_output(output, overwrite=overwrite, can_overwrite=True)
     with doing("reading the tables"):
