@@ -404,6 +404,8 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
                 f"{target.column}: accuracy {accuracy['accuracy']:.3f}, balanced accuracy "
                 f"{scores['balanced_accuracy']}, ROC-AUC {scores['roc_auc']}"
             )
+            for warning in study.warnings:
+                print(f"warning: {warning}")
             print(f"Wrote {folder}")
         run.delete_states()
 
