@@ -108,6 +108,22 @@ def test_permutations_of_residuals_give_a_uniform_p_under_the_null():
     assert (np.abs((p <= 0.1).mean(0) - 0.1) < 0.08).all() and (np.abs(p.mean(0) - 0.52) < 0.1).all()
 
 
+def test_permdisp_permutes_residuals_and_not_distances(bray, monkeypatch):
+    """Under a real difference the two give other statistics: vegan's `permutest` permutes residuals."""
+    distances, labels = bray
+    result = permdisp(distances, labels, n_permutations=99)
+    residuals = result.distances - result.means[labels]
+    rows = np.concatenate(list(group_tests.permutations(len(labels), 99, 0)))
+
+    def f_of(values):
+        return f_oneway(values[labels == 0], values[labels == 1]).statistic
+
+    used = []
+    monkeypatch.setattr(group_tests, "permutation_p", lambda observed, permuted: used.append(permuted) or 0.5)
+    permdisp(distances, labels, n_permutations=99)
+    np.testing.assert_allclose(used[0], [f_of(residuals[row]) for row in rows])
+
+
 def test_permanova_equals_sums_of_squares_about_centroids(bray):
     """F and R² from coordinates, with three groups of different sizes."""
     distances, _ = bray
