@@ -98,10 +98,10 @@ def make_folds(folder: Path, files: dict[str, str], work: Path, n_folds: int) ->
         share = 1 / left
         settings = PreparationSettings(split="cluster", shares=(1 - 1.5 * share, 0.5 * share, share), seed=left)
         prepare_sequences([work / "rest.csv"], work / "round", settings, read_encoder=None, overwrite=True)
-        found = load_dataset(str(work / "round"))
-        names = found["test"].features["label"].names
+        dataset = load_dataset(str(work / "round"))
+        names = dataset["test"].features["label"].names
         pairs = {
-            split: [(row["sequence"], names[row["label"]]) for row in found[split]]
+            split: [(row["sequence"], names[row["label"]]) for row in dataset[split]]
             for split in ("train", "validation", "test")
         }
         parts.append(pairs["test"])
@@ -132,9 +132,9 @@ def kmer_shares(sequences: list[str]) -> np.ndarray:
     offsets = np.concatenate([[0], np.cumsum([len(one) for one in sequences])])
     ids, lengths, _ = PackedTokenizer(tokenizer, True, None).encode(raw, offsets)
     rows = np.repeat(np.arange(len(lengths)), lengths)
-    found = np.zeros((len(lengths), tokenizer.vocab_size))
-    np.add.at(found, (rows, ids), 1)
-    return found / np.maximum(lengths, 1)[:, None]
+    counts = np.zeros((len(lengths), tokenizer.vocab_size))
+    np.add.at(counts, (rows, ids), 1)
+    return counts / np.maximum(lengths, 1)[:, None]
 
 
 def logistic(data: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -180,8 +180,8 @@ def fine_tuned(module: Any, data: Path, output: Path, config: str, changes: dict
 def scores_of(names: tuple[str, ...], arrays: tuple[np.ndarray, ...]) -> dict[str, float]:
     """Of the test fold, at the threshold chosen on the validation fold."""
     thresholds = choose_thresholds("binary", arrays[0], arrays[1])
-    found = score_predictions("binary", names, arrays[2], arrays[3], thresholds, n_bootstraps=1)
-    return {name: found[name]["value"] for name in METRICS}
+    scores = score_predictions("binary", names, arrays[2], arrays[3], thresholds, n_bootstraps=1)
+    return {name: scores[name]["value"] for name in METRICS}
 
 
 def main() -> None:

@@ -29,14 +29,14 @@ N_KERNELS = 20
 def batches(shape: str, device: torch.device, n_batches: int, n_reads: int) -> tuple[Any, list[tuple[Any, Any]]]:
     """An encoder in bfloat16, and batches of random reads as it gets them: in order of length."""
     encoder, processor, _ = read_encoder(shape, device)
-    found = []
+    token_batches = []
     for number in range(n_batches):
         packed = processor.encode_reads(*flat(random_reads(n_reads, LENGTHS, seed=7, part=number)))
         order = packed.lengths.argsort(kind="stable")
         reads = torch.from_numpy(packed.input_ids).split(packed.lengths.tolist())
         ids = torch.cat([reads[row] for row in order])
-        found.append((ids.to(device), torch.from_numpy(packed.lengths[order])))
-    return encoder.to(torch.bfloat16), found
+        token_batches.append((ids.to(device), torch.from_numpy(packed.lengths[order])))
+    return encoder.to(torch.bfloat16), token_batches
 
 
 def kernels(work: Any, device: torch.device) -> list[dict[str, Any]]:

@@ -79,13 +79,13 @@ def matrix_peak(
     Returns:
         The best, and each product's, in FLOP/s; a product counts 2 x rows x inner x columns.
     """
-    found = {}
+    flops = {}
     for product in [*((n, n, n) for n in squares), *products]:
         rows, inner, columns = product
         left, right = (torch.randn(size, inner, device=device).to(dtype) for size in (rows, columns))
         took = best_seconds(lambda a=left, b=right: torch.nn.functional.linear(a, b), device)
-        found[product] = 2 * rows * inner * columns / took
-    return max(found.values()), found
+        flops[product] = 2 * rows * inner * columns / took
+    return max(flops.values()), flops
 
 
 @cache
@@ -185,15 +185,15 @@ def processor_ticks() -> tuple[int, int] | None:
 
 
 @contextmanager
-def stolen_time(found: dict[str, Any]) -> Iterator[None]:
+def stolen_time(record: dict[str, Any]) -> Iterator[None]:
     """Tells how much processor time within a host gave to other machines: `stolen_s`, and as a share `stolen_share`."""
     before = processor_ticks()
     yield
     after = processor_ticks()
-    found |= {"stolen_s": None, "stolen_share": None}
+    record |= {"stolen_s": None, "stolen_share": None}
     if before is not None and after is not None and after[0] > before[0]:
-        found["stolen_s"] = (after[1] - before[1]) / os.sysconf("SC_CLK_TCK")
-        found["stolen_share"] = round((after[1] - before[1]) / (after[0] - before[0]), 4)
+        record["stolen_s"] = (after[1] - before[1]) / os.sysconf("SC_CLK_TCK")
+        record["stolen_share"] = round((after[1] - before[1]) / (after[0] - before[0]), 4)
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -236,11 +236,11 @@ def bf16_instructions() -> dict[str, bool]:
     """Which instructions for bfloat16 the processor has: `avx512_bf16` and `amx_tile`, or Arm's `bf16`."""
     flags = set((_cpu_field("flags") or _cpu_field("Features")).split())
     asked = {"avx512_bf16": "_is_avx512_bf16_supported", "amx_tile": "_is_amx_tile_supported"}
-    found = {}
+    is_known = {}
     for flag, function in asked.items():
         known = getattr(torch.cpu, function, None)
-        found[flag] = bool(known()) if known is not None else flag in flags
-    return {**found, "arm_bf16": "bf16" in flags}
+        is_known[flag] = bool(known()) if known is not None else flag in flags
+    return {**is_known, "arm_bf16": "bf16" in flags}
 
 
 def describe(device: torch.device, threads: int) -> dict[str, Any]:

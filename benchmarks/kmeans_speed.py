@@ -114,13 +114,13 @@ def measure(
     rows = []
     for k in clusters:
         works = nearest_works(vectors, k, device)
-        found = {name: work() for name, work in works.items()}
+        assignments = {name: work() for name, work in works.items()}
         nearest = compare(works, rounds, device)
         row = {
             "n_clusters": k,
             "points_per_second": {name: round(n_points / took) for name, took in nearest.pop("seconds").items()},
             **nearest,
-            "equal": float((found["torch"] == found["faiss"]).mean()) if "faiss" in found else None,
+            "equal": float((assignments["torch"] == assignments["faiss"]).mean()) if "faiss" in assignments else None,
         }
         # Points on a device make room for the fit's.
         works.clear()

@@ -86,8 +86,8 @@ addEventListener("load", async () => {
 class Handler(BaseHTTPRequestHandler):
     """Gives the page, and takes what it found."""
 
-    def __init__(self, page: bytes, found: Queue[dict[str, Any]], *args: Any) -> None:
-        self.page, self.found = page, found
+    def __init__(self, page: bytes, timings: Queue[dict[str, Any]], *args: Any) -> None:
+        self.page, self.timings = page, timings
         super().__init__(*args)
 
     def do_GET(self) -> None:
@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """What the page found."""
-        self.found.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.timings.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(204)
         self.end_headers()
 
@@ -143,10 +143,10 @@ def main() -> None:
         raise SystemExit("no Chromium is installed.")
     with tempfile.TemporaryDirectory() as folder:
         page = network_report(GeneInteractionNetwork.load(args.network), Path(folder) / "report.html").read_text()
-    found = drive(program, page.replace("</body>", DRIVER + "</body>"), 120)
-    size, first = found.pop("shown"), found.pop("ready")
+    timings = drive(program, page.replace("</body>", DRIVER + "</body>"), 120)
+    size, first = timings.pop("shown"), timings.pop("ready")
     results = {
-        name: {f"{kind}_ms": spread(values[kind]) for kind in ("frames", "work")} for name, values in found.items()
+        name: {f"{kind}_ms": spread(values[kind]) for kind in ("frames", "work")} for name, values in timings.items()
     }
     table = Table("", "frame, ms (95 %)", "drawing ends after, ms (95 %)", title=size)
     for name, values in results.items():

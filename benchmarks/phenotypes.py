@@ -69,8 +69,8 @@ class Results:
         parts: dict[str, dict[str, Any]] = self.values["parts"]
         if name not in parts:
             began = time.monotonic()
-            found = make()
-            parts[name] = found | {"seconds": round(time.monotonic() - began, 1)}
+            result = make()
+            parts[name] = result | {"seconds": round(time.monotonic() - began, 1)}
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text(json.dumps(self.values, indent=1) + "\n")
         return parts[name]
@@ -81,17 +81,17 @@ def scores(
 ) -> dict[str, Any]:
     """ROC-AUC and PR-AUC with intervals of every set and model, and comparisons of the sets."""
     study = run_study(sets, target, models=models, n_repeats=args.repeats, n_splits=10, seed=args.seed)
-    found: dict[str, Any] = {"classes": target.sizes, "scores": {}, "comparisons": []}
+    result: dict[str, Any] = {"classes": target.sizes, "scores": {}, "comparisons": []}
     for one in study.evaluations:
         areas = {
             metric: [round(getattr(one.scores[metric], end), 4) for end in ("mean", "low", "high")]
             for metric in ("roc_auc", "pr_auc")
         }
-        found["scores"].setdefault(one.features, {})[one.model] = areas
+        result["scores"].setdefault(one.features, {})[one.model] = areas
     for pair in study.comparisons:
         difference = [round(getattr(pair.difference, end), 4) for end in ("mean", "low", "high")]
-        found["comparisons"].append([pair.first, pair.second, pair.model, difference, round(pair.p, 4)])
-    return found
+        result["comparisons"].append([pair.first, pair.second, pair.model, difference, round(pair.p, 4)])
+    return result
 
 
 def species(name: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def species(name: str, args: argparse.Namespace) -> dict[str, Any]:
     labels = pd.read_csv(args.cohorts / f"{name}.samples.tsv", sep="\t", dtype=str).set_index("sample_id")
     table = read_feature_table(args.cohorts / f"{name}.species_abundance.tsv.gz", list(labels.index))
     target = make_target(labels, "label", table.sample_ids)
-    found = scores({"species": [table]}, target, args)
+    result = scores({"species": [table]}, target, args)
     study = run_study(
         {"species": [table]},
         target,
@@ -111,7 +111,7 @@ def species(name: str, args: argparse.Namespace) -> dict[str, Any]:
     # Permutations are independent of each other: the interval is that of their mean.
     permuted = interval(study.evaluations[0].permuted, 1 / args.permutations)
     areas = [round(value, 4) for value in (permuted.mean, permuted.low, permuted.high)]
-    return found | {"known": KNOWN[name], "permuted": {"roc_auc": areas, "n_permutations": args.permutations}}
+    return result | {"known": KNOWN[name], "permuted": {"roc_auc": areas, "n_permutations": args.permutations}}
 
 
 def simulate(name: str, args: argparse.Namespace) -> Path:
@@ -192,16 +192,16 @@ def centroid_transfer(name: str, args: argparse.Namespace) -> dict[str, Any]:
     return scores(sets, target, args, ["l1", "forest"])
 
 
-def show(console: Console, title: str, found: dict[str, Any]) -> None:
+def show(console: Console, title: str, result: dict[str, Any]) -> None:
     """A part as a table."""
-    models = list(next(iter(found["scores"].values())))
+    models = list(next(iter(result["scores"].values())))
     table = Table("features", *models, title=title)
-    for features, by_model in found["scores"].items():
+    for features, by_model in result["scores"].items():
         cells = ["{:.3f} ({:.3f}-{:.3f})".format(*by_model[model]["roc_auc"]) for model in models]
         table.add_row(features, *cells)
-    if "known" in found:
-        table.add_row("known", *("" if model != "forest" else f"{found['known']:.3f}" for model in models))
-        permuted = "{:.3f} ({:.3f}-{:.3f})".format(*found["permuted"]["roc_auc"])
+    if "known" in result:
+        table.add_row("known", *("" if model != "forest" else f"{result['known']:.3f}" for model in models))
+        permuted = "{:.3f} ({:.3f}-{:.3f})".format(*result["permuted"]["roc_auc"])
         table.add_row("labels permuted", *("" if model != "forest" else permuted for model in models))
     console.print(table)
 
@@ -239,19 +239,19 @@ def main() -> None:
     }
     results, console = Results(args.output, settings), Console()
     for name in KNOWN:
-        found = results.part(f"species, {name}", lambda name=name: species(name, args))
-        show(console, f"{name}, real species table, ROC-AUC", found)
+        result = results.part(f"species, {name}", lambda name=name: species(name, args))
+        show(console, f"{name}, real species table, ROC-AUC", result)
     if args.simulator is not None:
         args.cache.mkdir(parents=True, exist_ok=True)
         for name in SIMULATED:
-            found = results.part(f"simulated reads, {name}", lambda name=name: beside_truth(name, args))
-            show(console, f"{name}, simulated reads, ROC-AUC", found)
+            result = results.part(f"simulated reads, {name}", lambda name=name: beside_truth(name, args))
+            show(console, f"{name}, simulated reads, ROC-AUC", result)
         for name in SIMULATED:
-            found = results.part(f"simulated reads, depth, {name}", lambda name=name: depths(name, args))
-            show(console, f"{name}, simulated reads by depth, ROC-AUC", found)
+            result = results.part(f"simulated reads, depth, {name}", lambda name=name: depths(name, args))
+            show(console, f"{name}, simulated reads by depth, ROC-AUC", result)
         for name in TARGETS:
-            found = results.part(f"simulated reads, transfer, {name}", lambda name=name: centroid_transfer(name, args))
-            show(console, f"{name}, simulated reads under other centroids, ROC-AUC", found)
+            result = results.part(f"simulated reads, transfer, {name}", lambda name=name: centroid_transfer(name, args))
+            show(console, f"{name}, simulated reads under other centroids, ROC-AUC", result)
     console.print(f"Written to {args.output}")
 
 

@@ -94,7 +94,7 @@ class PlantedGenome:
 
 def make_genomes(design: Design, centres: np.ndarray, n: int, rng: np.random.Generator) -> list[PlantedGenome]:
     """Genomes with all four combinations of the planted families, equally often."""
-    found = []
+    planted = []
     for i in range(n):
         there = i % 2, i // 2 % 2
         families = [*rng.integers(4, 4 + design.n_families, design.n_genes)]
@@ -102,8 +102,8 @@ def make_genomes(design: Design, centres: np.ndarray, n: int, rng: np.random.Gen
         families += DECOYS if rng.random() < design.decoys else ()
         order = rng.permutation(np.array(families))
         vectors = centres[order] + design.noise * rng.normal(size=(len(order), design.protein_size))
-        found.append(PlantedGenome(order, vectors.astype(np.float32), int(there[0] == there[1])))
-    return found
+        planted.append(PlantedGenome(order, vectors.astype(np.float32), int(there[0] == there[1])))
+    return planted
 
 
 def train(
@@ -181,7 +181,7 @@ def judge(
             there = np.flatnonzero((families == PLANTED).all(1))
             places.setdefault(method, []).append(int(there[0]) if len(there) else every)
             strongest.setdefault(method, Counter()).update({tuple(row) for row in families[: KS[-1]].tolist()})
-    found = {
+    judgement = {
         method: {
             **{f"precision at {k}": float(np.mean(np.array(values) < k)) for k in KS},
             "rank over genomes": _rank(strongest[method]),
@@ -191,10 +191,10 @@ def judge(
     counts: list[Counter[tuple[int, int]]] = [Counter(), Counter()]
     for genome in genomes:
         counts[genome.label].update(combinations(sorted(set(genome.families.tolist())), 2))
-    found["co-occurrence"] = {"rank over genomes": _rank(counts[0] + counts[1])}
+    judgement["co-occurrence"] = {"rank over genomes": _rank(counts[0] + counts[1])}
     difference = Counter({pair: counts[1][pair] - counts[0][pair] for pair in counts[0] | counts[1]})
-    found["co-occurrence, difference of classes"] = {"rank over genomes": _rank(difference)}
-    return found
+    judgement["co-occurrence, difference of classes"] = {"rank over genomes": _rank(difference)}
+    return judgement
 
 
 def _rank(counts: Counter[tuple[int, int]]) -> float:

@@ -82,7 +82,7 @@ def measure(folder: Path, split: str) -> dict[str, Any]:
         stages.setdefault(stage, []).append(time.perf_counter())
 
     before = peak_memory_mib()
-    found = prepare_sequences(
+    prepared = prepare_sequences(
         inputs,
         folder / split,
         PreparationSettings(split=split, length=WINDOW),
@@ -93,13 +93,13 @@ def measure(folder: Path, split: str) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     return {
         "split": split,
-        "n_read": found.n_read,
-        "n_kept": found.n_kept,
-        "n_duplicates": found.dropped.get("duplicate", 0),
-        "n_clusters": found.n_clusters,
+        "n_read": prepared.n_read,
+        "n_kept": prepared.n_kept,
+        "n_duplicates": prepared.dropped.get("duplicate", 0),
+        "n_clusters": prepared.n_clusters,
         "seconds": round(seconds, 1),
         "until_s": {stage: round(times[-1] - began, 1) for stage, times in stages.items()},
-        "sequences_per_s": round(found.n_read / seconds),
+        "sequences_per_s": round(prepared.n_read / seconds),
         "imports_mib": before,
         "peak_memory_mib": peak_memory_mib(),
         "output_mib": round(sum(path.stat().st_size for path in (folder / split).rglob("*.parquet")) / MIB, 1),

@@ -86,17 +86,17 @@ def report(result: dict[str, Any]) -> None:
     """Print a result."""
     console = Console()
     thing = "proteins" if result["kind"] == "proteins" else "reads"
-    for dtype, found in result["dtypes"].items():
+    for dtype, timings in result["dtypes"].items():
         peak = result["matrix_peak"][dtype]["tflops"]
         title = f"{result['shape']}, {dtype}, {result['device']}, {result['threads']} threads; peak {peak} TFLOP/s"
         table = Table("stage", f"{thing}/s", "tokens/s", "share", title=title)
-        for stage, rates in found["stages"].items():
+        for stage, rates in timings["stages"].items():
             each = f"{rates['reads_per_second']:,.4g}", f"{rates['tokens_per_second']:,.4g}"
             table.add_row(stage.replace("_", " "), *each, f"{rates['share']:.1%}")
-        whole = found["end_to_end"]
+        whole = timings["end_to_end"]
         table.add_row("end to end", f"{whole['reads_per_second']:,.4g}", f"{whole['tokens_per_second']:,.4g}", "")
         console.print(table)
-        console.print({k: v for k, v in found.items() if k not in ("stages", "end_to_end")})
+        console.print({k: v for k, v in timings.items() if k not in ("stages", "end_to_end")})
     for part in ("reference", "flatness"):
         if result.get(part):
             console.print({part: result[part]})

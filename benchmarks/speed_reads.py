@@ -229,11 +229,11 @@ def device_batches(model: MetagenBertModel, settings: Settings, folder: Path) ->
     path = folder / "batches.fastq.gz"
     write_random_fastq(path, settings.n_reads, settings.lengths, seed=300)
     budget = check_batch_tokens(settings.batch_tokens, model)
-    found: Batches = []
+    token_batches: Batches = []
     for batch in SampleReader(SampleReads.single(path)):
         packed = model.processor.encode_reads(batch.sequence, batch.offsets)
-        found += [(ids, lengths) for ids, lengths, _ in iter_token_batches(packed, budget)]
-    return found
+        token_batches += [(ids, lengths) for ids, lengths, _ in iter_token_batches(packed, budget)]
+    return token_batches
 
 
 @torch.inference_mode()
@@ -290,12 +290,12 @@ def device_times(
 @contextmanager
 def known_vectors(model: MetagenBertModel, batches: Batches, vectors: list[torch.Tensor]) -> Iterator[None]:
     """Within, these batches' vectors are known, so that assigning is all that is left: near ties included."""
-    known = {id(ids): found for (ids, _), found in zip(batches, vectors, strict=True)}
+    known = {id(ids): vector for (ids, _), vector in zip(batches, vectors, strict=True)}
     embed = model.embed_packed
 
     def embed_packed(input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        found = known.get(id(input_ids))
-        return embed(input_ids, lengths) if found is None else found
+        vector = known.get(id(input_ids))
+        return embed(input_ids, lengths) if vector is None else vector
 
     model.embed_packed = embed_packed  # type: ignore[method-assign]
     try:
@@ -307,7 +307,7 @@ def known_vectors(model: MetagenBertModel, batches: Batches, vectors: list[torch
 @torch.inference_mode()
 def nearest(model: MetagenBertModel, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
     """Nearest centroid of each read, int64 `(n_reads,)`, and whether another is as near within the tie tolerance."""
-    found, tied = [], []
+    assigned, tied = [], []
     for ids, lengths in batches:
         ids = ids.to(model.device)
         vectors = model.embed_packed(ids, lengths).double()
@@ -315,9 +315,9 @@ def nearest(model: MetagenBertModel, batches: Batches) -> tuple[np.ndarray, np.n
         squared = torch.cdist(vectors, centroids, compute_mode="donot_use_mm_for_euclid_dist").square()
         two = squared.topk(min(2, squared.shape[1]), dim=1, largest=False).values
         scale = vectors.square().sum(1) + centroids.square().sum(1).max()
-        found.append(model.assign_packed(ids, lengths).cpu().numpy())
+        assigned.append(model.assign_packed(ids, lengths).cpu().numpy())
         tied.append((two[:, -1] - two[:, 0] <= TIE_TOLERANCE * scale).cpu().numpy())
-    return np.concatenate(found), np.concatenate(tied)
+    return np.concatenate(assigned), np.concatenate(tied)
 
 
 def flips(exact: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
@@ -363,7 +363,7 @@ def covered(spans: list[tuple[float, float]]) -> float:
 def flatness(settings: Settings, sizes: list[int]) -> list[dict[str, Any]]:
     """Throughput and peak memory of samples of growing size, in the first precision asked for."""
     model = in_dtype(build(settings), settings.dtypes[0])
-    found = []
+    rows = []
     with tempfile.TemporaryDirectory() as name:
         warm_up(model, settings, Path(name))
         for n_reads in sizes:
@@ -375,5 +375,5 @@ def flatness(settings: Settings, sizes: list[int]) -> list[dict[str, Any]]:
             with stolen_time(row):
                 embed = lambda s=sample: embed_sample(model, s, batch_tokens=settings.batch_tokens)  # noqa: E731
                 row["reads_per_second"] = rounded(n_reads / seconds(embed, model.device))
-            found.append({**row, **peak_memory(model.device)})
-    return found
+            rows.append({**row, **peak_memory(model.device)})
+    return rows

@@ -131,11 +131,11 @@ class Reference:
             sampler=SequentialSampler(dataset),
             collate_fn=collator,
         )
-        found = []
+        means = []
         for batch in loader:
             hidden = self._model(**{name: value.to(self._device) for name, value in batch.items()})[0]
-            found.append(torch.mean(hidden, dim=1).cpu().numpy().astype("float32"))
-        return np.concatenate(found)
+            means.append(torch.mean(hidden, dim=1).cpu().numpy().astype("float32"))
+        return np.concatenate(means)
 
 
 def compare(
@@ -193,11 +193,11 @@ def compare(
         "ours": {
             name: {
                 "reads_per_second": round(n_reads / statistics.median(took[name]), 2),
-                "ratio": round(statistics.median(found), 2),
-                "ratio_range": [round(min(found), 2), round(max(found), 2)],
+                "ratio": round(statistics.median(values), 2),
+                "ratio_range": [round(min(values), 2), round(max(values), 2)],
                 **apart[name],
             }
-            for name, found in ratios.items()
+            for name, values in ratios.items()
         },
     }
 

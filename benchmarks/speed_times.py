@@ -69,7 +69,7 @@ class Times:
 
     def ratios(self) -> dict[str, float]:
         """By stage, the median of its rate beside the kernel's; both by processor time where there is no GPU."""
-        return {stage: statistics.median(found) for stage, found in self._ratios.items()}
+        return {stage: statistics.median(values) for stage, values in self._ratios.items()}
 
     def busy(self, stage: str) -> float | None:
         """Median share of the threads' time in which they ran, of a stage that runs once a round on a CPU.
@@ -102,17 +102,17 @@ def peaks(settings: Settings, shape: Shape) -> tuple[dict[str, Any], dict[str, K
         For the JSON, in TFLOP/s, by precision; and a product of each, always the same, as a kernel.
     """
     device, kernels = resolve_device(settings.device), {}
-    found: dict[str, Any] = {}
+    peak_record: dict[str, Any] = {}
     products = shape.products(PEAK_TOKENS[device.type])
     squares = (256,) if settings.shape in TINY_SHAPES else SQUARES["cpu" if device.type == "cpu" else "cuda"]
     for dtype in dict.fromkeys(["float32", *settings.dtypes]):
         best, each = matrix_peak(device, torch_dtype(dtype), products, squares)
-        found[dtype] = {
+        peak_record[dtype] = {
             "tflops": rounded(best / 1e12),
             "products": {"x".join(map(str, product)): rounded(rate / 1e12) for product, rate in each.items()},
         }
         kernels[dtype] = product_kernel(device, torch_dtype(dtype), (squares[-1],) * 3)
-    return found, kernels
+    return peak_record, kernels
 
 
 def peak_shares(rates: dict[str, float], flops: float, peak: dict[str, Any]) -> dict[str, float]:

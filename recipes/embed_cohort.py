@@ -29,6 +29,7 @@ import biomeformer
 from biomeformer.metagenomes import run_cohort
 from biomeformer.runs.control import CallbackObserver, RunControl
 from biomeformer.runs.process_group import ProcessGroup
+from biomeformer.runs.progress import note, out
 from biomeformer.runs.scheduler import RunOutcome
 from biomeformer.training.command import run_main
 
@@ -64,10 +65,10 @@ def run_recipe(
     processes = processes or ProcessGroup()
 
     def on_plan(n_before: int, n_mine: int) -> None:
-        print(f"process {processes.rank}: {n_before} samples done before, {n_mine} to do", file=sys.stderr)
+        note(f"process {processes.rank}: {n_before} samples done before, {n_mine} to do")
 
     def on_finish(sample_id: str, reason: str | None) -> None:
-        print(f"process {processes.rank}: {sample_id} {'done' if reason is None else 'failed'}", file=sys.stderr)
+        note(f"process {processes.rank}: {sample_id} {'done' if reason is None else 'failed'}")
 
     control = RunControl(
         overwrite=args.overwrite,
@@ -87,7 +88,7 @@ def run_recipe(
         control=control,
     )
     if processes.is_main and outcome.result is not None:
-        print(f"table  {args.output / 'abundance.parquet'}")
+        out(f"table  {args.output / 'abundance.parquet'}")
     return outcome
 
 

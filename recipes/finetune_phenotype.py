@@ -55,6 +55,7 @@ from biomeformer.phenotypes.trained_folds import evaluate_folds
 from biomeformer.reads import Cohort, draw_reads, read_cohort
 from biomeformer.reads.cohort import CohortSample
 from biomeformer.runs.process_group import ProcessGroup
+from biomeformer.runs.progress import out
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import Epochs, evaluate_rows, to_device
 from biomeformer.training.command import RecipeParser, run_main
@@ -468,10 +469,10 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
             study.write(args.output)
             folder = run.write_model(model.save_pretrained, record)
             scores = study.evaluations[0].scores
-            print(f"{target.column}: ROC-AUC {scores['roc_auc']}, PR-AUC {scores['pr_auc']}")
+            out(f"{target.column}: ROC-AUC {scores['roc_auc']}, PR-AUC {scores['pr_auc']}")
             for warning in study.warnings:
-                print(f"warning: {warning}")
-            print(f"Wrote {folder}")
+                out(f"warning: {warning}")
+            out(f"Wrote {folder}")
         run.delete_states()
 
 

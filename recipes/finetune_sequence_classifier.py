@@ -37,11 +37,13 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from biomeformer.checkpoints.source import model_source
+from biomeformer.checkpoints import public_name
+from biomeformer.checkpoints.source import model_source, public_record
 from biomeformer.errors import InputError
 from biomeformer.io.nucleotides import reverse_complement
 from biomeformer.reports.sequence_report import sequence_report
 from biomeformer.runs.process_group import ProcessGroup
+from biomeformer.runs.progress import cell, out
 from biomeformer.sequences.classifier import SequenceClassifier
 from biomeformer.sequences.evaluation import SequenceEvaluation
 from biomeformer.sequences.prediction_table import prediction_table, write_predictions
@@ -348,8 +350,10 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
                 task,
                 data.label_names,
                 model=str(args.output.name),
-                base_model=config.base,
-                settings={key: value for key, value in asdict(config).items() if value not in (None, {})},
+                base_model=public_name(config.base),
+                settings=public_record(
+                    {key: value for key, value in asdict(config).items() if value not in (None, {})}
+                ),
                 seed=config.seed,
             )
             preprocessing = replace(classifier.preprocessing, thresholds=list(evaluation.thresholds))
@@ -375,7 +379,8 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
             curve = rows[["epoch", "training_loss", "validation_loss"]].apply(pd.to_numeric)
             report = sequence_report(evaluation, table, args.output / "report.html", training=curve)
             show(evaluation)
-            print(f"model {folder}\nreport {report}")
+            out(f"model {folder}")
+            out(f"report {report}")
         run.delete_states()
 
 
@@ -387,7 +392,7 @@ def show(evaluation: SequenceEvaluation) -> None:
         for scores in (evaluation.validation_scores, evaluation.scores):
             score = scores.get(name)
             cells.append("" if score is None else f"{score['value']:.3f} ({score['low']:.3f}-{score['high']:.3f})")
-        table.add_row(name, *cells)
+        table.add_row(cell(name), *cells)
     Console().print(table)
 
 

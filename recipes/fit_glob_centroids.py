@@ -34,6 +34,7 @@ from biomeformer.metagenomes import fit_several_centroids
 from biomeformer.models.metagenbert import MetagenBertProcessor
 from biomeformer.runs.control import CallbackObserver, RunControl
 from biomeformer.runs.process_group import ProcessGroup
+from biomeformer.runs.progress import note, out
 from biomeformer.training.command import RecipeParser, run_main
 from biomeformer.training.config import Config
 
@@ -103,12 +104,12 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         raise InputError(f"{args.config}, preprocessing config: {error}") from error
 
     def on_finish(sample_id: str, reason: str | None) -> None:
-        print(f"process {processes.rank}: {sample_id} {'drawn' if reason is None else 'failed'}", file=sys.stderr)
+        note(f"process {processes.rank}: {sample_id} {'drawn' if reason is None else 'failed'}")
 
     def on_iteration(iteration: int, objective: dict[int, float]) -> None:
         if processes.is_main:
             figures = ", ".join(f"K = {k}: {value:.6g}" for k, value in objective.items())
-            print(f"iteration {iteration}: objective {figures}", file=sys.stderr)
+            note(f"iteration {iteration}: objective {figures}")
 
     fits = fit_several_centroids(
         args.cohort,
@@ -127,7 +128,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     )
     if processes.is_main:
         for fit, target in zip(fits, targets.values(), strict=True):
-            print(f"K = {len(fit.kmeans.centroids)}  {fit.save(target)}")
+            out(f"K = {len(fit.kmeans.centroids)}  {fit.save(target)}")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -51,6 +51,7 @@ from biomeformer.genomes.proteins import (
 from biomeformer.io.atomic import atomic_write
 from biomeformer.io.tables import TableFormat, read_table
 from biomeformer.runs.process_group import ProcessGroup
+from biomeformer.runs.progress import out
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import to_device
 from biomeformer.training.command import RecipeParser, run_main
@@ -313,8 +314,8 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
                 "device": describe_device(accelerator),
             }
             folder = run.write_model(lambda path: save(model, path), record)
-            print(f"held-out loss {record['held_out_loss']:.3f} nats (residue frequencies: {frequencies:.3f})")
-            print(f"Wrote {folder}")
+            out(f"held-out loss {record['held_out_loss']:.3f} nats (residue frequencies: {frequencies:.3f})")
+            out(f"Wrote {folder}")
         run.delete_states()
 
 

@@ -50,6 +50,7 @@ from biomeformer.models.kmer_encoder import KmerTokenizer
 from biomeformer.models.metagenbert import MetagenBertModel, MetagenBertProcessor
 from biomeformer.reads import GenomeSet, ReadBatch
 from biomeformer.runs.process_group import ProcessGroup
+from biomeformer.runs.progress import out
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import to_device
 from biomeformer.training.command import RecipeParser, run_main
@@ -515,7 +516,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     digest = hashlib.sha256("".join(genomes.sha256).encode()).hexdigest()
     identity = {"config": asdict(config), "genomes": digest, "held_out": sorted(held_out)}
     with TrainingRun(args.output, identity, accelerator, processes).open(args.overwrite) as run:
-        accelerator.init_trackers("pretrain_read_encoder", config={"seed": config.seed, "config": str(args.config)})
+        accelerator.init_trackers("pretrain_read_encoder", config={"seed": config.seed, "config": args.config.name})
         encoder, tokenizer, source = starting_point(config, genomes, run)
         done = [number for number in range(len(config.stages)) if finished_stage(run, number)]
         if done:
@@ -568,7 +569,7 @@ def write_results(
     }
     for name, save in outputs.items():
         run.write_model(save, record, name)
-    print(f"Wrote {', '.join(str(run.path / name) for name in outputs)}")
+    out(f"Wrote {', '.join(str(run.path / name) for name in outputs)}")
 
 
 def _rounded(values: Any) -> Any:

@@ -51,6 +51,7 @@ from biomeformer.phenotypes.evaluation import folds
 from biomeformer.phenotypes.trained_folds import evaluate_folds
 from biomeformer.runs.prefetch import prefetch
 from biomeformer.runs.process_group import ProcessGroup
+from biomeformer.runs.progress import cell, out
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import Epochs, bucketed_batches, evaluate_rows, to_device
 from biomeformer.training.command import RecipeParser, run_main
@@ -143,7 +144,7 @@ class Trainer:
         self.accelerator = run.accelerator
         encoder = genomes.preprocessing
         self.processor = GenomeTransformerProcessor(
-            protein_encoder=encoder["name"],
+            protein_encoder=genomes.encoder_location if isinstance(genomes, EmbeddedGenomes) else encoder["name"],
             protein_encoder_sha256=encoder["weights_sha256"],
             protein_size=encoder["hidden_size"],
             max_residues=encoder["max_residues"],
@@ -295,9 +296,11 @@ def accuracy_by_class(target: Target, tests: Sequence[np.ndarray], results: Sequ
 def show(accuracy: dict[str, Any], column: str) -> None:
     """Print the confusion matrix."""
     classes = list(accuracy["confusion"])
-    table = Table(column, "accuracy", *(f"predicted as {name}" for name in classes))
+    table = Table()
+    for header in (column, "accuracy", *(f"predicted as {name}" for name in classes)):
+        table.add_column(cell(header))
     for name, row in accuracy["confusion"].items():
-        table.add_row(name, f"{accuracy['by_class'][name]:.3f}", *map(str, row.values()))
+        table.add_row(cell(name), f"{accuracy['by_class'][name]:.3f}", *map(str, row.values()))
     Console().print(table)
 
 
@@ -400,13 +403,13 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
             folder = run.write_model(lambda path: save(model, path, encoder if is_copied else None), record)
             scores = study.evaluations[0].scores
             show(accuracy, target.column)
-            print(
+            out(
                 f"{target.column}: accuracy {accuracy['accuracy']:.3f}, balanced accuracy "
                 f"{scores['balanced_accuracy']}, ROC-AUC {scores['roc_auc']}"
             )
             for warning in study.warnings:
-                print(f"warning: {warning}")
-            print(f"Wrote {folder}")
+                out(f"warning: {warning}")
+            out(f"Wrote {folder}")
         run.delete_states()
 
 

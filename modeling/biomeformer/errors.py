@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from .sinks import terminal
+
 
 class BiomeformerError(Exception):
     """A failure of the package itself; the command line exits with `exit_code`."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """Return the message on one line; names from files that it holds cannot steer a terminal."""
+        return terminal(super().__str__())
 
 
 class InputError(BiomeformerError, ValueError):

@@ -17,11 +17,12 @@ MODEL_FOLDERS = ("dnabert2", "genome_transformer", "kmer_encoder", "metagenbert"
 COPIED_FUNCTIONS = {("kmer_encoder", "dnabert2"): ("to_device",)}
 
 
+@pytest.mark.parametrize("name", ["head_loss.py", "strict_loading.py"])
 @pytest.mark.parametrize("folder", MODEL_FOLDERS)
-def test_every_model_folder_has_strict_loading_beside_it(folder):
-    # A link in the repository; a wheel has a copy.
-    beside = (PACKAGE / "models" / folder / "strict_loading.py").read_bytes()
-    assert beside == (PACKAGE / "checkpoints" / "strict_loading.py").read_bytes()
+def test_every_model_folder_has_the_shared_files_beside_its_own(folder, name):
+    # Links in the repository; a wheel has copies.
+    models = PACKAGE / "models"
+    assert (models / folder / name).read_bytes() == (models / "shared" / name).read_bytes()
 
 
 @pytest.mark.parametrize("folders", COPIED_FUNCTIONS, ids="-".join)

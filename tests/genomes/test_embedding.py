@@ -105,7 +105,7 @@ def test_each_distinct_protein_is_embedded_once(encoder_dir, table, tmp_path, mo
     assert len(finished) == 8 and len(seen) == len(set(seen)) > 200
     n = len(seen)
     again = embed_genomes(encoder, read_catalog(table), tmp_path / "other", store=tmp_path / "store")
-    assert len(seen) == n and again.result.record["store"] == str((tmp_path / "store").resolve())
+    assert len(seen) == n and again.result.record["store"] == "../store"
 
 
 def test_as_a_dataset(single, tmp_path):

@@ -19,9 +19,9 @@ from biomeformer.checkpoints.integrity import CHECKSUMS, checksums, weight_hashe
 from biomeformer.errors import CheckpointError, InputError
 from biomeformer.hub.card_types import CARD_TYPES
 from biomeformer.hub.cards import eval_results, model_card, model_texts, stale_cards
-from biomeformer.hub.contents import generated, write_generated
 from biomeformer.hub.entry import new_entry, write_entry
 from biomeformer.hub.folder import CheckpointFolder
+from biomeformer.hub.generated import generated, write_generated
 from biomeformer.hub.manifest import load_entry, load_manifest, parse_entry
 from biomeformer.metagenomes.export import export_table
 from factories import random_contig, random_sequences, write_fastq

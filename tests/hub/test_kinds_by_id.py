@@ -11,8 +11,9 @@ import torch
 
 from biomeformer import GenomeTransformerForSequenceClassification, MetagenBertModel, SequenceClassifier
 from biomeformer.checkpoints import resolve_checkpoint
-from biomeformer.hub.contents import model_contents, write_generated
+from biomeformer.hub.contents import model_contents
 from biomeformer.hub.entry import write_entry
+from biomeformer.hub.generated import write_generated
 from biomeformer.hub.manifest import load_entry
 from biomeformer.hub.remote_code import export_remote_code
 from factories import random_contig, random_sequences, tiny_metagenbert

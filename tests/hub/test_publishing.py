@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from biomeformer.checkpoints import resolve_checkpoint
 from biomeformer.errors import CheckpointError, InputError
-from biomeformer.hub.contents import dataset_contents, model_contents, write_generated
+from biomeformer.hub.contents import dataset_contents, model_contents
 from biomeformer.hub.entry import write_entry
+from biomeformer.hub.generated import write_generated
 from biomeformer.hub.manifest import load_entry
 from biomeformer.hub.remote_code import export_remote_code
 from biomeformer.metagenomes.export import export_table
@@ -37,7 +40,7 @@ def finished(tmp_path_factory):
     """A checkpoint that may be published."""
     folder = tmp_path_factory.mktemp("finished") / "model"
     tiny_metagenbert().save_pretrained(folder)
-    (folder / "training_record.json").write_text(json.dumps({"device": "cpu", "read_encoder": "/home/ada/dnabert2"}))
+    (folder / "training_record.json").write_text(json.dumps({"device": "cpu", "read_encoder": "dnabert2"}))
     return carded(folder)
 
 
@@ -103,7 +106,6 @@ def test_the_command_shows_and_then_does(hub, hub_process, model):
         (line,) = [line for line in shown.output.splitlines() if f"  {name} " in line]
         assert line.split()[0] == "new" and len(line.split()[-1]) == 64 and content
     assert "model lab/x (new, public), main at no commit" in shown.output
-    assert "note: training_record.json names paths of this machine, such as /home/ada/dnabert2" in shown.output
     assert "dry run: nothing was sent" in shown.output
 
     done = hub_process(run, "publish", "model", model, "lab/x", "--push", "--tag", "v1", token="hf_ada")
@@ -417,6 +419,111 @@ def spoil_config(**changes):
 def test_what_is_refused(model, spoil, words):
     spoil(model)
     with pytest.raises((InputError, CheckpointError), match=words):
+        model_contents(model)
+
+
+def spoil_record(**values):
+    def spoil(folder):
+        (folder / "training_record.json").write_text(json.dumps({"device": "cpu"} | values))
+
+    return spoil
+
+
+def spoil_card(text):
+    def spoil(folder):
+        (folder / "card.toml").write_text((folder / "card.toml").read_text().replace("Words of", f"{text} of", 1))
+        write_generated(folder, load_entry(folder))
+
+    return spoil
+
+
+def spoil_header(folder):
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt", "made_by": "ada@lab.org"})
+    write_generated(folder, load_entry(folder))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (
+            spoil_record(encoder="/home/ada/esm"),
+            r"training_record\.json, encoder: .*path of a machine \(/home/ada/esm\)",
+        ),
+        (spoil_record(runs=[{"at": "D:\\runs\\esm"}]), r"runs\[0\]\.at: it holds a path of a machine"),
+        (
+            spoil_record(environment={"HF": "hf_" + "a1B2" * 8}),
+            r"environment\.HF: it holds a token or password \(hf_a…\)",
+        ),
+        (
+            spoil_record(contact="ada@lab.org"),
+            r"contact: it holds an e-mail address \(ada@lab\.org\), .* allowed in card",
+        ),
+        (spoil_record(by="made by lovelace"), r"by: it holds a user name \(lovelace\)"),
+        (spoil_card("See ada@lab.org, words"), r"README\.md, line \d+: it holds an e-mail address"),
+        (spoil_card("In /scratch/ada/runs, words"), r"README\.md, line \d+: it holds a path of a machine"),
+        (spoil_header, r"model\.safetensors, header\.made_by: it holds an e-mail address"),
+    ],
+)
+def test_what_would_be_disclosed_is_refused_by_file_and_field(model, spoil, words, monkeypatch):
+    monkeypatch.setattr("biomeformer.hub.disclosure.user_names", lambda: ("lovelace",))
+    spoil(model)
+    with pytest.raises(InputError, match=words) as caught:
+        model_contents(model)
+    assert "a1B2a1B2" not in str(caught.value)
+
+
+def test_what_is_public_on_purpose_is_allowed_except_for_tokens(model):
+    spoil_record(contact="ada@lab.org", cluster="/scratch/shared/models")(model)
+    text = (model / "card.toml").read_text()
+    (model / "card.toml").write_text('allowed = ["ada@lab.org", "/scratch/shared/models", "hf_"]\n' + text)
+    assert "training_record.json" in model_contents(model).files
+    spoil_record(key="hf_" + "a1B2" * 8)(model)
+    with pytest.raises(InputError, match="it holds a token or password"):
+        model_contents(model)
+
+
+def test_a_dataset_that_discloses_a_path_or_token_is_refused(dataset):
+    assert dataset_contents(dataset).files
+    provenance = json.loads((dataset / "provenance.json").read_text())
+    (dataset / "provenance.json").write_text(json.dumps(provenance | {"model": "/home/ada/model"}))
+    with pytest.raises(InputError, match=r"provenance\.json, model: it holds a path of a machine"):
+        dataset_contents(dataset)
+    (dataset / "provenance.json").write_text(json.dumps(provenance))
+    file = dataset / "data" / "train.parquet"
+    table = pq.read_table(file)
+    metadata = table.schema.metadata | {b"pandas": json.dumps({"creator": "/home/ada/x"}).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), file)
+    write_generated(dataset, load_entry(dataset))
+    with pytest.raises(InputError, match=r"train\.parquet, metadata pandas\.creator: it holds a path of a machine"):
+        dataset_contents(dataset)
+
+
+@pytest.mark.parametrize("name", ["model-old.safetensors", "model_2.safetensors", "protein_encoder/extra.safetensors"])
+def test_weights_that_are_not_loaded_do_not_go(model, name):
+    (model / name).parent.mkdir(exist_ok=True)
+    shutil.copy(model / "model.safetensors", model / name)
+    write_generated(model, load_entry(model))
+    with pytest.raises(InputError, match=f"{name} is not named by the manifest"):
+        model_contents(model)
+
+
+def test_all_shards_go_and_no_others(tmp_path):
+    folder = tmp_path / "sharded"
+    tiny_metagenbert().save_pretrained(folder, max_shard_size="8KB")
+    carded(folder)
+    shards = {path.name for path in folder.glob("model-*.safetensors")}
+    files = model_contents(folder).files
+    assert len(shards) > 2 and shards | {"model.safetensors.index.json"} <= set(files)
+
+
+def test_wildcards_and_missing_files_of_an_entry_are_refused(model):
+    text = (model / "card.toml").read_text()
+    (model / "card.toml").write_text('files = ["*"]\n' + text)
+    with pytest.raises(InputError, match=r"files has '\*'; name each file, without wildcards"):
+        model_contents(model)
+    (model / "card.toml").write_text('files = ["absent.txt"]\n' + text)
+    with pytest.raises(InputError, match=r"files names 'absent\.txt', and .* has no such file"):
         model_contents(model)
 
 

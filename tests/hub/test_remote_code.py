@@ -295,6 +295,7 @@ def test_only_what_a_checkpoint_needs(exported):
     assert {path.name for path in exported["cnn"].glob("*.py")} == {
         "configuration_kmer_encoder.py",
         "configuration_sequence_cnn.py",
+        "head_loss.py",
         "modeling_sequence_cnn.py",
         "strict_loading.py",
         "tokenization_kmer_encoder.py",

@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..errors import InputError, TableError
 from ..io.atomic import atomic_write
+from ..io.spreadsheets import undo_spreadsheet, write_spreadsheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -245,7 +246,7 @@ class GeneInteractionNetwork:
                 if file.endswith(".parquet"):
                     frame.to_parquet(partial, index=False)
                 else:
-                    frame.to_csv(partial, sep="\t", index=False)
+                    write_spreadsheet(frame, partial, sep="\t", index=False)
             written[name] = folder / file
         with atomic_write(folder / GRAPHML) as partial:
             nx.write_graphml(self.to_networkx() if len(self) else nx.Graph(), partial)
@@ -268,7 +269,9 @@ class GeneInteractionNetwork:
             frames: dict[str, Any] = {
                 name: pd.read_parquet(folder / file)
                 if file.endswith(".parquet")
-                else pd.read_csv(folder / file, sep="\t", keep_default_na=False, na_values=[""], dtype=TEXT)
+                else undo_spreadsheet(
+                    pd.read_csv(folder / file, sep="\t", keep_default_na=False, na_values=[""], dtype=TEXT)
+                )
                 for name, file in FILES.items()
             }
             for frame in frames.values():

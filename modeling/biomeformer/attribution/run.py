@@ -10,6 +10,7 @@ from typing import Unpack
 
 import numpy as np
 
+from ..checkpoints import public_name
 from ..errors import InputError
 from ..genomes.embedding import RESULTS, EmbeddedGenomes
 from ..genomes.prediction import check_encoder
@@ -141,12 +142,12 @@ def _attribute(
         collected = collect(explanations, genomes, classes, true_classes, settings, clustering, check)
         record = {
             "model": {
-                "name": str(model.name_or_path),
+                "name": public_name(model.name_or_path),
                 "weights_sha256": digest,
                 "label": model.config.label_name,
                 "classes": classes,
             },
-            "genomes": {"folder": str(genomes.folder), "label_column": column, "failed": failed},
+            "genomes": {"folder": public_name(genomes.folder), "label_column": column, "failed": failed},
             "settings": settings.record,
             "clustering": clustering.record,
             "figures": collected.figures,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 FOLDER = Path(__file__).parent
@@ -29,4 +30,33 @@ def checkpoint_name(name_or_path: str) -> str:
     return path.name if path.parent == FOLDER else name_or_path
 
 
-__all__ = ["checkpoint_name", "resolve_checkpoint", "shipped_checkpoints"]
+def public_name(name_or_path: str | Path) -> str:
+    """Return the name of a checkpoint or table for records that others read, which hold no paths of this machine.
+
+    Args:
+        name_or_path: A shipped name or Hub id, which is returned unchanged, or a path.
+
+    Returns:
+        Of a path, the name of its last folder; of a part of a checkpoint, and of a file, with that of the folder around
+        it; of a folder in the cache of the Hub's client, the Hub id.
+    """
+    name = checkpoint_name(str(name_or_path))
+    windows = PureWindowsPath(name)
+    is_path = name.startswith(("/", ".", "~")) or bool(windows.drive and windows.root) or os.path.exists(name)
+    if not name or not is_path:
+        return name
+    path = Path(windows.name) if windows.drive else Path(name).expanduser().absolute()
+    if path.parent.name == "snapshots" and path.parents[1].name.startswith("models--"):
+        return path.parents[1].name.removeprefix("models--").replace("--", "/")
+    if path.is_file() or (path.parent / "config.json").is_file():
+        return f"{path.parent.name}/{path.name}"
+    return path.name
+
+
+def is_machine_path(text: str) -> bool:
+    """Return whether a text is an absolute path of this machine: one that begins with a folder that exists."""
+    path = Path(os.path.expanduser(text))
+    return path.is_absolute() and len(path.parts) > 2 and os.path.exists(Path(*path.parts[:2]))
+
+
+__all__ = ["checkpoint_name", "is_machine_path", "public_name", "resolve_checkpoint", "shipped_checkpoints"]

@@ -8,15 +8,30 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from safetensors import SafetensorError, safe_open
-from transformers.utils import ADAPTER_CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils import (
+    ADAPTER_CONFIG_NAME,
+    ADAPTER_SAFE_WEIGHTS_NAME,
+    ADAPTER_WEIGHTS_NAME,
+    SAFE_WEIGHTS_INDEX_NAME,
+    SAFE_WEIGHTS_NAME,
+)
 
 from ..errors import CheckpointError, CheckpointNotFoundError
-from .source import CONFIG, PROCESSOR, TOKENIZER, CheckpointSource, read_json, refuse_unsafe_config
+from .source import (
+    CONFIG,
+    PROCESSOR,
+    TOKENIZER,
+    CheckpointSource,
+    existing_file,
+    read_json,
+    refuse_unsafe_config,
+)
 
 CHECKSUMS = "SHA256SUMS"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib", "*.distcp")
 # transformers prefers a distributed checkpoint to the weights next to it, and its index is a pickle.
 DISTRIBUTED_INDEX = ".metadata"
+ADAPTER_FILES = (ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME, ADAPTER_WEIGHTS_NAME)
 ENDS = (".safetensors", ".safetensors.index.json")
 CHECKSUM_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
 
@@ -55,16 +70,18 @@ def parse_checksums(text: str, where: str) -> dict[str, str]:
         SHA-256 by path.
 
     Raises:
-        CheckpointError: The file is empty, or a line is malformed.
+        CheckpointError: The file is empty, a line is malformed, or a file has two checksums.
     """
     digests: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
         if not line.strip():
             continue
         match = CHECKSUM_LINE.fullmatch(line.rstrip("\r"))
         if match is None:
             raise CheckpointError(f"{where}, line {number} is no SHA-256 and file name; fetch the checkpoint again.")
-        digests[PurePosixPath(match[2]).as_posix()] = match[1].lower()
+        name, digest = PurePosixPath(match[2]).as_posix(), match[1].lower()
+        if digests.setdefault(name, digest) != digest:
+            raise CheckpointError(f"{where} names {name} twice, with two checksums; fetch the checkpoint again.")
     if not digests:
         raise CheckpointError(
             f"{where} is empty; fetch the checkpoint again, or delete it if nothing is to be verified."
@@ -104,6 +121,7 @@ def weight_files(source: CheckpointSource, variant: str | None = None) -> list[s
             raise CheckpointError(
                 f"{file} names {shard!r}, which is no safetensors file beside it; fetch the checkpoint again."
             )
+        _refuse_link_out(source, file, shard)
     if not files:
         raise CheckpointError(f"{file} names no weights; fetch the checkpoint again.")
     return files
@@ -113,6 +131,25 @@ def _is_inside(name: str) -> bool:
     """Tell whether a file name from a checkpoint cannot lead out of it, on any operating system."""
     path = PurePosixPath(name.replace("\\", "/"))
     return not path.is_absolute() and ".." not in path.parts and ":" not in name
+
+
+def _refuse_link_out(source: CheckpointSource, index: Path, name: str) -> None:
+    """Refuse a file of a local checkpoint that is, or lies behind, a link to outside of the checkpoint.
+
+    In the cache of the Hub's client, files are links to `blobs` beside `snapshots`, which are the checkpoint's own.
+
+    Raises:
+        CheckpointError: It is such a link.
+    """
+    if source.folder is None:
+        return
+    path, root = (source.folder / name).resolve(), Path(source.path).resolve()
+    repository = next((parent.parent for parent in (root, *root.parents) if parent.name == "snapshots"), None)
+    own = [root] if repository is None else [root, repository / "blobs"]
+    if not any(path.is_relative_to(folder) for folder in own):
+        raise CheckpointError(
+            f"{index} names {name!r}, which is a link to {path}, outside of the checkpoint; put the file itself there."
+        )
 
 
 def _no_weights(source: CheckpointSource, name: str) -> CheckpointNotFoundError:
@@ -204,17 +241,19 @@ def checksum_file(source: CheckpointSource) -> tuple[Path | None, str]:
 
     Returns:
         Path of the file, or None; and the prefix, with a slash, of the checkpoint's paths within it.
+
+    Raises:
+        CheckpointError: There is one that cannot be read, so that nothing could be verified.
     """
-    own = source.file(CHECKSUMS)
+    own = source.file(CHECKSUMS, required=True)
     if own is not None:
         return own, ""
     if source.subfolder:
-        return source.file(CHECKSUMS, subfolder=""), f"{source.subfolder}/"
+        return source.file(CHECKSUMS, subfolder="", required=True), f"{source.subfolder}/"
     parent = None if source.folder is None else source.folder.absolute().parent
     if parent is not None and source.folder is not None and (parent / CONFIG).is_file():
         # A part of a checkpoint, such as its protein encoder, opened by its own folder.
-        sums = parent / CHECKSUMS
-        return (sums if sums.is_file() else None), f"{source.folder.absolute().name}/"
+        return existing_file(parent / CHECKSUMS), f"{source.folder.absolute().name}/"
     return None, ""
 
 
@@ -244,14 +283,22 @@ def verify_files(source: CheckpointSource, *, variant: str | None = None, with_a
             f"{source.folder} holds a distributed checkpoint ({DISTRIBUTED_INDEX}), whose index is a pickle, beside "
             "its weights; remove it."
         )
-    if not with_adapter and source.file(ADAPTER_CONFIG_NAME) is not None:
+    adapter = None if with_adapter else _adapter_file(source)
+    if adapter is not None:
         raise CheckpointError(
-            f"{source.name} has an adapter ({ADAPTER_CONFIG_NAME}) beside its weights, which would change them; remove "
-            "it, or ask for it with adapter_name."
+            f"{source.name} has an adapter ({adapter}) beside its weights, which would change them; remove it, or ask "
+            "for it with adapter_name."
         )
     shapes = read_shapes(source, names)
     verify_checksums(source, names)
     return shapes
+
+
+def _adapter_file(source: CheckpointSource) -> str | None:
+    """Return the name of a file of an adapter beside the weights; None if there is none."""
+    if source.folder is not None:
+        return min((path.name for path in source.folder.glob("adapter_*")), default=None)
+    return next((name for name in ADAPTER_FILES if source.file(name) is not None), None)
 
 
 __all__ = [

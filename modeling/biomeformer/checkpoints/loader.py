@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from ..errors import CheckpointError
+from ..models.shared.strict_loading import HUB_OPTIONS, WeightRules, new_head_request, untied_weights
 from .errors import LOAD_ERRORS, format_load_error, wrong_model_type
 from .integrity import Shapes, verify_files
-from .source import CheckpointSource, open_checkpoint
-from .strict_loading import HUB_OPTIONS, WeightRules, new_head_request, untied_weights
+from .source import CONFIG, CheckpointSource, open_checkpoint
 
+TOKENIZER_FILE = "tokenizer.json"
+# Sequences by which tokenizers are compared.
+TOKENIZER_PROBES = ("ACGTTGCAAGGCTTATCCGATTACAGCATGCCGTAANTTGC", "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ")
 POOLER, CONTACT_HEAD = "pooler.", "contact_head."
 
 
@@ -65,6 +69,7 @@ def load_from(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any) -> 
     if kwargs.pop("use_safetensors", None) is False:
         raise CheckpointError(f"{source.name}: use_safetensors=False asks for a pickle, which is never loaded.")
     shapes = verify_files(source, variant=kwargs.get("variant"), with_adapter="adapter_name" in kwargs)
+    _check_layers(source, shapes)
     kwargs |= source.load_options | {"use_safetensors": True}
     try:
         if is_own:
@@ -78,6 +83,21 @@ def load_from(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any) -> 
         raise CheckpointError(format_load_error(source.name, error)) from error
     _check_finite(source, loaded[0] if isinstance(loaded, tuple) else loaded)
     return loaded
+
+
+def _check_layers(source: CheckpointSource, shapes: Shapes) -> None:
+    """Refuse a config with more layers than there are weights, before a model of that many is built.
+
+    Raises:
+        CheckpointError: There are more.
+    """
+    for config in (source.config, *(value for value in source.config.values() if isinstance(value, dict))):
+        n_layers = config.get("num_hidden_layers")
+        if isinstance(n_layers, int) and n_layers > len(shapes):
+            raise CheckpointError(
+                f"{source.name}: {CONFIG} says {n_layers:,} layers, and there are {len(shapes):,} weights; check that "
+                "config and weights come from one checkpoint."
+            )
 
 
 def _check_shapes(
@@ -211,32 +231,57 @@ def mapped_class(source: CheckpointSource, mapping: Any) -> Any:
 
 
 def load_tokenizer(source: CheckpointSource) -> Any:
-    """Load a checkpoint's tokenizer, also if it only has `tokenizer.json`.
+    """Load a checkpoint's tokenizer: what its `tokenizer.json` says, if it has one.
+
+    An Auto class that finds no name of a class picks one by the model type, and that class makes its own tokenizer from
+    the vocabulary alone: WordPiece for published DNABERT-2 folders, whose BPE becomes one unknown token per read.
 
     Raises:
         CheckpointError: The checkpoint has no tokenizer, or a damaged one.
     """
+    file = source.file(TOKENIZER_FILE)
     try:
-        return AutoTokenizer.from_pretrained(source.path, trust_remote_code=False, **source.load_options)
-    except LOAD_ERRORS:
-        # A tokenizer.json without a config that names its class, as in published DNABERT-2 checkpoints.
-        file = source.file("tokenizer.json")
-        try:
-            if file is not None:
-                return PreTrainedTokenizerFast(
-                    tokenizer_file=str(file),
-                    unk_token="[UNK]",
-                    cls_token="[CLS]",
-                    sep_token="[SEP]",
-                    pad_token="[PAD]",
-                    mask_token="[MASK]",
-                )
-        except Exception as damage:  # The tokenizers library raises plain exceptions.
-            error = CheckpointError(str(damage))
-        raise CheckpointError(
-            f"{source.name}: its tokenizer cannot be loaded ({type(error).__name__}); give it tokenizer.json, or a "
-            "tokenizer_config.json that names a class transformers knows."
-        ) from error
+        tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False, **source.load_options)
+        if file is None or _tokenises_as(tokenizer, file):
+            return _with_special_tokens(tokenizer)
+        error: Exception = CheckpointError(f"{type(tokenizer).__name__} does not tokenise as {TOKENIZER_FILE} says")
+    except LOAD_ERRORS as damage:
+        error = damage
+    try:
+        if file is not None:
+            return _load_tokenizer_file(file)
+    except Exception as damage:  # The tokenizers library raises plain exceptions.
+        error = CheckpointError(str(damage))
+    raise CheckpointError(
+        f"{source.name}: its tokenizer cannot be loaded ({type(error).__name__}); give it tokenizer.json, or a "
+        "tokenizer_config.json that names a class transformers knows."
+    ) from error
+
+
+def _tokenises_as(tokenizer: Any, file: Path) -> bool:
+    """Return whether a tokenizer splits DNA and protein as a `tokenizer.json` says."""
+    backend = Tokenizer.from_file(str(file))
+    backend.no_truncation()
+    backend.no_padding()
+    return all(
+        tokenizer(probe, add_special_tokens=False).input_ids == backend.encode(probe, add_special_tokens=False).ids
+        for probe in TOKENIZER_PROBES
+    )
+
+
+def _load_tokenizer_file(file: Path) -> PreTrainedTokenizerFast:
+    """Load a `tokenizer.json` as it is."""
+    return _with_special_tokens(PreTrainedTokenizerFast(tokenizer_file=str(file)))
+
+
+def _with_special_tokens(tokenizer: Any) -> Any:
+    """Name the special tokens that a tokenizer has in its vocabulary and nobody has named."""
+    vocabulary = tokenizer.get_vocab()
+    for name in ("unk", "cls", "sep", "pad", "mask"):
+        token = f"[{name.upper()}]"
+        if token in vocabulary and getattr(tokenizer, f"{name}_token", None) is None:
+            setattr(tokenizer, f"{name}_token", token)
+    return tokenizer
 
 
 __all__ = ["load_from", "load_strict", "load_tokenizer", "mapped_class"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,12 +16,15 @@ from transformers import PreTrainedModel
 from transformers.utils import cached_file, extract_commit_hash
 
 from ..errors import CheckpointError, CheckpointNotFoundError
-from . import checkpoint_name, resolve_checkpoint, shipped_checkpoints
+from ..sinks import terminal
+from . import checkpoint_name, is_machine_path, public_name, resolve_checkpoint, shipped_checkpoints
 from .errors import no_checkpoint
 
 logger = logging.getLogger(__name__)
 
 CONFIG, PROCESSOR, TOKENIZER = "config.json", "processor_config.json", "tokenizer_config.json"
+# Limits of a JSON file of a checkpoint. The largest are indices of shards, with about 100 bytes per weight.
+MAX_JSON_BYTES, MAX_JSON_DEPTH = 64_000_000, 64
 
 
 @dataclass(frozen=True)
@@ -57,21 +61,34 @@ class CheckpointSource:
         """Arguments of `from_pretrained` that select the files."""
         return dict(self.options) | ({"subfolder": self.subfolder} if self.subfolder else {})
 
-    def file(self, name: str, subfolder: str | None = None) -> Path | None:
+    def file(self, name: str, subfolder: str | None = None, *, required: bool = False) -> Path | None:
         """Return the local path of a file, downloaded if need be; None if the checkpoint has no such file.
 
         Args:
             name: Name of the file.
             subfolder: Subfolder to look in, instead of the checkpoint's own.
+            required: Whether the checkpoint may not be used without that file, if it has one.
+
+        Raises:
+            CheckpointError: The file is required, and whether the checkpoint has it could not be found out, or it is
+                there and is no file.
         """
         subfolder = self.subfolder if subfolder is None else subfolder
+        if required and Path(self.path).is_dir():
+            return existing_file(Path(self.path) / subfolder / name)
         options = {"subfolder": subfolder, "_raise_exceptions_for_missing_entries": False, **self.options}
         try:
             file = cached_file(self.path, name, **options)
         except OSError as error:
             if not (is_offline_mode() or self.options.get("local_files_only")):
+                if required:
+                    raise CheckpointError(
+                        f"{name} of {self.name} could not be fetched ({type(error).__name__}), so its files could not "
+                        "be verified; try again once the Hub answers."
+                    ) from error
                 # Whether the repository has that file is unknown, so this must be said.
-                logger.warning("%s of %s could not be fetched (%s); going on without it.", name, self.name, error)
+                reason = terminal(str(error))
+                logger.warning("%s of %s could not be fetched (%s); going on without it.", name, self.name, reason)
             return None
         return None if file is None else Path(file)
 
@@ -131,19 +148,60 @@ def open_checkpoint(
     return CheckpointSource(name, path, subfolder, options, config)
 
 
+def existing_file(path: Path) -> Path | None:
+    """Return the path of a local file; None if there is nothing of that name.
+
+    Raises:
+        CheckpointError: There is something else of that name, such as a broken link.
+    """
+    if path.is_file():
+        return path
+    if path.exists() or path.is_symlink():
+        raise CheckpointError(f"{path} is no file or a broken link, so it cannot be read; fetch the checkpoint again.")
+    return None
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object from a checkpoint's file.
 
     Raises:
-        CheckpointError: The file is not JSON, or not an object.
+        CheckpointError: The file cannot be read, is not JSON or not an object, or is too large or nested too deeply.
     """
     try:
+        size = file.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise CheckpointError(
+                f"{file} has {size:,} bytes, and no config of a checkpoint has more than {MAX_JSON_BYTES:,}; fetch the "
+                "checkpoint again."
+            )
         values = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}; check its permissions.") from error
+    except RecursionError as error:
+        raise _too_deep(file) from error
+    except CheckpointError:
+        raise
     except ValueError as error:
         raise CheckpointError(f"{file} is not valid JSON ({error}); fetch the checkpoint again.") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{file} is not a config: it holds no JSON object; fetch the checkpoint again.")
-    return values
+    level: list[Any] = [values]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [value for holder in level for value in _values(holder) if isinstance(value, dict | list)]
+        if not level:
+            return values
+    raise _too_deep(file)
+
+
+def _values(holder: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return holder.values() if isinstance(holder, dict) else holder
+
+
+def _too_deep(file: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{file} is nested more than {MAX_JSON_DEPTH} levels deep, as no config of a checkpoint is; fetch the "
+        "checkpoint again."
+    )
 
 
 def refuse_unsafe_config(config: Mapping[str, Any], where: str) -> None:
@@ -182,9 +240,45 @@ def model_source(model: PreTrainedModel) -> dict[str, Any]:
         model: Model loaded by `from_pretrained` or one of the package's functions.
 
     Returns:
-        `id`: a shipped name, a Hub id or a folder, empty for a new model; and `revision`: the commit of a Hub id.
+        `id`: a shipped name, a Hub id, or the name of a folder without its path, empty for a new model; `revision`: the
+        commit of a Hub id; and of a folder `weights_sha256`, the hash of its weights.
     """
-    return {"id": checkpoint_name(model.name_or_path), "revision": getattr(model.config, "_commit_hash", None)}
+    name = checkpoint_name(model.name_or_path)
+    source = {"id": public_name(name), "revision": getattr(model.config, "_commit_hash", None)}
+    digest = hash_checkpoint(name)
+    return source if digest is None else source | {"weights_sha256": digest}
+
+
+def public_record(value: Any) -> Any:
+    """Return JSON values without paths of this machine, for records that others read.
+
+    Absolute paths become names, as by `public_name`; that of a checkpoint's folder has a hash of its weights, so that
+    two of one name differ.
+    """
+    if isinstance(value, Mapping):
+        return {key: public_record(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [public_record(item) for item in value]
+    if isinstance(value, Path):
+        value = str(value)
+    if not isinstance(value, str) or not is_machine_path(value):
+        return value
+    digest = hash_checkpoint(value)
+    return public_name(value) if digest is None else f"{public_name(value)} (weights {digest[:12]})"
+
+
+def hash_checkpoint(name: str) -> str | None:
+    """Return the SHA-256 of a local checkpoint's weights: of its file, or of the checksums of several; else None."""
+    folder = Path(name).expanduser()
+    if not name or not (folder / CONFIG).is_file():
+        return None
+    digests = []
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest() if digests else None
 
 
 __all__ = [
@@ -192,8 +286,11 @@ __all__ = [
     "PROCESSOR",
     "TOKENIZER",
     "CheckpointSource",
+    "existing_file",
+    "hash_checkpoint",
     "model_source",
     "open_checkpoint",
+    "public_record",
     "read_json",
     "refuse_unsafe_config",
     "resolve_commit",

@@ -8,17 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..runs.progress import note, one_line
-
-
-def error_line(text: str) -> None:
-    """Print an error as one line, never wrapped, so that paths can be copied."""
-    print(f"error: {one_line(text)}", file=sys.stderr)
-
-
-def out(text: str) -> None:
-    """Print a result."""
-    print(text)
+from ..runs.progress import cell, error_line, note, one_line, out, out_lines
 
 
 def report_files(files: dict[str, Path]) -> None:
@@ -36,8 +26,8 @@ def doing(task: str) -> Iterator[None]:
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(task):
+    with Console(stderr=True).status(cell(task)):
         yield
 
 
-__all__ = ["doing", "error_line", "note", "one_line", "out", "report_files"]
+__all__ = ["cell", "doing", "error_line", "note", "one_line", "out", "out_lines", "report_files"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
-from .console import doing, out
+from .console import cell, doing, out_lines
 from .options import Revision
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def inspect(
         else:
             record = describe(model, revision)
     if as_json:
-        out(json.dumps(record, indent=2, sort_keys=True))
+        out_lines(json.dumps(record, indent=2, sort_keys=True))
     else:
         _print_tables(record, model or "environment")
 
@@ -152,16 +152,16 @@ def _print_tables(record: dict[str, Any], title: str) -> None:
     from rich.table import Table
 
     console = Console(soft_wrap=True)
-    console.print(title, markup=False, highlight=False, style="bold")
+    console.print(cell(title), style="bold")
     for section, values in record.items():
         if not isinstance(values, dict):
             continue
-        table = Table(title=section, title_justify="left", box=box.SIMPLE_HEAD, show_header=False)
+        table = Table(title=cell(section), title_justify="left", box=box.SIMPLE_HEAD, show_header=False)
         table.add_column(style="cyan", no_wrap=True)
         table.add_column(overflow="fold")
         for key, value in _flat(values):
-            table.add_row(key, _shown(value))
-        console.print(table, markup=False)
+            table.add_row(cell(key), cell(_shown(value)))
+        console.print(table)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -178,8 +178,6 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _shown(value: Any) -> str:
-    from rich.markup import escape
-
     if value is None or value == "":
         return "-"
     if isinstance(value, int) and not isinstance(value, bool):
@@ -187,5 +185,5 @@ def _shown(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return f"{len(value):,} entries, shown by --json"
     if isinstance(value, list) and len(value) > 8:
-        return escape(f"{value[0]} … {value[-1]} ({len(value)} values)")
-    return escape(str(value))
+        return f"{value[0]} … {value[-1]} ({len(value)} values)"
+    return str(value)

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from .console import error_line, out
+from .console import error_line, out, out_lines
 from .group import BiomeformerGroup
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
@@ -72,10 +72,12 @@ def show(
     script = find("recipe", name, recipe_names(), FOLDER / f"{name}.py")
     if config is not None:
         stem = config.removesuffix(".yaml")
-        out(find("config", stem, config_names(name), FOLDER / "configs" / name / f"{stem}.yaml").read_text().rstrip())
+        out_lines(
+            find("config", stem, config_names(name), FOLDER / "configs" / name / f"{stem}.yaml").read_text().rstrip()
+        )
         return
-    out(_docstring(name).rstrip())
-    out(f"\nFile: {script}")
+    out_lines(f"{_docstring(name).rstrip()}\n")
+    out(f"File: {script}")
     for each in config_names(name):
         out(f"Config: {FOLDER / 'configs' / name / each}.yaml")
 
@@ -100,7 +102,7 @@ def run(
     Exits with the recipe's code; with several processes, that of the process that failed first.
     """
     if name in ("-h", "--help"):
-        out(context.get_help())
+        print(context.get_help())
         return
     find("recipe", name, recipe_names(), FOLDER / f"{name}.py")
     module = f"biomeformer.recipes.{name}"

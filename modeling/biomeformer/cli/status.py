@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import one_line, out
+from .console import one_line, out, out_lines
 from .units import duration, size
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def status(
 
     run = run_status(folder)
     if as_json:
-        out(json.dumps(asdict(run), indent=2))
+        out_lines(json.dumps(asdict(run), indent=2))
         return
     for line in describe(run):
         out(line)

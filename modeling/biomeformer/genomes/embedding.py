@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -14,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..checkpoints import public_name
 from ..errors import TableError
 from ..io.atomic import atomic_write, wrap_write_errors
 from ..runs.control import RunControl, RunOptions, resolve_control
@@ -174,14 +176,20 @@ def _write_tables(
     with atomic_write(folder / RESULTS["genomes"]) as partial:
         pd.concat([frame, metadata], axis=1).to_parquet(partial)
     record = {
-        "protein_encoder": {"name": encoder.name, **encoder.preprocessing},
-        "store": str(store.resolve()),
+        "protein_encoder": {"name": public_name(encoder.name), **encoder.preprocessing},
+        # Relative to this folder, so that the record holds no path of the machine.
+        "store": _relative(store, folder),
+        **({"encoder_folder": _relative(encoder.name, folder)} if Path(encoder.name).is_dir() else {}),
         "n_genomes": len(frame),
         "n_genes": int(frame["n_genes"].sum()),
         "n_distinct_proteins": len(distinct),
     }
     with atomic_write(folder / RESULTS["record"]) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _relative(path: str | Path, folder: Path) -> str:
+    return os.path.relpath(Path(path).resolve(), folder.resolve())
 
 
 @dataclass(frozen=True)
@@ -233,7 +241,7 @@ class EmbeddedGenomes:
     def store(self) -> ProteinStore:
         """The proteins' vectors."""
         preprocessing = {key: value for key, value in self.record["protein_encoder"].items() if key != "name"}
-        folder = Path(self.record["store"])
+        folder = self.folder / self.record["store"]
         if not (folder / "store.json").is_file():
             folder = self.folder / "store"
         return ProteinStore(folder, preprocessing)
@@ -274,6 +282,12 @@ class EmbeddedGenomes:
     def preprocessing(self) -> dict[str, Any]:
         """Name and preprocessing config of the protein encoder."""
         return dict(self.record["protein_encoder"])
+
+    @property
+    def encoder_location(self) -> str:
+        """Folder or Hub id of the protein encoder, by which it can be loaded again."""
+        folder = self.record.get("encoder_folder")
+        return str(self.record["protein_encoder"]["name"] if folder is None else (self.folder / folder).resolve())
 
     @property
     def n_genes(self) -> pd.Series:

@@ -23,6 +23,7 @@ from ..checkpoints import FOLDER, resolve_checkpoint
 from ..checkpoints.integrity import CHECKSUMS, checksums
 from ..errors import CheckpointError, InputError
 from ..io.markdown import grid, pairs
+from ..sinks import markdown, markdown_code
 from .card_types import CardType, card_type_of
 from .folder import CARD, CheckpointFolder
 from .manifest import BaseModel, CardEntry, Metric, load_manifest
@@ -158,11 +159,11 @@ def _evaluation(entry: CardEntry, folder: CheckpointFolder, card_type: CardType)
     if entry.metrics:
         rows = [
             [
-                metric.name,
+                markdown(metric.name),
                 f"{metric.value:.3f}" + _interval(metric, " ({:.3f}-{:.3f})"),
-                metric.task,
-                metric.dataset,
-                f"`{metric.run.removeprefix('../')}`",
+                markdown(metric.task),
+                markdown(metric.dataset),
+                markdown_code(metric.run.removeprefix("../")),
             ]
             for metric in entry.metrics
         ]
@@ -187,7 +188,11 @@ def _interval(metric: Metric, form: str) -> str:
 
 
 def _hardware(entry: CardEntry, record: Mapping[str, Any]) -> str:
-    device = f"Trained on: {record['device']}." if record.get("device") else "The training hardware was not recorded."
+    device = (
+        f"Trained on: {markdown(record['device'])}."
+        if record.get("device")
+        else "The training hardware was not recorded."
+    )
     if entry.carbon:
         source = f" ({entry.carbon['source']})" if entry.carbon.get("source") else ""
         return f"{device} Emissions: {entry.carbon['emissions']} g of CO2 equivalent{source}."

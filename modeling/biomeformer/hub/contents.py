@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from ..checkpoints.integrity import CHECKSUMS, PICKLES
-from ..checkpoints.source import refuse_unsafe_config
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+
+from ..checkpoints.integrity import CHECKSUMS, PICKLES, weight_files
+from ..checkpoints.source import open_checkpoint, refuse_unsafe_config
 from ..errors import CheckpointError, InputError
 from ..metagenomes import AbundanceTable
 from ..metagenomes.abundance_table import DATASET_FILE
 from .card_types import card_type_of
-from .cards import EVAL_RESULTS, model_texts
+from .cards import EVAL_RESULTS
+from .disclosure import EMAIL, PATH, TOKEN, USER, disclosures
 from .entry import is_table
 from .folder import CARD, CONFIG, PREPROCESSING, RECORD, CheckpointFolder
-from .manifest import ENTRY, TABLE_CLASS, CardEntry, load_entry, load_manifest
+from .generated import generated
+from .manifest import ENTRY, CardEntry, load_entry, load_manifest
 from .privacy import holds_sequences, personal_columns
 from .remote_code import exported_files
-from .table_card import table_card
 
-MODEL_FILES = (
-    CONFIG,
-    PREPROCESSING,
-    RECORD,
-    CARD,
-    CHECKSUMS,
-    EVAL_RESULTS,
-    "model*.safetensors",
-    "model.safetensors.index.json",
-)
+MODEL_FILES = (CONFIG, PREPROCESSING, RECORD, CARD, CHECKSUMS, EVAL_RESULTS)
+ON_PURPOSE = "or, if it is to be public, add it to allowed in {entry}"
+WAYS_OUT = {
+    TOKEN: "remove it, and revoke it where it was issued if anyone may have read it",
+    EMAIL: f"remove it, {ON_PURPOSE}",
+    PATH: "write a name or a Hub id in its place, and the card again with `biomeformer publish card {folder}`, "
+    + ON_PURPOSE,
+    USER: f"remove it, {ON_PURPOSE}",
+}
 TABLE_FILES = (DATASET_FILE, CARD, "provenance.json")
 TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".biom", ".h5ad", ".arrow", ".feather", ".db", ".sqlite")
 
@@ -48,14 +49,12 @@ class Contents:
         entry: Its card entry.
         repo_type: `model` or `dataset`.
         files: Files to publish, by their paths in the repository.
-        remarks: Notes for the publisher.
     """
 
     folder: Path
     entry: CardEntry
     repo_type: str
     files: dict[str, Path]
-    remarks: tuple[str, ...] = ()
 
 
 def entry_of(folder: Path, manifest: str | Path | None = None) -> CardEntry:
@@ -71,24 +70,6 @@ def entry_of(folder: Path, manifest: str | Path | None = None) -> CardEntry:
     if name not in entries:
         raise InputError(f"{manifest} has no entry {name!r}; it has {', '.join(entries)}.")
     return entries[name]
-
-
-def generated(folder: Path, entry: CardEntry) -> dict[str, str]:
-    """Return the generated files of a folder by name: card and, for a checkpoint, evaluation results and checksums."""
-    if entry.class_name == TABLE_CLASS:
-        return {CARD: table_card(entry, folder)}
-    return model_texts(entry, CheckpointFolder(folder))
-
-
-def write_generated(folder: Path, entry: CardEntry) -> list[Path]:
-    """Write the generated files into a folder, and return their paths."""
-    paths = []
-    for name, text in generated(folder, entry).items():
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        paths.append(path)
-    return paths
 
 
 def model_contents(folder: Path, manifest: str | Path | None = None) -> Contents:
@@ -128,13 +109,15 @@ def model_contents(folder: Path, manifest: str | Path | None = None) -> Contents
                 f"{folder / name} is not the code of this version; write it again with: biomeformer publish card "
                 f"{folder} --with-code"
             )
-    files = _named_files(folder, (*MODEL_FILES, *card_type.files, *code, *entry.files), entry)
+    weights = [name for part in ("", *card_type.parts) for name in _weights(folder, part)]
+    files = _named_files(folder, (*MODEL_FILES, *weights, *card_type.files, *code, *entry.files), entry)
     for name, path in files.items():
         if path.suffix.lower() in TABLES:
             raise InputError(f"{path} is a table, and {name} would go with the model; publish tables as datasets.")
+    _check_disclosures({name: path for name, path in files.items() if name not in code}, entry)
     _check_generated(folder, entry)
     check_loads(folder)
-    return Contents(folder, entry, "model", files, tuple(_path_remarks(files)))
+    return Contents(folder, entry, "model", files)
 
 
 def dataset_contents(folder: Path) -> Contents:
@@ -166,18 +149,33 @@ def dataset_contents(folder: Path) -> Contents:
             f"personal_columns = [{declared}] into {folder / ENTRY}."
         )
     files = _named_files(folder, TABLE_FILES, entry)
+    _check_disclosures(files, entry)
     _check_generated(folder, entry)
-    return Contents(folder, entry, "dataset", files, tuple(_path_remarks(files)))
+    return Contents(folder, entry, "dataset", files)
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
 
 
-def _named_files(folder: Path, patterns: Iterable[str], entry: CardEntry) -> dict[str, Path]:
+def _weights(folder: Path, part: str) -> list[str]:
+    """Return the names of the weight files that are loaded from a checkpoint, or from a part of it if it has that part.
+
+    Raises:
+        CheckpointError: It has none, or an index names a file that is not in the folder.
+    """
+    if not (folder / part / CONFIG).is_file():
+        return []
+    names = weight_files(open_checkpoint(folder / part))
+    if (folder / part / SAFE_WEIGHTS_INDEX_NAME).is_file() and names != [SAFE_WEIGHTS_NAME]:
+        names.append(SAFE_WEIGHTS_INDEX_NAME)
+    return [(PurePosixPath(part) / name).as_posix() for name in names]
+
+
+def _named_files(folder: Path, names: Iterable[str], entry: CardEntry) -> dict[str, Path]:
     """Return all files of a folder by relative path; raise InputError if one must not be published."""
     files = {}
-    patterns = tuple(patterns)
+    named = frozenset(names)
     for path in _files(folder):
         name = path.relative_to(folder).as_posix()
         if name == ENTRY:
@@ -185,7 +183,7 @@ def _named_files(folder: Path, patterns: Iterable[str], entry: CardEntry) -> dic
         reason = None if name.endswith(".safetensors") else holds_sequences(path)
         if reason is not None:
             raise InputError(f"{path} seems to hold reads or sequences ({reason}), which are never published; move it.")
-        if not any(fnmatch(name, pattern) and name.count("/") == pattern.count("/") for pattern in patterns):
+        if name not in named:
             raise InputError(
                 f"{path} is not named by the manifest, so it does not go to the Hub; move it elsewhere, or add "
                 f"{name!r} to files in {entry.path}."
@@ -193,7 +191,26 @@ def _named_files(folder: Path, patterns: Iterable[str], entry: CardEntry) -> dic
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{path} is a link to {path.resolve()}, outside of what is published; put the file there.")
         files[name] = path
+    for name in entry.files:
+        if name not in files:
+            raise InputError(f"{entry.path}: files names {name!r}, and {folder} has no such file; correct the name.")
     return files
+
+
+def _check_disclosures(files: Mapping[str, Path], entry: CardEntry) -> None:
+    """Refuse files that disclose a token, an e-mail address, or a path or user name of this machine.
+
+    Raises:
+        InputError: One does; file and field are named.
+    """
+    # The account that publishes is public anyway.
+    allowed = {*entry.allowed, entry.id, entry.id.split("/")[0]}
+    for path in files.values():
+        for disclosure in disclosures(path, allowed):
+            raise InputError(
+                f"{path}, {disclosure.field}: it holds {disclosure.kind} ({disclosure.value}), which would become "
+                f"public; {WAYS_OUT[disclosure.kind].format(folder=entry.path.parent, entry=entry.path.name)}."
+            )
 
 
 def _check_generated(folder: Path, entry: CardEntry) -> None:
@@ -225,23 +242,4 @@ def check_loads(folder: Path) -> None:
         raise CheckpointError(f"{folder} does not load in a fresh process: {lines[-1] if lines else 'it was killed.'}")
 
 
-def _path_remarks(files: dict[str, Path]) -> list[str]:
-    """Return a remark for each JSON file with absolute paths, which reveal the machine it was written on."""
-    remarks = []
-    for name, path in files.items():
-        if path.suffix == ".json" and name != "tokenizer.json":
-            paths = sorted(_absolute_paths(json.loads(path.read_text(encoding="utf-8"))))
-            if paths:
-                remarks.append(f"{name} names paths of this machine, such as {paths[0]}")
-    return remarks
-
-
-def _absolute_paths(value: object) -> set[str]:
-    if isinstance(value, dict):
-        return set().union(*map(_absolute_paths, value.values())) if value else set()
-    if isinstance(value, list):
-        return set().union(*map(_absolute_paths, value)) if value else set()
-    return {value} if isinstance(value, str) and value.startswith(("/", "~/", "C:\\")) and len(value) > 2 else set()
-
-
-__all__ = ["Contents", "check_loads", "dataset_contents", "entry_of", "generated", "model_contents", "write_generated"]
+__all__ = ["Contents", "check_loads", "dataset_contents", "entry_of", "model_contents"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..checkpoints.integrity import weight_hashes
 from ..errors import CheckpointError
+from ..sinks import markdown_code
 
 CONFIG, PREPROCESSING, RECORD, CARD = "config.json", "processor_config.json", "training_record.json", "README.md"
 
@@ -86,7 +87,7 @@ class CheckpointFolder:
     def weight_lines(self) -> dict[str, str]:
         """Return the rows of a card with size and SHA-256 of each weight file."""
         return {
-            f"`{name}`": f"{(self.path / name).stat().st_size / 1e6:.1f} MB, SHA-256 `{digest}`"
+            markdown_code(name): f"{(self.path / name).stat().st_size / 1e6:.1f} MB, SHA-256 `{digest}`"
             for name, digest in self.sha256.items()
         }
 

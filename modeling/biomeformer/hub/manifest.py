@@ -31,6 +31,7 @@ OPTIONAL = (
     "carbon",
     "remote_code",
     "personal_columns",
+    "allowed",
 )
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -101,6 +102,7 @@ class CardEntry:
         carbon: `emissions` in grams of CO2 equivalent and `source`, if they were measured.
         remote_code: Whether the folder holds the model's code.
         personal_columns: Columns of a table with personal data that are published on purpose.
+        allowed: E-mail addresses, paths and names that are published on purpose.
     """
 
     name: str
@@ -119,6 +121,7 @@ class CardEntry:
     carbon: Mapping[str, Any] | None = None
     remote_code: bool = False
     personal_columns: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
 
 
 def load_manifest(folder: str | Path) -> dict[str, CardEntry]:
@@ -195,6 +198,9 @@ def parse_entry(name: str, fields: Mapping[str, Any], path: Path) -> CardEntry:
         raise InputError(f"{where}: {unknown[0]} is not a field of a card; optional fields are {', '.join(OPTIONAL)}.")
     if not REPO_ID.fullmatch(fields["id"]):
         raise InputError(f"{where}: id {fields['id']!r} is not a NAMESPACE/NAME of the Hub.")
+    for file in fields.get("files", []):
+        if any(sign in file for sign in "*?["):
+            raise InputError(f"{where}: files has {file!r}; name each file, without wildcards.")
     evaluation = fields.get("evaluation")
     return CardEntry(
         name=name,
@@ -213,6 +219,7 @@ def parse_entry(name: str, fields: Mapping[str, Any], path: Path) -> CardEntry:
         carbon=fields.get("carbon"),
         remote_code=bool(fields.get("remote_code", False)),
         personal_columns=tuple(fields.get("personal_columns", [])),
+        allowed=tuple(map(str, fields.get("allowed", []))),
     )
 
 

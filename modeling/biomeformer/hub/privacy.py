@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import InputError
-from ..io.compression import StreamError, open_bytes
+from ..io.compression import StreamError, open_bytes, remove_compression_suffix
 
 # Words in a column's name that suggest personal data, alone or among others, as in `subject_id`.
 PERSONAL_WORDS = frozenset(
@@ -21,7 +21,7 @@ PERSONAL_WORDS = frozenset(
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,}")
 DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}.*|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 SEQUENCE_SUFFIXES = (".fastq", ".fq", ".fasta", ".fa", ".fna", ".ffn", ".faa", ".sam", ".bam", ".cram", ".sra")
-# A text column with at most this many values is not taken for identifiers, even if they are all distinct.
+# A text column with at most this many values does not count as identifiers, even if they are all distinct.
 N_CLASSES = 12
 
 
@@ -67,9 +67,7 @@ def _by_values(values: pd.Series) -> str | None:
 
 def holds_sequences(path: Path) -> str | None:
     """Return why a file seems to hold reads or other sequences, judged by name and first bytes; None if it does not."""
-    name = path.name.lower()
-    for suffix in (".gz", ".bz2", ".xz", ".zst", ".bgz"):
-        name = name.removesuffix(suffix)
+    name = remove_compression_suffix(path.name).lower()
     if name.endswith(SEQUENCE_SUFFIXES):
         return f"its name ends in {Path(name).suffix}"
     try:

@@ -125,14 +125,14 @@ def plan_upload(
             exists, private, parent, remote = _remote(api, repo_id, contents.repo_type, branch)
     except OfflineModeIsEnabled:
         files = tuple(PlannedFile(name, *values, UNKNOWN) for name, values in sorted(local.items()))
-        remarks = (*contents.remarks, "HF_HUB_OFFLINE is set, so nothing was compared with the Hub")
+        remarks = ("HF_HUB_OFFLINE is set, so nothing was compared with the Hub",)
         return UploadPlan(contents, repo_id, branch, files, remarks=remarks)
     files = tuple(
         PlannedFile(name, path, size, digest, _state(path, size, digest, remote.get(name)))
         for name, (path, size, digest) in sorted(local.items())
     )
     kept = tuple(sorted(name for name in remote if name not in local and name != ".gitattributes"))
-    return UploadPlan(contents, repo_id, branch, files, kept, exists, private, parent, contents.remarks)
+    return UploadPlan(contents, repo_id, branch, files, kept, exists, private, parent)
 
 
 def push(

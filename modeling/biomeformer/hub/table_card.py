@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from ..io.markdown import grid, pairs
 from ..metagenomes import AbundanceTable
 from ..metagenomes.abundance_table import DATASET_FILE
+from ..sinks import markdown, markdown_code
 from .cards import citation, front_matter, template
 from .manifest import CardEntry
 from .privacy import personal_columns
@@ -71,8 +72,10 @@ def table_card(entry: CardEntry, folder: Path) -> str:
     personal = personal_columns(table.metadata)
     privacy = {
         "Reads": "none",
-        "Cohort columns": ", ".join(f"`{name}`" for name in table.metadata.columns) or "none",
-        "Columns about single persons": ", ".join(f"`{name}` ({why})" for name, why in personal.items())
+        "Cohort columns": ", ".join(map(markdown_code, table.metadata.columns)) or "none",
+        "Columns about single persons": ", ".join(
+            f"{markdown_code(name)} ({markdown(why)})" for name, why in personal.items()
+        )
         or "none detected",
     }
     return template("dataset_card.md").substitute(
@@ -96,10 +99,10 @@ def _columns(schema: pa.Schema, metadata: pd.DataFrame) -> str:
         if name in metadata.columns and field.name not in MEANINGS:
             values = metadata[name]
             distinct = sorted(set(values[values != ""]))
-            shown = ", ".join(distinct) if len(distinct) <= 8 else f"{len(distinct)} values"
+            shown = ", ".join(map(markdown, distinct)) if len(distinct) <= 8 else f"{len(distinct)} values"
             missing = int((values == "").sum())
             meaning = f"of the cohort: {shown}" + (f"; missing for {missing}" if missing else "")
-        rows.append([f"`{field.name}`", _type(field.type), meaning])
+        rows.append([markdown_code(field.name), _type(field.type), meaning])
     return grid(["column", "type", "meaning"], rows)
 
 
@@ -115,11 +118,13 @@ def _provenance(record: dict[str, Any]) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for name, value in record.items():
         if isinstance(value, dict):
-            rows[name] = ", ".join(f"{key} {part}" for key, part in value.items())
+            rows[name] = ", ".join(f"{markdown(key)} {markdown(part)}" for key, part in value.items())
         elif isinstance(value, list):
             rows[name] = f"{len(value)} tables; `provenance.json` lists how they differ"
         else:
-            rows[name] = f"`{value}`" if name.endswith("sha256") else value
+            rows[name] = markdown_code(value) if name.endswith("sha256") else value
+            if isinstance(value, str) and not name.endswith("sha256"):
+                rows[name] = markdown(value)
     return rows
 
 

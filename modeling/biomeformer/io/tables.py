@@ -9,7 +9,8 @@ Text is UTF-8, with or without a byte-order mark, with any line ends, and may be
 quoted fields may hold separators and line breaks. Blanks around values are stripped. Rows of empty fields and empty
 columns without a name, which spreadsheets add, are left out with a logged warning that counts them. Rows that differ
 in length from the header, duplicate column names, bytes that are not UTF-8, and stray quotes are refused with their
-line.
+line. An apostrophe before a leading `=`, `+`, `-` or `@`, by which the package's own tables keep spreadsheets from
+computing text as a formula, is removed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import InputError, ReadFileError, TableError
+from ..sinks import from_spreadsheet, terminal
 from .compression import StreamError, compression_of, open_bytes, remove_compression_suffix
 
 if TYPE_CHECKING:
@@ -350,7 +352,7 @@ class TableReader:
             except csv.Error as error:
                 # For a quote that is never closed, report the line on which it opens.
                 raise self._error(f"line {start}", f"{error}; fix the quotes of this row") from None
-            yield start or 0, [value.strip() for value in values]
+            yield start or 0, [from_spreadsheet(value.strip()) for value in values]
 
     def _take_layout(self, names: list[str]) -> None:
         """Determine the columns from the header and the first rows."""
@@ -395,7 +397,7 @@ class TableReader:
             n = len(self._unnamed)
             left_out.append(f"{n:,} empty {'column' if n == 1 else 'columns'} without a name")
         if left_out:
-            logger.warning("%s: %s left out", self.path, " and ".join(left_out))
+            logger.warning("%s: %s left out", terminal(str(self.path)), " and ".join(left_out))
 
 
 def read_table(path: str | PathLike[str], format: TableFormat = TableFormat()) -> Table:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from ..checkpoints import public_name
 from ..checkpoints.source import model_source
 from ..errors import InputError, RankStopped
 from ..inference.batching import check_batch_tokens, embed_vectors
@@ -253,7 +254,7 @@ def _fingerprint(model: MetagenBertModel, reads_per_sample: int, seed: int) -> d
     """Return what decides the vectors. The model's own centroids are zeros, so its hash is the encoder's."""
     assert model.processor is not None
     return {
-        "read_encoder": model.encoder.name_or_path,
+        "read_encoder": public_name(model.encoder.name_or_path),
         "weights_sha256": model.weights_sha256,
         "contract": model.processor.preprocessing,
         "spherical": model.config.normalize_embeddings,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import transformers
 
-from ..checkpoints import checkpoint_name
+from ..checkpoints import public_name
 from ..errors import InputError
 from ..inference.batching import check_batch_tokens
 from ..inference.float8 import precision
@@ -44,7 +44,7 @@ def computed_by(model: MetagenBertModel) -> dict[str, Any]:
 def provenance(model: MetagenBertModel, *, read_fraction: float, seed: int) -> dict[str, Any]:
     """Return what decides a table's numbers: model, weights, preprocessing config, subsampling and versions."""
     return {
-        "model": checkpoint_name(model.name_or_path),
+        "model": public_name(model.name_or_path),
         "revision": getattr(model.config, "_commit_hash", None),
         "weights_sha256": model.weights_sha256,
         "contract": require_processor(model).preprocessing,

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import MissingDependencyError
+from ..io.spreadsheets import write_spreadsheet
+from ..sinks import markdown_code
 from .abundance_table import DATASET_FILE, AbundanceTable, file_columns
 
 FORMATS: dict[str, Callable[[AbundanceTable, Path], None]] = {}
@@ -84,9 +86,9 @@ def _needs(name: str, error: ImportError) -> MissingDependencyError:
 
 def _csv(table: AbundanceTable, folder: Path) -> None:
     names, index = cluster_names(table), table.read_stats.index
-    pd.DataFrame(table.abundance, index=index, columns=names).to_csv(folder / "abundance.csv")
-    pd.DataFrame(table.counts, index=index, columns=names).to_csv(folder / "counts.csv")
-    sample_frame(table).to_csv(folder / "samples.csv")
+    write_spreadsheet(pd.DataFrame(table.abundance, index=index, columns=names), folder / "abundance.csv")
+    write_spreadsheet(pd.DataFrame(table.counts, index=index, columns=names), folder / "counts.csv")
+    write_spreadsheet(sample_frame(table), folder / "samples.csv")
 
 
 def _datasets(table: AbundanceTable, folder: Path) -> None:
@@ -137,9 +139,9 @@ tags:
 # Abundance vectors of {len(table.sample_ids)} metagenomes
 
 One row per sample: `counts` holds the number of its reads that are nearest to each of {record["n_clusters"]} centroids
-of `{record["model"]}` (weights SHA-256 `{record["weights_sha256"]}`), `abundance` their shares. The columns
-`n_reads` to `n_lower_case` say what became of its reads; the others are the cohort's. `provenance.json` holds the
-preprocessing config and all else that decides the numbers. The dataset holds no reads.
+of {markdown_code(record["model"])} (weights SHA-256 `{record["weights_sha256"]}`), `abundance` their shares.
+The columns `n_reads` to `n_lower_case` say what became of its reads; the others are the cohort's. `provenance.json`
+holds the preprocessing config and all else that decides the numbers. The dataset holds no reads.
 
 ```python
 from biomeformer import AbundanceTable
@@ -164,6 +166,7 @@ def _biom(table: AbundanceTable, folder: Path) -> None:
     biom = Table(table.counts.T.astype(np.float64), cluster_names(table), list(table.sample_ids), type="Function table")
     with h5py.File(folder / "counts.biom", "w") as file:
         biom.to_hdf5(file, f"biomeformer {table.provenance['versions']['biomeformer']}")
+    # Not as a spreadsheet: the ids must be those of counts.biom.
     frame.index.name = "sample-id"
     frame.to_csv(folder / "sample-metadata.tsv", sep="\t")
 

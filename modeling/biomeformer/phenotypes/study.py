@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -13,8 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..checkpoints.source import public_record
 from ..errors import InputError, TableError
 from ..io.atomic import atomic_write, write_json
+from ..io.spreadsheets import undo_spreadsheet, write_spreadsheet
 from ..metrics.probabilities import METRICS, score
 from .evaluation import Comparison, Evaluation, Interval, compare, cross_validate, interval
 from .features import FeatureTable
@@ -167,10 +170,11 @@ class Study:
         folder = Path(folder)
         try:
             record = json.loads((folder / "study.json").read_text())
+            record["inputs"] = _change_paths(record.get("inputs", {}), lambda path: _absolute(path, folder))
             predictions = pd.read_csv(
                 folder / "predictions.csv", dtype={"sample_id": str, "class": str}, keep_default_na=False
             )
-            return _from_record(cls, record, predictions.set_index("sample_id"))
+            return _from_record(cls, record, undo_spreadsheet(predictions).set_index("sample_id"))
         except OSError as error:
             raise TableError(
                 f"{folder} holds no study ({Path(error.filename or folder).name}: {error.strerror}); give the folder "
@@ -191,11 +195,35 @@ class Study:
             "all": folder / "study.json",
         }
         with atomic_write(files["scores"]) as partial:
-            self.scores.to_csv(partial, index=False)
+            write_spreadsheet(self.scores, partial, index=False)
         with atomic_write(files["predictions"]) as partial:
-            self.predictions.to_csv(partial)
-        write_json(files["all"], self.record)
+            write_spreadsheet(self.predictions, partial)
+        write_json(
+            files["all"], self.record | {"inputs": _change_paths(self.inputs, lambda path: _relative(path, folder))}
+        )
         return files
+
+
+def _change_paths(inputs: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """Return the inputs of a study with the paths of its tables changed."""
+    if "tables" not in inputs:
+        return dict(inputs)
+    tables = {name: table | {"path": change(table["path"])} for name, table in inputs["tables"].items()}
+    return {**inputs, "tables": tables}
+
+
+def _relative(path: str, folder: Path) -> str:
+    """Return an absolute path relative to the study's folder, so that its record holds no path of the machine."""
+    if not Path(path).is_absolute():
+        return path
+    relative = Path(os.path.relpath(path, folder.resolve())).as_posix()
+    # What does not begin with a dot is the Hub id of a dataset.
+    return relative if relative.startswith("../") else f"./{relative}"
+
+
+def _absolute(path: str, folder: Path) -> str:
+    """Return the path that `_relative` made relative."""
+    return str((folder / path).resolve()) if path.startswith(("./", "../")) else path
 
 
 def run_study(
@@ -270,7 +298,7 @@ def run_study(
         n_repeats,
         n_permutations,
         seed,
-        {name: (sources or {}).get(name, name) for name in feature_sets},
+        {name: public_record((sources or {}).get(name, name)) for name in feature_sets},
         inputs or {},
     )
 

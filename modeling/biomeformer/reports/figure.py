@@ -15,6 +15,7 @@ from matplotlib.ticker import LogFormatter
 
 from ..errors import InputError, TableError
 from ..metagenomes import AbundanceTable
+from ..sinks import terminal
 from .ordination import bray_curtis_pcoa
 
 # The Okabe-Ito palette, which colour-blind readers can distinguish.
@@ -61,7 +62,13 @@ def numeric_values(values: pd.Series) -> np.ndarray | None:
 
 
 def shorten(text: str, longest: int = 24) -> str:
-    """Return the text with its middle elided if it is long: sample names tend to differ at their ends."""
+    """Return the text with its middle elided if it is long: sample names tend to differ at their ends.
+
+    Control characters are escaped. A leading underscore, by which matplotlib leaves a line out of the legend, gets a
+    blank before it.
+    """
+    text = terminal(text)
+    text = f" {text}" if text.startswith("_") else text
     if len(text) <= longest:
         return text
     head = longest // 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pandas as pd
 
 from ..metagenomes import AbundanceTable
 from ..metrics.diversity import shannon_entropy
+from ..sinks import html
 from . import page
 from .figure import make_cohort_figure
 
@@ -90,7 +90,7 @@ Right: relative abundance of the clusters that vary most between samples. Cluste
 centroids.</p>
 <h2>Samples</h2>{page.table(_sample_table(table))}
 {missing}
-<h2>Methods</h2><p>{escape(methods_sentence(table.provenance, len(table.sample_ids)))}</p>
+<h2>Methods</h2><p>{html(methods_sentence(table.provenance, len(table.sample_ids)))}</p>
 <h2>Provenance</h2>{page.pairs(record)}"""
     path = Path(path)
     path.write_text(page.page(title, body), encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ..attribution.network import GeneInteractionNetwork
 from ..errors import InputError
 from ..io.atomic import atomic_write
 from ..metrics.p_values import format_p
+from ..sinks import html, script_json, terminal
 from ..version import __version__
 from . import page
 from .figure import COLOURS, REST_COLOUR
@@ -109,7 +109,7 @@ def _caution(network: GeneInteractionNetwork) -> str:
     notes.append(
         "Importance for a model is not evidence of a biological interaction: these pairs are hypotheses to test."
     )
-    return f'<p class="note">{escape(" ".join(notes))}</p>'
+    return f'<p class="note">{html(" ".join(notes))}</p>'
 
 
 def _summary(network: GeneInteractionNetwork) -> str:
@@ -154,11 +154,11 @@ def _interactive(network: GeneInteractionNetwork) -> str:
         return "<h2>Network</h2><p>No two gene families form a pair.</p>"
     n_families = network.record["figures"]["n_families"]
     data = _data(graph, network.record["model"]["classes"])
-    options = "".join(f"<option>{escape(name)}</option>" for name in network.record["model"]["classes"])
+    names = map(html, network.record["model"]["classes"])
+    options = "".join(f'<option value="{name}">{name}</option>' for name in names)
     max_genomes = max(edge["n_genomes"] for _, _, edge in graph.edges(data=True))
     script = files("biomeformer.reports").joinpath("network.js").read_text(encoding="utf-8")
-    # A closing tag within the data must not end the script.
-    content = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    content = script_json(json.dumps(_printable(data), separators=(",", ":")))
     return f"""<h2>Network</h2>
 <p>A node is a family of similar genes; an edge is a pair of families that was important in at least one genome.
 {f"{len(graph):,} of {n_families:,} families are shown. " if len(graph) < n_families else ""}
@@ -218,6 +218,15 @@ def _data(graph: nx.Graph, classes: list[str]) -> dict[str, Any]:
     }
 
 
+def _printable(value: Any) -> Any:
+    """Return JSON values with every text in them, and every key, as a terminal would show it."""
+    if isinstance(value, dict):
+        return {terminal(str(key)): _printable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    return terminal(value) if isinstance(value, str) else value
+
+
 def _shorten_provenance(text: str) -> str:
     return text if len(text) <= MAX_PROVENANCE else f"{text[:MAX_PROVENANCE].rsplit('; ', 1)[0]}; …"
 
@@ -268,7 +277,7 @@ def _enrichment(network: GeneInteractionNetwork) -> str:
     if not len(frame):
         return (
             "<h2>Enrichment</h2><p>No annotation or class is enriched in a cluster "
-            f"(q &lt; 0.05; {escape(tests)}) Genes called from FASTA have no annotations: add a table of "
+            f"(q &lt; 0.05; {html(tests)}) Genes called from FASTA have no annotations: add a table of "
             "eggNOG-mapper, or start from GenBank or GFF3.</p>"
         )
     shown = pd.DataFrame(
@@ -285,7 +294,7 @@ def _enrichment(network: GeneInteractionNetwork) -> str:
     )
     n = int((network.enrichment["q"] < 0.05).sum())
     passing = f"{n:,} of {len(network.enrichment):,} terms are enriched in a cluster (q < 0.05)."
-    return f"<h2>Enrichment</h2><p>{escape(f'{passing} {tests}')}</p>{page.table(shown)}"
+    return f"<h2>Enrichment</h2><p>{html(f'{passing} {tests}')}</p>{page.table(shown)}"
 
 
 def _pseudo(network: GeneInteractionNetwork) -> str:
@@ -343,7 +352,7 @@ def _methods_compared(network: GeneInteractionNetwork) -> str:
             f"single effects, of a random pair by {random:+.3g}; the effect of strong pairs is larger in {larger:.0%} "
             "of genomes."
         )
-    return f"<h2>Comparison of attribution methods</h2><p>{escape(text)}</p>{page.table(pd.DataFrame(rows))}"
+    return f"<h2>Comparison of attribution methods</h2><p>{html(text)}</p>{page.table(pd.DataFrame(rows))}"
 
 
 def _genomes(network: GeneInteractionNetwork) -> str:
@@ -415,7 +424,7 @@ def methods_text(network: GeneInteractionNetwork) -> str:
 
 
 def _methods(network: GeneInteractionNetwork) -> str:
-    return f"<p>{escape(methods_text(network))}</p>"
+    return f"<p>{html(methods_text(network))}</p>"
 
 
 __all__ = ["MAX_NODES", "methods_text", "network_report", "shown_graph"]

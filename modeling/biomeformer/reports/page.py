@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from html import escape
 
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
+
+from ..sinks import html, terminal
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 0 auto; padding: 1rem; max-width: 72rem; }
@@ -48,8 +49,8 @@ def page(title: str, body: str) -> str:
     """
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{STYLE}</style></head><body>
-<h1>{escape(title)}</h1>
+<link rel="icon" href="data:,"><title>{html(title)}</title><style>{STYLE}</style></head><body>
+<h1>{html(title)}</h1>
 {body}
 </body></html>
 """
@@ -57,27 +58,29 @@ def page(title: str, body: str) -> str:
 
 def cards(numbers: dict[str, str]) -> str:
     """Return a row of key figures, given by name."""
-    items = "".join(f"<li><b>{escape(value)}</b>{escape(name)}</li>" for name, value in numbers.items())
+    items = "".join(f"<li><b>{html(value)}</b>{html(name)}</li>" for name, value in numbers.items())
     return f'<ul class="numbers">{items}</ul>'
 
 
 def table(frame: pd.DataFrame) -> str:
     """Return a table that scrolls sideways if it is wide; cells are escaped."""
-    return f'<div class="wide">{frame.to_html(border=0, escape=True, index=False)}</div>'
+    shown = frame.map(lambda value: terminal(value) if isinstance(value, str) else value)
+    shown.columns = [terminal(str(name)) for name in frame.columns]
+    return f'<div class="wide">{shown.to_html(border=0, escape=True, index=False)}</div>'
 
 
 def pairs(values: dict[str, str]) -> str:
     """Return a definition list; names and values are escaped."""
-    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in values.items())
+    items = "".join(f"<dt>{html(name)}</dt><dd>{html(value)}</dd>" for name, value in values.items())
     return f"<dl>{items}</dl>"
 
 
 def figure(drawn: Figure, title: str, caption: str) -> str:
     """Return a figure element with an inline SVG whose text is drawn as outlines, so that it needs no fonts."""
     return (
-        f"<figure><b>{escape(title)}</b>"
-        f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{base64.b64encode(svg(drawn)).decode()}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f"<figure><b>{html(title)}</b>"
+        f'<img alt="{html(title)}" src="data:image/svg+xml;base64,{base64.b64encode(svg(drawn)).decode()}">'
+        f"<figcaption>{html(caption)}</figcaption></figure>"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 import matplotlib
@@ -15,6 +14,7 @@ from ..metagenomes.cluster_reads import ClusterReads
 from ..metrics.p_values import format_p
 from ..phenotypes import FeatureTable, Study, compare_groups
 from ..phenotypes.discriminative import discriminative_features
+from ..sinks import html
 from ..version import __version__
 from . import page
 from . import phenotype_figures as draw
@@ -79,8 +79,8 @@ def phenotype_report(
     # Names are plain text: a $ in a name must not start a formula.
     with matplotlib.rc_context({"text.parse_math": False}):
         parts = [
-            f'<p class="note">{escape(remark)}</p>' if remark else "",
-            *(f'<p class="note">{escape(warning)}</p>' for warning in study.warnings),
+            f'<p class="note">{html(remark)}</p>' if remark else "",
+            *(f'<p class="note">{html(warning)}</p>' for warning in study.warnings),
             _summary(study),
             _prediction(study),
             _depth(depth) if depth is not None else "",
@@ -254,7 +254,7 @@ def _discriminative(study: Study, name: str, table: FeatureTable, cluster_reads:
     reads = "".join(map(_cluster, cluster_reads))
     read_section = f"<h3>Reads of these clusters</h3>{reads}" if reads else ""
     return (
-        f"<h2>Most discriminative features: {escape(name)}</h2><p>{escape(_significance(frame))}</p>"
+        f"<h2>Most discriminative features: {html(name)}</h2><p>{html(_significance(frame))}</p>"
         f'<div class="figures">{"".join(figures)}</div>'
         f"{page.table(cells)}{read_section}"
     )
@@ -276,7 +276,7 @@ def _cluster(reads: ClusterReads) -> str:
     if not reads.n_reads:
         return f'<div class="cluster"><b>Cluster {reads.cluster}</b>: none of the reads drawn.</div>'
     shortest, middle, longest = np.quantile(reads.lengths, [0, 0.5, 1]).astype(int)
-    examples = "".join(f'<code class="read">{escape(sequence)}</code>' for sequence in reads.examples)
+    examples = "".join(f'<code class="read">{html(sequence)}</code>' for sequence in reads.examples)
     return (
         f'<div class="cluster"><b>Cluster {reads.cluster}</b>: {reads.n_reads:,} reads drawn, GC '
         f"{100 * reads.gc.mean():.1f} ± {100 * reads.gc.std():.1f} %, {shortest} to {longest} bases (median {middle}). "
@@ -313,7 +313,7 @@ def _methods(study: Study, tables: dict[str, FeatureTable], depth: Study | None,
         )
     sentences.append(f"Computed with biomeformer {__version__}.")
     sources = page.pairs({f"features: {name}": source for name, source in study.sources.items()})
-    return f"<p>{escape(' '.join(sentences))}</p>{sources}"
+    return f"<p>{html(' '.join(sentences))}</p>{sources}"
 
 
 __all__ = ["discriminative_clusters", "lead_model", "phenotype_report"]

@@ -161,7 +161,7 @@ def depth_figure(study: Study) -> Figure:
         axes.errorbar(x, y, yerr=ends, capsize=3, linewidth=1.5, label=MODEL_NAMES.get(model, model), **style)
     axes.set_xscale("log")
     ticks = [fractions[name] for name in study.feature_sets]
-    axes.set_xticks(ticks, study.feature_sets)
+    axes.set_xticks(ticks, [shorten(name) for name in study.feature_sets])
     axes.minorticks_off()
     axes.axhline(0.5, color="#888888", linewidth=0.9, linestyle=":")
     axes.set(xlabel="fraction of reads", ylabel="ROC-AUC (95 % interval)")

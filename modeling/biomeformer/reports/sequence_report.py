@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from html import escape
 from pathlib import Path
 
 import matplotlib
@@ -13,6 +12,7 @@ import pandas as pd
 from ..io.atomic import atomic_write
 from ..sequences.evaluation import SequenceEvaluation
 from ..sequences.prediction_table import SplitPredictions
+from ..sinks import html
 from ..version import __version__
 from . import page
 from . import sequence_figures as draw
@@ -86,7 +86,7 @@ def sequence_report(
             _figures(evaluation, arrays),
             _classes(evaluation),
             _training(training) if training is not None and len(training) else "",
-            f"<h2>Methods</h2><p>{escape(_methods(evaluation))}</p>",
+            f"<h2>Methods</h2><p>{html(_methods(evaluation))}</p>",
             _settings(evaluation),
         ]
     heading = title or f"Sequences classified by {evaluation.model or 'a fine-tuned model'}"
@@ -133,7 +133,7 @@ def _summary(evaluation: SequenceEvaluation) -> str:
         f"{evaluation.model or 'The model'}{base} predicts {TASK_NAMES[evaluation.task]}. Scores are on the test "
         "split, with 95 % intervals."
     )
-    return f"<p>{escape(sentence)}</p>{page.cards(numbers)}"
+    return f"<p>{html(sentence)}</p>{page.cards(numbers)}"
 
 
 def _scores(evaluation: SequenceEvaluation) -> str:
@@ -149,7 +149,7 @@ def _scores(evaluation: SequenceEvaluation) -> str:
     if evaluation.thresholds:
         note += " Thresholds were chosen on the validation split, so its F1 is optimistic; judge by the test split."
     sizes = {split: f"{split}, {n:,} sequences" for split, n in evaluation.n_sequences.items()}
-    return f"{page.table(pd.DataFrame(rows).rename(columns=sizes))}<p>{escape(note)}</p>"
+    return f"{page.table(pd.DataFrame(rows).rename(columns=sizes))}<p>{html(note)}</p>"
 
 
 def _figures(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> str:

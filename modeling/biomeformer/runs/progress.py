@@ -8,8 +8,12 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ..sinks import terminal, terminal_lines
+
 if TYPE_CHECKING:
     from typing import Self
+
+    from rich.text import Text
 
     from .process_group import ProcessGroup
 
@@ -19,14 +23,35 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 def one_line(text: str) -> str:
-    """Return text on one line, without control characters."""
-    joined = " ".join(ANSI_STYLE.sub("", text).split())
-    return "".join(letter if letter.isprintable() else "?" for letter in joined)
+    """Return text on one line, without styles, and with control characters escaped."""
+    return terminal(" ".join(ANSI_STYLE.sub("", text).split()))
+
+
+def out(text: str) -> None:
+    """Print a result, on one line."""
+    print(terminal(text))
+
+
+def out_lines(text: str) -> None:
+    """Print a result of several lines, such as a table or JSON."""
+    print(terminal_lines(text))
 
 
 def note(text: str) -> None:
     """Print a remark on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(terminal(text), file=sys.stderr, flush=True)
+
+
+def error_line(text: str) -> None:
+    """Print an error as one line, never wrapped, so that paths can be copied."""
+    print(f"error: {one_line(text)}", file=sys.stderr)
+
+
+def cell(text: str) -> Text:
+    """Return text for a cell of a rich table, where markup of a name is text too."""
+    from rich.text import Text
+
+    return Text(terminal(text))
 
 
 class Progress:
@@ -194,4 +219,4 @@ class RunProgress(Progress):
         self.processes.report = {"n_done": self.n_done, "units_per_second": self.units_per_second}
 
 
-__all__ = ["Progress", "RunProgress", "note", "one_line"]
+__all__ = ["Progress", "RunProgress", "cell", "error_line", "note", "one_line", "out", "out_lines"]

@@ -18,6 +18,7 @@ from ..checkpoints.source import open_checkpoint
 from ..errors import CheckpointError
 from ..io.nucleotides import reverse_complement
 from ..models.metagenbert.packed_tokenizer import PackedTokenizer
+from ..models.shared.strict_loading import open_weights
 from .preprocessing import SequencePreprocessing
 
 BATCH_TOKENS = 16_384
@@ -165,6 +166,7 @@ class SequenceClassifier:
         """Write a checkpoint that `load` and `AutoModelForSequenceClassification` can read."""
         self.preprocessing.write_to(self.model.config)
         self.model.save_pretrained(folder)
+        open_weights(folder)
         self.tokenizer.save_pretrained(folder)
 
 

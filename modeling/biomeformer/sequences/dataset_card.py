@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from ..io.markdown import grid
+from ..sinks import markdown, markdown_code
 
 REASONS = {
     "empty": "without a base",
@@ -78,7 +79,7 @@ def dataset_card(record: Mapping[str, Any], n_bytes: Mapping[str, int]) -> str:
         {name: split["class_counts"] for name, split in splits.items()},
     )
     dropped = [[REASONS[reason], f"{n:,}"] for reason, n in stats["dropped"].items()]
-    named = f" The classes are, in order: {', '.join(names)}." if task == "multi_label" else ""
+    named = f" The classes are, in order: {', '.join(map(markdown, names))}." if task == "multi_label" else ""
     columns = (
         f"One row per sequence: `id`, `sequence` in upper case, `{label_column(task)}` ({KINDS[task]}) and "
         "`source`, its origin: file and record, or contig, start and end (0-based, half-open) and strand."
@@ -97,7 +98,7 @@ def dataset_card(record: Mapping[str, Any], n_bytes: Mapping[str, int]) -> str:
 
 {_paragraph(columns)}
 
-{grid(header, rows)}
+{grid([*map(markdown, header)], rows)}
 
 ## How it was made
 
@@ -133,17 +134,18 @@ def split_table(
 
 
 def _inputs(record: Mapping[str, Any]) -> str:
-    files = ", ".join(f"`{entry['file']}`" for entry in record["inputs"])
-    return f"{files} and the reference `{record['genome']}`" if record["genome"] else files
+    files = ", ".join(markdown_code(entry["file"]) for entry in record["inputs"])
+    return f"{files} and the reference {markdown_code(record['genome'])}" if record["genome"] else files
 
 
 def _describe_split(settings: Mapping[str, Any]) -> str:
+    group = markdown_code(settings["group_column"])
     sentences = {
         "random": "Split at random, stratified by class.",
         "chromosome": "Split by contig: all sequences of a contig are in one split.",
         "cluster": "Split so that near-duplicates (estimated Jaccard index of canonical 12-mers of "
         f"{settings['similarity']:g} or more) are in one split.",
-        "group": f"Split so that all sequences of a group (column `{settings['group_column']}`) are in one split.",
+        "group": f"Split so that all sequences of a group (column {group}) are in one split.",
     }
     if settings["validation_contigs"] or settings["test_contigs"]:
         return sentences["chromosome"]
@@ -161,7 +163,7 @@ def _describe_tokens(lengths: Mapping[str, Any] | None) -> str:
         return ""
     median, longest = lengths["quantiles"]["0.5"], lengths["quantiles"]["1"]
     words = (
-        f"Tokens per sequence with the tokenizer of `{lengths['read_encoder']}`, in a sample of "
+        f"Tokens per sequence with the tokenizer of {markdown_code(lengths['read_encoder'])}, in a sample of "
         f"{lengths['n_sampled']:,} sequences: median {median:,}, longest {longest:,}. A context of "
         f"{lengths['proposed_context']:,} tokens is the smallest multiple of 8 that holds 99 % of them untruncated."
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checkpoints import checkpoint_name
+from ..checkpoints import public_name
 from ..checkpoints.loader import load_tokenizer
 from ..checkpoints.source import open_checkpoint
 
@@ -62,7 +62,7 @@ class TokenCounter:
         from ..models.metagenbert import MetagenBertProcessor
 
         tokenizer = load_tokenizer(open_checkpoint(read_encoder, revision=revision))
-        self.read_encoder = checkpoint_name(read_encoder)
+        self.read_encoder = public_name(read_encoder)
         self._encode = MetagenBertProcessor(tokenizer).encode_reads
         self._lengths: list[np.ndarray] = []
 

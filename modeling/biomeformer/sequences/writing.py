@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
+from ..io.spreadsheets import write_spreadsheet
 from .dataset_card import label_column
 from .labels import Labels
 from .selection import Progress, Selection
@@ -97,10 +98,8 @@ def write_splits(
         report(WRITING, n_done, len(selection.order))
     for file in files.values():
         file.close()
-    with conflicts.open("w", newline="", encoding="utf-8") as handle:
-        table = csv.writer(handle, delimiter="\t", lineterminator="\n")
-        table.writerow(CONFLICT_COLUMNS)
-        table.writerows(conflict_rows[i] for i in sorted(conflict_rows))
+    rows_in_order = [conflict_rows[i] for i in sorted(conflict_rows)]
+    write_spreadsheet(pd.DataFrame(rows_in_order, columns=list(CONFLICT_COLUMNS)), conflicts, sep="\t", index=False)
     return Written({SPLITS[i]: int(sizes[i]) for i in files}, {SPLITS[i]: file.n_bytes for i, file in files.items()})
 
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from ..errors import BiomeformerError, RankStopped
 from ..runs.interruption import Interruption
 from ..runs.process_group import DEFAULT_TIMEOUT, ProcessGroup
+from ..runs.progress import error_line, note
 from ..runs.scheduler import RunOutcome
 from .config import Config
 
@@ -62,7 +63,7 @@ class RecipeParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with a one-line error, which only the main process prints, since all have the same options."""
         if os.environ.get("RANK", "0") == "0":
-            print(f"error: {message}; see --help.", file=sys.stderr)
+            error_line(f"{message}; see --help.")
         sys.exit(2)
 
 
@@ -95,13 +96,13 @@ def run_main(
         return error.exit_code
     except BiomeformerError as error:
         prefix = f"process {processes.rank}: " if processes.rank else ""
-        print(f"error: {prefix}{error}{f'; {advice}' if error.exit_code >= 130 else ''}", file=sys.stderr)
+        error_line(f"{prefix}{error}{f'; {advice}' if error.exit_code >= 130 else ''}")
         for name, reason in getattr(error, "failed", {}).items():
-            print(f"failed  {name}: {reason}", file=sys.stderr)
+            note(f"failed  {name}: {reason}")
         return error.exit_code
     except KeyboardInterrupt:
         # A second signal stops the process at once.
-        print(f"error: interrupted; {advice}", file=sys.stderr)
+        error_line(f"interrupted; {advice}")
         return 130
     return 0
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..io.atomic import write_json
+from ..runs.progress import out
 from .run import TrainingRun
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -49,7 +50,7 @@ def train_folds(
         values = run.processes.on_main(lambda file=file: json.loads(file.read_text()))  # type: ignore[misc]
         results.append(values)
         if run.is_main:
-            print(f"fold {i + 1} of {len(splits)}: best epoch {values['best_epoch']}, {score(test, values)}")
+            out(f"fold {i + 1} of {len(splits)}: best epoch {values['best_epoch']}, {score(test, values)}")
     return results
 
 

@@ -21,6 +21,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from ..checkpoints.source import public_record
 from ..errors import InputError
 from ..io.atomic import atomic_directory, atomic_write, publish_directory, write_json
 from ..runs.process_group import ProcessGroup
@@ -125,7 +126,7 @@ class TrainingRun:
                     shutil.rmtree(entry, ignore_errors=True)
                 elif entry.name != LOCK:
                     entry.unlink()
-        identity = json.loads(json.dumps(self.identity))
+        identity = public_record(json.loads(json.dumps(self.identity)))
         if file.is_file():
             before = json.loads(file.read_text())
             if before.get("format_version") != FORMAT_VERSION:
@@ -133,7 +134,9 @@ class TrainingRun:
                     f"{self.path} holds a run of another version of biomeformer, whose history and checkpoints are "
                     "laid out differently; finish it with that version, give a new folder, or --overwrite."
                 )
-            changed = ", ".join(key for key in identity if before["identity"].get(key) != identity[key])
+            # Runs of earlier versions name checkpoints by their paths.
+            former = public_record(before["identity"])
+            changed = ", ".join(key for key in identity if former.get(key) != identity[key])
             if changed:
                 raise InputError(f"{self.path} holds a run with another {changed}; give a new folder, or --overwrite.")
         process = {"host": socket.gethostname(), "pid": os.getpid()}
@@ -170,13 +173,14 @@ class TrainingRun:
 
         Args:
             save: Writes the checkpoint to the folder it is given.
-            record: How the checkpoint was made, as JSON values; package versions are added.
+            record: How the checkpoint was made, as JSON values; package versions are added, and paths of this machine
+                become names.
             name: Name of the checkpoint's folder within the run's.
 
         Returns:
             The checkpoint's folder.
         """
-        record = record | {"versions": versions()}
+        record = public_record(record | {"versions": versions()})
         folder = self.path / name
         with atomic_directory(folder, existing="replace") as partial:
             save(partial)

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..errors import MissingDependencyError
 from ..io.atomic import atomic_write
+from ..runs.progress import out
 from .loop import Validation
 from .run import TrainingRun
 
@@ -59,13 +60,13 @@ class Search:
             if number is None:
                 return
             if self.run.is_main:
-                print(f"trial {number}: " + ", ".join(f"{k} {_short(v)}" for k, v in values.items()))
+                out(f"trial {number}: " + ", ".join(f"{k} {_short(v)}" for k, v in values.items()))
             try:
                 model, epoch, loss = train(number, values, self._pruner(number))
             except _Pruned:
                 if self.run.is_main:
                     self.study.tell(number, state=import_optuna().trial.TrialState.PRUNED)
-                    print(f"trial {number}: pruned")
+                    out(f"trial {number}: pruned")
                 continue
             if self.run.is_main:
                 self._complete(number, model, epoch, loss)
@@ -137,7 +138,7 @@ class Search:
                 save_model(model, str(partial))
         optuna.trial.Trial(self.study, self.study.trials[number]._trial_id).set_user_attr("best_epoch", epoch)
         self.study.tell(number, loss)
-        print(f"trial {number}: validation loss {loss:.4f} after epoch {epoch}")
+        out(f"trial {number}: validation loss {loss:.4f} after epoch {epoch}")
 
     def _best(self) -> tuple[int, dict[str, Any], int]:
         best = self.study.best_trial

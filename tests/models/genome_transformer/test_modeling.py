@@ -95,7 +95,7 @@ def test_losses_and_gradients(genomes, checkpointing):
     torch.testing.assert_close(found.loss.detach(), each.mean())
     weighted = model(*genomes[:1], contig_ids=genomes[1], labels=labels, class_weights=weights).loss.detach()
     torch.testing.assert_close(weighted, (each[0] + 3 * each[1]) / 4)
-    smooth = model(*genomes[:1], contig_ids=genomes[1], labels=labels, label_smoothing=0.3).loss.detach()
+    smooth = model(*genomes[:1], contig_ids=genomes[1], labels=labels, smoothing=0.3).loss.detach()
     assert smooth != found.loss.detach()
 
 

@@ -98,7 +98,7 @@ def embed(
             f"out {gene_stats['n_pseudo']:,} pseudogenes, {gene_stats['n_internal_stop']:,} with a stop inside, "
             f"{gene_stats['n_no_protein']:,} without a protein"
         )
-        files = {what: output / name for what, name in RESULTS.items()} | {"vectors": Path(embedded.record["store"])}
+        files = {what: output / name for what, name in RESULTS.items()} | {"vectors": embedded.store.folder}
         if format == "datasets":
             with doing("writing the dataset"), atomic_directory(output / "dataset", existing="replace") as partial:
                 embedded.to_dataset().save_to_disk(partial)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ...errors import InputError, SamplesFailedError
 from ...io.atomic import atomic_write
-from ..console import doing, note, one_line, out, report_files
+from ...io.spreadsheets import write_spreadsheet
+from ..console import doing, note, one_line, out_lines, report_files
 from ..options import DEFAULT_DEVICE, Device, Revision, Threads
 from ..output import check_output_file
 from ..runs import list_failures
@@ -50,9 +51,9 @@ def predict(
         protein_encoder_of(loaded)
     note_device(loaded.device)
     labels = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
-    lines = ["\t".join(["genome_id", loaded.config.label_name, *labels, "n_genes"])]
+    lines = [_line(["genome_id", loaded.config.label_name, *labels, "n_genes"])]
     if output is None:
-        out(lines[0])
+        out_lines(lines[0])
     failed: dict[str, str] = {}
     for entry in catalog:
         try:
@@ -65,9 +66,9 @@ def predict(
             n_genes = f"{prediction.n_dropped_genes:,} genes"
             note(f"{one_line(entry.genome_id)}: {n_genes} beyond the model's limit were not seen")
         values = [f"{prediction.probabilities[label]:.6g}" for label in labels]
-        lines.append("\t".join([entry.genome_id, prediction.label, *values, str(len(prediction.genome))]))
+        lines.append(_line([entry.genome_id, prediction.label, *values, str(len(prediction.genome))]))
         if output is None:
-            out(lines[-1])
+            out_lines(lines[-1])
     if output is not None and len(lines) > 1:
         with atomic_write(output) as partial:
             partial.write_text("\n".join(lines) + "\n")
@@ -77,3 +78,11 @@ def predict(
             raise InputError(next(iter(failed.values())))
         list_failures(failed, Path())
         raise SamplesFailedError(f"{len(failed)} of {len(catalog)} genomes failed; mend or leave them out.", failed)
+
+
+def _line(cells: list[str]) -> str:
+    """Return a line of the TSV."""
+    import pandas as pd
+
+    options: dict[str, Any] = {"sep": "\t", "header": False, "index": False, "lineterminator": ""}
+    return write_spreadsheet(pd.DataFrame([cells]), **options)

@@ -9,7 +9,8 @@ import typer
 
 from ...errors import InputError
 from ...io.atomic import atomic_write
-from ..console import doing, out, report_files
+from ...io.spreadsheets import write_spreadsheet
+from ..console import doing, out_lines, report_files
 from ..options import DEFAULT_DEVICE, Device, Revision, Threads
 
 
@@ -52,9 +53,9 @@ def predict(
         with doing(f"reading {reads[0]}"):
             probabilities = list(loaded.predict(*reads).values())
         predictions = pd.DataFrame([probabilities], index=[reads[0].name], columns=labels)
-    content = predictions.to_csv(index_label="sample_id", float_format="%.6g", lineterminator="\n")
+    content = write_spreadsheet(predictions, index_label="sample_id", float_format="%.6g", lineterminator="\n")
     if output is None:
-        out(content.rstrip("\n"))
+        out_lines(content.rstrip("\n"))
     else:
         with atomic_write(output) as partial:
             partial.write_text(content, encoding="utf-8")

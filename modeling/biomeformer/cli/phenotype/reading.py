@@ -33,12 +33,13 @@ def read_source(table: Path, metadata: Path | None, target: str) -> tuple[Featur
 
 def read_cohort_table(table: Path, metadata: Path | None, target: str, positive: list[str] | None) -> LabelledCohort:
     """Read a table's features and classes."""
+    from ...checkpoints.source import public_record
     from ...phenotypes import make_target
     from ...phenotypes.cohort_transfer import LabelledCohort
 
     features, columns, where = read_source(table, metadata, target)
     classes = make_target(columns, target, features.sample_ids, positive=positive, where=where)
-    return LabelledCohort(str(table), (features.take(classes.sample_ids, str(table)),), classes)
+    return LabelledCohort(public_record(str(table)), (features.take(classes.sample_ids, str(table)),), classes)
 
 
 def table_record(path: Path) -> dict[str, str]:

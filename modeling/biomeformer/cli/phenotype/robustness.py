@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ...io.atomic import atomic_directory
+from ...io.spreadsheets import write_spreadsheet
 from ..console import doing, out, report_files
 from ..output import check_output
 from .options import Overwrite, Zeros
@@ -79,5 +80,5 @@ def robustness(
             f"{describe_p(row['p'], row['n_permutations'])}, q = {format_p(q)}{note}"
         )
     with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
-        pd.DataFrame(rows).to_csv(partial / "tests.csv", index=False)
+        write_spreadsheet(pd.DataFrame(rows), partial / "tests.csv", index=False)
     report_files({"tests": output / "tests.csv"})

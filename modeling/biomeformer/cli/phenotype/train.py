@@ -47,7 +47,7 @@ def train(
     with doing(f"loading {model}"):
         start(threads)
         from ...checkpoints.loading import load
-        from ...checkpoints.source import model_source
+        from ...checkpoints.source import model_source, public_record
         from ...metagenomes import AbundanceTable
         from ...metagenomes.cohort import computed_by
         from ...phenotypes import make_target, read_metadata, train_checkpoint
@@ -76,5 +76,5 @@ def train(
     with atomic_directory(output) as partial:
         trained.save_pretrained(partial)
         record = {"base_model": model_source(loaded), **study.record, **computed_by(loaded)}
-        write_json(partial / "training_record.json", record)
+        write_json(partial / "training_record.json", public_record(record))
     report_files({"checkpoint": output})

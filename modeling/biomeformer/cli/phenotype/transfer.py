@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ...io.atomic import atomic_directory
+from ...io.spreadsheets import write_spreadsheet
 from ..console import doing, out, report_files
 from ..options import Threads
 from ..output import check_output
@@ -74,5 +75,5 @@ def transfer(
             row["learned_nothing"] = result.learned_nothing
             rows.append(row | score_columns(result.scores))
     with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
-        pd.DataFrame(rows).to_csv(partial / "transfer.csv", index=False)
+        write_spreadsheet(pd.DataFrame(rows), partial / "transfer.csv", index=False)
     report_files({"scores": output / "transfer.csv"})

@@ -35,8 +35,8 @@ def card(
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give a checkpoint, or what `biomeformer export` wrote.")
     with doing("reading the folder"):
-        from ...hub.contents import write_generated
         from ...hub.entry import is_table, write_entry
+        from ...hub.generated import write_generated
         from ...hub.manifest import ENTRY, REPO_ID, load_entry, set_remote_code
     path = folder / ENTRY
     if not path.is_file():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
 
-from ..console import doing, note, report_files
+from ...io.spreadsheets import write_spreadsheet
+from ..console import doing, note, out_lines, report_files
 from ..options import DEFAULT_DEVICE, Device, Revision, Threads
 from ..output import check_output_file
 
@@ -44,12 +44,16 @@ def predict(
     note_device(classifier.model.device)
     n_truncated = n_done = 0
     with ExitStack() as stack:
-        file: TextIO = sys.stdout
+        file: TextIO | None = None
         if output is not None:
             stack.enter_context(doing(f"reading {sequences}"))
             file = stack.enter_context(stack.enter_context(atomic_write(output)).open("w"))
         for table in predict_sequences(classifier, sequences):
-            table.to_csv(file, sep="\t", index=False, header=not n_done, float_format="%.6g")
+            text = write_spreadsheet(
+                table, file, sep="\t", index=False, header=not n_done, float_format="%.6g", lineterminator="\n"
+            )
+            if file is None:
+                out_lines(text.removesuffix("\n"))
             n_done, n_truncated = n_done + len(table), n_truncated + int(table["is_cut"].sum())
     if output is not None:
         report_files({"predictions": output})

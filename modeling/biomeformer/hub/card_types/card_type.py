@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...sinks import markdown, markdown_code
 from ..folder import CheckpointFolder
 
 Rows = dict[str, Any]
@@ -20,7 +21,8 @@ class CardType:
         title: Short description of such a model, for a new card.
         tags: Tags of a new card.
         papers: arXiv numbers of the papers it implements.
-        files: Patterns of the files such a checkpoint has, besides those that every checkpoint has.
+        files: Files that such a checkpoint may have, besides those that every checkpoint has and its weights.
+        parts: Subfolders that may hold a checkpoint of their own.
         usage: Returns code that loads and uses the model, given its id.
         usage_note: Explains what that code returns.
         facts: Returns the rows that describe the model.
@@ -42,6 +44,7 @@ class CardType:
     facts: Callable[[CheckpointFolder], Rows]
     training: Callable[[CheckpointFolder], Rows]
     task: str
+    parts: tuple[str, ...] = ()
     benchmark: str | None = None
     evaluated_sha256: Callable[[Mapping[str, Any], str], str | None] = lambda evaluation, name: None
     evaluation: Callable[[Mapping[str, Any], str, CheckpointFolder], str] | None = None
@@ -52,7 +55,7 @@ def versions(record: Mapping[str, Any]) -> Rows:
     packages = record.get("versions")
     if not packages:
         return {}
-    return {"Versions": ", ".join(f"{package} {version}" for package, version in packages.items())}
+    return {"Versions": ", ".join(f"{markdown(package)} {markdown(version)}" for package, version in packages.items())}
 
 
 def started_from(record: Mapping[str, Any]) -> Rows:
@@ -60,7 +63,8 @@ def started_from(record: Mapping[str, Any]) -> Rows:
     base = record.get("base_model") or {}
     if not base.get("id"):
         return {}
-    return {"Base model": f"`{base['id']}`" + (f" at `{base['revision']}`" if base.get("revision") else "")}
+    commit = f" at {markdown_code(base['revision'])}" if base.get("revision") else ""
+    return {"Base model": f"{markdown_code(base['id'])}{commit}"}
 
 
 def target(record: Mapping[str, Any]) -> Rows:
@@ -68,8 +72,8 @@ def target(record: Mapping[str, Any]) -> Rows:
     label = record.get("target")
     if not label:
         return {}
-    classes = ", ".join(f"{n:,} {name}" for name, n in label["classes"].items())
-    return {"Label": label["column"], "Classes": classes}
+    classes = ", ".join(f"{n:,} {markdown(name)}" for name, n in label["classes"].items())
+    return {"Label": markdown(label["column"]), "Classes": classes}
 
 
 __all__ = ["CardType", "Rows", "started_from", "target", "versions"]

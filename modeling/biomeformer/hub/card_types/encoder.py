@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...sinks import markdown
 from ..folder import CheckpointFolder
 from .card_type import CardType, Rows
 from .metagenbert import TOKENIZER_FILES
@@ -19,7 +20,7 @@ encoder, tokenizer = biomeformer.load_read_encoder("{model_id}")"""
 def facts(folder: CheckpointFolder) -> Rows:
     """Return the rows that describe the model."""
     config = folder.config
-    rows = {"Architecture": config["model_type"], "Hidden size": config["hidden_size"]}
+    rows = {"Architecture": markdown(config["model_type"]), "Hidden size": config["hidden_size"]}
     for field, name in {"k": "k-mers of", "num_hidden_layers": "Layers", "num_attention_heads": "Heads"}.items():
         if field in config:
             rows[name] = config[field]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...io.markdown import grid
+from ...sinks import markdown, markdown_code
 from ..folder import CheckpointFolder
 from .card_type import CardType, Rows, target, versions
 
@@ -32,13 +33,14 @@ def facts(folder: CheckpointFolder) -> Rows:
     config, preprocessing = folder.config, folder.preprocessing
     heads = config["num_attention_heads"]
     own_encoder = folder.path / preprocessing["protein_encoder"]
-    encoder = f"`{preprocessing['protein_encoder']}` (weights `{preprocessing['protein_encoder_sha256'][:12]}…`)"
+    name, digest = preprocessing["protein_encoder"], preprocessing["protein_encoder_sha256"]
+    encoder = f"{markdown_code(name)} (weights {markdown_code(f'{digest[:12]}…')})"
     if (own_encoder / "config.json").is_file():
         encoder_config = json.loads((own_encoder / "config.json").read_text(encoding="utf-8"))
         encoder = f"ESM-2 architecture, {encoder_config['num_hidden_layers']} layers, hidden size "
         encoder += f"{encoder_config['hidden_size']}"
     return {
-        "Predicts": f"{config['label_name']}: {', '.join(folder.labels)}",
+        "Predicts": f"{markdown(config['label_name'])}: {', '.join(map(markdown, folder.labels))}",
         "Transformer": f"{config['num_hidden_layers']} layers, hidden size {config['hidden_size']}, "
         f"{heads} {'head' if heads == 1 else 'heads'}, up to {config['max_genes']:,} genes",
         "Gene order": {"none": "not used", "contig": "within contigs", "genome": "within the genome"}[
@@ -92,10 +94,11 @@ def _comparison(results: Mapping[str, Any], name: str) -> str:
 
 def _confusion(accuracy: Mapping[str, Any], label: str) -> str:
     rows = [
-        [name, f"{accuracy['by_class'][name]:.3f}", *map(str, row.values())]
+        [markdown(name), f"{accuracy['by_class'][name]:.3f}", *map(str, row.values())]
         for name, row in accuracy["confusion"].items()
     ]
-    return grid([label, "accuracy", *(f"predicted as {name}" for name in accuracy["confusion"])], rows)
+    predicted = (f"predicted as {markdown(name)}" for name in accuracy["confusion"])
+    return grid([markdown(label), "accuracy", *predicted], rows)
 
 
 CARD_TYPE = CardType(
@@ -103,7 +106,8 @@ CARD_TYPE = CardType(
     title="Labels of genomes",
     tags=("biology", "genomics", "proteins", "microbiome"),
     papers=("2405.05998",),
-    files=("protein_encoder/config.json", "protein_encoder/*.safetensors", "protein_encoder/training_record.json"),
+    files=("protein_encoder/config.json", "protein_encoder/training_record.json"),
+    parts=("protein_encoder",),
     usage=usage,
     usage_note="Genes are called if the file has none. GenBank, GFF3 with its FASTA, and protein FASTA are read too.",
     facts=facts,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...io.markdown import grid, pairs
+from ...sinks import markdown
 from ..folder import CheckpointFolder
 from .card_type import CardType, Rows, started_from, versions
 
@@ -63,7 +64,7 @@ def encoder_facts(folder: CheckpointFolder) -> Rows:
         tokens = f", canonical {encoder['k']}-mers"
     scale = "unit-length" if config.get("normalize_embeddings") else "unscaled"
     return {
-        "Read encoder": f"{encoder['model_type']}, hidden size {encoder['hidden_size']}{tokens}",
+        "Read encoder": f"{markdown(encoder['model_type'])}, hidden size {encoder['hidden_size']}{tokens}",
         "Centroids": f"{config['n_clusters']:,} (k-means on {scale} vectors)",
         "Pooling": config["pooling"],
         "Minimum read length": f"{preprocessing['min_read_length']} bases",
@@ -82,7 +83,7 @@ def training(folder: CheckpointFolder) -> Rows:
     if "genomes" in record:
         return {
             "Genomes": f"{len(record['genomes'])} (identifiers and SHA-256 in `training_record.json`)",
-            "Held-out genera": ", ".join(record["held_out_genera"]) or "none",
+            "Held-out genera": ", ".join(map(markdown, record["held_out_genera"])) or "none",
             "Simulated reads": f"{record['n_reads']:,}",
             "Seed": record["seed"],
             "Wall time": f"{record['wall_time_s'] / 60:.1f} min",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...sinks import markdown
 from ..folder import CheckpointFolder
 from .card_type import CardType, Rows, started_from, target, versions
 from .metagenbert import TOKENIZER_FILES, encoder_facts
@@ -26,7 +27,7 @@ def facts(folder: CheckpointFolder) -> Rows:
         elements = {"centroids": "centroids of the sample's own reads", "reads": "reads of the sample"}
         head = f"DeepSets, on {config['set_size']} {elements[config['set_elements']]}"
     return {
-        "Predicts": ", ".join(folder.labels),
+        "Predicts": ", ".join(map(markdown, folder.labels)),
         "Head": head,
         **encoder_facts(folder),
         **folder.weight_lines(),
@@ -41,7 +42,7 @@ def training(folder: CheckpointFolder) -> Rows:
         repeats = f", {record['n_repeats']} repeats" if record["n_repeats"] > 1 else ""
         rows["Cross-validation"] = f"{record['n_splits']} folds{repeats}, seed {record['seed']}"
     if (record.get("target") or {}).get("group_column"):
-        rows["Groups kept together"] = record["target"]["group_column"]
+        rows["Groups kept together"] = markdown(record["target"]["group_column"])
     return rows | versions(record)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...sinks import markdown
 from ..folder import CheckpointFolder
 from .card_type import CardType, Rows, started_from, versions
 from .metagenbert import TOKENIZER_FILES
@@ -22,9 +23,9 @@ def facts(folder: CheckpointFolder) -> Rows:
     preprocessing = config.get("sequence_classification") or {}
     limit = preprocessing.get("max_tokens")
     rows = {
-        "Architecture": config["model_type"],
-        "Task": str(preprocessing.get("task", config.get("problem_type"))).replace("_", " "),
-        "Labels": ", ".join(folder.labels),
+        "Architecture": markdown(config["model_type"]),
+        "Task": markdown(str(preprocessing.get("task", config.get("problem_type"))).replace("_", " ")),
+        "Labels": ", ".join(map(markdown, folder.labels)),
         "Maximum length": "no limit" if limit is None else f"{limit} tokens; longer sequences are truncated",
         "Strands": "mean of both" if preprocessing.get("average_strands") else "as given",
     }
@@ -39,7 +40,7 @@ def training(folder: CheckpointFolder) -> Rows:
     record = folder.record
     rows = started_from(record)
     if "n_sequences" in record:
-        rows["Sequences"] = ", ".join(f"{n:,} {split}" for split, n in record["n_sequences"].items())
+        rows["Sequences"] = ", ".join(f"{n:,} {markdown(split)}" for split, n in record["n_sequences"].items())
     if "best_epoch" in record:
         rows["Epochs"] = record["best_epoch"]
     if "wall_time_s" in record:

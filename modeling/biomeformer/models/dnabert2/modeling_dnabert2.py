@@ -22,6 +22,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import can_return_tuple
 
 from .configuration_dnabert2 import DnaBert2Config, is_published_layout
+from .head_loss import head_loss, masked_lm_loss
 from .strict_loading import StrictPreTrainedModel, WeightRules
 
 POOLING_MODES = ("mean", "mean_over_max_length", "cls")
@@ -690,7 +691,7 @@ class DnaBert2ForMaskedLM(DnaBert2PreTrainedModel):
         logits = self.cls(outputs.last_hidden_state)
         loss = None
         if labels is not None:
-            loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
+            loss = masked_lm_loss(logits, labels, num_items_in_batch=kwargs.get("num_items_in_batch"))
         return MaskedLMOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
@@ -737,7 +738,9 @@ class DnaBert2ForSequenceClassification(DnaBert2PreTrainedModel):
         """
         outputs = self.bert(input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
         logits = self.classifier(self.dropout(outputs.pooler_output))
-        loss = None if labels is None else self.loss_function(labels, logits, config=self.config)
+        loss = None
+        if labels is not None:
+            loss = head_loss(logits, labels, self.config, num_items_in_batch=kwargs.get("num_items_in_batch"))
         return SequenceClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )

@@ -18,6 +18,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import can_return_tuple
 
 from .configuration_genome_transformer import GenomeTransformerConfig
+from .head_loss import head_loss
 from .processing_genome_transformer import GenomeTransformerProcessor
 from .strict_loading import StrictPreTrainedModel, WeightRules
 
@@ -69,8 +70,8 @@ class GenomeTransformerEmbeddings(nn.Module):
 
     def forward(self, proteins: torch.Tensor, contig_ids: torch.Tensor | None) -> torch.Tensor:
         """Embed genes: `(batch, n_genes, hidden_size)`, with one position more at the front for `cls` pooling."""
-        weights = self.projection.weight
-        hidden = self.projection(self.norm(proteins.to(weights.dtype)))
+        # Quantised weights of the projection have a type of their own; the norm's are never quantised.
+        hidden = self.projection(self.norm(proteins.to(self.norm.weight.dtype)))
         if self.config.positions != "none":
             ranks = self._ranks(proteins, contig_ids)
             hidden = hidden + sinusoids(ranks, self.config.hidden_size).to(hidden.dtype)
@@ -309,7 +310,7 @@ class GenomeTransformerForSequenceClassification(GenomeTransformerPreTrainedMode
         contig_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         class_weights: torch.Tensor | None = None,
-        label_smoothing: float = 0.0,
+        smoothing: float = 0.0,
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
         """Classify genomes.
@@ -318,19 +319,29 @@ class GenomeTransformerForSequenceClassification(GenomeTransformerPreTrainedMode
             proteins: `(batch, n_genes, protein_size)`, as for `GenomeTransformerModel`.
             attention_mask: `(batch, n_genes)`, 1 on genes, 0 on padding; all genes by default.
             contig_ids: `(batch, n_genes)`, contig index of each gene; one contig by default.
-            labels: `(batch,)`, class indices.
+            labels: `(batch,)` class indices, `(batch, num_labels)` of 0 and 1 for several labels at once, or numbers
+                for regression, by `config.problem_type`.
             class_weights: `(num_labels,)`, factor of the loss of each class.
-            label_smoothing: Fraction of a label that is distributed over all classes.
+            smoothing: Fraction of a label that is distributed over all classes.
             **kwargs: `output_attentions` and `output_hidden_states`.
 
         Returns:
             `logits (batch, num_labels)`, and `loss` with labels.
         """
+        num_items = kwargs.pop("num_items_in_batch", None)
+        kwargs["return_dict"] = True
         outputs = self.genome_transformer(proteins, attention_mask, contig_ids, **kwargs)
         logits = self.classifier(self.dropout(outputs.pooler_output)).float()
         loss = None
         if labels is not None:
-            loss = nn.functional.cross_entropy(logits, labels, weight=class_weights, label_smoothing=label_smoothing)
+            loss = head_loss(
+                logits,
+                labels,
+                self.config,
+                num_items_in_batch=num_items,
+                class_weights=class_weights,
+                smoothing=smoothing,
+            )
         return SequenceClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )

@@ -1,1 +1,1 @@
-../../checkpoints/strict_loading.py
+../shared/strict_loading.py

@@ -12,6 +12,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceCl
 from transformers.utils import can_return_tuple
 
 from .configuration_kmer_encoder import KmerEncoderConfig
+from .head_loss import head_loss
 from .strict_loading import StrictPreTrainedModel, WeightRules
 
 CODON = 3
@@ -75,7 +76,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         self.gates = (
             nn.Embedding(config.vocab_size, config.num_gate_heads, padding_idx=0) if config.num_gate_heads else None
         )
-        self._cached_tables: tuple[list[tuple[torch.Tensor, int, int]], list[torch.Tensor]] | None = None
+        self._cached_tables: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -149,7 +150,9 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
     def _tables(self) -> list[torch.Tensor]:
         """Return tables of scores and vectors of k-mers with those of their reverse complements beside them.
 
-        The tables are cached as long as no gradient is needed and the weights do not change.
+        On a CPU, the tables of the last call are kept beside a copy of the weights they were made from, and used again
+        if these are equal: a comparison takes a tenth of the time. Versions or addresses of tensors would not do, since
+        fused optimizers, edits of `.data` and numpy change neither.
 
         Returns:
             The table of scores, then tables of the vectors of a few heads each, so that they fit into the cache: each
@@ -157,25 +160,25 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         """
         assert self.gates is not None
         own = [table.weight for table in (self.gates, self.embeddings) if type(table) is nn.Embedding]
-        # Layers with an adapter such as LoRA's are no plain embeddings, and tensors of inference mode have no version.
-        may_keep = len(own) == 2 and not torch.is_grad_enabled() and not any(weight.is_inference() for weight in own)
-        state = [(weight, weight.data_ptr(), weight._version) for weight in own] if may_keep else []
+        # Layers with an adapter such as LoRA's are no plain embeddings; a comparison would make the CPU wait for a GPU.
+        may_keep = len(own) == 2 and not torch.is_grad_enabled() and own[0].device.type == "cpu"
         if may_keep and self._cached_tables is not None:
-            old, tables = self._cached_tables
-            if all(a[0] is b[0] and a[1:] == b[1:] for a, b in zip(old, state, strict=True)):
+            former, tables = self._cached_tables
+            if all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(former, own, strict=True)):
                 return tables
         head_size = self.config.hidden_size // self.config.num_gate_heads
         width = max(TILE // (2 * head_size), 1) * head_size
         with torch.inference_mode(False) if may_keep else nullcontext():
-            scores, vectors = _rows(self.gates), _rows(self.embeddings)
+            # A weight of inference mode is copied, since it cannot be saved for a later call.
+            copies = [weight.detach().clone() for weight in own] if may_keep else []
+            scores, vectors = copies if may_keep else (_rows(self.gates), _rows(self.embeddings))
             reverse = reverse_complement_ids(self.config.k, vectors.device)
             tables = []
             for part in (scores, *vectors.split(width, dim=1)):
                 forward = nn.functional.pad(part[1:], (0, 0, 1, 0))
                 tables.append(torch.cat([forward, forward[reverse]], dim=1))
         if may_keep:
-            tables = [table.detach() for table in tables]
-            self._cached_tables = state, tables
+            self._cached_tables = copies, tables
         return tables
 
     def _gated_sums(
@@ -361,7 +364,9 @@ class KmerEncoderForSequenceClassification(KmerEncoderPreTrainedModel):
         if self.dense is not None:
             hidden = self.dropout(nn.functional.gelu(self.dense(hidden)))
         logits = self.classifier(hidden)
-        loss = None if labels is None else self.loss_function(labels, logits, config=self.config)
+        loss = None
+        if labels is not None:
+            loss = head_loss(logits, labels, self.config, num_items_in_batch=kwargs.get("num_items_in_batch"))
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +20,7 @@ from .configuration_metagenbert import MetagenBertConfig
 from .deep_sets import DeepSets
 from .exact_batches import by_length, exact_batch_size
 from .full_float32 import full_float32_matmul
+from .head_loss import head_loss
 from .processing_metagenbert import MetagenBertProcessor
 from .strict_loading import StrictPreTrainedModel, WeightRules
 from .weight_hash import hash_weights
@@ -187,9 +187,9 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         model.processor = processor
         return model.eval()
 
-    @cached_property
+    @property
     def weights_sha256(self) -> str:
-        """SHA-256 over names, shapes, types and values of all weights in memory (not of the file)."""
+        """SHA-256 over names, shapes, types and values of all weights in memory (not of the file), computed anew."""
         return hash_weights(self.state_dict())
 
     def embed_packed(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -494,12 +494,7 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
             logits = self.head(elements, torch.ones_like(elements[:, :, 0]) if weights is None else weights)
         loss = None
         if labels is not None:
-            if self.config.problem_type == "regression":
-                loss = nn.functional.mse_loss(logits.reshape(labels.shape), labels.to(logits.dtype))
-            elif self.config.problem_type == "multi_label_classification":
-                loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-            else:
-                loss = nn.functional.cross_entropy(logits, labels)
+            loss = head_loss(logits, labels, self.config, num_items_in_batch=kwargs.get("num_items_in_batch"))
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     def _embedded_sets(

@@ -11,6 +11,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 
 from .configuration_sequence_cnn import SequenceCnnConfig
+from .head_loss import head_loss
 from .strict_loading import StrictPreTrainedModel
 
 N_BASES = 4
@@ -87,7 +88,9 @@ class SequenceCnnForSequenceClassification(StrictPreTrainedModel):
         mean = (hidden * mask).sum(2) / mask.sum(2).clamp_min(1)
         hidden = self.dense(self.dropout(torch.cat([largest, mean], 1))).relu()
         logits = self.classifier(self.dropout(hidden))
-        loss = None if labels is None else self.loss_function(labels, logits, config=self.config)
+        loss = None
+        if labels is not None:
+            loss = head_loss(logits, labels, self.config, num_items_in_batch=kwargs.get("num_items_in_batch"))
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -204,6 +206,7 @@ class StrictPreTrainedModel(PreTrainedModel):
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
         """Save config, weights and the processor, if there is one, in one folder."""
         super().save_pretrained(save_directory, **kwargs)
+        open_weights(save_directory)
         if self.processor is not None:
             self.processor.save_pretrained(save_directory)
 
@@ -248,6 +251,17 @@ def new_head_request(cls: Any, path: Any, new_head: bool | None, kwargs: dict[st
     return asks
 
 
+def open_weights(folder: Any) -> None:
+    """Give the weight files of a saved checkpoint the permissions of its config, which are those of the umask.
+
+    safetensors writes files that nobody else may read.
+    """
+    config = Path(folder, CONFIG_NAME)
+    if config.is_file():
+        for path in Path(folder).glob("*.safetensors"):
+            path.chmod(stat.S_IMODE(config.stat().st_mode))
+
+
 def untied_weights(model: PreTrainedModel) -> set[str]:
     """Return the names of the weights that a checkpoint must have: all but those tied to others."""
     return model.state_dict().keys() - getattr(model, "all_tied_weights_keys", {}).keys()
@@ -281,5 +295,6 @@ __all__ = [
     "find_file",
     "hub_options",
     "new_head_request",
+    "open_weights",
     "untied_weights",
 ]

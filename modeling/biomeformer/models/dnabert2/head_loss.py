@@ -1,0 +1,1 @@
+../shared/head_loss.py
