@@ -27,6 +27,7 @@ import transformers
 
 import biomeformer
 from biomeformer.metagenomes import run_cohort
+from biomeformer.reads import read_cohort
 from biomeformer.runs.control import CallbackObserver, RunControl
 from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.runs.progress import note, out
@@ -48,8 +49,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda; each process takes a GPU of its own")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--batch-tokens", type=int)
-    parser.add_argument("--overwrite", action="store_true", help="start over where a run exists")
+    parser.add_argument("--overwrite", action="store_true", help="delete the run that the folder holds, and start over")
+    parser.add_argument("--allow-shared-files", action="store_true", help="accept samples with a file in common")
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first sample that fails")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--timeout", type=float, default=10.0, help="minutes without a heartbeat of another process")
     return parser
 
@@ -70,17 +73,20 @@ def run_recipe(
     def on_finish(sample_id: str, reason: str | None) -> None:
         note(f"process {processes.rank}: {sample_id} {'done' if reason is None else 'failed'}")
 
+    def on_remark(text: str) -> None:
+        note(f"note: {text}")
+
     control = RunControl(
         overwrite=args.overwrite,
         fail_fast=args.fail_fast,
         processes=processes,
-        observer=CallbackObserver(on_plan=on_plan, on_finish=on_finish),
+        observer=CallbackObserver(on_plan=on_plan, on_finish=on_finish, on_remark=on_remark),
     )
     device = processes.device(args.device)
     model = biomeformer.load(args.model, revision=args.revision, device=device, dtype=args.dtype)
     outcome = run_cohort(
         model,
-        args.cohort,
+        read_cohort(args.cohort, allow_shared_files=args.allow_shared_files),
         args.output,
         read_fraction=args.read_fraction,
         seed=args.seed,

@@ -39,23 +39,25 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from safetensors.numpy import load_file, save_file
 from torch import nn
 
 import biomeformer
 from biomeformer import MetagenBertForPhenotypeClassification
 from biomeformer.checkpoints.source import model_source
 from biomeformer.errors import InputError
-from biomeformer.io.atomic import atomic_write
+from biomeformer.io.file_identity import InputFile, compare_files, identify_files
+from biomeformer.io.records import DamagedFileError
 from biomeformer.metagenomes import read_set
 from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata, with_deep_sets_head
 from biomeformer.phenotypes.evaluation import folds
+from biomeformer.phenotypes.study import STUDY_FILES
 from biomeformer.phenotypes.trained_folds import evaluate_folds
-from biomeformer.reads import Cohort, draw_reads, read_cohort
+from biomeformer.reads import draw_reads, read_cohort
 from biomeformer.reads.cohort import CohortSample
 from biomeformer.runs.process_group import ProcessGroup
-from biomeformer.runs.progress import out
+from biomeformer.runs.progress import note, out
+from biomeformer.runs.records import read_part, write_part
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import Epochs, evaluate_rows, to_device
 from biomeformer.training.command import RecipeParser, run_main
@@ -67,6 +69,7 @@ from biomeformer.training.run import TrainingRun
 
 transformers.utils.logging.disable_progress_bar()
 CACHE_BYTES = 2_000_000_000
+SETS, SET = "sets", "set"
 
 
 @dataclass
@@ -137,7 +140,7 @@ class Sets:
 
     def __init__(self, config: RecipeConfig, run: TrainingRun, model: MetagenBertModel) -> None:
         self.config, self.run, self.model = config, run, model
-        self.folder = run.path / "sets"
+        self.folder = run.path / SETS
         self._read = self._load
 
     def make(self, samples: Sequence[CohortSample]) -> None:
@@ -148,19 +151,41 @@ class Sets:
         """
         processes = self.run.processes
         self.folder.mkdir(parents=True, exist_ok=True)
-        names = processes.on_main(
-            lambda: [sample.sample_id for sample in samples if not self._path(sample.sample_id).is_file()]
-        )
+        names = processes.on_main(lambda: [sample.sample_id for sample in samples if not self._is_made(sample)])
         missing = [sample for sample in samples if sample.sample_id in set(names)]
         for sample in self.run.track(missing[processes.rank :: processes.size], "sets"):
+            files = [InputFile.from_path(path) for path in sample.files()]
             arrays = self._tokens(sample) if self.config.train_encoder else self._vectors(sample)
-            with atomic_write(self._path(sample.sample_id)) as partial:
-                save_file(arrays, partial)
+            inputs = identify_files(files)
+            path = self._path(sample.sample_id)
+            write_part(path, arrays, item_id=sample.sample_id, fingerprint=SET, inputs=inputs, stats={})
             self.run.check()
         # A barrier has no timeout while heartbeats arrive: one process may take much longer than another.
         processes.barrier()
+        processes.on_main(
+            lambda: self.run.record_inputs(
+                lambda: [file for sample in samples for file in read_part(self._path(sample.sample_id))[0].inputs]
+            )
+        )
         size = max(self._path(sample.sample_id).stat().st_size for sample in samples)
         self._read = lru_cache(maxsize=max(CACHE_BYTES // size, 1))(self._load)
+
+    def _is_made(self, sample: CohortSample) -> bool:
+        """Tell whether there is a sample's set, made from its files as they are."""
+        try:
+            part, _ = read_part(self._path(sample.sample_id))
+        except FileNotFoundError:
+            return False
+        except DamagedFileError:
+            note(f"note: the set of {sample.sample_id} is damaged, so it is made again")
+            return False
+        if (part.item_id, part.fingerprint) != (sample.sample_id, SET):
+            return False
+        files = [InputFile.from_path(path) for path in sample.files()]
+        if compare_files(part.inputs, files, self.run.check) == "changed":
+            note(f"note: the reads of {sample.sample_id} have changed, so its set is made again")
+            return False
+        return True
 
     def _vectors(self, sample: CohortSample) -> dict[str, np.ndarray]:
         elements = read_set(
@@ -187,7 +212,7 @@ class Sets:
         return self.folder / f"{sample_id}.safetensors"
 
     def _load(self, sample_id: str) -> dict[str, np.ndarray]:
-        return load_file(self._path(sample_id))
+        return read_part(self._path(sample_id))[1]
 
     def n_elements(self, sample_id: str) -> int:
         """Return the number of elements (reads or centroids) of a sample."""
@@ -393,9 +418,7 @@ def evaluate(trainer: Trainer) -> tuple[Study, list[dict[str, Any]]]:
     return study, results
 
 
-def identity_of(
-    config: RecipeConfig, cohort: Cohort, target: Target, model: MetagenBertModel, group: str | None
-) -> dict[str, Any]:
+def identity_of(config: RecipeConfig, target: Target, model: MetagenBertModel, group: str | None) -> dict[str, Any]:
     """Return what determines a run's results, as JSON values."""
     assert model.processor is not None
     labels = [f"{name}\t{label}" for name, label in zip(target.sample_ids, target.labels.tolist(), strict=True)]
@@ -405,7 +428,6 @@ def identity_of(
         "classes": list(target.classes),
         "group": group,
         "samples": hashlib.sha256("\n".join(labels).encode()).hexdigest(),
-        "reads": [[str(path) for path in sample.reads.paths()] for sample in cohort],
         "weights_sha256": model.weights_sha256,
         "contract": model.processor.preprocessing,
     }
@@ -419,6 +441,7 @@ def parser() -> RecipeParser:
     parser.add_argument("--target", required=True, help="column with the classes")
     parser.add_argument("--metadata", type=Path, help="CSV or TSV with the classes, instead of the cohort")
     parser.add_argument("--positive", action="append", help="value to predict against all others; may be given again")
+    parser.add_argument("--allow-shared-files", action="store_true", help="accept samples with a file in common")
     parser.add_argument("--group", help="column with subjects or batches, which no two folds share")
     return parser
 
@@ -431,7 +454,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     """
     began = time.monotonic()
     config = RecipeConfig.from_yaml(args.config, args.overrides)
-    cohort = read_cohort(args.cohort)
+    cohort = read_cohort(args.cohort, allow_shared_files=args.allow_shared_files)
     columns = cohort.metadata() if args.metadata is None else read_metadata(args.metadata)
     ids = [sample.sample_id for sample in cohort]
     where = str(args.metadata or args.cohort)
@@ -443,11 +466,16 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         new_model(config, start, target.classes)
     except ValueError as error:
         raise InputError(f"{args.config}: {error}") from error
-    identity = identity_of(config, cohort, target, start, args.group)
-    with TrainingRun(args.output, identity, accelerator, processes).open(args.overwrite) as run:
+    identity = identity_of(config, target, start, args.group)
+    with_label = set(target.sample_ids)
+    labelled = [sample for sample in cohort if sample.sample_id in with_label]
+    run_options: dict[str, Any] = {
+        "inputs": [path for sample in labelled for path in sample.files()],
+        "files": [SETS, *STUDY_FILES],
+    }
+    with TrainingRun(args.output, identity, accelerator, processes, **run_options).open(args.overwrite) as run:
         sets = Sets(config, run, start)
-        with_label = set(target.sample_ids)
-        sets.make([sample for sample in cohort if sample.sample_id in with_label])
+        sets.make(labelled)
         trainer = Trainer(config, run, sets, target)
         study, results = evaluate(trainer)
         n_epochs = median_epoch(results)

@@ -58,9 +58,11 @@ from biomeformer.training.loop import Plan, Validation, train
 from biomeformer.training.losses import class_weights
 from biomeformer.training.run import TrainingRun
 from biomeformer.training.schedules import linear_warmup_decay
-from biomeformer.training.search import OnEpoch, Search, import_optuna
+from biomeformer.training.search import BEST_TRIAL, OnEpoch, Search, import_optuna
 
 transformers.utils.logging.disable_progress_bar()
+# What the recipe writes beside what every run writes.
+FILES = ("evaluation.json", "predictions.parquet", "report.html", "search.db", BEST_TRIAL)
 SEARCHED = ("learning_rate", "weight_decay", "warmup", "dropout", "batch_sequences", "n_epochs")
 INTEGERS = ("batch_sequences", "n_epochs")
 
@@ -320,7 +322,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     data = read_training_data(args.data)
     accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
     identity = {"config": asdict(config), "sequences": data.fingerprint, "labels": list(data.label_names)}
-    run = TrainingRun(args.output, identity, accelerator, processes)
+    run = TrainingRun(args.output, identity, accelerator, processes, files=FILES)
     trainer = Trainer(config, run, data)
     if config.search is not None:
         import_optuna()

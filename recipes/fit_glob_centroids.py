@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,11 @@ import transformers
 
 from biomeformer import load_read_encoder
 from biomeformer.errors import InputError
+from biomeformer.io.atomic import wrap_write_errors
+from biomeformer.io.locks import locked_folder
 from biomeformer.metagenomes import fit_several_centroids
 from biomeformer.models.metagenbert import MetagenBertProcessor
+from biomeformer.reads import read_cohort
 from biomeformer.runs.control import CallbackObserver, RunControl
 from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.runs.progress import note, out
@@ -78,6 +82,7 @@ def parser() -> RecipeParser:
     parser.add_argument("--cohort", type=Path, required=True)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda; each process takes a GPU of its own")
     parser.add_argument("--batch-tokens", type=int)
+    parser.add_argument("--allow-shared-files", action="store_true", help="accept samples with a file in common")
     parser.add_argument("--timeout", type=float, default=10.0, help="minutes without a heartbeat of another process")
     return parser
 
@@ -106,29 +111,38 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     def on_finish(sample_id: str, reason: str | None) -> None:
         note(f"process {processes.rank}: {sample_id} {'drawn' if reason is None else 'failed'}")
 
+    def on_remark(text: str) -> None:
+        note(f"note: {text}")
+
     def on_iteration(iteration: int, objective: dict[int, float]) -> None:
         if processes.is_main:
             figures = ", ".join(f"K = {k}: {value:.6g}" for k, value in objective.items())
             note(f"iteration {iteration}: objective {figures}")
 
-    fits = fit_several_centroids(
-        args.cohort,
-        encoder,
-        processor,
-        n_clusters=config.n_clusters,
-        n_iterations=config.n_iterations,
-        reads_per_sample=config.reads_per_sample,
-        seed=config.seed,
-        spherical=config.spherical,
-        batch_tokens=args.batch_tokens,
-        vectors=args.output / "vectors",
-        max_memory=config.max_memory,
-        on_iteration=on_iteration,
-        control=RunControl(processes=processes, observer=CallbackObserver(on_finish=on_finish)),
-    )
-    if processes.is_main:
-        for fit, target in zip(fits, targets.values(), strict=True):
-            out(f"K = {len(fit.kmeans.centroids)}  {fit.save(target)}")
+    observer = CallbackObserver(on_finish=on_finish, on_remark=on_remark)
+    with ExitStack() as stack:
+        if processes.is_main:
+            # Until the checkpoints are written; the folder of vectors has a lock of its own.
+            with wrap_write_errors(args.output):
+                stack.enter_context(locked_folder(args.output))
+        fits = fit_several_centroids(
+            read_cohort(args.cohort, allow_shared_files=args.allow_shared_files),
+            encoder,
+            processor,
+            n_clusters=config.n_clusters,
+            n_iterations=config.n_iterations,
+            reads_per_sample=config.reads_per_sample,
+            seed=config.seed,
+            spherical=config.spherical,
+            batch_tokens=args.batch_tokens,
+            vectors=args.output / "vectors",
+            max_memory=config.max_memory,
+            on_iteration=on_iteration,
+            control=RunControl(processes=processes, observer=observer),
+        )
+        if processes.is_main:
+            for fit, target in zip(fits, targets.values(), strict=True):
+                out(f"K = {len(fit.kmeans.centroids)}  {fit.save(target)}")
 
 
 def main(arguments: list[str] | None = None) -> int:

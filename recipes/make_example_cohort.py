@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ import numpy as np
 from biomeformer.io.compression import open_bytes
 from biomeformer.io.fasta import iter_fasta
 from biomeformer.io.tables import read_table
+from biomeformer.runs.process_group import ProcessGroup
+from biomeformer.training.command import run_main
 
 # Relative weights in the control community, and their ratios in the case community to these.
 COMMUNITY: dict[str, tuple[float, float]] = {
@@ -198,16 +201,21 @@ The genomes are public RefSeq/GenBank records. The simulated reads and tables ar
 """
 
 
-def main() -> None:
-    """Parse arguments and write the cohort."""
+def main(arguments: list[str] | None = None) -> int:
+    """Parse arguments and write the cohort; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--genomes", type=Path, required=True, help="folder with genomes.tsv")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     parser.add_argument("--n-pairs", type=int, default=Simulation.n_pairs, help="read pairs of a sample")
     parser.add_argument("--seed", type=int, default=Simulation.seed)
-    args = parser.parse_args()
-    make_cohort(args.genomes, args.output, Simulation(n_pairs=args.n_pairs, seed=args.seed))
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    args = parser.parse_args(arguments)
+
+    def work(args: argparse.Namespace, processes: ProcessGroup) -> None:
+        make_cohort(args.genomes, args.output, Simulation(n_pairs=args.n_pairs, seed=args.seed))
+
+    return run_main(work, args, "give the same command again")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

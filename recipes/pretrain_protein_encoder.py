@@ -123,6 +123,9 @@ class RecipeConfig(Config):
         self.require_at_least_one(where, "n_steps", "micro_batches", "micro_batch_tokens", "save_every")
 
 
+PROTEINS = "proteins.npz"
+
+
 class Proteins:
     """Distinct proteins in order of length.
 
@@ -176,7 +179,7 @@ class Proteins:
     @classmethod
     def of_genomes(cls, folder: Path, run: TrainingRun) -> Proteins:
         """Return the proteins of all genomes, predicted once by the main process and kept in the run's folder."""
-        file = run.path / "proteins.npz"
+        file = run.path / PROTEINS
 
         def call_genes() -> None:
             if file.is_file():
@@ -185,6 +188,7 @@ class Proteins:
             for _, path in run.track(genome_files(folder), "predicting genes"):
                 run.check()
                 distinct |= {gene.protein for gene in read_genome(path, threads=os.cpu_count() or 1).genes}
+            run.record_inputs()
             ordered = sorted(distinct, key=lambda protein: (len(protein), protein))
             letters = np.frombuffer("".join(ordered).encode(), np.uint8)
             offsets = np.concatenate([[0], np.cumsum([len(protein) for protein in ordered])])
@@ -290,8 +294,9 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     config = RecipeConfig.from_yaml(args.config, args.overrides)
     genomes = genome_files(args.genomes)
     accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
-    digest = hashlib.sha256("".join(f"{name}\t{path.stat().st_size}\n" for name, path in genomes).encode()).hexdigest()
-    run = TrainingRun(args.output, {"config": asdict(config), "genomes": digest}, accelerator, processes)
+    identity = {"config": asdict(config), "genomes": [name for name, _ in genomes]}
+    inputs = [path for _, path in genomes]
+    run = TrainingRun(args.output, identity, accelerator, processes, inputs=inputs, files=[PROTEINS])
     with run.open(args.overwrite):
         proteins = Proteins.of_genomes(args.genomes, run)
         training, held_out = proteins.split(config.held_out)

@@ -69,6 +69,8 @@ from biomeformer.training.schedules import cosine_warmup_decay
 transformers.utils.logging.disable_progress_bar()
 
 SPECIAL_TOKENS = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
+# What the recipe writes beside what every run writes; the last is the folder of a tracker.
+FILES = ("tokenizer", "stages", "encoder", "pretrain_read_encoder")
 OBJECTIVES = ("mlm", "species", "contrastive")
 
 
@@ -400,7 +402,7 @@ class Trainer:
         if self.config.gradient_checkpointing and self.encoder.supports_gradient_checkpointing:
             self.encoder.gradient_checkpointing_disable()
         if self.run.is_main:
-            with atomic_directory(self.run.path / "stages" / f"{number}", existing="replace") as folder:
+            with atomic_directory(self.run.path / "stages" / f"{number}", existing="replace", locked=True) as folder:
                 self.encoder.save_pretrained(folder)
                 self.tokenizer.save_pretrained(folder)
                 if stage.objective == "mlm":
@@ -463,7 +465,7 @@ def starting_point(
 
     def make_tokenizer() -> None:
         if not folder.exists():
-            with atomic_directory(folder) as partial:
+            with atomic_directory(folder, locked=True) as partial:
                 new_tokenizer(config, genomes).save_pretrained(partial)
 
     run.processes.on_main(make_tokenizer)
@@ -515,7 +517,9 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     )
     digest = hashlib.sha256("".join(genomes.sha256).encode()).hexdigest()
     identity = {"config": asdict(config), "genomes": digest, "held_out": sorted(held_out)}
-    with TrainingRun(args.output, identity, accelerator, processes).open(args.overwrite) as run:
+    if validation is not None:
+        identity["held_out_genomes"] = hashlib.sha256("".join(validation.sha256).encode()).hexdigest()
+    with TrainingRun(args.output, identity, accelerator, processes, files=FILES).open(args.overwrite) as run:
         accelerator.init_trackers("pretrain_read_encoder", config={"seed": config.seed, "config": args.config.name})
         encoder, tokenizer, source = starting_point(config, genomes, run)
         done = [number for number in range(len(config.stages)) if finished_stage(run, number)]

@@ -43,11 +43,12 @@ from rich.table import Table
 from biomeformer import GenomeTransformerConfig, GenomeTransformerForSequenceClassification, GenomeTransformerProcessor
 from biomeformer.errors import InputError
 from biomeformer.genomes.dataset import DatasetGenomes, StreamedGenomes, open_genomes
-from biomeformer.genomes.embedding import EmbeddedGenomes
+from biomeformer.genomes.embedding import RESULTS, EmbeddedGenomes
 from biomeformer.genomes.prediction import PROTEIN_ENCODER
 from biomeformer.genomes.proteins import load_protein_encoder
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata
 from biomeformer.phenotypes.evaluation import folds
+from biomeformer.phenotypes.study import STUDY_FILES
 from biomeformer.phenotypes.trained_folds import evaluate_folds
 from biomeformer.runs.prefetch import prefetch
 from biomeformer.runs.process_group import ProcessGroup
@@ -367,7 +368,9 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         "genomes": hashlib.sha256("\n".join(labels).encode()).hexdigest(),
         "protein_encoder": genomes.preprocessing["weights_sha256"],
     }
-    run = TrainingRun(args.output, identity, accelerator, processes)
+    # What the vectors are of; those of a dataset are not compared.
+    inputs = [genomes.folder / RESULTS["genes"]] if isinstance(genomes, EmbeddedGenomes) else []
+    run = TrainingRun(args.output, identity, accelerator, processes, inputs=inputs, files=STUDY_FILES)
     trainer = Trainer(config, run, genomes, target)
     try:
         with torch.device("meta"):
@@ -375,6 +378,8 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     except ValueError as error:
         raise InputError(f"{args.config}: {error}") from error
     with run.open(args.overwrite):
+        if run.is_main:
+            run.record_inputs()
         study, results, accuracy = evaluate(trainer)
         n_epochs = median_epoch(results)
         all_rows = np.arange(len(target.labels))

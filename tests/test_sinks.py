@@ -113,7 +113,7 @@ def test_messages_of_errors_are_neutral_in_python_too(name):
     kinds = [
         kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.BiomeformerError)
     ]
-    more = {errors.RunInterrupted: (15,), errors.SamplesFailedError: ({},)}
+    more = {errors.WriteError: ("disk full",), errors.RunInterrupted: (15,), errors.SamplesFailedError: ({},)}
     assert len(kinds) > 10
     for kind in kinds:
         message = str(kind(f"{name}: no such sample.", *more.get(kind, ())))

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from .sinks import terminal
 
+# Ends the reason of an error that is not about the input, so that its traceback is of use.
+DEBUG_ADVICE = "re-run with --debug for the traceback"
+
 
 class BiomeformerError(Exception):
-    """A failure of the package itself; the command line exits with `exit_code`."""
+    """A failure of the package itself; the command line exits with `exit_code`.
+
+    Attributes:
+        exit_code: Exit code of the command line.
+        ends_run: Whether the error ends a run over items; otherwise it is the failure of one item.
+    """
 
     exit_code = 1
+    ends_run = True
 
     def __str__(self) -> str:
         """Return the message on one line; names from files that it holds cannot steer a terminal."""
@@ -19,6 +28,7 @@ class InputError(BiomeformerError, ValueError):
     """Bad input: a file, table, argument or checkpoint that cannot be used as it is."""
 
     exit_code = 2
+    ends_run = False
 
 
 class ReadFileError(InputError):
@@ -53,6 +63,19 @@ class MissingDependencyError(BiomeformerError, ImportError):
 
 class RunError(BiomeformerError):
     """A run cannot go on for a reason that is no bad input, such as a full disk; it can be taken up again."""
+
+
+class WriteError(RunError, OSError):
+    """A file cannot be written, such as on a full disk or in a read-only folder; an `OSError` as the writers raise it.
+
+    Args:
+        message: Which file, why, and what to do.
+        reason: Why, alone.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class RunInterrupted(BiomeformerError):
@@ -92,3 +115,9 @@ class SamplesFailedError(BiomeformerError):
 
 class PublishError(BiomeformerError):
     """The Hub refused, could not be reached, or changed meanwhile; nothing was lost and the command can be repeated."""
+
+
+def describe_unexpected(error: BaseException) -> str:
+    """Return an error that is none of this module's as one line: its type and message."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

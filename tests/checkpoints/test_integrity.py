@@ -224,17 +224,17 @@ def test_links_within_a_checkpoint_and_its_cache_are_followed(sharded, tmp_path)
 
 
 @pytest.mark.parametrize("file", ["config.json", "processor_config.json", "model.safetensors.index.json"])
-@pytest.mark.parametrize("depth", [100, 100_000])
+@pytest.mark.parametrize("depth", [150, 100_000])
 def test_a_config_nested_too_deeply_is_refused(sharded, file, depth):
     (sharded / file).write_text(f'{{"a": {"[" * depth}{"]" * depth}}}')
-    with pytest.raises(CheckpointError, match=f"{file} is nested more than 64 levels deep"):
+    with pytest.raises(CheckpointError, match=f"{file} is not valid JSON .it is nested more than 100 deep"):
         biomeformer.load(sharded)
 
 
 def test_a_config_of_unlikely_size_is_refused_unread(sharded):
     with (sharded / "config.json").open("r+b") as file:
         file.truncate(10**12)
-    with pytest.raises(CheckpointError, match="has 1,000,000,000,000 bytes, and no config"):
+    with pytest.raises(CheckpointError, match="it has 1,000,000 MB, and configs at most 64"):
         biomeformer.load(sharded)
 
 

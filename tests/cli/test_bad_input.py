@@ -15,6 +15,7 @@ from biomeformer.runs.run_folder import run_status
 
 CASES = {}
 FAILING_SAMPLES = {}
+RUN_FILES = ("run.json", "output.json", "lock", "parts", "failed", "failed/s0.json")
 RECORD = '{"format_version": 1, "fingerprint": {}, "samples": {}, "attempts": []}'
 
 
@@ -342,14 +343,6 @@ def output_holds_a_run_of_another_version(work):
 
 
 @case
-def output_holds_a_damaged_record(work):
-    (work.output / "run").mkdir(parents=True)
-    (work.output / "run" / "run.json").write_text('{"format_version"')
-    (work.output / "run" / "lock").touch()
-    return work.embed(), ["run.json", "cannot be read", "--overwrite"]
-
-
-@case
 def status_of_nothing(work):
     return ["status", work.folder], [str(work.folder), "no run"]
 
@@ -659,10 +652,23 @@ def test_failing_sample_is_reported_and_leaves_no_result(name, work, run):
     after = work.contents()
     assert {path: after[path] for path in before} == before
     assert {path for path in after if path not in before} == {
-        str((folder / path).relative_to(work.folder))
-        for path in (".", "run", "run/run.json", "run/lock", "run/parts", "run/failed", "run/failed/s0.json")
+        str((folder / path).relative_to(work.folder)) for path in (".", "run", *(f"run/{name}" for name in RUN_FILES))
     }
     assert run_status(folder).failed["s0"] in listed
+
+
+def test_a_damaged_record_of_a_run_says_how_to_go_on(work, run):
+    (work.output / "run").mkdir(parents=True)
+    (work.output / "run" / "run.json").write_text('{"format_version"')
+    (work.output / "run" / "lock").touch()
+    commands = (work.embed(), ["status", work.output])
+    before = work.contents()
+    for arguments in commands:
+        result = run(arguments)
+        assert result.exit_code == 1 and result.stdout == ""
+        (line,) = result.stderr.splitlines()
+        assert "run.json is not JSON, so it is damaged" in line and "delete it and give the same command again" in line
+    assert work.contents() == before
 
 
 def test_more_clusters_than_reads(work, run):

@@ -21,6 +21,7 @@ from biomeformer.cli import app
 from biomeformer.cli.units import duration, parse_bytes, size
 from biomeformer.errors import MissingDependencyError
 from biomeformer.metagenomes import AbundanceTable
+from biomeformer.runs.records import RUN as RUN_RECORD
 from factories import tiny_dnabert2, write_cohort
 
 RESULTS = ["abundance.parquet", "cohort.png", "report.html"]
@@ -86,11 +87,16 @@ def test_read_fraction_and_seed(tmp_path, model_dir, run):
 def test_overwrite_replaces_results_alone(tmp_path, model_dir, run):
     output = tmp_path / "out"
     output.mkdir()
-    (output / "notes.txt").write_text("mine")
-    (output / "abundance.parquet").write_text("old")
+    (output / "abundance.parquet").write_text("mine")
     arguments = ["embed", write_cohort(tmp_path / "cohort"), "--model", model_dir, "--output", output]
     assert run(arguments).exit_code == 2
-    assert (output / "abundance.parquet").read_text() == "old"
+    # Without a record of what a run wrote there, nothing is deleted.
+    refused = run([*arguments, "--overwrite"])
+    assert refused.exit_code == 2 and "has no record of what a run wrote" in refused.stderr
+    assert (output / "abundance.parquet").read_text() == "mine" and names(output) == ["abundance.parquet"]
+    (output / "abundance.parquet").unlink()
+    assert run(arguments).exit_code == 0
+    (output / "notes.txt").write_text("mine")
     assert run([*arguments, "--overwrite"]).exit_code == 0
     assert names(output) == sorted([*RUN, "notes.txt"])
     assert (output / "notes.txt").read_text() == "mine"
@@ -163,7 +169,8 @@ def test_status_lists_failed_samples_and_their_reasons(tmp_path, model_dir, run)
     run_record = json.loads(path.read_text())
     run_record["attempts"][-1]["how_it_ended"] = None
     run_record["samples"]["s9"] = 10**9
-    path.write_text(json.dumps(run_record))
+    del run_record["checksum"]
+    RUN_RECORD.write(path, run_record)
     lines = run(["status", output]).stdout.splitlines()
     assert "left     1 (1.0 GB of files)" in lines and lines[4].startswith("to go    ")
     assert "ended without a record" in lines[5]

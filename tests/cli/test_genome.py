@@ -158,6 +158,27 @@ def test_predict_goes_on_after_a_bad_genome(place, model_dir, run, tmp_path):
     assert alone.exit_code == 2 and "is no nucleotide, this looks like a protein" in alone.stderr
 
 
+def test_predict_goes_on_after_an_error_that_nobody_expected(place, model_dir, run, monkeypatch):
+    from biomeformer.genomes import prediction
+
+    def read(path, **options):
+        if "g0" in str(path):
+            raise TypeError("an odd genome")
+        return read_genome(path, **options)
+
+    monkeypatch.setattr(prediction, "read_genome", read)
+    result = run(["genome", "predict", place / "g0.faa", place / "g1.faa", "--model", model_dir])
+    assert result.exit_code == 1 and result.stdout.splitlines()[1].startswith("g1\t")
+    assert "failed  g0: TypeError: an odd genome; re-run with --debug for the traceback" in result.stderr
+    assert "Traceback" not in result.stderr
+    debugged = run(["genome", "predict", place / "g0.faa", place / "g1.faa", "--model", model_dir, "--debug"])
+    assert "genome g0 failed" in debugged.stderr and 'raise TypeError("an odd genome")' in debugged.stderr
+    monkeypatch.setattr(prediction, "read_genome", lambda path, **options: {}["gene"])
+    result = run(["genome", "predict", place / "g0.faa", place / "g1.faa", "--model", model_dir])
+    assert result.exit_code == 1
+    assert "error: all 2 genomes failed for one reason that is not about their files: KeyError" in result.stderr
+
+
 def test_predict_with_another_encoder(place, model_dir, run, tmp_path):
     folder = shutil.copytree(model_dir, tmp_path / "model")
     torch.manual_seed(9)

@@ -29,7 +29,9 @@ import os, sys, time
 from pathlib import Path
 from biomeformer.io.atomic import atomic_directory, atomic_write
 target = Path(sys.argv[1])
-with atomic_write(target / "file") as file, atomic_directory(target / "folder", existing="replace") as folder:
+with atomic_write(target / "file") as file, atomic_directory(
+    target / "folder", existing="replace", locked=True
+) as folder:
     file.write_text("half")
     (folder / "a").write_text("half")
     print("ready", flush=True)

@@ -16,6 +16,7 @@ from biomeformer.cli import app
 from biomeformer.metagenomes import AbundanceTable
 from biomeformer.metagenomes.export import FORMATS, export_table, sample_frame
 from biomeformer.metagenomes.sample import READ_STATS
+from biomeformer.runs.output_folder import RECORD
 
 METADATA = {
     "disease": ["ibd", "", "healthy, or not", "ibd"],
@@ -127,7 +128,8 @@ def test_export_command_writes_every_format(table, tmp_path, file_format):
     table.write(tmp_path / "abundance.parquet")
     result = run()
     assert result.exit_code == 0, result.output
-    written = sorted(path for path in (tmp_path / file_format).rglob("*") if path.is_file())
+    files = (path for path in (tmp_path / file_format).rglob("*") if path.is_file())
+    written = sorted(path for path in files if path.name != RECORD)
     assert [line.split()[-1] for line in result.stdout.splitlines()] == [str(path) for path in written]
     assert (tmp_path / file_format / "provenance.json") in written and result.stderr == ""
     # No reads: the files are of the table's size, and nothing in them looks like one.

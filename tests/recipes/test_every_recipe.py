@@ -16,6 +16,7 @@ from biomeformer import prepare_sequences
 from biomeformer.genomes.catalog import read_catalog
 from biomeformer.genomes.embedding import embed_genomes
 from biomeformer.genomes.proteins import load_protein_encoder
+from biomeformer.runs.output_folder import RECORD, OutputFolder
 from biomeformer.training.run import COLUMNS, TrainingRun
 from factories import random_sequences, tiny_esm, write_protein_genomes
 from processes import ROOT, Job, free_port, recipe
@@ -153,6 +154,41 @@ def test_interrupted_and_resumed_is_as_if_it_had_not_been(one, table, tmp_path):
     assert all(error.startswith("error: interrupted by SIGTERM; the same command resumes") for error in errors), errors
     for name in NAMES:
         assert (tmp_path / name / "history.csv").read_bytes() == (one / name / "history.csv").read_bytes(), name
+
+
+def test_every_recipe_with_overwrite_is_tried():
+    names = [path.stem for path in (ROOT / "recipes").glob("*.py") if "--overwrite" in path.read_text()]
+    names += [path.stem for path in (ROOT / "recipes").glob("*.py") if "add_training_options()" in path.read_text()]
+    assert sorted(names) == sorted([*NAMES, "embed_cohort"])
+
+
+def test_what_a_recipe_writes_is_what_its_record_names(one):
+    for name in NAMES:
+        entries = OutputFolder(one / name, "training").require_own().entries
+        written = {path.name for path in (one / name).iterdir()} - {"lock", RECORD}
+        assert written <= set(entries), name
+
+
+def overwrite_a_home(table: Table, folder: Path) -> int:
+    """Every recipe, told to overwrite a folder that no run wrote."""
+    codes = [run(name, [*options, "--overwrite"], folder) for name, options in table.items()]
+    options = ["--cohort", str(EXAMPLE), "--model", "metagenbert-mini", "--device", "cpu", "--overwrite"]
+    codes.append(recipe("embed_cohort").main([*options, "--output", str(folder)]))
+    print(f"codes {codes}")
+    return 0
+
+
+def test_overwrite_keeps_files_that_no_run_wrote(table, tmp_path):
+    home = tmp_path / "home"
+    for file in ("thesis.tex", "model/weights", "run.json", "run/own.py"):
+        (home / file).parent.mkdir(parents=True, exist_ok=True)
+        (home / file).write_text("{}")
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    job = Job(tmp_path / "text", 1, overwrite_a_home, table, home)
+    assert job.wait(120) == [0], job.text()
+    assert f"codes {[2] * (len(NAMES) + 1)}" in job.text()
+    assert job.text().count("has no record of what a run wrote there") == len(NAMES) + 1
+    assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
 
 
 def bad_input_on_rank_1(table: Table, folder: Path, ports: list[int]) -> int:

@@ -107,3 +107,19 @@ def test_report_is_one_file_with_every_sample(tmp_path):
     assert all(f"sample_{i}" in page for i in range(12))
     assert "A fraction 0.5 of the reads" in page and "at most 42 tokens" in page and "0123456789ab…" in page
     assert not re.search(r"(src|href)=\"(?!data:)", page) and "@import" not in page and "url(" not in page
+
+
+def test_of_many_samples_some_are_drawn_and_listed_and_the_page_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("biomeformer.reports.ordination.MAX_DRAWN_SAMPLES", 10)
+    monkeypatch.setattr("biomeformer.reports.html.MAX_LISTED_SAMPLES", 5)
+    many = table(40, {"group": [*"ab" * 20]})
+    figure = make_cohort_figure(many)
+    assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == 10
+    assert figure.axes[1].images[0].get_array().shape[1] == 10
+    assert figure.get_supxlabel() == "10 of 40 samples, drawn at random"
+    page = cohort_report(many, tmp_path / "r.html", failed={f"x{i}": "broken" for i in range(9)}).read_text()
+    assert "10 of the 40 samples are drawn, chosen at random" in page
+    assert "The first 5 of 40 are listed; the abundance table has all" in page and page.count("<tr>") == 5
+    assert "The first 5 of 9 are listed; biomeformer status" in page and page.count("broken") == 5
+    few = cohort_report(table(4), tmp_path / "few.html").read_text()
+    assert "drawn, chosen" not in few and "are listed" not in few and not make_cohort_figure(table(4)).get_supxlabel()

@@ -241,6 +241,7 @@ def damage_table(folder: Path) -> Path:
 def test_every_kind_of_damage_within_a_cohort(tmp_path, n_ranks):
     cohort = damage_table(tmp_path)
     arguments = ["--cohort", str(cohort), "--model", "metagenbert-mini", "--output", str(tmp_path / "run")]
+    arguments.append("--allow-shared-files")
     job = Job(tmp_path / "text", n_ranks, run_recipe, "embed_cohort", arguments)
     assert job.wait() == [1] + [0] * (n_ranks - 1), job.text()
     samples = [line.split(",")[0] for line in cohort.read_text().splitlines()[1:]]

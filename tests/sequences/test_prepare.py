@@ -374,14 +374,15 @@ def test_what_may_be_overwritten(tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "thesis.txt").write_text("dear")
-    with pytest.raises(InputError, match="is not overwritten"):
+    with pytest.raises(InputError, match="has no record of what a run wrote there"):
         prepare_sequences([table], folder, read_encoder=None, overwrite=True)
     with pytest.raises(InputError, match="is a folder that is not empty"):
         prepare_sequences([table], folder, read_encoder=None)
     with pytest.raises(InputError, match="is a file"):
         prepare_sequences([table], table, read_encoder=None)
-    (folder / "prepare.json").write_text("{}")
-    (folder / "data").mkdir()
+    (folder / "thesis.txt").unlink()
+    prepare_sequences([table], folder, read_encoder=None)
+    (folder / "thesis.txt").write_text("dear")
     (folder / "data" / "train-00007-of-00009.parquet").write_text("old")
     prepare_sequences([table], folder, read_encoder=None, overwrite=True)
     assert (folder / "thesis.txt").read_text() == "dear" and len(rows_of(folder)) == 2

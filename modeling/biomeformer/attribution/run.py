@@ -97,7 +97,6 @@ def _attribute(
     label_column: str | None,
     control: RunControl,
 ) -> GeneInteractionNetwork:
-    check = control.processes.check
     true_classes, column = _true_classes(model, genomes, label_column)
     check_encoder(model, genomes.preprocessing, genomes.folder)
     digest = hash_weights(model.state_dict())
@@ -110,12 +109,12 @@ def _attribute(
     }
     items = [_EmbeddedGenome(str(name), genomes.folder / RESULTS["genes"]) for name in genomes.genomes.index]
     results = (*FILES.values(), GRAPHML, RECORD, "report.html")
-    run = RunFolder(folder, fingerprint, items, "genomes", results=results)
+    run = RunFolder(folder, fingerprint, items, "genomes", results=results, root=genomes.folder)
     classes = [model.config.id2label[i] for i in range(model.config.num_labels)]
 
     def explain(genome: _EmbeddedGenome, among: Sequence[int]) -> ItemResult:
         vectors, contig_ids = genomes.vectors(genome.item_id), genomes.contig_ids(genome.item_id)
-        explanation = explain_genome(model, vectors, contig_ids, settings, check)
+        explanation = explain_genome(model, vectors, contig_ids, settings, control.processes.check)
         arrays = {field: getattr(explanation, field) for field in ARRAYS}
         arrays["n_random_pair_genes"] = np.array([explanation.n_random_pair_genes])
         return arrays, {"n_pseudo_genes": explanation.n_pseudo_genes}
@@ -139,7 +138,7 @@ def _attribute(
         return network
 
     def _network(explanations: Explanations, failed: dict[str, str]) -> GeneInteractionNetwork:
-        collected = collect(explanations, genomes, classes, true_classes, settings, clustering, check)
+        collected = collect(explanations, genomes, classes, true_classes, settings, clustering, control.processes.check)
         record = {
             "model": {
                 "name": public_name(model.name_or_path),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers.utils import cached_file, extract_commit_hash
 
 from ..errors import CheckpointError, CheckpointNotFoundError
+from ..io.limits import parse_config
 from ..sinks import terminal
 from . import checkpoint_name, is_machine_path, public_name, resolve_checkpoint, shipped_checkpoints
 from .errors import no_checkpoint
@@ -23,8 +23,6 @@ from .errors import no_checkpoint
 logger = logging.getLogger(__name__)
 
 CONFIG, PROCESSOR, TOKENIZER = "config.json", "processor_config.json", "tokenizer_config.json"
-# Limits of a JSON file of a checkpoint. The largest are indices of shards, with about 100 bytes per weight.
-MAX_JSON_BYTES, MAX_JSON_DEPTH = 64_000_000, 64
 
 
 @dataclass(frozen=True)
@@ -168,40 +166,14 @@ def read_json(file: Path) -> dict[str, Any]:
         CheckpointError: The file cannot be read, is not JSON or not an object, or is too large or nested too deeply.
     """
     try:
-        size = file.stat().st_size
-        if size > MAX_JSON_BYTES:
-            raise CheckpointError(
-                f"{file} has {size:,} bytes, and no config of a checkpoint has more than {MAX_JSON_BYTES:,}; fetch the "
-                "checkpoint again."
-            )
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = parse_config(file)
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror}; check its permissions.") from error
-    except RecursionError as error:
-        raise _too_deep(file) from error
-    except CheckpointError:
-        raise
     except ValueError as error:
         raise CheckpointError(f"{file} is not valid JSON ({error}); fetch the checkpoint again.") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{file} is not a config: it holds no JSON object; fetch the checkpoint again.")
-    level: list[Any] = [values]
-    for _ in range(MAX_JSON_DEPTH):
-        level = [value for holder in level for value in _values(holder) if isinstance(value, dict | list)]
-        if not level:
-            return values
-    raise _too_deep(file)
-
-
-def _values(holder: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    return holder.values() if isinstance(holder, dict) else holder
-
-
-def _too_deep(file: Path) -> CheckpointError:
-    return CheckpointError(
-        f"{file} is nested more than {MAX_JSON_DEPTH} levels deep, as no config of a checkpoint is; fetch the "
-        "checkpoint again."
-    )
+    return values
 
 
 def refuse_unsafe_config(config: Mapping[str, Any], where: str) -> None:

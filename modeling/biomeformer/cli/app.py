@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..io.limits import EXPANDED_BYTES, RECORD_BASES
 from .console import out
 from .convert import convert
 from .demo import demo
@@ -57,6 +58,12 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    max_record_bases: Annotated[
+        float, typer.Option(help="Longest record of a FASTQ or FASTA file that is read; after any command.")
+    ] = RECORD_BASES.default,
+    max_expanded_bytes: Annotated[
+        float, typer.Option(help="Largest size of a compressed table or genome once expanded; after any command.")
+    ] = EXPANDED_BYTES.default,
 ) -> None:
     """From metagenomes to abundance vectors: foundation models for microbiomes."""
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import InputError
 from .console import note
 from .options import Threads
 
@@ -23,13 +24,17 @@ def demo(
     The cohort is simulated: twelve small samples in two groups, from public genomes. Results of an earlier demo are
     replaced.
     """
-    from ..metagenomes.cohort import RESULTS
+    from ..reads import read_cohort
+    from ..runs.run_folder import is_run_folder, run_items_of
     from .embed import embed
 
-    is_earlier_demo = output.is_dir() and {path.name for path in output.iterdir()} <= {*RESULTS.values(), "run"}
     with as_file(files("biomeformer") / "example_cohort") as folder:
         note(f"the example cohort (simulated reads): {folder / 'cohort.csv'}")
         table = folder / "cohort.csv"
+        names = tuple(sample.sample_id for sample in read_cohort(table))
+        is_earlier_demo = is_run_folder(output)
+        if is_earlier_demo and run_items_of(output) != names:
+            raise InputError(f"--output {output} holds a run of other samples; give another folder.")
         title = f"Example cohort (simulated reads), embedded with {MODEL}"
         embed(
             table,

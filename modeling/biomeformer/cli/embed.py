@@ -10,8 +10,19 @@ import typer
 from ..errors import InputError
 from ..runs.progress import RunProgress
 from .console import doing, note, report_files
-from .options import DEFAULT_DEVICE, BatchTokens, Cohort, Device, Resume, Revision, Seed, Threads, Timeout
-from .output import check_output
+from .options import (
+    DEFAULT_DEVICE,
+    AllowSharedFiles,
+    BatchTokens,
+    Cohort,
+    Device,
+    Resume,
+    Revision,
+    Seed,
+    Threads,
+    Timeout,
+)
+from .output import check_run_output
 from .runs import list_failures, watch_run
 
 if TYPE_CHECKING:
@@ -51,9 +62,10 @@ def embed(
         str | None, typer.Option(help="Title of the figure and the report.", show_default="cohort and model")
     ] = None,
     resume: Resume = True,
-    overwrite: Annotated[bool, typer.Option(help="Start over in a folder that holds a run or other files.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Delete the run that the folder holds, and start over.")] = False,
     fail_fast: Annotated[bool, typer.Option(help="Stop at the first sample that fails.")] = False,
     timeout: Timeout = 10.0,
+    allow_shared_files: AllowSharedFiles = False,
 ) -> None:
     """Embed a cohort's reads and write its abundance table, figure and report.
 
@@ -66,9 +78,9 @@ def embed(
     from ..reads.subsampling import check_read_fraction
     from .runtime import start
 
-    check_output(output, overwrite=overwrite or (output / "run").is_dir(), can_overwrite=True)
+    check_run_output(output, overwrite=overwrite)
     check_read_fraction(read_fraction)
-    samples = read_cohort(cohort)
+    samples = read_cohort(cohort, allow_shared_files=allow_shared_files)
     if colour_by is not None and colour_by not in samples.columns:
         columns = ", ".join(samples.columns) or "none"
         raise InputError(f"--colour-by: {cohort} has no column {colour_by!r} beside the reads'; it has {columns}.")

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InputError
 from .console import doing, note, report_files
-from .output import check_output
+from .output import open_output
 
 Format = Literal["datasets", "csv", "biom", "anndata"]
 
@@ -27,7 +27,7 @@ def export(
     drop: Annotated[
         str | None, typer.Option(help="Cohort columns to leave out, separated by commas.", show_default=False)
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace files in a folder that is not empty.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier export in the folder.")] = False,
 ) -> None:
     """Export a cohort's abundance table to other formats; reads are never exported.
 
@@ -35,11 +35,12 @@ def export(
     metadata for QIIME 2. `anndata`: an h5ad file for scanpy.
     """
     target = folder / file_format if output is None else output
-    check_output(target, overwrite=overwrite, can_overwrite=True)
+    written = open_output(target, f"export --format {file_format}", overwrite=overwrite)
     with doing("reading the table"):
-        from ..io.atomic import atomic_directory, wrap_write_errors
+        from ..io.atomic import wrap_write_errors
         from ..metagenomes.abundance_table import TABLE_NAME, AbundanceTable
         from ..metagenomes.export import export_table
+        from ..runs.output_folder import RECORD
         from ..runs.run_folder import is_run_folder, run_status
 
         if is_run_folder(folder) and not (folder / TABLE_NAME).exists():
@@ -54,9 +55,9 @@ def export(
     with (
         doing(f"writing {file_format}"),
         wrap_write_errors(target),
-        atomic_directory(target, existing="merge" if overwrite else "refuse") as partial,
+        written.publish() as partial,
     ):
         export_table(table, partial, file_format)
     if is_run_folder(folder) and (failed := run_status(folder).failed):
         note(f"{len(failed)} samples failed and are not in the table: biomeformer status {folder}")
-    report_files({path.name: path for path in sorted(target.rglob("*")) if path.is_file()})
+    report_files({path.name: path for path in sorted(target.rglob("*")) if path.is_file() and path.name != RECORD})

@@ -11,8 +11,8 @@ import typer
 from ..errors import InputError, SamplesFailedError
 from ..runs.progress import RunProgress
 from .console import doing, note, out, report_files
-from .options import DEFAULT_DEVICE, BatchTokens, Cohort, Device, Revision, Threads, Timeout
-from .output import check_output
+from .options import DEFAULT_DEVICE, AllowSharedFiles, BatchTokens, Cohort, Device, Revision, Threads, Timeout
+from .output import check_output, hold_output
 from .runs import list_failures, watch_run
 from .units import parse_bytes
 
@@ -72,6 +72,7 @@ def fit_centroids(
     threads: Threads = None,
     revision: Revision = None,
     timeout: Timeout = 10.0,
+    allow_shared_files: AllowSharedFiles = False,
 ) -> None:
     """Learn centroids from a cohort's reads and write encoder and centroids as one checkpoint.
 
@@ -79,6 +80,7 @@ def fit_centroids(
     resumes when the same command is given again. Under `accelerate launch` the processes share the work.
     """
     check_output(output)
+    hold_output(output)
     allowed = parse_bytes(max_memory, "--max-memory")
     if len(set(n_clusters)) < len(n_clusters):
         raise InputError("--n-clusters: a number of clusters is given twice; give each once.")
@@ -86,7 +88,7 @@ def fit_centroids(
     from ..reads import read_cohort
     from .runtime import note_device, start
 
-    samples = read_cohort(cohort)
+    samples = read_cohort(cohort, allow_shared_files=allow_shared_files)
     with doing(f"loading {read_encoder}"):
         start(threads)
         from ..io.atomic import atomic_directory, wrap_write_errors
@@ -140,10 +142,10 @@ def fit_centroids(
     with wrap_write_errors(output):
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
         if len(fits) == 1:
-            written = {"checkpoint": fits[0].save(output)}
+            written = {"checkpoint": fits[0].save(output, locked=True)}
         else:
             names = {len(fit.kmeans.centroids): fit for fit in fits}
-            with atomic_directory(output) as partial:
+            with atomic_directory(output, locked=True) as partial:
                 for k, fit in names.items():
                     fit.save(partial / f"k{k}")
             written = {f"K = {k}": output / f"k{k}" for k in names}

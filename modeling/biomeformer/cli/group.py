@@ -10,8 +10,11 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from ..errors import BiomeformerError, RankStopped
+from ..errors import DEBUG_ADVICE, BiomeformerError, InputError, RankStopped, describe_unexpected
+from ..io.limits import LIMITS, Limit
+from ..runs.debugging import hide_tracebacks, show_tracebacks
 from .console import error_line
+from .output import release_outputs
 
 INTERRUPTED = 130
 
@@ -31,13 +34,16 @@ class BiomeformerGroup(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run the command line and exit with its code; `--debug` is accepted at any position."""
+        """Run the command line and exit with its code; `--debug` and limits are accepted at any position."""
         arguments = list(sys.argv[1:] if args is None else args)
         options = arguments[: arguments.index("--")] if "--" in arguments else arguments
         debug = "--debug" in options
         if debug:
             arguments.remove("--debug")
+            show_tracebacks()
         try:
+            for limit in LIMITS:
+                _take_limit(arguments, limit)
             code = super().main(arguments, prog_name, complete_var, False, windows_expand_args, **extra)
             if code == INTERRUPTED:
                 error_line("interrupted.")
@@ -47,6 +53,10 @@ class BiomeformerGroup(TyperGroup):
             code = 1
         except Exception as error:
             code = self._report(error, debug)
+        finally:
+            release_outputs()
+            if debug:
+                hide_tracebacks()
         sys.exit(code if isinstance(code, int) else 0)
 
     def _report(self, error: Exception, debug: bool) -> int:
@@ -71,8 +81,32 @@ class BiomeformerGroup(TyperGroup):
         if isinstance(error, BiomeformerError):
             error_line(f"{prefix}{error}")
             return error.exit_code
-        message = " ".join(str(error).split())
-        sentence = f"{type(error).__name__}: {message}" if message else type(error).__name__
-        hint = "" if debug else "; re-run with --debug for the traceback."
+        from ..io.atomic import describe_error
+
+        explained = describe_error(error)
+        if explained is not None:
+            error_line(f"{prefix}{explained}")
+            return 1
+        sentence = describe_unexpected(error)
+        hint = "" if debug else f"; {DEBUG_ADVICE}."
         error_line(prefix + (sentence if debug else sentence.rstrip(".")) + hint)
         return 1
+
+
+def _take_limit(arguments: list[str], limit: Limit) -> None:
+    """Remove the option of a limit from the arguments, and set the limit.
+
+    Raises:
+        InputError: It has no value, or a bad one.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for position in reversed(range(end)):
+        name, equals, value = arguments[position].partition("=")
+        if name != limit.option:
+            continue
+        if not equals:
+            if position + 1 == end:
+                raise InputError(f"{limit.option} has no value; give a number.")
+            value = arguments.pop(position + 1)
+        del arguments[position]
+        limit.set(value)

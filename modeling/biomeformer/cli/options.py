@@ -27,6 +27,10 @@ Revision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of a Hub id.", show_default="its main branch")
 ]
 Resume = Annotated[bool, typer.Option(help="Resume a run that the folder holds.")]
+AllowSharedFiles = Annotated[
+    bool,
+    typer.Option("--allow-shared-files", help="Accept rows that have a file, or equal files, in common."),
+]
 Timeout = Annotated[
     float, typer.Option(min=0.01, help="Minutes without a heartbeat after which another process counts as lost.")
 ]

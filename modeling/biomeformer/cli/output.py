@@ -1,11 +1,21 @@
-"""Checks of the output path, made before a command starts to work."""
+"""Checks of the output path, made before a command starts to work, and locks of folders that it holds to its end."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..io.locks import FolderInUseError, locked_folder
+
+if TYPE_CHECKING:
+    from ..runs.output_folder import OutputFolder
+
+# What the command that is under way holds.
+_held = ExitStack()
 
 
 def check_output_file(file: Path | None) -> None:
@@ -18,23 +28,100 @@ def check_output_file(file: Path | None) -> None:
         raise InputError(f"--output {file} cannot be written; give the name of a file in a folder that exists.")
 
 
-def check_output(folder: Path, *, overwrite: bool = False, can_overwrite: bool = False) -> None:
-    """Check, before any work is done, that results can be written to a folder.
-
-    Args:
-        folder: A new or empty folder, or any folder if `overwrite`.
-        overwrite: Whether the folder may have content.
-        can_overwrite: Whether the command has `--overwrite`, for the advice.
+def check_output(folder: Path) -> None:
+    """Check, before any work is done, that results can be written to a new or empty folder.
 
     Raises:
         InputError: The path is a file, has content, or is not writable.
     """
-    if folder.is_dir():
-        if any(folder.iterdir()) and not overwrite:
-            advice = "give a new one, or --overwrite" if can_overwrite else "give a new one"
-            raise InputError(f"--output {folder} is a folder that is not empty; {advice}.")
-    elif folder.exists() or folder.is_symlink():
-        raise InputError(f"--output {folder} is a file, not a folder; give a new one.")
+    from ..runs.output_folder import OutputFolder
+
+    with _named_option():
+        OutputFolder(folder, "").check(can_overwrite=False)
+    _check_writable(folder)
+
+
+def open_output(folder: Path, writer: str, *, overwrite: bool, resume: bool = False) -> OutputFolder:
+    """Check and lock, before any work is done, a folder of a command that has `--overwrite`.
+
+    Args:
+        folder: A new or empty folder, or any that the command wrote to if `overwrite`.
+        writer: The command.
+        overwrite: Whether what it wrote there may be replaced.
+        resume: Whether the command goes on in the folder, whatever it holds.
+
+    Returns:
+        The folder, whose lock is held until the command has ended.
+
+    Raises:
+        InputError: The path is a file, has content that the command may not replace, is not writable, or in use.
+    """
+    from ..runs.output_folder import OutputFolder
+
+    if resume:
+        _check_writable(folder)
+    else:
+        check_overwritable(folder, writer, overwrite=overwrite)
+    hold_output(folder)
+    return OutputFolder(folder, writer)
+
+
+def check_overwritable(folder: Path, writer: str, *, overwrite: bool) -> None:
+    """Check the folder of a command that has `--overwrite`, as `open_output` does, and do not lock it."""
+    from ..runs.output_folder import OutputFolder
+
+    with _named_option():
+        OutputFolder(folder, writer).check(overwrite=overwrite)
+    _check_writable(folder)
+
+
+def check_run_output(folder: Path, *, overwrite: bool = False) -> None:
+    """Check, before any work is done, that a run can start or be resumed in a folder.
+
+    Args:
+        folder: A new or empty folder, or one of a run.
+        overwrite: Whether a run there is to be deleted.
+
+    Raises:
+        InputError: The path is a file, has content that is no run's, or is not writable.
+    """
+    from ..runs.run_folder import check_run_folder
+
+    with _named_option():
+        check_run_folder(folder, overwrite=overwrite)
+    _check_writable(folder)
+
+
+def hold_output(folder: Path) -> None:
+    """Lock a folder until the command has ended; the main process alone does.
+
+    Raises:
+        InputError: Another process writes to the folder.
+    """
+    if os.environ.get("RANK", "0") == "0":
+        try:
+            _held.enter_context(locked_folder(folder))
+        except OSError as error:
+            raise InputError(f"--output {folder} cannot be written: {error.strerror}; give another folder.") from error
+
+
+def release_outputs() -> None:
+    """Give back what `hold_output` took."""
+    _held.close()
+
+
+@contextmanager
+def _named_option() -> Iterator[None]:
+    """Name the option in errors about a folder."""
+    try:
+        yield
+    except FolderInUseError:
+        raise
+    except InputError as error:
+        raise InputError(f"--output {error}") from error
+
+
+def _check_writable(folder: Path) -> None:
     ancestor = folder
     while not ancestor.exists():
         ancestor = ancestor.parent

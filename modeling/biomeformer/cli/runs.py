@@ -55,13 +55,16 @@ def watch_run(
             note_device(device, processes)
         progress.plan(n_before, n_mine)
 
+    def remark(text: str) -> None:
+        note(f"note: {one_line(text)}")
+
     with Interruption() as interruption, progress:
 
         def check() -> None:
             interruption.check()
             progress.draw()
 
-        observer = CallbackObserver(plan, progress.advance, progress.finish)
+        observer = CallbackObserver(plan, progress.advance, progress.finish, remark)
         try:
             yield RunControl(resume, overwrite, fail_fast, processes, observer, check)
         except RunInterrupted as error:

@@ -41,6 +41,9 @@ def describe(status: RunStatus) -> list[str]:
         f"failed   {len(status.failed):,}",
         f"left     {len(status.left):,} ({size(status.bytes_left)} of files)",
     ]
+    if status.damaged:
+        names = ", ".join(map(one_line, status.damaged[:3])) + (", …" if len(status.damaged) > 3 else "")
+        lines.append(f"damaged  {len(status.damaged):,} ({names}); taken again when the run is resumed")
     if status.left:
         unknown = f"unknown until one of the {status.noun} is done"
         lines.append(f"to go    {unknown if status.seconds_to_go is None else duration(status.seconds_to_go)}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyrodigal
 
+from ..errors import InputError
 from .genome import Gene
 
 # Prodigal refuses to train its model on less.
@@ -36,7 +37,13 @@ def call_genes(contigs: Mapping[str, str], *, translation_table: int = 11, threa
         with warnings.catch_warnings():
             # Below 100,000 bases pyrodigal warns and recommends meta mode; here the whole genome is in the file.
             warnings.simplefilter("ignore", UserWarning)
-            finder.train(*sequences.values(), translation_table=translation_table)
+            try:
+                finder.train(*sequences.values(), translation_table=translation_table)
+            except ValueError as error:
+                raise InputError(
+                    f"genes cannot be called with translation table {translation_table} ({error}); give 11 or 4, or a "
+                    "file with annotated genes."
+                ) from error
     with ThreadPoolExecutor(threads) as pool:
         predictions = list(pool.map(finder.find_genes, sequences.values()))
     genes = [

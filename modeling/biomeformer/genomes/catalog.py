@@ -12,6 +12,7 @@ import pandas as pd
 from ..errors import CohortError, InputError
 from ..io.item_ids import check_not_empty, check_table_id
 from ..io.tables import TableFormat, read_table
+from ..reads.cohort import check_own_files
 from .genome import Genome
 from .reading import KINDS, genome_name, read_genome
 
@@ -50,6 +51,10 @@ class CatalogedGenome:
         """Return the paths of all files of the genome."""
         return tuple(path for path in (self.path, self.fasta, self.annotations) if path is not None)
 
+    def own_files(self) -> tuple[Path, ...]:
+        """Return the paths of the files that hold the genome alone: all but the annotations."""
+        return tuple(path for path in (self.path, self.fasta) if path is not None)
+
     def read(self, *, translation_table: int = 11, threads: int = 1) -> Genome:
         """Read the genome; see `read_genome` for the options and errors."""
         return read_genome(
@@ -71,17 +76,24 @@ class GenomeCatalog:
         samples: The genomes.
         columns: Names of the metadata columns.
         path: The table's path, or None if there is no table.
+        allow_shared_files: Whether genomes may have a file in common, or files that are equal, beside annotations.
     """
 
     samples: tuple[CatalogedGenome, ...]
     columns: tuple[str, ...] = ()
     path: Path | None = None
+    allow_shared_files: bool = False
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __iter__(self) -> Iterator[CatalogedGenome]:
         return iter(self.samples)
+
+    @property
+    def root(self) -> Path | None:
+        """The folder that paths in the table are relative to."""
+        return None if self.path is None else self.path.parent
 
     def metadata(self) -> pd.DataFrame:
         """Return the metadata columns as text, one row per genome, indexed by `genome_id`."""
@@ -120,7 +132,7 @@ class GenomeCatalog:
         return cls.from_files(paths)
 
 
-def read_catalog(path: str | Path) -> GenomeCatalog:
+def read_catalog(path: str | Path, *, allow_shared_files: bool = False) -> GenomeCatalog:
     """Read a catalog of genomes from a table, and check that every file it names exists.
 
     The table is a CSV or TSV, as `biomeformer.io.tables` reads them, with the column `genome_id` and one or more of
@@ -130,6 +142,8 @@ def read_catalog(path: str | Path) -> GenomeCatalog:
 
     Args:
         path: Path of the table.
+        allow_shared_files: Whether genomes may have a file in common, or files that are equal, beside annotations. In
+            genomes that are divided into folds, one would leak into the other.
 
     Raises:
         CohortError: The table is malformed or names a file that does not exist; line and column are named.
@@ -144,7 +158,9 @@ def read_catalog(path: str | Path) -> GenomeCatalog:
     content.require_unique(GENOME_ID, "give each genome one row")
     check_not_empty(content, GENOME_ID, "genomes")
     genomes = [_genome(table, f"{table}, line {line}", row, columns) for line, row in content.records()]
-    return GenomeCatalog(tuple(genomes), columns, table)
+    if not allow_shared_files:
+        check_own_files(content, [(genome.genome_id, genome.own_files()) for genome in genomes], "genomes")
+    return GenomeCatalog(tuple(genomes), columns, table, allow_shared_files)
 
 
 def _genome(table: Path, where: str, row: dict[str, str], columns: Sequence[str]) -> CatalogedGenome:

@@ -73,7 +73,16 @@ def embed_genomes(
     folder = Path(folder)
     store_folder = Path(store) if store is not None else folder / "store"
     fingerprint = {"protein_encoder": encoder.preprocessing, "translation_table": translation_table}
-    run = RunFolder(folder, fingerprint, catalog, "genomes", results=tuple(RESULTS.values()))
+    run = RunFolder(
+        folder,
+        fingerprint,
+        catalog,
+        "genomes",
+        results=tuple(RESULTS.values()),
+        root=catalog.root,
+        own_files=None if catalog.allow_shared_files else CatalogedGenome.own_files,
+        validate=_inconsistency,
+    )
 
     @cache
     def open_store() -> ProteinStore:
@@ -113,6 +122,14 @@ def embed_genomes(
     return run_items(run, embed, gather, control=control, share_batches=False)
 
 
+def _inconsistency(arrays: dict[str, np.ndarray], gene_stats: dict[str, int]) -> str | None:
+    """Return why a genome's genes and statistics do not fit, or None."""
+    numbers = {name: len(arrays[name]) for name in ("keys", "contig_ids", "places") if name in arrays}
+    if set(numbers.values()) != {gene_stats.get("n_genes")} or len(numbers) < 3 or "text" not in arrays:
+        return f"it has not keys, contigs and places of each of {gene_stats.get('n_genes')} genes"
+    return None
+
+
 def _with_units(options: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return options with the deprecated `progress`, which gets no units, as other runs call it."""
     progress = options.get("progress")
@@ -130,6 +147,7 @@ def _arrays(genome: Genome, keys: np.ndarray) -> dict[str, np.ndarray]:
         "contigs": list(genome.contigs),
         "method": genome.method,
         "gc": None if np.isnan(genome.gc) else genome.gc,
+        "notes": list(genome.notes),
     }
     return {
         "keys": keys.view(np.uint8).reshape(-1, KEY.itemsize),
@@ -169,7 +187,10 @@ def _write_tables(
             ]
             writer.write_table(pa.table(columns, schema=schema), row_group_size=n)
             distinct.update(key.tobytes() for key in arrays["keys"])
-            rows.append({GENOME_ID: genome_id, "method": text["method"], "gc": text["gc"], **part.stats})
+            notes = "; ".join(text.get("notes", []))
+            rows.append(
+                {GENOME_ID: genome_id, "method": text["method"], "gc": text["gc"], "notes": notes, **part.stats}
+            )
     frame = pd.DataFrame(rows).set_index(GENOME_ID)
     metadata = catalog.metadata().loc[frame.index]
     metadata.columns = [f"metadata.{name}" for name in metadata.columns]

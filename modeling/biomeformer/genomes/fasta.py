@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import GenomeError
 from ..io.fasta import FastaError, iter_fasta
+from ..io.limits import RECORD_BASES
 
 NOT_NUCLEOTIDE = re.compile(r"[^ACGTUNRYSWKMBDHVacgtunryswkmbdhv\-.]")
 NOT_RESIDUE = re.compile(r"[^A-Za-z*\-.]")
@@ -33,7 +34,7 @@ def iter_records(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
     """
     seen: dict[str, int] = {}
     try:
-        for number, raw_header, sequence in iter_fasta(text.encode().splitlines()):
+        for number, raw_header, sequence in iter_fasta(text.encode().splitlines(), RECORD_BASES.get()):
             header = raw_header.decode().strip()
             name = header.split(maxsplit=1)[0] if header else ""
             if not name:

@@ -62,6 +62,7 @@ class Genome:
         gene_stats: Number of contigs, bases and genes, and of genes left out by reason; its keys are `GENE_STATS`.
         method: How the genes were obtained, in words.
         gc: Fraction of G and C among the unambiguous bases; NaN without bases.
+        notes: Remarks on the file, such as on oddities that were read all the same.
     """
 
     genome_id: str
@@ -70,6 +71,7 @@ class Genome:
     gene_stats: Mapping[str, int]
     method: str
     gc: float = float("nan")
+    notes: tuple[str, ...] = ()
 
     tallies = renamed("tallies", "gene_stats")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import GenomeError
 from ..io.compression import remove_compression_suffix
+from ..io.nucleotides import codon_table
 from .calling import call_genes
 from .fasta import read_contigs, read_protein_records
 from .genbank import read_genbank
@@ -90,16 +91,18 @@ def read_genome(
     if kind not in KINDS:
         raise GenomeError(f"{path}: kind is {kind!r}; give {', '.join(KINDS)}.")
     n_pseudo, method = 0, "annotated"
+    notes: tuple[str, ...] = ()
+    codon_table(translation_table)
     if kind == "proteins":
         contigs, genes = _proteins(path, text)
         method = "proteins given"
         lengths = dict.fromkeys(dict.fromkeys(gene.contig for gene in genes), 0)
     else:
         if kind == "genbank":
-            contigs, genes, n_pseudo = read_genbank(path, text)
+            contigs, genes, n_pseudo, notes = read_genbank(path, text)
         elif kind == "gff":
             sequence_file = None if fasta is None else (Path(fasta), read_text(Path(fasta)))
-            contigs, genes, n_pseudo = read_gff(path, text, sequence_file, translation_table)
+            contigs, genes, n_pseudo, notes = read_gff(path, text, sequence_file, translation_table)
         else:
             contigs, genes = read_contigs(path, text), []
         # Also a GenBank or GFF3 file without a single gene, as assemblers write them.
@@ -135,6 +138,7 @@ def read_genome(
         gene_stats={name: gene_stats[name] for name in GENE_STATS},
         method=method,
         gc=(counts["G"] + counts["C"]) / n_known if n_known else float("nan"),
+        notes=notes,
     )
 
 

@@ -17,6 +17,7 @@ from ..checkpoints.source import open_checkpoint, refuse_unsafe_config
 from ..errors import CheckpointError, InputError
 from ..metagenomes import AbundanceTable
 from ..metagenomes.abundance_table import DATASET_FILE
+from ..runs.output_folder import RECORD as OWNERSHIP_RECORD
 from .card_types import card_type_of
 from .cards import EVAL_RESULTS
 from .disclosure import EMAIL, PATH, TOKEN, USER, disclosures
@@ -155,7 +156,9 @@ def dataset_contents(folder: Path) -> Contents:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+    paths = (path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+    # What the folder's own commands may delete there is of no interest elsewhere.
+    return sorted(path for path in paths if path.name != OWNERSHIP_RECORD)
 
 
 def _weights(folder: Path, part: str) -> list[str]:

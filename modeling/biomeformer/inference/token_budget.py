@@ -11,35 +11,12 @@ import torch
 from transformers import PreTrainedModel
 
 from ..errors import RunError
+from ..runs.devices import is_out_of_memory
 
 Result = TypeVar("Result")
 
-# What errors of other types than torch's own say where memory ran out: CUDA's outside torch's allocator, those of
-# cuBLAS and cuDNN for a handle, a plan or a workspace, MPS's, and those of a CPU's allocator on Linux and Windows.
-OUT_OF_MEMORY = (
-    "out of memory",
-    "cublas_status_alloc_failed",
-    "cudnn_status_alloc_failed",
-    "host_allocation_failed",
-    "device_allocation_failed",
-    "can't allocate memory",
-    "not enough memory",
-)
-
 # Budgets that turned out to be too large for the device's memory, for the rest of the process.
 _LOWERED: WeakKeyDictionary[PreTrainedModel, int] = WeakKeyDictionary()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that a device is out of memory, so that a smaller batch may fit.
-
-    accelerate's `should_reduce_batch_size` is not used: it does not know cuBLAS's and cuDNN's failed allocations, and
-    counts `CUDNN_STATUS_NOT_SUPPORTED` among them, which a smaller batch does not change.
-    """
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    message = str(error).lower()
-    return isinstance(error, RuntimeError) and any(part in message for part in OUT_OF_MEMORY)
 
 
 class TokenBudget:

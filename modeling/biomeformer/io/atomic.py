@@ -9,6 +9,7 @@ process and host that write it, so that leftovers of a killed process can be dis
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import json
@@ -18,18 +19,24 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from safetensors import SafetensorError
 
-from ..errors import InputError, RunError
+from ..errors import BiomeformerError, InputError, RunError, WriteError
+from .locks import FolderLock
 
 # Earlier versions used the process alone; without the host, it cannot be determined whether the process still runs.
 _PARTIAL = re.compile(r"\.(?P<pid>\d+)(-(?P<host>[0-9a-f]{8})-\d+)?\.(?P<state>partial|replaced)\.(?P<name>.+)", re.S)
 _counter = itertools.count()
+# What file systems refuse whichever the file, by number and, of libraries that give text alone, by text.
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+_DISK_ERROR_TEXT = re.compile(
+    r"No space left on device|Disk quota exceeded|Read-only file system|PytorchStreamWriter failed writing", re.I
+)
 # Names of this process's partial paths, and folders in which it has already removed stale ones.
 _active: set[str] = set()
 _swept: set[Path] = set()
@@ -43,9 +50,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     The file gets the permissions of the umask, whatever the writer set, and is flushed to disk before it is renamed.
     The partial name has the same suffix as `path`, for writers that infer the format from it.
+
+    Raises:
+        WriteError: The file system refuses to write.
     """
-    _remove_stale_once(path.parent)
-    with _partial_path(path) as partial:
+    with _explain_write_errors(path), _partial_path(path) as partial:
+        _remove_stale_once(path.parent)
         mode = _file_mode(partial)
         yield partial
         _settle(partial, mode)
@@ -54,29 +64,32 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_directory(folder: str | Path, *, existing: Existing = "refuse") -> Iterator[Path]:
+def atomic_directory(folder: str | Path, *, existing: Existing = "refuse", locked: bool = False) -> Iterator[Path]:
     """Yield a partial folder beside `folder` to write to; `publish_directory` it on success, else delete it.
 
-    Parent folders are created, and removed again on failure if they are empty.
+    The folder is locked meanwhile. Parent folders are created, and removed again on failure if they are empty.
 
     Args:
         folder: Target folder; must be new or empty unless `existing` says otherwise.
         existing: `refuse`, `replace` or `merge`, as for `publish_directory`.
+        locked: Whether the caller holds the folder's lock, or that of a folder around it.
 
     Raises:
-        InputError: The target is a file, or a folder with content and `existing` is `refuse`.
+        InputError: The target is a file, a folder with content and `existing` is `refuse`, or in use.
+        WriteError: The file system refuses to write.
     """
     folder = Path(folder).absolute()
     _check_target(folder, existing)
     created = [parent for parent in folder.parents if not parent.exists()]
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(PermissionError):
-            remove_stale_partials(folder.parent)
-        with _partial_path(folder) as partial:
-            partial.mkdir()
-            yield partial
-            publish_directory(partial, folder, existing=existing)
+        with _explain_write_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with nullcontext() if locked else FolderLock.beside(folder), _partial_path(folder) as partial:
+                with suppress(PermissionError):
+                    remove_stale_partials(folder.parent, locked_name=folder.name)
+                partial.mkdir()
+                yield partial
+                publish_directory(partial, folder, existing=existing)
     except BaseException:
         for parent in created:
             if parent.is_dir() and not any(parent.iterdir()):
@@ -133,7 +146,7 @@ def is_partial(path: Path) -> bool:
     return _PARTIAL.fullmatch(path.name) is not None
 
 
-def remove_stale_partials(folder: Path, *, exclusive: bool = False) -> None:
+def remove_stale_partials(folder: Path, *, exclusive: bool = False, locked_name: str | None = None) -> None:
     """Delete partial files and folders left by killed processes, and restore a folder that one was replacing.
 
     Only files and folders of this user are touched.
@@ -143,10 +156,13 @@ def remove_stale_partials(folder: Path, *, exclusive: bool = False) -> None:
         exclusive: Whether the caller holds a lock on the folder, so that processes of other hosts cannot be writing
             either. Otherwise partial paths of other hosts and of earlier versions are kept. Those of running processes
             of this host are always kept.
+        locked_name: Name of the one entry that the caller holds a lock on; `exclusive` for its partial paths alone.
     """
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _PARTIAL.fullmatch(path.name)
-        if match is None or path.name in _active or not _is_dead(match, exclusive):
+        if match is None or path.name in _active:
+            continue
+        if not _is_dead(match, exclusive or match["name"] == locked_name):
             continue
         # Another process may be removing the same ones.
         with suppress(FileNotFoundError):
@@ -169,11 +185,60 @@ def wrap_write_errors(folder: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
         raise RunError(
             f"{folder} cannot be written to: {reason}; finished samples are kept: fix the cause and give the same "
             "command again."
         ) from error
+
+
+def disk_error(error: BaseException) -> str | None:
+    """Return why a file system refuses to write any file, such as a full disk; None for other errors."""
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return error.strerror or str(error)
+    if isinstance(error, OSError | RuntimeError | SafetensorError):
+        match = _DISK_ERROR_TEXT.search(str(error))
+        return match.group() if match else None
+    return None
+
+
+def write_error(path: str | Path, reason: str) -> WriteError:
+    """Return the error of a file or folder that cannot be written."""
+    return WriteError(
+        f"{path} cannot be written: {reason}; fix the cause, such as by freeing space, or write elsewhere.", reason
+    )
+
+
+def describe_error(error: BaseException) -> str | None:
+    """Return one sentence on an error of the file system that no reader or writer explained; None for other errors."""
+    reason = disk_error(error)
+    path = getattr(error, "filename", None)
+    if reason is not None:
+        return str(write_error(path or "a file", reason))
+    if isinstance(error, PermissionError) and path is not None:
+        return f"{path} cannot be read or written: {error.strerror}; change its permissions, or give another path."
+    return None
+
+
+@contextmanager
+def _explain_write_errors(target: Path) -> Iterator[None]:
+    """Raise `WriteError` for errors of the file system about the target, or about writing in general."""
+    try:
+        yield
+    except BiomeformerError:
+        raise
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = disk_error(error)
+        if reason is None and isinstance(error, OSError):
+            named = str(error.filename or "")
+            is_target = target.name in named or (named != "" and Path(named) in target.parents)
+            # That nothing was written to the partial path is no error of the file system.
+            is_unwritten = isinstance(error, FileNotFoundError) and target.parent.is_dir()
+            if (is_target and not is_unwritten) or error.errno == errno.EIO:
+                reason = error.strerror or str(error)
+        if reason is None:
+            raise
+        raise write_error(target, reason) from error
 
 
 @contextmanager
@@ -304,10 +369,13 @@ def _host() -> str:
 __all__ = [
     "atomic_directory",
     "atomic_write",
+    "describe_error",
+    "disk_error",
     "is_new_or_empty",
     "is_partial",
     "publish_directory",
     "remove_stale_partials",
     "wrap_write_errors",
+    "write_error",
     "write_json",
 ]

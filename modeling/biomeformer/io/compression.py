@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 from isal import igzip_lib
 
 from biomeformer.errors import ReadFileError
+from biomeformer.io.file_identity import ReadDigest
+from biomeformer.io.limits import EXPANDED_BYTES, MAX_RATIO, RATIO_FLOOR, expands_too_far, record_too_long
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -83,15 +85,21 @@ class DecompressedStream(io.RawIOBase):
     Args:
         path: The file.
         max_bytes: Maximum number of decompressed bytes, after which the stream breaks; no limit by default.
+        limit_expansion: Whether a compressed stream breaks where it expands too far to be held in memory.
 
     Raises:
         ReadFileError: The file cannot be opened.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
+    def __init__(self, path: Path, *, max_bytes: int | None = None, limit_expansion: bool = False) -> None:
         super().__init__()
+        self._max_expanded = EXPANDED_BYTES.get() if limit_expansion else None
         self._file = open_file(path)
+        self._digest = ReadDigest(self._file)
         self._max_bytes, self._produced = max_bytes, 0
+        self._max_line: int | None = None
+        # Bytes since the last line break.
+        self._line_bytes = 0
         self._consumed = 0
         self._input = b""
         self._output = memoryview(b"")
@@ -138,6 +146,11 @@ class DecompressedStream(io.RawIOBase):
         self._ascii_only = True
         self._output = memoryview(self._ascii_part(bytes(self._output)))
 
+    def limit_lines(self, max_bytes: int) -> None:
+        """Treat a line that is longer as a break of the stream from now on."""
+        self._max_line = max_bytes
+        self._output = memoryview(self._lines_within_limit(bytes(self._output)))
+
     def readinto(self, buffer: WriteableBuffer) -> int:
         """Read into `buffer` and return the number of bytes, 0 at the end.
 
@@ -156,6 +169,7 @@ class DecompressedStream(io.RawIOBase):
         """Read until at least `n_bytes` of input are buffered or the file has ended."""
         while len(self._input) < n_bytes:
             data = self._file.read(_INPUT_BYTES)
+            self._digest.update(data)
             if not data:
                 return
             self._consumed += len(data)
@@ -180,7 +194,39 @@ class DecompressedStream(io.RawIOBase):
                 "smaller file"
             )
             raise self._break
-        return self._ascii_part(output) if self._ascii_only else output
+        if self._max_expanded is not None and self._compression is not None:
+            self._check_expansion(self._max_expanded)
+        output = self._ascii_part(output) if self._ascii_only else output
+        return output if self._max_line is None else self._lines_within_limit(output)
+
+    def _check_expansion(self, limit: int) -> None:
+        ratio_limit = max(RATIO_FLOOR, MAX_RATIO * self._consumed)
+        # A limit that the user raised holds for the ratio too.
+        if self._produced > limit or (limit <= EXPANDED_BYTES.default and self._produced > ratio_limit):
+            self._break = StreamError(expands_too_far(self._produced, limit))
+            raise self._break
+
+    def _lines_within_limit(self, output: bytes) -> bytes:
+        """Return the bytes before the first line that is longer than the limit; that line then breaks the stream."""
+        limit = self._max_line
+        assert limit is not None
+        first = output.find(b"\n")
+        n_good = len(output)
+        if self._line_bytes + (first if first >= 0 else len(output)) > limit:
+            n_good = 0
+        elif len(output) > limit:
+            # No line within a block of bytes exceeds a limit that is larger than the block.
+            start = first + 1
+            while (end := output.find(b"\n", start)) >= 0 and end - start <= limit:
+                start = end + 1
+            if (end if end >= 0 else len(output)) - start > limit:
+                n_good = start
+        if n_good < len(output):
+            self._break = StreamError(record_too_long(limit))
+            if n_good == 0:
+                raise self._break
+        self._line_bytes = len(output) - output.rfind(b"\n") - 1 if first >= 0 else self._line_bytes + len(output)
+        return output[:n_good]
 
     def _ascii_part(self, output: bytes) -> bytes:
         """Return the bytes before the first byte above 127; that byte then breaks the stream."""
@@ -255,7 +301,7 @@ def open_file(path: Path) -> io.FileIO:
 
 
 def open_bytes(path: Path, *, max_bytes: int | None = None) -> io.BufferedReader:
-    """Open a file for reading its decompressed bytes.
+    """Open a file for reading its decompressed bytes, of which a compressed file may hold `EXPANDED_BYTES`.
 
     Args:
         path: The file: plain, gzip, zstd, bzip2 or xz.
@@ -264,7 +310,7 @@ def open_bytes(path: Path, *, max_bytes: int | None = None) -> io.BufferedReader
     Raises:
         ReadFileError: The file cannot be opened.
     """
-    return io.BufferedReader(DecompressedStream(path, max_bytes=max_bytes), _OUTPUT_BYTES)
+    return io.BufferedReader(DecompressedStream(path, max_bytes=max_bytes, limit_expansion=True), _OUTPUT_BYTES)
 
 
 def open_text(path: Path, *, newline: str | None = None, max_bytes: int | None = None) -> io.TextIOWrapper:

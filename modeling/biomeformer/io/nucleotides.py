@@ -78,12 +78,16 @@ def translate(bases: str, table: int, *, has_start: bool) -> str:
         table: NCBI's number of the translation table.
         has_start: Whether the first codon is the gene's own start, which is read as methionine where the table
             lists it as a start codon.
+
+    Raises:
+        InputError: The table is unknown.
     """
     from Bio.Seq import Seq
 
+    start_codons = codon_table(table).start_codons
     codons = bases[: len(bases) // 3 * 3]
     protein = str(Seq(codons).translate(table=table))
-    if has_start and codons[:3] in codon_table(table).start_codons:
+    if has_start and codons[:3] in start_codons:
         protein = "M" + protein[1:]
     return protein
 

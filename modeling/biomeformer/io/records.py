@@ -23,6 +23,8 @@ from ..errors import InputError
 from .atomic import atomic_write, write_json
 
 CHECKSUM = "checksum"
+# Made once, since each is made anew by `json.dumps` with options.
+_SORTED = json.JSONEncoder(sort_keys=True)
 
 Schema = TypeVar("Schema")
 
@@ -108,7 +110,7 @@ def checksum_of_record(record: Mapping[str, Any]) -> str:
 def checksum_of_arrays(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
     """Return the XXH3 checksum of arrays and the texts beside them: names, types, shapes and values."""
     hasher = xxhash.xxh3_128()
-    hasher.update(json.dumps(dict(metadata), sort_keys=True).encode())
+    hasher.update(_SORTED.encode(dict(metadata)).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         hasher.update(json.dumps([name, array.dtype.str, array.shape]).encode())
@@ -162,7 +164,7 @@ def read_arrays(path: Path, *, advice: str, fields_without_checksum: Collection[
 def _metadata(content: bytes) -> dict[str, str]:
     """Return the texts in a safetensors header, which `safetensors.numpy.load` leaves out."""
     size = int.from_bytes(content[:8], "little")
-    return dict(json.loads(content[8 : 8 + size]).get("__metadata__") or {})
+    return dict(msgspec.json.decode(content[8 : 8 + size]).get("__metadata__") or {})
 
 
 def _read_bytes(path: Path, advice: str) -> bytes:

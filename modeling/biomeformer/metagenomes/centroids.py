@@ -72,9 +72,14 @@ class CentroidFit:
             **computed_by(self.model),
         }
 
-    def save(self, folder: str | Path) -> Path:
-        """Write checkpoint and record atomically to a folder that does not exist yet or is empty; return its path."""
-        with atomic_directory(folder) as partial:
+    def save(self, folder: str | Path, *, locked: bool = False) -> Path:
+        """Write checkpoint and record atomically to a folder that does not exist yet or is empty; return its path.
+
+        Args:
+            folder: The folder.
+            locked: Whether the caller holds its lock.
+        """
+        with atomic_directory(folder, locked=locked) as partial:
             self.model.save_pretrained(partial)
             (partial / "training_record.json").write_text(json.dumps(self.record, indent=2) + "\n")
         return Path(folder)
@@ -199,7 +204,15 @@ def fit_several_centroids(
         return [(name, str(part.path), part.stats) for name, part in parts.items()]
 
     with _folder(vectors, processes) as folder:
-        run = RunFolder(folder, _fingerprint(model, reads_per_sample, seed), cohort, "samples")
+        run = RunFolder(
+            folder,
+            _fingerprint(model, reads_per_sample, seed),
+            cohort,
+            "samples",
+            root=cohort.root,
+            own_files=None if cohort.allow_shared_files else CohortSample.files,
+            validate=_inconsistency,
+        )
         outcome = run_items(run, draw, gather, control=control, share_batches=False)
         if outcome.failed and not processes.is_main:
             raise RankStopped("samples failed")
@@ -262,6 +275,14 @@ def _fingerprint(model: MetagenBertModel, reads_per_sample: int, seed: int) -> d
         "seed": seed,
         **computed_by(model),
     }
+
+
+def _inconsistency(arrays: dict[str, np.ndarray], read_stats: dict[str, int]) -> str | None:
+    """Return why a sample's vectors and statistics do not fit, or None."""
+    vectors = arrays.get("vectors")
+    if vectors is None or len(vectors) != read_stats.get("n_used"):
+        return f"it has not one vector for each of {read_stats.get('n_used')} reads"
+    return None
 
 
 @contextmanager

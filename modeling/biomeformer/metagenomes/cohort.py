@@ -20,6 +20,7 @@ from ..reads import Cohort, read_cohort
 from ..reads.cohort import CohortSample
 from ..reads.subsampling import check_read_fraction
 from ..runs.control import CallbackObserver, RunControl, RunOptions, resolve_control
+from ..runs.failures import failure_reason
 from ..runs.process_group import ProcessGroup
 from ..runs.run_folder import Part, RunFolder
 from ..runs.scheduler import ItemResult, RunOutcome, run_items
@@ -101,7 +102,16 @@ def run_cohort(
     check_read_fraction(read_fraction)
     check_batch_tokens(batch_tokens, model)
     record = provenance(model, read_fraction=read_fraction, seed=seed)
-    run = RunFolder(Path(folder), record, cohort, "samples", results=tuple(RESULTS.values()))
+    run = RunFolder(
+        Path(folder),
+        record,
+        cohort,
+        "samples",
+        results=tuple(RESULTS.values()),
+        root=cohort.root,
+        own_files=None if cohort.allow_shared_files else CohortSample.files,
+        validate=_inconsistency,
+    )
     preprocessing = require_processor(model).preprocessing
 
     def embed(sample: CohortSample, among: Sequence[int]) -> ItemResult:
@@ -118,10 +128,11 @@ def run_cohort(
                 share=(among.index(processes.rank), len(among)),
                 check=processes.check,
             )
-        except InputError as error:
+        except Exception as error:
             if len(among) == 1:
                 raise
-            reason = str(error)
+            # The other processes wait for this one's share, or the reason why there is none.
+            reason = failure_reason(error, f"sample {sample.sample_id}")
         if len(among) > 1:
             embedding = _joined(sample, embedding, reason, processes, among)
             reason = why_nothing_used(embedding, sample.reads, read_fraction, preprocessing)
@@ -140,6 +151,16 @@ def run_cohort(
         return table
 
     return run_items(run, embed, gather, control=control, share_batches=True)
+
+
+def _inconsistency(arrays: dict[str, np.ndarray], read_stats: dict[str, int]) -> str | None:
+    """Return why a sample's counts and statistics do not fit, or None."""
+    counts = arrays.get("counts")
+    if counts is None or counts.dtype != np.int64 or counts.ndim != 1 or (counts < 0).any():
+        return "its counts are not whole numbers of 0 or more"
+    if counts.sum() != read_stats.get("n_used"):
+        return f"its counts add up to {counts.sum():,} and {read_stats.get('n_used')} reads were used"
+    return None
 
 
 def _joined(

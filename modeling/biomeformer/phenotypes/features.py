@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..errors import InputError, MissingDependencyError, TableError
 from ..io.compression import StreamError, open_bytes
+from ..io.limits import EXPANDED_BYTES, expands_too_far
 from ..io.tables import TableFormat, read_table
 from ..metagenomes import AbundanceTable
 from ..metagenomes.abundance_table import check_agreement, is_abundance_source
@@ -125,13 +126,46 @@ def _read_biom(path: Path) -> pd.DataFrame:
             f"{path} is a BIOM table, and biom-format is not installed ({error}); install it: "
             "pip install 'biomeformer[export]'."
         ) from error
+    _check_biom_size(path)
     try:
         table = load_table(str(path))
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise TableError(f"{path} is no BIOM table that can be read ({reason}).") from error
+    n_bytes, limit = table.shape[0] * table.shape[1] * np.dtype(np.float64).itemsize, EXPANDED_BYTES.get()
+    if n_bytes > limit:
+        raise TableError(f"{path}: {expands_too_far(n_bytes, limit)}.")
     values = table.matrix_data.toarray().T
     return pd.DataFrame(values, index=table.ids().tolist(), columns=table.ids("observation").tolist())
+
+
+def _check_biom_size(path: Path) -> None:
+    """Check, before a BIOM table is read, that it does not expand too far.
+
+    Raises:
+        TableError: It does, or is damaged.
+    """
+    try:
+        # JSON, or its compressed stream; of HDF5 these are the bytes of the file.
+        with open_bytes(path) as file:
+            is_hdf5 = file.peek(4).startswith(b"\x89HDF")
+            while not is_hdf5 and file.read(1 << 20):
+                pass
+    except (InputError, StreamError) as error:
+        raise TableError(f"{path}: {str(error).rstrip('.')}.") from error
+    if not is_hdf5:
+        return
+    import h5py
+
+    sizes: list[int] = []
+    try:
+        with h5py.File(path, "r") as content:
+            content.visititems(lambda _, item: sizes.append(item.nbytes) if isinstance(item, h5py.Dataset) else None)
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise TableError(f"{path} is no HDF5 file that can be read ({' '.join(str(error).split())}).") from error
+    limit = EXPANDED_BYTES.get()
+    if sum(sizes) > limit:
+        raise TableError(f"{path}: {expands_too_far(sum(sizes), limit)}.")
 
 
 def _head(path: Path) -> bytes:

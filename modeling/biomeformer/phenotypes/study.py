@@ -25,6 +25,8 @@ from .models import DESCRIPTIONS, MODELS, is_constant
 from .target import Target
 from .transforms import ZERO_RULES
 
+# What `Study.write` writes.
+STUDY_FILES = ("scores.csv", "predictions.csv", "study.json")
 TRANSFORM_NAMES = {
     "": "sets of vectors",
     "none": "shares",

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biomeformer.errors import CohortError, InputError
+from biomeformer.io.file_identity import find_shared, inode_of
 from biomeformer.io.item_ids import check_not_empty, check_table_id
-from biomeformer.io.tables import TableFormat, read_table
+from biomeformer.io.tables import Table, TableFormat, read_table
 from biomeformer.reads.sample import PathLike, SampleReads
 
 if TYPE_CHECKING:
@@ -54,17 +55,24 @@ class Cohort:
         path: The table, or None for a cohort made in memory.
         samples: The samples.
         columns: Names of the metadata columns, in the order of the table.
+        allow_shared_files: Whether samples may have a file in common, or files that are equal.
     """
 
     path: Path | None
     samples: tuple[CohortSample, ...]
     columns: tuple[str, ...]
+    allow_shared_files: bool = False
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __iter__(self) -> Iterator[CohortSample]:
         return iter(self.samples)
+
+    @property
+    def root(self) -> Path | None:
+        """The folder that paths in the table are relative to."""
+        return None if self.path is None else self.path.parent
 
     def metadata(self) -> pd.DataFrame:
         """Return the metadata columns as text, one row per sample, indexed by `sample_id`."""
@@ -75,7 +83,7 @@ class Cohort:
         return pd.DataFrame(rows, index=index, columns=list(self.columns), dtype=object)
 
 
-def read_cohort(path: PathLike) -> Cohort:
+def read_cohort(path: PathLike, *, allow_shared_files: bool = False) -> Cohort:
     """Read a cohort table and check that every file it names exists.
 
     The table is a CSV or TSV, as `biomeformer.io.tables` reads them, with the columns `sample_id` and `fastq`, or
@@ -84,6 +92,8 @@ def read_cohort(path: PathLike) -> Cohort:
 
     Args:
         path: The table.
+        allow_shared_files: Whether samples may have a file in common, or files that are equal. In a cohort that is
+            divided into folds, one sample would leak into the other.
 
     Raises:
         CohortError: The table is malformed or names files that cannot be used; file, line and column are named.
@@ -112,7 +122,31 @@ def read_cohort(path: PathLike) -> Cohort:
             sample.reads.check_files()
         except InputError as error:
             raise CohortError(f"{content.where(row_number)}: {error}") from error
-    return Cohort(table, tuple(samples), columns)
+    if not allow_shared_files:
+        check_own_files(content, [(sample.sample_id, sample.files()) for sample in samples], "samples")
+    return Cohort(table, tuple(samples), columns, allow_shared_files)
+
+
+def check_own_files(table: Table, files_of: Sequence[tuple[str, Sequence[Path]]], noun: str) -> None:
+    """Refuse rows that have a file in common, also through links.
+
+    Args:
+        table: The table.
+        files_of: For each row its id and the files that no other row may have.
+        noun: What the rows are, in the plural.
+
+    Raises:
+        CohortError: Two rows share a file; both are named.
+    """
+    path_of = {inode_of(path): path for _, files in files_of for path in files}
+    shared = find_shared((name, map(inode_of, files)) for name, files in files_of)
+    if shared is not None:
+        first, second, inode = shared
+        row = [name for name, _ in files_of].index(second)
+        raise CohortError(
+            f"{table.where(row)}: {noun} {first} and {second} have the file {path_of[inode]} in common, so that one "
+            "would leak into the other; correct the table, or give --allow-shared-files if this is meant"
+        )
 
 
 def _metadata_columns(table: Path, names: Sequence[str]) -> tuple[str, ...]:

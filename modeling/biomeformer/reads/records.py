@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,14 @@ from dnaio import FastqReader, FileFormatError, SequenceRecord
 
 from biomeformer.errors import ReadFileError
 from biomeformer.io.compression import DecompressedStream, StreamError
-from biomeformer.io.fasta import iter_fasta
+from biomeformer.io.fasta import FastaError, iter_fasta
+from biomeformer.io.limits import RECORD_BASES
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+# Lines of this length are read however low the limit on bases is.
+LONGEST_NAME = 1000
 NUCLEOTIDE_LETTERS = b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv"
 _IS_NUCLEOTIDE = np.zeros(256, dtype=np.bool_)
 _IS_NUCLEOTIDE[list(NUCLEOTIDE_LETTERS)] = True
@@ -30,18 +36,62 @@ _KNOWN_CONTENT = (
 )
 
 
+class _FullReads(io.RawIOBase):
+    """A stream whose reads fill the buffer, up to its end or a break.
+
+    dnaio parses an unfinished record from its start after each read, so that reads of a few kilobytes would make the
+    time for a long record quadratic.
+
+    Args:
+        stream: The stream; a break is raised at the read after the one it cuts short.
+    """
+
+    def __init__(self, stream: DecompressedStream) -> None:
+        super().__init__()
+        self._stream = stream
+        self._break: StreamError | None = None
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Read into `buffer` and return the number of bytes, 0 at the end."""
+        if self._break is not None:
+            raise self._break
+        target = memoryview(buffer).cast("B")
+        n_bytes = 0
+        while n_bytes < len(target):
+            try:
+                n_read = self._stream.readinto(target[n_bytes:])
+            except StreamError as error:
+                if not n_bytes:
+                    raise
+                self._break = error
+                break
+            if not n_read:
+                break
+            n_bytes += n_read
+        return n_bytes
+
+
 class RecordFile:
     """One open FASTQ or FASTA file, distinguished by its first decompressed byte.
 
     Args:
         path: The file.
+        max_record_bases: Longest record that is read, at least 1,000; `RECORD_BASES` of `biomeformer.io.limits` by
+            default.
 
     Raises:
         ReadFileError: The file cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, max_record_bases: int | None = None) -> None:
         self.path = path
+        limit = RECORD_BASES.get() if max_record_bases is None else max_record_bases
+        # Names are lines as well.
+        self._max_record_bases = max(limit, LONGEST_NAME)
         self._stream = DecompressedStream(path)
         self._fastq: FastqReader | None = None
         self._n_fasta = 0
@@ -72,6 +122,8 @@ class RecordFile:
             yield from self._open_records()
         except StreamError as error:
             raise self._error(str(error)) from error
+        except FastaError as error:
+            raise self._error(error.reason) from None
         except FileFormatError as error:
             line = "" if error.line is None else f"line {error.line + 1}: "
             raise self._error(f"{line}{_one_sentence(error.message)}; the file is cut or was edited") from error
@@ -84,7 +136,8 @@ class RecordFile:
             return iter(())
         if head.startswith(b"@"):
             self._stream.require_ascii()
-            self._fastq = FastqReader(cast(BinaryIO, self._stream))
+            self._stream.limit_lines(self._max_record_bases)
+            self._fastq = FastqReader(cast(BinaryIO, _FullReads(self._stream)))
             return iter(self._fastq)
         if head.startswith(b">"):
             return self._fasta_records()
@@ -96,7 +149,9 @@ class RecordFile:
         )
 
     def _fasta_records(self) -> Iterator[SequenceRecord]:
-        for _, header, sequence in iter_fasta(io.BufferedReader(self._stream, 256 << 10)):
+        self._stream.limit_lines(self._max_record_bases)
+        lines = io.BufferedReader(self._stream, 256 << 10)
+        for _, header, sequence in iter_fasta(lines, self._max_record_bases):
             if b"\r" in header:
                 raise self._error("the lines end in carriage returns alone; convert the line ends, e.g. with mac2unix")
             if not sequence.isascii():

@@ -105,6 +105,7 @@ class SampleReader:
         seed: The subsample's seed.
         batch_reads: Most reads in a batch; at least two, so that a pair fits.
         batch_bases: Bases that close a batch; one read may be longer.
+        max_record_bases: Longest read that is read; `RECORD_BASES` of `biomeformer.io.limits` by default.
 
     Attributes:
         n_reads: Reads seen in the files so far; mates count as two.
@@ -125,6 +126,7 @@ class SampleReader:
         seed: int = 0,
         batch_reads: int = 8192,
         batch_bases: int = 4 << 20,
+        max_record_bases: int | None = None,
     ) -> None:
         check_read_fraction(read_fraction)
         if batch_reads < 2 or batch_bases < 1:
@@ -139,6 +141,7 @@ class SampleReader:
         self._seed = seed
         self._batch_reads = batch_reads
         self._batch_bases = batch_bases
+        self._max_record_bases = max_record_bases
         self._started = False
         self._bytes_finished = 0
         self._open_files: list[RecordFile] = []
@@ -156,7 +159,9 @@ class SampleReader:
         for paths in self._reads.files:
             n_before = self.n_reads
             with ExitStack() as stack:
-                self._open_files = [stack.enter_context(RecordFile(path)) for path in paths]
+                self._open_files = [
+                    stack.enter_context(RecordFile(path, max_record_bases=self._max_record_bases)) for path in paths
+                ]
                 yield from self._read_files(first_number)
                 self._bytes_finished = self.bytes_done
                 self._open_files = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from matplotlib.ticker import LogFormatter
 from ..errors import InputError, TableError
 from ..metagenomes import AbundanceTable
 from ..sinks import terminal
-from .ordination import bray_curtis_pcoa
+from .ordination import bray_curtis_pcoa, drawn_rows
 
 # The Okabe-Ito palette, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#000000")
@@ -86,8 +87,9 @@ def _shown_groups(groups: list[str]) -> list[str]:
     return groups if len(groups) <= len(COLOURS) else groups[: len(COLOURS) - 1]
 
 
-def _draw_ordination(axes: Any, table: AbundanceTable, colour_by: str | None) -> None:
-    points, shares = bray_curtis_pcoa(table.abundance)
+def _draw_ordination(
+    axes: Any, table: AbundanceTable, colour_by: str | None, points: np.ndarray, shares: np.ndarray
+) -> None:
     values = None if colour_by is None else table.metadata[colour_by]
     numbers = None if values is None else numeric_values(values)
     if values is None:
@@ -146,11 +148,10 @@ def _name_samples(axes: Any, names: tuple[str, ...], points: np.ndarray) -> None
             label.remove()
 
 
-def _draw_heatmap(axes: Any, table: AbundanceTable, colour_by: str | None) -> None:
+def _draw_heatmap(axes: Any, table: AbundanceTable, colour_by: str | None, points: np.ndarray) -> None:
     abundance = table.abundance
     varying = bool((abundance.var(0) > 0).any())
     clusters = np.lexsort((-abundance.mean(0), -abundance.var(0)))[:N_HEATMAP_CLUSTERS]
-    points, _ = bray_curtis_pcoa(abundance)
     labels, groups = pd.Series([""] * len(points)), [""]
     if colour_by is not None and numeric_values(table.metadata[colour_by]) is None:
         labels, groups = _groups(table.metadata[colour_by])
@@ -188,6 +189,19 @@ def _draw_heatmap(axes: Any, table: AbundanceTable, colour_by: str | None) -> No
     axes.set_title("Cluster abundance", loc="left", fontsize=11, pad=26 if borders else 6)
 
 
+def _take(table: AbundanceTable, rows: np.ndarray) -> AbundanceTable:
+    """Return some samples of a table."""
+    if len(rows) == len(table.sample_ids):
+        return table
+    return replace(
+        table,
+        sample_ids=tuple(table.sample_ids[row] for row in rows),
+        counts=table.counts[rows],
+        read_stats=table.read_stats.iloc[rows],
+        metadata=table.metadata.iloc[rows],
+    )
+
+
 def make_cohort_figure(table: AbundanceTable, *, colour_by: str | None = None, title: str | None = None) -> Figure:
     """Return the figure that `cohort_figure` writes."""
     # Names are plain text: a $ in a name must not start a formula.
@@ -200,16 +214,22 @@ def _make_cohort_figure(table: AbundanceTable, colour_by: str | None, title: str
         columns = ", ".join(map(str, table.metadata.columns)) or "none"
         raise TableError(f"The table has no metadata column {colour_by!r} to colour by; it has {columns}.")
     colour_by = default_colour_column(table.metadata) if colour_by is None else colour_by
+    n_samples = len(table.sample_ids)
+    table = _take(table, drawn_rows(n_samples))
+    points, shares = bray_curtis_pcoa(table.abundance)
     figure = Figure(figsize=(12, 6), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    _draw_ordination(left, table, colour_by)
-    _draw_heatmap(right, table, colour_by)
+    _draw_ordination(left, table, colour_by, points, shares)
+    _draw_heatmap(right, table, colour_by, points)
+    if len(table.sample_ids) < n_samples:
+        figure.supxlabel(
+            f"{len(table.sample_ids):,} of {n_samples:,} samples, drawn at random", fontsize=9, x=0.01, ha="left"
+        )
     if title:
         figure.suptitle(title, fontsize=13, x=0.01, ha="left", fontweight="bold")
     if len(table.sample_ids) <= MAX_NAMED_SAMPLES:
         figure.canvas.draw()
-        points, _ = bray_curtis_pcoa(table.abundance)
         _name_samples(left, table.sample_ids, points)
     return figure
 
@@ -218,6 +238,8 @@ def cohort_figure(
     table: AbundanceTable, path: str | Path, *, colour_by: str | None = None, title: str | None = None
 ) -> Path:
     """Draw a cohort: principal coordinates next to a heatmap of the most variable clusters.
+
+    Of more than `MAX_DRAWN_SAMPLES` samples that many are drawn, chosen at random, and the figure says so.
 
     Args:
         table: The abundance table.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..metagenomes import AbundanceTable
@@ -15,13 +17,24 @@ from ..metrics.diversity import shannon_entropy
 from ..sinks import html
 from . import page
 from .figure import make_cohort_figure
+from .ordination import drawn_rows
+
+# Rows of a page's lists; more would make it slow to open.
+MAX_LISTED_SAMPLES = 1000
 
 
 def _sample_table(table: AbundanceTable) -> pd.DataFrame:
-    frame = pd.concat([table.metadata, table.read_stats], axis=1)
-    frame["entropy (bits)"] = shannon_entropy(table.abundance).round(2)
-    frame["clusters detected"] = (table.counts > 0).sum(1)
+    rows = slice(MAX_LISTED_SAMPLES)
+    frame = pd.concat([table.metadata.iloc[rows], table.read_stats.iloc[rows]], axis=1)
+    counts = table.counts[rows]
+    frame["entropy (bits)"] = shannon_entropy(counts / np.maximum(counts.sum(1, keepdims=True), 1)).round(2)
+    frame["clusters detected"] = (counts > 0).sum(1)
     return frame.reset_index()
+
+
+def _first_of(n: int, where: str) -> str:
+    """Return a sentence on a list that was cut, or nothing for one that was not."""
+    return f" The first {MAX_LISTED_SAMPLES:,} of {n:,} are listed; {where}." if n > MAX_LISTED_SAMPLES else ""
 
 
 def methods_sentence(record: dict[str, Any], n_samples: int) -> str:
@@ -81,14 +94,22 @@ def cohort_report(
         "clusters": f"{table.counts.shape[1]:,}",
     }
     record = {name: value if isinstance(value, str) else json.dumps(value) for name, value in table.provenance.items()}
-    missing = f"<h2>Samples that failed</h2><p>They are not in the table.</p>{page.pairs(failed)}" if failed else ""
+    n_samples = len(table.sample_ids)
+    drawn = len(drawn_rows(n_samples))
+    sampled = f" {drawn:,} of the {n_samples:,} samples are drawn, chosen at random." if drawn < n_samples else ""
+    missing = ""
+    if failed:
+        listed = dict(islice(failed.items(), MAX_LISTED_SAMPLES))
+        first = _first_of(len(failed), "biomeformer status lists all")
+        missing = f"<h2>Samples that failed</h2><p>They are not in the table.{first}</p>{page.pairs(listed)}"
+    first = _first_of(n_samples, "the abundance table has all")
     body = f"""{page.cards(numbers)}
 <div class="wide"><img class="broad" src="data:image/png;base64,{picture}"
  alt="Principal coordinates of the samples and a heatmap of the most variable clusters"></div>
 <p>Left: principal coordinates of Bray–Curtis dissimilarities between abundance vectors; close samples are similar.
 Right: relative abundance of the clusters that vary most between samples. Cluster numbers are those of the model's
-centroids.</p>
-<h2>Samples</h2>{page.table(_sample_table(table))}
+centroids.{sampled}</p>
+<h2>Samples</h2>{f"<p>{first.strip()}</p>" if first else ""}{page.table(_sample_table(table))}
 {missing}
 <h2>Methods</h2><p>{html(methods_sentence(table.provenance, len(table.sample_ids)))}</p>
 <h2>Provenance</h2>{page.pairs(record)}"""

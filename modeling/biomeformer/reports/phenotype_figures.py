@@ -14,7 +14,7 @@ from ..metrics.diversity import shannon_entropy
 from ..metrics.probabilities import METRICS
 from ..phenotypes import FeatureTable, Interval, Study, Target
 from .figure import COLOURS, MARKERS, shorten, use_plain_numbers
-from .ordination import bray_curtis_pcoa
+from .ordination import bray_curtis_pcoa, drawn_rows
 
 SIZE = (5.2, 4.0)
 MODEL_NAMES = {
@@ -57,11 +57,14 @@ def _class_ticks(axes: Any, positions: range, classes: Sequence[str]) -> None:
 
 
 def ordination_figure(table: FeatureTable, target: Target) -> Figure:
-    """Draw principal coordinates of Bray-Curtis dissimilarities, samples coloured by class."""
-    points, shares = bray_curtis_pcoa(table.take(target.sample_ids).shares)
+    """Draw principal coordinates of Bray-Curtis dissimilarities, samples coloured by class; of many samples some."""
+    drawn = drawn_rows(len(target.sample_ids))
+    points, shares = bray_curtis_pcoa(table.take([target.sample_ids[row] for row in drawn]).shares)
     figure, axes = _figure((5.2, 4.4))
+    if len(drawn) < len(target.sample_ids):
+        axes.set_title(f"{len(drawn):,} of {len(target.sample_ids):,} samples, drawn at random", fontsize=9, loc="left")
     for i, name in enumerate(target.classes):
-        rows = target.labels == i
+        rows = target.labels[drawn] == i
         style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
         label = f"{shorten(name)} (n = {rows.sum()})"
         axes.scatter(*points[rows].T, s=30, edgecolor="white", linewidth=0.6, label=label, **style)

@@ -25,6 +25,14 @@ class RunObserver(Protocol):
     def finish(self, item_id: str, reason: str | None, /) -> None:
         """Take note of an item that this process finished, and of the reason if it failed."""
 
+    def remark(self, text: str, /) -> None:
+        """Take note of something about the run, such as items that are done again; by default it is a warning."""
+        _warn(text)
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, UserWarning, stacklevel=2)
+
 
 def _ignore(*values: Any) -> None:
     """Do nothing."""
@@ -32,11 +40,12 @@ def _ignore(*values: Any) -> None:
 
 @dataclass(frozen=True)
 class CallbackObserver(RunObserver):
-    """A `RunObserver` made of functions; one that is left out does nothing."""
+    """A `RunObserver` made of functions; one that is left out does nothing, but remarks become warnings."""
 
     on_plan: Callable[[int, int], None] = _ignore
     on_advance: Callable[[str, int, int, int], None] = _ignore
     on_finish: Callable[[str, str | None], None] = _ignore
+    on_remark: Callable[[str], None] = _warn
 
     def plan(self, n_before: int, n_mine: int, /) -> None:
         """Call `on_plan`."""
@@ -49,6 +58,10 @@ class CallbackObserver(RunObserver):
     def finish(self, item_id: str, reason: str | None, /) -> None:
         """Call `on_finish`."""
         self.on_finish(item_id, reason)
+
+    def remark(self, text: str, /) -> None:
+        """Call `on_remark`."""
+        self.on_remark(text)
 
 
 @dataclass(frozen=True)

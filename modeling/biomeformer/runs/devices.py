@@ -8,6 +8,17 @@ from ..errors import InputError
 
 # The name that leaves the choice to the package.
 AUTO = "auto"
+# What errors of other types than torch's own say where memory ran out: CUDA's outside torch's allocator, those of
+# cuBLAS and cuDNN for a handle, a plan or a workspace, MPS's, and those of a CPU's allocator on Linux and Windows.
+OUT_OF_MEMORY = (
+    "out of memory",
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "host_allocation_failed",
+    "device_allocation_failed",
+    "can't allocate memory",
+    "not enough memory",
+)
 
 
 def automatic_device() -> str:
@@ -67,4 +78,16 @@ def describe_device(device: torch.device) -> str:
     return str(device)
 
 
-__all__ = ["AUTO", "automatic_device", "describe_device", "device_name", "resolve_device"]
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that a device is out of memory, so that a smaller batch may fit.
+
+    accelerate's `should_reduce_batch_size` is not used: it does not know cuBLAS's and cuDNN's failed allocations, and
+    counts `CUDNN_STATUS_NOT_SUPPORTED` among them, which a smaller batch does not change.
+    """
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    message = str(error).lower()
+    return isinstance(error, RuntimeError) and any(part in message for part in OUT_OF_MEMORY)
+
+
+__all__ = ["AUTO", "automatic_device", "describe_device", "device_name", "is_out_of_memory", "resolve_device"]

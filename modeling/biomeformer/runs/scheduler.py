@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -12,9 +12,11 @@ import numpy as np
 
 from ..errors import InputError, RunError, RunInterrupted, SamplesFailedError
 from ..moved import renamed
-from .control import RunControl
+from .control import RunControl, RunObserver
+from .failures import all_failed_alike, failure_reason
 from .process_group import ProcessGroup
-from .run_folder import Item, Part, RunFolder, peak_memory
+from .records import Part
+from .run_folder import Item, RunFolder, peak_memory
 
 # Seconds within which a file that one machine writes to a network file system is visible to the others.
 VISIBILITY_TIMEOUT = 90.0
@@ -85,6 +87,12 @@ class RunOutcome(Generic[Result]):
 
     def raise_for_failures(self) -> None:
         """Raise `SamplesFailedError` if an item failed."""
+        reason = all_failed_alike(self.failed, self.n_items)
+        if reason is not None:
+            raise SamplesFailedError(
+                f"all {self.n_items} {self.noun} failed for one reason that is not about their files: {reason}.",
+                self.failed,
+            )
         if self.failed:
             names = ", ".join(list(self.failed)[:3]) + (", …" if len(self.failed) > 3 else "")
             raise SamplesFailedError(
@@ -106,8 +114,8 @@ def run_items(
 
     Args:
         run: The folder, with the items and the fingerprint.
-        make_part: Returns arrays and statistics of an item, given the ranks that share it; raises `InputError` on all
-            of them where the item cannot be used.
+        make_part: Returns arrays and statistics of an item, given the ranks that share it; raises on all of them where
+            the item cannot be used. `failure_reason` tells which exceptions are the item's failure.
         gather: Called by the main process with all parts and failures, while the folder is still locked.
         control: How the run proceeds.
         share_batches: Whether several processes may share an item.
@@ -126,7 +134,9 @@ def run_items(
     if processes.is_main:
         run.begin(resume=control.resume, overwrite=control.overwrite, n_processes=processes.size)
     try:
-        finished = run.finished() if processes.is_main else {}
+        finished = run.finished(processes.check) if processes.is_main else {}
+        for remark in run.remarks():
+            _remark(observer, remark)
         n_resumed, left = processes.all_gather([len(finished), [name for name in run.items if name not in finished]])[0]
         plan = plan_work({name: run.n_bytes(name) for name in left}, processes.size, share_batches=share_batches)
         mine = [(name, among) for name, among in plan.shared if processes.rank in among]
@@ -135,13 +145,17 @@ def run_items(
         for name, among in mine:
             reason = None
             try:
-                arrays, stats = make_part(run.items[name], among)
-            except InputError as error:
-                reason = str(error)
+                with _marking_stops(processes):
+                    arrays, stats = make_part(run.items[name], among)
+            except Exception as error:
+                reason = failure_reason(error, f"{run.noun.removesuffix('s')} {name}")
             if among[0] == processes.rank:
                 if reason is None:
-                    run.write_part(name, arrays, stats)
-                else:
+                    try:
+                        run.write_part(name, arrays, stats)
+                    except InputError as error:
+                        reason = str(error)
+                if reason is not None:
                     run.write_failure(name, reason)
                 observer.finish(name, reason)
             if reason is not None and control.fail_fast:
@@ -151,6 +165,7 @@ def run_items(
         failed: dict[str, str] = {}
         if processes.is_main:
             parts, failed = _completed(run, processes)
+            run.require_own_files(parts)
             result = gather(parts, failed)
         failed = processes.all_gather(failed)[0]
         if processes.is_main:
@@ -164,6 +179,34 @@ def run_items(
                 run.end("interrupted" if interrupted else f"stopped: {error}")
         raise
     return RunOutcome(result, failed, len(run.items), n_resumed, run.noun)
+
+
+@contextmanager
+def _marking_stops(processes: ProcessGroup) -> Iterator[None]:
+    """Mark what the processes' `check` raises as ending the run, whatever its type."""
+    check = processes.check
+
+    def marked() -> None:
+        try:
+            check()
+        except Exception as error:
+            error.ends_run = True  # type: ignore[attr-defined]
+            raise
+
+    processes.check = marked
+    try:
+        yield
+    finally:
+        processes.check = check
+
+
+def _remark(observer: RunObserver, text: str) -> None:
+    """Tell an observer something; one without such a method warns."""
+    remark = getattr(observer, "remark", None)
+    if remark is None:
+        RunObserver.remark(observer, text)
+    else:
+        remark(text)
 
 
 def _completed(run: RunFolder[Any], processes: ProcessGroup) -> tuple[dict[str, Part], dict[str, str]]:

@@ -8,45 +8,39 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..errors import InputError
-from ..io.atomic import atomic_directory
+from ..runs.output_folder import OutputFolder
 
 RECORD, CARD, CONFLICTS, DATA = "prepare.json", "README.md", "conflicts.tsv", "data"
 WORK = ".work"
 
 
-def check_folder(folder: Path, *, overwrite: bool) -> None:
+def check_folder(folder: Path, *, overwrite: bool) -> OutputFolder:
     """Check that a dataset can be written to a folder.
 
     Raises:
         InputError: It is a file, or has content that must not be replaced.
     """
-    if folder.is_dir():
-        content = {path.name for path in folder.iterdir()}
-        if content and not overwrite:
-            raise InputError(f"output {folder} is a folder that is not empty; give a new one, or overwrite.")
-        if content and RECORD not in content:
-            raise InputError(
-                f"output {folder} holds no {RECORD}, so it is no dataset of this command and is not overwritten; give "
-                "a new folder."
-            )
-    elif folder.exists() or folder.is_symlink():
-        raise InputError(f"output {folder} is a file, not a folder; give a new one.")
+    output = OutputFolder(folder, "sequences prepare")
+    try:
+        output.check(overwrite=overwrite)
+    except InputError as error:
+        raise InputError(f"output {error}") from error
+    return output
 
 
 @contextmanager
 def dataset_folder(folder: Path, *, overwrite: bool) -> Iterator[tuple[Path, Path]]:
     """Yield a partial folder for the dataset and a work folder; publish the first on success, else delete both.
 
-    An existing dataset in `folder` is replaced; other files in it are kept.
+    The folder is locked meanwhile. An existing dataset in it is replaced; other files in it are kept.
 
     Raises:
-        InputError: As for `check_folder`, or the folder cannot be created.
+        InputError: As for `check_folder`, the folder is in use, or it cannot be created.
     """
-    check_folder(folder, overwrite=overwrite)
-    folder = folder.resolve()
+    output = check_folder(folder, overwrite=overwrite)
     with ExitStack() as stack:
         try:
-            result = stack.enter_context(atomic_directory(folder, existing="merge" if overwrite else "refuse"))
+            result = stack.enter_context(output.publish(locked=False))
             work = result / WORK
             for path in (result / DATA, work):
                 path.mkdir()

@@ -6,11 +6,14 @@ import argparse
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from ..errors import BiomeformerError, RankStopped
+from ..errors import DEBUG_ADVICE, BiomeformerError, RankStopped, describe_unexpected
+from ..io.atomic import describe_error
+from ..runs.debugging import show_tracebacks, shows_tracebacks
 from ..runs.interruption import Interruption
 from ..runs.process_group import DEFAULT_TIMEOUT, ProcessGroup
 from ..runs.progress import error_line, note
@@ -35,6 +38,7 @@ class RecipeParser(argparse.ArgumentParser):
         self.script = Path(script)
         self.add_argument("--config", type=Path, required=True, help="YAML file, or the name of a shipped config")
         self.add_argument("--output", type=Path, required=True, help="folder of the run")
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
         self.add_argument(
             "overrides", nargs="*", default=[], metavar="key=value", help="a field of the config, in YAML"
         )
@@ -42,7 +46,7 @@ class RecipeParser(argparse.ArgumentParser):
     def add_training_options(self) -> None:
         """Add the options of recipes that train with Accelerate."""
         self.add_argument("--cpu", action="store_true", help="run on CPU only")
-        self.add_argument("--overwrite", action="store_true", help="replace what the output folder holds")
+        self.add_argument("--overwrite", action="store_true", help="delete the run that the output folder holds")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse options and overrides in any order, and resolve the name of a shipped config."""
@@ -85,6 +89,8 @@ def run_main(
         advice: Advice to print after an interruption.
         timeout: Seconds without a heartbeat after which another process is considered dead.
     """
+    if getattr(args, "debug", False):
+        show_tracebacks()
     processes = ProcessGroup()
     try:
         with Interruption() as interruption, ProcessGroup.from_environment(timeout) as processes:
@@ -95,6 +101,8 @@ def run_main(
     except RankStopped as error:
         return error.exit_code
     except BiomeformerError as error:
+        if shows_tracebacks():
+            traceback.print_exception(error)
         prefix = f"process {processes.rank}: " if processes.rank else ""
         error_line(f"{prefix}{error}{f'; {advice}' if error.exit_code >= 130 else ''}")
         for name, reason in getattr(error, "failed", {}).items():
@@ -104,6 +112,16 @@ def run_main(
         # A second signal stops the process at once.
         error_line(f"interrupted; {advice}")
         return 130
+    except Exception as error:
+        debug = shows_tracebacks()
+        if debug:
+            traceback.print_exception(error)
+        prefix = f"process {processes.rank}: " if processes.rank else ""
+        reason = describe_error(error)
+        if reason is None:
+            reason = describe_unexpected(error) + ("" if debug else f"; {DEBUG_ADVICE}.")
+        error_line(f"{prefix}{reason}")
+        return 1
     return 0
 
 

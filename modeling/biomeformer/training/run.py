@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-import filelock
+import msgspec
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_model, save_model
@@ -23,7 +23,18 @@ from torch import nn
 
 from ..checkpoints.source import public_record
 from ..errors import InputError
-from ..io.atomic import atomic_directory, atomic_write, publish_directory, write_json
+from ..io.atomic import (
+    atomic_directory,
+    atomic_write,
+    publish_directory,
+    remove_stale_partials,
+    wrap_write_errors,
+    write_json,
+)
+from ..io.file_identity import FileIdentity, InputFile, compare_files
+from ..io.locks import FolderLock
+from ..io.records import RecordType
+from ..runs.output_folder import OutputFolder
 from ..runs.process_group import ProcessGroup
 from ..runs.progress import Progress
 from ..version import __version__
@@ -36,6 +47,10 @@ BEST = "best.safetensors"
 RECORD = "training_record.json"
 HISTORY = "history.csv"
 LOCK = "lock"
+INPUTS = "inputs.json"
+WRITER = "training"
+# What every run writes.
+FILES = ("run.json", INPUTS, HISTORY, RECORD, "state", "model", "folds")
 COLUMNS = (
     "stage",
     "step",
@@ -57,6 +72,9 @@ class TrainingRun:
         identity: JSON values that determine the run's results.
         accelerator: The Accelerator of the run.
         processes: The processes of the run; by default this one only.
+        inputs: Files that the run reads, whose content is part of its identity once `record_inputs` was called.
+        files: Names of files and folders in `path` that the recipe writes beside those of every run; `overwrite`
+            deletes them.
     """
 
     def __init__(
@@ -65,10 +83,16 @@ class TrainingRun:
         identity: dict[str, Any],
         accelerator: Accelerator,
         processes: ProcessGroup | None = None,
+        *,
+        inputs: Sequence[Path] = (),
+        files: Sequence[str] = (),
     ) -> None:
         self.path, self.identity, self.accelerator = path, identity, accelerator
         self.processes = processes or ProcessGroup()
-        self._lock = filelock.FileLock(path / LOCK)
+        self.inputs = inputs
+        self._output = OutputFolder(path, WRITER, {LOCK})
+        self._files = [*FILES, *files]
+        self._lock = FolderLock(path, path / LOCK, keep=True)
         self._progress: Progress | None = None
 
     @property
@@ -84,10 +108,12 @@ class TrainingRun:
         """Lock the folder, and start a new run or resume the one it holds; as a context manager, release the lock.
 
         Args:
-            overwrite: Whether to delete the content of the folder.
+            overwrite: Whether to delete the run that the folder holds; files that no run wrote stay.
 
         Raises:
-            InputError: The folder holds another run, a run of an earlier version or other files, or is in use.
+            InputError: The folder holds another run, a run of other inputs or of an earlier version, or other files, or
+                is in use.
+            RunError: It cannot be written to.
         """
         if self.is_main:
             try:
@@ -108,40 +134,73 @@ class TrainingRun:
 
     def _begin(self, overwrite: bool) -> None:
         file = self.path / "run.json"
-        if not overwrite and not file.is_file() and self.path.exists():
-            if not self.path.is_dir() or any(entry.name != LOCK for entry in self.path.iterdir()):
-                raise InputError(f"{self.path} exists and holds something else; give another folder, or --overwrite.")
-        if overwrite and self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path} is a file; give another folder.")
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire(timeout=1)
-        except filelock.Timeout:
-            raise InputError(
-                f"{self.path} is in use by {_holder(file)}; wait until it has ended, or give another folder."
-            ) from None
-        if overwrite:
-            for entry in self.path.iterdir():
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry, ignore_errors=True)
-                elif entry.name != LOCK:
-                    entry.unlink()
+        if overwrite or not file.is_file():
+            self._output.check(overwrite=overwrite)
+        with wrap_write_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            is_old = file.is_file() and self._output.ownership() is None
+            if overwrite:
+                self._output.claim(self._files)
+                self._output.delete()
+            for folder in (self.path, self.path / "state"):
+                remove_stale_partials(folder, exclusive=True)
+            # All processes write to it, so its name has no process.
+            shutil.rmtree(self.path / "state" / ".partial", ignore_errors=True)
         identity = public_record(json.loads(json.dumps(self.identity)))
         if file.is_file():
             before = json.loads(file.read_text())
             if before.get("format_version") != FORMAT_VERSION:
                 raise InputError(
                     f"{self.path} holds a run of another version of biomeformer, whose history and checkpoints are "
-                    "laid out differently; finish it with that version, give a new folder, or --overwrite."
+                    "laid out differently; finish it with that version, or give a new folder."
                 )
             # Runs of earlier versions name checkpoints by their paths.
             former = public_record(before["identity"])
             changed = ", ".join(key for key in identity if former.get(key) != identity[key])
             if changed:
                 raise InputError(f"{self.path} holds a run with another {changed}; give a new folder, or --overwrite.")
+        self._check_inputs()
+        self._output.claim(self._files, adopt=is_old)
         process = {"host": socket.gethostname(), "pid": os.getpid()}
         record = {"format_version": FORMAT_VERSION, "identity": identity, "process": process}
         write_json(self.path / "run.json", record)
+
+    def _check_inputs(self) -> None:
+        """Refuse a run whose input files had another content."""
+        before = self._recorded_inputs()
+        if before is None:
+            return
+        files = [InputFile.from_path(path) for path in self.inputs]
+        comparison = compare_files(before, files, self.check)
+        if comparison == "changed":
+            raise InputError(
+                f"{self.path} holds a run with {_difference(before, files)}; give a new folder, or --overwrite."
+            )
+        if comparison == "same content":
+            # So that the files need not be read the next time.
+            self._write_inputs([file.identify() for file in files])
+
+    def record_inputs(self, inputs: Callable[[], Sequence[FileIdentity]] | None = None) -> None:
+        """Record what the input files are, unless that is recorded; only the main process calls it.
+
+        Args:
+            inputs: Returns what they were when they were read; by default they are read now, unless this process has
+                read them.
+        """
+        if self._recorded_inputs() is None:
+            files = (InputFile.from_path(path) for path in self.inputs)
+            self._write_inputs(inputs() if inputs else [file.identify(self.check) for file in files])
+
+    def _recorded_inputs(self) -> list[FileIdentity] | None:
+        try:
+            return [FileIdentity(*record) for record in INPUTS_RECORD.read(self.path / INPUTS).files]
+        except FileNotFoundError:
+            return None
+
+    def _write_inputs(self, inputs: Sequence[FileIdentity]) -> None:
+        with wrap_write_errors(self.path):
+            INPUTS_RECORD.write(self.path / INPUTS, {"files": [identity.record for identity in inputs]})
 
     @contextmanager
     def showing_progress(self) -> Iterator[Progress]:
@@ -182,7 +241,7 @@ class TrainingRun:
         """
         record = public_record(record | {"versions": versions()})
         folder = self.path / name
-        with atomic_directory(folder, existing="replace") as partial:
+        with atomic_directory(folder, existing="replace", locked=True) as partial:
             save(partial)
             write_json(partial / RECORD, record)
         write_json(self.path / RECORD, record)
@@ -259,13 +318,23 @@ class TrainingRun:
                 partial.write_text("\n".join([header, *kept]) + "\n")
 
 
-def _holder(file: Path) -> str:
-    """Describe who holds the lock, according to the run's record."""
-    try:
-        process = json.loads(file.read_text())["process"]
-        return f"the run that process {process['pid']} on {process['host']} started"
-    except (OSError, ValueError, KeyError):
-        return "another run"
+class _Inputs(msgspec.Struct):
+    """Content of `inputs.json`: name, size, time of modification and digest of each file."""
+
+    files: list[tuple[str, int, int, str]]
+
+
+INPUTS_RECORD = RecordType(_Inputs, "give a new folder, or --overwrite")
+
+
+def _difference(before: Sequence[FileIdentity], files: Sequence[InputFile]) -> str:
+    """Describe how input files differ from what they were."""
+    if len(before) != len(files):
+        return f"{len(before):,} input files, and now there are {len(files):,}"
+    for recorded, file in zip(before, files, strict=True):
+        if recorded.size != file.size or recorded.digest != file.identify().digest:
+            return f"another content of {file.path}"
+    return "other input files"
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ import typer
 from ...runs.progress import RunProgress
 from ..console import doing, out, report_files
 from ..options import DEFAULT_DEVICE, Device, Resume, Revision, Seed, Threads, Timeout
-from ..output import check_output
+from ..output import check_run_output
 from ..runs import list_failures, watch_run
 from .predict import DEFAULT_MODEL
 
@@ -47,7 +47,7 @@ def attribute(
     threads: Threads = None,
     revision: Revision = None,
     resume: Resume = True,
-    overwrite: Annotated[bool, typer.Option(help="Start over in a folder that holds a run.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Delete the run that the folder holds, and start over.")] = False,
     timeout: Timeout = 10.0,
 ) -> None:
     """Find the pairs of genes that count for a model, and the network they make over many genomes.
@@ -59,7 +59,7 @@ def attribute(
     """
     from ..runtime import start
 
-    check_output(output, overwrite=overwrite or (output / "run").is_dir(), can_overwrite=True)
+    check_run_output(output, overwrite=overwrite)
     with doing(f"loading {model}"):
         start(threads)
         from ...attribution import AttributionSettings, ClusterSettings

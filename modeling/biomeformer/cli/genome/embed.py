@@ -10,8 +10,8 @@ import typer
 from ...io.atomic import atomic_directory
 from ...runs.progress import RunProgress
 from ..console import doing, out, report_files
-from ..options import DEFAULT_DEVICE, BatchTokens, Device, Resume, Revision, Threads, Timeout
-from ..output import check_output
+from ..options import DEFAULT_DEVICE, AllowSharedFiles, BatchTokens, Device, Resume, Revision, Threads, Timeout
+from ..output import check_run_output
 from ..runs import list_failures, watch_run
 
 
@@ -44,9 +44,10 @@ def embed(
         typer.Option(help="Also write OUTPUT/dataset, a row per genome.", show_default=False),
     ] = None,
     resume: Resume = True,
-    overwrite: Annotated[bool, typer.Option(help="Start over in a folder that holds a run; its store stays.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Delete the folder's run, not its store, and start over.")] = False,
     fail_fast: Annotated[bool, typer.Option(help="Stop at the first genome that fails.")] = False,
     timeout: Timeout = 10.0,
+    allow_shared_files: AllowSharedFiles = False,
 ) -> None:
     """Read or call the genes of genomes and embed their proteins, each distinct one once.
 
@@ -56,7 +57,7 @@ def embed(
     """
     from ..runtime import start
 
-    check_output(output, overwrite=overwrite or (output / "run").is_dir(), can_overwrite=True)
+    check_run_output(output, overwrite=overwrite)
     with doing(f"loading {protein_encoder}"):
         start(threads)
         import os
@@ -65,8 +66,9 @@ def embed(
         from ...genomes.embedding import RESULTS, embed_genomes
         from ...genomes.proteins import load_protein_encoder
         from ...runs.process_group import ProcessGroup
+        from ...runs.run_folder import output_of_run
 
-        genomes = read_catalog(catalog)
+        genomes = read_catalog(catalog, allow_shared_files=allow_shared_files)
     with ProcessGroup.from_environment(timeout * 60) as processes:
         with doing(f"loading {protein_encoder}"):
             encoder = load_protein_encoder(
@@ -98,8 +100,12 @@ def embed(
             f"out {gene_stats['n_pseudo']:,} pseudogenes, {gene_stats['n_internal_stop']:,} with a stop inside, "
             f"{gene_stats['n_no_protein']:,} without a protein"
         )
+        n_remarked = int((embedded.genomes["notes"] != "").sum()) if "notes" in embedded.genomes else 0
+        if n_remarked:
+            out(f"remarks on the files of {n_remarked:,} genomes are in the column notes of {RESULTS['genomes']}")
         files = {what: output / name for what, name in RESULTS.items()} | {"vectors": embedded.store.folder}
         if format == "datasets":
+            output_of_run(output).claim(["dataset"])
             with doing("writing the dataset"), atomic_directory(output / "dataset", existing="replace") as partial:
                 embedded.to_dataset().save_to_disk(partial)
             files["dataset"] = output / "dataset"

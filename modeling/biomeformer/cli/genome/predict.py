@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ...errors import InputError, SamplesFailedError
+from ...errors import SamplesFailedError
 from ...io.atomic import atomic_write
 from ...io.spreadsheets import write_spreadsheet
 from ..console import doing, note, one_line, out_lines, report_files
@@ -45,6 +45,7 @@ def predict(
         from ...checkpoints.loading import load_genome_model
         from ...genomes.catalog import GenomeCatalog
         from ...genomes.prediction import predict_genome, protein_encoder_of
+        from ...runs.failures import all_failed_alike, failure_reason
 
         catalog = GenomeCatalog.from_files(genomes)
         loaded = load_genome_model(model, revision=revision, device=device)
@@ -59,12 +60,16 @@ def predict(
         try:
             with doing(f"reading {entry.path}"):
                 prediction = predict_genome(loaded, entry.path, threads=threads or os.cpu_count() or 1)
-        except InputError as error:
-            failed[entry.genome_id] = str(error)
+        except Exception as error:
+            if len(catalog) == 1:
+                raise
+            failed[entry.genome_id] = failure_reason(error, f"genome {entry.genome_id}")
             continue
         if prediction.n_dropped_genes:
             n_genes = f"{prediction.n_dropped_genes:,} genes"
             note(f"{one_line(entry.genome_id)}: {n_genes} beyond the model's limit were not seen")
+        for remark in prediction.genome.notes:
+            note(f"{one_line(entry.genome_id)}: {one_line(remark)}")
         values = [f"{prediction.probabilities[label]:.6g}" for label in labels]
         lines.append(_line([entry.genome_id, prediction.label, *values, str(len(prediction.genome))]))
         if output is None:
@@ -74,9 +79,12 @@ def predict(
             partial.write_text("\n".join(lines) + "\n")
         report_files({"predictions": output})
     if failed:
-        if len(catalog) == 1:
-            raise InputError(next(iter(failed.values())))
         list_failures(failed, Path())
+        common = all_failed_alike(failed, len(catalog))
+        if common is not None:
+            raise SamplesFailedError(
+                f"all {len(catalog)} genomes failed for one reason that is not about their files: {common}.", failed
+            )
         raise SamplesFailedError(f"{len(failed)} of {len(catalog)} genomes failed; mend or leave them out.", failed)
 
 

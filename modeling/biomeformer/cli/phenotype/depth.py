@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 
 from ...errors import InputError, SamplesFailedError
-from ...io.atomic import atomic_directory
 from ...runs.progress import Progress
 from ..console import doing, note, out, report_files
 from ..embed import embed as embed_cohort
-from ..options import DEFAULT_DEVICE, BatchTokens, Device, Revision, Threads
-from ..output import check_output
+from ..options import DEFAULT_DEVICE, AllowSharedFiles, BatchTokens, Device, Revision, Threads
+from ..output import open_output
 from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn, Zeros
 from .summary import study_lines
+
+WRITER, FIGURE = "phenotype depth", "depth.svg"
 
 
 def depth(
@@ -51,6 +52,7 @@ def depth(
     threads: Threads = None,
     revision: Revision = None,
     overwrite: Overwrite = False,
+    allow_shared_files: AllowSharedFiles = False,
 ) -> None:
     """Evaluate at 100, 50, 10, 5 and 1 % of the reads, and plot the curve.
 
@@ -59,6 +61,8 @@ def depth(
     scores.csv, predictions.csv, study.json and depth.svg.
     """
     from ...phenotypes.depth import FRACTIONS
+    from ...phenotypes.study import STUDY_FILES
+    from ...runs.run_folder import is_run_folder
 
     failure: SamplesFailedError | None = None
     if model is None:
@@ -67,7 +71,7 @@ def depth(
                 "give --model, to embed a cohort at each depth, or two or more folders of `biomeformer embed`, each of "
                 "another --read-fraction."
             )
-        check_output(output, overwrite=overwrite, can_overwrite=True)
+        output_folder = open_output(output, WRITER, overwrite=overwrite)
         folders = cohort
     else:
         if len(cohort) > 1:
@@ -76,8 +80,11 @@ def depth(
         if len(fractions) < 2:
             raise InputError(f"a curve needs two fractions of the reads; --fraction is only {fractions[0]}; give more.")
         folders = [output / f"reads-{share:.6g}" for share in fractions]
-        check_output(output, overwrite=overwrite or any(folder.is_dir() for folder in folders), can_overwrite=True)
-        _check_target(cohort[0], metadata, target, positive, group)
+        output_folder = open_output(output, WRITER, overwrite=overwrite, resume=any(map(is_run_folder, folders)))
+        _check_target(cohort[0], metadata, target, positive, group, allow_shared_files)
+        output.mkdir(parents=True, exist_ok=True)
+        # Folders of earlier versions have no record; runs in it have their own.
+        output_folder.claim([] if output_folder.ownership() else [*STUDY_FILES, FIGURE], adopt=True)
         for share, folder in zip(fractions, folders, strict=True):
             note(f"{100 * share:.6g} % of the reads")
             try:
@@ -93,6 +100,7 @@ def depth(
                     threads=threads,
                     revision=revision,
                     overwrite=overwrite,
+                    allow_shared_files=allow_shared_files,
                 )
             except SamplesFailedError as error:
                 # The curve is computed from the other samples.
@@ -130,12 +138,12 @@ def depth(
         )
     for line in study_lines(study):
         out(line)
-    with atomic_directory(output, existing="merge") as partial:
+    with output_folder.publish() as partial:
         from ...reports.page import svg
         from ...reports.phenotype_figures import depth_figure
 
         written = study.write(partial)
-        written["figure"] = partial / "depth.svg"
+        written["figure"] = partial / FIGURE
         written["figure"].write_bytes(svg(depth_figure(study)))
     report_files({name: output / path.name for name, path in written.items()})
     if failure is not None:
@@ -143,13 +151,18 @@ def depth(
 
 
 def _check_target(
-    cohort: Path, metadata: Path | None, target: str, positive: list[str] | None, group: str | None
+    cohort: Path,
+    metadata: Path | None,
+    target: str,
+    positive: list[str] | None,
+    group: str | None,
+    allow_shared_files: bool,
 ) -> None:
     """Check the target before anything is embedded."""
     from ...phenotypes import make_target, read_metadata
     from ...reads import read_cohort
 
-    samples = read_cohort(cohort)
+    samples = read_cohort(cohort, allow_shared_files=allow_shared_files)
     columns = samples.metadata() if metadata is None else read_metadata(metadata)
     make_target(
         columns,

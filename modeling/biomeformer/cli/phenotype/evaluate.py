@@ -8,11 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from ...errors import InputError
-from ...io.atomic import atomic_directory
 from ...runs.progress import Progress
 from ..console import doing, note, out, report_files
 from ..options import Threads
-from ..output import check_output
+from ..output import open_output
 from .options import Group, Metadata, Models, ModelTransform, Overwrite, Positive, TargetColumn, Zeros
 from .reading import read_source, table_record
 from .summary import study_lines
@@ -50,7 +49,7 @@ def evaluate(
     The cross-validation is nested, repeated and stratified; all fitting and model selection uses only training samples.
     Writes scores.csv, predictions.csv (out of fold), study.json and report.html.
     """
-    check_output(output, overwrite=overwrite, can_overwrite=True)
+    folder = open_output(output, "phenotype evaluate", overwrite=overwrite)
     with doing("reading the tables"):
         from ...phenotypes import MODELS, make_target, read_feature_table
         from ...phenotypes.study import run_study
@@ -91,7 +90,7 @@ def evaluate(
         )
     for line in study_lines(study):
         out(line)
-    with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
+    with folder.publish() as partial:
         written = study.write(partial)
         with doing("drawing the report"):
             from ...reports.phenotype import phenotype_report

@@ -27,4 +27,4 @@ Zeros = Annotated[
         "auto: sq for counts, fixed for shares."
     ),
 ]
-Overwrite = Annotated[bool, typer.Option(help="Replace files in a folder that is not empty.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace what this command wrote to the folder.")]

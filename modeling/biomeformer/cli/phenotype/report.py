@@ -122,7 +122,7 @@ def _cluster_reads(
         loaded = load(model, revision=revision)
         check_same_provenance(loaded, first.provenance)
         in_study = set(study.target.sample_ids)
-        samples = [sample for sample in read_cohort(cohort) if sample.sample_id in in_study]
+        samples = [sample for sample in read_cohort(cohort, allow_shared_files=True) if sample.sample_id in in_study]
         if not samples:
             raise InputError(f"{cohort} has none of the study's samples (such as {study.target.sample_ids[0]!r}).")
     with doing("assigning reads to clusters"):

@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from ...io.atomic import atomic_directory
 from ...io.spreadsheets import write_spreadsheet
 from ..console import doing, out, report_files
-from ..output import check_output
+from ..output import open_output
 from .options import Overwrite, Zeros
 from .reading import read_cohort_table
 
@@ -45,7 +44,7 @@ def robustness(
     tables. PERMANOVA and PERMDISP equal those of R's vegan (adonis2, betadisper). A statistic that is undefined has no
     p value. Writes tests.csv.
     """
-    check_output(output, overwrite=overwrite, can_overwrite=True)
+    folder = open_output(output, "phenotype robustness", overwrite=overwrite)
     with doing("reading the tables"):
         import numpy as np
         import pandas as pd
@@ -79,6 +78,6 @@ def robustness(
             f"{line}statistic {row['statistic']:.4g}, effect {row['effect']:.3g}, "
             f"{describe_p(row['p'], row['n_permutations'])}, q = {format_p(q)}{note}"
         )
-    with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
+    with folder.publish() as partial:
         write_spreadsheet(pd.DataFrame(rows), partial / "tests.csv", index=False)
     report_files({"tests": output / "tests.csv"})

@@ -11,7 +11,7 @@ from ...io.atomic import atomic_directory, write_json
 from ...runs.progress import Progress
 from ..console import doing, out, report_files
 from ..options import Revision, Threads
-from ..output import check_output
+from ..output import check_output, hold_output
 from .options import Group, Metadata, Positive, TargetColumn, Transform, Zeros
 from .summary import study_lines
 
@@ -42,6 +42,7 @@ def train(
     fit that learned nothing makes no checkpoint without --force.
     """
     check_output(output)
+    hold_output(output)
     from ..runtime import start
 
     with doing(f"loading {model}"):
@@ -73,7 +74,7 @@ def train(
         )
     for line in study_lines(study):
         out(line)
-    with atomic_directory(output) as partial:
+    with atomic_directory(output, locked=True) as partial:
         trained.save_pretrained(partial)
         record = {"base_model": model_source(loaded), **study.record, **computed_by(loaded)}
         write_json(partial / "training_record.json", public_record(record))

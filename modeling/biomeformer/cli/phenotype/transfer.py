@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ...io.atomic import atomic_directory
 from ...io.spreadsheets import write_spreadsheet
 from ..console import doing, out, report_files
 from ..options import Threads
-from ..output import check_output
+from ..output import open_output
 from .options import Models, ModelTransform, Overwrite, Positive, TargetColumn, Zeros
 from .reading import read_cohort_table
 
@@ -43,7 +42,7 @@ def transfer(
     The penalty of l1 is chosen on folds that leave whole cohorts out. Tables of different checkpoints or preprocessing
     configs are refused. Intervals are over bootstraps of the tested samples. Writes transfer.csv.
     """
-    check_output(output, overwrite=overwrite, can_overwrite=True)
+    folder = open_output(output, "phenotype transfer", overwrite=overwrite)
     with doing("reading the tables"):
         import pandas as pd
 
@@ -74,6 +73,6 @@ def transfer(
             row: dict[str, Any] = {"trained_on": ";".join(trained_on), "tested_on": tested_on, "model": name}
             row["learned_nothing"] = result.learned_nothing
             rows.append(row | score_columns(result.scores))
-    with atomic_directory(output, existing="merge" if overwrite else "refuse") as partial:
+    with folder.publish() as partial:
         write_spreadsheet(pd.DataFrame(rows), partial / "transfer.csv", index=False)
     report_files({"scores": output / "transfer.csv"})

@@ -11,7 +11,7 @@ from ...errors import InputError, RunInterrupted
 from ...runs.progress import Progress
 from ..console import doing, note, one_line, out, report_files
 from ..options import Revision
-from ..output import check_output
+from ..output import check_overwritable
 
 if TYPE_CHECKING:
     from ...sequences import PreparedSequences, TokenLengths
@@ -92,7 +92,7 @@ def prepare(
     is kept, or none if their labels differ; conflicts.tsv lists those. `datasets.load_dataset` loads the folder;
     prepare.json holds all settings and counts.
     """
-    check_output(output, overwrite=overwrite, can_overwrite=True)
+    check_overwritable(output, "sequences prepare", overwrite=overwrite)
     from ..runtime import start
 
     with doing("starting"):
