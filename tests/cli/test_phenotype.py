@@ -204,13 +204,16 @@ def test_phenotype_robustness_of_equal_profiles_is_undefined(work, run):
 
 
 def test_a_checkpoint_of_nothing_learned_needs_force(tmp_path, model_dir, run):
-    """Every sample holds the same reads, so no cluster tells the classes apart."""
+    """Every sample holds the same reads, each repeated as often, so no cluster tells the classes apart."""
     rows = ["sample_id,fastq,state"]
-    write_fastq(tmp_path / "s.fastq", random_sequences(30, seed=1))
-    rows += [f"s{i},s.fastq,{['healthy', 'ill'][i % 2]}" for i in range(12)]
+    for i in range(12):
+        write_fastq(tmp_path / f"s{i}.fastq", random_sequences(30, seed=1) * (i + 1))
+        rows.append(f"s{i},s{i}.fastq,{['healthy', 'ill'][i % 2]}")
     (tmp_path / "cohort.csv").write_text("\n".join(rows) + "\n")
     assert run(["embed", tmp_path / "cohort.csv", "--model", model_dir, "--output", tmp_path / "run"]).exit_code == 0
+    # Shares are equal at every depth; zeros are replaced by the same rule at every depth.
     train = ["phenotype", "train", tmp_path / "run", "--target", "state", "--folds", 3, "--threads", 1]
+    train += ["--zeros", "fixed"]
     result = run([*train, "--model", model_dir, "--output", tmp_path / "test"])
     assert (result.exit_code == 2 and "learned nothing" in result.stderr) or "no coefficient" in result.stderr
     assert "--force" in result.stderr.splitlines()[-1] and not (tmp_path / "test").exists()
