@@ -517,6 +517,8 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
             folder = run.write_model(model.save_pretrained, record)
             scores = study.evaluations[0].scores
             out(f"{target.column}: ROC-AUC {scores['roc_auc']}, PR-AUC {scores['pr_auc']}")
+            for warning in study.fit_warnings:
+                out(f"warning: {warning}")
             out(f"Wrote {folder}")
         run.delete_states()
 

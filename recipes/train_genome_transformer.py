@@ -422,6 +422,8 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
                 f"{target.column}: accuracy {accuracy['accuracy']:.3f}, balanced accuracy "
                 f"{scores['balanced_accuracy']}, ROC-AUC {scores['roc_auc']}"
             )
+            for warning in study.fit_warnings:
+                out(f"warning: {warning}")
             out(f"Wrote {folder}")
         run.delete_states()
 

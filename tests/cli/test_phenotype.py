@@ -60,8 +60,8 @@ def test_vectors_beside_species(work, run):
     result = run([*arguments, *QUICK, "--permutations", 1, "--output", work / "out"])
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0] == "state: healthy 20, ill 20" and lines[2].startswith("vectors   l1        1.000 (1.000-1.000)")
-    assert lines[2].endswith("p = 0.5") and any(line.startswith("vectors - species, l1: ROC-AUC ") for line in lines)
+    assert lines[0] == "state: healthy 20, ill 20" and lines[2].startswith("vectors   l1        1.000 (no interval)")
+    assert lines[2].endswith("p < 0.5") and any(line.startswith("vectors - species, l1: ROC-AUC ") for line in lines)
     assert lines[-2:] == [
         f"all          {work / 'out' / 'study.json'}",
         f"report       {work / 'out' / 'report.html'}",
@@ -78,6 +78,7 @@ def test_vectors_beside_species(work, run):
         "centred log-ratios",
         "L1 penalty",
         "1/n²",
+        "1/(n(√N + 1))",
         "healthy, 20 ill",
     ):
         assert setting in study["methods"]
@@ -181,8 +182,50 @@ def test_phenotype_robustness_writes_tests_of_every_table(work, run):
     assert len(rows) == 14 and {row["table"] for row in rows} == {"run", "b"}
     assert [row["test"] for row in rows[:7]] == ["permanova", "permdisp"] * 3 + ["entropy"]
     assert all(float(row["p"]) == 0.01 for row in rows if row["test"] == "permanova")
+    assert result.stdout.count("p < 0.01, q = ") >= 6
     assert all(float(row["q"]) >= float(row["p"]) for row in rows)
     assert result.stdout.count("permanova bray_curtis") == 2
+
+
+def test_phenotype_robustness_of_equal_profiles_is_undefined(work, run):
+    frame = pd.read_csv(work / "species.tsv", sep="\t", index_col=0)
+    frame = frame.apply(lambda _: frame.iloc[:, 0])
+    frame.to_csv(work / "equal.tsv", sep="\t")
+    arguments = [
+        "phenotype",
+        "robustness",
+        work / "equal.tsv",
+        "--metadata",
+        work / "metadata.csv",
+        "--target",
+        "state",
+    ]
+    result = run([*arguments, "--permutations", 99, "--output", work / "out"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("undefined: all samples have the same profile") == 6 and "p = " not in result.stdout
+    rows = list(csv.DictReader((work / "out" / "tests.csv").open()))
+    assert all(row["p"] == row["q"] == row["statistic"] == "" and row["note"] for row in rows)
+
+
+def test_a_checkpoint_of_nothing_learned_needs_force(tmp_path, model_dir, run):
+    """Every sample holds the same reads, each repeated as often, so no cluster tells the classes apart."""
+    rows = ["sample_id,fastq,state"]
+    for i in range(12):
+        write_fastq(tmp_path / f"s{i}.fastq", random_sequences(30, seed=1) * (i + 1))
+        rows.append(f"s{i},s{i}.fastq,{['healthy', 'ill'][i % 2]}")
+    (tmp_path / "cohort.csv").write_text("\n".join(rows) + "\n")
+    assert run(["embed", tmp_path / "cohort.csv", "--model", model_dir, "--output", tmp_path / "run"]).exit_code == 0
+    # Shares are equal at every depth; zeros are replaced by the same rule at every depth.
+    train = ["phenotype", "train", tmp_path / "run", "--target", "state", "--folds", 3, "--threads", 1]
+    train += ["--zeros", "fixed"]
+    result = run([*train, "--model", model_dir, "--output", tmp_path / "test"])
+    assert (result.exit_code == 2 and "learned nothing" in result.stderr) or "no coefficient" in result.stderr
+    assert "--force" in result.stderr.splitlines()[-1] and not (tmp_path / "test").exists()
+    result = run([*train, "--model", model_dir, "--output", tmp_path / "test", "--force"])
+    assert result.exit_code == 0, result.output
+    assert "warning: vectors, l1: the model learned nothing in any of 3 folds" in result.stdout
+    record = json.loads((tmp_path / "test" / "training_record.json").read_text())
+    assert record["warnings"] and record["scores"][0]["roc_auc_low"] is None
 
 
 def test_train_and_predict(tmp_path, model_dir, run):
@@ -199,6 +242,8 @@ def test_train_and_predict(tmp_path, model_dir, run):
     result = run([*train, "--model", model_dir, "--output", tmp_path / "deep" / "test"])
     assert result.exit_code == 0, result.output
     assert "vectors   l1        1.000" in result.stdout
+    config = json.loads((tmp_path / "deep" / "test" / "config.json").read_text())
+    assert (config["abundance_transform"], config["zero_replacement"]) == ("clr", "sq")
     assert result.stdout.splitlines()[-1] == f"checkpoint  {tmp_path / 'deep' / 'test'}"
     record = json.loads((tmp_path / "deep" / "test" / "training_record.json").read_text())
     assert record["scores"][0]["roc_auc"] == 1 and record["target"]["classes"] == {"healthy": 6, "ill": 6}

@@ -135,6 +135,22 @@ def test_the_transform_is_scikit_bios():
         np.testing.assert_allclose(ours, transform_shares(values / values.sum(1, keepdims=True), transform), atol=1e-12)
 
 
+def test_zeros_are_replaced_by_depth_in_the_checkpoint_as_in_training():
+    values = counts()
+    np.testing.assert_allclose(
+        transform_abundance(torch.from_numpy(values), "clr", "sq").numpy(),
+        transform_shares(values.astype(float), "clr", "sq"),
+        atol=1e-12,
+    )
+    matrix, labels = transform_shares(values.astype(float), "clr", "sq"), np.arange(len(values)) % 2
+    classifier = LogisticRegression(C=100).fit(matrix, labels)
+    model = tiny_metagenbert(n_clusters=K)
+    whole = with_linear_head(model, classifier, ["a", "b"], "clr", "sq")
+    np.testing.assert_allclose(whole.predict_counts(values), classifier.predict_proba(matrix), atol=1e-6)
+    with pytest.raises(InputError, match="sample by sample, which the rule 'gbm' does not"):
+        with_linear_head(model, classifier, ["a", "b"], "clr", "gbm")
+
+
 def test_classifiers_that_do_not_move():
     model = tiny_metagenbert(n_clusters=K)
     forest = RandomForestClassifier(5).fit(counts(), np.arange(60) % 2)

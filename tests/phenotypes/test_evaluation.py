@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,11 +18,14 @@ from biomeformer.phenotypes import (
     FeatureTable,
     compare,
     cross_validate,
+    make_model,
     make_target,
     read_feature_table,
     read_metadata,
+    transform_shares,
 )
 from biomeformer.phenotypes.evaluation import folds, inner_folds, interval, permute
+from biomeformer.phenotypes.l1_logistic import RATIOS, _fit
 
 
 def cohort(n_samples=60, n_features=12, effect=1.5, n_groups=None, seed=0, n_classes=2):
@@ -125,17 +130,84 @@ def test_test_samples_do_not_touch_training(monkeypatch):
     assert seen == [False] * 8
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_that_learned_nothing_is_no_result(model):
+    table, metadata = cohort(n_samples=30)
+    flat = FeatureTable(table.sample_ids, table.names, np.full(table.values.shape, 2.5))
+    result = cross_validate([flat], target_of(flat, metadata), model, n_splits=3, n_repeats=1, n_permutations=1)
+    assert result.n_empty == 3 and result.learned_nothing and np.isnan(result.permutation_p)
+    assert str(result.scores["roc_auc"]) == "0.500 (no interval)" and result.chosen == {}
+    assert "learned nothing in any of 3 folds" in result.warning and "no result" in result.warning
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_24_samples_are_enough_to_learn_something(model):
+    table, metadata = cohort(n_samples=24, effect=4)
+    result = cross_validate(
+        [table], target_of(table, metadata), model, transform="clr", n_splits=4, n_repeats=1, n_jobs=1
+    )
+    assert result.n_empty == 0 and result.warning == "" and result.scores["roc_auc"].mean > 0.85
+
+
+@pytest.mark.parametrize("n_samples", [24, 400])
+def test_the_penalties_reach_from_few_features_to_many(n_samples):
+    rng = np.random.default_rng(0)
+    labels = np.arange(n_samples) % 4 == 0
+    matrix = rng.normal(size=(n_samples, 60)) + labels[:, None] * np.linspace(1, 0, 60)
+    fits = [_fit(matrix, labels.astype(int), ratio, 0)[-1] for ratio in (0.99, *RATIOS)]
+    kept = [int((fit.coef_ != 0).sum()) for fit in fits]
+    assert kept[0] == 0 and 1 <= kept[1] <= 5 and kept[-1] >= min(15, n_samples // 2)
+    # The intercept is hardly penalised: without features the prevalence is predicted.
+    assert fits[0].predict_proba(np.zeros((1, 60)))[0, 1] == pytest.approx(0.25, abs=0.02)
+
+
+def test_the_l1_strength_with_the_highest_auc_is_chosen_and_ties_are_sparse():
+    table, metadata = cohort(n_samples=60, effect=1.5)
+    labels = target_of(table, metadata).labels
+    matrix = transform_shares(table.shares, "clr")
+    inner = inner_folds(labels, None, 0)
+    model = make_model("l1", 2, inner, 0).fit(matrix, labels)
+
+    def area(train, test, ratio):
+        fit = _fit(matrix[train], labels[train], ratio, 0)
+        return roc_auc_score(labels[test], fit.predict_proba(matrix[test])[:, 1])
+
+    areas = [np.mean([area(train, test, ratio) for train, test in inner]) for ratio in RATIOS]
+    np.testing.assert_allclose(model.path_scores_, areas)
+    assert model.best_ratio_ == RATIOS[int(np.argmax(areas))]
+    perfect = np.stack([labels * 10.0, *np.random.default_rng(0).normal(size=(5, 60))], 1)
+    tied = make_model("l1", 2, inner, 0).fit(perfect, labels)
+    assert tied.best_ratio_ == RATIOS[0] and (tied.best_estimator_[-1].coef_ != 0).sum() == 1
+
+
+def test_leaves_scale_with_the_training_samples():
+    assert [make_model("boosting", 2, None, 0, n_samples=n).min_samples_leaf for n in (15, 90, 1000)] == [2, 9, 20]
+
+
+def test_undefined_auc_has_no_permutation_p():
+    table, metadata = cohort(n_samples=30)
+    result = cross_validate([table], target_of(table, metadata), "boosting", n_splits=3, n_repeats=1, n_permutations=2)
+    undefined = replace(result, scores=result.scores | {"roc_auc": interval(np.full(3, np.nan), 0.5)})
+    assert np.isnan(undefined.permutation_p)
+    # A permutation without a score counts against the effect.
+    assert replace(result, permuted=np.array([np.nan, -1.0])).permutation_p == pytest.approx(2 / 3)
+
+
 def test_feature_sets_are_compared_on_the_same_folds():
-    table, metadata = cohort(effect=3, n_samples=80)
+    table, metadata = cohort(effect=1.8, n_samples=80)
     noise = FeatureTable(table.sample_ids, table.names, np.random.default_rng(5).uniform(1, 9, table.values.shape))
     target = target_of(table, metadata)
-    signal, chance, both = (
-        cross_validate(blocks, target, "l1", name=name, n_splits=3, n_repeats=2, n_jobs=1)
-        for name, blocks in (("signal", [table]), ("noise", [noise]), ("both", [table, noise]))
+    weaker = replace(cohort(effect=1.4, n_samples=80, seed=1)[0], names=table.names)
+    signal, chance, other = (
+        cross_validate([features], target, "l1", name=name, n_splits=3, n_repeats=2, n_jobs=1)
+        for name, features in (("signal", table), ("noise", noise), ("other", weaker))
     )
     better = compare(signal, chance)
     assert better.difference.low > 0 and better.p < 0.01 and (better.first, better.second) == ("signal", "noise")
-    assert compare(signal, both).p > better.p and compare(signal, signal).p == 1
+    assert compare(signal, other).p > better.p
+    # No difference in any fold: t is 0/0, which has no p value.
+    same = compare(signal, signal)
+    assert same.difference.mean == 0 and np.isnan(same.p) and np.isnan(same.difference.low)
     with pytest.raises(InputError, match="different folds"):
         compare(signal, cross_validate([table], target, "l1", n_splits=4, n_repeats=2, n_jobs=1))
 
@@ -160,6 +232,10 @@ def test_the_interval_is_nadeau_and_bengios():
     assert span.mean == pytest.approx(0.875) and span.high - span.mean == pytest.approx(half, rel=1e-6)
     assert interval(np.array([0.8, np.nan, 0.9]), 0.5).mean == pytest.approx(0.85)
     assert np.isnan(interval(np.array([0.8]), 0.5).low)
+    # Folds that are all equal say nothing of the uncertainty.
+    equal = interval(np.full(5, 0.5), 0.5).clipped()
+    assert np.isnan([equal.low, equal.high]).all() and str(equal) == "0.500 (no interval)"
+    assert str(interval(np.array([np.nan]), 0.5)) == "undefined"
 
 
 def test_permuting_keeps_groups_whole():

@@ -12,6 +12,7 @@ from biomeformer.errors import InputError, TableError
 from biomeformer.metagenomes import AbundanceTable
 from biomeformer.metagenomes.sample import READ_STATS
 from biomeformer.phenotypes import FeatureTable, design_matrix, read_feature_table, transform_shares
+from biomeformer.phenotypes.transforms import block_rules, is_counts, replace_zeros
 
 SAMPLES = ["A1", "B 2", "C3"]
 SPECIES = {
@@ -196,3 +197,53 @@ def test_blocks_are_closed_and_transformed_each_by_itself():
     np.testing.assert_allclose(alone[0], clr[1])
     with pytest.raises(InputError, match="different samples"):
         design_matrix([clusters, species.take(["b", "a"])], "none")
+
+
+def test_zeros_are_replaced_by_depth_where_there_are_counts():
+    """The formulas of Martín-Fernández et al. 2015 (doi:10.1177/1471082X14535524), Table 1, sample by sample."""
+    counts = np.array([[0.0, 3, 9, 4], [10, 0, 5, 85], [200, 300, 0, 1500], [2, 1, 1, 6]])
+    expected = {"sq": np.empty_like(counts), "gbm": np.empty_like(counts)}
+    for i, row in enumerate(counts):
+        n, d = row.sum(), len(row)
+        others = np.delete(counts, i, axis=0).sum(0)
+        prior = others / others.sum()
+        for rule, t, s in (("sq", np.full(d, 1 / d), np.sqrt(n)), ("gbm", prior, 1 / np.prod(prior) ** (1 / d))):
+            # Posterior means under a Dirichlet prior of strength s and mean t, for zeros only.
+            posterior = t * s / (n + s)
+            taken = posterior[row == 0].sum()
+            expected[rule][i] = [posterior[j] if row[j] == 0 else row[j] / n * (1 - taken) for j in range(d)]
+    for rule, values in expected.items():
+        np.testing.assert_allclose(replace_zeros(counts, rule), values, rtol=1e-12)
+        np.testing.assert_allclose(replace_zeros(counts, rule).sum(1), 1)
+    # Deeper sequencing makes a zero smaller; the rule of shares does not know the depth.
+    shallow, deep = (replace_zeros(np.array([[0.0, 50, 50]]) * depth, "sq")[0, 0] for depth in (1, 100))
+    assert deep < shallow / 9
+    assert replace_zeros(np.array([[0.0, 0.5, 0.5]]), "fixed")[0, 0] == pytest.approx(1 / 9)
+
+
+def test_the_prior_of_gbm_is_from_training_samples_only():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(3, (12, 5)).astype(float)
+    table = FeatureTable(tuple(f"s{i}" for i in range(12)), tuple("abcde"), counts)
+    training = np.arange(8)
+    matrix = design_matrix([table], "clr", "gbm", training)
+    changed = counts.copy()
+    changed[9] = [90, 1, 0, 5, 70]
+    other = design_matrix([FeatureTable(table.sample_ids, table.names, changed)], "clr", "gbm", training)
+    np.testing.assert_array_equal(np.delete(matrix, 9, axis=0), np.delete(other, 9, axis=0))
+    np.testing.assert_allclose(matrix[:8], transform_shares(counts[:8], "clr", "gbm"))
+
+
+def test_rules_for_zeros_that_do_not_apply_are_refused():
+    shares = FeatureTable(("a", "b"), ("x", "y"), np.array([[0.5, 0.5], [1, 0]]))
+    counts = FeatureTable(("a", "b"), ("x", "y"), np.array([[7.0, 3], [9, 0]]))
+    assert block_rules([shares, counts], "clr", "auto") == ["fixed", "sq"]
+    assert block_rules([shares, counts], "none", "auto") == ["", ""]
+    # Whole percentages are no counts.
+    assert not is_counts(np.array([[75.0, 25], [100, 0]]))
+    with pytest.raises(InputError, match="'sq' for zeros needs counts"):
+        design_matrix([shares], "clr", "sq")
+    with pytest.raises(InputError, match="feature 'y' is in fewer"):
+        design_matrix([counts], "clr", "gbm")
+    with pytest.raises(InputError, match="rule for zeros is 'half'; give auto, fixed, sq, gbm"):
+        design_matrix([counts], "clr", "half")

@@ -14,7 +14,7 @@ from skbio.stats.distance import DistanceMatrix, permanova
 from biomeformer.errors import InputError, TableError
 from biomeformer.metrics.diversity import shannon_entropy
 from biomeformer.phenotypes import DISTANCES, FeatureTable, compare_groups, distance_matrix, leave_one_out, transfer
-from biomeformer.phenotypes.cohort_transfer import LabelledCohort, aligned
+from biomeformer.phenotypes.cohort_transfer import LabelledCohort, aligned, tuning_folds
 from biomeformer.phenotypes.statistics import benjamini_hochberg
 from biomeformer.phenotypes.target import make_target
 
@@ -64,7 +64,7 @@ def test_leave_one_cohort_out():
 
 def test_features_are_matched_by_name():
     table = FeatureTable(("x",), ("a", "b", "c"), np.array([[1.0, 2, 1]]))
-    assert aligned(table, ["c", "new", "a"]).values.tolist() == [[0.25, 0, 0.25]]
+    assert aligned(table, ["c", "new", "a"]).values.tolist() == [[1, 0, 1]]
     with pytest.raises(InputError, match="sample 'x' has none of the features"):
         aligned(table, ["p", "q"])
     first, second = cohort("a", 1), cohort("b", 2)
@@ -74,6 +74,30 @@ def test_features_are_matched_by_name():
     one = transfer([first], second, "l1", n_jobs=1)
     two = transfer([first], replace(second, blocks=(shuffled,)), "l1", n_jobs=1)
     np.testing.assert_allclose(one.probabilities, two.probabilities)
+
+
+def test_transfer_is_tuned_on_folds_that_leave_whole_cohorts_out():
+    targets = [cohort(name, i, n_samples=n).target for i, (name, n) in enumerate((("a", 20), ("b", 30), ("c", 14)))]
+    splits = tuning_folds(targets, seed=0)
+    assert [test.tolist() for _, test in splits] == [[*range(20)], [*range(20, 50)], [*range(50, 64)]]
+    for train, test in splits:
+        assert sorted([*train, *test]) == list(range(64))
+    # A single cohort is divided, but not its subjects.
+    groups = np.array([f"p{i // 4}" for i in range(20)])
+    for train, test in tuning_folds([replace(targets[0], groups=groups)], seed=0):
+        assert len(test) and set(groups[train]).isdisjoint(groups[test])
+
+
+def test_a_transfer_that_learned_nothing_has_no_interval():
+    first, second = cohort("a", 1, n_samples=20), cohort("b", 2, n_samples=20)
+    flat = [
+        replace(one, blocks=(replace(one.blocks[0], values=np.full_like(one.blocks[0].values, 0.1)),))
+        for one in (first, second)
+    ]
+    for model in ("l1", "boosting"):
+        result = transfer([flat[0]], flat[1], model, n_jobs=1)
+        assert result.learned_nothing and str(result.scores["roc_auc"]) == "0.500 (no interval)"
+    assert not transfer([first], second, "l1", n_jobs=1).learned_nothing
 
 
 def test_transfers_that_are_refused():
@@ -162,6 +186,30 @@ def test_distances_and_entropy_by_hand():
     np.testing.assert_allclose(benjamini_hochberg([0.01, 0.04, 0.03, 0.5]), [0.04, 0.16 / 3, 0.16 / 3, 0.5])
     with pytest.raises(InputError, match="'euclid'; give bray_curtis"):
         distance_matrix(shares, "euclid")
+
+
+def test_profiles_that_are_all_equal_give_undefined_tests():
+    table, labels = groups(n=10)
+    # The same profile at several depths: shares differ in their last bits.
+    depth = np.random.default_rng(0).uniform(1, 1000, (20, 1))
+    same = replace(table, values=table.values[:1] * depth)
+    for test in compare_groups(same, labels, n_permutations=99):
+        assert (np.isnan([test.statistic, test.p, test.q]).all() and "profile" in test.note) or "entropies" in test.note
+    # An undefined test does not count for the q values of others.
+    np.testing.assert_allclose(benjamini_hochberg([0.01, np.nan, 0.04]), [0.02, np.nan, 0.04])
+    assert np.isnan(benjamini_hochberg([np.nan, np.nan])).all()
+
+
+def test_permdisp_reports_the_geometry_that_its_f_is_from():
+    table, labels = groups(spread=2.5)
+    first, second = np.split(distance_matrix(table.shares, "bray_curtis"), 2)
+    median, centroid = (
+        by_test(compare_groups(table, labels, center=center, n_permutations=9))["permdisp", "bray_curtis"]
+        for center in ("median", "centroid")
+    )
+    within = [first[:, :30] ** 2, second[:, 30:] ** 2]
+    means = [np.sqrt(square.mean(1) - square.sum() / (2 * 30**2)).mean() for square in within]
+    assert centroid.effect == pytest.approx(max(means) / min(means)) and median.effect != centroid.effect
 
 
 def test_groups_that_cannot_be_compared():

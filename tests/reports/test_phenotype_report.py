@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from itertools import combinations
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from biomeformer.metagenomes.cluster_reads import ClusterReads
 from biomeformer.metrics.probabilities import METRICS, score
 from biomeformer.phenotypes import FeatureTable, Study, Target
+from biomeformer.phenotypes.discriminative import discriminative_features
 from biomeformer.phenotypes.evaluation import Evaluation, interval
 from biomeformer.phenotypes.study import _comparisons
 from biomeformer.reports import phenotype_figures as draw
@@ -58,6 +62,7 @@ def evaluation(rng, labels, features, model, shift, n_classes):
         4,
         rng.uniform(0.3, 0.7, 9),
         {"cluster_3": 0.75} if model == "l1" else {},
+        zeros=("sq", "fixed") if model == "l1" else (),
     )
 
 
@@ -145,6 +150,7 @@ def test_no_text_covers_another_or_leaves_the_figure(name, n_classes):
     }
     boxes = {text: box.padded(-0.5) for text, box in boxes.items() if text not in hidden}
     assert len(boxes) > 3
+    assert not [text.get_text() for text in shown if "\\math" in text.get_text() or "$\\" in text.get_text()]
     for a, b in combinations(boxes, 2):
         # Slanted labels: their boxes overlap, their text does not.
         if a.get_rotation() == b.get_rotation() == 40:
@@ -154,6 +160,71 @@ def test_no_text_covers_another_or_leaves_the_figure(name, n_classes):
     for text, box in boxes.items():
         inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
         assert inside, (text.get_text(), box)
+
+
+def test_legends_name_the_area_of_the_curve_drawn_and_the_mean_over_folds():
+    one = study()
+    evaluated = one.evaluation("vectors", "forest")
+    truth, probability = one.target.labels == 1, evaluated.probabilities[:, 1]
+    for draw_figure, pooled, metric in (
+        (draw.roc_figure, roc_auc_score(truth, probability), "roc_auc"),
+        (draw.precision_recall_figure, average_precision_score(truth, probability), "pr_auc"),
+        (draw.calibration_figure, brier_score_loss(truth, probability), "brier"),
+    ):
+        (legend,) = draw_figure(one, "forest").legends
+        label = next(text.get_text() for text in legend.get_texts() if text.get_text().startswith("vectors"))
+        assert f"pooled {pooled:.3f}" in label and f"folds' mean {evaluated.scores[metric]}" in label
+    # Several classes: the area of each class's own curve.
+    several = study(3)
+    (legend,) = draw.roc_figure(several, "forest").legends
+    expected = roc_auc_score(several.target.labels == 2, several.evaluation("vectors", "forest").probabilities[:, 2])
+    assert legend.get_texts()[2].get_text() == f"c: pooled {expected:.3f}"
+
+
+def test_logarithmic_axes_have_plain_numbers():
+    """Within one decade minor ticks are labelled too; matplotlib's own labels would show as TeX source."""
+    goal = target(2)
+    values = np.random.default_rng(0).uniform(0.2, 0.6, (60, 3))
+    table = FeatureTable(goal.sample_ids, ("a", "b", "c"), values)
+    with matplotlib.rc_context({"text.parse_math": False}):
+        figure = draw.discriminative_figure(table, goal, ["a", "b"], ["a", "b"])
+        FigureCanvasAgg(figure).draw()
+    labels = [tick.get_text() for tick in figure.axes[0].get_xticklabels(which="both") if tick.get_text()]
+    assert len(labels) > 1 and all(float(label) > 0 for label in labels)
+
+
+def test_a_model_that_learned_nothing_is_said_first(tmp_path):
+    one = study(sets=("vectors",), models=("l1",))
+    flat = np.full(60, 0.5)
+    empty = replace(
+        one.evaluations[0],
+        probabilities=np.stack([flat, flat], 1),
+        scores={metric: interval(np.full(4, 0.5), 0.5) for metric in METRICS},
+        n_empty=4,
+    )
+    nothing = replace(one, evaluations=(empty,))
+    page = phenotype_report(nothing, tmp_path / "r.html").read_text()
+    assert page.index("learned nothing in any of 4 folds") < page.index("ROC-AUC from vectors")
+    assert "0.500 (no interval)" in page and "<td>undefined</td>" in page
+    record = nothing.record
+    assert "learned nothing" in record["warnings"][0] and record["folds"][0]["n_empty"] == 4
+    json.dumps(record, allow_nan=False)
+    (tmp_path / "study").mkdir()
+    nothing.write(tmp_path / "study")
+    again = Study.read(tmp_path / "study")
+    assert again.warnings == nothing.warnings and again.evaluations[0].zeros == ("sq", "fixed")
+
+
+def test_tables_say_first_whether_any_feature_passes(report, tmp_path):
+    page = report.read_text()
+    vectors = page[page.index("Most discriminative features: vectors") :]
+    n = int((discriminative_features(tables()["vectors"], target())["q"] < 0.05).sum())
+    sentence = f"{n} of 30 features differ between the classes at a false discovery rate of 5% (q &lt; 0.05)."
+    assert n > 0 and vectors.index(sentence) < vectors.index("<table")
+    species = page[page.index("Most discriminative features: species") :]
+    assert species.index("None of 20 features differs") < species.index("<table")
+    # Permutations cannot give less than 1/20.
+    assert "<td>&lt; 0.05</td>" in page
 
 
 def test_what_it_says(report):
@@ -169,7 +240,16 @@ def test_what_it_says(report):
     assert len(re.findall(r'<code class="read">[ACGT]{150}</code>', page)) == 27
     assert "none of the reads drawn" in page
     methods = page[page.index("<h2>Methods</h2>") :]
-    for setting in ("a &lt;model&gt;", "4-fold", "seed 7", "9 permutations", "19 permutations", "100 %, 50 %", "1/n²"):
+    for setting in (
+        "a &lt;model&gt;",
+        "4-fold",
+        "seed 7",
+        "9 permutations",
+        "19 permutations",
+        "100 %, 50 %",
+        "1/n²",
+        "√N",
+    ):
         assert setting in methods, setting
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page and "<script" not in page
 

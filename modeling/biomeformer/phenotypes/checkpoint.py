@@ -13,17 +13,18 @@ from ..errors import InputError, TableError
 from ..metagenomes import AbundanceTable
 from ..metagenomes.sample import require_processor
 from ..models.metagenbert import MetagenBertConfig, MetagenBertForPhenotypeClassification, MetagenBertModel
+from ..models.metagenbert.configuration_metagenbert import ZERO_REPLACEMENTS
 from ..models.metagenbert.deep_sets import DeepSets
 from .evaluation import inner_folds
 from .features import FeatureTable
-from .models import make_model
+from .models import learned_nothing, make_model
 from .study import Study, run_study
 from .target import Target
-from .transforms import TRANSFORMS, design_matrix
+from .transforms import TRANSFORMS, block_rules, design_matrix
 
 
 def with_linear_head(
-    model: MetagenBertModel, fitted: Any, classes: Sequence[str], transform: str
+    model: MetagenBertModel, fitted: Any, classes: Sequence[str], transform: str, zeros: str = "fixed"
 ) -> MetagenBertForPhenotypeClassification:
     """Build a checkpoint from a model and a linear classifier of its abundance vectors, with the same predictions.
 
@@ -32,6 +33,7 @@ def with_linear_head(
         fitted: A fitted logistic regression, alone, behind a `StandardScaler` in a pipeline, or in a `GridSearchCV`.
         classes: Names of the classes, in the order of the classifier's labels.
         transform: Transform that the classifier was fitted with: `none`, `clr` or `ilr`.
+        zeros: Rule for zeros that it was fitted with: `fixed` or `sq`.
 
     Returns:
         The checkpoint, in evaluation mode. A head on `ilr` is rewritten as the same function of `clr`.
@@ -41,6 +43,11 @@ def with_linear_head(
     """
     if transform not in TRANSFORMS:
         raise InputError(f"transform is {transform!r}; give {', '.join(TRANSFORMS)}.")
+    if zeros not in ZERO_REPLACEMENTS:
+        raise InputError(
+            f"a checkpoint replaces zeros sample by sample, which the rule {zeros!r} does not; give "
+            f"{' or '.join(ZERO_REPLACEMENTS)}."
+        )
     weight, bias = _linear(fitted)
     n_clusters = model.config.n_clusters
     if transform == "ilr":
@@ -58,7 +65,13 @@ def with_linear_head(
         weight, bias = np.stack([np.zeros_like(weight[0]), weight[0]]), np.array([0.0, bias[0]])
     if len(weight) != len(classes):
         raise InputError(f"the classifier has {len(weight)} classes and {len(classes)} names were given; give as many.")
-    config = _config(model, classes, head="linear", abundance_transform="none" if transform == "none" else "clr")
+    config = _config(
+        model,
+        classes,
+        head="linear",
+        abundance_transform="none" if transform == "none" else "clr",
+        zero_replacement=zeros,
+    )
     with torch.device("meta"):
         checkpoint = MetagenBertForPhenotypeClassification(config)
     checkpoint.metagenbert = model
@@ -111,9 +124,11 @@ def train_checkpoint(
     target: Target,
     *,
     transform: str = "clr",
+    zeros: str = "auto",
     n_splits: int = 10,
     seed: int = 0,
     n_jobs: int | None = -1,
+    force: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[MetagenBertForPhenotypeClassification, Study]:
     """Fit an L1-penalized logistic regression on all samples, and cross-validate it to estimate its performance.
@@ -123,9 +138,11 @@ def train_checkpoint(
         table: Abundance vectors of the target's samples.
         target: Classes of the samples.
         transform: Transform of the vectors: `none`, `clr` or `ilr`.
+        zeros: Rule for zeros of log-ratios: `auto` (which is `sq` for counts), `fixed` or `sq`.
         n_splits: Folds of the cross-validation.
         seed: Seed of folds and classifier.
         n_jobs: Number of parallel jobs, as in scikit-learn.
+        force: Whether to return a checkpoint even if nothing was learned.
         progress: Called after each fold with what is evaluated, the number of folds done and their total number.
 
     Returns:
@@ -133,25 +150,40 @@ def train_checkpoint(
 
     Raises:
         TableError: The table was embedded by another model.
-        InputError: There are too few samples for the folds.
+        InputError: There are too few samples for the folds, the rule for zeros is unknown or not one of a checkpoint,
+            or the fit learned nothing and `force` is not set.
     """
     check_same_model(model, table)
     features = FeatureTable.from_abundance(table)
+    rule = block_rules([features], transform, zeros)[0] or "fixed"
+    if rule not in ZERO_REPLACEMENTS:
+        raise InputError(
+            f"a checkpoint replaces zeros sample by sample, which the rule {rule!r} does not; give auto or "
+            f"{' or '.join(ZERO_REPLACEMENTS)}."
+        )
     study = run_study(
         {"vectors": [features]},
         target,
         models=["l1"],
         transform=transform,
+        zeros=rule,
         n_splits=n_splits,
         n_repeats=1,
         seed=seed,
         n_jobs=n_jobs,
         progress=progress,
     )
-    matrix = design_matrix([features.take(target.sample_ids)], transform)
+    matrix = design_matrix([features.take(target.sample_ids)], transform, rule)
     inner = inner_folds(target.labels, target.groups, seed)
     fitted = make_model("l1", len(target.classes), inner, seed, n_jobs).fit(matrix, target.labels)
-    return with_linear_head(model, fitted, target.classes, transform), study
+    nothing = study.fit_warnings[0] if study.evaluations[0].learned_nothing else ""
+    if learned_nothing(fitted):
+        nothing = "Fitted on all samples, the model has no coefficient that differs from zero."
+    if nothing and not force:
+        raise InputError(
+            f"{nothing} No checkpoint was made; give more samples or another target, or force it (--force)."
+        )
+    return with_linear_head(model, fitted, target.classes, transform, rule), study
 
 
 def predict_table(model: MetagenBertForPhenotypeClassification, table: AbundanceTable) -> pd.DataFrame:

@@ -13,9 +13,9 @@ from ..metrics.resampling import bootstrap
 from ..metrics.scorers import make_scorer
 from .evaluation import Interval, inner_folds
 from .features import FeatureTable
-from .models import make_model
+from .models import learned_nothing, make_model
 from .target import Target
-from .transforms import design_matrix
+from .transforms import design_matrix, is_counts
 
 N_BOOTSTRAPS = 1000
 
@@ -46,6 +46,8 @@ class Transfer:
         scores: Scores on the test cohort, with intervals over bootstraps of its samples: they quantify the uncertainty
             for this model and cohort, not the variation between cohorts.
         probabilities: Predictions for the test cohort, float64 `(n_samples, 2)`.
+        learned_nothing: Whether the model predicts the same for every sample, so that the scores are no result and have
+            no interval.
     """
 
     trained_on: tuple[str, ...]
@@ -53,6 +55,7 @@ class Transfer:
     model: str
     scores: dict[str, Interval]
     probabilities: np.ndarray
+    learned_nothing: bool = False
 
 
 def transfer(
@@ -61,6 +64,7 @@ def transfer(
     model: str,
     *,
     transform: str = "none",
+    zeros: str = "auto",
     seed: int = 0,
     n_jobs: int | None = -1,
 ) -> Transfer:
@@ -68,13 +72,17 @@ def transfer(
 
     Classes are matched by position: the second class, the one to predict, is that of each cohort's own target, so that
     a model of one disease may be tested on another. Features are matched by name; features that the training cohorts
-    lack are dropped, features that the test cohort lacks are 0.
+    lack are dropped, features that the test cohort lacks are 0. The strength of an L1 penalty is chosen on folds that
+    leave whole training cohorts out, since that is what the model is for; with a single one, on folds of its samples
+    that do not divide groups.
 
     Args:
         train: Cohorts to train on.
         test: Cohort to test on.
         model: `l1`, `forest` or `boosting`.
         transform: Transform of each block.
+        zeros: Rule for zeros of log-ratios, one of `transforms.ZERO_CHOICES`; it is the same for all cohorts, so `auto`
+            is `fixed` if one of them has no counts.
         seed: Seed of model and bootstraps.
         n_jobs: Number of parallel jobs, as in scikit-learn.
 
@@ -97,26 +105,50 @@ def transfer(
                 "was trained on."
             )
     names = [_union([cohort.blocks[i].names for cohort in train]) for i in range(len(test.blocks))]
-    matrices = [
-        design_matrix([aligned(block, kept) for block, kept in zip(cohort.blocks, names, strict=True)], transform)
-        for cohort in (*train, test)
-    ]
-    matrix = np.concatenate(matrices[:-1])
+    blocks = []
+    for i, kept in enumerate(names):
+        tables = [cohort.blocks[i] for cohort in (*train, test)]
+        counts = all(is_counts(table.values) for table in tables)
+        blocks.append(_stacked([aligned(table, kept) for table in tables], counts))
     labels = np.concatenate([cohort.target.labels for cohort in train])
-    inner = inner_folds(labels, None, seed) if model == "l1" else None
-    fitted = make_model(model, 2, inner, seed, n_jobs).fit(matrix, labels)
-    probabilities = fitted.predict_proba(matrices[-1])
+    rows = np.arange(len(labels))
+    matrix = design_matrix(blocks, transform, zeros, rows)
+    inner = tuning_folds([cohort.target for cohort in train], seed) if model == "l1" else None
+    fitted = make_model(model, 2, inner, seed, n_jobs, len(rows)).fit(matrix[rows], labels)
+    probabilities = np.asarray(fitted.predict_proba(matrix[len(rows) :]))
+    nothing = learned_nothing(fitted)
+    scores = _scores(test.target, probabilities, seed)
+    if nothing:
+        scores = {name: Interval(score.mean, np.nan, np.nan) for name, score in scores.items()}
     return Transfer(
         trained_on=tuple(cohort.name for cohort in train),
         tested_on=test.name,
         model=model,
-        scores=_scores(test.target, probabilities, seed),
+        scores=scores,
         probabilities=probabilities,
+        learned_nothing=nothing,
     )
 
 
+def tuning_folds(targets: Sequence[Target], seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Split the concatenated samples of training cohorts for tuning: each fold leaves one cohort out.
+
+    With a single cohort the folds are stratified by class and do not divide its groups.
+    """
+    if len(targets) == 1:
+        return inner_folds(targets[0].labels, targets[0].groups, seed)
+    cohort = np.repeat(np.arange(len(targets)), [len(target.labels) for target in targets])
+    return [(np.flatnonzero(cohort != i), np.flatnonzero(cohort == i)) for i in range(len(targets))]
+
+
 def leave_one_out(
-    cohorts: Sequence[LabelledCohort], model: str, *, transform: str = "none", seed: int = 0, n_jobs: int | None = -1
+    cohorts: Sequence[LabelledCohort],
+    model: str,
+    *,
+    transform: str = "none",
+    zeros: str = "auto",
+    seed: int = 0,
+    n_jobs: int | None = -1,
 ) -> list[Transfer]:
     """Test each cohort with a model trained on all others.
 
@@ -131,6 +163,7 @@ def leave_one_out(
             test,
             model,
             transform=transform,
+            zeros=zeros,
             seed=seed,
             n_jobs=n_jobs,
         )
@@ -147,12 +180,21 @@ def aligned(table: FeatureTable, names: Sequence[str]) -> FeatureTable:
     column_of = {name: i for i, name in enumerate(table.names)}
     values = np.zeros((len(table), len(names)))
     shared = [i for i, name in enumerate(names) if name in column_of]
-    values[:, shared] = table.shares[:, [column_of[names[i]] for i in shared]]
+    # Counts stay counts: their sum is the depth.
+    values[:, shared] = table.values[:, [column_of[names[i]] for i in shared]]
     empty = values.sum(1) == 0
     if empty.any():
         sample = table.sample_ids[int(np.argmax(empty))]
         raise InputError(f"sample {sample!r} has none of the features that the model was trained on; leave it out.")
     return FeatureTable(table.sample_ids, tuple(names), values, table.provenance)
+
+
+def _stacked(tables: Sequence[FeatureTable], counts: bool) -> FeatureTable:
+    """Return tables of equal features one below the other, as counts or as shares."""
+    values = np.concatenate([table.values if counts else table.shares for table in tables])
+    # The same sample id may stand in two training cohorts.
+    ids = tuple(f"{i}:{name}" for i, table in enumerate(tables) for name in table.sample_ids)
+    return FeatureTable(ids, tables[0].names, values)
 
 
 def _scores(target: Target, probabilities: np.ndarray, seed: int) -> dict[str, Interval]:

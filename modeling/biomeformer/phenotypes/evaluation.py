@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import InputError
+from ..metrics.p_values import permutation_p
 from ..metrics.probabilities import METRICS, score
 from .features import FeatureTable
-from .models import make_model
+from .models import learned_nothing, make_model
 from .target import Target
-from .transforms import design_matrix
+from .transforms import block_rules, design_matrix
 
 INNER_SPLITS = 5
+# Scores that differ by less differ by rounding only.
+EQUAL_SCORES = 1e-12
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Interval:
 
     Attributes:
         mean: Mean over test folds.
-        low: Lower end.
+        low: Lower end; NaN if the interval is undefined.
         high: Upper end.
     """
 
@@ -38,9 +41,14 @@ class Interval:
 
     def clipped(self) -> Interval:
         """Return the interval with its ends clipped to the range of a score, 0 to 1."""
+        # NaN stays NaN: it is the first argument, which neither comparison replaces.
         return Interval(self.mean, max(self.low, 0.0), min(self.high, 1.0))
 
     def __str__(self) -> str:
+        if np.isnan(self.mean):
+            return "undefined"
+        if np.isnan(self.low) or np.isnan(self.high):
+            return f"{self.mean:.3f} (no interval)"
         between = "-" if self.low >= 0 else " to "
         return f"{self.mean:.3f} ({self.low:.3f}{between}{self.high:.3f})"
 
@@ -61,6 +69,8 @@ class Evaluation:
         n_splits: Folds per repeat.
         permuted: Mean ROC-AUC with permuted labels, one per permutation.
         chosen: For `l1`, the fraction of folds in which a feature has a nonzero weight, by name; zeros are left out.
+        n_empty: Number of folds whose model learned nothing: it predicts the same for every sample.
+        zeros: Rules by which zeros were replaced for log-ratios, names of `transforms.ZERO_RULES`.
     """
 
     features: str
@@ -74,14 +84,48 @@ class Evaluation:
     n_splits: int
     permuted: np.ndarray = field(default_factory=lambda: np.empty(0))
     chosen: dict[str, float] = field(default_factory=dict)
+    n_empty: int = 0
+    zeros: tuple[str, ...] = ()
 
     @property
     def permutation_p(self) -> float | None:
-        """Fraction of permutations, counting the identity, with at least this ROC-AUC; None without permutations."""
+        """Fraction of permutations, counting the identity, with at least this ROC-AUC; None without permutations.
+
+        It is NaN if the ROC-AUC is undefined or the model learned nothing.
+        """
         if not len(self.permuted):
             return None
-        observed = self.scores["roc_auc"].mean
-        return float((1 + (self.permuted >= observed).sum()) / (1 + len(self.permuted)))
+        return float("nan") if self.learned_nothing else permutation_p(self.scores["roc_auc"].mean, self.permuted)
+
+    @property
+    def n_folds(self) -> int:
+        """Number of folds over all repeats."""
+        return self.n_splits * self.n_repeats
+
+    @property
+    def learned_nothing(self) -> bool:
+        """Whether the model learned nothing in any fold, so that its scores are no result."""
+        return self.n_empty >= self.n_folds
+
+    @property
+    def warning(self) -> str:
+        """One sentence if the model learned nothing in some or all folds; else empty."""
+        if not self.n_empty:
+            return ""
+        what = {
+            "l1": "no coefficient differs from zero",
+            "forest": "no tree has a split",
+            "boosting": "no tree has a split",
+        }.get(self.model, "all samples are predicted the same")
+        if self.learned_nothing:
+            return (
+                f"{self.features}, {self.model}: the model learned nothing in any of {self.n_folds} folds ({what}); "
+                "its scores are no result."
+            )
+        return (
+            f"{self.features}, {self.model}: the model learned nothing in {self.n_empty} of {self.n_folds} folds "
+            f"({what})."
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +138,7 @@ class Comparison:
         model: Name of the model, the same for both.
         metric: Name of the metric compared.
         difference: First minus second.
-        p: Two-sided p value of the corrected resampled t-test.
+        p: Two-sided p value of the corrected resampled t-test; NaN if the differences do not vary over the folds.
     """
 
     first: str
@@ -143,11 +187,14 @@ def inner_folds(labels: np.ndarray, groups: np.ndarray | None, seed: int) -> lis
 
 
 def interval(values: np.ndarray, correction: float) -> Interval:
-    """Compute mean and 95 % interval over folds, ignoring NaN; the ends may lie outside the range of the score."""
+    """Compute mean and 95 % interval over folds, ignoring NaN; the ends may lie outside the range of the score.
+
+    Folds that are all equal say nothing of the uncertainty: the interval is then undefined, not of width zero.
+    """
     from scipy import stats
 
     values = values[~np.isnan(values)]
-    if len(values) < 2:
+    if len(values) < 2 or np.ptp(values) <= EQUAL_SCORES:
         mean = float(values.mean()) if len(values) else float("nan")
         return Interval(mean, float("nan"), float("nan"))
     error = float(np.sqrt(correction * values.var(ddof=1)))
@@ -169,13 +216,10 @@ def compare(first: Evaluation, second: Evaluation, metric: str = "roc_auc") -> C
     difference = a - b
     span = interval(difference, first.correction)
     known = difference[~np.isnan(difference)]
-    if len(known) < 2:
+    if np.isnan(span.low) or first.learned_nothing or second.learned_nothing:
         return Comparison(first.features, second.features, first.model, metric, span, float("nan"))
-    mean, error = float(known.mean()), float(np.sqrt(first.correction * known.var(ddof=1)))
-    if error == 0:
-        p = 1.0 if mean == 0 else 0.0
-    else:
-        p = float(2 * stats.t.sf(abs(mean) / error, len(known) - 1))
+    error = float(np.sqrt(first.correction * known.var(ddof=1)))
+    p = float(2 * stats.t.sf(abs(float(known.mean())) / error, len(known) - 1))
     return Comparison(first.features, second.features, first.model, metric, span, p)
 
 
@@ -186,6 +230,7 @@ def cross_validate(
     *,
     name: str = "features",
     transform: str = "none",
+    zeros: str = "auto",
     n_splits: int = 10,
     n_repeats: int = 5,
     n_permutations: int = 0,
@@ -201,6 +246,7 @@ def cross_validate(
         model: `l1`, `forest` or `boosting`.
         name: Name of the feature set.
         transform: Transform of each block: `none`, `clr` or `ilr`.
+        zeros: Rule for zeros of log-ratios, one of `transforms.ZERO_CHOICES`.
         n_splits: Folds per repeat.
         n_repeats: Repeats of the cross-validation, each with other folds.
         n_permutations: Number of cross-validations, of one repeat each, with permuted labels.
@@ -218,15 +264,17 @@ def cross_validate(
         raise InputError("a feature table has other samples than the target, or another order; use FeatureTable.take.")
     if n_splits < 2 or n_repeats < 1:
         raise InputError(f"n_splits is {n_splits} and n_repeats {n_repeats}; give at least 2 and 1.")
-    matrix = design_matrix(blocks, transform)
+    rules = block_rules(blocks, transform, zeros)
+    matrix = None if "gbm" in rules else design_matrix(blocks, transform, zeros)
     rng = np.random.default_rng(seed)
     n_total = n_splits * (n_repeats + n_permutations)
     n_done = 0
 
-    n_chosen = np.zeros(matrix.shape[1])
+    n_chosen: np.ndarray | float = 0.0
+    n_empty = 0
 
     def run(labels: np.ndarray, repeats: int, first_seed: int) -> tuple[dict[str, list[float]], np.ndarray, float]:
-        nonlocal n_done, n_chosen
+        nonlocal n_done, n_chosen, n_empty
         scores: dict[str, list[float]] = {metric: [] for metric in METRICS}
         total = np.zeros((len(labels), len(target.classes)))
         ratios = []
@@ -234,14 +282,18 @@ def cross_validate(
         for i, (train, test) in enumerate(folds(permuted, n_splits, repeats, first_seed)):
             groups = None if target.groups is None else target.groups[train]
             inner = inner_folds(labels[train], groups, first_seed + i) if model == "l1" else None
-            fitted = make_model(model, len(target.classes), inner, first_seed + i, n_jobs).fit(
-                matrix[train], labels[train]
+            # The prior of the rule gbm is from the training samples only.
+            rows = matrix if matrix is not None else design_matrix(blocks, transform, zeros, train)
+            fitted = make_model(model, len(target.classes), inner, first_seed + i, n_jobs, len(train)).fit(
+                rows[train], labels[train]
             )
             predicted = np.zeros((len(test), len(target.classes)))
-            predicted[:, fitted.classes_] = fitted.predict_proba(matrix[test])
+            predicted[:, fitted.classes_] = fitted.predict_proba(rows[test])
             total[test] += predicted
-            if hasattr(fitted, "best_estimator_") and labels is target.labels:
-                n_chosen += (fitted.best_estimator_[-1].coef_ != 0).any(0)
+            if labels is target.labels:
+                n_empty += learned_nothing(fitted)
+                if hasattr(fitted, "best_estimator_"):
+                    n_chosen = n_chosen + (fitted.best_estimator_[-1].coef_ != 0).any(0)
             for metric, value in score(labels[test], predicted).items():
                 scores[metric].append(value)
             ratios.append(len(test) / len(train))
@@ -254,7 +306,8 @@ def cross_validate(
     permuted_scores = []
     for i in range(n_permutations):
         shuffled, _, _ = run(permute(target, rng), 1, seed + i)
-        permuted_scores.append(float(np.nanmean(shuffled["roc_auc"])))
+        known = [value for value in shuffled["roc_auc"] if not np.isnan(value)]
+        permuted_scores.append(float(np.mean(known)) if known else float("nan"))
     fold_scores = {metric: np.array(values) for metric, values in scores.items()}
     return Evaluation(
         features=name,
@@ -268,13 +321,17 @@ def cross_validate(
         n_splits=n_splits,
         permuted=np.array(permuted_scores),
         chosen=_named(blocks, n_chosen / (n_splits * n_repeats)) if transform != "ilr" else {},
+        n_empty=n_empty,
+        zeros=tuple(dict.fromkeys(filter(None, rules))),
     )
 
 
-def _named(blocks: Sequence[FeatureTable], shares: np.ndarray) -> dict[str, float]:
-    """Return the fractions above 0 by column name of the concatenated blocks."""
+def _named(blocks: Sequence[FeatureTable], shares: np.ndarray | float) -> dict[str, float]:
+    """Return the fractions above 0 by column name of the concatenated blocks; a single 0 stands for all columns."""
+    if not np.ndim(shares):
+        return {}
     names = [name for block in blocks for name in block.names]
-    return {name: float(share) for name, share in zip(names, shares, strict=True) if share > 0}
+    return {name: float(share) for name, share in zip(names, np.asarray(shares), strict=True) if share > 0}
 
 
 def permute(target: Target, rng: np.random.Generator) -> np.ndarray:

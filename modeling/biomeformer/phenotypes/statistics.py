@@ -1,18 +1,25 @@
-"""Tests of whether groups of samples differ: PERMANOVA, PERMDISP and entropy, with scikit-bio."""
+"""Tests of whether groups of samples differ: PERMANOVA, PERMDISP and entropy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..metrics.diversity import shannon_entropy
+from ..metrics.group_tests import permanova, permdisp
+from ..metrics.p_values import benjamini_hochberg
 from .features import FeatureTable
-from .transforms import transform_shares
+from .transforms import resolve_zeros, transform_shares
 
 DISTANCES = ("bray_curtis", "jensen_shannon", "aitchison")
+# Entropies that differ by less, in bits, differ by rounding only.
+SAME_ENTROPY = 1e-9
+# Divergences in bits of less are rounding errors of entropies.
+SAME_DIVERGENCE = 1e-14
 
 
 @dataclass(frozen=True)
@@ -22,13 +29,16 @@ class GroupTest:
     Attributes:
         test: `permanova` (centroids), `permdisp` (dispersions) or `entropy` (Kruskal-Wallis of Shannon entropies).
         distance: Distance between samples; empty for entropy.
-        statistic: Pseudo-F, F or H.
-        p: Permutation p value; for entropy that of the chi-squared distribution.
+        statistic: Pseudo-F, F or H; NaN if it is undefined.
+        p: Permutation p value; for entropy that of the chi-squared distribution; NaN if the statistic is undefined.
         q: p adjusted by Benjamini and Hochberg's procedure over all tests of one call.
         effect: For PERMANOVA the fraction of variance between groups (R²), for entropy the range of the group means in
-            bits, for PERMDISP the ratio of the largest to the smallest mean distance to the centroid.
+            bits, for PERMDISP the ratio of the largest to the smallest mean distance to the center, which are those
+            that its F is computed from.
         n_samples: Number of samples.
         n_groups: Number of groups.
+        n_permutations: Number of permutations that p is from; None if it is from a distribution.
+        note: Why the statistic is undefined, or what was changed to compute it; else empty.
     """
 
     test: str
@@ -39,15 +49,18 @@ class GroupTest:
     effect: float
     n_samples: int
     n_groups: int
+    n_permutations: int | None = None
+    note: str = ""
 
 
-def distance_matrix(shares: np.ndarray, distance: str) -> np.ndarray:
+def distance_matrix(values: np.ndarray, distance: str, zeros: str = "fixed") -> np.ndarray:
     """Compute distances between compositions.
 
     Args:
-        shares: float64 `(n_samples, n_features)`, rows that sum to one.
+        values: float64 `(n_samples, n_features)`: shares, or counts where the rule for zeros needs them.
         distance: `bray_curtis`, `jensen_shannon` (square root of the divergence in bits) or `aitchison` (Euclidean
-            between centred log-ratios, zeros replaced as by `transform_shares`).
+            between centred log-ratios).
+        zeros: Rule for zeros of `aitchison`, one of `transforms.ZERO_RULES`.
 
     Returns:
         float64 `(n_samples, n_samples)`, symmetric, zeros on the diagonal.
@@ -57,13 +70,34 @@ def distance_matrix(shares: np.ndarray, distance: str) -> np.ndarray:
     """
     from scipy.spatial.distance import pdist, squareform
 
+    shares = values / values.sum(1, keepdims=True)
     if distance == "bray_curtis":
         return np.asarray(squareform(pdist(shares, "braycurtis")))
     if distance == "jensen_shannon":
-        return np.nan_to_num(squareform(pdist(shares, "jensenshannon")) / np.sqrt(np.log(2)))
+        return np.sqrt(_jensen_shannon_divergence(shares))
     if distance == "aitchison":
-        return np.asarray(squareform(pdist(transform_shares(shares, "clr"))))
+        return np.asarray(squareform(pdist(transform_shares(values, "clr", zeros))))
     raise InputError(f"distance is {distance!r}; give {', '.join(DISTANCES)}.")
+
+
+def _jensen_shannon_divergence(shares: np.ndarray) -> np.ndarray:
+    """Compute divergences in bits from entropies, many times faster than SciPy's sums of relative entropies.
+
+    A feature that a sample lacks needs no logarithm of a mean: of its share q in the other sample q/2 log(q/2) remains.
+    """
+    by_feature = np.ascontiguousarray(shares.T)
+    own_terms = by_feature * np.log2(np.where(by_feature > 0, by_feature, 1.0))
+    own = own_terms.sum(0)
+    divergence = np.zeros((len(shares), len(shares)))
+    for i in range(len(shares)):
+        present = np.flatnonzero(by_feature[:, i])
+        others = by_feature[present, i:]
+        middle = (others + others[:, :1]) / 2
+        shared = np.einsum("ij,ij->j", middle, np.log2(middle))
+        absent = (own[i:] - own_terms[present, i:].sum(0) - (1 - others.sum(0))) / 2
+        divergence[i, i:] = (own[i] + own[i:]) / 2 - shared - absent
+    divergence[divergence < SAME_DIVERGENCE] = 0
+    return divergence + divergence.T
 
 
 def compare_groups(
@@ -71,6 +105,9 @@ def compare_groups(
     groups: Sequence[str],
     *,
     distances: Sequence[str] = DISTANCES,
+    zeros: str = "auto",
+    center: str = "median",
+    bias_adjust: bool = False,
     n_permutations: int = 999,
     seed: int = 0,
 ) -> list[GroupTest]:
@@ -82,66 +119,84 @@ def compare_groups(
         table: Features of the samples.
         groups: Group of each sample.
         distances: Names of the distances to use.
-        n_permutations: Number of permutations of the labels.
+        zeros: Rule for zeros of the Aitchison distance, one of `transforms.ZERO_CHOICES`.
+        center: Center of a group in PERMDISP: `median` or `centroid`.
+        bias_adjust: Whether PERMDISP enlarges the distances of small groups: see `biomeformer.metrics.group_tests`.
+        n_permutations: Number of permutations.
         seed: Seed of the permutations.
 
     Returns:
-        Both tests for each distance, and one of entropies, with q values over all of them.
+        Both tests for each distance, and one of entropies, with q values over all of them. A test whose statistic is
+        undefined has neither p nor q, and does not count for the q values of the others.
 
     Raises:
-        InputError: There are fewer than two groups, or a group has a single sample.
+        InputError: There are fewer than two groups, a group has a single sample, or a name is unknown.
     """
-    from scipy.stats import kruskal
-    from skbio.stats.distance import DistanceMatrix, permanova, permdisp
-
-    labels = np.asarray(list(map(str, groups)))
+    names, labels, sizes = np.unique(list(map(str, groups)), return_inverse=True, return_counts=True)
     if len(labels) != len(table):
         raise InputError(f"{len(labels)} groups were given for {len(table)} samples; give one per sample.")
-    names, sizes = np.unique(labels, return_counts=True)
     if len(names) < 2 or sizes.min() < 2:
         small = str(names[int(np.argmin(sizes))])
         raise InputError(
             f"at least two groups of two samples are needed; group {small!r} has {sizes.min()} and there "
             f"are {len(names)} groups."
         )
-    shares = table.shares
-    results: list[tuple[str, str, float, float, float]] = []
+    size: dict[str, Any] = {"n_samples": len(labels), "n_groups": len(names)}
+    rule = resolve_zeros(table.values, zeros) if "aitchison" in distances else "fixed"
+    tests: list[GroupTest] = []
     for distance in distances:
-        matrix = DistanceMatrix(np.ascontiguousarray(distance_matrix(shares, distance)), table.sample_ids)
-        centres = permanova(matrix, labels, permutations=n_permutations, seed=seed)
-        # R² of the pseudo-F: between over total sum of squares.
-        f, between, within = float(centres["test statistic"]), len(names) - 1, len(labels) - len(names)
-        results.append(("permanova", distance, f, float(centres["p-value"]), f * between / (f * between + within)))
-        spreads = permdisp(matrix, labels, permutations=n_permutations, seed=seed)
-        means = [_mean_distance(np.asarray(matrix.data)[np.ix_(labels == name, labels == name)]) for name in names]
-        effect = max(means) / min(means) if min(means) > 0 else float("inf")
-        results.append(("permdisp", distance, float(spreads["test statistic"]), float(spreads["p-value"]), effect))
+        matrix = distance_matrix(table.values, distance, rule)
+        options: dict[str, Any] = {"n_permutations": n_permutations, "seed": seed}
+        centers = permanova(matrix, labels, **options)
+        spreads = permdisp(matrix, labels, center=center, bias_adjust=bias_adjust, **options)
+        note = spreads.reason
+        if not note and spreads.n_negative:
+            note = f"{spreads.n_negative} squared distances to the center are negative and were set to 0"
+        size_and_permutations = {**size, "n_permutations": n_permutations}
+        tests += [
+            GroupTest(
+                "permanova",
+                distance,
+                centers.f,
+                centers.p,
+                np.nan,
+                centers.r2,
+                note=centers.reason,
+                **size_and_permutations,
+            ),
+            GroupTest(
+                "permdisp",
+                distance,
+                spreads.f,
+                spreads.p,
+                np.nan,
+                _ratio(spreads.means),
+                note=note,
+                **size_and_permutations,
+            ),
+        ]
+    tests.append(_compare_entropies(table.shares, labels, size))
+    q = benjamini_hochberg([test.p for test in tests])
+    return [replace(test, q=float(value)) for test, value in zip(tests, q, strict=True)]
+
+
+def _compare_entropies(shares: np.ndarray, labels: np.ndarray, size: dict[str, Any]) -> GroupTest:
+    from scipy.stats import kruskal
+
     entropy = shannon_entropy(shares)
-    by_group = [entropy[labels == name] for name in names]
-    if np.ptp(entropy) > 0:
-        statistic, p = map(float, kruskal(*by_group))
-    else:
-        statistic, p = 0.0, 1.0
-    results.append(("entropy", "", statistic, p, float(np.ptp([values.mean() for values in by_group]))))
-    q = benjamini_hochberg([p for _, _, _, p, _ in results])
-    return [
-        GroupTest(test, distance, statistic, p, float(q[i]), effect, len(labels), len(names))
-        for i, (test, distance, statistic, p, effect) in enumerate(results)
-    ]
+    by_group = [entropy[labels == group] for group in range(size["n_groups"])]
+    effect = float(np.ptp([values.mean() for values in by_group]))
+    if np.ptp(entropy) <= SAME_ENTROPY:
+        return GroupTest("entropy", "", np.nan, np.nan, np.nan, effect, note="all entropies are equal", **size)
+    statistic, p = map(float, kruskal(*by_group))
+    return GroupTest("entropy", "", statistic, p, np.nan, effect, **size)
 
 
-def benjamini_hochberg(p: Sequence[float]) -> np.ndarray:
-    """Return adjusted p values, float64 `(n_tests,)` (Benjamini and Hochberg 1995)."""
-    from scipy.stats import false_discovery_control
-
-    return np.asarray(false_discovery_control(np.asarray(p, np.float64)))
-
-
-def _mean_distance(within: np.ndarray) -> float:
-    """Compute the mean distance of a group's samples to its centroid from the distances between them."""
-    n = len(within)
-    squares = (within**2).mean(1) - (within**2).sum() / (2 * n * n)
-    return float(np.sqrt(np.maximum(squares, 0)).mean())
+def _ratio(means: np.ndarray) -> float:
+    """Return the ratio of the largest to the smallest mean; NaN if both are 0."""
+    if means.min() > 0:
+        return float(means.max() / means.min())
+    return float("inf") if means.max() > 0 else float("nan")
 
 
 __all__ = ["DISTANCES", "GroupTest", "benjamini_hochberg", "compare_groups", "distance_matrix"]

@@ -23,9 +23,9 @@ from ..io.spreadsheets import undo_spreadsheet, write_spreadsheet
 from ..metrics.probabilities import METRICS, score
 from .evaluation import Comparison, Evaluation, Interval, compare, cross_validate, interval
 from .features import FeatureTable
-from .models import DESCRIPTIONS, MODELS
+from .models import DESCRIPTIONS, MODELS, is_constant
 from .target import Target
-from .transforms import ZERO_RULE
+from .transforms import ZERO_RULES
 
 # What `Study.write` writes.
 STUDY_FILES = ("scores.csv", "predictions.csv", "study.json")
@@ -57,6 +57,9 @@ class _FoldsRecord(TypedDict):
     scores: dict[str, list[float | None]]
     permuted: list[float | None]
     chosen: dict[str, float]
+    # Version 0.1 did not write these.
+    n_empty: NotRequired[int]
+    zeros: NotRequired[list[str]]
 
 
 class _StudyRecord(TypedDict):
@@ -113,8 +116,9 @@ class Study:
 
     @property
     def warnings(self) -> list[str]:
-        """What was left out of the tables, or assumed about them, that may change the results."""
-        return [f"{name}: {text}" for name, record in self._tables().items() for text in record.get("warnings", [])]
+        """What may change the results: what was left out of tables or assumed about them, and `fit_warnings`."""
+        tables = self._tables().items()
+        return [f"{name}: {text}" for name, record in tables for text in record.get("warnings", [])] + self.fit_warnings
 
     def _tables(self) -> dict[str, Any]:
         tables: dict[str, Any] = self.inputs.get("tables", {})
@@ -158,6 +162,11 @@ class Study:
         return pd.DataFrame(rows)
 
     @property
+    def fit_warnings(self) -> list[str]:
+        """A sentence for each evaluation whose model learned nothing in some or all folds."""
+        return [evaluation.warning for evaluation in self.evaluations if evaluation.warning]
+
+    @property
     def predictions(self) -> pd.DataFrame:
         """One row per sample: its class, and out-of-fold probabilities by feature set, model and class."""
         columns: dict[str, Any] = {"class": [self.target.classes[label] for label in self.target.labels]}
@@ -180,7 +189,8 @@ class Study:
                 f" P values against chance are from {self.n_permutations} permutations of the labels, each "
                 "cross-validated once in the same way."
             )
-        zeros = f" For log-ratios, {ZERO_RULE}." if set(kinds.values()) - {"none"} else ""
+        rules = dict.fromkeys(rule for evaluation in self.evaluations for rule in evaluation.zeros)
+        zeros = f" For log-ratios, {'; '.join(ZERO_RULES[rule] for rule in rules)}." if rules else ""
         left_out = f" Left out: {target.describe_missing()}." if target.n_missing else ""
         return (
             f"{target.column} ({sizes}) was predicted from {', '.join(self.sources)} by {models}.{zeros}{left_out} "
@@ -210,6 +220,7 @@ class Study:
             "inputs": self.inputs,
             "scores": json.loads(self.scores.to_json(orient="records")),
             "comparisons": [_without_nan(asdict(comparison)) for comparison in self.comparisons],
+            "warnings": self.warnings,
             "folds": [_folds_record(evaluation) for evaluation in self.evaluations],
             "methods": self.methods,
         }
@@ -295,6 +306,7 @@ def run_study(
     *,
     models: Sequence[str] = MODELS,
     transform: str | None = None,
+    zeros: str = "auto",
     n_splits: int = 10,
     n_repeats: int = 5,
     n_permutations: int = 0,
@@ -312,6 +324,7 @@ def run_study(
         target: Classes of the samples.
         models: Any of `l1`, `forest` and `boosting`.
         transform: `none`, `clr` or `ilr` for all models; by default `clr` for `l1` and `none` for the others.
+        zeros: Rule for zeros of log-ratios, one of `transforms.ZERO_CHOICES`.
         n_splits: Folds per repeat.
         n_repeats: Repeats of the cross-validation.
         n_permutations: Permutations of the labels, for the permutation test.
@@ -342,6 +355,7 @@ def run_study(
                     model,
                     name=name,
                     transform=transform or DEFAULT_TRANSFORMS.get(model, "none"),
+                    zeros=zeros,
                     n_splits=n_splits,
                     n_repeats=n_repeats,
                     n_permutations=n_permutations,
@@ -406,6 +420,7 @@ def study_of_folds(
         correction=correction,
         n_repeats=n_repeats,
         n_splits=n_splits,
+        n_empty=sum(map(is_constant, probabilities)),
     )
     return Study(target, (evaluation,), (), n_splits, n_repeats, 0, seed, {features: source})
 
@@ -428,6 +443,15 @@ def score_columns(scores: Mapping[str, Interval]) -> dict[str, float]:
     return columns
 
 
+def _without_nan(value: Any) -> Any:
+    """Return JSON values with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
 def _folds_record(evaluation: Evaluation) -> dict[str, Any]:
     """Return what a study's scores are computed from as JSON values, with None for NaN."""
     return {
@@ -438,16 +462,9 @@ def _folds_record(evaluation: Evaluation) -> dict[str, Any]:
         "scores": {metric: _without_nan(values.tolist()) for metric, values in evaluation.fold_scores.items()},
         "permuted": _without_nan(evaluation.permuted.tolist()),
         "chosen": evaluation.chosen,
+        "n_empty": evaluation.n_empty,
+        "zeros": list(evaluation.zeros),
     }
-
-
-def _without_nan(values: Any) -> Any:
-    """Return JSON values with None for NaN."""
-    if isinstance(values, dict):
-        return {name: _without_nan(value) for name, value in values.items()}
-    if isinstance(values, list):
-        return [_without_nan(value) for value in values]
-    return None if isinstance(values, float) and np.isnan(values) else values
 
 
 def _from_record(cls: type[Study], record: _StudyRecord, predictions: pd.DataFrame) -> Study:
@@ -481,6 +498,9 @@ def _from_record(cls: type[Study], record: _StudyRecord, predictions: pd.DataFra
                 n_splits=record["n_splits"],
                 permuted=np.array(fold["permuted"], np.float64),
                 chosen=fold["chosen"],
+                n_empty=fold.get("n_empty", 0),
+                # Earlier versions knew one rule only.
+                zeros=tuple(fold.get("zeros", ["fixed"] if fold["transform"] in ("clr", "ilr") else [])),
             )
         )
     return cls(

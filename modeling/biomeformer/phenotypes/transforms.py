@@ -1,4 +1,8 @@
-"""Transforms of compositions, row by row, so that no information passes between samples."""
+"""Transforms of compositions, row by row, so that no information passes between samples.
+
+Zeros have no logarithm. How they are replaced is a rule of `ZERO_RULES`; by default it depends on the sequencing depth
+where a table has counts, since a zero among a thousand reads says less than one among a million.
+"""
 
 from __future__ import annotations
 
@@ -10,53 +14,179 @@ from ..errors import InputError
 from .features import FeatureTable
 
 TRANSFORMS = ("none", "clr", "ilr")
-ZERO_RULE = "zeros are replaced by 1/n² of the whole for n features, the other shares shrunk to make room"
+ZERO_RULES = {
+    "fixed": "zeros are replaced by 1/n² of the whole for n features, the other shares shrunk to make room",
+    "sq": "zeros among N counts of n features are replaced by 1/(n(√N + 1)) of the whole, the other shares shrunk to "
+    "make room (Bayesian-multiplicative replacement with a uniform prior of strength √N, Martín-Fernández et al. 2015)",
+    "gbm": "zeros among N counts are replaced by t/(1 + N g) of the whole, t being the feature's share of the other "
+    "training samples' counts and g the geometric mean of t, the other shares shrunk to make room (geometric "
+    "Bayesian-multiplicative replacement, Martín-Fernández et al. 2015)",
+}
+ZERO_CHOICES = ("auto", *ZERO_RULES)
 
 
-def transform_shares(shares: np.ndarray, transform: str) -> np.ndarray:
-    """Transform compositions (Aitchison geometry through scikit-bio).
+def is_counts(values: np.ndarray) -> bool:
+    """Tell whether values are counts, whose row sums are sequencing depths, rather than shares or percentages.
 
-    Zeros, which have no logarithm, are replaced multiplicatively by `1 / n_features**2` (scikit-bio's
-    `multi_replace`; Martín-Fernández et al. 2003, doi:10.1023/A:1023866030544), the same in every sample.
+    Whole numbers of which every row sums to 1 or to 100 are taken for shares or percentages.
+    """
+    return bool((values == np.round(values)).all()) and not np.isin(values.sum(1), (1, 100)).all()
+
+
+def resolve_zeros(values: np.ndarray, zeros: str) -> str:
+    """Return the rule for a table's zeros: for `auto`, `sq` if its values are counts and `fixed` if they are shares.
+
+    Raises:
+        InputError: The rule is unknown, or needs counts and the values are shares.
+    """
+    if zeros not in ZERO_CHOICES:
+        raise InputError(f"the rule for zeros is {zeros!r}; give {', '.join(ZERO_CHOICES)}.")
+    counts = is_counts(values)
+    if zeros == "auto":
+        return "sq" if counts else "fixed"
+    if zeros != "fixed" and not counts:
+        raise InputError(
+            f"the rule {zeros!r} for zeros needs counts, whose sum is the sequencing depth, and the table has shares; "
+            "give counts, or the rule fixed."
+        )
+    return zeros
+
+
+def replace_zeros(
+    values: np.ndarray, zeros: str = "fixed", training_rows: np.ndarray | None = None, names: Sequence[str] = ()
+) -> np.ndarray:
+    """Scale rows to a sum of one and replace their zeros multiplicatively: the ratios of other features stay the same.
+
+    `sq` and `gbm` are those of zCompositions' `cmultRepl` (methods SQ and GBM, without its adjustment of values above
+    the smallest observed share; Martín-Fernández et al. 2015, doi:10.1177/1471082X14535524). `fixed` is scikit-bio's
+    `multi_replace` (Martín-Fernández et al. 2003, doi:10.1023/A:1023866030544).
 
     Args:
-        shares: float64 `(n_samples, n_features)`, rows that sum to one.
-        transform: `none`, `clr` (centred log-ratio) or `ilr` (isometric log-ratio, Gram-Schmidt basis).
+        values: float64 `(n_samples, n_features)`; counts for `sq` and `gbm`.
+        zeros: One of `ZERO_RULES`.
+        training_rows: For `gbm`: rows of the training samples; all by default. The prior of a sample is from all
+            training samples but itself.
+        names: Names of the features, for errors.
+
+    Returns:
+        float64 `(n_samples, n_features)`, rows that sum to one.
+
+    Raises:
+        InputError: The rule is unknown, or, for `gbm`, a feature is in no sample that the prior is from.
+    """
+    depth = values.sum(1, keepdims=True)
+    shares = values / depth
+    n_features = values.shape[1]
+    if zeros == "fixed":
+        replacement = np.full(values.shape, 1 / n_features**2)
+    elif zeros == "sq":
+        replacement = np.broadcast_to(1 / (n_features * (np.sqrt(depth) + 1)), values.shape)
+    elif zeros == "gbm":
+        prior = _prior_counts(values, training_rows)
+        if (prior <= 0).any():
+            column = int(np.argmax((prior <= 0).any(0)))
+            feature = repr(names[column]) if len(names) else f"number {column}"
+            raise InputError(
+                f"the rule 'gbm' for zeros needs each feature in two training samples at least, and feature {feature} "
+                "is in fewer; leave rare features out, or use the rule sq."
+            )
+        prior = prior / prior.sum(1, keepdims=True)
+        strength = 1 / np.exp(np.log(prior).mean(1, keepdims=True))
+        replacement = prior * strength / (depth + strength)
+    else:
+        raise InputError(f"the rule for zeros is {zeros!r}; give {', '.join(ZERO_RULES)}.")
+    is_zero = values == 0
+    remainder = 1 - np.where(is_zero, replacement, 0).sum(1, keepdims=True)
+    return np.where(is_zero, replacement, shares * remainder)
+
+
+def _prior_counts(values: np.ndarray, training_rows: np.ndarray | None) -> np.ndarray:
+    """Return the summed counts that the prior of each sample is from, `(n_samples, n_features)`."""
+    is_training = np.ones(len(values), bool)
+    if training_rows is not None:
+        is_training = np.zeros(len(values), bool)
+        is_training[training_rows] = True
+    return np.asarray(values[is_training].sum(0) - values * is_training[:, None])
+
+
+def transform_shares(
+    values: np.ndarray,
+    transform: str,
+    zeros: str = "fixed",
+    training_rows: np.ndarray | None = None,
+    names: Sequence[str] = (),
+) -> np.ndarray:
+    """Transform compositions (Aitchison geometry through scikit-bio).
+
+    Args:
+        values: float64 `(n_samples, n_features)`, shares, or counts where the rule for zeros needs them.
+        transform: `none` (shares), `clr` (centred log-ratio) or `ilr` (isometric log-ratio, Gram-Schmidt basis).
+        zeros: Rule for zeros: see `replace_zeros`.
+        training_rows: As for `replace_zeros`.
+        names: As for `replace_zeros`.
 
     Returns:
         float64 `(n_samples, n_features)`, one column fewer for `ilr`.
 
     Raises:
-        InputError: The transform is unknown, or there are too few features for it.
+        InputError: The transform or rule is unknown, or there are too few features for it.
     """
     if transform not in TRANSFORMS:
         raise InputError(f"transform is {transform!r}; give {', '.join(TRANSFORMS)}.")
     if transform == "none":
-        return shares
-    if shares.shape[1] < 2:
-        raise InputError(f"a log-ratio needs two features, and there is {shares.shape[1]}; use the transform none.")
-    from skbio.stats.composition import clr, ilr, multi_replace
+        return values / values.sum(1, keepdims=True)
+    if values.shape[1] < 2:
+        raise InputError(f"a log-ratio needs two features, and there is {values.shape[1]}; use the transform none.")
+    from skbio.stats.composition import clr, ilr
 
-    replaced = multi_replace(shares, delta=1 / shares.shape[1] ** 2)
-    return np.asarray(clr(replaced) if transform == "clr" else ilr(replaced)).reshape(len(shares), -1)
+    replaced = replace_zeros(values, zeros, training_rows, names)
+    return np.asarray(clr(replaced) if transform == "clr" else ilr(replaced)).reshape(len(values), -1)
 
 
-def design_matrix(blocks: Sequence[FeatureTable], transform: str) -> np.ndarray:
+def design_matrix(
+    blocks: Sequence[FeatureTable],
+    transform: str,
+    zeros: str | Sequence[str] = "auto",
+    training_rows: np.ndarray | None = None,
+) -> np.ndarray:
     """Concatenate blocks of features by column, after scaling each row of a block to one and transforming the block.
 
     Args:
         blocks: Tables of the same samples in the same order.
         transform: As for `transform_shares`.
+        zeros: Rule for zeros, one of `ZERO_CHOICES`, for all blocks or for each.
+        training_rows: For the rule `gbm`: rows of the training samples, from which its prior is; all by default.
 
     Returns:
         float64 `(n_samples, n_columns)`.
 
     Raises:
-        InputError: The samples differ, or the transform cannot be applied.
+        InputError: The samples differ, or the transform or rule cannot be applied.
     """
     if any(block.sample_ids != blocks[0].sample_ids for block in blocks):
         raise InputError("feature tables of different samples cannot be concatenated; take the same samples of each.")
-    return np.concatenate([transform_shares(block.shares, transform) for block in blocks], axis=1)
+    matrices = []
+    for block, rule in zip(blocks, block_rules(blocks, transform, zeros), strict=True):
+        matrices.append(transform_shares(block.values, transform, rule or "fixed", training_rows, block.names))
+    return np.concatenate(matrices, axis=1)
 
 
-__all__ = ["TRANSFORMS", "ZERO_RULE", "design_matrix", "transform_shares"]
+def block_rules(blocks: Sequence[FeatureTable], transform: str, zeros: str | Sequence[str]) -> list[str]:
+    """Return the rule for zeros of each block: empty if the transform has no logarithms."""
+    if transform == "none":
+        return [""] * len(blocks)
+    chosen = [zeros] * len(blocks) if isinstance(zeros, str) else list(zeros)
+    return [resolve_zeros(block.values, rule) for block, rule in zip(blocks, chosen, strict=True)]
+
+
+__all__ = [
+    "TRANSFORMS",
+    "ZERO_CHOICES",
+    "ZERO_RULES",
+    "block_rules",
+    "design_matrix",
+    "is_counts",
+    "replace_zeros",
+    "resolve_zeros",
+    "transform_shares",
+]

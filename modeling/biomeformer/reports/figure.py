@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from ..errors import InputError, TableError
 from ..metagenomes import AbundanceTable
@@ -25,6 +26,23 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 MAX_NAMED_SAMPLES = 24
 N_HEATMAP_CLUSTERS = 30
 MISSING = "(none)"
+
+
+class PlainLogFormatter(LogFormatter):
+    """Labels of a logarithmic axis as plain numbers.
+
+    matplotlib's own are formulas, which show as TeX source where `text.parse_math` is off, as in all reports.
+    """
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the label of a tick; empty for minor ticks that would crowd the axis."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def use_plain_numbers(axis: Any) -> None:
+    """Label an x or y axis with a logarithmic scale by plain numbers."""
+    axis.set_major_formatter(PlainLogFormatter())
+    axis.set_minor_formatter(PlainLogFormatter(labelOnlyBase=False))
 
 
 def default_colour_column(metadata: pd.DataFrame) -> str | None:

@@ -16,6 +16,7 @@ from ..attribution.explanation import ABLATION
 from ..attribution.network import GeneInteractionNetwork
 from ..errors import InputError
 from ..io.atomic import atomic_write
+from ..metrics.p_values import format_p
 from ..sinks import html, script_json, terminal
 from ..version import __version__
 from . import page
@@ -260,7 +261,7 @@ def _clusters(network: GeneInteractionNetwork) -> str:
             "classes": frame["classes"],
             "mean distance": frame["mean_distance"].map("{:.3f}".format),
             "mean distance, shuffled": frame["mean_distance_shuffled"].map("{:.3f}".format),
-            "p": frame["p_coherence"].map("{:.3g}".format),
+            "p": [format_p(p, network.record["clustering"]["n_shuffles"]) for p in frame["p_coherence"]],
             "annotations": frame["common_annotations"],
         }
     )
@@ -287,11 +288,13 @@ def _enrichment(network: GeneInteractionNetwork) -> str:
             "in cluster": [f"{a:,} of {b:,}" for a, b in zip(frame["n_in_cluster"], frame["n_cluster"], strict=True)],
             "in background": [f"{a:,} of {b:,}" for a, b in zip(frame["n_background"], frame["n_all"], strict=True)],
             "odds ratio": frame["odds_ratio"].map("{:.3g}".format),
-            "p": frame["p"].map("{:.2g}".format),
-            "q": frame["q"].map("{:.2g}".format),
+            "p": frame["p"].map(format_p),
+            "q": frame["q"].map(format_p),
         }
     )
-    return f"<h2>Enrichment</h2><p>{html(tests)}</p>{page.table(shown)}"
+    n = int((network.enrichment["q"] < 0.05).sum())
+    passing = f"{n:,} of {len(network.enrichment):,} terms are enriched in a cluster (q < 0.05)."
+    return f"<h2>Enrichment</h2><p>{html(f'{passing} {tests}')}</p>{page.table(shown)}"
 
 
 def _pseudo(network: GeneInteractionNetwork) -> str:

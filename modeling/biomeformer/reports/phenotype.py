@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..io.atomic import atomic_write
 from ..metagenomes.cluster_reads import ClusterReads
+from ..metrics.p_values import format_p
 from ..phenotypes import FeatureTable, Study, compare_groups
 from ..phenotypes.discriminative import discriminative_features
 from ..sinks import html
@@ -21,6 +22,7 @@ from .html import methods_sentence
 
 N_DISCRIMINATIVE = 10
 N_LISTED = 25
+MAX_Q = 0.05
 METRIC_NAMES = {
     "roc_auc": "ROC-AUC",
     "pr_auc": "PR-AUC",
@@ -104,7 +106,7 @@ def _summary(study: Study) -> str:
         evaluation = study.evaluation(name, model)
         numbers[f"ROC-AUC from {name}, {draw.MODEL_NAMES.get(model, model)}"] = str(evaluation.scores["roc_auc"])
         if evaluation.permutation_p is not None:
-            numbers[f"permutation p, {name}"] = f"{evaluation.permutation_p:.3g}"
+            numbers[f"permutation p, {name}"] = format_p(evaluation.permutation_p, len(evaluation.permuted))
     return page.cards(numbers)
 
 
@@ -132,17 +134,20 @@ def _prediction(study: Study) -> str:
         page.figure(
             draw.roc_figure(study, model),
             f"ROC, {name}",
-            f"Pooled out-of-fold probabilities of all samples. {lines} Bands: 95 % bootstrap intervals over samples.",
+            f"Pooled out-of-fold probabilities of all samples. {lines} Bands: 95 % bootstrap intervals over samples. "
+            "Pooled: area under the curve drawn. Folds' mean: as in the table of all scores.",
         ),
         page.figure(
             draw.precision_recall_figure(study, model),
             f"Precision-recall, {name}",
-            "As for ROC. Dotted line: prevalence of the class in the cohort, the precision of chance.",
+            "As for ROC, with average precision. Dotted line: prevalence of the class in the cohort, the precision of "
+            "chance.",
         ),
         page.figure(
             draw.calibration_figure(study, model),
             f"Calibration, {name}",
-            "Samples binned by predicted probability, with 95 % Wilson intervals. Dotted line: perfect calibration.",
+            "Out-of-fold probabilities of all samples, binned, with 95 % Wilson intervals. Pooled: Brier score of "
+            "these probabilities. Dotted line: perfect calibration.",
         ),
         page.figure(
             draw.confusion_figure(study, study.feature_sets[0], model),
@@ -158,7 +163,7 @@ def _prediction(study: Study) -> str:
                     "comparison": f"{comparison.first} - {comparison.second}",
                     "model": draw.MODEL_NAMES.get(comparison.model, comparison.model),
                     "difference in ROC-AUC": str(comparison.difference),
-                    "p": f"{comparison.p:.3g}",
+                    "p": format_p(comparison.p),
                 }
                 for comparison in study.comparisons
             ]
@@ -200,18 +205,23 @@ def _samples(study: Study, tables: dict[str, FeatureTable], n_permutations: int)
                 {
                     "test": f"{TEST_NAMES[result.test]} {DISTANCE_NAMES[result.distance]}".strip(),
                     "features": name,
-                    "statistic": f"{result.statistic:.4g}",
-                    "effect": f"{result.effect:.3g}",
-                    "p": f"{result.p:.3g}",
-                    "q": f"{result.q:.3g}",
+                    "statistic": _number(result.statistic, 4),
+                    "effect": _number(result.effect, 3),
+                    "p": format_p(result.p, result.n_permutations),
+                    "q": format_p(result.q),
+                    "remark": result.note,
                 }
             )
-    tests = page.table(pd.DataFrame(rows))
+    frame = pd.DataFrame(rows)
+    if not frame["remark"].any():
+        frame = frame.drop(columns="remark")
+    tests = page.table(frame)
     return (
         f'<h2>Ordination and diversity</h2><div class="figures">{"".join(figures)}</div>'
         f"<h3>Differences between classes</h3>{tests}<p>Effect sizes: R² (share of variance between classes) for "
-        "PERMANOVA, the ratio of the largest to the smallest dispersion for PERMDISP, the range of class means in bits "
-        "for entropy. If dispersions differ, they may explain a small p of PERMANOVA.</p>"
+        "PERMANOVA, the ratio of the largest to the smallest mean distance to the class's spatial median for PERMDISP, "
+        "the range of class means in bits for entropy. A statistic that is undefined has no p value. If dispersions "
+        "differ, they may explain a small p of PERMANOVA.</p>"
     )
 
 
@@ -248,15 +258,28 @@ def _discriminative(study: Study, name: str, table: FeatureTable, cluster_reads:
         cells[f"{column} (%)"] = [f"{100 * value:.3g}" for value in listed[column]]
     if "auc" in listed:
         cells["univariate ROC-AUC"] = [f"{value:.3f}" for value in listed["auc"]]
-    cells["p"], cells["q"] = ([f"{value:.2g}" for value in listed[column]] for column in ("p", "q"))
+    cells["p"], cells["q"] = ([format_p(value) for value in listed[column]] for column in ("p", "q"))
     if chosen:
         cells["selected by L1 (folds)"] = [f"{chosen.get(feature, 0.0):.0%}" for feature in listed["feature"]]
     reads = "".join(map(_cluster, cluster_reads))
     read_section = f"<h3>Reads of these clusters</h3>{reads}" if reads else ""
     return (
-        f'<h2>Most discriminative features: {html(name)}</h2><div class="figures">{"".join(figures)}</div>'
+        f"<h2>Most discriminative features: {html(name)}</h2><p>{html(_significance(frame))}</p>"
+        f'<div class="figures">{"".join(figures)}</div>'
         f"{page.table(cells)}{read_section}"
     )
+
+
+def _significance(frame: pd.DataFrame) -> str:
+    """Say whether any feature passes the false discovery rate."""
+    n = int((frame["q"] < MAX_Q).sum())
+    passing = f"{n:,} of {len(frame):,} features differ" if n else f"None of {len(frame):,} features differs"
+    rest = "" if n else " The table shows those with the smallest p values, which chance alone would also give."
+    return f"{passing} between the classes at a false discovery rate of {MAX_Q:.0%} (q < {MAX_Q}).{rest}"
+
+
+def _number(value: float, digits: int) -> str:
+    return "undefined" if np.isnan(value) else f"{value:.{digits}g}"
 
 
 def _cluster(reads: ClusterReads) -> str:
@@ -277,7 +300,7 @@ def _score_table(study: Study) -> pd.DataFrame:
         row = {"features": evaluation.features, "model": draw.MODEL_NAMES.get(evaluation.model, evaluation.model)}
         row |= {METRIC_NAMES[metric]: str(span) for metric, span in evaluation.scores.items()}
         if evaluation.permutation_p is not None:
-            row["permutation p"] = f"{evaluation.permutation_p:.3g}"
+            row["permutation p"] = format_p(evaluation.permutation_p, len(evaluation.permuted))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -294,8 +317,9 @@ def _methods(study: Study, tables: dict[str, FeatureTable], depth: Study | None,
     if tables:
         sentences.append(
             "Classes were compared by PERMANOVA and PERMDISP on Bray-Curtis, Jensen-Shannon and Aitchison distances "
-            f"({n_permutations} permutations, scikit-bio), by Kruskal-Wallis tests of Shannon entropy, and feature by "
-            "feature by Kruskal-Wallis tests, each with Benjamini-Hochberg correction."
+            f"({n_permutations} permutations; all principal coordinates, imaginary ones subtracted, distances to "
+            "spatial medians, as in R's vegan), by Kruskal-Wallis tests of Shannon entropy, and feature by feature by "
+            "Kruskal-Wallis tests, each with Benjamini-Hochberg correction."
         )
     sentences.append(f"Computed with biomeformer {__version__}.")
     sources = page.pairs({f"features: {name}": source for name, source in study.sources.items()})

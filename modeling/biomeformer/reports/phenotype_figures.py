@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from ..metrics.curves import CurveKind, calibration_curve, curve_with_band
 from ..metrics.diversity import shannon_entropy
-from ..phenotypes import FeatureTable, Study, Target
-from .figure import COLOURS, MARKERS, shorten
+from ..metrics.probabilities import METRICS
+from ..phenotypes import FeatureTable, Interval, Study, Target
+from .figure import COLOURS, MARKERS, shorten, use_plain_numbers
 from .ordination import bray_curtis_pcoa, drawn_rows
 
 SIZE = (5.2, 4.0)
@@ -38,6 +38,13 @@ def _legend(axes: Any, side: str = "lower", n_columns: int = 1) -> None:
     handles, labels = axes.get_legend_handles_labels()
     n_columns = n_columns if max(map(len, labels)) <= 20 else 1
     axes.figure.legend(handles, labels, loc=f"outside {side} center", ncols=n_columns, frameon=False)
+
+
+def _ends(span: Interval) -> tuple[float, float]:
+    """Return how far an interval extends below and above its mean; 0 if it is undefined."""
+    if np.isnan(span.low) or np.isnan(span.high):
+        return 0.0, 0.0
+    return max(span.mean - span.low, 0.0), max(span.high - span.mean, 0.0)
 
 
 def _class_ticks(axes: Any, positions: range, classes: Sequence[str]) -> None:
@@ -84,15 +91,18 @@ def _columns(study: Study, model: str) -> list[tuple[str, np.ndarray, np.ndarray
 
 
 def _draw_curves(study: Study, model: str, kind: CurveKind, metric: str, labels: tuple[str, str]) -> Figure:
-    figure, axes = _figure((5.2, 4.6))
+    """Draw curves of pooled out-of-fold predictions; the legend names their own area and the mean over folds."""
+    columns = _columns(study, model)
+    figure, axes = _figure((5.2, 4.6 + 0.2 * (len(columns) - 1)))
     axes.spines[["top", "right"]].set_visible(True)
-    for i, (name, truth, probability) in enumerate(_columns(study, model)):
+    for i, (name, truth, probability) in enumerate(columns):
         curve = curve_with_band(kind, truth, probability, seed=study.seed)
         colour = COLOURS[i % len(COLOURS)]
-        score = ""
+        area = METRICS[metric](truth.astype(int), np.stack([1 - probability, probability], 1))
+        score = f"pooled {area:.3f}"
         if len(study.target.classes) == 2:
-            score = f": {study.evaluation(name, model).scores[metric]}"
-        axes.plot(curve.x, curve.y, color=colour, linewidth=1.8, label=f"{shorten(name)}{score}")
+            score += f"; folds' mean {study.evaluation(name, model).scores[metric]}"
+        axes.plot(curve.x, curve.y, color=colour, linewidth=1.8, label=f"{shorten(name)}: {score}")
         axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=labels[0], ylabel=labels[1], aspect="equal")
     _legend(axes)
@@ -125,8 +135,9 @@ def comparison_figure(study: Study, metric: str = "roc_auc", label: str = "ROC-A
         span = study.evaluation(features, model).scores[metric]
         i = study.feature_sets.index(features)
         style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "fmt": MARKERS[i % len(MARKERS)]}
-        below, above = max(span.mean - span.low, 0), max(span.high - span.mean, 0)
-        axes.errorbar(span.mean, row, xerr=[[below], [above]], capsize=3, markersize=6, **style)
+        # Without an interval there is a marker and no bar.
+        below, above = _ends(span)
+        axes.errorbar(span.mean, row, xerr=[[below], [above]], capsize=3 if below + above else 0, markersize=6, **style)
         names.append(f"{MODEL_NAMES.get(model, model)}, {shorten(features, 18)}")
     for border in range(len(study.feature_sets), n_rows, len(study.feature_sets)):
         axes.axhline(border - 0.5, color="#e5e5e5", linewidth=0.8)
@@ -148,7 +159,7 @@ def depth_figure(study: Study) -> Figure:
         # Shift models sideways, so that intervals do not overlap.
         x = np.array([fractions[name] for name in study.feature_sets]) * 1.06 ** (i - (len(study.models) - 1) / 2)
         y = np.array([span.mean for span in spans])
-        ends = np.array([[max(s.mean - s.low, 0) for s in spans], [max(s.high - s.mean, 0) for s in spans]])
+        ends = np.array([_ends(span) for span in spans]).T
         style: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i]}
         axes.errorbar(x, y, yerr=ends, capsize=3, linewidth=1.5, label=MODEL_NAMES.get(model, model), **style)
     axes.set_xscale("log")
@@ -182,7 +193,8 @@ def calibration_figure(study: Study, model: str, n_bins: int = 8) -> Figure:
         x, y = curve.predicted, curve.observed
         ends = np.array([y - curve.low, curve.high - y])
         style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-        label = f"{shorten(name)}: Brier score {evaluation.scores['brier']}"
+        pooled = METRICS["brier"](labels, evaluation.probabilities)
+        label = f"{shorten(name)}: Brier score pooled {pooled:.3f}; folds' mean {evaluation.scores['brier']}"
         axes.errorbar(x, y, yerr=np.clip(ends, 0, None), capsize=2, linewidth=1.4, markersize=5, label=label, **style)
     event = shorten(study.target.classes[1]) if len(study.target.classes) == 2 else "the most probable class"
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
@@ -243,7 +255,7 @@ def discriminative_figure(table: FeatureTable, target: Target, features: Sequenc
         style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "fmt": MARKERS[i % len(MARKERS)]}
         axes.errorbar(middle, y, xerr=[middle - low, high - middle], markersize=5, label=shorten(name), **style)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    use_plain_numbers(axes.xaxis)
     axes.set_yticks(range(len(features)), [shorten(name, 26) for name in names])
     axes.set(ylim=(len(features) - 0.5, -0.5), xlabel="relative abundance (%)")
     axes.grid(axis="x", color="#eeeeee")

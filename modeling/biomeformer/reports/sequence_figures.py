@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..metrics.curves import MAX_POINTS, CurveKind, calibration_curve, curve_with_band, threshold_curve
 from ..sequences.evaluation import SequenceEvaluation
 from ..sequences.prediction_table import SplitPredictions
-from .figure import COLOURS, MARKERS, shorten
+from .figure import COLOURS, MARKERS, shorten, use_plain_numbers
 from .phenotype_figures import SIZE, _class_ticks, _figure, _legend
 
 MAX_CURVES = len(COLOURS)
@@ -245,7 +245,8 @@ def _many_points(figure: Figure, axes: Any, x: np.ndarray, y: np.ndarray) -> Non
         axes.scatter(x, y, s=14, color=COLOURS[0], alpha=0.5, linewidth=0)
         return
     hexagons = axes.hexbin(x, y, gridsize=45, bins="log", cmap="viridis", mincnt=1, linewidths=0.1)
-    figure.colorbar(hexagons, ax=axes, label="sequences", shrink=0.8)
+    bar = figure.colorbar(hexagons, ax=axes, label="sequences", shrink=0.8)
+    use_plain_numbers(bar.ax.yaxis)
 
 
 def regression_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:

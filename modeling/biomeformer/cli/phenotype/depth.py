@@ -15,7 +15,18 @@ from ..console import doing, note, out, report_files
 from ..embed import embed as embed_cohort
 from ..options import DEFAULT_DEVICE, AllowSharedFiles, BatchTokens, Device, Revision, Threads
 from ..output import open_output
-from .options import Group, Metadata, Missing, Models, ModelTransform, NotMissing, Overwrite, Positive, TargetColumn
+from .options import (
+    Group,
+    Metadata,
+    Missing,
+    Models,
+    ModelTransform,
+    NotMissing,
+    Overwrite,
+    Positive,
+    TargetColumn,
+    Zeros,
+)
 from .reading import note_likely_missing, print_remarks
 from .summary import study_lines
 
@@ -47,6 +58,7 @@ def depth(
     group: Group = None,
     classifier: Models = None,
     transform: ModelTransform = None,
+    zeros: Zeros = "auto",
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 10,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats, each with other folds.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of read sampling, folds and models.")] = 0,
@@ -132,6 +144,7 @@ def depth(
             classes,
             models=classifier or MODELS,
             transform=transform,
+            zeros=zeros,
             n_splits=folds,
             n_repeats=repeats,
             seed=seed,

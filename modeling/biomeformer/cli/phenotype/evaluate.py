@@ -13,7 +13,18 @@ from ...runs.progress import Progress
 from ..console import doing, note, out, report_files
 from ..options import Threads
 from ..output import open_output
-from .options import Group, Metadata, Missing, Models, ModelTransform, NotMissing, Overwrite, Positive, TargetColumn
+from .options import (
+    Group,
+    Metadata,
+    Missing,
+    Models,
+    ModelTransform,
+    NotMissing,
+    Overwrite,
+    Positive,
+    TargetColumn,
+    Zeros,
+)
 from .reading import note_likely_missing, print_remarks, read_source, read_species, table_record
 from .summary import study_lines
 
@@ -37,6 +48,7 @@ def evaluate(
     group: Group = None,
     model: Models = None,
     transform: ModelTransform = None,
+    zeros: Zeros = "auto",
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 10,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats, each with other folds.")] = 5,
     permutations: Annotated[
@@ -83,6 +95,7 @@ def evaluate(
             classes,
             models=model or MODELS,
             transform=transform,
+            zeros=zeros,
             n_splits=folds,
             n_repeats=repeats,
             n_permutations=permutations,

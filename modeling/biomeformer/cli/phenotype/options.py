@@ -30,4 +30,11 @@ Models = Annotated[
 ModelTransform = Annotated[
     Transform | None, typer.Option(help="Transform of the features.", show_default="clr for l1, none for trees")
 ]
+Zeros = Annotated[
+    Literal["auto", "fixed", "sq", "gbm"],
+    typer.Option(
+        help="Zeros of log-ratios: fixed (1/n²), or by depth sq or gbm (Bayesian-multiplicative; need counts). "
+        "auto: sq for counts, fixed for shares."
+    ),
+]
 Overwrite = Annotated[bool, typer.Option(help="Replace what this command wrote to the folder.")]

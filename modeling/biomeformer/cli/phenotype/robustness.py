@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,7 +11,7 @@ from ...io.spreadsheets import write_spreadsheet
 from ...io.tables import missing_words
 from ..console import doing, out, report_files
 from ..output import open_output
-from .options import Missing, NotMissing, Overwrite
+from .options import Missing, NotMissing, Overwrite, Zeros
 from .reading import read_cohort_table
 
 
@@ -30,6 +30,13 @@ def robustness(
     ] = None,
     missing: Missing = None,
     not_missing: NotMissing = None,
+    zeros: Zeros = "auto",
+    center: Annotated[
+        Literal["median", "centroid"], typer.Option(help="Center of a group in PERMDISP: spatial median or centroid.")
+    ] = "median",
+    bias_adjust: Annotated[
+        bool, typer.Option("--bias-adjust", help="Enlarge distances of small groups in PERMDISP (Stier et al. 2013).")
+    ] = False,
     permutations: Annotated[int, typer.Option(min=9, help="Permutations of the labels.")] = 999,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the permutations.")] = 0,
     overwrite: Overwrite = False,
@@ -37,29 +44,43 @@ def robustness(
     """Test whether groups of samples differ: PERMANOVA, PERMDISP and Shannon entropy.
 
     Uses Bray-Curtis, Jensen-Shannon and Aitchison distances, with q values (Benjamini-Hochberg) over all tests of all
-    tables. Writes tests.csv.
+    tables. PERMANOVA and PERMDISP equal those of R's vegan (adonis2, betadisper). A statistic that is undefined has no
+    p value. Writes tests.csv.
     """
     words = missing_words(missing or (), not_missing or ())
     folder = open_output(output, "phenotype robustness", overwrite=overwrite)
     with doing("reading the tables"):
+        import numpy as np
         import pandas as pd
 
+        from ...metrics.p_values import benjamini_hochberg, describe_p, format_p
         from ...phenotypes import compare_groups
-        from ...phenotypes.statistics import benjamini_hochberg
 
         cohorts = [read_cohort_table(path, metadata, target, positive, words) for path in tables]
     rows = []
     for cohort in cohorts:
         with doing(f"{cohort.name}: {permutations} permutations"):
             groups = [cohort.target.classes[label] for label in cohort.target.labels]
-            for test in compare_groups(cohort.blocks[0], groups, n_permutations=permutations, seed=seed):
-                rows.append({"table": cohort.name, **vars(test)})
+            tests = compare_groups(
+                cohort.blocks[0],
+                groups,
+                zeros=zeros,
+                center=center,
+                bias_adjust=bias_adjust,
+                n_permutations=permutations,
+                seed=seed,
+            )
+            rows += [{"table": cohort.name, **vars(test)} for test in tests]
     for row, q in zip(rows, benjamini_hochberg([row["p"] for row in rows]), strict=True):
         row["q"] = float(q)
-        name = f"{row['test']} {row['distance']}".strip()
+        line = f"{row['table']}: {row['test'] + ' ' + row['distance']:<27} "
+        if np.isnan(row["statistic"]):
+            out(f"{line}undefined: {row['note']}")
+            continue
+        note = f"; {row['note']}" if row["note"] else ""
         out(
-            f"{row['table']}: {name:<27} statistic {row['statistic']:.4g}, effect {row['effect']:.3g}, "
-            f"p = {row['p']:.3g}, q = {row['q']:.3g}"
+            f"{line}statistic {row['statistic']:.4g}, effect {row['effect']:.3g}, "
+            f"{describe_p(row['p'], row['n_permutations'])}, q = {format_p(q)}{note}"
         )
     with folder.publish() as partial:
         write_spreadsheet(pd.DataFrame(rows), partial / "tests.csv", index=False)

@@ -13,7 +13,7 @@ from ...runs.progress import Progress
 from ..console import doing, out, report_files
 from ..options import Revision, Threads
 from ..output import check_output, hold_output
-from .options import Group, Metadata, Missing, NotMissing, Positive, TargetColumn, Transform
+from .options import Group, Metadata, Missing, NotMissing, Positive, TargetColumn, Transform, Zeros
 from .reading import note_likely_missing
 from .summary import study_lines
 
@@ -31,16 +31,19 @@ def train(
     not_missing: NotMissing = None,
     group: Group = None,
     transform: Annotated[Transform, typer.Option(help="Transform of the abundance vectors.")] = "clr",
+    zeros: Zeros = "auto",
     folds: Annotated[
         int, typer.Option(min=2, help="Folds of the cross-validation that estimates its performance.")
     ] = 10,
+    force: Annotated[bool, typer.Option("--force", help="Write a checkpoint even if the fit learned nothing.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of folds and model.")] = 0,
     threads: Threads = None,
     revision: Revision = None,
 ) -> None:
     """Fit an L1-penalized logistic regression and write it with encoder and centroids as one checkpoint.
 
-    The score shown, and kept in training_record.json, is cross-validated; the checkpoint is fitted on all samples.
+    The score shown, and kept in training_record.json, is cross-validated; the checkpoint is fitted on all samples. A
+    fit that learned nothing makes no checkpoint without --force.
     """
     check_output(output)
     words = missing_words(missing or (), not_missing or ())
@@ -70,9 +73,11 @@ def train(
             abundance,
             classes,
             transform=transform,
+            zeros=zeros,
             n_splits=folds,
             seed=seed,
             n_jobs=threads or -1,
+            force=force,
             progress=progress.update,
         )
     for line in study_lines(study):

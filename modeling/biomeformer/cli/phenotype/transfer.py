@@ -12,7 +12,7 @@ from ...io.tables import missing_words
 from ..console import doing, out, report_files
 from ..options import Threads
 from ..output import open_output
-from .options import Missing, Models, ModelTransform, NotMissing, Overwrite, Positive, TargetColumn
+from .options import Missing, Models, ModelTransform, NotMissing, Overwrite, Positive, TargetColumn, Zeros
 from .reading import read_cohort_table
 
 
@@ -35,14 +35,15 @@ def transfer(
     not_missing: NotMissing = None,
     model: Models = None,
     transform: ModelTransform = None,
+    zeros: Zeros = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of models and bootstraps.")] = 0,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Train on cohorts and test on another, or leave out each cohort in turn.
 
-    Tables of different checkpoints or preprocessing configs are refused. Intervals are over bootstraps of the tested
-    samples. Writes transfer.csv.
+    The penalty of l1 is chosen on folds that leave whole cohorts out. Tables of different checkpoints or preprocessing
+    configs are refused. Intervals are over bootstraps of the tested samples. Writes transfer.csv.
     """
     words = missing_words(missing or (), not_missing or ())
     folder = open_output(output, "phenotype transfer", overwrite=overwrite)
@@ -59,6 +60,7 @@ def transfer(
     for name in model or MODELS:
         options: dict[str, Any] = {
             "transform": transform or DEFAULT_TRANSFORMS.get(name, "none"),
+            "zeros": zeros,
             "seed": seed,
             "n_jobs": threads or -1,
         }
@@ -70,7 +72,10 @@ def transfer(
         for result in results:
             trained_on, tested_on = result.trained_on, result.tested_on
             out(f"{' + '.join(trained_on)} -> {tested_on}, {name}: ROC-AUC {result.scores['roc_auc']}")
+            if result.learned_nothing:
+                out("warning: this model learned nothing (it predicts the same for every sample); no result.")
             row: dict[str, Any] = {"trained_on": ";".join(trained_on), "tested_on": tested_on, "model": name}
+            row["learned_nothing"] = result.learned_nothing
             rows.append(row | score_columns(result.scores))
     with folder.publish() as partial:
         write_spreadsheet(pd.DataFrame(rows), partial / "transfer.csv", index=False)

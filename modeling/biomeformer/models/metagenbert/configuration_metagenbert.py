@@ -9,6 +9,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 POOLING_MODES = ("mean", "mean_over_max_length", "cls")
 ABUNDANCE_TRANSFORMS = ("none", "clr")
+ZERO_REPLACEMENTS = ("fixed", "sq")
 HEADS = ("linear", "deep_sets")
 SET_ELEMENTS = ("centroids", "reads")
 SET_POOLING_MODES = ("mean", "sum", "max", "attention")
@@ -16,6 +17,7 @@ CHOICES = {
     "pooling": POOLING_MODES,
     "head": HEADS,
     "abundance_transform": ABUNDANCE_TRANSFORMS,
+    "zero_replacement": ZERO_REPLACEMENTS,
     "set_elements": SET_ELEMENTS,
     "set_pooling": SET_POOLING_MODES,
 }
@@ -38,6 +40,8 @@ class MetagenBertConfig(PreTrainedConfig):
         head: Head of a phenotype model: `linear` on the abundance vector, or `deep_sets` on a set of vectors of the
             sample.
         abundance_transform: Input of a linear head: `none` (fractions of reads) or `clr` (their centred log-ratios).
+        zero_replacement: Replacement of zeros for log-ratios: `fixed` (1/n² of the whole for n clusters), or `sq`
+            (1/(n(√N + 1)) for N reads), which needs counts rather than fractions.
         set_elements: Elements of a DeepSets head's set: `centroids` of a k-means over the sample's own reads
             (MetagenBERT-Local), or `reads` drawn from the sample (MetagenBERT-Sub).
         set_size: Number of elements of a set.
@@ -63,6 +67,7 @@ class MetagenBertConfig(PreTrainedConfig):
     normalize_embeddings: bool = False
     head: str = "linear"
     abundance_transform: str = "none"
+    zero_replacement: str = "fixed"
     set_elements: str = "centroids"
     set_size: int = 64
     set_reads: int = 10_000
@@ -110,4 +115,4 @@ class MetagenBertConfig(PreTrainedConfig):
         return int(getattr(self.encoder_config, "hidden_size"))  # noqa: B009
 
 
-__all__ = ["ABUNDANCE_TRANSFORMS", "POOLING_MODES", "MetagenBertConfig"]
+__all__ = ["ABUNDANCE_TRANSFORMS", "POOLING_MODES", "ZERO_REPLACEMENTS", "MetagenBertConfig"]

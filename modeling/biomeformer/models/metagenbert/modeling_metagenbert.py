@@ -460,7 +460,8 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
         """Score samples: abundance vectors with a linear head, sets of vectors or of reads with a DeepSets head.
 
         Args:
-            counts: `(n_samples, n_clusters)`, counts or fractions of reads per cluster; for a linear head.
+            counts: `(n_samples, n_clusters)`, counts of reads per cluster, or fractions if `zero_replacement` is
+                `fixed`; for a linear head.
             elements: `(n_samples, n_elements, hidden_size)`, vectors of sets; for a DeepSets head.
             weights: `(n_samples, n_elements)`, shares of the elements; 0 marks padding. Equal by default.
             input_ids: `(n_tokens,)`, concatenated tokens of reads, to be embedded with gradients, instead of
@@ -480,7 +481,7 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
         if self.config.head == "linear":
             if counts is None:
                 raise ValueError("A linear head scores abundance vectors; give counts.")
-            shares = transform_abundance(counts, self.config.abundance_transform)
+            shares = transform_abundance(counts, self.config.abundance_transform, self.config.zero_replacement)
             weight, bias = self.head.get_parameter("weight"), self.head.get_parameter("bias")
             logits = shares @ weight.double().T + bias.double()
         else:
@@ -571,26 +572,29 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
         return {self.config.id2label[i]: float(value) for i, value in enumerate(values)}
 
 
-def transform_abundance(counts: torch.Tensor, transform: str) -> torch.Tensor:
+def transform_abundance(counts: torch.Tensor, transform: str, zeros: str = "fixed") -> torch.Tensor:
     """Normalise abundance vectors to a sum of one and transform them, in float64.
 
     Args:
         counts: `(n_samples, n_clusters)`, of which no row is zero.
-        transform: `none`; or `clr`, the centred log-ratio with zeros replaced by `1 / n_clusters**2` (as in
-            scikit-bio's `multi_replace` and `clr`).
+        transform: `none`; or `clr`, the centred log-ratio (as scikit-bio's `clr`) after zeros are replaced.
+        zeros: Replacement of zeros: `fixed`, `1 / n_clusters**2` (scikit-bio's `multi_replace`); or `sq`,
+            `1 / (n_clusters * (sqrt(n_reads) + 1))` (zCompositions' `cmultRepl`, method SQ).
 
     Returns:
         float64 `(n_samples, n_clusters)`.
     """
     shares = counts.double()
-    shares = shares / shares.sum(1, keepdim=True)
+    depth = shares.sum(1, keepdim=True)
+    shares = shares / depth
     if transform == "none":
         return shares
-    delta = 1 / shares.shape[1] ** 2
+    n = shares.shape[1]
+    delta = torch.full_like(depth, 1 / n**2) if zeros == "fixed" else 1 / (n * (depth.sqrt() + 1))
     is_zero = shares == 0
     # The other shares are scaled down by what the replaced zeros take, so that the sum stays one.
     remainder = 1 - is_zero.double().sum(1, keepdim=True) * delta
-    logs = torch.where(is_zero, shares.new_tensor(delta), shares * remainder).log()
+    logs = torch.where(is_zero, delta, shares * remainder).log()
     return logs - logs.mean(1, keepdim=True)
 
 
