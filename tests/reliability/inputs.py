@@ -408,6 +408,7 @@ LABELLED = "name,sequence,label\n" + "".join(f"q{i},{s},{'ab'[i % 2]}\n" for i, 
 
 def _labelled(argument: str, id_column: str | None = None) -> Callable[[Path], Any]:
     def outcome(folder: Path) -> Any:
+        from biomeformer.io.tables import is_missing
         from biomeformer.sequences.labelled import open_input, read_labelled
         from biomeformer.sequences.settings import PreparationSettings
 
@@ -420,6 +421,8 @@ def _labelled(argument: str, id_column: str | None = None) -> Callable[[Path], A
             (name, sequence.decode(), label)
             for batch in batches
             for name, sequence, label in zip(batch.ids, batch.sequences, batch.labels, strict=True)
+            # Left out, and counted, by what follows.
+            if not is_missing(label)
         ]
 
     return outcome
@@ -433,7 +436,8 @@ def _labelled_reference(name: str) -> Callable[[Path], Any]:
         at = [columns.index(wanted) for wanted in ("name", "sequence", "label")]
         if any(not row[at[0]] for row in rows):
             raise Unreadable
-        return [tuple(row[i] for i in at) for row in rows]
+        missing = {"", "na", "n/a", "#n/a", "<na>", "nan", "null", "unknown", "missing"}
+        return [tuple(row[i] for i in at) for row in rows if row[at[2]].lower() not in missing]
 
     return reference
 

@@ -99,7 +99,7 @@ def parse_config(path: Path) -> Any:
         raise ValueError(f"it has {size / 1e6:,.0f} MB, and configs at most {MAX_CONFIG_BYTES / 1e6:,.0f}")
     try:
         text = path.read_text(encoding="utf-8")
-        values = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_with_unique_keys)
+        values = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=with_unique_keys)
     except RecursionError:
         raise ValueError(f"it is nested more than {MAX_CONFIG_DEPTH} deep") from None
     check_depth(values)
@@ -110,8 +110,12 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _with_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object of these keys and values; of a key that stands twice, either value could be meant."""
+def with_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these keys and values, as the `object_pairs_hook` of `json.loads`.
+
+    Raises:
+        ValueError: A key stands twice, so that either value could be meant.
+    """
     values = dict(pairs)
     if len(values) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -150,4 +154,5 @@ __all__ = [
     "expands_too_far",
     "parse_config",
     "record_too_long",
+    "with_unique_keys",
 ]
