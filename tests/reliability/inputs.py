@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -263,8 +264,6 @@ PROTEINS = "".join(
 
 
 def _proteins_reference(folder: Path) -> Any:
-    import re
-
     genes: list[references.Gene] = []
     for header, sequence in references.fasta(folder / "genome.faa", any_line_end=True):
         name = header.split()[0] if header else ""
@@ -418,7 +417,8 @@ def _labelled(argument: str, id_column: str | None = None) -> Callable[[Path], A
             raise ValueError("a table was taken for intervals")
         batches = list(read_labelled(file, PreparationSettings(id_column=id_column)))
         return [
-            (name, sequence.decode(), label)
+            # A sequence without a name is called by its file and line.
+            ("" if re.fullmatch(r"labelled\.\w+:\d+", name) else name, sequence.decode(), label)
             for batch in batches
             for name, sequence, label in zip(batch.ids, batch.sequences, batch.labels, strict=True)
             # Left out, and counted, by what follows.
@@ -434,8 +434,6 @@ def _labelled_reference(name: str) -> Callable[[Path], Any]:
         if any(columns.count(wanted) != 1 for wanted in ("name", "sequence", "label")) or not rows:
             raise Unreadable
         at = [columns.index(wanted) for wanted in ("name", "sequence", "label")]
-        if any(not row[at[0]] for row in rows):
-            raise Unreadable
         missing = {"", "na", "n/a", "#n/a", "<na>", "nan", "null", "unknown", "missing"}
         return [tuple(row[i] for i in at) for row in rows if row[at[2]].lower() not in missing]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import tempfile
 from collections.abc import Callable
@@ -144,7 +145,8 @@ def _kinds() -> list[Format]:
                 continue
             example = Path(folder) / name
             example.mkdir()
-            kind.write(example)
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                kind.write(example)
             for path in kind.files(example):
                 file = path.relative_to(example).as_posix()
                 # Names of segments are random.

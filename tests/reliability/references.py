@@ -140,7 +140,7 @@ def bases(sequence: str) -> str:
 def fasta(path: Path, errors: str = "strict", *, any_line_end: bool = False) -> list[tuple[str, str]]:
     """Return the headers and sequences of a FASTA file."""
     records: list[tuple[str, list[str]]] = []
-    text = text_of(path, "ascii", errors)
+    text = text_of(path, "ascii", errors).lstrip()
     for line in re.split("\r\n|\r|\n", text) if any_line_end else text.split("\n"):
         line = line.rstrip("\r")
         if "\r" in line:
@@ -437,7 +437,9 @@ def biom_json(path: Path) -> tuple[list[str], list[str], np.ndarray]:
             for row, column, value in record["data"]:
                 if min(row, column) < 0:
                     raise Unreadable
-                values[row, column] += value
+                values[row, column] = value
+            if len({(row, column) for row, column, _ in record["data"]}) < len(record["data"]):
+                raise Unreadable
         if record["shape"] != [len(rows), len(columns)]:
             raise Unreadable
         return checked_species([str(name) for name in columns], [str(name) for name in rows], values.T)

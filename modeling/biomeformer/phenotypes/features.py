@@ -193,20 +193,25 @@ def _check_biom_size(path: Path) -> None:
 
 
 def _check_biom_json(path: Path, content: bytes) -> None:
-    """Check what `biom` does not: that each value of a sparse table has a row and a column and nothing else.
+    """Check what `biom` does not: the shape, and that a sparse table has one value per row and column.
 
     Raises:
-        TableError: One has not, or the file is not JSON.
+        TableError: They are not as they must be, or the file is not JSON.
     """
     try:
         record = json.loads(content.decode("utf-8"))
+        shape = [len(record["rows"]), len(record["columns"])]
         values = record["data"] if record["matrix_type"] == "sparse" else ()
         wrong = next((value for value in values if len(value) != 3), None)
+        n_distinct = len({(row, column) for row, column, _ in values}) if wrong is None else 0
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise TableError(f"{path} is no BIOM table that can be read ({reason}).") from error
     if wrong is not None:
         raise TableError(f"{path}: its data hold {str(wrong)[:40]}, which is not row, column and value; fix the table.")
+    if record.get("shape") != shape or n_distinct < len(values):
+        problem = "a row and column twice in its data" if n_distinct < len(values) else f"another shape than {shape}"
+        raise TableError(f"{path} has {problem}, so it is damaged; write it again.")
 
 
 def _head(path: Path) -> bytes:
