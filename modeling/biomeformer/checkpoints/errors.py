@@ -10,7 +10,10 @@ from ..errors import CheckpointError, CheckpointNotFoundError
 from . import shipped_checkpoints
 
 # Exceptions of transformers, safetensors and huggingface_hub for checkpoints that are damaged, missing or inconsistent.
-LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
+LOAD_ERRORS = (
+    *(OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+    SafetensorError,
+)
 # What to use a model for, if it was given to something that reads another kind of input; by model type.
 READ_BY = {
     "genome_transformer": 'genomes are its input: pipeline("genome-classification") or `biomeformer genome predict`',
