@@ -41,6 +41,9 @@ def format_load_error(name: str, error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if type(error) is Exception:
         return f"{name}: its tokenizer.json is damaged ({text}); fetch the checkpoint again."
+    if isinstance(error, IndexError | ArithmeticError | AssertionError):
+        reason = f"{type(error).__name__}: {text}"
+        return f"{name}: its config or files do not fit each other ({reason}); fetch the checkpoint again."
     return text if name in text else f"{name}: {text}"
 
 
