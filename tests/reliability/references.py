@@ -230,9 +230,10 @@ def genbank(path: Path) -> tuple[dict[str, int], list[Gene]]:
         bases = bases.upper().replace("U", "T")
         version = re.search(r"^ *VERSION +(\S+)\s*$", head, re.M)
         accession = re.search(r"^ACCESSION +(\S+)", head, re.M)
-        if accession is None or (version and version.group(1).partition(".")[0] != accession.group(1)):
+        if accession is None:
             raise Unreadable
-        name = (version or accession).group(1)
+        is_versioned = version is not None and version.group(1).partition(".")[0] == accession.group(1)
+        name = version.group(1) if version is not None and is_versioned else accession.group(1)
         if len(bases) != int(size) or set(bases) - IUPAC or name in lengths:
             raise Unreadable
         lengths[name] = len(bases)
