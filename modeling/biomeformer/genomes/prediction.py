@@ -124,6 +124,7 @@ def predict_genome(
     *,
     protein_encoder: ProteinEncoder | None = None,
     threads: int = 1,
+    translation_table: int | None = None,
     batch_tokens: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
@@ -135,6 +136,8 @@ def predict_genome(
         path: FASTA, GenBank, GFF3, or FASTA of proteins.
         protein_encoder: The encoder the model was trained with; loaded by `protein_encoder_of` by default.
         threads: Number of contigs in which genes are called at a time.
+        translation_table: NCBI's number, of genes without one of their own; the one the model was trained with by
+            default.
         batch_tokens: Token budget of one pass through the protein encoder.
         progress: Called after each batch with the numbers of residues done and in total.
         **options: `kind`, `fasta` and `annotations` of `read_genome`.
@@ -150,7 +153,8 @@ def predict_genome(
     assert processor is not None
     if encoder.max_residues != processor.max_residues:
         encoder = replace(encoder, max_residues=processor.max_residues)
-    genome = read_genome(path, translation_table=processor.translation_table, threads=threads, **options)
+    table = processor.translation_table if translation_table is None else translation_table
+    genome = read_genome(path, translation_table=table, threads=threads, **options)
     # The processor would drop genes beyond the limit, so they need not be embedded.
     used = genome.genes[: processor.max_genes]
     embedded = encoder.embed([gene.protein for gene in used], batch_tokens=batch_tokens, progress=progress)
