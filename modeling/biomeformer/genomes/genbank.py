@@ -37,7 +37,9 @@ SINGLE_QUALIFIERS = ("locus_tag", "protein_id", "translation", *CODING_QUALIFIER
 LOSS = re.compile(r"too short to contain a feature|premature end|over indented", re.I)
 
 
-def read_genbank(path: Path, text: str) -> tuple[dict[str, str], list[Gene], int, tuple[str, ...]]:
+def read_genbank(
+    path: Path, text: str, translation_table: int = 11
+) -> tuple[dict[str, str], list[Gene], int, tuple[str, ...]]:
     """Read the contigs and the protein-coding genes.
 
     Proteins are taken from the file (`/translation`); where it has none, they are translated with the gene's own table.
@@ -45,6 +47,7 @@ def read_genbank(path: Path, text: str) -> tuple[dict[str, str], list[Gene], int
     Args:
         path: The file, for messages.
         text: Its content.
+        translation_table: Number of NCBI's translation table, of genes without `transl_table`.
 
     Returns:
         Contigs by name, in upper case, U as T; genes; the number of pseudogenes, which are not among the genes; and
@@ -81,7 +84,9 @@ def read_genbank(path: Path, text: str) -> tuple[dict[str, str], list[Gene], int
         for number, feature in enumerate(kept, 1):
             _check_location(f"{where}, {_feature_name(feature, number)}", feature.location, len(contigs[name]))
         for number, feature in enumerate(sorted(kept, key=lambda feature: int(feature.location.start)), 1):
-            genes.append(_gene(f"{where}, {_feature_name(feature, number)}", name, number, feature, record))
+            genes.append(
+                _gene(f"{where}, {_feature_name(feature, number)}", name, number, feature, record, translation_table)
+            )
     notes = tuple(f"{message} ({count} times)" if count > 1 else message for message, count in messages.items())
     return contigs, genes, n_pseudo, notes
 
@@ -270,13 +275,13 @@ def _check_location(where: str, location: Any, n_bases: int) -> None:
             )
 
 
-def _gene(where: str, contig: str, number: int, feature: Any, record: Any) -> Gene:
+def _gene(where: str, contig: str, number: int, feature: Any, record: Any, translation_table: int) -> Gene:
     """Return a gene; `where` names its coding sequence in errors."""
     qualifiers, location = feature.qualifiers, feature.location
     offset = _whole_number(where, qualifiers, "codon_start", "1") - 1
     if offset not in (0, 1, 2):
         raise GenomeError(f"{where}: codon_start is {offset + 1}; it must be 1, 2 or 3.")
-    table = _whole_number(where, qualifiers, "transl_table", "11")
+    table = _whole_number(where, qualifiers, "transl_table", str(translation_table))
     try:
         codon_table(table)
     except InputError as error:

@@ -226,13 +226,14 @@ def _coding_of_line(
     names = [attributes[name] for name in ("locus_tag", "ID", "protein_id", "Parent") if attributes.get(name)]
     new = _Coding(names[0] if names else f"{contig}_{number}", number, contig, strand, attributes, [])
     own_id = attributes.get("ID")
-    shared = own_id or attributes.get("locus_tag") or attributes.get("Parent") or new.name
+    shared = own_id or attributes.get("locus_tag") or attributes.get("Parent") or f"line {number}"
     group = codings.setdefault(("ID" if own_id else "", shared), [])
     for coding in group:
         is_elsewhere = (coding.contig, coding.strand) != (contig, strand)
         if own_id and is_elsewhere:
             raise GenomeError(
-                f"{at}: the coding sequence {own_id!r} of line {coding.line} lies elsewhere; give each an ID of its own."
+                f"{at}: the coding sequence {own_id!r} of line {coding.line} lies elsewhere; give each an ID of its "
+                "own."
             )
         if own_id and attributes.get("locus_tag") != coding.attributes.get("locus_tag"):
             raise GenomeError(

@@ -128,7 +128,7 @@ def read_genome(
         lengths = dict.fromkeys(dict.fromkeys(gene.contig for gene in genes), 0)
     else:
         if kind == "genbank":
-            contigs, genes, n_pseudo, notes = read_genbank(path, text)
+            contigs, genes, n_pseudo, notes = read_genbank(path, text, translation_table)
         elif kind == "gff":
             file = _sequence_file(path, text) if fasta is None else Path(fasta)
             sequence = None if file is None else (file, read_text(file))
