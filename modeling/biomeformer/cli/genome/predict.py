@@ -92,6 +92,9 @@ def predict(
             note(f"{one_line(entry.genome_id)}: {n_genes} beyond the model's limit were not seen")
         for remark in prediction.genome.notes:
             note(f"{one_line(entry.genome_id)}: {one_line(remark)}")
+        if prediction.differences:
+            what = "; ".join(prediction.differences)
+            note(f"{one_line(entry.genome_id)}: unlike the genomes the model was trained on, so be careful: {what}")
         values = [f"{prediction.probabilities[label]:.6g}" for label in labels]
         lines.append(_line([entry.genome_id, prediction.label, *values, str(len(prediction.genome))]))
         if output is None:
