@@ -239,6 +239,14 @@ class TestSequenceApart:
         (row,) = read_catalog(tmp_path / "t.csv")
         assert row.own_files() == entry.own_files() and proteins(row.read()) == PROTEINS
 
+    @pytest.mark.parametrize("column", ["gff", "file"])
+    def test_a_catalog_names_the_fasta_in_its_column(self, tmp_path, column):
+        write_gff(tmp_path / "a.gff", coding_lines(), bases="")
+        (tmp_path / "contigs.fa").write_text(f">c\n{LINEAR}\n")
+        (tmp_path / "t.csv").write_text(f"genome_id,{column},fasta\ng,a.gff,contigs.fa\n")
+        (row,) = read_catalog(tmp_path / "t.csv")
+        assert proteins(row.read()) == PROTEINS and row.own_files() == (tmp_path / "a.gff", tmp_path / "contigs.fa")
+
     def test_several_are_refused_and_none_too(self, tmp_path):
         path = write_gff(tmp_path / "a.gff", coding_lines(), bases="")
         with pytest.raises(GenomeError, match=r"no sequence .*the option --fasta, the column fasta"):
@@ -423,6 +431,11 @@ class TestAnnotationTables:
     def test_several_rows_of_a_gene_are_joined_in_their_order(self, tmp_path):
         text = "gene\tpfam\tgo\nf\tPF1\t-\nr\tPF9\tGO:1\nf\tPF0\tGO:2\nf\tPF1\t\n"
         assert self.annotations(tmp_path, text)["f"] == {"pfam": "PF1; PF0", "go": "GO:2"}
+
+    def test_genes_of_a_table_that_the_genome_lacks_are_counted(self, tmp_path):
+        (tmp_path / "t.tsv").write_text("gene\tpfam\nf\tPF1\nother\tPF2\nr\tPF3\n")
+        genome = read_genome(write_gff(tmp_path / "a.gff", coding_lines()), annotations=tmp_path / "t.tsv")
+        assert genome.notes == ("1 of the 3 genes in t.tsv are not among the genome's",)
 
     @pytest.mark.parametrize(
         "text",

@@ -64,8 +64,8 @@ def read_annotations(path: Path, gene_names: Collection[str] = ()) -> dict[str, 
     }
 
 
-def annotate(path: Path, genes: list[Gene]) -> list[Gene]:
-    """Return genes with the annotations of a table added; they take precedence over those of the genome's own file.
+def annotate(path: Path, genes: list[Gene]) -> tuple[list[Gene], str | None]:
+    """Add the annotations of a table to genes; they take precedence over those of the genome's own file.
 
     A row is that of the gene with its name, or else of the genes with this name among their aliases, such as all
     paralogues with one protein_id.
@@ -73,6 +73,9 @@ def annotate(path: Path, genes: list[Gene]) -> list[Gene]:
     Args:
         path: The table.
         genes: Genes of one genome.
+
+    Returns:
+        The genes, and a remark if the table has others too.
 
     Raises:
         GenomeError: The table cannot be read, or has none of the genes, so it is of another genome.
@@ -84,7 +87,9 @@ def annotate(path: Path, genes: list[Gene]) -> list[Gene]:
             f"{path} names none of the genome's {len(genes)} genes (it has {next(iter(table))!r}, the genome "
             f"{genes[0].gene_id!r}); give the table of this genome."
         )
-    return [_annotated(gene, table) for gene in genes]
+    n_others = len(table.keys() - names)
+    note = f"{n_others:,} of the {len(table):,} genes in {path.name} are not among the genome's" if n_others else None
+    return [_annotated(gene, table) for gene in genes], note
 
 
 def _annotated(gene: Gene, table: Mapping[str, Mapping[str, str]]) -> Gene:

@@ -14,7 +14,7 @@ from ..io.item_ids import check_not_empty, check_table_id
 from ..io.tables import TableFormat, read_table
 from ..reads.cohort import check_own_files
 from .genome import Genome
-from .reading import KINDS, fasta_beside, genome_name, needed_fasta, read_genome
+from .reading import KINDS, fasta_beside, genome_name, has_gff_name, needed_fasta, read_genome
 
 GENOME_ID = "genome_id"
 FILE_COLUMNS = (*KINDS, "file", "annotations")
@@ -179,6 +179,9 @@ def _genome(table: Path, where: str, row: dict[str, str], columns: Sequence[str]
                 "folder"
             )
     kinds = [name for name in (*KINDS, "file") if name in given]
+    if kinds == ["fasta", "file"] and has_gff_name(given["file"]):
+        given["gff"] = given.pop("file")
+        kinds = ["fasta", "gff"]
     if "gff" in kinds and "fasta" in kinds:
         # The FASTA is the sequence of the GFF3 file, not a genome of its own.
         kinds.remove("fasta")

@@ -65,6 +65,11 @@ def detect_kind(path: Path, text: str) -> str:
     raise GenomeError(f"{path} is neither FASTA, GenBank nor GFF3; give one of these.")
 
 
+def has_gff_name(path: Path) -> bool:
+    """Return whether a file's name is that of a GFF3 file, plain or compressed."""
+    return remove_compression_suffix(path.name).lower().endswith(GFF_SUFFIXES)
+
+
 def fasta_beside(path: Path) -> list[Path]:
     """Return the FASTA files of contigs with the name of a GFF3 file, such as `x.fna` beside `x.gff`."""
     name = remove_compression_suffix(path.name)
@@ -148,7 +153,8 @@ def read_genome(
     if n_renamed:
         notes = (*notes, f"{n_renamed} coding sequences have the name of an earlier one, and got a suffix such as -2")
     if annotations is not None:
-        genes = annotate(Path(annotations), genes)
+        genes, note = annotate(Path(annotations), genes)
+        notes = notes if note is None else (*notes, note)
     usable, gene_stats = _usable_genes(genes)
     code_note = genetic_code_note(gene_stats["n_internal_stop"], len(usable), kind == "proteins")
     if code_note is not None:
@@ -278,6 +284,7 @@ __all__ = [
     "fasta_beside",
     "genetic_code_note",
     "genome_name",
+    "has_gff_name",
     "has_many_internal_stops",
     "needed_fasta",
     "read_genome",
