@@ -370,8 +370,8 @@ def test_failures_that_are_no_bad_input(tmp_path, model_dir, run, monkeypatch):
     assert result.exit_code == 1 and "Traceback" not in result.output
     last = result.stderr.splitlines()[-1]
     assert last == (
-        "error: sample s0: the device failed (RuntimeError: CUDA error: an illegal memory access); give the same command "
-        "again, what is finished is kept."
+        "error: sample s0: the device failed (RuntimeError: CUDA error: an illegal memory access); give the same "
+        "command again, what is finished is kept."
     )
     assert names(tmp_path / "out") == ["run"] and not names(tmp_path / "out" / "run" / "failed")
     result = run([*arguments, "--debug"])
