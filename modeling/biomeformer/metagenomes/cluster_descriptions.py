@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..checkpoints import FOLDER, shipped_checkpoints
+from ..checkpoints import FOLDER, public_name, resolve_checkpoint, shipped_checkpoints
+from ..checkpoints.source import open_checkpoint
 from ..errors import TableError
 from ..io.parquet import CheckedParquet, write_parquet
 from ..io.records import DamagedFileError, RecordType
+from ..models.metagenbert import MetagenBertModel
 
 NAME = "cluster_descriptions.parquet"
 METADATA_KEY = b"biomeformer"
@@ -78,10 +80,11 @@ class ClusterDescriptions:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Short description of each cluster, such as `Bacteroides, 82 % of reads`.
+        """Short description of each cluster.
 
-        The taxon is that of the narrowest rank at which one has at least half of the reads, otherwise the largest of
-        the broadest rank. Clusters with fewer than 10 reads of the reference say so instead.
+        `Bacteroides, 82 % of reads`, of the narrowest rank at which a taxon has at least half of the reads; otherwise
+        `mixed, 9 % Bacteroides`, the largest taxon of the broadest rank; of clusters with fewer than 10 reads of the
+        reference, `too few reads of the reference`.
         """
         return tuple(self._name(row) for row in self.frame.to_dict("records"))
 
@@ -89,9 +92,9 @@ class ClusterDescriptions:
         """Return number and short description of a cluster, such as `cluster 408 (Bacteroides, 82 % of reads)`."""
         return f"cluster {cluster} ({self.names[cluster]})"
 
-    def labels(self) -> dict[str, str]:
-        """Return the label of each cluster by the name of its column in tables, such as `cluster_408`."""
-        return {f"cluster_{cluster}": self.label(cluster) for cluster in range(len(self))}
+    def short_label(self, cluster: int) -> str:
+        """Return number and short description of a cluster for figures, such as `408 Bacteroides, 82 %`."""
+        return f"{cluster} {self.names[cluster].removesuffix(' of reads').removesuffix(' of the reference')}"
 
     def agrees_with(self, provenance: Mapping[str, Any]) -> bool:
         """Return whether numbers of this provenance are of these clusters: same weights and preprocessing config."""
@@ -150,12 +153,41 @@ class ClusterDescriptions:
             raise DamagedFileError(f"{path} lacks clusters or ranks that its record names; {ADVICE}.")
         return cls(frame, record)
 
-    def _name(self, row: Mapping[str, Any]) -> str:
+    def _name(self, row: Mapping[Hashable, Any]) -> str:
         if row["n_reads"] < MIN_READS:
             return "too few reads of the reference"
         named = [rank for rank in self.ranks if row[rank]]
-        rank = next((rank for rank in named if row[f"{rank}_purity"] >= MIN_PURITY), named[-1] if named else None)
-        return "no named taxon" if rank is None else f"{row[rank]}, {100 * row[f'{rank}_purity']:.0f} % of reads"
+        if not named:
+            return "no named taxon"
+        for rank in named:
+            if row[f"{rank}_purity"] >= MIN_PURITY:
+                return f"{row[rank]}, {100 * row[f'{rank}_purity']:.0f} % of reads"
+        return f"mixed, {100 * row[f'{named[-1]}_purity']:.0f} % {row[named[-1]]}"
+
+
+def descriptions_of(model: MetagenBertModel) -> tuple[ClusterDescriptions | None, str | None]:
+    """Return the descriptions that lie beside a loaded model, in its folder or Hub repository.
+
+    Returns:
+        The descriptions, or None; and what to say about a file that is there and describes other weights, or None.
+
+    Raises:
+        DamagedFileError: The file is damaged.
+    """
+    name, commit = model.name_or_path, getattr(model.config, "_commit_hash", None)
+    path: Path | None = Path(resolve_checkpoint(name)) / NAME
+    if commit is not None and not Path(name).is_dir():
+        path = open_checkpoint(name, revision=commit).file(NAME)
+    if not name or path is None or not path.is_file():
+        return None, None
+    descriptions = ClusterDescriptions.read(path)
+    preprocessing = getattr(model.processor, "preprocessing", descriptions.record["contract"])
+    if descriptions.agrees_with({"weights_sha256": model.weights_sha256, "contract": preprocessing}):
+        return descriptions, None
+    return None, (
+        f"{NAME} of {public_name(name)} describes the clusters of other weights, or of another dtype or preprocessing "
+        "config, so clusters are shown by their numbers; describe them with: biomeformer clusters describe"
+    )
 
 
 def find_descriptions(provenance: Mapping[str, Any], *folders: str | Path | None) -> ClusterDescriptions | None:
@@ -173,8 +205,8 @@ def find_descriptions(provenance: Mapping[str, Any], *folders: str | Path | None
     """
     if not provenance.get("weights_sha256"):
         return None
-    places = [Path(folder) for folder in folders if folder is not None]
-    for folder in (*places, *(FOLDER / name for name in shipped_checkpoints())):
+    given = [Path(folder) for folder in folders if folder is not None]
+    for folder in (*given, *(FOLDER / name for name in shipped_checkpoints())):
         if (folder / NAME).is_file():
             descriptions = ClusterDescriptions.read(folder)
             if descriptions.agrees_with(provenance):
@@ -182,4 +214,4 @@ def find_descriptions(provenance: Mapping[str, Any], *folders: str | Path | None
     return None
 
 
-__all__ = ["NAME", "ClusterDescriptions", "DescriptionRecord", "find_descriptions"]
+__all__ = ["NAME", "ClusterDescriptions", "DescriptionRecord", "descriptions_of", "find_descriptions"]

@@ -42,9 +42,9 @@ def describe_by_genomes(
     Columns: `cluster`, `n_reads`, and for each rank R: `R` (the taxon with most of the cluster's reads), `R_purity`
     (its share of the cluster's reads), `R_share` (the cluster's share of its reads), `R_lift` (purity over the taxon's
     share of all reads), `R_entropy` (of the taxa of the cluster's reads, in bits) and `R_top` (the first three with
-    their purity). With genes: `coding_share` (reads whose middle base lies in a gene), `function` (that of most such reads),
-    `function_purity` (its share of the cluster's reads), `function_share`, `function_lift` and `function_top`. Reads
-    without a named taxon or function count in the denominators. Of ties the first by name is taken.
+    their purity). With genes: `coding_share` (reads whose middle base lies in a gene), `function` (that of most such
+    reads), `function_purity` (its share of the cluster's reads), `function_share`, `function_lift` and `function_top`.
+    Reads without a named taxon or function count in the denominators. Of ties the first by name is taken.
 
     Args:
         model: Model with its processor, on the device to use.
