@@ -297,6 +297,7 @@ def test_report_of_a_study(work, run):
     for options, words in (
         ([work / "run"], ["holds no study", "study.json"]),
         ([work / "out", "--cohort", "c.csv"], ["--cohort and --model go together"]),
+        ([work / "out", "--show-reads"], ["--show-reads needs --cohort and --model"]),
         ([work / "out", "--depth", work / "out"], ["is not a study of read depth"]),
         ([work / "out", "--output", work], ["is a folder; give the name of an HTML file"]),
     ):
@@ -353,8 +354,13 @@ def test_depth_in_one_command_then_a_report_with_reads(cohort, run, tmp_path):
     assert result.exit_code == 0, result.output
     page = (tmp_path / "r.html").read_text()
     assert "<h2>Read depth</h2>" in page and "<h3>Reads of these clusters</h3>" in page
-    sequences = re.findall(r'<code class="read">([ACGT]+)</code>', page)
     written = "\n".join(path.read_text() for path in tmp_path.glob("*.fastq"))
+    assert '<code class="read">' not in page and "GC 5" in page and "Nearest to the centroid" not in page
+    assert not any(line in page for line in written.splitlines() if set(line) <= set("ACGT") and line)
+    result = run(["phenotype", "report", tmp_path / "study", *paths, "--show-reads"])
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "r.html").read_text()
+    sequences = re.findall(r'<code class="read">([ACGT]+)</code>', page)
     assert len(sequences) >= 10 and all(sequence in written for sequence in sequences)
 
 

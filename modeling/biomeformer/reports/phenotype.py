@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..io.atomic import atomic_write
+from ..metagenomes import ClusterDescriptions, find_descriptions
 from ..metagenomes.cluster_reads import ClusterReads
 from ..metrics.p_values import format_p
 from ..phenotypes import FeatureTable, Study, compare_groups
@@ -55,6 +56,7 @@ def phenotype_report(
     tables: dict[str, FeatureTable] | None = None,
     depth: Study | None = None,
     cluster_reads: Sequence[ClusterReads] = (),
+    show_reads: bool = False,
     title: str | None = None,
     remark: str | None = None,
     n_permutations: int = 999,
@@ -68,6 +70,7 @@ def phenotype_report(
             are left out.
         depth: The same study at several read depths.
         cluster_reads: Description of the reads of the first table's most discriminative clusters.
+        show_reads: Whether to print the sequences of reads, which come from the samples.
         title: Heading.
         remark: Note at the top, for instance that reads were simulated.
         n_permutations: Permutations of the tests between groups.
@@ -86,7 +89,7 @@ def phenotype_report(
             _depth(depth) if depth is not None else "",
             _samples(study, tables, n_permutations) if tables else "",
             *(
-                _discriminative(study, name, tables[name], cluster_reads if i == 0 else ())
+                _discriminative(study, name, tables[name], cluster_reads if i == 0 else (), show_reads)
                 for i, name in enumerate(tables)
             ),
             f"<h2>All scores</h2>{page.table(_score_table(study))}",
@@ -225,12 +228,22 @@ def _samples(study: Study, tables: dict[str, FeatureTable], n_permutations: int)
     )
 
 
-def _discriminative(study: Study, name: str, table: FeatureTable, cluster_reads: Sequence[ClusterReads]) -> str:
+def _descriptions(study: Study, name: str, table: FeatureTable) -> ClusterDescriptions | None:
+    """Return what the clusters of a table are: from the folder of the table, or as shipped with the checkpoint."""
+    path = study.inputs.get("tables", {}).get(name, {}).get("path")
+    folder = None if path is None else Path(path) if Path(path).is_dir() else Path(path).parent
+    return find_descriptions(table.provenance, folder)
+
+
+def _discriminative(
+    study: Study, name: str, table: FeatureTable, cluster_reads: Sequence[ClusterReads], show_reads: bool
+) -> str:
     frame = discriminative_features(table, study.target)
     top = frame[:N_DISCRIMINATIVE]
     if top.empty:
         return ""
-    names = draw.feature_labels(top)
+    descriptions = _descriptions(study, name, table)
+    names = draw.feature_labels(top, None if descriptions is None else descriptions.short_label)
     figures = [
         page.figure(
             draw.discriminative_figure(table, study.target, top["feature"].tolist(), names),
@@ -244,7 +257,8 @@ def _discriminative(study: Study, name: str, table: FeatureTable, cluster_reads:
         figures.append(
             page.figure(
                 draw.gc_figure(
-                    [f"cluster {reads.cluster}" for reads in with_reads], [reads.gc for reads in with_reads]
+                    [_cluster_label(reads.cluster, descriptions, short=True) for reads in with_reads],
+                    [reads.gc for reads in with_reads],
                 ),
                 "GC content of their reads",
                 "Distribution over reads drawn from all samples; the line is the mean.",
@@ -253,7 +267,7 @@ def _discriminative(study: Study, name: str, table: FeatureTable, cluster_reads:
     listed = frame[:N_LISTED].copy()
     l1 = (evaluation for evaluation in study.evaluations if evaluation.model == "l1" and evaluation.features == name)
     chosen = next((evaluation.chosen for evaluation in l1), {})
-    cells = pd.DataFrame({"feature": draw.feature_labels(listed)})
+    cells = pd.DataFrame({"feature": draw.feature_labels(listed, None if descriptions is None else descriptions.label)})
     for column in listed.columns[listed.columns.str.startswith("median: ")]:
         cells[f"{column} (%)"] = [f"{100 * value:.3g}" for value in listed[column]]
     if "auc" in listed:
@@ -261,12 +275,13 @@ def _discriminative(study: Study, name: str, table: FeatureTable, cluster_reads:
     cells["p"], cells["q"] = ([format_p(value) for value in listed[column]] for column in ("p", "q"))
     if chosen:
         cells["selected by L1 (folds)"] = [f"{chosen.get(feature, 0.0):.0%}" for feature in listed["feature"]]
-    reads = "".join(map(_cluster, cluster_reads))
+    reads = "".join(_cluster(one, descriptions, show_reads) for one in cluster_reads)
     read_section = f"<h3>Reads of these clusters</h3>{reads}" if reads else ""
+    about = "" if descriptions is None else f"<p>{html(descriptions.summary())}</p>"
     return (
         f"<h2>Most discriminative features: {html(name)}</h2><p>{html(_significance(frame))}</p>"
         f'<div class="figures">{"".join(figures)}</div>'
-        f"{page.table(cells)}{read_section}"
+        f"{page.table(cells)}{about}{read_section}"
     )
 
 
@@ -282,15 +297,23 @@ def _number(value: float, digits: int) -> str:
     return "undefined" if np.isnan(value) else f"{value:.{digits}g}"
 
 
-def _cluster(reads: ClusterReads) -> str:
+def _cluster_label(cluster: int, descriptions: ClusterDescriptions | None, *, short: bool = False) -> str:
+    if descriptions is None:
+        return f"cluster {cluster}"
+    return descriptions.short_label(cluster) if short else descriptions.label(cluster)
+
+
+def _cluster(reads: ClusterReads, descriptions: ClusterDescriptions | None, show_reads: bool) -> str:
+    name = html(f"C{_cluster_label(reads.cluster, descriptions)[1:]}")
     if not reads.n_reads:
-        return f'<div class="cluster"><b>Cluster {reads.cluster}</b>: none of the reads drawn.</div>'
+        return f'<div class="cluster"><b>{name}</b>: none of the reads drawn.</div>'
     shortest, middle, longest = np.quantile(reads.lengths, [0, 0.5, 1]).astype(int)
     examples = "".join(f'<code class="read">{html(sequence)}</code>' for sequence in reads.examples)
+    printed = f" Nearest to the centroid:{examples}" if show_reads and examples else ""
     return (
-        f'<div class="cluster"><b>Cluster {reads.cluster}</b>: {reads.n_reads:,} reads drawn, GC '
-        f"{100 * reads.gc.mean():.1f} ± {100 * reads.gc.std():.1f} %, {shortest} to {longest} bases (median {middle}). "
-        f"Nearest to the centroid:{examples}</div>"
+        f'<div class="cluster"><b>{name}</b>: {reads.n_reads:,} reads drawn, GC '
+        f"{100 * reads.gc.mean():.1f} ± {100 * reads.gc.std():.1f} %, {shortest} to {longest} bases (median {middle})."
+        f"{printed}</div>"
     )
 
 

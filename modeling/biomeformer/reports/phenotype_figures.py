@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from .figure import COLOURS, MARKERS, shorten, use_plain_numbers
 from .ordination import bray_curtis_pcoa, drawn_rows
 
 SIZE = (5.2, 4.0)
+CLUSTER = re.compile(r"cluster_\d+")
 MODEL_NAMES = {
     "l1": "L1 logistic",
     "forest": "random forest",
@@ -283,9 +285,20 @@ def gc_figure(names: Sequence[str], gc: Sequence[np.ndarray]) -> Figure:
     return figure
 
 
-def feature_labels(frame: pd.DataFrame) -> list[str]:
-    """Return short names of features: the lowest rank of a taxon, the number of a cluster."""
-    return [_feature_label(str(name)) for name in frame["feature"]]
+def feature_labels(frame: pd.DataFrame, cluster_label: Callable[[int], str] | None = None) -> list[str]:
+    """Return short names of features: the lowest rank of a taxon, the number of a cluster.
+
+    Args:
+        frame: Features in the column `feature`.
+        cluster_label: Returns the label of a cluster, for features that are clusters and have been described.
+    """
+    names = [str(name) for name in frame["feature"]]
+    return [
+        cluster_label(int(name.removeprefix("cluster_")))
+        if cluster_label is not None and CLUSTER.fullmatch(name)
+        else _feature_label(name)
+        for name in names
+    ]
 
 
 def _feature_label(name: str) -> str:
