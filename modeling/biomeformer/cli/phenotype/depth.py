@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,9 +25,10 @@ from .options import (
     Overwrite,
     Positive,
     TargetColumn,
+    Task,
     Zeros,
 )
-from .reading import note_likely_missing, print_remarks
+from .reading import note_assumptions, print_remarks
 from .summary import study_lines
 
 WRITER, FIGURE = "phenotype depth", "depth.svg"
@@ -51,6 +52,7 @@ def depth(
         list[float] | None,
         typer.Option(help="Fraction of the reads; may be repeated.", show_default="1, 0.5, 0.1, 0.05, 0.01"),
     ] = None,
+    task: Task = "auto",
     metadata: Metadata = None,
     positive: Positive = None,
     missing: Missing = None,
@@ -98,7 +100,7 @@ def depth(
             raise InputError(f"a curve needs two fractions of the reads; --fraction is only {fractions[0]}; give more.")
         folders = [output / f"reads-{share:.6g}" for share in fractions]
         output_folder = open_output(output, WRITER, overwrite=overwrite, resume=any(map(is_run_folder, folders)))
-        _check_target(cohort[0], metadata, target, positive, group, words, allow_shared_files)
+        _check_target(cohort[0], metadata, target, task, positive, group, words, allow_shared_files)
         output.mkdir(parents=True, exist_ok=True)
         # Folders of earlier versions have no record; runs in it have their own.
         output_folder.claim([] if output_folder.ownership() else [*STUDY_FILES, FIGURE], adopt=True)
@@ -136,8 +138,10 @@ def depth(
         if metadata is not None:
             columns, where = read_metadata(metadata), str(metadata)
         ids = next(iter(by_fraction.values())).sample_ids
-        classes = make_target(columns, target, ids, positive=positive, group_column=group, where=where, missing=words)
-        note_likely_missing(classes.classes)
+        classes = make_target(
+            columns, target, ids, positive=positive, group_column=group, where=where, missing=words, task=task
+        )
+        note_assumptions(classes, task)
     with Progress() as progress:
         study = run_study(
             {depth_name(share): [features] for share, features in by_fraction.items()},
@@ -171,6 +175,7 @@ def _check_target(
     cohort: Path,
     metadata: Path | None,
     target: str,
+    task: Literal["auto", "classification", "regression", "multilabel"],
     positive: list[str] | None,
     group: str | None,
     missing: Collection[str],
@@ -190,4 +195,5 @@ def _check_target(
         group_column=group,
         where=str(metadata or cohort),
         missing=missing,
+        task=task,
     )

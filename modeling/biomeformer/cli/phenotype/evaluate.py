@@ -23,9 +23,10 @@ from .options import (
     Overwrite,
     Positive,
     TargetColumn,
+    Task,
     Zeros,
 )
-from .reading import note_likely_missing, print_remarks, read_source, read_species, table_record
+from .reading import note_assumptions, print_remarks, read_source, read_species, table_record
 from .summary import study_lines
 
 
@@ -38,6 +39,7 @@ def evaluate(
     ],
     target: TargetColumn,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("phenotype"),
+    task: Task = "auto",
     metadata: Metadata = None,
     species: Annotated[
         Path | None, typer.Option(help="Species table to compare with: MetaPhlAn, BIOM, CSV, curatedMetagenomicData.")
@@ -83,9 +85,9 @@ def evaluate(
         if len(common) < len(main_table):
             note(f"{len(main_table) - len(common)} samples are not in every table and were left out")
         classes = make_target(
-            columns, target, common, positive=positive, group_column=group, where=where, missing=words
+            columns, target, common, positive=positive, group_column=group, where=where, missing=words, task=task
         )
-        note_likely_missing(classes.classes)
+        note_assumptions(classes, task)
         sets: dict[str, Any] = {name: [features] for name, features in tables.items()}
         if len(sets) > 1:
             sets["both"] = list(tables.values())
