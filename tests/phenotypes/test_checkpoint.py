@@ -181,7 +181,7 @@ def test_a_model_of_numbers_or_labels_moves_exactly(tmp_path, task, transform):
     new = counts(40, seed=1)
     rows = transform_shares(new / new.sum(1, keepdims=True), transform)
     expected = predict_target(model, rows, task, len(names))
-    assert expected.std(0).max() > 0.1
+    assert expected.std(0).max() > 0.01
     np.testing.assert_allclose(whole.predict_counts(new), expected, rtol=1e-5, atol=1e-5)
     whole.save_pretrained(tmp_path / "model")
     again = MetagenBertForPhenotypeClassification.from_pretrained(tmp_path / "model")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..metrics.resampling import bootstrap
 from ..metrics.scorers import Task
 from ..metrics.targets import MAIN_METRIC, weighted_scorer
+from .covariates import align_covariates
 from .evaluation import INNER_SPLITS, Interval, inner_folds
 from .features import FeatureTable
 from .models import learned_nothing, make_model, predict_target
@@ -113,7 +114,7 @@ def transfer(
     blocks = []
     for i, kept in enumerate(names):
         tables = [cohort.blocks[i] for cohort in (*train, test)]
-        counts = all(is_counts(table.values) for table in tables)
+        counts = not tables[0].is_composition or all(is_counts(table.values) for table in tables)
         blocks.append(_stacked([aligned(table, kept) for table in tables], counts))
     labels = np.concatenate([cohort.target.labels for cohort in train])
     rows = np.arange(len(labels))
@@ -204,6 +205,8 @@ def aligned(table: FeatureTable, names: Sequence[str]) -> FeatureTable:
     Raises:
         InputError: A sample has none of the features.
     """
+    if not table.is_composition:
+        return replace(table, names=tuple(names), values=align_covariates(table, names))
     column_of = {name: i for i, name in enumerate(table.names)}
     values = np.zeros((len(table), len(names)))
     shared = [i for i, name in enumerate(names) if name in column_of]
@@ -221,7 +224,7 @@ def _stacked(tables: Sequence[FeatureTable], counts: bool) -> FeatureTable:
     values = np.concatenate([table.values if counts else table.shares for table in tables])
     # The same sample id may stand in two training cohorts.
     ids = tuple(f"{i}:{name}" for i, table in enumerate(tables) for name in table.sample_ids)
-    return FeatureTable(ids, tables[0].names, values)
+    return FeatureTable(ids, tables[0].names, values, is_composition=tables[0].is_composition)
 
 
 def _scores(target: Target, probabilities: np.ndarray, seed: int) -> dict[str, Interval]:

@@ -19,7 +19,7 @@ from ..metrics.targets import MAIN_METRIC, metric_range, score_target
 from .features import FeatureTable
 from .models import learned_nothing, make_model, predict_target, selected
 from .target import Target
-from .transforms import block_rules, design_matrix
+from .transforms import block_rules, design_matrix, needs_training_rows
 
 INNER_SPLITS = 5
 # Smallest test fold of a regression: R² of fewer samples says next to nothing.
@@ -314,7 +314,7 @@ def cross_validate(
     if n_splits < 2 or n_repeats < 1:
         raise InputError(f"n_splits is {n_splits} and n_repeats {n_repeats}; give at least 2 and 1.")
     rules = block_rules(blocks, transform, zeros)
-    matrix = None if "gbm" in rules else design_matrix(blocks, transform, zeros)
+    matrix = None if needs_training_rows(blocks, rules) else design_matrix(blocks, transform, zeros)
     rng = np.random.default_rng(seed)
     n_total = n_splits * (n_repeats + n_permutations)
     n_done = 0
@@ -334,7 +334,7 @@ def cross_validate(
             inner = None
             if model == "l1":
                 inner = inner_folds(target.strata(labels[train], INNER_SPLITS), groups, first_seed + i)
-            # The prior of the rule gbm is from the training samples only.
+            # The prior of the rule gbm, and medians of covariates, are from the training samples only.
             rows = matrix if matrix is not None else design_matrix(blocks, transform, zeros, train)
             fitted = make_model(model, n_classes, inner, first_seed + i, n_jobs, len(train), task)
             fitted.fit(rows[train], labels[train])

@@ -191,6 +191,12 @@ class Study:
             sizes = "a number, " + ", ".join(f"{name} {text}" for name, text in target.summary.items())
             descriptions = DESCRIPTIONS | REGRESSION_DESCRIPTIONS
             what, strata = "the numbers", "by quantiles of the numbers stratified"
+        covariates = ""
+        if "covariates" in self.inputs:
+            imputed = (
+                ", missing numbers replaced by the median of the training samples" * self.inputs["covariates"]["impute"]
+            )
+            covariates = f" Covariates are not transformed: numbers as they are, one column per word{imputed}."
         per_label = ""
         if target.kind == "multilabel":
             sizes = f"several labels per sample: {sizes}"
@@ -209,8 +215,8 @@ class Study:
         zeros = f" For log-ratios, {'; '.join(ZERO_RULES[rule] for rule in rules)}." if rules else ""
         left_out = f" Left out: {target.describe_missing()}." if target.n_missing else ""
         return (
-            f"{target.column} ({sizes}) was predicted from {', '.join(self.sources)} by {models}.{zeros}{left_out} "
-            f"Models were evaluated by {strata} {self.n_splits}-fold cross-validation, {self.n_repeats} x"
+            f"{target.column} ({sizes}) was predicted from {', '.join(self.sources)} by {models}.{zeros}{covariates}"
+            f"{left_out} Models were evaluated by {strata} {self.n_splits}-fold cross-validation, {self.n_repeats} x"
             f"{grouped} (seed {self.seed}), in which all fitting and model selection used only the training folds. "
             "Scores are means over test folds with 95 % intervals of the corrected resampled t-test (Nadeau and Bengio "
             f"2003), which was also used to compare feature sets on the same folds.{per_label}{permutations}"
@@ -320,7 +326,7 @@ def _absolute(path: str, folder: Path) -> str:
 
 
 def run_study(
-    feature_sets: dict[str, Sequence[FeatureTable]],
+    feature_sets: Mapping[str, Sequence[FeatureTable]],
     target: Target,
     *,
     models: Sequence[str] = MODELS,

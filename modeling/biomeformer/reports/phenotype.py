@@ -368,8 +368,8 @@ def _methods(study: Study, tables: dict[str, FeatureTable], depth: Study | None,
         sentences.append(
             f"{compared} were compared by PERMANOVA and PERMDISP on Bray-Curtis, Jensen-Shannon and Aitchison "
             f"distances ({n_permutations} permutations; all principal coordinates, imaginary ones subtracted, "
-            "distances to spatial medians, as in R's vegan), by Kruskal-Wallis tests of Shannon entropy, and feature by "
-            f"feature by {by_feature}, each with Benjamini-Hochberg correction."
+            "distances to spatial medians, as in R's vegan), by Kruskal-Wallis tests of Shannon entropy, and "
+            f"feature by feature by {by_feature}, each with Benjamini-Hochberg correction."
         )
     sentences.append(f"Computed with biomeformer {__version__}.")
     sources = page.pairs({f"features: {name}": source for name, source in study.sources.items()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,7 +16,9 @@ from ..embed import embed as embed_cohort
 from ..options import DEFAULT_DEVICE, AllowSharedFiles, BatchTokens, Device, Revision, Threads
 from ..output import open_output
 from .options import (
+    Covariates,
     Group,
+    Impute,
     Metadata,
     Missing,
     Models,
@@ -28,7 +30,7 @@ from .options import (
     Task,
     Zeros,
 )
-from .reading import note_assumptions, print_remarks
+from .reading import note_assumptions, print_remarks, read_covariates
 from .summary import study_lines
 
 WRITER, FIGURE = "phenotype depth", "depth.svg"
@@ -54,6 +56,8 @@ def depth(
     ] = None,
     task: Task = "auto",
     metadata: Metadata = None,
+    covariates: Covariates = None,
+    impute: Impute = False,
     positive: Positive = None,
     missing: Missing = None,
     not_missing: NotMissing = None,
@@ -142,9 +146,14 @@ def depth(
             columns, target, ids, positive=positive, group_column=group, where=where, missing=words, task=task
         )
         note_assumptions(classes, task)
+        inputs: dict[str, Any] = {"read_fractions": {depth_name(share): share for share in by_fraction}}
+        beside = []
+        if covariates is not None:
+            beside = [read_covariates(covariates, columns, classes, impute=impute, where=where, missing=words)]
+            inputs["covariates"] = {"columns": covariates, "impute": impute}
     with Progress() as progress:
         study = run_study(
-            {depth_name(share): [features] for share, features in by_fraction.items()},
+            {depth_name(share): [features, *beside] for share, features in by_fraction.items()},
             classes,
             models=classifier or MODELS,
             transform=transform,
@@ -154,7 +163,7 @@ def depth(
             seed=seed,
             n_jobs=threads or -1,
             sources={depth_name(share): f"{depth_name(share)} of the reads" for share in by_fraction},
-            inputs={"read_fractions": {depth_name(share): share for share in by_fraction}},
+            inputs=inputs,
             progress=progress.update,
         )
     for line in study_lines(study):

@@ -71,8 +71,10 @@ def read_cohort_table(
     positive: list[str] | None,
     missing: Collection[str],
     task: Literal["auto", "classification", "regression", "multilabel"] = "classification",
+    covariates: str | None = None,
+    impute: bool = False,
 ) -> LabelledCohort:
-    """Read a table's features and target, and print what was left out."""
+    """Read a table's features, covariates and target, and print what was left out."""
     from ...checkpoints.source import public_record
     from ...phenotypes import make_target
     from ...phenotypes.cohort_transfer import LabelledCohort
@@ -85,7 +87,25 @@ def read_cohort_table(
     if classes.n_missing:
         note(f"{table}: left out: {classes.describe_missing()}")
     note_assumptions(classes, task)
-    return LabelledCohort(public_record(str(table)), (features.take(classes.sample_ids, str(table)),), classes)
+    blocks = [features.take(classes.sample_ids, str(table))]
+    if covariates is not None:
+        blocks.append(read_covariates(covariates, columns, classes, impute=impute, where=where, missing=missing))
+    return LabelledCohort(public_record(str(table)), tuple(blocks), classes)
+
+
+def read_covariates(
+    columns: str, metadata: pd.DataFrame, target: Target, *, impute: bool, where: str, missing: Collection[str]
+) -> FeatureTable:
+    """Return the block of the covariates named by `--covariates`, such as `age,sex`."""
+    from ...phenotypes.covariates import make_covariates
+
+    names = [name.strip() for name in columns.split(",") if name.strip()]
+    if not names:
+        raise InputError("--covariates names no column; give names of the metadata, joined by commas.")
+    exclude = (target.column, target.group_column)
+    return make_covariates(
+        metadata, names, target.sample_ids, impute=impute, exclude=exclude, where=where, missing=missing
+    )
 
 
 def table_record(path: Path, features: FeatureTable | None = None) -> dict[str, Any]:

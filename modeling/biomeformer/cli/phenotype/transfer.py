@@ -12,7 +12,19 @@ from ...io.tables import missing_words
 from ..console import doing, out, report_files
 from ..options import Threads
 from ..output import open_output
-from .options import Missing, Models, ModelTransform, NotMissing, Overwrite, Positive, TargetColumn, Task, Zeros
+from .options import (
+    Covariates,
+    Impute,
+    Missing,
+    Models,
+    ModelTransform,
+    NotMissing,
+    Overwrite,
+    Positive,
+    TargetColumn,
+    Task,
+    Zeros,
+)
 from .reading import read_cohort_table
 from .summary import score_line
 
@@ -35,6 +47,8 @@ def transfer(
     positive: Positive = None,
     missing: Missing = None,
     not_missing: NotMissing = None,
+    covariates: Covariates = None,
+    impute: Impute = False,
     model: Models = None,
     transform: ModelTransform = None,
     zeros: Zeros = "auto",
@@ -56,8 +70,14 @@ def transfer(
         from ...phenotypes import transfer as transfer_to
         from ...phenotypes.study import DEFAULT_TRANSFORMS, score_columns
 
-        cohorts = [read_cohort_table(path, metadata, target, positive, words, task) for path in tables]
-        tested = None if test is None else read_cohort_table(test, metadata, target, positive, words, task)
+        cohorts = [
+            read_cohort_table(path, metadata, target, positive, words, task, covariates, impute) for path in tables
+        ]
+        tested = (
+            None
+            if test is None
+            else read_cohort_table(test, metadata, target, positive, words, task, covariates, impute)
+        )
     rows = []
     for name in model or MODELS:
         options: dict[str, Any] = {
