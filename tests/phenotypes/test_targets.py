@@ -67,7 +67,7 @@ def test_auto_takes_many_numbers_for_a_regression_and_few_for_classes():
     few = metadata.assign(bmi=[str(i % 20) for i in range(len(metadata))])
     assert make_target(few, "bmi", table.sample_ids, task="auto").kind == "classification"
     assert make_target(metadata, "site", table.sample_ids, task="auto").classes == ("gut", "gut;skin", "none", "skin")
-    with pytest.raises(InputError, match=r"80 different values, too many for classes; .* --task regression"):
+    with pytest.raises(InputError, match=r"80 different values, too many for classes; .*--task regression"):
         make_target(metadata, "bmi", table.sample_ids)
 
 
@@ -165,7 +165,7 @@ def test_labels_are_predicted_each_and_on_average(model):
     assert evaluation.scores["roc_auc: skin"].mean > 0.85
     if model != "l1":
         return
-    null = cross_validate([table], labels_of(table, permuted(metadata, "site")), model, **QUICK)
+    null = cross_validate([table], labels_of(table, permuted(metadata, "site")), model, **QUICK | {"n_splits": 2})
     assert 0.3 < null.scores["roc_auc"].mean < 0.7
 
 
