@@ -28,7 +28,7 @@ def facts(folder: CheckpointFolder) -> Rows:
         head = f"DeepSets, on {config['set_size']} {elements[config['set_elements']]}"
     kind = {"regression": " (a number)", "multi_label_classification": " (any of these labels)"}
     return {
-        "Predicts": ", ".join(map(markdown, folder.labels)) + kind.get(config.get("problem_type"), ""),
+        "Predicts": ", ".join(map(markdown, folder.labels)) + kind.get(str(config.get("problem_type")), ""),
         "Head": head,
         **encoder_facts(folder),
         **folder.weight_lines(),
