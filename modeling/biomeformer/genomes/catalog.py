@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -173,7 +174,8 @@ def _genome(table: Path, where: str, row: dict[str, str], columns: Sequence[str]
     """Return the genome of a row; `where` names the row in errors."""
     given = {name: table.parent / row[name] for name in FILE_COLUMNS if row.get(name)}
     for name, path in given.items():
-        if not path.is_file():
+        # `Path.is_file` raises an error for a path that is too long.
+        if not os.path.isfile(path):
             raise CohortError(
                 f"{where}, column {name}: there is no file {path}; correct the path, which is relative to the table's "
                 "folder"

@@ -29,6 +29,13 @@ END_LINE = re.compile(r"^//[ \t\r]*$", re.M)
 CODING_LINE = re.compile(r"^ {1,20}CDS\s+\S", re.M)
 # What a record has and the head of a release of the database has not.
 RECORD_PART = re.compile(r"^(FEATURES|ORIGIN|DEFINITION|ACCESSION)\b", re.M)
+# The head of the feature table, and of what may follow it.
+FEATURES_LINE = re.compile(r"^FEATURES\b.*\n?", re.M)
+NEXT_PART = re.compile(r"^(ORIGIN|CONTIG|WGS|TSA|TLS|BASE COUNT|PRIMARY|COMMENT)", re.M)
+# A feature's key, or a line of its qualifiers, which stand from column 22.
+FEATURE_LINE = re.compile(r"\s*$| {1,20}[\w'*.+-]+\s+[^/\s]| {21,}(?!/\s+/)\S")
+ORIGIN_LINE = re.compile(r"^ORIGIN\b.*\n?", re.M)
+SEQUENCE_LINE = re.compile(r"\s*(\d+)\s+([A-Za-z*.\-\s]*)")
 CODING_QUALIFIERS = ("codon_start", "transl_table")
 LOCUS_ADVICE = "rename the contigs to 16 letters or fewer and annotate them again, or give the .gff of the annotation"
 SINGLE_QUALIFIERS = ("locus_tag", "protein_id", "translation", *CODING_QUALIFIERS)
@@ -72,6 +79,8 @@ def read_genbank(
         contigs[name] = _sequence(where, record)
         if not _has_stated_length(where, chunk, len(contigs[name])):
             messages["LOCUS line without a length, so that it is unknown whether the sequence is complete"] += 1
+        _check_features(where, chunk)
+        _check_origin(where, chunk)
         coding = [feature for feature in record.features if feature.type == "CDS"]
         n_lines = len(CODING_LINE.findall(chunk))
         if len(coding) != n_lines:
@@ -180,6 +189,44 @@ def _parse(path: Path, chunk: str, messages: Counter[str]) -> Any:
     return record
 
 
+def _check_features(where: str, chunk: str) -> None:
+    """Check that each line of the feature table is a feature or belongs to one; Biopython passes over others.
+
+    Raises:
+        GenomeError: A line is neither.
+    """
+    head = FEATURES_LINE.search(chunk)
+    if head is None:
+        return
+    end = NEXT_PART.search(chunk, head.end())
+    for line in chunk[head.end() : end.start() if end else len(chunk)].split("\n"):
+        if FEATURE_LINE.match(line.expandtabs()) is None:
+            raise GenomeError(
+                f"{where}: {line[:40]!r} in its feature table is neither a feature nor a qualifier of one; copy "
+                "the file again from its source."
+            )
+
+
+def _check_origin(where: str, chunk: str) -> None:
+    """Check that each line of the sequence begins with the number of its first base, which Biopython does not read.
+
+    Raises:
+        GenomeError: A line has no number or another, so a line is missing, repeated or elsewhere.
+    """
+    head = ORIGIN_LINE.search(chunk)
+    n_bases = 0
+    for line in chunk[head.end() :].split("\n") if head else ():
+        if not line.strip():
+            continue
+        match = SEQUENCE_LINE.fullmatch(line)
+        if match is None or int(match[1]) != n_bases + 1:
+            raise GenomeError(
+                f"{where}: its sequence has {line[:40]!r} where the line of base {n_bases + 1} belongs; copy the "
+                "file again from its source."
+            )
+        n_bases += len("".join(match[2].split()))
+
+
 def _sequence(where: str, record: Any) -> str:
     """Return the bases of a record, in upper case, U as T."""
     from Bio.Seq import UndefinedSequenceError
@@ -230,7 +277,8 @@ def _check_qualifiers(where: str, features: list[Any], messages: Counter[str]) -
     """Check that no line is missing with which a coding sequence begins, so that its qualifiers are another's.
 
     Raises:
-        GenomeError: A feature of another type has qualifiers of a coding sequence alone, or one has two of a kind.
+        GenomeError: A feature of another type has qualifiers of a coding sequence alone, one has two of a kind, or a
+            value holds a quote, so that two lines are one.
     """
     for number, feature in enumerate(features, 1):
         qualifiers = feature.qualifiers
@@ -240,6 +288,12 @@ def _check_qualifiers(where: str, features: list[Any], messages: Counter[str]) -
                 raise GenomeError(
                     f"{where}, {_feature_name(feature, number)}: it has two values of {twice}, so a line is missing or "
                     "repeated; copy the file again."
+                )
+            quoted = next((name for name in SINGLE_QUALIFIERS if '"' in "".join(qualifiers.get(name, []))), None)
+            if quoted is not None:
+                raise GenomeError(
+                    f"{where}, feature {number}: its {quoted} holds a quote, so lines were joined or a quote is "
+                    "missing; copy the file again."
                 )
             continue
         alien = next((name for name in CODING_QUALIFIERS if name in qualifiers), None)
@@ -292,6 +346,8 @@ def _gene(where: str, contig: str, number: int, feature: Any, record: Any, trans
     starts_open = any(mark in str(first.end if first.strand == -1 else first.start) for mark in "<>")
     if "translation" in qualifiers:
         protein = "".join(qualifiers["translation"][0].split())
+        if not protein:
+            raise GenomeError(f"{where}: its translation is empty; copy the file again.")
         invalid = NOT_RESIDUE.search(protein)
         if invalid is not None:
             raise GenomeError(f"{where}: {invalid.group()!r} in its translation is no residue; copy the file again.")

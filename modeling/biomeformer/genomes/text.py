@@ -36,6 +36,9 @@ def read_text(path: Path) -> str:
         raise GenomeError(f"{path} is empty; give a FASTA, GenBank or GFF3 file.")
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if b"\0" in content:
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        raise GenomeError(f"{path}, line {line}: a NUL byte, so the file is damaged or no text; copy it again.")
     try:
         return content.decode()
     except UnicodeDecodeError:
