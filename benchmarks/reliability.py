@@ -57,9 +57,9 @@ class Progress:
         with self.file.open("a") as handle:
             handle.write(json.dumps(record) + "\n")
 
-    def of(self, kind: str, seed: int) -> list[dict[str, Any]]:
-        """Return the records of one kind and seed."""
-        return [record for key, record in self.records.items() if key[:2] == (kind, seed)]
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """Return the records of one kind."""
+        return [record for key, record in self.records.items() if key[0] == kind]
 
 
 def run_trials(progress: Progress, n_trials: int, seed: int, work: Path, names: list[str] | None) -> None:
@@ -127,20 +127,20 @@ def run_faults(progress: Progress, n_faults: int, seed: int, work: Path) -> None
     disturb(progress, "fault", (ways[i % len(ways)] for i in range(n_faults)), seed, one)
 
 
-def result(progress: Progress, seed: int) -> dict[str, Any]:
+def result(progress: Progress) -> dict[str, Any]:
     """Return the tables as JSON values."""
     import biomeformer
     from reliability.trials import VERDICTS
 
     formats: dict[str, dict[str, int]] = {}
-    for record in progress.of("trial", seed):
+    for record in progress.of("trial"):
         row = formats.setdefault(record["format"], dict.fromkeys(("tried", *VERDICTS, "peak_bytes"), 0))
         row["tried"] += 1
         row[record["verdict"]] += 1
         row["peak_bytes"] = max(row["peak_bytes"], record["peak_bytes"])
     commands: dict[str, dict[str, int]] = {}
     for kind in ("kill", "fault"):
-        for record in progress.of(kind, seed):
+        for record in progress.of(kind):
             way = f"{record['command']} on {record['n_processes']}"
             row = commands.setdefault(way, dict.fromkeys(("kills", "kill", "failures", "fault", "problems"), 0))
             row["kills" if kind == "kill" else "failures"] += 1
@@ -149,11 +149,11 @@ def result(progress: Progress, seed: int) -> dict[str, Any]:
     faults = [
         {name: record[name] for name in record if name not in ("key", "is_fault", "peak_bytes")}
         for kind in ("trial", "kill", "fault")
-        for record in progress.of(kind, seed)
+        for record in progress.of(kind)
         if record["is_fault"]
     ]
     return {
-        "seed": seed,
+        "seeds": sorted({key[1] for key in progress.records}),
         "formats": formats,
         "commands": commands,
         "at_fault": faults,
@@ -241,7 +241,7 @@ def main() -> int:
             run_kills(progress, args.kills, args.seed, copies)
         if args.faults:
             run_faults(progress, args.faults, args.seed, copies)
-        record = result(progress, args.seed)
+        record = result(progress)
     if args.write:
         RESULT.write_text(json.dumps(record, indent=1) + "\n")
         write_docs(record)
