@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import InputError
 from ..metrics.probabilities import METRICS
 from ..metrics.resampling import bootstrap
-from ..metrics.scorers import make_scorer
+from ..metrics.scorers import MOST_PROBABLE, make_scorer
 from .evaluation import Interval, inner_folds
 from .features import FeatureTable
 from .models import learned_nothing, make_model
@@ -199,8 +199,7 @@ def _stacked(tables: Sequence[FeatureTable], counts: bool) -> FeatureTable:
 
 def _scores(target: Target, probabilities: np.ndarray, seed: int) -> dict[str, Interval]:
     """Score with 95 % intervals over bootstraps of the samples, stratified by class, or of the subjects if known."""
-    # The more probable class is predicted, the first class if both are equally probable.
-    scorer = make_scorer("binary", target.labels, probabilities, [np.nextafter(0.5, 1)])
+    scorer = make_scorer("binary", target.labels, probabilities, [MOST_PROBABLE])
 
     def scores(weights: np.ndarray) -> dict[str, np.ndarray]:
         all_scores = scorer(weights)
