@@ -27,4 +27,4 @@ def study_lines(study: Study) -> list[str]:
         lines.append(f"{evaluation.features:<9} {evaluation.model:<9} {scores}{p}")
     for pair in study.comparisons:
         lines.append(f"{pair.first} - {pair.second}, {pair.model}: ROC-AUC {pair.difference}, {describe_p(pair.p)}")
-    return lines + [f"warning: {one_line(warning)}" for warning in study.fit_warnings]
+    return lines + [f"warning: {one_line(warning)}" for warning in study.result_warnings]
