@@ -66,7 +66,7 @@ def test_metrics_are_loaded_from_the_installed_package_and_combined(monkeypatch)
 def test_a_score_has_one_definition(monkeypatch):
     """Whoever changes a scorer changes studies, recipes and metrics alike."""
     labels, probabilities = predictions(2)
-    monkeypatch.setattr(scorers, "_roc_auc", lambda true, false: np.full(len(true), 0.25))
+    monkeypatch.setattr(scorers, "weighted_roc_auc", lambda true, false: np.full(len(true), 0.25))
     assert score(labels, probabilities)["roc_auc"] == METRICS["roc_auc"](labels, probabilities) == 0.25
     assert RocAuc().compute(references=labels, predictions=probabilities) == {"roc_auc": 0.25}
     assert per_class("binary", ["a", "b"], labels, probabilities, [0.5])["b"]["roc_auc"] == 0.25

@@ -13,10 +13,12 @@ from ..errors import InputError
 from ..io.tables import MISSING_VALUES
 from ..metrics.group_tests import marginal_permanova
 from ..metrics.p_values import benjamini_hochberg
-from .evaluation import Interval, folds, interval
+from ..metrics.scorers import Task
+from ..metrics.targets import CHANCE, MAIN_METRIC, METRIC_NAMES, score_target
+from .evaluation import Interval, folds, intervals
 from .features import FeatureTable
-from .main_score import CHANCE, NAMES, main_metric, main_score, predict
 from .metadata_columns import MetadataColumn, metadata_column
+from .models import predict_target
 from .statistics import distance_matrix
 from .target import Target
 
@@ -126,9 +128,9 @@ class Confounding:
             share = "" if one.r2 is None else f" and explains {one.r2:.0%} of the variance of {self.features}"
             warnings.append(
                 f"the labels are confounded with {one.column}: it alone predicts {target_column} with "
-                f"{NAMES[self.metric]} {one.interval}{share}, so that what {self.features} tell of {target_column} may "
-                f"be {one.column}. If it is another name of {target_column}, leave it out of --confounders; else test "
-                "within it (robustness --strata) and across it (transfer --leave-out-column)."
+                f"{METRIC_NAMES[self.metric]} {one.interval}{share}, so that what {self.features} tell of "
+                f"{target_column} may be {one.column}. If it is another name of {target_column}, leave it out of "
+                "--confounders; else test within it (robustness --strata) and across it (transfer --leave-out-column)."
             )
         better = [one for one in strong if one not in confounded and not (one.score or 0) < best_score - EQUAL_SCORES]
         if confounded:
@@ -137,8 +139,9 @@ class Confounding:
             names = ", ".join(f"{one.column} {one.interval}" for one in better[:3])
             more = f" and {len(better) - 3} more" if len(better) > 3 else ""
             warnings.append(
-                f"metadata alone predict {target_column} at least as well as {self.features} ({NAMES[self.metric]} "
-                f"{best_score:.3f}): {names}{more}; {self.features} may tell no more than these columns."
+                f"metadata alone predict {target_column} at least as well as {self.features} "
+                f"({METRIC_NAMES[self.metric]} {best_score:.3f}): {names}{more}; {self.features} may tell no more than "
+                "these columns."
             )
         return warnings
 
@@ -193,7 +196,7 @@ def find_confounders(
             left_out[column_name] = reason
         else:
             tested.append(column)
-    metric = main_metric(target.labels)
+    metric = MAIN_METRIC[target.task]
     if not tested:
         return Confounding(name, left_out=left_out, n_permutations=n_permutations, metric=metric)
     splits = list(folds(target, n_splits, n_repeats, seed))
@@ -264,7 +267,7 @@ def associate(column: MetadataColumn, labels: np.ndarray, seed: int = 0) -> tupl
 
     if labels.ndim == 2:
         labels = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
-    is_number, is_regression = column.kind == "number", main_metric(labels) == "r2"
+    is_number, is_regression = column.kind == "number", np.issubdtype(labels.dtype, np.floating)
     if is_number and is_regression:
         measure = "spearman"
     elif not is_number and not is_regression:
@@ -295,30 +298,28 @@ def _scored(
     confounder: Confounder, matrix: np.ndarray, target: Target, splits: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> Confounder:
     """Add the cross-validated score of a model of these columns alone."""
+    metric = MAIN_METRIC[target.task]
     scores, ratios = [], []
     for train, test in splits:
-        model = _model(target.labels).fit(matrix[train], target.labels[train])
-        predicted = predict(model, matrix[test], target.labels, len(target.classes))
-        scores.append(main_score(target.labels[test], predicted))
+        model = _model(target.task).fit(matrix[train], target.labels[train])
+        predicted = predict_target(model, matrix[test], target.task, len(target.classes))
+        scores.append(score_target(target.task, target.labels[test], predicted)[metric])
         ratios.append(len(test) / len(train))
-    span = interval(np.array(scores), 1 / len(ratios) + float(np.mean(ratios)))
-    low = max(span.low, 0.0) if main_metric(target.labels) == "roc_auc" else span.low
-    # NaN stays NaN, as in `Interval.clipped`.
-    span = Interval(span.mean, low, min(span.high, 1.0))
+    span = intervals({metric: np.array(scores)}, 1 / len(ratios) + float(np.mean(ratios)))[metric]
     return replace(confounder, score=_known(span.mean), score_low=_known(span.low), score_high=_known(span.high))
 
 
-def _model(labels: np.ndarray) -> Any:
+def _model(task: Task) -> Any:
     """Return an untrained model of a few columns."""
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    if main_metric(labels) == "r2":
+    if task == "regression":
         return make_pipeline(StandardScaler(), Ridge())
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    return OneVsRestClassifier(classifier) if labels.ndim == 2 else classifier
+    return OneVsRestClassifier(classifier) if task == "multi_label" else classifier
 
 
 def _known(value: float) -> float | None:

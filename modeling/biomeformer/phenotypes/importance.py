@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
+from ..metrics.targets import MAIN_METRIC, score_target
 from .features import FeatureTable
-from .main_score import main_score, predict
+from .models import predict_target
 from .target import Target
 from .transforms import design_matrix
 
@@ -194,11 +195,11 @@ class HeldOutImportance:
         """
         if len(self.drops) >= self.n_splits:
             return
-        labels, n_classes = self.target.labels[test], len(self.target.classes)
+        labels, task, n_classes = self.target.labels[test], self.target.task, len(self.target.classes)
 
         drops = permutation_drops(
-            lambda matrix: predict(fitted, matrix, labels, n_classes),
-            lambda predicted: main_score(labels, predicted),
+            lambda matrix: predict_target(fitted, matrix, task, n_classes),
+            lambda predicted: score_target(task, labels, predicted)[MAIN_METRIC[task]],
             rows,
             self.groups,
             seed=self.seed + len(self.drops),

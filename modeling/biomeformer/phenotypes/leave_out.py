@@ -11,7 +11,6 @@ import pandas as pd
 from ..errors import InputError
 from .cohort_transfer import LabelledCohort, Transfer
 from .metadata_columns import MetadataColumn
-from .target import Target
 
 
 def split_cohort(cohort: LabelledCohort, column: MetadataColumn) -> list[LabelledCohort]:
@@ -34,7 +33,7 @@ def split_cohort(cohort: LabelledCohort, column: MetadataColumn) -> list[Labelle
         )
     for code, level in enumerate(column.levels):
         rest = cohort.target.labels[column.values != code]
-        if len(np.unique(rest)) < 2:
+        if cohort.target.kind == "classification" and len(np.unique(rest)) < 2:
             name = cohort.target.column
             raise InputError(
                 f"without {column.name} {level!r} all {len(rest)} samples have the same {name}: nothing can be learned "
@@ -53,22 +52,13 @@ def transfer_predictions(results: Sequence[Transfer], cohorts: Sequence[Labelled
     parts = []
     for cohort in cohorts:
         target = cohort.target
-        columns: dict[str, Any] = {"cohort": cohort.name, "true": _values(target)}
+        columns: dict[str, Any] = {"cohort": cohort.name, "true": target.values}
         for result in results:
             if result.tested_on == cohort.name:
                 for name, values in zip(target.classes, result.probabilities.T, strict=True):
                     columns[f"{result.model}.{name}"] = values
         parts.append(pd.DataFrame(columns, index=pd.Index(target.sample_ids, name="sample_id")))
     return pd.concat(parts)
-
-
-def _values(target: Target) -> list[Any]:
-    """Return the class of each sample; of numbers the numbers, of several labels those it has, joined by `;`."""
-    if target.labels.ndim == 2:
-        return [";".join(np.array(target.classes)[row == 1]) for row in target.labels]
-    if np.issubdtype(target.labels.dtype, np.floating):
-        return [float(value) for value in target.labels]
-    return [target.classes[label] for label in target.labels]
 
 
 __all__ = ["split_cohort", "transfer_predictions"]

@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..metrics.p_values import format_p
+from ..metrics.targets import MAIN_METRIC, METRIC_NAMES
 from ..phenotypes import Study
 from ..phenotypes.confounding import ALL_COLUMNS, ASSOCIATIONS, Confounder
 from ..phenotypes.importance import LEAST_CORRELATION, N_REPEATS, GroupImportance
-from ..phenotypes.main_score import NAMES, main_metric
 from ..sinks import html
 from . import page
 from .figure import COLOURS, shorten
@@ -27,7 +27,7 @@ def confounder_section(study: Study) -> str:
         return ""
     order = {name: i for i, name in enumerate(confounding.table["column"])}
     rows = [
-        _row(one, confounding.n_permutations, NAMES[confounding.metric])
+        _row(one, confounding.n_permutations, METRIC_NAMES[confounding.metric])
         for one in sorted(confounding.columns, key=lambda one: order[one.column])
     ]
     measures = dict.fromkeys(ASSOCIATIONS[one.measure] for one in confounding.columns if one.measure)
@@ -37,8 +37,8 @@ def confounder_section(study: Study) -> str:
     return (
         f"<h2>Confounders</h2><p>Metadata columns that predict {html(study.target.column)} or explain "
         f"{html(confounding.features)}. A column that predicts as well as the features may be what they tell of."
-        f"{left_out}</p>{rows_html}<p>{NAMES[confounding.metric]}: a regression on the column alone, on the folds of "
-        f"the study. Association: {html('; '.join(measures) or 'none')}. R²: share of the variance of "
+        f"{left_out}</p>{rows_html}<p>{METRIC_NAMES[confounding.metric]}: a regression on the column alone, on the "
+        f"folds of the study. Association: {html('; '.join(measures) or 'none')}. R²: share of the variance of "
         f"{html(confounding.features)} that the column explains (PERMANOVA on Bray-Curtis dissimilarities, "
         f"{confounding.n_permutations} permutations). q: Benjamini-Hochberg over the columns.</p>"
     )
@@ -65,7 +65,7 @@ def importance_section(study: Study, model: str) -> str:
     """Return the section on the importance of groups of features; empty if it was not computed."""
     if not study.importance:
         return ""
-    parts, score = [], NAMES[main_metric(study.target.labels)]
+    parts, score = [], METRIC_NAMES[MAIN_METRIC[study.target.task]]
     for name in study.feature_sets:
         groups = [one for one in study.importance if (one.features, one.model) == (name, model)][:N_GROUPS]
         if not groups:

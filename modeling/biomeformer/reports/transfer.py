@@ -12,13 +12,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..io.atomic import atomic_write
+from ..metrics.targets import CHANCE, METRIC_NAMES, metric_name
 from ..phenotypes.cohort_transfer import N_BOOTSTRAPS, LabelledCohort, Transfer
-from ..phenotypes.main_score import CHANCE, NAMES
 from ..sinks import html
 from ..version import __version__
 from . import page
 from .figure import COLOURS, MARKERS, shorten
-from .phenotype import METRIC_NAMES
 from .phenotype_figures import MODEL_NAMES
 
 
@@ -52,7 +51,7 @@ def transfer_report(
             '<div class="figures">',
             page.figure(
                 transfer_figure(results),
-                f"{NAMES[_metric(results)]} by {unit} tested",
+                f"{METRIC_NAMES[results[0].main_metric]} by {unit} tested",
                 "The model was trained on the others. Bars: 95 % intervals over bootstraps of the tested samples. "
                 "Dotted line: chance.",
             ),
@@ -76,9 +75,9 @@ def transfer_warnings(results: Sequence[Transfer]) -> list[str]:
         for one in results
         if one.learned_nothing
     ]
-    single = dict.fromkeys(one.tested_on for one in results if np.isnan(one.scores[_metric(results)].mean))
+    single = dict.fromkeys(one.tested_on for one in results if np.isnan(one.scores[results[0].main_metric].mean))
     return warnings + [
-        f"the samples of {name} are all of one class, so that their {NAMES[_metric(results)]} is undefined."
+        f"{METRIC_NAMES[results[0].main_metric]} of {name} is undefined, since all its samples have the same value."
         for name in single
     ]
 
@@ -94,16 +93,16 @@ def transfer_figure(results: Sequence[Transfer]) -> Figure:
         style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "fmt": MARKERS[i % len(MARKERS)], "markersize": 6}
         label: str | None = MODEL_NAMES.get(model, model)
         for one in results:
-            span = one.scores[_metric(results)]
+            span = one.scores[results[0].main_metric]
             if one.model != model or np.isnan(span.mean):
                 continue
             row = tested.index(one.tested_on) + 0.22 * (i - (len(models) - 1) / 2)
             ends = np.nan_to_num([[span.mean - span.low], [span.high - span.mean]])
             axes.errorbar(span.mean, row, xerr=ends, capsize=3 if ends.any() else 0, label=label, **style)
             label = None
-    axes.axvline(CHANCE[_metric(results)], color="#888888", linewidth=0.9, linestyle=":")
+    axes.axvline(CHANCE[results[0].main_metric], color="#888888", linewidth=0.9, linestyle=":")
     axes.set_yticks(range(len(tested)), [shorten(name) for name in tested])
-    axes.set(ylim=(len(tested) - 0.5, -0.5), xlabel=f"{NAMES[_metric(results)]} (95 % interval)")
+    axes.set(ylim=(len(tested) - 0.5, -0.5), xlabel=f"{METRIC_NAMES[results[0].main_metric]} (95 % interval)")
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
     handles, labels = axes.get_legend_handles_labels()
@@ -112,17 +111,12 @@ def transfer_figure(results: Sequence[Transfer]) -> Figure:
     return figure
 
 
-def _metric(results: Sequence[Transfer]) -> str:
-    """Return the name of the score that is shown: ROC-AUC, or R² of numbers."""
-    return "roc_auc" if "roc_auc" in results[0].scores else "r2"
-
-
 def _means(results: Sequence[Transfer]) -> dict[str, str]:
     means = {}
     for model in dict.fromkeys(one.model for one in results):
-        values = [one.scores[_metric(results)].mean for one in results if one.model == model]
+        values = [one.scores[results[0].main_metric].mean for one in results if one.model == model]
         known = [value for value in values if not np.isnan(value)]
-        name = f"mean {NAMES[_metric(results)]}, {MODEL_NAMES.get(model, model)}"
+        name = f"mean {METRIC_NAMES[results[0].main_metric]}, {MODEL_NAMES.get(model, model)}"
         means[name] = f"{np.mean(known):.3f}" if known else "undefined"
     return means
 
@@ -132,9 +126,9 @@ def _table(results: Sequence[Transfer], cohorts: Sequence[LabelledCohort], unit:
     rows = []
     for one in results:
         target = target_of[one.tested_on]
-        sizes = ", ".join(f"{name} {n}" for name, n in target.sizes.items())
+        sizes = ", ".join(f"{name} {text}" for name, text in target.summary.items())
         row = {f"{unit} tested": one.tested_on, "samples": sizes, "model": MODEL_NAMES.get(one.model, one.model)}
-        rows.append(row | {METRIC_NAMES.get(name, name): str(span) for name, span in one.scores.items()})
+        rows.append(row | {metric_name(name): str(span) for name, span in one.scores.items()})
     return pd.DataFrame(rows)
 
 

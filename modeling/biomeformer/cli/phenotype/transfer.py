@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,8 @@ from ..console import doing, out, report_files
 from ..options import Threads
 from ..output import open_output
 from .options import (
+    Covariates,
+    Impute,
     Missing,
     Models,
     ModelTransform,
@@ -22,10 +24,17 @@ from .options import (
     Overwrite,
     Positive,
     TargetColumn,
+    Task,
     Zeros,
     refuse_estimator_as_model,
 )
-from .reading import read_cohort_and_metadata, read_cohort_table, with_columns
+from .reading import read_cohort_and_metadata, with_columns
+from .summary import score_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...phenotypes.cohort_transfer import LabelledCohort
 
 
 def transfer(
@@ -42,13 +51,16 @@ def transfer(
         typer.Option(help="Column of one table, such as the study, each of whose values is left out in turn."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("transfer"),
+    task: Task = "auto",
     metadata: Annotated[
         Path | None,
-        typer.Option(help="CSV or TSV with the classes of all cohorts.", show_default="the tables' own columns"),
+        typer.Option(help="CSV or TSV with the targets of all cohorts.", show_default="the tables' own columns"),
     ] = None,
     positive: Positive = None,
     missing: Missing = None,
     not_missing: NotMissing = None,
+    covariates: Covariates = None,
+    impute: Impute = False,
     estimator: Models = None,
     model: NoModel = None,
     transform: ModelTransform = None,
@@ -76,15 +88,18 @@ def transfer(
         from ...phenotypes.leave_out import split_cohort, transfer_predictions
         from ...phenotypes.study import DEFAULT_TRANSFORMS, score_columns
 
-        if leave_out_column is not None:
-            whole, columns, where = read_cohort_and_metadata(tables[0], metadata, target, positive, words)
+        def read(path: Path) -> tuple[LabelledCohort, pd.DataFrame, str]:
+            return read_cohort_and_metadata(path, metadata, target, positive, words, task, covariates, impute)
+
+        tested = None if test is None else read(test)[0]
+        if leave_out_column is None:
+            cohorts = [read(path)[0] for path in tables]
+        else:
+            whole, columns, where = read(tables[0])
             whole, known = with_columns(
                 whole, columns, [leave_out_column], categorical=[leave_out_column], where=where, missing=words
             )
             cohorts = split_cohort(whole, known[leave_out_column])
-        else:
-            cohorts = [read_cohort_table(path, metadata, target, positive, words) for path in tables]
-        tested = None if test is None else read_cohort_table(test, metadata, target, positive, words)
     rows, all_results = [], []
     for name in estimator or MODELS:
         options: dict[str, Any] = {
@@ -101,7 +116,7 @@ def transfer(
         all_results += results
         for result in results:
             trained_on, tested_on = result.trained_on, result.tested_on
-            out(f"{' + '.join(trained_on)} -> {tested_on}, {name}: ROC-AUC {result.scores['roc_auc']}")
+            out(f"{' + '.join(trained_on)} -> {tested_on}, {name}: {score_line(result.task, result.scores)}")
             if result.learned_nothing:
                 out("warning: this model learned nothing (it predicts the same for every sample); no result.")
             row: dict[str, Any] = {"trained_on": ";".join(trained_on), "tested_on": tested_on, "model": name}
