@@ -328,6 +328,18 @@ def test_train_and_predict(tmp_path, model_dir, run):
     assert result.exit_code == 0 and result.stdout == f"predictions  {tmp_path / 'p.csv'}\n"
     rows = list(csv.DictReader((tmp_path / "p.csv").open()))
     assert [float(row["ill"]) > 0.5 for row in rows] == [False, True] * 6
+    from_table = pd.read_csv(tmp_path / "p.csv", index_col="sample_id")
+    result = run([*predict, tmp_path / "cohort.csv", "--output", tmp_path / "sheet.csv"])
+    assert result.exit_code == 0, result.output
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "sheet.csv", index_col="sample_id"), from_table)
+    (tmp_path / "bad.fastq").write_text("@a\nACGT\n+\n!\n")
+    (tmp_path / "some.tsv").write_text("sample_id\tfastq\ngood\ts3.fastq\nbad\tbad.fastq\n")
+    result = run([*predict, tmp_path / "some.tsv"])
+    assert (
+        result.exit_code == 1 and "1 of 2 samples could not be used" in result.stderr and "bad.fastq" in result.stderr
+    )
+    (row,) = csv.DictReader(result.stdout.splitlines())
+    assert row["sample_id"] == "good" and float(row["ill"]) == pytest.approx(from_table["ill"]["s3"], rel=1e-5)
     result = run([*predict, tmp_path / "s3.fastq"])
     header, line = result.stdout.splitlines()
     assert header == "sample_id,healthy,ill" and line.split(",")[0] == "s3.fastq"
