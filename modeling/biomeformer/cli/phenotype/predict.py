@@ -80,8 +80,8 @@ def predict(
     if output is None:
         out_lines(content.rstrip("\n"))
     else:
-        with atomic_write(output) as partial:
-            partial.write_text(content, encoding="utf-8")
+        with atomic_write(output) as file:
+            file.write_text(content, encoding="utf-8")
         report_files({"predictions": output})
     if failed:
         raise SamplesFailedError(
