@@ -301,7 +301,7 @@ def _check_values(target: Target, values: pd.Series) -> None:
                 f"column {column!r} has {len(target.classes)} labels and at most {MOST_CLASSES} are handled; join rare "
                 "ones."
             )
-        regression = ", or predict the numbers with --task regression" if _are_many_numbers(values) else ""
+        regression = ", or predict the numbers as a regression (--task regression)" if _are_many_numbers(values) else ""
         raise InputError(
             f"column {column!r} has {len(target.classes)} different values, too many for classes; name those to "
             f"predict with --positive{regression}."
