@@ -16,7 +16,7 @@ from biomeformer.metagenomes import AbundanceTable
 from biomeformer.metagenomes.sample import READ_STATS
 from factories import random_sequences, write_fastq
 
-QUICK = ["--folds", 3, "--repeats", 1, "--model", "l1", "--threads", 1]
+QUICK = ["--folds", 3, "--repeats", 1, "--estimator", "l1", "--threads", 1]
 
 
 @pytest.fixture
@@ -115,14 +115,14 @@ def test_any_table_with_its_metadata_and_groups(work, run):
         (["--target", "state", "--positive", "sick"], ["never is 'sick'", "'healthy', 'ill'"]),
         (["--target", "state", "--group", "land"], ["in 1 group of column 'land'", "nothing can be tested"]),
         (["--target", "state", "--folds", 1], ["--folds", "2"]),
-        (["--target", "state", "--model", "tree"], ["'tree'", "l1, forest, boosting"]),
+        (["--target", "state", "--estimator", "tree"], ["'tree'", "l1, forest, boosting"]),
         (["--target", "state", "--species", "none.tsv"], ["none.tsv", "no such table"]),
         (["--target", "state", "--metadata", "none.csv"], ["none.csv", "no such table"]),
         (["--target", "state", "--transform", "log"], ["--transform", "log"]),
     ],
 )
 def test_phenotype_evaluate_refuses_bad_input(work, run, options, fragments):
-    quick = [] if "--model" in options else ["--model", "l1"]
+    quick = [] if "--estimator" in options else ["--estimator", "l1"]
     result = run(["phenotype", "evaluate", work / "run", "--output", work / "out", *quick, *options])
     assert result.exit_code == 2, result.output
     line = result.stderr.splitlines()[-1]
@@ -154,7 +154,7 @@ def other_cohort(work, name, shift):
 def test_phenotype_transfer_scores_every_held_out_cohort(work, run, monkeypatch):
     monkeypatch.setattr("biomeformer.phenotypes.cohort_transfer.N_BOOTSTRAPS", 50)
     b, c = other_cohort(work, "b", 30), other_cohort(work, "c", 60)
-    options = ["--target", "state", "--model", "l1", "--threads", 1]
+    options = ["--target", "state", "--estimator", "l1", "--threads", 1]
     result = run(["phenotype", "transfer", work / "run", b, "--test", c, *options, "--output", work / "one"])
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("run + b -> c, l1: ROC-AUC 1.000 (1.000-1.000)\n")
@@ -185,6 +185,81 @@ def test_phenotype_robustness_writes_tests_of_every_table(work, run):
     assert result.stdout.count("p < 0.01, q = ") >= 6
     assert all(float(row["q"]) >= float(row["p"]) for row in rows)
     assert result.stdout.count("permanova bray_curtis") == 2
+
+
+def two_sites(work):
+    """Metadata of the cohort with a site and an age; one sample has no age."""
+    metadata = pd.read_csv(work / "metadata.csv", index_col=0, dtype=str)
+    metadata["site"] = ["1", "1", "2", "2"] * 10
+    metadata["age"] = [str(20 + 7 * i % 40) for i in range(39)] + ["NA"]
+    metadata.to_csv(work / "sites.csv")
+    return work / "sites.csv"
+
+
+def test_phenotype_robustness_within_strata_and_beside_other_terms(work, run):
+    arguments = ["phenotype", "robustness", work / "run", "--metadata", two_sites(work), "--target", "state"]
+    arguments += ["--permutations", 99]
+    result = run([*arguments, "--strata", "site", "--terms", "age", "--output", work / "out"])
+    assert result.exit_code == 0, result.output
+    assert "run: left out: 1 samples without a value in column 'age'" in result.stderr
+    rows = list(csv.DictReader((work / "out" / "tests.csv").open()))
+    marginal = [row for row in rows if row["test"] == "permanova_marginal"]
+    assert [row["term"] for row in marginal] == ["state", "age"] * 3 and all(row["n_samples"] == "39" for row in rows)
+    assert float(marginal[0]["p"]) == 0.01 and float(marginal[1]["p"]) > 0.05
+    assert "permanova_marginal state bray_curtis" in result.stdout
+    result = run([*arguments, "--strata", "state", "--output", work / "same"])
+    assert result.exit_code == 0 and "p undefined" in result.stdout
+    assert "the groups do not vary within the strata" in result.stdout
+    result = run([*arguments, "--terms", "weight", "--output", work / "no"])
+    assert result.exit_code == 2 and "no column 'weight'" in result.stderr
+
+
+def test_phenotype_transfer_leaves_out_each_study_of_a_table(work, run, monkeypatch):
+    monkeypatch.setattr("biomeformer.phenotypes.cohort_transfer.N_BOOTSTRAPS", 50)
+    arguments = ["phenotype", "transfer", work / "run", "--metadata", two_sites(work), "--target", "state"]
+    arguments += ["--estimator", "l1", "--threads", 1]
+    result = run([*arguments, "--leave-out-column", "site", "--output", work / "out"])
+    assert result.exit_code == 0, result.output
+    assert "\n1 -> 2, l1: ROC-AUC 1.000" in result.stdout
+    predictions = pd.read_csv(work / "out" / "predictions.csv", dtype=str)
+    assert len(predictions) == 40 and set(predictions["cohort"]) == {"1", "2"}
+    ill = predictions["l1.ill"].astype(float) > 0.5
+    assert (ill == (predictions["true"] == "ill")).mean() > 0.9
+    page = (work / "out" / "report.html").read_text()
+    assert "ROC-AUC by site tested" in page and "left out in turn (2)" in page
+    refused = run([*arguments, "--leave-out-column", "state", "--output", work / "no"])
+    assert refused.exit_code == 2 and "state is confounded with state" in refused.stderr
+    refused = run([*arguments, work / "run", "--leave-out-column", "site", "--output", work / "no"])
+    assert refused.exit_code == 2 and "give one table" in refused.stderr
+
+
+def test_evaluate_reports_confounders_and_importance(work, run):
+    metadata = pd.read_csv(work / "metadata.csv", index_col=0, dtype=str)
+    metadata["batch"] = np.where(metadata["state"] == "ill", "x", "y")
+    metadata.to_csv(work / "batches.csv")
+    arguments = ["phenotype", "evaluate", work / "run", "--metadata", work / "batches.csv", "--target", "state", *QUICK]
+    result = run([*arguments, "--importance", "--output", work / "out"])
+    assert result.exit_code == 0, result.output
+    assert "warning: the labels are confounded with batch: it alone predicts state with ROC-AUC 1.000" in result.stdout
+    study = json.loads((work / "out" / "study.json").read_text())
+    assert [one["column"] for one in study["confounding"]["columns"]][:2] == ["subject", "batch"]
+    assert any("confounded with batch" in warning for warning in study["warnings"])
+    assert pd.read_csv(work / "out" / "confounders.csv")["column"][0] == "batch"
+    assert pd.read_csv(work / "out" / "importance.csv")["importance"][0] > 0.1
+    page = (work / "out" / "report.html").read_text()
+    for text in ("<h2>Confounders</h2>", "confounded with batch", "<h2>Importance of features</h2>", "land (it has a"):
+        assert text in page
+    result = run([*arguments, "--confounders", "subject", "--output", work / "one"])
+    assert result.exit_code == 0 and "confounded" not in result.stdout
+    result = run([*arguments, "--confounders", "none", "--output", work / "none"])
+    assert result.exit_code == 0 and not (work / "none" / "confounders.csv").exists()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "transfer"])
+def test_model_is_a_checkpoint_in_every_command(work, run, command):
+    result = run(["phenotype", command, work / "run", "--target", "state", "--model", "l1", "--output", work / "out"])
+    assert result.exit_code == 2 and "--model names a checkpoint" in result.stderr
+    assert "choose what is fitted by --estimator l1" in result.stderr
 
 
 def test_phenotype_robustness_of_equal_profiles_is_undefined(work, run):
@@ -253,6 +328,18 @@ def test_train_and_predict(tmp_path, model_dir, run):
     assert result.exit_code == 0 and result.stdout == f"predictions  {tmp_path / 'p.csv'}\n"
     rows = list(csv.DictReader((tmp_path / "p.csv").open()))
     assert [float(row["ill"]) > 0.5 for row in rows] == [False, True] * 6
+    from_table = pd.read_csv(tmp_path / "p.csv", index_col="sample_id")
+    result = run([*predict, tmp_path / "cohort.csv", "--output", tmp_path / "sheet.csv"])
+    assert result.exit_code == 0, result.output
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "sheet.csv", index_col="sample_id"), from_table)
+    (tmp_path / "bad.fastq").write_text("@a\nACGT\n+\n!\n")
+    (tmp_path / "some.tsv").write_text("sample_id\tfastq\ngood\ts3.fastq\nbad\tbad.fastq\n")
+    result = run([*predict, tmp_path / "some.tsv"])
+    assert (
+        result.exit_code == 1 and "1 of 2 samples could not be used" in result.stderr and "bad.fastq" in result.stderr
+    )
+    (row,) = csv.DictReader(result.stdout.splitlines())
+    assert row["sample_id"] == "good" and float(row["ill"]) == pytest.approx(from_table["ill"]["s3"], rel=1e-5)
     result = run([*predict, tmp_path / "s3.fastq"])
     header, line = result.stdout.splitlines()
     assert header == "sample_id,healthy,ill" and line.split(",")[0] == "s3.fastq"
@@ -346,7 +433,7 @@ def test_depth_in_one_command_then_a_report_with_reads(cohort, run, tmp_path):
     assert others.exit_code == 0, others.output
     a, b = ((tmp_path / name / "scores.csv").read_text() for name in ("depth", "other"))
     assert a == b
-    quick = ["--folds", 2, "--repeats", 1, "--model", "l1", "--threads", 1]
+    quick = ["--folds", 2, "--repeats", 1, "--estimator", "l1", "--threads", 1]
     study = run(["phenotype", "evaluate", folders[0], "--target", "group", *quick, "--output", tmp_path / "study"])
     assert study.exit_code == 0, study.output
     paths = ["--depth", tmp_path / "depth", "--cohort", cohort, *model, "--output", tmp_path / "r.html"]

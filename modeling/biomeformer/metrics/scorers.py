@@ -1,6 +1,7 @@
-"""Scores of each task as functions of sample weights `(n_draws, n)`, for `bootstrap`.
+"""Scores of each task as functions of sample weights `(n_draws, n)`: the one definition of every score.
 
-They equal those of scikit-learn and SciPy, which take one set of weights at a time; here all resamples share one sort.
+Studies, recipes, reports, bootstraps and the `evaluate` metrics compute with them. They equal those of scikit-learn and
+SciPy, which take one set of weights at a time; here all resamples share one sort.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from .probabilities import N_BINS
 from .resampling import Scorer
 
 Task = Literal["binary", "multi_class", "multi_label", "regression"]
 TASKS: tuple[Task, ...] = get_args(Task)
+# Bins of confidence of the calibration error.
+N_BINS = 10
+# Threshold of the second of two classes at which the more probable one is predicted; the first if both are equal.
+MOST_PROBABLE = float(np.nextafter(0.5, 1))
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,24 @@ def make_scorer(task: Task, truth: np.ndarray, predicted: np.ndarray, thresholds
     return _regression_scorer(truth, predicted)
 
 
+def score_class(truth: np.ndarray, probability: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Score one class or label against all others.
+
+    Args:
+        truth: Whether a sample has the class, bool `(n,)`.
+        probability: `(n,)`.
+        predicted: Whether the class is predicted, bool `(n,)`.
+
+    Returns:
+        `precision`, `recall` and `f1`, NaN if no sample has the class; `roc_auc` and `pr_auc`, NaN if none or all have.
+    """
+    true, false = RankedColumn.of(truth, probability).counts(np.ones((1, len(truth))))
+    sums = (np.array([column.sum()], np.float64) for column in (truth & predicted, predicted, truth))
+    values = (*_precision_recall_f1(*sums), weighted_roc_auc(true, false), _pr_auc(true, false))
+    names = ("precision", "recall", "f1", "roc_auc", "pr_auc")
+    return {name: float(value[0]) for name, value in zip(names, values, strict=True)}
+
+
 def _binary_scorer(truth: np.ndarray, predicted: np.ndarray, threshold: float) -> Scorer:
     ranked = RankedColumn.of(truth == 1, predicted[:, 1])
     above = ranked.above(threshold)
@@ -266,4 +288,13 @@ def _rank_scorer(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return ranks
 
 
-__all__ = ["TASKS", "RankedColumn", "Task", "make_scorer", "weighted_roc_auc"]
+__all__ = [
+    "MOST_PROBABLE",
+    "N_BINS",
+    "TASKS",
+    "RankedColumn",
+    "Task",
+    "make_scorer",
+    "score_class",
+    "weighted_roc_auc",
+]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from .probabilities import METRICS
 from .resampling import Scorer
-from .scorers import RankedColumn, Task, make_scorer, weighted_roc_auc
-
-Metric = Callable[[np.ndarray, np.ndarray], float]
+from .scorers import MOST_PROBABLE, RankedColumn, Task, make_scorer, weighted_roc_auc
 
 # The score by which feature sets are compared, and which permutations test; the larger, the better.
 MAIN_METRIC: dict[Task, str] = {
@@ -35,32 +33,7 @@ RANGES = {"r2": (-np.inf, 1.0), "mae": (0.0, np.inf), "spearman": (-1.0, 1.0)}
 CHANCE = {"roc_auc": 0.5, "r2": 0.0, "spearman": 0.0}
 # Of the score of one label among several: "roc_auc: diabetes".
 LABEL_SEPARATOR = ": "
-
-
-def r2(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Compute the coefficient of determination; 0 is the mean of the truth, NaN a truth that does not vary."""
-    from sklearn.metrics import r2_score
-
-    return float("nan") if len(truth) < 2 or np.ptp(truth) == 0 else float(r2_score(truth, predicted))
-
-
-def mae(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Compute the mean absolute error."""
-    from sklearn.metrics import mean_absolute_error
-
-    return float(mean_absolute_error(truth, predicted))
-
-
-def spearman(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Compute Spearman's rank correlation; NaN if truth or predictions do not vary."""
-    from scipy.stats import spearmanr
-
-    if len(truth) < 2 or np.ptp(truth) == 0 or np.ptp(predicted) == 0:
-        return float("nan")
-    return float(spearmanr(truth, predicted).statistic)
-
-
-REGRESSION_METRICS: dict[str, Metric] = {"r2": r2, "mae": mae, "spearman": spearman}
+REGRESSION_METRICS = ("r2", "mae", "spearman")
 MULTI_LABEL_METRICS = ("roc_auc", "pr_auc", "brier")
 
 
@@ -79,14 +52,8 @@ def score_target(
         Scores by name, NaN where undefined. Of several labels they are macro averages, over the labels that have both
         values among the samples, and the ROC-AUC of each label, `roc_auc: LABEL`.
     """
-    if task == "regression":
-        return {name: metric(truth, predicted[:, 0]) for name, metric in REGRESSION_METRICS.items()}
-    if task != "multi_label":
-        return {name: metric(truth, predicted) for name, metric in METRICS.items()}
-    columns = [(truth[:, i], np.stack([1 - predicted[:, i], predicted[:, i]], 1)) for i in range(truth.shape[1])]
-    by_label = {name: [METRICS[name](*column) for column in columns] for name in MULTI_LABEL_METRICS}
-    scores = {name: _mean_where_known(values) for name, values in by_label.items()}
-    return scores | {label_metric(name): area for name, area in zip(label_names, by_label["roc_auc"], strict=True)}
+    scores = weighted_scorer(task, truth, predicted, label_names)(np.ones((1, len(truth))))
+    return {name: float(values[0]) for name, values in scores.items()}
 
 
 def weighted_scorer(task: Task, truth: np.ndarray, predicted: np.ndarray, label_names: Sequence[str] = ()) -> Scorer:
@@ -98,10 +65,9 @@ def weighted_scorer(task: Task, truth: np.ndarray, predicted: np.ndarray, label_
         predicted: As for `score_target`.
         label_names: As for `score_target`.
     """
-    # The more probable class is predicted, the first class if both are equally probable.
-    thresholds = [float(np.nextafter(0.5, 1))] * {"binary": 1, "multi_label": predicted.shape[1]}.get(task, 0)
+    thresholds = [MOST_PROBABLE] * {"binary": 1, "multi_label": predicted.shape[1]}.get(task, 0)
     scorer = make_scorer(task, truth, predicted[:, 0] if task == "regression" else predicted, thresholds)
-    names = {"regression": tuple(REGRESSION_METRICS), "multi_label": MULTI_LABEL_METRICS}.get(task, tuple(METRICS))
+    names = {"regression": REGRESSION_METRICS, "multi_label": MULTI_LABEL_METRICS}.get(task, tuple(METRICS))
     ranked = [
         RankedColumn.of(truth[:, i] == 1, predicted[:, i]) for i in range(len(label_names) * (task == "multi_label"))
     ]
@@ -138,11 +104,6 @@ def shown_metrics(task: Task) -> tuple[str, ...]:
     return ("r2", "spearman", "mae") if task == "regression" else ("roc_auc", "pr_auc")
 
 
-def _mean_where_known(values: Sequence[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
-
-
 __all__ = [
     "CHANCE",
     "MAIN_METRIC",
@@ -150,12 +111,9 @@ __all__ = [
     "MULTI_LABEL_METRICS",
     "REGRESSION_METRICS",
     "label_metric",
-    "mae",
     "metric_name",
     "metric_range",
-    "r2",
     "score_target",
     "shown_metrics",
-    "spearman",
     "weighted_scorer",
 ]

@@ -35,6 +35,12 @@ class LabelledCohort:
     blocks: tuple[FeatureTable, ...]
     target: Target
 
+    def take(self, rows: np.ndarray, name: str | None = None) -> LabelledCohort:
+        """Return some of the samples, under the same name by default."""
+        target = self.target.take(rows)
+        blocks = tuple(block.take(target.sample_ids, self.name) for block in self.blocks)
+        return LabelledCohort(name or self.name, blocks, target)
+
 
 @dataclass(frozen=True)
 class Transfer:

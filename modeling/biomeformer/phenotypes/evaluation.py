@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -286,6 +287,7 @@ def cross_validate(
     seed: int = 0,
     n_jobs: int | None = -1,
     progress: Callable[[int, int], None] | None = None,
+    inspect: Callable[[Any, np.ndarray, np.ndarray], None] | None = None,
 ) -> Evaluation:
     """Predict each sample with a model that has seen neither the sample nor its group.
 
@@ -302,6 +304,8 @@ def cross_validate(
         seed: Seed of folds, models and permutations.
         n_jobs: Number of parallel jobs, as in scikit-learn.
         progress: Called after each fold with the number of folds done and their total number.
+        inspect: Called after each fold of the labels themselves with the fitted model, the features of the test samples
+            and their rows.
 
     Returns:
         Scores with intervals, and the out-of-fold predictions.
@@ -342,6 +346,8 @@ def cross_validate(
             total[test] += predicted
             if labels is target.labels:
                 n_empty += learned_nothing(fitted)
+                if inspect is not None:
+                    inspect(fitted, rows[test], test)
                 chosen = selected(fitted)
                 n_chosen = n_chosen if chosen is None else n_chosen + chosen
             for metric, value in score_target(task, labels[test], predicted, target.classes).items():

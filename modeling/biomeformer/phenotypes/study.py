@@ -20,15 +20,17 @@ from ..io.atomic import atomic_write
 from ..io.digests import FileDigest, check_files, digest_files
 from ..io.records import DamagedFileError, MissingChecksumError, RecordType
 from ..io.spreadsheets import undo_spreadsheet, write_spreadsheet
-from ..metrics.targets import score_target
-from .evaluation import Comparison, Evaluation, Interval, compare, cross_validate, intervals
+from ..metrics.targets import CHANCE, score_target
+from .confounding import Confounding
+from .evaluation import Comparison, Evaluation, Interval, compare, cross_validate, interval, intervals
 from .features import FeatureTable
+from .importance import GroupImportance, HeldOutImportance, importance_table, with_selection
 from .models import DESCRIPTIONS, MODELS, REGRESSION_DESCRIPTIONS, is_constant
 from .target import LABEL_SEPARATOR, Kind, Target
 from .transforms import ZERO_RULES
 
 # What `Study.write` writes.
-STUDY_FILES = ("scores.csv", "predictions.csv", "study.json")
+STUDY_FILES = ("scores.csv", "predictions.csv", "study.json", "confounders.csv", "importance.csv")
 TRANSFORM_NAMES = {
     "": "sets of vectors",
     "none": "shares",
@@ -80,10 +82,13 @@ class _StudyRecord(TypedDict):
     folds: list[_FoldsRecord]
     methods: str
     files: NotRequired[dict[str, FileDigest]]
+    confounding: NotRequired[Confounding | None]
+    importance: NotRequired[list[GroupImportance]]
 
 
 ADVICE = "evaluate again"
-RECORD = RecordType(_StudyRecord, ADVICE, [set(_StudyRecord.__annotations__) - {"files"}])
+NOT_IN_0_1 = {"files", "confounding", "importance"}
+RECORD = RecordType(_StudyRecord, ADVICE, [set(_StudyRecord.__annotations__) - NOT_IN_0_1])
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,8 @@ class Study:
         seed: Seed of all random choices.
         sources: Origin of each feature set, by name.
         inputs: Paths and digests by which a report locates the tables: see `biomeformer.reports.phenotype`.
+        confounding: Metadata columns that predict the target or explain the features; None if none were tested.
+        importance: Permutation importance of groups of features; empty if it was not computed.
     """
 
     target: Target
@@ -111,6 +118,8 @@ class Study:
     seed: int
     sources: dict[str, str]
     inputs: dict[str, Any] = field(default_factory=dict)
+    confounding: Confounding | None = None
+    importance: tuple[GroupImportance, ...] = ()
 
     @property
     def notes(self) -> list[str]:
@@ -119,9 +128,10 @@ class Study:
 
     @property
     def warnings(self) -> list[str]:
-        """What may change the results: what was left out of tables or assumed about them, and `fit_warnings`."""
+        """What may change the results: what was left out of tables or assumed about them, and `result_warnings`."""
         tables = self._tables().items()
-        return [f"{name}: {text}" for name, record in tables for text in record.get("warnings", [])] + self.fit_warnings
+        from_tables = [f"{name}: {text}" for name, record in tables for text in record.get("warnings", [])]
+        return from_tables + self.result_warnings
 
     def _tables(self) -> dict[str, Any]:
         tables: dict[str, Any] = self.inputs.get("tables", {})
@@ -168,6 +178,19 @@ class Study:
     def fit_warnings(self) -> list[str]:
         """A sentence for each evaluation whose model learned nothing in some or all folds."""
         return [evaluation.warning for evaluation in self.evaluations if evaluation.warning]
+
+    @property
+    def result_warnings(self) -> list[str]:
+        """What the results themselves warn of: `fit_warnings`, and metadata that predict as well as the features."""
+        if self.confounding is None:
+            return self.fit_warnings
+        known = [
+            one.scores[self.confounding.metric].mean
+            for one in self.evaluations
+            if one.features == self.confounding.features and not one.learned_nothing
+        ]
+        best = max((value for value in known if not np.isnan(value)), default=CHANCE[self.confounding.metric])
+        return self.fit_warnings + self.confounding.warnings(self.target.column, best)
 
     @property
     def predictions(self) -> pd.DataFrame:
@@ -246,6 +269,8 @@ class Study:
             "warnings": self.warnings,
             "folds": [_folds_record(evaluation) for evaluation in self.evaluations],
             "methods": self.methods,
+            "confounding": None if self.confounding is None else asdict(self.confounding),
+            "importance": [asdict(one) for one in self.importance],
         }
 
     @classmethod
@@ -286,20 +311,26 @@ class Study:
             ) from error
 
     def write(self, folder: str | Path) -> dict[str, Path]:
-        """Write `scores.csv`, `predictions.csv` and `study.json` atomically to a folder, and return their paths."""
+        """Write the files of `STUDY_FILES` atomically to a folder, and return their paths.
+
+        `confounders.csv` and `importance.csv` are written if they were computed.
+        """
         folder = Path(folder)
-        files = {
-            "scores": folder / "scores.csv",
-            "predictions": folder / "predictions.csv",
-            "all": folder / "study.json",
-        }
-        with atomic_write(files["scores"]) as partial:
-            write_spreadsheet(self.scores, partial, index=False)
+        tables = {"scores": self.scores}
+        if self.confounding is not None:
+            tables["confounders"] = self.confounding.table
+        if self.importance:
+            tables["importance"] = importance_table(self.importance)
+        files = {name: folder / f"{name}.csv" for name in [*tables, "predictions"]}
+        for name, table in tables.items():
+            with atomic_write(files[name]) as partial:
+                write_spreadsheet(table, partial, index=False)
         with atomic_write(files["predictions"]) as partial:
             write_spreadsheet(self.predictions, partial)
-        tables = digest_files(folder, [files["scores"].name, files["predictions"].name])
+        digests = digest_files(folder, [path.name for path in files.values()])
+        files["all"] = folder / "study.json"
         inputs = _change_paths(self.inputs, lambda path: _relative(path, folder))
-        RECORD.write(files["all"], self.record | {"inputs": inputs, "files": tables})
+        RECORD.write(files["all"], self.record | {"inputs": inputs, "files": digests})
         return files
 
 
@@ -340,6 +371,7 @@ def run_study(
     sources: dict[str, str] | None = None,
     inputs: dict[str, Any] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    importance: bool = False,
 ) -> Study:
     """Evaluate every feature set with every model on the same folds, and compare the feature sets.
 
@@ -358,6 +390,7 @@ def run_study(
         sources: Origin of each feature set, by name.
         inputs: JSON values stored in the record.
         progress: Called after each fold with what is evaluated, the number of folds done and their total number.
+        importance: Whether to compute the permutation importance of groups of correlated features.
 
     Returns:
         The study.
@@ -369,17 +402,20 @@ def run_study(
     if not feature_sets or not models:
         raise InputError("a study needs a feature set and a model; give one of each.")
     evaluations = []
+    groups: list[GroupImportance] = []
     for name, tables in feature_sets.items():
         blocks = [table.take(target.sample_ids, name) for table in tables]
         for model in models:
             stage = f"{name}, {model}"
+            kind = transform or DEFAULT_TRANSFORMS.get(model, "none")
+            held_out = HeldOutImportance(blocks, target, kind, zeros, n_splits, seed) if importance else None
             evaluations.append(
                 cross_validate(
                     blocks,
                     target,
                     model,
                     name=name,
-                    transform=transform or DEFAULT_TRANSFORMS.get(model, "none"),
+                    transform=kind,
                     zeros=zeros,
                     n_splits=n_splits,
                     n_repeats=n_repeats,
@@ -387,8 +423,13 @@ def run_study(
                     seed=seed,
                     n_jobs=n_jobs,
                     progress=None if progress is None else partial(progress, stage),
+                    inspect=held_out,
                 )
             )
+            if held_out is not None:
+                # Folds of one repeat.
+                correction = 1 / n_splits + 1 / (n_splits - 1)
+                groups += held_out.ranked(partial(interval, correction=correction), name, model)
     return Study(
         target,
         tuple(evaluations),
@@ -399,6 +440,7 @@ def run_study(
         seed,
         {name: public_record((sources or {}).get(name, name)) for name in feature_sets},
         inputs or {},
+        importance=with_selection(groups, {one.features: one.chosen for one in evaluations if one.model == "l1"}),
     )
 
 
@@ -549,6 +591,8 @@ def _from_record(cls: type[Study], record: _StudyRecord, predictions: pd.DataFra
         record["seed"],
         record["sources"],
         record["inputs"],
+        record.get("confounding"),
+        tuple(record.get("importance", ())),
     )
 
 

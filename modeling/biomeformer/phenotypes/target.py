@@ -78,6 +78,12 @@ class Target:
             parts.append(f"{_samples(len(self.not_in_metadata))} not in the metadata ({such}{names})")
         return ", ".join(parts)
 
+    def take(self, rows: np.ndarray) -> Target:
+        """Return the target of some of its samples, with all classes."""
+        groups = None if self.groups is None else self.groups[rows]
+        ids = tuple(self.sample_ids[row] for row in rows)
+        return replace(self, sample_ids=ids, labels=self.labels[rows], groups=groups)
+
     @property
     def sizes(self) -> dict[str, int]:
         """Number of samples, by class or label; of numbers, of all samples."""

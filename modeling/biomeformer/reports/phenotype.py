@@ -21,6 +21,7 @@ from ..version import __version__
 from . import page
 from . import phenotype_figures as draw
 from .html import methods_sentence
+from .phenotype_confounders import confounder_section, importance_section
 from .regression_figures import error_figure, prediction_figure
 
 N_DISCRIMINATIVE = 10
@@ -81,6 +82,8 @@ def phenotype_report(
             _summary(study),
             _remarks(study),
             _prediction(study),
+            confounder_section(study),
+            importance_section(study, lead_model(study)),
             _depth(depth) if depth is not None else "",
             _samples(study, tables, n_permutations) if tables else "",
             *(

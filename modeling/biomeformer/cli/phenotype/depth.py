@@ -62,7 +62,7 @@ def depth(
     missing: Missing = None,
     not_missing: NotMissing = None,
     group: Group = None,
-    classifier: Models = None,
+    estimator: Models = None,
     transform: ModelTransform = None,
     zeros: Zeros = "auto",
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 10,
@@ -155,7 +155,7 @@ def depth(
         study = run_study(
             {depth_name(share): [features, *beside] for share, features in by_fraction.items()},
             classes,
-            models=classifier or MODELS,
+            models=estimator or MODELS,
             transform=transform,
             zeros=zeros,
             n_splits=folds,

@@ -21,12 +21,15 @@ from .options import (
     Missing,
     Models,
     ModelTransform,
+    NoModel,
     NotMissing,
     Overwrite,
     Positive,
     TargetColumn,
     Task,
     Zeros,
+    column_names,
+    refuse_estimator_as_model,
 )
 from .reading import note_assumptions, print_remarks, read_covariates, read_source, read_species, table_record
 from .summary import study_lines
@@ -59,7 +62,8 @@ def evaluate(
     missing: Missing = None,
     not_missing: NotMissing = None,
     group: Group = None,
-    model: Models = None,
+    estimator: Models = None,
+    model: NoModel = None,
     transform: ModelTransform = None,
     zeros: Zeros = "auto",
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 10,
@@ -67,6 +71,15 @@ def evaluate(
     permutations: Annotated[
         int, typer.Option(min=0, help="Permutations of the labels; each takes as long as a repeat.")
     ] = 0,
+    confounders: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Metadata columns to test as confounders, separated by commas; none for no test.", show_default="all"
+        ),
+    ] = None,
+    importance: Annotated[
+        bool, typer.Option("--importance", help="Permute groups of correlated features on held-out folds.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of folds, models and permutations.")] = 0,
     threads: Threads = None,
     overwrite: Overwrite = False,
@@ -74,8 +87,11 @@ def evaluate(
     """Cross-validate classifiers of a phenotype from abundance vectors, optionally compared with a species table.
 
     The cross-validation is nested, repeated and stratified; all fitting and model selection uses only training samples.
-    Writes scores.csv, predictions.csv (out of fold), study.json and report.html.
+    Metadata columns that predict the phenotype too, or explain the features, are tested and warned of. Writes
+    scores.csv, predictions.csv (out of fold), confounders.csv, importance.csv (with --importance), study.json and
+    report.html.
     """
+    refuse_estimator_as_model(model)
     words = missing_words(missing or (), not_missing or ())
     folder = open_output(output, "phenotype evaluate", overwrite=overwrite)
     with doing("reading the tables"):
@@ -113,7 +129,7 @@ def evaluate(
         study = run_study(
             sets,
             classes,
-            models=model or MODELS,
+            models=estimator or MODELS,
             transform=transform,
             zeros=zeros,
             n_splits=folds,
@@ -124,7 +140,27 @@ def evaluate(
             inputs=inputs,
             sources=sources,
             progress=progress.update,
+            importance=importance,
         )
+    if confounders != ["none"]:
+        with doing("testing metadata columns"):
+            from dataclasses import replace
+
+            from ...phenotypes.confounding import find_confounders
+
+            confounding = find_confounders(
+                columns,
+                classes,
+                main_table,
+                name=main_name,
+                columns=column_names(confounders, columns.columns) or None,
+                where=where,
+                missing=words,
+                n_splits=folds,
+                n_repeats=repeats,
+                seed=seed,
+            )
+            study = replace(study, confounding=confounding)
     for line in study_lines(study):
         out(line)
     with folder.publish() as partial:

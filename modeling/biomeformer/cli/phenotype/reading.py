@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ...phenotypes import FeatureTable, Target
     from ...phenotypes.cohort_transfer import LabelledCohort
+    from ...phenotypes.metadata_columns import MetadataColumn
 
 
 def read_source(table: Path, metadata: Path | None, target: str) -> tuple[FeatureTable, pd.DataFrame, str]:
@@ -75,6 +76,20 @@ def read_cohort_table(
     impute: bool = False,
 ) -> LabelledCohort:
     """Read a table's features, covariates and target, and print what was left out."""
+    return read_cohort_and_metadata(table, metadata, target, positive, missing, task, covariates, impute)[0]
+
+
+def read_cohort_and_metadata(
+    table: Path,
+    metadata: Path | None,
+    target: str,
+    positive: list[str] | None,
+    missing: Collection[str],
+    task: Literal["auto", "classification", "regression", "multilabel"] = "classification",
+    covariates: str | None = None,
+    impute: bool = False,
+) -> tuple[LabelledCohort, pd.DataFrame, str]:
+    """Read a cohort as `read_cohort_table` does; return also the metadata and its path."""
     from ...checkpoints.source import public_record
     from ...phenotypes import make_target
     from ...phenotypes.cohort_transfer import LabelledCohort
@@ -90,7 +105,41 @@ def read_cohort_table(
     blocks = [features.take(classes.sample_ids, str(table))]
     if covariates is not None:
         blocks.append(read_covariates(covariates, columns, classes, impute=impute, where=where, missing=missing))
-    return LabelledCohort(public_record(str(table)), tuple(blocks), classes)
+    return LabelledCohort(public_record(str(table)), tuple(blocks), classes), columns, where
+
+
+def with_columns(
+    cohort: LabelledCohort,
+    metadata: pd.DataFrame,
+    names: Sequence[str],
+    *,
+    categorical: Collection[str],
+    where: str,
+    missing: Collection[str],
+) -> tuple[LabelledCohort, dict[str, MetadataColumn]]:
+    """Read further columns of a cohort, and leave out, with a note, the samples that lack a value in one of them."""
+    import numpy as np
+
+    from ...phenotypes.metadata_columns import metadata_column
+
+    columns = {
+        name: metadata_column(
+            metadata,
+            name,
+            cohort.target.sample_ids,
+            categorical=name in categorical,
+            where=where,
+            missing=missing,
+        )
+        for name in names
+    }
+    is_known = np.ones(len(cohort.target.sample_ids), bool)
+    for name, column in columns.items():
+        if not column.is_known.all():
+            note(f"{cohort.name}: left out: {(~column.is_known).sum()} samples without a value in column {name!r}")
+        is_known &= column.is_known
+    rows = np.flatnonzero(is_known)
+    return cohort.take(rows), {name: column.take(rows) for name, column in columns.items()}
 
 
 def read_covariates(

@@ -42,7 +42,7 @@ def study_lines(study: Study) -> list[str]:
     for pair in study.comparisons:
         difference = f"{metric_name(pair.metric)} {pair.difference}"
         lines.append(f"{pair.first} - {pair.second}, {pair.model}: {difference}, {describe_p(pair.p)}")
-    return lines + [f"warning: {one_line(warning)}" for warning in study.fit_warnings]
+    return lines + [f"warning: {one_line(warning)}" for warning in study.result_warnings]
 
 
 def score_line(task: Task, scores: Mapping[str, Interval]) -> str:
