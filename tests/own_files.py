@@ -344,7 +344,41 @@ def read_folds(folder: Path) -> str:
     return text(_train_folds(folder, []))
 
 
+def descriptions() -> Any:
+    from biomeformer.metagenomes import ClusterDescriptions
+
+    frame = pd.DataFrame({"cluster": [0, 1], "n_reads": [5, 0], "genus": ["Ä", ""], "genus_purity": [0.5, np.nan]})
+    texts = {"model": "m", "weights_sha256": "ab", "dtype": "float32", "device": "cpu"}
+    record: Any = texts | {
+        "format_version": 1,
+        "revision": None,
+        "contract": {"case": "upper"},
+        "n_clusters": 2,
+        "ranks": ["genus"],
+        "catalog": {"name": "g.csv", "n_genomes": 3, "sha256": "cd"},
+        "settings": {"seed": 0},
+        "n_reads": 5,
+        "n_not_used": 1,
+        "versions": {"biomeformer": "0"},
+    }
+    return ClusterDescriptions(frame, record)
+
+
+def write_descriptions(folder: Path) -> None:
+    from biomeformer.metagenomes.cluster_descriptions import NAME
+
+    descriptions().write(folder / NAME)
+
+
+def read_descriptions(folder: Path) -> str:
+    from biomeformer.metagenomes import ClusterDescriptions
+
+    read = ClusterDescriptions.read(folder)
+    return text(read.frame.fillna(-1), read.record)
+
+
 KINDS = {
+    "cluster descriptions": Kind(write_descriptions, read_descriptions),
     "abundance table": Kind(lambda folder: abundance_table().write(folder / "abundance.parquet"), read_abundance),
     "exported abundance table": Kind(write_exported, read_abundance, ("README.md", "provenance.json")),
     "protein store": Kind(write_store, read_store),

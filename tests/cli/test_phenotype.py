@@ -16,7 +16,7 @@ from biomeformer.metagenomes import AbundanceTable
 from biomeformer.metagenomes.sample import READ_STATS
 from factories import random_sequences, write_fastq
 
-QUICK = ["--folds", 3, "--repeats", 1, "--model", "l1", "--threads", 1]
+QUICK = ["--folds", 3, "--repeats", 1, "--estimator", "l1", "--threads", 1]
 
 
 @pytest.fixture
@@ -115,14 +115,14 @@ def test_any_table_with_its_metadata_and_groups(work, run):
         (["--target", "state", "--positive", "sick"], ["never is 'sick'", "'healthy', 'ill'"]),
         (["--target", "state", "--group", "land"], ["in 1 group of column 'land'", "nothing can be tested"]),
         (["--target", "state", "--folds", 1], ["--folds", "2"]),
-        (["--target", "state", "--model", "tree"], ["'tree'", "l1, forest, boosting"]),
+        (["--target", "state", "--estimator", "tree"], ["'tree'", "l1, forest, boosting"]),
         (["--target", "state", "--species", "none.tsv"], ["none.tsv", "no such table"]),
         (["--target", "state", "--metadata", "none.csv"], ["none.csv", "no such table"]),
         (["--target", "state", "--transform", "log"], ["--transform", "log"]),
     ],
 )
 def test_phenotype_evaluate_refuses_bad_input(work, run, options, fragments):
-    quick = [] if "--model" in options else ["--model", "l1"]
+    quick = [] if "--estimator" in options else ["--estimator", "l1"]
     result = run(["phenotype", "evaluate", work / "run", "--output", work / "out", *quick, *options])
     assert result.exit_code == 2, result.output
     line = result.stderr.splitlines()[-1]
@@ -154,7 +154,7 @@ def other_cohort(work, name, shift):
 def test_phenotype_transfer_scores_every_held_out_cohort(work, run, monkeypatch):
     monkeypatch.setattr("biomeformer.phenotypes.cohort_transfer.N_BOOTSTRAPS", 50)
     b, c = other_cohort(work, "b", 30), other_cohort(work, "c", 60)
-    options = ["--target", "state", "--model", "l1", "--threads", 1]
+    options = ["--target", "state", "--estimator", "l1", "--threads", 1]
     result = run(["phenotype", "transfer", work / "run", b, "--test", c, *options, "--output", work / "one"])
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("run + b -> c, l1: ROC-AUC 1.000 (1.000-1.000)\n")
@@ -185,6 +185,81 @@ def test_phenotype_robustness_writes_tests_of_every_table(work, run):
     assert result.stdout.count("p < 0.01, q = ") >= 6
     assert all(float(row["q"]) >= float(row["p"]) for row in rows)
     assert result.stdout.count("permanova bray_curtis") == 2
+
+
+def two_sites(work):
+    """Metadata of the cohort with a site and an age; one sample has no age."""
+    metadata = pd.read_csv(work / "metadata.csv", index_col=0, dtype=str)
+    metadata["site"] = ["1", "1", "2", "2"] * 10
+    metadata["age"] = [str(20 + 7 * i % 40) for i in range(39)] + ["NA"]
+    metadata.to_csv(work / "sites.csv")
+    return work / "sites.csv"
+
+
+def test_phenotype_robustness_within_strata_and_beside_other_terms(work, run):
+    arguments = ["phenotype", "robustness", work / "run", "--metadata", two_sites(work), "--target", "state"]
+    arguments += ["--permutations", 99]
+    result = run([*arguments, "--strata", "site", "--terms", "age", "--output", work / "out"])
+    assert result.exit_code == 0, result.output
+    assert "run: left out: 1 samples without a value in column 'age'" in result.stderr
+    rows = list(csv.DictReader((work / "out" / "tests.csv").open()))
+    marginal = [row for row in rows if row["test"] == "permanova_marginal"]
+    assert [row["term"] for row in marginal] == ["state", "age"] * 3 and all(row["n_samples"] == "39" for row in rows)
+    assert float(marginal[0]["p"]) == 0.01 and float(marginal[1]["p"]) > 0.05
+    assert "permanova_marginal state bray_curtis" in result.stdout
+    result = run([*arguments, "--strata", "state", "--output", work / "same"])
+    assert result.exit_code == 0 and "p undefined" in result.stdout
+    assert "the groups do not vary within the strata" in result.stdout
+    result = run([*arguments, "--terms", "weight", "--output", work / "no"])
+    assert result.exit_code == 2 and "no column 'weight'" in result.stderr
+
+
+def test_phenotype_transfer_leaves_out_each_study_of_a_table(work, run, monkeypatch):
+    monkeypatch.setattr("biomeformer.phenotypes.cohort_transfer.N_BOOTSTRAPS", 50)
+    arguments = ["phenotype", "transfer", work / "run", "--metadata", two_sites(work), "--target", "state"]
+    arguments += ["--estimator", "l1", "--threads", 1]
+    result = run([*arguments, "--leave-out-column", "site", "--output", work / "out"])
+    assert result.exit_code == 0, result.output
+    assert "\n1 -> 2, l1: ROC-AUC 1.000" in result.stdout
+    predictions = pd.read_csv(work / "out" / "predictions.csv", dtype=str)
+    assert len(predictions) == 40 and set(predictions["cohort"]) == {"1", "2"}
+    ill = predictions["l1.ill"].astype(float) > 0.5
+    assert (ill == (predictions["true"] == "ill")).mean() > 0.9
+    page = (work / "out" / "report.html").read_text()
+    assert "ROC-AUC by site tested" in page and "left out in turn (2)" in page
+    refused = run([*arguments, "--leave-out-column", "state", "--output", work / "no"])
+    assert refused.exit_code == 2 and "state is confounded with state" in refused.stderr
+    refused = run([*arguments, work / "run", "--leave-out-column", "site", "--output", work / "no"])
+    assert refused.exit_code == 2 and "give one table" in refused.stderr
+
+
+def test_evaluate_reports_confounders_and_importance(work, run):
+    metadata = pd.read_csv(work / "metadata.csv", index_col=0, dtype=str)
+    metadata["batch"] = np.where(metadata["state"] == "ill", "x", "y")
+    metadata.to_csv(work / "batches.csv")
+    arguments = ["phenotype", "evaluate", work / "run", "--metadata", work / "batches.csv", "--target", "state", *QUICK]
+    result = run([*arguments, "--importance", "--output", work / "out"])
+    assert result.exit_code == 0, result.output
+    assert "warning: the labels are confounded with batch: it alone predicts state with ROC-AUC 1.000" in result.stdout
+    study = json.loads((work / "out" / "study.json").read_text())
+    assert [one["column"] for one in study["confounding"]["columns"]][:2] == ["subject", "batch"]
+    assert any("confounded with batch" in warning for warning in study["warnings"])
+    assert pd.read_csv(work / "out" / "confounders.csv")["column"][0] == "batch"
+    assert pd.read_csv(work / "out" / "importance.csv")["importance"][0] > 0.1
+    page = (work / "out" / "report.html").read_text()
+    for text in ("<h2>Confounders</h2>", "confounded with batch", "<h2>Importance of features</h2>", "land (it has a"):
+        assert text in page
+    result = run([*arguments, "--confounders", "subject", "--output", work / "one"])
+    assert result.exit_code == 0 and "confounded" not in result.stdout
+    result = run([*arguments, "--confounders", "none", "--output", work / "none"])
+    assert result.exit_code == 0 and not (work / "none" / "confounders.csv").exists()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "transfer"])
+def test_model_is_a_checkpoint_in_every_command(work, run, command):
+    result = run(["phenotype", command, work / "run", "--target", "state", "--model", "l1", "--output", work / "out"])
+    assert result.exit_code == 2 and "--model names a checkpoint" in result.stderr
+    assert "choose what is fitted by --estimator l1" in result.stderr
 
 
 def test_phenotype_robustness_of_equal_profiles_is_undefined(work, run):
@@ -253,6 +328,18 @@ def test_train_and_predict(tmp_path, model_dir, run):
     assert result.exit_code == 0 and result.stdout == f"predictions  {tmp_path / 'p.csv'}\n"
     rows = list(csv.DictReader((tmp_path / "p.csv").open()))
     assert [float(row["ill"]) > 0.5 for row in rows] == [False, True] * 6
+    from_table = pd.read_csv(tmp_path / "p.csv", index_col="sample_id")
+    result = run([*predict, tmp_path / "cohort.csv", "--output", tmp_path / "sheet.csv"])
+    assert result.exit_code == 0, result.output
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "sheet.csv", index_col="sample_id"), from_table)
+    (tmp_path / "bad.fastq").write_text("@a\nACGT\n+\n!\n")
+    (tmp_path / "some.tsv").write_text("sample_id\tfastq\ngood\ts3.fastq\nbad\tbad.fastq\n")
+    result = run([*predict, tmp_path / "some.tsv"])
+    assert (
+        result.exit_code == 1 and "1 of 2 samples could not be used" in result.stderr and "bad.fastq" in result.stderr
+    )
+    (row,) = csv.DictReader(result.stdout.splitlines())
+    assert row["sample_id"] == "good" and float(row["ill"]) == pytest.approx(from_table["ill"]["s3"], rel=1e-5)
     result = run([*predict, tmp_path / "s3.fastq"])
     header, line = result.stdout.splitlines()
     assert header == "sample_id,healthy,ill" and line.split(",")[0] == "s3.fastq"
@@ -297,6 +384,7 @@ def test_report_of_a_study(work, run):
     for options, words in (
         ([work / "run"], ["holds no study", "study.json"]),
         ([work / "out", "--cohort", "c.csv"], ["--cohort and --model go together"]),
+        ([work / "out", "--show-reads"], ["--show-reads needs --cohort and --model"]),
         ([work / "out", "--depth", work / "out"], ["is not a study of read depth"]),
         ([work / "out", "--output", work], ["is a folder; give the name of an HTML file"]),
     ):
@@ -345,7 +433,7 @@ def test_depth_in_one_command_then_a_report_with_reads(cohort, run, tmp_path):
     assert others.exit_code == 0, others.output
     a, b = ((tmp_path / name / "scores.csv").read_text() for name in ("depth", "other"))
     assert a == b
-    quick = ["--folds", 2, "--repeats", 1, "--model", "l1", "--threads", 1]
+    quick = ["--folds", 2, "--repeats", 1, "--estimator", "l1", "--threads", 1]
     study = run(["phenotype", "evaluate", folders[0], "--target", "group", *quick, "--output", tmp_path / "study"])
     assert study.exit_code == 0, study.output
     paths = ["--depth", tmp_path / "depth", "--cohort", cohort, *model, "--output", tmp_path / "r.html"]
@@ -353,8 +441,13 @@ def test_depth_in_one_command_then_a_report_with_reads(cohort, run, tmp_path):
     assert result.exit_code == 0, result.output
     page = (tmp_path / "r.html").read_text()
     assert "<h2>Read depth</h2>" in page and "<h3>Reads of these clusters</h3>" in page
-    sequences = re.findall(r'<code class="read">([ACGT]+)</code>', page)
     written = "\n".join(path.read_text() for path in tmp_path.glob("*.fastq"))
+    assert '<code class="read">' not in page and "GC 5" in page and "Nearest to the centroid" not in page
+    assert not any(line in page for line in written.splitlines() if set(line) <= set("ACGT") and line)
+    result = run(["phenotype", "report", tmp_path / "study", *paths, "--show-reads"])
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "r.html").read_text()
+    sequences = re.findall(r'<code class="read">([ACGT]+)</code>', page)
     assert len(sequences) >= 10 and all(sequence in written for sequence in sequences)
 
 
@@ -450,3 +543,80 @@ def test_words_are_classes_or_missing_as_the_options_say(species_cohort, run):
     assert result.exit_code == 0 and "'None' in 15" in result.stderr and "UNKNOWN" not in result.stderr, result.output
     result = run([*arguments, "--not-missing", "NA", "--missing", "na"])
     assert result.exit_code == 2 and "'na' is given both as a missing value and as a value" in result.stderr
+
+
+@pytest.fixture
+def people(work):
+    """The metadata of `work` with a number, labels, an age and a sex."""
+    rng = np.random.default_rng(1)
+    metadata = pd.read_csv(work / "metadata.csv", index_col="sample_id")
+    ill = metadata["state"] == "ill"
+    metadata["bmi"] = (25 + 6 * ill + rng.normal(size=40)).round(3)
+    metadata["labels"] = [";".join(["obese"] * bad + ["smoker"] * (i % 3 == 0)) or "none" for i, bad in enumerate(ill)]
+    metadata["age"], metadata["sex"] = rng.integers(20, 80, 40), rng.choice(["F", "M"], 40)
+    metadata.to_csv(work / "people.csv")
+    return work
+
+
+def test_a_number_is_evaluated_beside_covariates(people, run):
+    arguments = ["phenotype", "evaluate", people / "run", "--metadata", people / "people.csv", "--target", "bmi"]
+    arguments += ["--covariates", "age,sex", "--output", people / "out"]
+    result = run([*arguments, *QUICK])
+    assert result.exit_code == 0, result.output
+    assert "bmi holds more than 20 different numbers, which are predicted as numbers (regression)" in result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("bmi: samples 40, median ") and lines[1].split()[2:] == [
+        "R²",
+        "Spearman's",
+        "rho",
+        "mean",
+        "absolute",
+        "error",
+    ]
+    rows = {row["features"]: row for row in csv.DictReader((people / "out" / "scores.csv").open())}
+    assert list(rows) == ["vectors", "covariates", "vectors + covariates"]
+    assert float(rows["vectors"]["r2"]) > 0.7 > 0.3 > float(rows["covariates"]["r2"])
+    page = (people / "out" / "report.html").read_text()
+    assert "divided into thirds" in page and "mean absolute error" in page and "ROC-AUC" not in page
+    assert "one column per word" in json.loads((people / "out" / "study.json").read_text())["methods"]
+    chosen = run([*arguments, *QUICK, "--features", "covariates+vectors", "--overwrite"])
+    assert chosen.exit_code == 0 and "covariates + vectors" in chosen.stdout
+    unknown = run([*arguments, *QUICK, "--features", "species", "--overwrite"])
+    assert unknown.exit_code == 2 and "no combination of vectors, covariates" in unknown.stderr
+
+
+def test_labels_are_evaluated_each(people, run):
+    arguments = ["phenotype", "evaluate", people / "run", "--metadata", people / "people.csv", "--target", "labels"]
+    result = run([*arguments, "--task", "multilabel", *QUICK, "--output", people / "out"])
+    assert result.exit_code == 0, result.output
+    assert "vectors, l1, ROC-AUC per label: none " in result.stdout
+    header = (people / "out" / "scores.csv").read_text().splitlines()[0].split(",")
+    assert "roc_auc: obese" in header and "roc_auc: smoker_low" in header
+    assert "label obese" in (people / "out" / "report.html").read_text()
+    classes = run([*arguments, "--output", people / "other", "--folds", 30])
+    assert classes.exit_code == 2 and "'obese;smoker' is taken as one class" in classes.stderr
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel"])
+def test_numbers_and_labels_are_trained_and_predicted_from_reads(tmp_path, model_dir, run, task):
+    """The number, and one of the labels, is the share of one read."""
+    rows = ["sample_id,fastq,value"]
+    for i in range(20):
+        sequences = random_sequences(30, seed=i) + [random_sequences(1, seed=99)[0]] * (6 * i)
+        write_fastq(tmp_path / f"s{i}.fastq", sequences)
+        labels = ";".join(["much"] * (i > 9) + ["odd"] * (i % 2)) or "none"
+        rows.append(f"s{i},s{i}.fastq,{labels if task == 'multilabel' else 30 + i}")
+    (tmp_path / "cohort.csv").write_text("\n".join(rows) + "\n")
+    assert run(["embed", tmp_path / "cohort.csv", "--model", model_dir, "--output", tmp_path / "run"]).exit_code == 0
+    train = ["phenotype", "train", tmp_path / "run", "--target", "value", "--folds", 4, "--threads", 1, "--task", task]
+    result = run([*train, "--model", model_dir, "--output", tmp_path / "test"])
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "test" / "training_record.json").read_text())
+    assert record["target"]["kind"] == task
+    result = run(["phenotype", "predict", tmp_path / "test", tmp_path / "run", "--output", tmp_path / "p.csv"])
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "p.csv", index_col="sample_id")
+    assert list(table.columns) == (["value"] if task == "regression" else ["much", "none", "odd"])
+    assert np.corrcoef(table.iloc[:, 0], np.arange(20))[0, 1] > 0.8
+    result = run(["phenotype", "predict", tmp_path / "test", tmp_path / "s19.fastq"])
+    assert float(result.stdout.splitlines()[1].split(",")[1]) == pytest.approx(table.iloc[19, 0], rel=1e-4)

@@ -20,7 +20,11 @@ from biomeformer.hub.entry import write_entry
 from biomeformer.hub.generated import write_generated
 from biomeformer.hub.manifest import load_entry
 from biomeformer.hub.remote_code import export_remote_code
+from biomeformer.metagenomes import describe_by_genomes
+from biomeformer.metagenomes.cluster_descriptions import NAME as DESCRIPTIONS
+from biomeformer.metagenomes.cluster_extraction import write_cluster_reads
 from biomeformer.metagenomes.export import export_table
+from biomeformer.reads import ReferenceGenome, SampleReads
 from factories import random_sequences, tiny_metagenbert, write_fastq
 from hub_factories import fill_in, small_table
 
@@ -420,6 +424,50 @@ def test_what_is_refused(model, spoil, words):
     spoil(model)
     with pytest.raises((InputError, CheckpointError), match=words):
         model_contents(model)
+
+
+def describe(model):
+    """Descriptions of a model's clusters by one genome of random bases."""
+    sequence = np.frombuffer("".join(random_sequences(1, 5000, 5000)).encode(), np.uint8)
+    genome = ReferenceGenome("g", sequence, {"genus": "Genus"})
+    return describe_by_genomes(model, lambda: [genome], ["genus"], reads_per_genome=50)
+
+
+def test_descriptions_of_the_same_weights_are_published(model):
+    describe(tiny_metagenbert()).write(model / DESCRIPTIONS)
+    with pytest.raises(InputError, match=r"README\.md is not what its files"):
+        model_contents(model)
+    carded(model)
+    assert "| Clusters described | in `cluster_descriptions.parquet`, by 50 reads" in (model / "README.md").read_text()
+    assert DESCRIPTIONS in model_contents(model).files
+
+
+def test_descriptions_of_other_weights_are_not_published(model, dataset):
+    other = describe(tiny_metagenbert(seed=8))
+    other.write(model / DESCRIPTIONS)
+    carded(model)
+    with pytest.raises(CheckpointError, match=r"describes the clusters of other weights.*or remove the file"):
+        model_contents(model)
+    (model / DESCRIPTIONS).write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="biomeformer clusters describe"):
+        model_contents(model)
+    other.write(dataset / DESCRIPTIONS)
+    with pytest.raises(InputError, match="describes the clusters of other weights than the table's"):
+        dataset_contents(dataset)
+    describe(tiny_metagenbert()).write(dataset / DESCRIPTIONS)
+    assert DESCRIPTIONS in dataset_contents(dataset).files
+
+
+def test_reads_of_clusters_are_not_published(model, tmp_path):
+    """Whatever they are called later."""
+    sample = SampleReads.single(write_fastq(tmp_path / "r.fastq", random_sequences(30)))
+    for name in ("c.fastq", "c.fastq.gz", "c.fasta"):
+        write_cluster_reads(tiny_metagenbert(), sample, range(7), tmp_path / name)
+        for kept in (name, "notes.txt"):
+            shutil.copy(tmp_path / name, model / kept)
+            with pytest.raises(InputError, match="seems to hold reads or sequences"):
+                model_contents(model)
+            (model / kept).unlink()
 
 
 def spoil_record(**values):

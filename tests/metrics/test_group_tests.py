@@ -12,7 +12,13 @@ from scipy.stats import f_oneway
 
 from biomeformer.errors import InputError
 from biomeformer.metrics import group_tests
-from biomeformer.metrics.group_tests import permanova, permdisp
+from biomeformer.metrics.group_tests import (
+    design_columns,
+    marginal_permanova,
+    permanova,
+    permdisp,
+    permutations,
+)
 from biomeformer.metrics.ordination import principal_coordinates, spatial_median
 from biomeformer.phenotypes import distance_matrix, make_target, read_feature_table, read_metadata
 
@@ -188,3 +194,79 @@ def test_equal_to_vegan_on_real_tables(shared_data):
         assert spreads.f == pytest.approx(expected["F"], rel=1e-6), case
         assert spreads.p == pytest.approx(expected["p"], abs=0.03), case
         np.testing.assert_allclose(spreads.means, expected["mean_distance_to_center"], rtol=1e-6)
+
+
+def sums_of_squares_by_regression(distances, design):
+    """Residual and total sums of squares by least squares on the principal coordinates, imaginary ones subtracted."""
+    n = len(distances)
+    projector = np.eye(n) - 1 / n
+    values, vectors = np.linalg.eigh(projector @ (-(distances**2) / 2) @ projector)
+    residual = total = 0.0
+    for value, vector in zip(values, vectors.T, strict=True):
+        axis = vector * np.sqrt(abs(value))
+        fitted = design @ np.linalg.lstsq(design, axis, rcond=None)[0]
+        residual += np.sign(value) * ((axis - fitted) ** 2).sum()
+        total += np.sign(value) * ((axis - axis.mean()) ** 2).sum()
+    return residual, total
+
+
+def test_marginal_tests_are_regressions_on_principal_coordinates(bray):
+    distances, labels = bray
+    rng = np.random.default_rng(5)
+    age, site = rng.normal(50, 10, len(labels)) + 5 * labels, rng.integers(0, 3, len(labels))
+    terms = {"state": design_columns(labels), "age": design_columns(age), "site": design_columns(site)}
+    results = marginal_permanova(distances, terms, n_permutations=99)
+    n = len(labels)
+    intercept = np.ones((n, 1))
+    whole = np.hstack([intercept, *terms.values()])
+    residual, total = sums_of_squares_by_regression(distances, whole)
+    n_residual = n - np.linalg.matrix_rank(whole)
+    for name, result in results.items():
+        others = np.hstack([intercept, *(columns for other, columns in terms.items() if other != name)])
+        without, _ = sums_of_squares_by_regression(distances, others)
+        n_columns = np.linalg.matrix_rank(whole) - np.linalg.matrix_rank(others)
+        assert n_columns == (2 if name == "site" else 1)
+        assert result.f == pytest.approx((without - residual) / n_columns / (residual / n_residual), rel=1e-9)
+        assert result.r2 == pytest.approx((without - residual) / total, rel=1e-9)
+        assert 0.01 <= result.p <= 1
+
+
+def test_a_single_term_is_permanova(bray):
+    distances, labels = bray
+    marginal = marginal_permanova(distances, {"state": design_columns(labels)}, n_permutations=199)["state"]
+    plain = permanova(distances, labels, n_permutations=199)
+    assert (marginal.f, marginal.r2) == (pytest.approx(plain.f), pytest.approx(plain.r2))
+    # Rows of the design are permuted here and labels there, by the same permutations.
+    assert marginal.p == plain.p
+
+
+def test_a_term_that_others_determine_is_undefined(bray):
+    distances, labels = bray
+    terms = {"state": design_columns(labels), "again": design_columns(1.0 - labels)}
+    result = marginal_permanova(distances, terms, n_permutations=9)["again"]
+    assert np.isnan(result.f) and np.isnan(result.p) and result.reason == "other terms determine this one"
+
+
+def test_permutations_stay_within_strata():
+    strata = np.array([0, 1, 1, 0, 2, 1, 0, 0])
+    rows = np.concatenate(list(permutations(8, 600, 0, strata)))
+    assert rows.shape == (600, 8) and (strata[rows] == strata).all() and (np.sort(rows, 1) == np.arange(8)).all()
+    # Each of a stratum's samples is equally often in each of its positions.
+    counts = np.array([(rows[:, 1] == i).sum() for i in (1, 2, 5)])
+    assert (abs(counts - 200) < 60).all()
+
+
+def test_strata_take_the_block_out_of_the_test():
+    """Blocks differ and the groups follow them; within blocks the groups do not differ."""
+    rng = np.random.default_rng(3)
+    blocks = np.repeat([0, 1], 30)
+    labels = (rng.random(60) < np.where(blocks == 1, 0.85, 0.15)).astype(int)
+    points = rng.normal(size=(60, 5)) * np.where(blocks == 1, 2.5, 1)[:, None]
+    points[:, 0] += 3 * blocks
+    distances = squareform(pdist(points))
+    for test in (permanova, permdisp):
+        free, within = test(distances, labels), test(distances, labels, strata=blocks)
+        assert (free.f, free.p < 0.02) == (within.f, True)
+        assert within.p > 0.1
+    fixed = permanova(distances, blocks, strata=blocks), permdisp(distances, blocks, strata=blocks)
+    assert all(np.isnan(one.p) and one.f > 0 and "do not vary within the strata" in one.reason for one in fixed)

@@ -110,6 +110,7 @@ def report(tmp_path_factory):
         tables=tables(),
         depth=depth_study(),
         cluster_reads=cluster_reads(),
+        show_reads=True,
         remark="These <reads> were simulated.",
         n_permutations=19,
     )
@@ -261,6 +262,7 @@ def test_equal_studies_give_equal_files(report, tmp_path):
         tables=tables(),
         depth=depth_study(),
         cluster_reads=cluster_reads(),
+        show_reads=True,
         remark="These <reads> were simulated.",
         n_permutations=19,
     )
@@ -291,6 +293,13 @@ def test_the_browser_would_have_found_faults(report, tmp_path):
 def test_printed_report_has_few_pages(report, tmp_path):
     pdf = print_to_pdf(report, tmp_path)
     assert pdf.startswith(b"%PDF") and 4 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 14
+
+
+def test_reads_are_printed_only_where_asked_for(tmp_path):
+    options = {"tables": tables(), "cluster_reads": cluster_reads(), "n_permutations": 19}
+    page = phenotype_report(study(), tmp_path / "r.html", **options).read_text()
+    assert "Reads of these clusters" in page and "200 reads drawn, GC" in page
+    assert not any(sequence in page for one in cluster_reads() for sequence in one.examples)
 
 
 def test_several_classes_without_tables(tmp_path):

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..io.limits import EXPANDED_BYTES, RECORD_BASES
+from .clusters import app as clusters
 from .console import out
 from .convert import convert
 from .demo import demo
@@ -109,6 +110,7 @@ app.command(
     biomeformer inspect --environment
 """
 )(inspect)
+app.add_typer(clusters, name="clusters")
 app.add_typer(phenotype, name="phenotype")
 app.add_typer(genome, name="genome")
 app.add_typer(sequences, name="sequences")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -88,6 +88,7 @@ def embed(
         start(threads)
         from ..checkpoints.loading import load
         from ..inference import compiling
+        from ..metagenomes.cluster_descriptions import NAME
         from ..metagenomes.cohort import RESULTS, run_cohort
         from ..runs.process_group import ProcessGroup
 
@@ -122,7 +123,8 @@ def embed(
         title = title or f"{cohort.stem}, embedded with {Path(model).name}"
         with doing("drawing the figure and the report"):
             _write_reports(outcome.result, output, colour_by, title, outcome.failed)
-        report_files({what: output / name for what, name in RESULTS.items()})
+        results = {what: output / name for what, name in (RESULTS | {"clusters": NAME}).items()}
+        report_files({what: path for what, path in results.items() if path.is_file()})
     list_failures(outcome.failed, output)
     outcome.raise_for_failures()
 
@@ -131,11 +133,14 @@ def _write_reports(
     table: AbundanceTable, output: Path, colour_by: str | None, title: str, failed: dict[str, str]
 ) -> None:
     from ..io.atomic import atomic_write, wrap_write_errors
+    from ..metagenomes.cluster_descriptions import find_descriptions
     from ..metagenomes.cohort import RESULTS
     from ..reports import cohort_figure, cohort_report
 
+    descriptions = find_descriptions(table.provenance, output)
+    shown: dict[str, Any] = {"colour_by": colour_by, "title": title, "descriptions": descriptions}
     with wrap_write_errors(output):
         with atomic_write(output / RESULTS["figure"]) as figure:
-            cohort_figure(table, figure, colour_by=colour_by, title=title)
+            cohort_figure(table, figure, **shown)
         with atomic_write(output / RESULTS["report"]) as report:
-            cohort_report(table, report, colour_by=colour_by, title=title, failed=failed)
+            cohort_report(table, report, failed=failed, **shown)

@@ -39,6 +39,7 @@ def export(
     with doing("reading the table"):
         from ..io.atomic import wrap_write_errors
         from ..metagenomes.abundance_table import TABLE_NAME, AbundanceTable
+        from ..metagenomes.cluster_descriptions import find_descriptions
         from ..metagenomes.export import export_table
         from ..runs.output_folder import RECORD
         from ..runs.run_folder import is_run_folder, run_status
@@ -52,12 +53,13 @@ def export(
         table = AbundanceTable.read(folder)
         if drop is not None:
             table = table.without_columns([name.strip() for name in drop.split(",")])
+        descriptions = find_descriptions(table.provenance, folder if folder.is_dir() else folder.parent)
     with (
         doing(f"writing {file_format}"),
         wrap_write_errors(target),
         written.publish() as partial,
     ):
-        export_table(table, partial, file_format)
+        export_table(table, partial, file_format, descriptions=descriptions)
     if is_run_folder(folder) and (failed := run_status(folder).failed):
         note(f"{len(failed)} samples failed and are not in the table: biomeformer status {folder}")
     report_files({path.name: path for path in sorted(target.rglob("*")) if path.is_file() and path.name != RECORD})

@@ -6,3 +6,4 @@ from .genome import Gene as Gene, Genome as Genome
 from .prediction import GenomePrediction as GenomePrediction, predict_genome as predict_genome
 from .proteins import ProteinEncoder as ProteinEncoder, load_protein_encoder as load_protein_encoder
 from .reading import genome_name as genome_name, read_genome as read_genome
+from .reference import iter_references as iter_references, ranks_of as ranks_of

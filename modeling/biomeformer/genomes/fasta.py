@@ -20,6 +20,8 @@ PRODIGAL_HEADER = re.compile(r"^(\S+)_\d+ # (\d+) # (\d+) # (-?1) # (\S*)")
 
 # 64 bits hold any number of as many digits.
 MAX_DIGITS = 18
+# Headers of assemblers and of NCBI's submissions that state a circular contig.
+CIRCULAR = re.compile(r"^>[ \t]*(\S+)[^\n]*\b(?:topology=circular|circular=(?:true|yes|y)\b)", re.M | re.I)
 
 # Contig, start, end, strand, and whether the gene is cut by an end of the contig.
 ProdigalLocation = tuple[str, int, int, int, bool]
@@ -82,6 +84,11 @@ def read_contigs(path: Path, text: str) -> dict[str, str]:
     return contigs
 
 
+def circular_contigs(text: str) -> set[str]:
+    """Return the names of the contigs whose headers state that they are circular (`topology=circular`)."""
+    return set(CIRCULAR.findall(text))
+
+
 def read_protein_records(path: Path, text: str) -> Iterator[tuple[str, str, ProdigalLocation | None]]:
     """Yield the name, the residues and the location of each protein; the location is known from Prodigal's headers.
 
@@ -105,7 +112,7 @@ def read_protein_records(path: Path, text: str) -> Iterator[tuple[str, str, Prod
         if match is not None:
             contig, start, end, strand, attributes = match.groups()
             if max(len(start), len(end)) > MAX_DIGITS:
-                raise GenomeError(f"{path}, record {name!r} (line {line}): its start or end is no position in a genome.")
+                raise GenomeError(f"{path}, record {name!r} (line {line}): its start or end is no position.")
             # One digit for each end of the gene: 1 if the contig ends before the gene does.
             partial = re.search(r"partial=(\d\d)", attributes)
             location = (contig, int(start), int(end), int(strand), partial is not None and partial.group(1) != "00")
@@ -114,4 +121,4 @@ def read_protein_records(path: Path, text: str) -> Iterator[tuple[str, str, Prod
         raise GenomeError(f"{path}: the records are nucleotides, not proteins; give them as a genome (.fna).")
 
 
-__all__ = ["iter_records", "read_contigs", "read_protein_records"]
+__all__ = ["circular_contigs", "iter_records", "read_contigs", "read_protein_records"]

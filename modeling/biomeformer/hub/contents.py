@@ -17,6 +17,8 @@ from ..checkpoints.source import open_checkpoint, refuse_unsafe_config
 from ..errors import CheckpointError, InputError
 from ..metagenomes import AbundanceTable
 from ..metagenomes.abundance_table import DATASET_FILE
+from ..metagenomes.cluster_descriptions import NAME as DESCRIPTIONS
+from ..metagenomes.cluster_descriptions import ClusterDescriptions
 from ..runs.output_folder import RECORD as OWNERSHIP_RECORD
 from .card_types import card_type_of
 from .cards import EVAL_RESULTS
@@ -37,7 +39,7 @@ WAYS_OUT = {
     + ON_PURPOSE,
     USER: f"remove it, {ON_PURPOSE}",
 }
-TABLE_FILES = (DATASET_FILE, CARD, "provenance.json")
+TABLE_FILES = (DATASET_FILE, CARD, "provenance.json", DESCRIPTIONS)
 TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".biom", ".h5ad", ".arrow", ".feather", ".db", ".sqlite")
 
 
@@ -113,7 +115,10 @@ def model_contents(folder: Path, manifest: str | Path | None = None) -> Contents
     weights = [name for part in ("", *card_type.parts) for name in _weights(folder, part)]
     files = _named_files(folder, (*MODEL_FILES, *weights, *card_type.files, *code, *entry.files), entry)
     for name, path in files.items():
-        if path.suffix.lower() in TABLES:
+        # Of reference genomes, not of samples; that it describes these weights is checked when they are loaded.
+        if name == DESCRIPTIONS and name in card_type.files:
+            ClusterDescriptions.read(path)
+        elif path.suffix.lower() in TABLES:
             raise InputError(f"{path} is a table, and {name} would go with the model; publish tables as datasets.")
     _check_disclosures({name: path for name, path in files.items() if name not in code}, entry)
     _check_generated(folder, entry)
@@ -150,6 +155,11 @@ def dataset_contents(folder: Path) -> Contents:
             f"personal_columns = [{declared}] into {folder / ENTRY}."
         )
     files = _named_files(folder, TABLE_FILES, entry)
+    if DESCRIPTIONS in files and not ClusterDescriptions.read(files[DESCRIPTIONS]).agrees_with(table.provenance):
+        raise InputError(
+            f"{files[DESCRIPTIONS]} describes the clusters of other weights than the table's; remove it, or export the "
+            "table again."
+        )
     _check_disclosures(files, entry)
     _check_generated(folder, entry)
     return Contents(folder, entry, "dataset", files)

@@ -23,6 +23,8 @@ def load_check(folder: str) -> None:
     from ..checkpoints.source import open_checkpoint
     from ..errors import CheckpointError
     from ..genomes.proteins import PROTEIN_ENCODER, load_protein_encoder
+    from ..metagenomes.cluster_descriptions import descriptions_of
+    from ..models.metagenbert import MetagenBertModel
     from ..registration import MODELS, ClassReference
     from .card_types import card_type_of
 
@@ -40,6 +42,8 @@ def load_check(folder: str) -> None:
         load_tokenizer(source)
     elif model.processor is None:
         raise CheckpointError(f"{folder} has no processor_config.json, the preprocessing config.")
+    if isinstance(model, MetagenBertModel) and (remark := descriptions_of(model)[1]) is not None:
+        raise CheckpointError(f"{remark}, or remove the file.")
     if (Path(folder) / PROTEIN_ENCODER).is_dir():
         load_protein_encoder(Path(folder) / PROTEIN_ENCODER, local_files_only=True)
 

@@ -1,4 +1,6 @@
 from .abundance_table import AbundanceTable as AbundanceTable
+from .cluster_descriptions import ClusterDescriptions as ClusterDescriptions, find_descriptions as find_descriptions
+from .cluster_origins import describe_by_genomes as describe_by_genomes
 from .centroids import (
     CentroidFit as CentroidFit,
     fit_centroids as fit_centroids,

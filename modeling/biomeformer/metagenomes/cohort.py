@@ -25,6 +25,8 @@ from ..runs.process_group import ProcessGroup
 from ..runs.run_folder import Part, RunFolder
 from ..runs.scheduler import ItemResult, RunOutcome, run_items
 from .abundance_table import TABLE_NAME, AbundanceTable
+from .cluster_descriptions import NAME as DESCRIPTIONS
+from .cluster_descriptions import descriptions_of, find_descriptions
 from .sample import ProgressCallback, SampleEmbedding, combine, embed_sample, require_processor, why_nothing_used
 
 # Files of a finished run's folder.
@@ -76,7 +78,8 @@ def run_cohort(
     Args:
         model: Model with its processor, on the device to use.
         cohort: A cohort, or the path of its CSV or TSV.
-        folder: Where parts, record and table (`abundance.parquet`) go; on several machines a folder they share.
+        folder: Where parts, record and table (`abundance.parquet`) go, and a copy of the descriptions of the model's
+            clusters, if it has any; on several machines a folder they share.
         read_fraction: Share of each sample's reads to use, chosen by identity.
         seed: Seed of the choice.
         batch_tokens: Token budget of one pass through the encoder. Counts do not depend on it.
@@ -102,12 +105,15 @@ def run_cohort(
     check_read_fraction(read_fraction)
     check_batch_tokens(batch_tokens, model)
     record = provenance(model, read_fraction=read_fraction, seed=seed)
+    descriptions, remark = descriptions_of(model) if processes.is_main else (None, None)
+    if remark is not None:
+        control.observer.remark(remark)
     run = RunFolder(
         Path(folder),
         record,
         cohort,
         "samples",
-        results=tuple(RESULTS.values()),
+        results=(*RESULTS.values(), DESCRIPTIONS),
         root=cohort.root,
         own_files=None if cohort.allow_shared_files else CohortSample.files,
         validate=_inconsistency,
@@ -148,6 +154,9 @@ def run_cohort(
         table = AbundanceTable.from_samples(samples, cohort.metadata(), run.fingerprint)
         with wrap_write_errors(run.folder):
             table.write(run.folder / TABLE_NAME)
+            # Those of shipped checkpoints are found without a copy.
+            if descriptions is not None and find_descriptions(table.provenance) is None:
+                descriptions.write(run.folder / DESCRIPTIONS)
         return table
 
     return run_items(run, embed, gather, control=control, share_batches=True)

@@ -19,13 +19,17 @@ from ..io.spreadsheets import write_spreadsheet
 from ..io.tables import is_missing
 from ..sinks import markdown_code
 from .abundance_table import DATASET_FILE, AbundanceTable, cohort_texts, file_columns
+from .cluster_descriptions import NAME as DESCRIPTIONS
+from .cluster_descriptions import ClusterDescriptions, find_descriptions
 
-FORMATS: dict[str, Callable[[AbundanceTable, Path], None]] = {}
+FORMATS: dict[str, Callable[[AbundanceTable, Path, ClusterDescriptions | None], None]] = {}
 # Largest row group that the Hub's viewer supports well.
 ROW_GROUP_BYTES = 100_000_000
 
 
-def export_table(table: AbundanceTable, folder: str | Path, file_format: str) -> Path:
+def export_table(
+    table: AbundanceTable, folder: str | Path, file_format: str, *, descriptions: ClusterDescriptions | None = None
+) -> Path:
     """Write a table in another format.
 
     Cohort columns are text in the table; here those whose values are all whole numbers or numbers become numbers, and
@@ -38,12 +42,15 @@ def export_table(table: AbundanceTable, folder: str | Path, file_format: str) ->
     * `biom`: `counts.biom` (BIOM 2.1, clusters by samples) and `sample-metadata.tsv` as QIIME 2 reads it.
     * `anndata`: `abundance.h5ad` with abundance vectors as `X`, the layer `counts`, and samples in `obs`.
 
-    Each also gets `provenance.json`.
+    Each also gets `provenance.json`. Descriptions of the clusters, if there are any, become `clusters.csv`,
+    `cluster-metadata.tsv` (BIOM), columns of `var` (anndata), or `cluster_descriptions.parquet` (datasets), which
+    reports on that folder use.
 
     Args:
         table: The table.
         folder: An existing, empty folder.
         file_format: `datasets`, `csv`, `biom` or `anndata`.
+        descriptions: What the clusters are; by default those of the shipped checkpoint that made the table, if one did.
 
     Returns:
         The folder.
@@ -52,7 +59,8 @@ def export_table(table: AbundanceTable, folder: str | Path, file_format: str) ->
         MissingDependencyError: The format's library is not installed.
     """
     folder = Path(folder)
-    FORMATS[file_format](table, folder)
+    descriptions = find_descriptions(table.provenance) if descriptions is None else descriptions
+    FORMATS[file_format](table, folder, descriptions)
     write_json(folder / "provenance.json", table.provenance)
     return folder
 
@@ -91,14 +99,24 @@ def _needs(name: str, error: ImportError) -> MissingDependencyError:
     return MissingDependencyError(f"{name} is not installed ({error}); install it: pip install 'biomeformer[export]'.")
 
 
-def _csv(table: AbundanceTable, folder: Path) -> None:
+def described_clusters(table: AbundanceTable, descriptions: ClusterDescriptions) -> pd.DataFrame:
+    """Return the descriptions with the names of the clusters in exported tables as index."""
+    frame = descriptions.frame.drop(columns="cluster")
+    frame.insert(0, "description", list(descriptions.names))
+    frame.index = pd.Index(cluster_names(table), name="cluster")
+    return frame
+
+
+def _csv(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions | None) -> None:
     names, index = cluster_names(table), table.read_stats.index
     write_spreadsheet(pd.DataFrame(table.abundance, index=index, columns=names), folder / "abundance.csv")
     write_spreadsheet(pd.DataFrame(table.counts, index=index, columns=names), folder / "counts.csv")
     write_spreadsheet(sample_frame(table), folder / "samples.csv")
+    if descriptions is not None:
+        write_spreadsheet(described_clusters(table, descriptions), folder / "clusters.csv")
 
 
-def _datasets(table: AbundanceTable, folder: Path) -> None:
+def _datasets(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions | None) -> None:
     try:
         from datasets import Features, List, Value
     except ImportError as error:
@@ -130,6 +148,8 @@ def _datasets(table: AbundanceTable, folder: Path) -> None:
         write_page_checksum=True,
     )
     (folder / "README.md").write_text(dataset_card_text(table), encoding="utf-8")
+    if descriptions is not None:
+        descriptions.write(folder / DESCRIPTIONS)
 
 
 def dataset_card_text(table: AbundanceTable) -> str:
@@ -182,7 +202,7 @@ def _hdf5(path: Path) -> Iterator[Any]:
     path.write_bytes(content)
 
 
-def _biom(table: AbundanceTable, folder: Path) -> None:
+def _biom(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions | None) -> None:
     try:
         from biom import Table
     except ImportError as error:
@@ -194,9 +214,13 @@ def _biom(table: AbundanceTable, folder: Path) -> None:
     # Not as a spreadsheet: the ids must be those of counts.biom.
     frame.index.name = "sample-id"
     frame.to_csv(folder / "sample-metadata.tsv", sep="\t")
+    if descriptions is not None:
+        clusters = described_clusters(table, descriptions)
+        clusters.index.name = "#OTU ID"
+        clusters.to_csv(folder / "cluster-metadata.tsv", sep="\t")
 
 
-def _anndata(table: AbundanceTable, folder: Path) -> None:
+def _anndata(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions | None) -> None:
     try:
         from anndata import AnnData
         from anndata.io import write_elem
@@ -214,10 +238,14 @@ def _anndata(table: AbundanceTable, folder: Path) -> None:
         else:
             is_whole = kind.lower() == "int64" and not has_gaps
             obs[name.replace("/", "_")] = frame[name].to_numpy("int64" if is_whole else "float64", na_value=np.nan)
+    clusters = pd.DataFrame(index=pd.Index(cluster_names(table), dtype=object))
+    if descriptions is not None:
+        clusters = described_clusters(table, descriptions)
+        clusters.index = pd.Index(cluster_names(table), dtype=object)
     data = AnnData(
         table.abundance,
         obs=pd.DataFrame(obs, index=pd.Index(table.sample_ids, dtype=object)),
-        var=pd.DataFrame(index=pd.Index(cluster_names(table), dtype=object)),
+        var=clusters,
     )
     data.layers["counts"] = table.counts
     data.uns["biomeformer"] = json.dumps(table.provenance)
@@ -227,4 +255,4 @@ def _anndata(table: AbundanceTable, folder: Path) -> None:
 
 FORMATS |= {"datasets": _datasets, "csv": _csv, "biom": _biom, "anndata": _anndata}
 
-__all__ = ["FORMATS", "cluster_names", "dataset_card_text", "export_table", "sample_frame"]
+__all__ = ["FORMATS", "cluster_names", "dataset_card_text", "described_clusters", "export_table", "sample_frame"]

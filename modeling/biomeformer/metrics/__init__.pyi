@@ -8,6 +8,7 @@ from .curves import (
     threshold_curve as threshold_curve,
 )
 from .evaluate_metrics import (
+    EVALUATE_MODULE as EVALUATE_MODULE,
     BalancedAccuracy as BalancedAccuracy,
     BrierScore as BrierScore,
     CalibrationError as CalibrationError,

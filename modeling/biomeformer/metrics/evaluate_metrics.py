@@ -1,25 +1,41 @@
-"""Scores of probabilities as `evaluate` metrics that work offline."""
+"""The package's scores as `evaluate` metrics, which work offline and combine with others of that library.
+
+They compute with `scorers`, as studies, recipes and reports do. `evaluate.load(EVALUATE_MODULE, "roc_auc")` gives the
+same metric from the installed package, without the network.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import datasets
 import evaluate
 import numpy as np
 
-from .probabilities import METRICS
+from ..errors import InputError
+from .probabilities import METRICS, score
+
+# Folder of a metric module, which `evaluate.load` takes; it can also be uploaded to the Hub as a Space.
+EVALUATE_MODULE = str(Path(__file__).parent / "biomeformer_score")
+ALL = "default"
 
 
 class ProbabilityMetric(evaluate.Metric):
-    """One of `METRICS` as an `evaluate` metric: `RocAuc().compute(references=labels, predictions=probabilities)`."""
+    """One of `METRICS` as an `evaluate` metric: `RocAuc().compute(references=labels, predictions=probabilities)`.
+
+    The base class computes the metric named by `config_name`, or all of them.
+    """
 
     function_name = ""
 
     def _info(self) -> evaluate.MetricInfo:
-        function = METRICS[self.function_name]
+        name = self.function_name or self.config_name or ALL
+        if name != ALL and name not in METRICS:
+            raise InputError(f"there is no score {name!r}; choose from {', '.join(METRICS)}.")
+        self._scores = list(METRICS) if name == ALL else [name]
         return evaluate.MetricInfo(
-            description=str(function.__doc__),
+            description="\n".join(f"{name}: {METRICS[name].__doc__}" for name in self._scores),
             citation="",
             inputs_description="references: classes as integers; predictions: class probabilities of each sample.",
             features=datasets.Features(
@@ -31,8 +47,8 @@ class ProbabilityMetric(evaluate.Metric):
         )
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        function = METRICS[self.function_name]
-        return {self.function_name: function(np.asarray(references), np.asarray(predictions, np.float64))}
+        values = score(np.asarray(references), np.asarray(predictions, np.float64))
+        return {name: values[name] for name in self._scores}
 
 
 class RocAuc(ProbabilityMetric):
@@ -65,4 +81,12 @@ class CalibrationError(ProbabilityMetric):
     function_name = "calibration_error"
 
 
-__all__ = ["BalancedAccuracy", "BrierScore", "CalibrationError", "PrAuc", "ProbabilityMetric", "RocAuc"]
+__all__ = [
+    "EVALUATE_MODULE",
+    "BalancedAccuracy",
+    "BrierScore",
+    "CalibrationError",
+    "PrAuc",
+    "ProbabilityMetric",
+    "RocAuc",
+]

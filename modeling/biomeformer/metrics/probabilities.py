@@ -1,4 +1,4 @@
-"""Scores of predicted class probabilities."""
+"""Scores of predicted class probabilities, one by one or all at once: those of `scorers`, without weights."""
 
 from __future__ import annotations
 
@@ -6,58 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-N_BINS = 10
-
-
-def roc_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Compute the area under the ROC curve; for several classes the one-vs-rest mean over the classes that occur."""
-    from sklearn.metrics import roc_auc_score
-
-    return _mean_over_classes(labels, probabilities, roc_auc_score)
-
-
-def pr_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Compute the average precision; for several classes the one-vs-rest mean over the classes that occur."""
-    from sklearn.metrics import average_precision_score
-
-    return _mean_over_classes(labels, probabilities, average_precision_score)
-
-
-def balanced_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Compute the mean recall of the classes that occur; the most probable class is predicted."""
-    from sklearn.metrics import recall_score
-
-    predicted = probabilities.argmax(1)
-    return float(recall_score(labels, predicted, labels=np.unique(labels), average="macro"))
-
-
-def brier(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Compute the Brier score: of the second class if there are two, else summed over all classes."""
-    from sklearn.metrics import brier_score_loss
-
-    if probabilities.shape[1] == 2:
-        return float(brier_score_loss(labels == 1, probabilities[:, 1], labels=[False, True], pos_label=True))
-    classes = np.arange(probabilities.shape[1])
-    return float(brier_score_loss(labels, probabilities, labels=classes, scale_by_half=False))
-
-
-def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Compute the expected calibration error: the mean gap of accuracy and confidence over ten bins of confidence."""
-    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
-    bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
-    correct = predicted == labels
-    gaps = [abs(correct[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
-    return float(sum(gaps))
-
-
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "roc_auc": roc_auc,
-    "pr_auc": pr_auc,
-    "balanced_accuracy": balanced_accuracy,
-    "brier": brier,
-    "calibration_error": calibration_error,
-}
-LOWER_IS_BETTER = ("brier", "calibration_error")
+from .scorers import MOST_PROBABLE, N_BINS, make_scorer
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
@@ -70,15 +19,48 @@ def score(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     Returns:
         Scores by name; the areas are NaN if all samples are of one class.
     """
-    return {name: metric(labels, probabilities) for name, metric in METRICS.items()}
-
-
-def _mean_over_classes(labels: np.ndarray, probabilities: np.ndarray, area: Callable[..., float]) -> float:
-    if len(np.unique(labels)) < 2:
-        return float("nan")
+    labels, probabilities = np.asarray(labels, np.int64), np.asarray(probabilities, np.float64)
     if probabilities.shape[1] == 2:
-        return float(area(labels == 1, probabilities[:, 1]))
-    return float(np.mean([area(labels == label, probabilities[:, label]) for label in np.unique(labels)]))
+        scorer = make_scorer("binary", labels, probabilities, [MOST_PROBABLE])
+    else:
+        scorer = make_scorer("multi_class", labels, probabilities, [])
+    values = scorer(np.ones((1, len(labels))))
+    return {name: float(values[name][0]) for name in METRICS}
+
+
+def roc_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Compute the area under the ROC curve; for several classes the one-vs-rest mean over the classes that occur."""
+    return score(labels, probabilities)["roc_auc"]
+
+
+def pr_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Compute the average precision; for several classes the one-vs-rest mean over the classes that occur."""
+    return score(labels, probabilities)["pr_auc"]
+
+
+def balanced_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Compute the mean recall of the classes that occur; the most probable class is predicted."""
+    return score(labels, probabilities)["balanced_accuracy"]
+
+
+def brier(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Compute the Brier score: of the second class if there are two, else summed over all classes."""
+    return score(labels, probabilities)["brier"]
+
+
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Compute the expected calibration error: the mean gap of accuracy and confidence over ten bins of confidence."""
+    return score(labels, probabilities)["calibration_error"]
+
+
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "roc_auc": roc_auc,
+    "pr_auc": pr_auc,
+    "balanced_accuracy": balanced_accuracy,
+    "brier": brier,
+    "calibration_error": calibration_error,
+}
+LOWER_IS_BETTER = ("brier", "calibration_error")
 
 
 __all__ = [

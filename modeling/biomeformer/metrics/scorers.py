@@ -1,6 +1,7 @@
-"""Scores of each task as functions of sample weights `(n_draws, n)`, for `bootstrap`.
+"""Scores of each task as functions of sample weights `(n_draws, n)`: the one definition of every score.
 
-They equal those of scikit-learn and SciPy, which take one set of weights at a time; here all resamples share one sort.
+Studies, recipes, reports, bootstraps and the `evaluate` metrics compute with them. They equal those of scikit-learn and
+SciPy, which take one set of weights at a time; here all resamples share one sort.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from .probabilities import N_BINS
 from .resampling import Scorer
 
 Task = Literal["binary", "multi_class", "multi_label", "regression"]
 TASKS: tuple[Task, ...] = get_args(Task)
+# Bins of confidence of the calibration error.
+N_BINS = 10
+# Threshold of the second of two classes at which the more probable one is predicted; the first if both are equal.
+MOST_PROBABLE = float(np.nextafter(0.5, 1))
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class RankedColumn:
         return int((self.values >= threshold).sum())
 
 
-def _roc_auc(true: np.ndarray, false: np.ndarray) -> np.ndarray:
+def weighted_roc_auc(true: np.ndarray, false: np.ndarray) -> np.ndarray:
     """Compute the area under the ROC curve `(n_draws,)` by the trapezoidal rule; NaN with only one class."""
     steps = np.diff(false, axis=1)
     area = (steps * (true[:, 1:] + true[:, :-1])).sum(1) + false[:, 0] * true[:, 0]
@@ -144,6 +148,24 @@ def make_scorer(task: Task, truth: np.ndarray, predicted: np.ndarray, thresholds
     return _regression_scorer(truth, predicted)
 
 
+def score_class(truth: np.ndarray, probability: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Score one class or label against all others.
+
+    Args:
+        truth: Whether a sample has the class, bool `(n,)`.
+        probability: `(n,)`.
+        predicted: Whether the class is predicted, bool `(n,)`.
+
+    Returns:
+        `precision`, `recall` and `f1`, NaN if no sample has the class; `roc_auc` and `pr_auc`, NaN if none or all have.
+    """
+    true, false = RankedColumn.of(truth, probability).counts(np.ones((1, len(truth))))
+    sums = (np.array([column.sum()], np.float64) for column in (truth & predicted, predicted, truth))
+    values = (*_precision_recall_f1(*sums), weighted_roc_auc(true, false), _pr_auc(true, false))
+    names = ("precision", "recall", "f1", "roc_auc", "pr_auc")
+    return {name: float(value[0]) for name, value in zip(names, values, strict=True)}
+
+
 def _binary_scorer(truth: np.ndarray, predicted: np.ndarray, threshold: float) -> Scorer:
     ranked = RankedColumn.of(truth == 1, predicted[:, 1])
     above = ranked.above(threshold)
@@ -157,7 +179,7 @@ def _binary_scorer(truth: np.ndarray, predicted: np.ndarray, threshold: float) -
         confusion = np.stack([negative - misses, misses, positive - hits, hits], 1).reshape(-1, 2, 2)
         precision, recall, f1 = _of_confusion(confusion)
         return {
-            "roc_auc": _roc_auc(true, false),
+            "roc_auc": weighted_roc_auc(true, false),
             "pr_auc": _pr_auc(true, false),
             "f1": f1[:, 1],
             "precision": precision[:, 1],
@@ -180,7 +202,9 @@ def _multi_class_scorer(truth: np.ndarray, predicted: np.ndarray) -> Scorer:
     calibration = _calibration_scorer(truth, predicted)
 
     def scores(weights: np.ndarray) -> dict[str, np.ndarray]:
-        areas = [(_roc_auc(*counts), _pr_auc(*counts)) for counts in (column.counts(weights) for column in ranked)]
+        areas = [
+            (weighted_roc_auc(*counts), _pr_auc(*counts)) for counts in (column.counts(weights) for column in ranked)
+        ]
         confusion = _confusion(weights, truth, labels, n_classes)
         _, recall, f1 = _of_confusion(confusion)
         return {
@@ -213,7 +237,7 @@ def _multi_label_scorer(truth: np.ndarray, predicted: np.ndarray, thresholds: Se
             hits, misses = _at(true, false, n_above)
             total += np.stack([hits, hits + misses, true[:, -1]])
             precision, recall, f1 = _precision_recall_f1(hits, hits + misses, true[:, -1])
-            values = (_roc_auc(true, false), _pr_auc(true, false), f1, precision, recall)
+            values = (weighted_roc_auc(true, false), _pr_auc(true, false), f1, precision, recall)
             for name, value in zip(by_label, values, strict=True):
                 by_label[name].append(value)
         return {name: _mean_where_known(np.stack(columns, 1)) for name, columns in by_label.items()} | {
@@ -264,4 +288,13 @@ def _rank_scorer(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return ranks
 
 
-__all__ = ["TASKS", "RankedColumn", "Task", "make_scorer"]
+__all__ = [
+    "MOST_PROBABLE",
+    "N_BINS",
+    "TASKS",
+    "RankedColumn",
+    "Task",
+    "make_scorer",
+    "score_class",
+    "weighted_roc_auc",
+]

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import InputError
 from .curves import best_f1_threshold
 from .resampling import bootstrap
-from .scorers import TASKS, Task, make_scorer
+from .scorers import TASKS, Task, make_scorer, score_class
 
 # Maximum of samples times ranked columns times bootstrap resamples, and the minimum number of resamples regardless.
 MAX_BOOTSTRAP_WORK = 500_000_000
@@ -120,8 +120,6 @@ def per_class(
     Raises:
         InputError: The arrays do not match each other or the task.
     """
-    from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
-
     truth, predicted = check_predictions(task, label_names, truth, predicted, thresholds)
     if task == "regression":
         return {}
@@ -133,17 +131,8 @@ def per_class(
     by_name = {}
     for i, name in enumerate(label_names):
         is_positive, is_predicted = (truth[:, i] == 1, labels[:, i]) if is_multi_label else (truth == i, labels == i)
-        n = int(is_positive.sum())
-        scores = dict.fromkeys(("precision", "recall", "f1", "roc_auc", "pr_auc"), float("nan"))
-        if n:
-            precision, recall, f1, _ = precision_recall_fscore_support(
-                is_positive, is_predicted, average="binary", zero_division=0
-            )
-            scores |= {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
-        if 0 < n < len(is_positive):
-            scores["roc_auc"] = float(roc_auc_score(is_positive, predicted[:, i]))
-            scores["pr_auc"] = float(average_precision_score(is_positive, predicted[:, i]))
-        by_name[name] = {"n": float(n), **scores}
+        scores = score_class(is_positive, predicted[:, i], is_predicted)
+        by_name[name] = {"n": float(is_positive.sum()), **scores}
         if is_multi_label:
             by_name[name]["threshold"] = float(thresholds[i])
     return by_name

@@ -29,7 +29,7 @@ LEFT_OUT_WARNING = 0.05
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """Non-negative features of samples: compositions, whose rows are defined up to a factor.
+    """Features of samples: compositions, non-negative rows that are defined up to a factor; or covariates.
 
     Attributes:
         sample_ids: Sample of each row.
@@ -41,6 +41,7 @@ class FeatureTable:
         warnings: What was left out or assumed and may change results.
         unusable: What is wrong with samples that cannot be used, whose values are zero; `take` refuses them.
         metadata_columns: Columns that were left out since the metadata has columns of these names.
+        is_composition: Whether rows are compositions; else they are covariates, numbers of any kind, NaN if missing.
     """
 
     sample_ids: tuple[str, ...]
@@ -51,6 +52,7 @@ class FeatureTable:
     warnings: tuple[str, ...] = ()
     unusable: dict[str, str] = field(default_factory=dict)
     metadata_columns: tuple[str, ...] = ()
+    is_composition: bool = True
 
     def __len__(self) -> int:
         return len(self.sample_ids)

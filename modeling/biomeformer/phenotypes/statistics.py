@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..metrics.diversity import shannon_entropy
-from ..metrics.group_tests import permanova, permdisp
+from ..metrics.group_tests import design_columns, marginal_permanova, permanova, permdisp
 from ..metrics.p_values import benjamini_hochberg
 from .features import FeatureTable
 from .transforms import resolve_zeros, transform_shares
@@ -27,7 +27,8 @@ class GroupTest:
     """Result of one test of whether groups differ.
 
     Attributes:
-        test: `permanova` (centroids), `permdisp` (dispersions) or `entropy` (Kruskal-Wallis of Shannon entropies).
+        test: `permanova` (centroids), `permanova_marginal` (what one term explains beyond the others), `permdisp`
+            (dispersions) or `entropy` (Kruskal-Wallis of Shannon entropies).
         distance: Distance between samples; empty for entropy.
         statistic: Pseudo-F, F or H; NaN if it is undefined.
         p: Permutation p value; for entropy that of the chi-squared distribution; NaN if the statistic is undefined.
@@ -38,7 +39,8 @@ class GroupTest:
         n_samples: Number of samples.
         n_groups: Number of groups.
         n_permutations: Number of permutations that p is from; None if it is from a distribution.
-        note: Why the statistic is undefined, or what was changed to compute it; else empty.
+        note: Why the statistic or p is undefined, or what was changed to compute it; else empty.
+        term: Term of the model that a marginal test is of; else empty.
     """
 
     test: str
@@ -51,6 +53,7 @@ class GroupTest:
     n_groups: int
     n_permutations: int | None = None
     note: str = ""
+    term: str = ""
 
 
 def distance_matrix(values: np.ndarray, distance: str, zeros: str = "fixed") -> np.ndarray:
@@ -108,6 +111,9 @@ def compare_groups(
     zeros: str = "auto",
     center: str = "median",
     bias_adjust: bool = False,
+    strata: Sequence[str] | None = None,
+    terms: Mapping[str, np.ndarray] | None = None,
+    group_term: str = "groups",
     n_permutations: int = 999,
     seed: int = 0,
 ) -> list[GroupTest]:
@@ -122,15 +128,20 @@ def compare_groups(
         zeros: Rule for zeros of the Aitchison distance, one of `transforms.ZERO_CHOICES`.
         center: Center of a group in PERMDISP: `median` or `centroid`.
         bias_adjust: Whether PERMDISP enlarges the distances of small groups: see `biomeformer.metrics.group_tests`.
+        strata: Block of each sample, such as its study: permutations exchange samples only within blocks. The test of
+            entropies, which has no permutations, ignores them.
+        terms: Further terms of PERMANOVA by name, each a number (float) or class (int) per sample. The groups and each
+            term are then tested for what they explain beyond all others (vegan's `adonis2(by = "margin")`).
+        group_term: Name of the groups among these terms.
         n_permutations: Number of permutations.
         seed: Seed of the permutations.
 
     Returns:
-        Both tests for each distance, and one of entropies, with q values over all of them. A test whose statistic is
-        undefined has neither p nor q, and does not count for the q values of the others.
+        Both tests for each distance, with the marginal tests of terms, and one of entropies, with q values over all of
+        them. A test whose statistic is undefined has neither p nor q, and does not count for the others' q values.
 
     Raises:
-        InputError: There are fewer than two groups, a group has a single sample, or a name is unknown.
+        InputError: There are fewer than two groups, a group has a single sample, or a name is unknown or given twice.
     """
     names, labels, sizes = np.unique(list(map(str, groups)), return_inverse=True, return_counts=True)
     if len(labels) != len(table):
@@ -142,16 +153,23 @@ def compare_groups(
             f"are {len(names)} groups."
         )
     size: dict[str, Any] = {"n_samples": len(labels), "n_groups": len(names)}
+    blocks = None if strata is None else np.unique(list(map(str, strata)), return_inverse=True)[1]
+    if blocks is not None and len(blocks) != len(labels):
+        raise InputError(f"{len(blocks)} strata were given for {len(labels)} samples; give one per sample.")
+    if terms and group_term in terms:
+        raise InputError(f"{group_term!r} is the groups and a further term; give other columns as terms.")
+    model = {name: design_columns(values) for name, values in {group_term: labels, **(terms or {})}.items()}
     rule = resolve_zeros(table.values, zeros) if "aitchison" in distances else "fixed"
     tests: list[GroupTest] = []
     for distance in distances:
         matrix = distance_matrix(table.values, distance, rule)
-        options: dict[str, Any] = {"n_permutations": n_permutations, "seed": seed}
+        options: dict[str, Any] = {"n_permutations": n_permutations, "seed": seed, "strata": blocks}
         centers = permanova(matrix, labels, **options)
         spreads = permdisp(matrix, labels, center=center, bias_adjust=bias_adjust, **options)
         note = spreads.reason
-        if not note and spreads.n_negative:
-            note = f"{spreads.n_negative} squared distances to the center are negative and were set to 0"
+        if spreads.n_negative and not np.isnan(spreads.f):
+            note = f"{note}; " if note else ""
+            note += f"{spreads.n_negative} squared distances to the center are negative and were set to 0"
         size_and_permutations = {**size, "n_permutations": n_permutations}
         tests += [
             GroupTest(
@@ -174,6 +192,21 @@ def compare_groups(
                 note=note,
                 **size_and_permutations,
             ),
+        ]
+        marginal = marginal_permanova(matrix, model, **options) if terms else {}
+        tests += [
+            GroupTest(
+                "permanova_marginal",
+                distance,
+                result.f,
+                result.p,
+                np.nan,
+                result.r2,
+                note=result.reason,
+                term=name,
+                **size_and_permutations,
+            )
+            for name, result in marginal.items()
         ]
     tests.append(_compare_entropies(table.shares, labels, size))
     q = benjamini_hochberg([test.p for test in tests])

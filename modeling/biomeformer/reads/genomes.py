@@ -97,12 +97,31 @@ class GenomeSet:
             sequence, size = self.sequences[genome], lengths[rows]
             starts = rng.integers(0, len(sequence) - size)
             step = np.where(rng.random(len(rows)) < 0.5, 1, -1)
-            first = np.where(step == 1, starts, starts + size - 1)
             within = np.arange(int(size.sum())) - np.repeat(np.cumsum(size) - size, size)
-            bases = sequence[np.repeat(first, size) + within * np.repeat(step, size)]
-            backwards = np.repeat(step == -1, size)
-            bases = np.where(backwards, COMPLEMENT[bases], bases)
-            flat[np.repeat(offsets[rows], size) + within] = bases
-        wrong = rng.random(len(flat)) < error_rate
-        flat[wrong] = rng.choice(np.frombuffer(b"ACGT", np.uint8), int(wrong.sum()))
+            flat[np.repeat(offsets[rows], size) + within] = cut_reads(sequence, starts, size, step)
+        substitute(flat, error_rate, rng)
         return flat, offsets
+
+
+def cut_reads(sequence: np.ndarray, starts: np.ndarray, sizes: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Cut reads out of a sequence.
+
+    Args:
+        sequence: uint8 `(length,)`.
+        starts: First base of each read on the forward strand, from 0, `(n_reads,)`.
+        sizes: Bases of each read, `(n_reads,)`.
+        steps: 1 for the forward strand, -1 for the reverse complement, `(n_reads,)`.
+
+    Returns:
+        Bases of the reads end to end, uint8 `(n_bases,)`.
+    """
+    first = np.where(steps == 1, starts, starts + sizes - 1)
+    within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    bases = sequence[np.repeat(first, sizes) + within * np.repeat(steps, sizes)]
+    return np.where(np.repeat(steps == -1, sizes), COMPLEMENT[bases], bases)
+
+
+def substitute(bases: np.ndarray, error_rate: float, rng: np.random.Generator) -> None:
+    """Replace bases by random ones in place, each with the chance `error_rate`."""
+    wrong = rng.random(len(bases)) < error_rate
+    bases[wrong] = rng.choice(np.frombuffer(b"ACGT", np.uint8), int(wrong.sum()))

@@ -242,6 +242,18 @@ class SampleReader:
         return batch
 
 
+def iter_records(reads: SampleReads) -> Iterator[SequenceRecord]:
+    """Yield the records of a sample with names and qualities, in the order of `SampleReader`; letters are not checked.
+
+    Raises:
+        ReadFileError: A file is damaged, empty, not FASTQ or FASTA, or its mates do not fit.
+    """
+    for paths in reads.files:
+        with ExitStack() as stack:
+            files = [stack.enter_context(RecordFile(path)) for path in paths]
+            yield from files[0] if len(files) == 1 else _paired_records(files[0], files[1])
+
+
 def _packed(sequences: list[str], index: npt.NDArray[np.int64]) -> tuple[ReadBatch, int | None]:
     """Return sequences as a batch, and the position of its first letter that is no nucleotide code, or None."""
     joined = "".join(sequences).encode("ascii")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from ..errors import InputError, TableError
-from ..metagenomes import AbundanceTable
+from ..metagenomes import AbundanceTable, ClusterDescriptions
 from ..sinks import terminal
 from .ordination import bray_curtis_pcoa, drawn_rows
 
@@ -148,10 +148,21 @@ def _name_samples(axes: Any, names: tuple[str, ...], points: np.ndarray) -> None
             label.remove()
 
 
-def _draw_heatmap(axes: Any, table: AbundanceTable, colour_by: str | None, points: np.ndarray) -> None:
+def variable_clusters(abundance: np.ndarray) -> np.ndarray:
+    """Return the numbers of the clusters that vary most between samples, which the heatmap shows, the first first."""
+    return np.lexsort((-abundance.mean(0), -abundance.var(0)))[:N_HEATMAP_CLUSTERS]
+
+
+def _draw_heatmap(
+    axes: Any,
+    table: AbundanceTable,
+    colour_by: str | None,
+    points: np.ndarray,
+    descriptions: ClusterDescriptions | None,
+) -> None:
     abundance = table.abundance
     varying = bool((abundance.var(0) > 0).any())
-    clusters = np.lexsort((-abundance.mean(0), -abundance.var(0)))[:N_HEATMAP_CLUSTERS]
+    clusters = variable_clusters(abundance)
     labels, groups = pd.Series([""] * len(points)), [""]
     if colour_by is not None and numeric_values(table.metadata[colour_by]) is None:
         labels, groups = _groups(table.metadata[colour_by])
@@ -164,7 +175,8 @@ def _draw_heatmap(axes: Any, table: AbundanceTable, colour_by: str | None, point
     shown, clusters = shown[:, arrangement], clusters[arrangement]
     image = axes.imshow(100 * shown.T, aspect="auto", cmap="magma", interpolation="nearest")
     axes.figure.colorbar(image, ax=axes, label="reads in cluster (%)", shrink=0.8)
-    axes.set_yticks(range(len(clusters)), [str(c) for c in clusters], fontsize=6.5)
+    names = [str(c) if descriptions is None else shorten(descriptions.short_label(c), 32) for c in clusters]
+    axes.set_yticks(range(len(clusters)), names, fontsize=6.5)
     axes.set_ylabel(f"{len(clusters)} most {'variable' if varying else 'abundant'} of {abundance.shape[1]} clusters")
     if len(order) <= 2 * MAX_NAMED_SAMPLES:
         names = [shorten(table.sample_ids[i], 14) for i in order]
@@ -202,14 +214,22 @@ def _take(table: AbundanceTable, rows: np.ndarray) -> AbundanceTable:
     )
 
 
-def make_cohort_figure(table: AbundanceTable, *, colour_by: str | None = None, title: str | None = None) -> Figure:
+def make_cohort_figure(
+    table: AbundanceTable,
+    *,
+    colour_by: str | None = None,
+    title: str | None = None,
+    descriptions: ClusterDescriptions | None = None,
+) -> Figure:
     """Return the figure that `cohort_figure` writes."""
     # Names are plain text: a $ in a name must not start a formula.
     with matplotlib.rc_context({"text.parse_math": False}):
-        return _make_cohort_figure(table, colour_by, title)
+        return _make_cohort_figure(table, colour_by, title, descriptions)
 
 
-def _make_cohort_figure(table: AbundanceTable, colour_by: str | None, title: str | None) -> Figure:
+def _make_cohort_figure(
+    table: AbundanceTable, colour_by: str | None, title: str | None, descriptions: ClusterDescriptions | None
+) -> Figure:
     if colour_by is not None and colour_by not in table.metadata.columns:
         columns = ", ".join(map(str, table.metadata.columns)) or "none"
         raise TableError(f"The table has no metadata column {colour_by!r} to colour by; it has {columns}.")
@@ -221,7 +241,7 @@ def _make_cohort_figure(table: AbundanceTable, colour_by: str | None, title: str
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
     _draw_ordination(left, table, colour_by, points, shares)
-    _draw_heatmap(right, table, colour_by, points)
+    _draw_heatmap(right, table, colour_by, points, descriptions)
     if len(table.sample_ids) < n_samples:
         figure.supxlabel(
             f"{len(table.sample_ids):,} of {n_samples:,} samples, drawn at random", fontsize=9, x=0.01, ha="left"
@@ -235,7 +255,12 @@ def _make_cohort_figure(table: AbundanceTable, colour_by: str | None, title: str
 
 
 def cohort_figure(
-    table: AbundanceTable, path: str | Path, *, colour_by: str | None = None, title: str | None = None
+    table: AbundanceTable,
+    path: str | Path,
+    *,
+    colour_by: str | None = None,
+    title: str | None = None,
+    descriptions: ClusterDescriptions | None = None,
 ) -> Path:
     """Draw a cohort: principal coordinates next to a heatmap of the most variable clusters.
 
@@ -246,6 +271,7 @@ def cohort_figure(
         path: File to write; its extension selects the format (png, pdf, svg).
         colour_by: Metadata column for colours; by default the first with two to eight groups of two or more samples.
         title: Title above the figure.
+        descriptions: What the clusters are; they are named by it.
 
     Returns:
         The path written.
@@ -258,5 +284,5 @@ def cohort_figure(
     formats = FigureCanvasAgg.get_supported_filetypes()
     if path.suffix[1:].lower() not in formats:
         raise InputError(f"{path}: figures are not written as {path.suffix!r}; end the name in .png, .pdf or .svg.")
-    make_cohort_figure(table, colour_by=colour_by, title=title).savefig(path, dpi=160)
+    make_cohort_figure(table, colour_by=colour_by, title=title, descriptions=descriptions).savefig(path, dpi=160)
     return path

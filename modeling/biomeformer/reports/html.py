@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..metagenomes import AbundanceTable
+from ..metagenomes import AbundanceTable, ClusterDescriptions, find_descriptions
 from ..metrics.diversity import shannon_entropy
 from ..sinks import html
 from . import page
-from .figure import make_cohort_figure
+from .cluster_report import cluster_table
+from .figure import make_cohort_figure, variable_clusters
 from .ordination import drawn_rows
 
 # Rows of a page's lists; more would make it slow to open.
@@ -67,6 +68,7 @@ def cohort_report(
     colour_by: str | None = None,
     title: str = "Cohort report",
     failed: dict[str, str] | None = None,
+    descriptions: ClusterDescriptions | None = None,
 ) -> Path:
     """Write a self-contained HTML report: figure, read statistics per sample, methods, provenance.
 
@@ -76,12 +78,14 @@ def cohort_report(
         colour_by: As for `cohort_figure`.
         title: Heading.
         failed: Reason of each sample of the cohort that failed and is not in the table.
+        descriptions: What the clusters are; by default those of the shipped checkpoint that made the table, if one did.
 
     Returns:
         The path written.
     """
     image = io.BytesIO()
-    make_cohort_figure(table, colour_by=colour_by).savefig(image, format="png", dpi=130)
+    descriptions = find_descriptions(table.provenance) if descriptions is None else descriptions
+    make_cohort_figure(table, colour_by=colour_by, descriptions=descriptions).savefig(image, format="png", dpi=130)
     picture = base64.b64encode(image.getvalue()).decode()
     read_stats = table.read_stats
     n_reads, n_used = int(read_stats["n_reads"].sum()), int(read_stats["n_used"].sum())
@@ -103,6 +107,13 @@ def cohort_report(
         first = _first_of(len(failed), "biomeformer status lists all")
         missing = f"<h2>Samples that failed</h2><p>They are not in the table.{first}</p>{page.pairs(listed)}"
     first = _first_of(n_samples, "the abundance table has all")
+    clusters = ""
+    if descriptions is not None:
+        drawn_clusters = variable_clusters(table.abundance).tolist()
+        clusters = (
+            f"<h2>Clusters drawn</h2><p>{html(descriptions.summary())}</p>"
+            f"{page.table(cluster_table(descriptions, drawn_clusters))}"
+        )
     body = f"""{page.cards(numbers)}
 <div class="wide"><img class="broad" src="data:image/png;base64,{picture}"
  alt="Principal coordinates of the samples and a heatmap of the most variable clusters"></div>
@@ -110,6 +121,7 @@ def cohort_report(
 Right: relative abundance of the clusters that vary most between samples. Cluster numbers are those of the model's
 centroids.{sampled}</p>
 <h2>Samples</h2>{f"<p>{first.strip()}</p>" if first else ""}{page.table(_sample_table(table))}
+{clusters}
 {missing}
 <h2>Methods</h2><p>{html(methods_sentence(table.provenance, len(table.sample_ids)))}</p>
 <h2>Provenance</h2>{page.pairs(record)}"""

@@ -44,6 +44,8 @@ app.command(
 
     biomeformer phenotype predict my-test sample_R1.fastq.gz sample_R2.fastq.gz
 
+    biomeformer phenotype predict my-test cohort.csv --output predictions.csv
+
     biomeformer phenotype predict my-test results --output predictions.csv
 """
 )(predict)
@@ -53,9 +55,18 @@ app.command(
     biomeformer phenotype transfer mine --test theirs --target disease
 
     biomeformer phenotype transfer a b c --target disease
+
+    biomeformer phenotype transfer results --target disease --leave-out-column study
 """
 )(transfer)
-app.command(epilog="Example: `biomeformer phenotype robustness results --target disease`")(robustness)
+app.command(
+    epilog="""**Examples**
+
+    biomeformer phenotype robustness results --target disease
+
+    biomeformer phenotype robustness results --target disease --terms age,sex --strata study
+"""
+)(robustness)
 app.command(
     epilog="""**Examples**
 

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from ...errors import InputError
+
 Transform = Literal["none", "clr", "ilr"]
-TargetColumn = Annotated[str, typer.Option("--target", "-t", help="Column with the classes.", show_default=False)]
+TargetColumn = Annotated[
+    str, typer.Option("--target", "-t", help="Column with the classes, numbers or labels.", show_default=False)
+]
+Task = Annotated[
+    Literal["auto", "classification", "regression", "multilabel"],
+    typer.Option(
+        help="What the column holds: classes, numbers, or labels joined by ';'. auto: numbers if more than 20 differ."
+    ),
+]
 Metadata = Annotated[
-    Path | None, typer.Option(help="CSV or TSV with the classes.", show_default="the table's own columns")
+    Path | None, typer.Option(help="CSV or TSV with the target.", show_default="the table's own columns")
 ]
 Positive = Annotated[list[str] | None, typer.Option(help="Value to predict against all others; may be repeated.")]
+Covariates = Annotated[
+    str | None,
+    typer.Option(help="Columns of the metadata beside the features, such as age,sex.", show_default=False),
+]
+Impute = Annotated[
+    bool, typer.Option("--impute", help="Allow missing covariates: the median of the training samples, or a word.")
+]
 Group = Annotated[str | None, typer.Option(help="Column with subjects or batches, which no two folds share.")]
 Missing = Annotated[
     list[str] | None,
@@ -25,7 +43,15 @@ NotMissing = Annotated[
     ),
 ]
 Models = Annotated[
-    list[str] | None, typer.Option(help="l1, forest or boosting; may be repeated.", show_default="all three")
+    list[str] | None,
+    typer.Option(
+        "--estimator", "--classifier", help="l1, forest or boosting; may be repeated.", show_default="all three"
+    ),
+]
+Strata = Annotated[str | None, typer.Option(help="Column of blocks, such as the study: permutations stay within them.")]
+Categorical = Annotated[
+    list[str] | None,
+    typer.Option(help="Column whose numbers are names of classes, such as numbered batches; may be repeated."),
 ]
 ModelTransform = Annotated[
     Transform | None, typer.Option(help="Transform of the features.", show_default="clr for l1, none for trees")
@@ -38,3 +64,28 @@ Zeros = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, typer.Option(help="Replace what this command wrote to the folder.")]
+
+
+def column_names(given: list[str] | None, columns: Collection[str]) -> list[str]:
+    """Return the columns that an option names: one by one, or several separated by commas."""
+    names = []
+    for text in given or []:
+        names += [text] if text in columns else [part.strip() for part in text.split(",") if part.strip()]
+    return list(dict.fromkeys(names))
+
+
+def refuse_estimator_as_model(model: str | None) -> None:
+    """Say which option names the estimator: `--model` is a checkpoint in every command.
+
+    Raises:
+        InputError: `--model` was given.
+    """
+    if model is not None:
+        raise InputError(
+            "--model names a checkpoint, which this command does not take; choose what is fitted by --estimator "
+            f"{model}."
+        )
+
+
+# Accepted so that the error can name the right option.
+NoModel = Annotated[str | None, typer.Option("--model", "-m", hidden=True)]

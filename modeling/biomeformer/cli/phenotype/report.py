@@ -31,12 +31,21 @@ def report(
     ] = None,
     cohort: Annotated[
         Path | None,
-        typer.Option(help="The cohort's CSV, to show reads of the most discriminative clusters.", show_default=False),
+        typer.Option(
+            help="The cohort's CSV, to describe the reads of the most discriminative clusters.", show_default=False
+        ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", help="With --cohort: checkpoint that embedded it.", show_default=False),
     ] = None,
+    show_reads: Annotated[
+        bool,
+        typer.Option(
+            "--show-reads",
+            help="With --cohort: print reads of these clusters, which are the samples' own, into the report.",
+        ),
+    ] = False,
     title: Annotated[str | None, typer.Option(help="Title of the report.", show_default="from the target")] = None,
     remark: Annotated[
         str | None, typer.Option(help="Remark at the top, such as that reads were simulated.", show_default=False)
@@ -51,7 +60,9 @@ def report(
     matrix, most discriminative features, all scores, and a methods paragraph.
     """
     if (cohort is None) != (model is None):
-        raise InputError("--cohort and --model go together: reads are shown by the clusters of the model.")
+        raise InputError("--cohort and --model go together: reads are described by the clusters of the model.")
+    if show_reads and cohort is None:
+        raise InputError("--show-reads needs --cohort and --model, which say where the reads are.")
     target = output or study / "report.html"
     if target.is_dir():
         raise InputError(f"--output {target} is a folder; give the name of an HTML file.")
@@ -65,7 +76,7 @@ def report(
         tables = study_tables(evaluated)
     reads = []
     if cohort is not None and model is not None:
-        reads = _cluster_reads(evaluated, tables, cohort, model, revision, threads)
+        reads = _cluster_reads(evaluated, tables, cohort, model, revision, threads, 3 if show_reads else 0)
     with doing("drawing"):
         from ...reports.phenotype import phenotype_report
 
@@ -75,6 +86,7 @@ def report(
             tables=tables,
             depth=at_depth,
             cluster_reads=reads,
+            show_reads=show_reads,
             title=title,
             remark=remark,
             n_permutations=permutations,
@@ -105,7 +117,13 @@ def study_tables(study: Study) -> dict[str, FeatureTable]:
 
 
 def _cluster_reads(
-    study: Study, tables: dict[str, FeatureTable], cohort: Path, model: str, revision: str | None, threads: int | None
+    study: Study,
+    tables: dict[str, FeatureTable],
+    cohort: Path,
+    model: str,
+    revision: str | None,
+    threads: int | None,
+    n_examples: int,
 ) -> list:
     """Describe the reads of the most discriminative clusters."""
     from ..runtime import start
@@ -129,4 +147,5 @@ def _cluster_reads(
             raise InputError(f"{cohort} has none of the study's samples (such as {study.target.sample_ids[0]!r}).")
     with doing("assigning reads to clusters"):
         per_sample = max(100_000 // len(samples), 100)
-        return describe_clusters(loaded, samples, discriminative_clusters(first, study), reads_per_sample=per_sample)
+        clusters = discriminative_clusters(first, study)
+        return describe_clusters(loaded, samples, clusters, reads_per_sample=per_sample, n_examples=n_examples)

@@ -11,8 +11,8 @@ from ...io.spreadsheets import write_spreadsheet
 from ...io.tables import missing_words
 from ..console import doing, out, report_files
 from ..output import open_output
-from .options import Missing, NotMissing, Overwrite, Zeros
-from .reading import read_cohort_table
+from .options import Categorical, Missing, NotMissing, Overwrite, Strata, Zeros, column_names
+from .reading import read_cohort_and_metadata, with_columns
 
 
 def robustness(
@@ -37,6 +37,15 @@ def robustness(
     bias_adjust: Annotated[
         bool, typer.Option("--bias-adjust", help="Enlarge distances of small groups in PERMDISP (Stier et al. 2013).")
     ] = False,
+    strata: Strata = None,
+    terms: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further columns of PERMANOVA, separated by commas, such as age,sex: the groups and each of them are "
+            "tested for what they explain beyond all others."
+        ),
+    ] = None,
+    categorical: Categorical = None,
     permutations: Annotated[int, typer.Option(min=9, help="Permutations of the labels.")] = 999,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the permutations.")] = 0,
     overwrite: Overwrite = False,
@@ -44,8 +53,8 @@ def robustness(
     """Test whether groups of samples differ: PERMANOVA, PERMDISP and Shannon entropy.
 
     Uses Bray-Curtis, Jensen-Shannon and Aitchison distances, with q values (Benjamini-Hochberg) over all tests of all
-    tables. PERMANOVA and PERMDISP equal those of R's vegan (adonis2, betadisper). A statistic that is undefined has no
-    p value. Writes tests.csv.
+    tables. PERMANOVA and PERMDISP equal those of R's vegan (adonis2, also by margin, and betadisper). A statistic that
+    is undefined has no p value. Writes tests.csv.
     """
     words = missing_words(missing or (), not_missing or ())
     folder = open_output(output, "phenotype robustness", overwrite=overwrite)
@@ -56,9 +65,23 @@ def robustness(
         from ...metrics.p_values import benjamini_hochberg, describe_p, format_p
         from ...phenotypes import compare_groups
 
-        cohorts = [read_cohort_table(path, metadata, target, positive, words) for path in tables]
+        cohorts, covariates = [], []
+        for path in tables:
+            cohort, columns, where = read_cohort_and_metadata(path, metadata, target, positive, words)
+            names = column_names(terms, columns.columns)
+            given = [*([strata] if strata else []), *names]
+            cohort, known = with_columns(
+                cohort,
+                columns,
+                given,
+                categorical=[*(categorical or []), *([strata] if strata else [])],
+                where=where,
+                missing=words,
+            )
+            cohorts.append(cohort)
+            covariates.append(known)
     rows = []
-    for cohort in cohorts:
+    for cohort, known in zip(cohorts, covariates, strict=True):
         with doing(f"{cohort.name}: {permutations} permutations"):
             groups = [cohort.target.classes[label] for label in cohort.target.labels]
             tests = compare_groups(
@@ -67,13 +90,17 @@ def robustness(
                 zeros=zeros,
                 center=center,
                 bias_adjust=bias_adjust,
+                strata=None if strata is None else list(map(str, known[strata].values)),
+                terms={name: column.values for name, column in known.items() if name != strata},
+                group_term=target,
                 n_permutations=permutations,
                 seed=seed,
             )
             rows += [{"table": cohort.name, **vars(test)} for test in tests]
     for row, q in zip(rows, benjamini_hochberg([row["p"] for row in rows]), strict=True):
         row["q"] = float(q)
-        line = f"{row['table']}: {row['test'] + ' ' + row['distance']:<27} "
+        name = " ".join(filter(None, (row["test"], row["term"], row["distance"])))
+        line = f"{row['table']}: {name:<27} "
         if np.isnan(row["statistic"]):
             out(f"{line}undefined: {row['note']}")
             continue

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...errors import InputError
 from ...io.spreadsheets import write_spreadsheet
 from ...io.tables import missing_words
 from ..console import doing, out, report_files
 from ..options import Threads
 from ..output import open_output
-from .options import Missing, Models, ModelTransform, NotMissing, Overwrite, Positive, TargetColumn, Zeros
-from .reading import read_cohort_table
+from .options import (
+    Covariates,
+    Impute,
+    Missing,
+    Models,
+    ModelTransform,
+    NoModel,
+    NotMissing,
+    Overwrite,
+    Positive,
+    TargetColumn,
+    Task,
+    Zeros,
+    refuse_estimator_as_model,
+)
+from .reading import read_cohort_and_metadata, with_columns
+from .summary import score_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...phenotypes.cohort_transfer import LabelledCohort
 
 
 def transfer(
@@ -25,26 +46,38 @@ def transfer(
     test: Annotated[
         Path | None, typer.Option(help="Cohort to test on.", show_default="each of the others in turn")
     ] = None,
+    leave_out_column: Annotated[
+        str | None,
+        typer.Option(help="Column of one table, such as the study, each of whose values is left out in turn."),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("transfer"),
+    task: Task = "auto",
     metadata: Annotated[
         Path | None,
-        typer.Option(help="CSV or TSV with the classes of all cohorts.", show_default="the tables' own columns"),
+        typer.Option(help="CSV or TSV with the targets of all cohorts.", show_default="the tables' own columns"),
     ] = None,
     positive: Positive = None,
     missing: Missing = None,
     not_missing: NotMissing = None,
-    model: Models = None,
+    covariates: Covariates = None,
+    impute: Impute = False,
+    estimator: Models = None,
+    model: NoModel = None,
     transform: ModelTransform = None,
     zeros: Zeros = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of models and bootstraps.")] = 0,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train on cohorts and test on another, or leave out each cohort in turn.
+    """Train on cohorts and test on another, or leave out each cohort, or each study of one table, in turn.
 
     The penalty of l1 is chosen on folds that leave whole cohorts out. Tables of different checkpoints or preprocessing
-    configs are refused. Intervals are over bootstraps of the tested samples. Writes transfer.csv.
+    configs are refused. Intervals are over bootstraps of the tested samples. Writes transfer.csv, predictions.csv and
+    report.html.
     """
+    refuse_estimator_as_model(model)
+    if leave_out_column is not None and (len(tables) > 1 or test is not None):
+        raise InputError("--leave-out-column leaves out the studies of one table; give one table and no --test.")
     words = missing_words(missing or (), not_missing or ())
     folder = open_output(output, "phenotype transfer", overwrite=overwrite)
     with doing("reading the tables"):
@@ -52,12 +85,23 @@ def transfer(
 
         from ...phenotypes import MODELS, leave_one_out
         from ...phenotypes import transfer as transfer_to
+        from ...phenotypes.leave_out import split_cohort, transfer_predictions
         from ...phenotypes.study import DEFAULT_TRANSFORMS, score_columns
 
-        cohorts = [read_cohort_table(path, metadata, target, positive, words) for path in tables]
-        tested = None if test is None else read_cohort_table(test, metadata, target, positive, words)
-    rows = []
-    for name in model or MODELS:
+        def read(path: Path) -> tuple[LabelledCohort, pd.DataFrame, str]:
+            return read_cohort_and_metadata(path, metadata, target, positive, words, task, covariates, impute)
+
+        tested = None if test is None else read(test)[0]
+        if leave_out_column is None:
+            cohorts = [read(path)[0] for path in tables]
+        else:
+            whole, columns, where = read(tables[0])
+            whole, known = with_columns(
+                whole, columns, [leave_out_column], categorical=[leave_out_column], where=where, missing=words
+            )
+            cohorts = split_cohort(whole, known[leave_out_column])
+    rows, all_results = [], []
+    for name in estimator or MODELS:
         options: dict[str, Any] = {
             "transform": transform or DEFAULT_TRANSFORMS.get(name, "none"),
             "zeros": zeros,
@@ -69,14 +113,27 @@ def transfer(
                 results = leave_one_out(cohorts, name, **options)
             else:
                 results = [transfer_to(cohorts, tested, name, **options)]
+        all_results += results
         for result in results:
             trained_on, tested_on = result.trained_on, result.tested_on
-            out(f"{' + '.join(trained_on)} -> {tested_on}, {name}: ROC-AUC {result.scores['roc_auc']}")
+            out(f"{' + '.join(trained_on)} -> {tested_on}, {name}: {score_line(result.task, result.scores)}")
             if result.learned_nothing:
                 out("warning: this model learned nothing (it predicts the same for every sample); no result.")
             row: dict[str, Any] = {"trained_on": ";".join(trained_on), "tested_on": tested_on, "model": name}
             row["learned_nothing"] = result.learned_nothing
             rows.append(row | score_columns(result.scores))
     with folder.publish() as partial:
+        tested_cohorts = cohorts if tested is None else [tested]
         write_spreadsheet(pd.DataFrame(rows), partial / "transfer.csv", index=False)
-    report_files({"scores": output / "transfer.csv"})
+        write_spreadsheet(transfer_predictions(all_results, tested_cohorts), partial / "predictions.csv")
+        with doing("drawing the report"):
+            from ...reports.transfer import transfer_report
+
+            transfer_report(all_results, tested_cohorts, partial / "report.html", column=leave_out_column)
+    report_files(
+        {
+            "scores": output / "transfer.csv",
+            "predictions": output / "predictions.csv",
+            "report": output / "report.html",
+        }
+    )

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...io.markdown import grid, pairs
+from ...metagenomes.cluster_descriptions import NAME as DESCRIPTIONS
+from ...metagenomes.cluster_descriptions import ClusterDescriptions
 from ...sinks import markdown
 from ..folder import CheckpointFolder
 from .card_type import CardType, Rows, started_from, versions
@@ -74,7 +76,28 @@ def encoder_facts(folder: CheckpointFolder) -> Rows:
 
 def facts(folder: CheckpointFolder) -> Rows:
     """Return the rows that describe the model."""
-    return encoder_facts(folder) | folder.weight_lines()
+    return encoder_facts(folder) | _described(folder) | folder.weight_lines()
+
+
+def _described(folder: CheckpointFolder) -> Rows:
+    """Return the row on the descriptions of the clusters, if the checkpoint has them."""
+    if not (folder.path / DESCRIPTIONS).is_file():
+        return {}
+    descriptions = ClusterDescriptions.read(folder.path)
+    record, frame = descriptions.record, descriptions.frame
+    reached = frame[frame["n_reads"] > 0]
+    purities = ", ".join(
+        f"{(reached[f'{rank}_purity'] * reached['n_reads']).sum() / record['n_reads']:.0%} of {markdown(rank)}"
+        for rank in descriptions.ranks
+    )
+    n_mixed = sum(name.startswith("mixed") for name in descriptions.names)
+    settings, catalog = record["settings"], record["catalog"]
+    return {
+        "Clusters described": f"in `{DESCRIPTIONS}`, by {record['n_reads']:,} reads of {settings['read_length']} bases "
+        f"simulated from {catalog['n_genomes']:,} genomes (catalog SHA-256 `{catalog['sha256'][:12]}`, seed "
+        f"{settings['seed']}); mean purity {purities}; {n_mixed:,} of {len(frame):,} clusters are mixed: no taxon of "
+        "any rank has half of the reads"
+    }
 
 
 def training(folder: CheckpointFolder) -> Rows:
@@ -156,7 +179,7 @@ CARD_TYPE = CardType(
     title="Reads to abundance vectors",
     tags=("biology", "dna", "metagenomics", "microbiome"),
     papers=("2601.03295",),
-    files=TOKENIZER_FILES,
+    files=(*TOKENIZER_FILES, DESCRIPTIONS),
     usage=usage,
     usage_note="`sample.abundance` is the share of the sample's reads per cluster; `sample.read_stats` accounts for "
     "every read.",
