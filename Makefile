@@ -6,13 +6,18 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check clean
+.PHONY: demo test check fuzz clean
 
 demo: $(VENV)/.demo-ready  ## the main job on the example cohort, with the shipped checkpoint
 	$(BIN)/biomeformer demo --output demo-output
 
 test: check  ## linters, type checker and all tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+N ?= 10000
+SEED ?= 0
+fuzz: $(VENV)/.test-ready  ## N damaged files of every format; fails if one is read wrongly or not refused clearly
+	$(BIN)/python benchmarks/reliability.py --trials $(N) --seed $(SEED)
 
 check: $(VENV)/.test-ready
 	$(BIN)/ruff check .

@@ -7,6 +7,8 @@
   random subset of a genome's genes, which is faster and reduces overfitting to few genomes.
 * Genomes of similar length are batched together, to reduce padding. Vectors are read genome by genome from disk, or
   with `--streaming` from the Hub, and the next batch is prefetched.
+* A temperature is fitted to the predictions of the test folds, by which the model's probabilities are calibrated. The
+  range of the training genomes is kept in its config: `biomeformer genome predict` says which genomes are unlike them.
 * AdamW, linear warm-up and decay, class weights. Processes share each batch: gradients, and with `dropout: 0` or
   `micro_batches` results, equal those of one process.
 
@@ -46,6 +48,7 @@ from biomeformer.genomes.dataset import DatasetGenomes, StreamedGenomes, open_ge
 from biomeformer.genomes.embedding import RESULTS, EmbeddedGenomes
 from biomeformer.genomes.prediction import PROTEIN_ENCODER
 from biomeformer.genomes.proteins import load_protein_encoder
+from biomeformer.genomes.training_range import MIN_GENOMES, training_range
 from biomeformer.io.tables import missing_words
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata
 from biomeformer.phenotypes.evaluation import folds
@@ -56,6 +59,7 @@ from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.runs.progress import cell, note, out
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import Epochs, bucketed_batches, evaluate_rows, to_device
+from biomeformer.training.calibration import Calibration, calibrate
 from biomeformer.training.command import RecipeParser, run_main
 from biomeformer.training.config import Config
 from biomeformer.training.folds import median_epoch
@@ -262,6 +266,19 @@ class Trainer:
         )
         return model, outcome.best_step // epochs.steps_per_epoch
 
+    def training_range(self) -> dict[str, Any] | None:
+        """Return the range of all genomes with a class; see `biomeformer.genomes.training_range`."""
+        names, genomes, n_kept = self.target.sample_ids, self.genomes, self.config.max_genes
+        if len(names) < MIN_GENOMES:
+            return None
+        gc = genomes.genomes["gc"].astype(float) if isinstance(genomes, EmbeddedGenomes) else None
+        means = [genomes.vectors(name)[:n_kept].astype(np.float32).mean(0) for name in names]
+        return training_range(
+            [] if gc is None else [gc[name] for name in names],
+            [int(genomes.n_genes[name]) for name in names],
+            np.array(means, np.float64),
+        )
+
     @torch.no_grad()
     def predict(self, model: GenomeTransformerForSequenceClassification, rows: np.ndarray) -> np.ndarray:
         """Predict probabilities `(n_rows, n_classes)` of genomes, which are divided among the processes."""
@@ -306,8 +323,8 @@ def show(accuracy: dict[str, Any], column: str) -> None:
     Console().print(table)
 
 
-def evaluate(trainer: Trainer) -> tuple[Study, list[dict[str, Any]], dict[str, Any]]:
-    """Train and test on every fold; return the study, the results of each fold, and accuracy by class."""
+def evaluate(trainer: Trainer) -> tuple[Study, list[dict[str, Any]], dict[str, Any], Calibration]:
+    """Train and test on every fold; return the study, each fold's results, accuracy by class, and the calibration."""
     config, target = trainer.config, trainer.target
 
     def train_fold(i: int, rest: np.ndarray, validation: np.ndarray, test: np.ndarray) -> dict[str, Any]:
@@ -327,7 +344,11 @@ def evaluate(trainer: Trainer) -> tuple[Study, list[dict[str, Any]], dict[str, A
         source=trainer.source,
         early_stopping=config.patience is not None,
     )
-    return study, results, accuracy_by_class(target, [test for _, test in splits], results)
+    tests = [test for _, test in splits]
+    calibration = calibrate(
+        [(np.array(fold["probabilities"]), target.labels[test]) for test, fold in zip(tests, results, strict=True)]
+    )
+    return study, results, accuracy_by_class(target, tests, results), calibration
 
 
 def parser() -> RecipeParser:
@@ -390,7 +411,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     with run.open(args.overwrite):
         if run.is_main:
             run.record_inputs()
-        study, results, accuracy = evaluate(trainer)
+        study, results, accuracy, calibration = evaluate(trainer)
         n_epochs = median_epoch(results)
         all_rows = np.arange(len(target.labels))
         model, _ = trainer.train(all_rows, all_rows[:0], n_epochs, len(results))
@@ -407,6 +428,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
                 "target": study.record["target"],
                 "scores": study.record["scores"],
                 "accuracy": accuracy,
+                "calibration": dict(calibration),
                 "n_epochs": n_epochs,
                 "best_epochs": [fold["best_epoch"] for fold in results],
                 "protein_encoder": genomes.preprocessing | {"name": trainer.processor.protein_encoder},
@@ -415,12 +437,18 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
             }
             study.write(args.output)
             model.processor = trainer.processor
+            model.config.temperature = calibration["temperature"]
+            model.config.training_range = trainer.training_range()
             folder = run.write_model(lambda path: save(model, path, encoder if is_copied else None), record)
             scores = study.evaluations[0].scores
             show(accuracy, target.column)
             out(
                 f"{target.column}: accuracy {accuracy['accuracy']:.3f}, balanced accuracy "
                 f"{scores['balanced_accuracy']}, ROC-AUC {scores['roc_auc']}"
+            )
+            out(
+                f"log-loss of held-out folds {calibration['log_loss']:.3f}, calibrated "
+                f"{calibration['log_loss_calibrated']:.3f} (temperature {calibration['temperature']:.3g})"
             )
             for warning in study.fit_warnings:
                 out(f"warning: {warning}")

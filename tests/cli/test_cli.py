@@ -369,11 +369,14 @@ def test_failures_that_are_no_bad_input(tmp_path, model_dir, run, monkeypatch):
     result = run(arguments)
     assert result.exit_code == 1 and "Traceback" not in result.output
     last = result.stderr.splitlines()[-1]
-    assert last == "error: RuntimeError: CUDA error: an illegal memory access; re-run with --debug for the traceback."
+    assert last == (
+        "error: sample s0: the device failed (RuntimeError: CUDA error: an illegal memory access); give the same "
+        "command again, what is finished is kept."
+    )
     assert names(tmp_path / "out") == ["run"] and not names(tmp_path / "out" / "run" / "failed")
     result = run([*arguments, "--debug"])
     assert result.exit_code == 1 and "Traceback" in result.stderr
-    assert result.stderr.splitlines()[-1] == "error: RuntimeError: CUDA error: an illegal memory access"
+    assert result.stderr.splitlines()[-1] == last
 
 
 def test_missing_dependency_is_named_on_one_line(tmp_path, model_dir, run, monkeypatch):

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from transformers import EsmModel, pipeline
@@ -20,6 +21,7 @@ from biomeformer import (
 from biomeformer.errors import CheckpointError
 from biomeformer.genomes.embedding import EmbeddedGenomes
 from biomeformer.genomes.proteins import esm_config, load_protein_encoder
+from biomeformer.genomes.training_range import training_range
 from factories import tiny_esm, write_protein_genomes
 
 
@@ -235,3 +237,71 @@ def test_attribute_says_which_genomes_failed(place, model_dir, run, tmp_path):
     result = run(["genome", "attribute", embedded, "--output", tmp_path / "out", *options])
     assert result.exit_code == 1, result.output
     assert "failed  lonely: the genome has 1 gene" in result.stderr and "1 of 3 genomes failed" in result.stderr
+
+
+def contig_and_gff(folder, n_with_stop=0):
+    """A GFF3 without sequence, and its contig, on which `n_with_stop` of 20 genes use TGA as tryptophan."""
+    bases, lines = "CC", ["##gff-version 3"]
+    for i in range(20):
+        gene = "ATGTGAAAATGGGAACTGTAA" if i < n_with_stop else "ATGTGGAAATGGGAACTGTAA"
+        lines.append("\t".join(["c", "x", "CDS", f"{len(bases) + 1}", f"{len(bases) + 21}", ".", "+", "0", f"ID=g{i}"]))
+        bases += gene + "CC"
+    (folder / "a.gff").write_text("\n".join(lines) + "\n")
+    return folder / "a.gff", f">c\n{bases}\n"
+
+
+def test_predict_takes_the_fasta_of_a_gff(model_dir, place, run, tmp_path):
+    gff, sequence = contig_and_gff(tmp_path)
+    (tmp_path / "contigs.fasta").write_text(sequence)
+    alone = run(["genome", "predict", gff, "--model", model_dir])
+    assert alone.exit_code == 2 and "has no sequence" in alone.stderr and "--fasta" in alone.stderr
+    given = run(["genome", "predict", gff, "--fasta", tmp_path / "contigs.fasta", "--model", model_dir])
+    assert given.exit_code == 0 and given.stdout.splitlines()[1].endswith("\t20"), given.output
+    (tmp_path / "a.fna").write_text(sequence)
+    beside = run(["genome", "predict", gff, "--model", model_dir])
+    assert beside.stdout == given.stdout and "a: its contigs were read from a.fna beside it" in beside.stderr
+    two = run(["genome", "predict", gff, place / "g0.faa", "--fasta", tmp_path / "a.fna", "--model", model_dir])
+    assert two.exit_code == 2 and "--fasta names the contigs of one GFF3 file, and there are 2 genomes" in two.stderr
+
+
+def test_another_genetic_code_is_suspected_and_can_be_given(model_dir, place, run, tmp_path):
+    gff, sequence = contig_and_gff(tmp_path, n_with_stop=2)
+    (tmp_path / "a.fna").write_text(sequence)
+    result = run(["genome", "predict", gff, "--model", model_dir])
+    assert result.stdout.splitlines()[1].endswith("\t18")
+    assert "a: 2 of 20 genes (10%) have a stop inside" in result.stderr and "--translation-table 4" in result.stderr
+    right = run(["genome", "predict", gff, "--model", model_dir, "--translation-table", 4])
+    assert right.stdout.splitlines()[1].endswith("\t20") and "stop inside" not in right.stderr
+    (tmp_path / "genomes.csv").write_text("genome_id,gff\na,a.gff\n")
+    arguments = ["genome", "embed", tmp_path / "genomes.csv", "-e", place / "esm", "--threads", 1]
+    embedded = run([*arguments, "-o", tmp_path / "out"])
+    assert embedded.exit_code == 0, embedded.output
+    assert "warning: more than 5 % of the genes of a have a stop inside and were left out" in embedded.stdout
+    assert "--translation-table 4" in embedded.stdout
+    embedded = run([*arguments, "-o", tmp_path / "out4", "--translation-table", 4])
+    assert embedded.exit_code == 0 and "warning" not in embedded.stdout
+
+
+def test_predict_says_which_genomes_are_unlike_the_training_genomes(place, model_dir, run, tmp_path):
+    encoder = load_protein_encoder(place / "esm")
+    means = []
+    for i in range(4):
+        genome = read_genome(place / f"g{i}.faa")
+        means.append(encoder.embed([gene.protein for gene in genome.genes][:30]).vectors.mean(0))
+    known = training_range([0.4 + i / 100 for i in range(12)], [38 + i for i in range(12)], np.array(means * 3))
+    model = GenomeTransformerForSequenceClassification.from_pretrained(model_dir)
+    model.config.training_range, model.config.temperature = known, 2.0
+    model.save_pretrained(tmp_path / "model")
+    shutil.copytree(place / "esm", tmp_path / "model" / "protein_encoder")
+    (tmp_path / "odd.faa").write_text("".join(f">p{i}\nM{'W' * 20}\n" for i in range(5)))
+    files = [place / "g0.faa", tmp_path / "odd.faa"]
+    result = run(["genome", "predict", *files, "--model", tmp_path / "model"])
+    assert result.exit_code == 0, result.output
+    (note,) = [line for line in result.stderr.splitlines() if "unlike the genomes" in line]
+    assert note.startswith("odd: ") and "5 genes (theirs 38 to 49)" in note and "mean protein vector" in note
+    assert "GC" not in note
+    unknown = run(["genome", "predict", *files, "--model", model_dir])
+    assert unknown.exit_code == 0 and "unlike" not in unknown.stderr
+    # The temperature is that of the logits.
+    pair = [[float(value) for value in out.stdout.splitlines()[1].split("\t")[2:4]] for out in (result, unknown)]
+    assert np.log(pair[1][0] / pair[1][1]) == pytest.approx(2 * np.log(pair[0][0] / pair[0][1]), abs=1e-3)

@@ -456,3 +456,80 @@ def test_words_are_classes_or_missing_as_the_options_say(species_cohort, run):
     assert result.exit_code == 0 and "'None' in 15" in result.stderr and "UNKNOWN" not in result.stderr, result.output
     result = run([*arguments, "--not-missing", "NA", "--missing", "na"])
     assert result.exit_code == 2 and "'na' is given both as a missing value and as a value" in result.stderr
+
+
+@pytest.fixture
+def people(work):
+    """The metadata of `work` with a number, labels, an age and a sex."""
+    rng = np.random.default_rng(1)
+    metadata = pd.read_csv(work / "metadata.csv", index_col="sample_id")
+    ill = metadata["state"] == "ill"
+    metadata["bmi"] = (25 + 6 * ill + rng.normal(size=40)).round(3)
+    metadata["labels"] = [";".join(["obese"] * bad + ["smoker"] * (i % 3 == 0)) or "none" for i, bad in enumerate(ill)]
+    metadata["age"], metadata["sex"] = rng.integers(20, 80, 40), rng.choice(["F", "M"], 40)
+    metadata.to_csv(work / "people.csv")
+    return work
+
+
+def test_a_number_is_evaluated_beside_covariates(people, run):
+    arguments = ["phenotype", "evaluate", people / "run", "--metadata", people / "people.csv", "--target", "bmi"]
+    arguments += ["--covariates", "age,sex", "--output", people / "out"]
+    result = run([*arguments, *QUICK])
+    assert result.exit_code == 0, result.output
+    assert "bmi holds more than 20 different numbers, which are predicted as numbers (regression)" in result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("bmi: samples 40, median ") and lines[1].split()[2:] == [
+        "R²",
+        "Spearman's",
+        "rho",
+        "mean",
+        "absolute",
+        "error",
+    ]
+    rows = {row["features"]: row for row in csv.DictReader((people / "out" / "scores.csv").open())}
+    assert list(rows) == ["vectors", "covariates", "vectors + covariates"]
+    assert float(rows["vectors"]["r2"]) > 0.7 > 0.3 > float(rows["covariates"]["r2"])
+    page = (people / "out" / "report.html").read_text()
+    assert "divided into thirds" in page and "mean absolute error" in page and "ROC-AUC" not in page
+    assert "one column per word" in json.loads((people / "out" / "study.json").read_text())["methods"]
+    chosen = run([*arguments, *QUICK, "--features", "covariates+vectors", "--overwrite"])
+    assert chosen.exit_code == 0 and "covariates + vectors" in chosen.stdout
+    unknown = run([*arguments, *QUICK, "--features", "species", "--overwrite"])
+    assert unknown.exit_code == 2 and "no combination of vectors, covariates" in unknown.stderr
+
+
+def test_labels_are_evaluated_each(people, run):
+    arguments = ["phenotype", "evaluate", people / "run", "--metadata", people / "people.csv", "--target", "labels"]
+    result = run([*arguments, "--task", "multilabel", *QUICK, "--output", people / "out"])
+    assert result.exit_code == 0, result.output
+    assert "vectors, l1, ROC-AUC per label: none " in result.stdout
+    header = (people / "out" / "scores.csv").read_text().splitlines()[0].split(",")
+    assert "roc_auc: obese" in header and "roc_auc: smoker_low" in header
+    assert "label obese" in (people / "out" / "report.html").read_text()
+    classes = run([*arguments, "--output", people / "other", "--folds", 30])
+    assert classes.exit_code == 2 and "'obese;smoker' is taken as one class" in classes.stderr
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel"])
+def test_numbers_and_labels_are_trained_and_predicted_from_reads(tmp_path, model_dir, run, task):
+    """The number, and one of the labels, is the share of one read."""
+    rows = ["sample_id,fastq,value"]
+    for i in range(20):
+        sequences = random_sequences(30, seed=i) + [random_sequences(1, seed=99)[0]] * (6 * i)
+        write_fastq(tmp_path / f"s{i}.fastq", sequences)
+        labels = ";".join(["much"] * (i > 9) + ["odd"] * (i % 2)) or "none"
+        rows.append(f"s{i},s{i}.fastq,{labels if task == 'multilabel' else 30 + i}")
+    (tmp_path / "cohort.csv").write_text("\n".join(rows) + "\n")
+    assert run(["embed", tmp_path / "cohort.csv", "--model", model_dir, "--output", tmp_path / "run"]).exit_code == 0
+    train = ["phenotype", "train", tmp_path / "run", "--target", "value", "--folds", 4, "--threads", 1, "--task", task]
+    result = run([*train, "--model", model_dir, "--output", tmp_path / "test"])
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "test" / "training_record.json").read_text())
+    assert record["target"]["kind"] == task
+    result = run(["phenotype", "predict", tmp_path / "test", tmp_path / "run", "--output", tmp_path / "p.csv"])
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "p.csv", index_col="sample_id")
+    assert list(table.columns) == (["value"] if task == "regression" else ["much", "none", "odd"])
+    assert np.corrcoef(table.iloc[:, 0], np.arange(20))[0, 1] > 0.8
+    result = run(["phenotype", "predict", tmp_path / "test", tmp_path / "s19.fastq"])
+    assert float(result.stdout.splitlines()[1].split(",")[1]) == pytest.approx(table.iloc[19, 0], rel=1e-4)

@@ -224,7 +224,7 @@ BAD = {
     "none.fna": (b"hello\n", "neither FASTA, GenBank nor GFF3"),
     "protein.fna": (b">p\nMKVLEEP\n", "'L' is no nucleotide, this looks like a protein"),
     "digits.fna": (b">p\nACGT1\n", "'1' is no nucleotide"),
-    "latin.fna": (b">p\nACG\xe9T\n", "line 2: byte 0xe9 is no ASCII text"),
+    "latin.fna": (b">p\nACG\xe9T\n", "line 2: byte 0xe9 is no UTF-8 text"),
     "twice.fna": (b">a\nACGT\n>a\nACGT\n", "line 3: the record 'a' stands on line 1 already"),
     "unnamed.fna": (b">\nACGT\n", "line 1: the record has no name"),
     "hollow.fna": (b">a\n>b\n", "all 2 records are empty"),

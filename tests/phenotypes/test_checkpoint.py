@@ -17,6 +17,7 @@ from biomeformer.errors import InputError
 from biomeformer.models.metagenbert.modeling_metagenbert import transform_abundance
 from biomeformer.phenotypes import make_model, transform_shares, with_linear_head
 from biomeformer.phenotypes.evaluation import inner_folds
+from biomeformer.phenotypes.models import predict_target
 from factories import random_sequences, tiny_metagenbert, write_fastq
 
 K = 7
@@ -163,3 +164,26 @@ def test_classifiers_that_do_not_move():
         with_linear_head(model, fitted("plain", "none", 2), ["a", "b", "c"], "none")
     with pytest.raises(InputError, match="'log'; give none, clr, ilr"):
         with_linear_head(model, fitted("plain", "none", 2), ["a", "b"], "log")
+
+
+@pytest.mark.parametrize("task", ["regression", "multi_label"])
+@pytest.mark.parametrize("transform", ["clr", "ilr"])
+def test_a_model_of_numbers_or_labels_moves_exactly(tmp_path, task, transform):
+    values = counts()
+    matrix = transform_shares(values / values.sum(1, keepdims=True), transform)
+    rng = np.random.default_rng(0)
+    number = 30 + 2 * matrix[:, 0] + 0.1 * rng.normal(size=len(values))
+    labels = np.stack([number > 30, number > np.median(number), np.arange(len(values)) % 2], 1).astype(int)
+    names, problem = (["bmi"], "regression") if task == "regression" else (list("abc"), "multi_label_classification")
+    inner = inner_folds(np.arange(len(values)) % 2, None, 0)
+    model = make_model("l1", len(names), inner, 0, task=task).fit(matrix, number if task == "regression" else labels)
+    whole = with_linear_head(tiny_metagenbert(n_clusters=K), model, names, transform, problem_type=problem)
+    new = counts(40, seed=1)
+    rows = transform_shares(new / new.sum(1, keepdims=True), transform)
+    expected = predict_target(model, rows, task, len(names))
+    assert expected.std(0).max() > 0.01
+    np.testing.assert_allclose(whole.predict_counts(new), expected, rtol=1e-5, atol=1e-5)
+    whole.save_pretrained(tmp_path / "model")
+    again = MetagenBertForPhenotypeClassification.from_pretrained(tmp_path / "model")
+    assert np.array_equal(again.predict_counts(new), whole.predict_counts(new))
+    assert again.config.problem_type == problem and list(again.config.id2label.values()) == names

@@ -37,6 +37,12 @@ def test_every_layout_in_every_compression(tmp_path: Path, compression: str, lay
     assert index == list(range(len(SEQUENCES)))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_headers_of_fasta_may_be_any_text(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path, "a.fa", ">a isolé µ\nACGT\n>b é\nGGCC\n".encode(encoding))
+    assert read_all(SampleReads.single(path))[0] == ["ACGT", "GGCC"]
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [

@@ -67,7 +67,8 @@ def test_checkpoint_scores_and_record(single, genomes):
     assert logits.shape == (1, 2) and torch.isfinite(logits).all()
     # The small protein encoder came along: the checkpoint goes from a file to the label by itself.
     predicted = model.predict(genomes.parent / "g0.faa")
-    assert list(predicted.values()) == pytest.approx(logits.softmax(1)[0].tolist(), abs=1e-5)
+    calibrated = (logits / model.config.temperature).softmax(1)[0].tolist()
+    assert list(predicted.values()) == pytest.approx(calibrated, abs=1e-5)
     assert model.config.label_name == "habitat" and processor.protein_encoder == "protein_encoder"
     study = Study.read(single)
     assert study.target.sizes == {"host": 8, "soil": 8} and study.target.group_column == "genus"
@@ -80,11 +81,27 @@ def test_checkpoint_scores_and_record(single, genomes):
     right = [accuracy["confusion"][name][name] for name in ("host", "soil")]
     assert list(accuracy["by_class"].values()) == [n / 8 for n in right] and accuracy["accuracy"] == sum(right) / 16
     assert sum(study.evaluations[0].probabilities.argmax(1) == study.target.labels) == sum(right)
+    known = model.config.training_range
+    assert known["n_genomes"] == 16 and known["n_genes"] == [40, 40, 40] and "gc" not in known
+    means = np.array([vectors.astype(np.float32).mean(0) for _, vectors, _ in found])
+    assert known["mean_vector"] == pytest.approx(means.mean(0), rel=1e-3, abs=1e-5)
     rows = history(single)
     assert {row["stage"] for row in rows} == {"0", "1", "2"}
     assert all(row["validation_loss"] for row in rows if row["stage"] != "2")
     first = [float(row["training_loss"]) for row in rows if row["stage"] == "0"]
     assert first[-1] < first[0]
+
+
+def test_the_temperature_is_the_one_of_the_held_out_predictions(single):
+    from sklearn.metrics import log_loss
+
+    study, record = Study.read(single), json.loads((single / "training_record.json").read_text())
+    calibration = record["calibration"]
+    probabilities = study.evaluations[0].probabilities
+    assert calibration["log_loss"] == pytest.approx(log_loss(study.target.labels, probabilities), abs=2e-3)
+    assert (calibration["temperature"] == 1) == (calibration["log_loss_calibrated"] >= calibration["log_loss"])
+    config = json.loads((single / "model" / "config.json").read_text())
+    assert config["temperature"] == calibration["temperature"]
 
 
 def test_two_processes_train_to_equal_losses(single, genomes, tmp_path):

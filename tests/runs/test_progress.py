@@ -44,11 +44,11 @@ def test_lines_come_at_intervals_where_there_is_no_terminal(capsys, clock):
     assert lines == [
         "folds of l1",
         "steps",
-        "folds of l1: 31 of 100",
+        "folds of l1: 31 of 100, about 69 s to go",
         "steps: loss 0.032",
-        "folds of l1: 61 of 100",
+        "folds of l1: 61 of 100, about 39 s to go",
         "steps: loss 0.016",
-        "folds of l1: 91 of 100",
+        "folds of l1: 91 of 100, about 9 s to go",
         "steps: loss 0.011",
     ]
     with Progress(enabled=False) as progress:

@@ -138,6 +138,14 @@ def test_only_wanted_contigs_are_read(tmp_path, genome):
     assert bytes(found[2][1]) == b"ACG"
 
 
+def test_headers_may_be_any_text_behind_a_byte_order_mark(tmp_path):
+    path = tmp_path / "g.fa"
+    for encoding in ("utf-8-sig", "latin-1"):
+        path.write_bytes(">chr1 isolé µ\nACGT\n>chr2 é\nGG\n".encode(encoding))
+        contigs = {name: bytes(bases) for name, bases in stream_contigs(path, {"chr1", "chr2"})}
+        assert contigs == {"chr1": b"ACGT", "chr2": b"GG"}
+
+
 @pytest.mark.parametrize("block", range(1, 40))
 def test_contigs_over_borders_of_blocks(genome, monkeypatch, block):
     monkeypatch.setattr("biomeformer.sequences.reference.BLOCK_BYTES", block)

@@ -10,7 +10,10 @@ from ..errors import CheckpointError, CheckpointNotFoundError
 from . import shipped_checkpoints
 
 # Exceptions of transformers, safetensors and huggingface_hub for checkpoints that are damaged, missing or inconsistent.
-LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
+LOAD_ERRORS = (
+    *(OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+    SafetensorError,
+)
 # What to use a model for, if it was given to something that reads another kind of input; by model type.
 READ_BY = {
     "genome_transformer": 'genomes are its input: pipeline("genome-classification") or `biomeformer genome predict`',
@@ -26,11 +29,21 @@ TRAINED_BY = {
 }
 
 
+def is_load_error(error: Exception) -> bool:
+    """Return whether libraries raise such an exception for a checkpoint; tokenizers raises `Exception` itself."""
+    return isinstance(error, LOAD_ERRORS) or type(error) is Exception
+
+
 def format_load_error(name: str, error: Exception) -> str:
     """Format an exception of a library as one sentence that contains the checkpoint's name."""
     if "tokenizer" in str(error) and "instantiate" in str(error):
         return f"{name}: its tokenizer is missing or damaged (tokenizer.json); fetch the checkpoint again."
     text = " ".join(str(error).split()) or type(error).__name__
+    if type(error) is Exception:
+        return f"{name}: its tokenizer.json is damaged ({text}); fetch the checkpoint again."
+    if isinstance(error, IndexError | ArithmeticError | AssertionError):
+        reason = f"{type(error).__name__}: {text}"
+        return f"{name}: its config or files do not fit each other ({reason}); fetch the checkpoint again."
     return text if name in text else f"{name}: {text}"
 
 
@@ -72,4 +85,4 @@ def no_checkpoint(name: str, error: Exception | None = None) -> CheckpointNotFou
     )
 
 
-__all__ = ["LOAD_ERRORS", "format_load_error", "no_checkpoint", "wrong_model_type"]
+__all__ = ["LOAD_ERRORS", "format_load_error", "is_load_error", "no_checkpoint", "wrong_model_type"]

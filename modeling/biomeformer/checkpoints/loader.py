@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 
 from ..errors import CheckpointError
 from ..models.shared.strict_loading import HUB_OPTIONS, WeightRules, new_head_request, untied_weights
-from .errors import LOAD_ERRORS, format_load_error, wrong_model_type
+from .errors import LOAD_ERRORS, format_load_error, is_load_error, wrong_model_type
 from .integrity import Shapes, verify_files
 from .source import CONFIG, CheckpointSource, open_checkpoint
 
@@ -79,7 +79,9 @@ def load_from(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any) -> 
             loaded = _load_foreign(source, cls, *args, **kwargs)
     except CheckpointError:
         raise
-    except LOAD_ERRORS as error:
+    except Exception as error:
+        if not is_load_error(error):
+            raise
         raise CheckpointError(format_load_error(source.name, error)) from error
     _check_finite(source, loaded[0] if isinstance(loaded, tuple) else loaded)
     return loaded
@@ -245,7 +247,9 @@ def load_tokenizer(source: CheckpointSource) -> Any:
         if file is None or _tokenises_as(tokenizer, file):
             return _with_special_tokens(tokenizer)
         error: Exception = CheckpointError(f"{type(tokenizer).__name__} does not tokenise as {TOKENIZER_FILE} says")
-    except LOAD_ERRORS as damage:
+    except Exception as damage:
+        if not is_load_error(damage):
+            raise
         error = damage
     try:
         if file is not None:

@@ -163,7 +163,8 @@ def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object from a checkpoint's file.
 
     Raises:
-        CheckpointError: The file cannot be read, is not JSON or not an object, or is too large or nested too deeply.
+        CheckpointError: The file cannot be read, is not JSON or not an object, holds a key twice or a number that is
+            not finite, or is too large or nested too deeply.
     """
     try:
         values = parse_config(file)

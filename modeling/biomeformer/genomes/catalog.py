@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import CohortError, InputError
+from ..errors import CohortError, GenomeError, InputError
 from ..io.item_ids import check_not_empty, check_table_id
 from ..io.tables import TableFormat, read_table
 from ..reads.cohort import check_own_files
 from .genome import Genome
-from .reading import KINDS, genome_name, read_genome
+from .reading import KINDS, fasta_beside, genome_name, has_gff_name, needed_fasta, read_genome
 
 GENOME_ID = "genome_id"
 FILE_COLUMNS = (*KINDS, "file", "annotations")
@@ -33,6 +34,7 @@ class CatalogedGenome:
         fasta: FASTA with the contigs of a GFF3 file that does not hold them.
         annotations: Table of annotations by gene.
         metadata: Values of the other columns, as text.
+        beside: FASTA beside a GFF3 file that does not hold its contigs, which `read` finds if `fasta` is None.
     """
 
     genome_id: str
@@ -41,6 +43,7 @@ class CatalogedGenome:
     fasta: Path | None = None
     annotations: Path | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    beside: Path | None = None
 
     @property
     def item_id(self) -> str:
@@ -49,11 +52,11 @@ class CatalogedGenome:
 
     def files(self) -> tuple[Path, ...]:
         """Return the paths of all files of the genome."""
-        return tuple(path for path in (self.path, self.fasta, self.annotations) if path is not None)
+        return tuple(path for path in (self.path, self.fasta, self.beside, self.annotations) if path is not None)
 
     def own_files(self) -> tuple[Path, ...]:
         """Return the paths of the files that hold the genome alone: all but the annotations."""
-        return tuple(path for path in (self.path, self.fasta) if path is not None)
+        return tuple(path for path in (self.path, self.fasta, self.beside) if path is not None)
 
     def read(self, *, translation_table: int = 11, threads: int = 1) -> Genome:
         """Read the genome; see `read_genome` for the options and errors."""
@@ -115,11 +118,14 @@ class GenomeCatalog:
         for path in map(Path, paths):
             name = genome_name(path)
             if name in path_of:
-                raise InputError(f"{path} and {path_of[name]} are both called {name!r}; rename one.")
+                pair = (path, path_of[name])
+                is_sequence = any(one in fasta_beside(other) for one, other in (pair, pair[::-1]))
+                advice = " If one is the sequence of the other, give the GFF3 file alone." if is_sequence else ""
+                raise InputError(f"{path} and {path_of[name]} are both called {name!r}; rename one.{advice}")
             if not path.is_file():
                 raise InputError(f"{path}: there is no such file; check the path.")
             path_of[name] = path
-        return cls(tuple(CatalogedGenome(name, path) for name, path in path_of.items()))
+        return cls(tuple(CatalogedGenome(name, path, beside=_beside(path)) for name, path in path_of.items()))
 
     @classmethod
     def of_files(cls, paths: Sequence[str | Path]) -> GenomeCatalog:
@@ -136,8 +142,9 @@ def read_catalog(path: str | Path, *, allow_shared_files: bool = False) -> Genom
     """Read a catalog of genomes from a table, and check that every file it names exists.
 
     The table is a CSV or TSV, as `biomeformer.io.tables` reads them, with the column `genome_id` and one or more of
-    `fasta`, `genbank`, `gff` (together with `fasta` if the GFF3 file does not hold the sequence), `proteins`, or `file`
-    (any of these kinds); each row has a value in one of them. `annotations` may name a table of annotations by gene.
+    `fasta`, `genbank`, `gff` (together with `fasta` if the GFF3 file does not hold the sequence and no FASTA of its
+    name is beside it), `proteins`, or `file` (any of these kinds); each row has a value in one of them. `annotations`
+    may name a table of annotations by gene.
     Paths are relative to the table's folder. Other columns, such as the habitat, are kept as text.
 
     Args:
@@ -167,12 +174,16 @@ def _genome(table: Path, where: str, row: dict[str, str], columns: Sequence[str]
     """Return the genome of a row; `where` names the row in errors."""
     given = {name: table.parent / row[name] for name in FILE_COLUMNS if row.get(name)}
     for name, path in given.items():
-        if not path.is_file():
+        # `Path.is_file` raises an error for a path that is too long.
+        if not os.path.isfile(path):
             raise CohortError(
                 f"{where}, column {name}: there is no file {path}; correct the path, which is relative to the table's "
                 "folder"
             )
     kinds = [name for name in (*KINDS, "file") if name in given]
+    if kinds == ["fasta", "file"] and has_gff_name(given["file"]):
+        given["gff"] = given.pop("file")
+        kinds = ["fasta", "gff"]
     if "gff" in kinds and "fasta" in kinds:
         # The FASTA is the sequence of the GFF3 file, not a genome of its own.
         kinds.remove("fasta")
@@ -180,14 +191,25 @@ def _genome(table: Path, where: str, row: dict[str, str], columns: Sequence[str]
         filled = " and ".join(kinds) or "none"
         raise CohortError(f"{where}: of {', '.join((*KINDS, 'file'))} {filled} are filled; name one file per genome")
     kind = kinds[0]
+    fasta = given.get("fasta") if kind == "gff" else None
     return CatalogedGenome(
         row[GENOME_ID],
         given[kind],
         None if kind == "file" else kind,
-        given.get("fasta") if kind == "gff" else None,
+        fasta,
         given.get("annotations"),
         {column: row[column] for column in columns},
+        _beside(given[kind]) if fasta is None else None,
     )
+
+
+def _beside(path: Path) -> Path | None:
+    """Return the FASTA beside a file, if it is a GFF3 file that needs one; None if it cannot be read."""
+    try:
+        return needed_fasta(path)
+    except GenomeError:
+        # Reported as the failure of this genome, when it is read.
+        return None
 
 
 __all__ = ["CatalogedGenome", "GenomeCatalog", "read_catalog"]

@@ -18,6 +18,9 @@ ONLY_RESIDUE = re.compile(r"[EFILPQZXJOefilpqzxjo*]")
 # Headers of Prodigal's proteins: >contig_7 # start # end # strand # ID=...;partial=00;...
 PRODIGAL_HEADER = re.compile(r"^(\S+)_\d+ # (\d+) # (\d+) # (-?1) # (\S*)")
 
+# Headers of assemblers and of NCBI's submissions that state a circular contig.
+CIRCULAR = re.compile(r"^>[ \t]*(\S+)[^\n]*\b(?:topology=circular|circular=(?:true|yes|y)\b)", re.M | re.I)
+
 # Contig, start, end, strand, and whether the gene is cut by an end of the contig.
 ProdigalLocation = tuple[str, int, int, int, bool]
 
@@ -79,6 +82,11 @@ def read_contigs(path: Path, text: str) -> dict[str, str]:
     return contigs
 
 
+def circular_contigs(text: str) -> set[str]:
+    """Return the names of the contigs whose headers state that they are circular (`topology=circular`)."""
+    return set(CIRCULAR.findall(text))
+
+
 def read_protein_records(path: Path, text: str) -> Iterator[tuple[str, str, ProdigalLocation | None]]:
     """Yield the name, the residues and the location of each protein; the location is known from Prodigal's headers.
 
@@ -109,4 +117,4 @@ def read_protein_records(path: Path, text: str) -> Iterator[tuple[str, str, Prod
         raise GenomeError(f"{path}: the records are nucleotides, not proteins; give them as a genome (.fna).")
 
 
-__all__ = ["iter_records", "read_contigs", "read_protein_records"]
+__all__ = ["circular_contigs", "iter_records", "read_contigs", "read_protein_records"]

@@ -32,12 +32,14 @@ class Gene:
         gene_id: Unique within the genome.
         contig: Name of its contig; empty if unknown.
         start: First base, counted from 1 on the contig's forward strand; 0 if unknown.
-        end: Last base, inclusive; 0 if unknown.
+        end: Last base, inclusive; beyond the contig's length if the gene runs across the origin of a circular contig,
+            as in GFF3; 0 if unknown.
         strand: 1, -1, or 0 if unknown.
         protein: Residues in upper case, without a final stop.
         source: `called` by Pyrodigal, `annotated` in the genome's file, or `given` as a protein.
         partial: Whether the gene is cut by an end of the contig.
         annotations: Annotations by kind, such as `product`.
+        aliases: Other names of the gene or its protein in its file, which need not be unique.
     """
 
     gene_id: str
@@ -49,6 +51,7 @@ class Gene:
     source: str
     partial: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

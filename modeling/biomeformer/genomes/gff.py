@@ -1,34 +1,32 @@
-"""Read GFF3 with its sequence, as Prokka and Bakta write it, and join tables of annotations to genes."""
+"""Read GFF3 with its sequence, as Prokka, Bakta, PGAP, Prodigal and others write it."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
 from ..errors import GenomeError, InputError
 from ..io.nucleotides import codon_table, reverse_complement, translate
-from ..io.tables import TableFormat, read_table
-from .fasta import read_contigs
+from .fasta import circular_contigs, read_contigs
 from .genome import Gene
 
 # Names of annotations by the attribute of GFF3 they come from; the same names as of GenBank files.
 ANNOTATIONS = {"gene": "gene", "product": "product", "Name": "name", "eC_number": "EC_number", "Dbxref": "db_xref"}
-NO_ANNOTATION = ("", "-")
-FASTA_LINE = re.compile(r"^##FASTA[ \t\r]*$", re.M)
+# The sequence follows a line ##FASTA, or begins with the first header.
+SEQUENCE = re.compile(r"^(?:##[ \t]*FASTA[ \t]*$|(?=>))", re.M | re.I)
+# What databases put before an accession in one of two files alone.
+NAME_PREFIX = re.compile(r"^(?:gi\|\d+\|)?(?:(?:accn|lcl|ref|gb|emb|dbj)\||gnl\|[^|]+\|)")
 # Parts of a coding sequence of which some programs state a phase too.
 WITH_PHASE = ("CDS", "exon", "start_codon", "stop_codon")
-ANNOTATION_FORMAT = TableFormat(
-    "table of annotations",
-    "give a TSV whose first column names genes",
-    GenomeError,
-    comments=True,
-    row_names=True,
-    tab_quotes=False,
-)
+# Parts of one gene overlap by no more, where the ribosome shifts its frame.
+MAX_OVERLAP = 2
+# Prodigal's ID: the numbers of the contig and of the gene on it.
+PRODIGAL_ID = re.compile(r"\d+_(\d+)")
 
 
 @dataclass
@@ -36,6 +34,7 @@ class _Coding:
     """A coding sequence: one or several `CDS` lines with the same ID, such as those of a spliced gene.
 
     Attributes:
+        name: Its locus_tag, ID or protein_id; not unique.
         line: Number of its first line, for messages.
         contig: Name of its contig.
         strand: 1, -1 or 0.
@@ -43,11 +42,22 @@ class _Coding:
         parts: Start, end (both from 1, inclusive) and phase of each line.
     """
 
+    name: str
     line: int
     contig: str
     strand: int
     attributes: dict[str, str]
     parts: list[tuple[int, int, int]]
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """Return whether a line lies upon one of the parts, so that it is no other part of the same gene."""
+        return any(min(end, last) - max(start, first) >= MAX_OVERLAP for first, last, _ in self.parts)
+
+
+def has_sequence(text: str) -> bool:
+    """Return whether the text of a GFF3 file holds its sequence."""
+    match = SEQUENCE.search(text)
+    return match is not None and bool(text[match.end() :].strip())
 
 
 def read_gff(
@@ -68,77 +78,191 @@ def read_gff(
     Raises:
         GenomeError: A line is malformed, there is no sequence, or annotation and sequence do not match.
     """
-    features, *sequence_parts = FASTA_LINE.split(text, maxsplit=1)
-    embedded = sequence_parts[0] if sequence_parts else ""
+    match = SEQUENCE.search(text)
     if fasta is not None:
-        where, contigs = fasta[0], read_contigs(*fasta)
-    elif embedded.strip():
-        where, contigs = path, read_contigs(path, embedded.strip())
+        where, sequence = fasta
+    elif match is not None and text[match.end() :].strip():
+        # Lines are counted from the beginning of the file.
+        where, sequence = path, "\n" * text.count("\n", 0, match.end()) + text[match.end() :]
     else:
-        raise GenomeError(f"{path} has no sequence (no ##FASTA part); give the genome's FASTA with it.")
-    codings: dict[str, _Coding] = {}
+        raise GenomeError(
+            f"{path} has no sequence (no ##FASTA part); give the genome's FASTA with it (the option --fasta, the "
+            "column fasta of a table of genomes, or a file of the same name with .fna beside it)."
+        )
+    contigs = read_contigs(where, sequence)
+    find_contig = _contig_finder(contigs)
+    lines = (text if match is None else text[: match.start()]).split("\n")
+    circular = _circular_landmarks(lines) | circular_contigs(sequence)
+    circular_names = {find_contig(name) for name in circular}
+    codings: dict[tuple[str, str], list[_Coding]] = {}
     n_pseudo = 0
     # Only coding sequences have a phase, so that others may be misnamed ones.
     phases: Counter[str] = Counter()
-    for number, line in enumerate(features.splitlines(), 1):
+    for number, line in enumerate(lines, 1):
+        at = f"{path}, line {number}"
         if line.startswith("##sequence-region"):
-            _check_region(f"{path}, line {number}", line, contigs, where)
+            _check_region(at, line, contigs, find_contig, where)
         if not line.strip() or line.startswith("#"):
             continue
         fields = line.split("\t")
         if len(fields) != 9:
-            raise GenomeError(f"{path}, line {number}: {len(fields)} columns where GFF3 has 9, separated by tabs.")
+            raise GenomeError(f"{at}: {len(fields)} columns where GFF3 has 9, separated by tabs.")
         if not (fields[3].isdecimal() and fields[4].isdecimal()):
-            raise GenomeError(f"{path}, line {number}: start or end is no number; correct the line.")
+            raise GenomeError(f"{at}: start or end is no number; correct the line.")
         if fields[2] != "CDS":
             if fields[7] in ("0", "1", "2") and fields[2] not in WITH_PHASE:
                 phases[fields[2]] += 1
             continue
+        if "=" not in fields[8] and 'gene_id "' in fields[8]:
+            raise GenomeError(f"{at}: this is GTF, not GFF3; give the annotation as GFF3 (.gff) or GenBank.")
         attributes = _attributes(fields[8])
         if attributes.get("pseudo", "").lower() == "true" or "pseudogene" in attributes:
             n_pseudo += 1
             continue
-        contig, strand = unquote(fields[0]), {"+": 1, "-": -1}.get(fields[6], 0)
+        contig, strand = find_contig(unquote(fields[0])), {"+": 1, "-": -1}.get(fields[6], 0)
         if not strand:
-            raise GenomeError(f"{path}, line {number}: the strand of a coding sequence is {fields[6]!r}; give + or -.")
-        if contig not in contigs:
+            raise GenomeError(f"{at}: the strand of a coding sequence is {fields[6]!r}; give + or -.")
+        if contig is None:
             raise GenomeError(
-                f"{path}, line {number}: contig {contig!r} is not in {where} (which has {next(iter(contigs))!r} and "
+                f"{at}: contig {unquote(fields[0])!r} is not in {where} (which has {next(iter(contigs))!r} and "
                 f"{len(contigs) - 1} others); give the sequence that was annotated."
             )
         try:
             start, end, phase = int(fields[3]), int(fields[4]), int(fields[7].replace(".", "0"))
         except ValueError:
-            raise GenomeError(f"{path}, line {number}: start, end or phase is no number.") from None
+            raise GenomeError(f"{at}: start, end or phase is no number.") from None
         if phase not in (0, 1, 2):
-            raise GenomeError(f"{path}, line {number}: the phase is {phase}; it must be 0, 1 or 2.")
-        if not 1 <= start <= end <= len(contigs[contig]):
-            raise GenomeError(
-                f"{path}, line {number}: {start} to {end} lies beyond contig {contig!r} of {len(contigs[contig])} "
-                f"bases in {where}; give the sequence that was annotated."
-            )
-        key = attributes.get("ID") or attributes.get("locus_tag") or f"{contig}_{number}"
-        coding = codings.setdefault(key, _Coding(number, contig, strand, attributes, []))
-        if (coding.contig, coding.strand) != (contig, strand):
-            raise GenomeError(
-                f"{path}, line {number}: the coding sequence {key!r} of line {coding.line} lies elsewhere; give each "
-                "an ID of its own."
-            )
-        if attributes.get("locus_tag") != coding.attributes.get("locus_tag"):
-            raise GenomeError(
-                f"{path}, line {number}: the ID {key!r} is that of line {coding.line} too, with another locus_tag; "
-                "give each coding sequence an ID of its own."
-            )
+            raise GenomeError(f"{at}: the phase is {phase}; it must be 0, 1 or 2.")
+        _check_range(at, start, end, contig, len(contigs[contig]), contig in circular_names, where)
+        coding = _coding_of_line(at, number, codings, contig, strand, attributes, (start, end))
         coding.parts.append((start, end, phase))
-    genes = [_gene(path, key, coding, contigs[coding.contig], translation_table) for key, coding in codings.items()]
-    notes = tuple(
+    genes, n_unstated = [], 0
+    for coding in (coding for group in codings.values() for coding in group):
+        contig = coding.contig
+        unrolled = _unroll(coding.parts, len(contigs[contig]))
+        n_unstated += unrolled != sorted(coding.parts) and contig not in circular_names
+        genes.append(_gene(path, coding, unrolled, contigs[contig], translation_table))
+    notes = [
         f"{count} features of the type {kind!r} have a phase, as only coding sequences (CDS) have"
         for kind, count in phases.items()
-    )
-    return contigs, genes, n_pseudo, notes
+    ]
+    if n_unstated:
+        notes.append(
+            f"{n_unstated} coding sequences have parts at both ends of a contig, which was read as circular; the file "
+            "does not say so (Is_circular=true)"
+        )
+    return contigs, genes, n_pseudo, tuple(notes)
 
 
-def _check_region(where: str, line: str, contigs: Mapping[str, str], source: Path) -> None:
+def _contig_finder(contigs: Mapping[str, str]) -> Callable[[str], str | None]:
+    """Return a function that gives the name of a contig in the sequence by that in the annotation, or None.
+
+    Names are the same, or differ in a prefix such as `accn|` or `gi|123|ref|`.
+    """
+
+    def bare(name: str) -> str:
+        return NAME_PREFIX.sub("", name).rstrip("|")
+
+    names: dict[str, list[str]] = {}
+    for contig in contigs:
+        names.setdefault(bare(contig), []).append(contig)
+
+    def find(name: str) -> str | None:
+        if name in contigs:
+            return name
+        alike = names.get(bare(name), [])
+        return alike[0] if len(alike) == 1 else None
+
+    return find
+
+
+def _circular_landmarks(lines: list[str]) -> set[str]:
+    """Return the contigs of which a feature such as a region has `Is_circular=true`."""
+    fields = (line.split("\t") for line in lines if "is_circular=true" in line.lower() and not line.startswith("#"))
+    return {unquote(values[0]) for values in fields if len(values) == 9 and values[2] != "CDS"}
+
+
+def _check_range(at: str, start: int, end: int, contig: str, n_bases: int, is_circular: bool, where: Path) -> None:
+    """Check that a coding sequence lies on its contig; one across the origin of a circular contig ends beyond it.
+
+    Raises:
+        GenomeError: It does not.
+    """
+    if start > end:
+        advice = f"; across the origin, give {end + n_bases} as its end" if is_circular and end <= n_bases else ""
+        raise GenomeError(f"{at}: the start {start} lies behind the end {end}{advice}; correct the line.")
+    if 1 <= start and end <= n_bases:
+        return
+    if not is_circular:
+        circular = "" if end > 2 * n_bases else " (if it is circular, its region's line needs Is_circular=true)"
+        raise GenomeError(
+            f"{at}: {start} to {end} lies beyond contig {contig!r} of {n_bases} bases in {where}; give the sequence "
+            f"that was annotated{circular}."
+        )
+    if start < 1 or end > 2 * n_bases or end - start >= n_bases:
+        raise GenomeError(
+            f"{at}: {start} to {end} is more than once around the circular contig {contig!r} of {n_bases} bases in "
+            f"{where}; give the sequence that was annotated."
+        )
+
+
+def _coding_of_line(
+    at: str,
+    number: int,
+    codings: dict[tuple[str, str], list[_Coding]],
+    contig: str,
+    strand: int,
+    attributes: dict[str, str],
+    span: tuple[int, int],
+) -> _Coding:
+    """Return the coding sequence of which a line is a part, which is added to `codings` if it is new.
+
+    Lines with one ID, or without IDs with one locus_tag or parent, are parts of one coding sequence, unless they lie
+    upon each other: such are several products of one gene.
+
+    Raises:
+        GenomeError: The ID is that of a coding sequence elsewhere, or with another locus_tag.
+    """
+    names = [attributes[name] for name in ("locus_tag", "ID", "protein_id", "Parent") if attributes.get(name)]
+    new = _Coding(names[0] if names else f"{contig}_{number}", number, contig, strand, attributes, [])
+    own_id = attributes.get("ID")
+    shared = own_id or attributes.get("locus_tag") or attributes.get("Parent") or f"line {number}"
+    group = codings.setdefault(("ID" if own_id else "", shared), [])
+    for coding in group:
+        is_elsewhere = (coding.contig, coding.strand) != (contig, strand)
+        if own_id and is_elsewhere:
+            raise GenomeError(
+                f"{at}: the coding sequence {own_id!r} of line {coding.line} lies elsewhere; give each an ID of its "
+                "own."
+            )
+        if own_id and attributes.get("locus_tag") != coding.attributes.get("locus_tag"):
+            raise GenomeError(
+                f"{at}: the ID {own_id!r} is that of line {coding.line} too, with another locus_tag; give each coding "
+                "sequence an ID of its own."
+            )
+        if not is_elsewhere and not coding.overlaps(*span):
+            return coding
+    group.append(new)
+    return new
+
+
+def _unroll(parts: list[tuple[int, int, int]], n_bases: int) -> list[tuple[int, int, int]]:
+    """Return parts in their order on the forward strand; those behind the origin of a circular contig come last.
+
+    Their positions are beyond the contig's length. Parts that touch both ends of the contig run across its origin,
+    which lies within the run; they are taken apart at their widest gap.
+    """
+    parts = sorted(parts)
+    if len(parts) == 1 or parts[0][0] != 1 or parts[-1][1] != n_bases:
+        return parts
+    gaps = [after[0] - before[1] for before, after in pairwise(parts)]
+    cut = gaps.index(max(gaps)) + 1
+    return [*parts[cut:], *((start + n_bases, end + n_bases, phase) for start, end, phase in parts[:cut])]
+
+
+def _check_region(
+    where: str, line: str, contigs: Mapping[str, str], find_contig: Callable[[str], str | None], source: Path
+) -> None:
     """Check that the sequence is as long as a `##sequence-region` line says.
 
     Raises:
@@ -147,7 +271,7 @@ def _check_region(where: str, line: str, contigs: Mapping[str, str], source: Pat
     words = line.split()
     if len(words) != 4 or not words[3].isdecimal():
         raise GenomeError(f"{where}: a sequence-region has a name, a start and an end; correct the line.")
-    n_bases = len(contigs.get(unquote(words[1]), ""))
+    n_bases = len(contigs.get(find_contig(unquote(words[1])) or "", ""))
     if n_bases < int(words[3]):
         raise GenomeError(
             f"{where}: contig {words[1]!r} has {int(words[3]):,} bases there and {n_bases:,} in {source}, which is cut "
@@ -155,38 +279,67 @@ def _check_region(where: str, line: str, contigs: Mapping[str, str], source: Pat
         )
 
 
-def _gene(path: Path, key: str, coding: _Coding, contig: str, translation_table: int) -> Gene:
+def _gene(path: Path, coding: _Coding, parts: list[tuple[int, int, int]], contig: str, translation_table: int) -> Gene:
     """Translate a coding sequence; `contig` is the sequence of its contig."""
-    parts = sorted(coding.parts)
-    bases = "".join(contig[start - 1 : end] for start, end, _ in parts)
+    attributes, n_bases = coding.attributes, len(contig)
+    bases = "".join(_bases(contig, start, end) for start, end, _ in parts)
     if coding.strand < 0:
         bases = reverse_complement(bases)
     # The phase, bases to skip before the first codon, is that of the part in which translation begins.
     phase = parts[-1 if coding.strand < 0 else 0][2]
     try:
-        table = int(coding.attributes.get("transl_table", translation_table))
+        table = int(attributes.get("transl_table", translation_table))
     except ValueError:
         raise GenomeError(f"{path}, line {coding.line}: transl_table is no number.") from None
     try:
         codon_table(table)
     except InputError as error:
         raise GenomeError(f"{path}, line {coding.line}: {error}") from None
-    partial = any(name in coding.attributes for name in ("partial", "start_range", "end_range"))
+    is_open = _open_ends(attributes)
+    has_start = not phase and not is_open[1 if coding.strand < 0 else 0]
+    before_origin = parts[0][0] > n_bases
+    start, end = parts[0][0], parts[-1][1]
+    aliases = [attributes[name] for name in ("ID", "protein_id") if attributes.get(name)]
+    prodigal = PRODIGAL_ID.fullmatch(attributes.get("ID", ""))
+    if prodigal is not None and "start_type" in attributes:
+        # The name of the protein in Prodigal's FASTA.
+        aliases.append(f"{coding.contig}_{prodigal[1]}")
     return Gene(
-        gene_id=coding.attributes.get("locus_tag", key),
+        gene_id=coding.name,
         contig=coding.contig,
-        start=parts[0][0],
-        end=parts[-1][1],
+        start=start - n_bases if before_origin else start,
+        end=end - n_bases if before_origin else end,
         strand=coding.strand,
-        protein=translate(bases[phase:], table, has_start=not phase and not partial),
+        protein=translate(bases[phase:], table, has_start=has_start),
         source="annotated",
-        partial=partial,
+        partial=any(is_open),
         annotations={
-            name: coding.attributes[attribute]
-            for attribute, name in ANNOTATIONS.items()
-            if coding.attributes.get(attribute)
+            name: attributes[attribute] for attribute, name in ANNOTATIONS.items() if attributes.get(attribute)
         },
+        aliases=tuple(aliases),
     )
+
+
+def _bases(contig: str, start: int, end: int) -> str:
+    """Return the bases from start to end, both from 1 and inclusive; beyond the contig's length it begins again."""
+    n_bases = len(contig)
+    if start > n_bases:
+        start, end = start - n_bases, end - n_bases
+    return contig[start - 1 : end] + contig[: max(end - n_bases, 0)]
+
+
+def _open_ends(attributes: Mapping[str, str]) -> tuple[bool, bool]:
+    """Return whether a gene goes on beyond its lower and its upper end.
+
+    Prodigal writes `partial` as a digit for each, NCBI `partial=true` with `start_range` or `end_range`.
+    """
+    partial = attributes.get("partial", "").lower()
+    if re.fullmatch("[01]{2}", partial):
+        return partial[0] == "1", partial[1] == "1"
+    ranges = "start_range" in attributes, "end_range" in attributes
+    if not any(ranges) and partial not in ("", "0", "false", "no"):
+        return True, True
+    return ranges
 
 
 def _attributes(field: str) -> dict[str, str]:
@@ -195,52 +348,4 @@ def _attributes(field: str) -> dict[str, str]:
     return {name.strip(): unquote(value.strip()) for name, _, value in pairs}
 
 
-def read_annotations(path: Path) -> dict[str, dict[str, str]]:
-    """Read annotations by gene id and kind from a table of eggNOG-mapper, or any table whose first column names genes.
-
-    If a gene has several rows, as in tables of InterProScan and dbCAN, its different values are joined by `; `.
-
-    Args:
-        path: Path of the table.
-
-    Raises:
-        GenomeError: The table cannot be read, or has a single column.
-    """
-    table = read_table(path, ANNOTATION_FORMAT)
-    if len(table.columns) < 2:
-        raise GenomeError(f"{path}: the header has one column; give a table separated by tabs.")
-    values: dict[str, dict[str, list[str]]] = {}
-    for gene, *row in table.rows:
-        gene_values = values.setdefault(gene, {})
-        for name, value in zip(table.columns[1:], row, strict=True):
-            if value not in NO_ANNOTATION and value not in gene_values.setdefault(name, []):
-                gene_values[name].append(value)
-    return {
-        gene: {name: "; ".join(column_values) for name, column_values in gene_values.items() if column_values}
-        for gene, gene_values in values.items()
-    }
-
-
-def join_annotations(path: Path, genes: list[Gene], table: Mapping[str, Mapping[str, str]]) -> list[Gene]:
-    """Return genes with the annotations of a table added; they take precedence over those of the genome's own file.
-
-    Args:
-        path: The table, for messages.
-        genes: Genes of one genome.
-        table: What `read_annotations` returned.
-
-    Raises:
-        GenomeError: The table has none of the genes, so it is of another genome.
-    """
-    if genes and table and not any(gene.gene_id in table for gene in genes):
-        raise GenomeError(
-            f"{path} names none of the genome's {len(genes)} genes (it has {next(iter(table))!r}, the genome "
-            f"{genes[0].gene_id!r}); give the table of this genome."
-        )
-    return [
-        replace(gene, annotations={**gene.annotations, **table[gene.gene_id]}) if gene.gene_id in table else gene
-        for gene in genes
-    ]
-
-
-__all__ = ["join_annotations", "read_annotations", "read_gff"]
+__all__ = ["has_sequence", "read_gff"]

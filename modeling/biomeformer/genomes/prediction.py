@@ -16,6 +16,7 @@ from ..moved import renamed
 from .genome import Genome
 from .proteins import PROTEIN_ENCODER, ProteinEncoder, load_protein_encoder
 from .reading import read_genome
+from .training_range import outside_range
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,18 @@ class GenomePrediction:
 
     Attributes:
         genome: The genome as it was read.
-        probabilities: Probability of each class, by its name.
+        probabilities: Probability of each class, by its name; calibrated if the model has a temperature.
         n_dropped_genes: Number of genes beyond the model's limit, which had no part in the prediction.
         n_truncated: Number of proteins that were longer than the protein encoder's limit, and lost their end.
+        differences: In what the genome lies outside the range of those the model was trained on, such as its GC; None
+            if the model does not know that range.
     """
 
     genome: Genome
     probabilities: dict[str, float]
     n_dropped_genes: int
     n_truncated: int
+    differences: tuple[str, ...] | None = None
 
     n_cut = renamed("n_cut", "n_dropped_genes")
 
@@ -124,6 +128,7 @@ def predict_genome(
     *,
     protein_encoder: ProteinEncoder | None = None,
     threads: int = 1,
+    translation_table: int | None = None,
     batch_tokens: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
@@ -135,6 +140,8 @@ def predict_genome(
         path: FASTA, GenBank, GFF3, or FASTA of proteins.
         protein_encoder: The encoder the model was trained with; loaded by `protein_encoder_of` by default.
         threads: Number of contigs in which genes are called at a time.
+        translation_table: NCBI's number, of genes without one of their own; the one the model was trained with by
+            default.
         batch_tokens: Token budget of one pass through the protein encoder.
         progress: Called after each batch with the numbers of residues done and in total.
         **options: `kind`, `fasta` and `annotations` of `read_genome`.
@@ -150,22 +157,27 @@ def predict_genome(
     assert processor is not None
     if encoder.max_residues != processor.max_residues:
         encoder = replace(encoder, max_residues=processor.max_residues)
-    genome = read_genome(path, translation_table=processor.translation_table, threads=threads, **options)
+    table = processor.translation_table if translation_table is None else translation_table
+    genome = read_genome(path, translation_table=table, threads=threads, **options)
     # The processor would drop genes beyond the limit, so they need not be embedded.
     used = genome.genes[: processor.max_genes]
     embedded = encoder.embed([gene.protein for gene in used], batch_tokens=batch_tokens, progress=progress)
     # The model was trained on vectors from the store, which are float16.
-    batch = processor(embedded.vectors.astype(np.float16).astype(np.float32), genome.contig_ids[: len(used)])
+    vectors = embedded.vectors.astype(np.float16).astype(np.float32)
+    batch = processor(vectors, genome.contig_ids[: len(used)])
     was_training = model.training
     model.eval()
     logits = model(**{name: value.to(model.device) for name, value in batch.items()}).logits[0]
     model.train(was_training)
-    probabilities = logits.double().softmax(0).tolist()
+    probabilities = (logits.double() / model.config.temperature).softmax(0).tolist()
+    known = model.config.training_range
+    differences = None if known is None else outside_range(known, genome.gc, len(genome), vectors.mean(0))
     return GenomePrediction(
         genome,
         probabilities={model.config.id2label[i]: value for i, value in enumerate(probabilities)},
         n_dropped_genes=len(genome) - len(used),
         n_truncated=embedded.n_truncated,
+        differences=differences,
     )
 
 

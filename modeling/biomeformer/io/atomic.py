@@ -35,7 +35,9 @@ _counter = itertools.count()
 # What file systems refuse whichever the file, by number and, of libraries that give text alone, by text.
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 _DISK_ERROR_TEXT = re.compile(
-    r"No space left on device|Disk quota exceeded|Read-only file system|PytorchStreamWriter failed writing", re.I
+    r"No space left on device|Disk quota exceeded|Read-only file system|File too large|"
+    r"PytorchStreamWriter failed writing",
+    re.I,
 )
 # Names of this process's partial paths, and folders in which it has already removed stale ones.
 _active: set[str] = set()

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from .limits import record_too_long
 
+# Bytes of no text, as blocks of a file that was damaged have them.
+CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
+
 
 class FastaError(ValueError):
-    """There is text before the first header, or a record is too long.
+    """There is text before the first header, a byte that is no text, or a record that is too long.
 
     Args:
         line: Line number of the text or the record, from 1.
@@ -33,11 +37,15 @@ def iter_fasta(lines: Iterable[bytes], max_bases: int | None = None) -> Iterator
         max_bases: Longest record; no limit by default.
 
     Raises:
-        FastaError: There is text before the first header, or a record is longer than `max_bases`.
+        FastaError: There is text before the first header, a header holds a control character, there is a NUL byte, or
+            a record is longer than `max_bases`.
     """
     header: bytes | None = None
     first_line, parts, n_bases = 0, list[bytes](), 0
     for number, line in enumerate(lines, 1):
+        control = CONTROL.search(line) if line.startswith(b">") or b"\0" in line else None
+        if control is not None:
+            raise FastaError(number, f"the byte {control[0][0]:#04x} is no text; copy the file again")
         if not line.startswith(b">"):
             line = line.strip()
             if header is None and line:

@@ -92,13 +92,14 @@ def parse_config(path: Path) -> Any:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is not JSON in UTF-8, or too large or too deep; the message says so.
+        ValueError: It is not JSON in UTF-8, holds a key twice, or is too large or too deep; the message says so.
     """
     size = path.stat().st_size
     if size > MAX_CONFIG_BYTES:
         raise ValueError(f"it has {size / 1e6:,.0f} MB, and configs at most {MAX_CONFIG_BYTES / 1e6:,.0f}")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=with_unique_keys)
     except RecursionError:
         raise ValueError(f"it is nested more than {MAX_CONFIG_DEPTH} deep") from None
     check_depth(values)
@@ -107,6 +108,19 @@ def parse_config(path: Path) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def with_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these keys and values, as the `object_pairs_hook` of `json.loads`.
+
+    Raises:
+        ValueError: A key stands twice, so that either value could be meant.
+    """
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+    return values
 
 
 def check_depth(values: Any, limit: int = MAX_CONFIG_DEPTH) -> None:
@@ -140,4 +154,5 @@ __all__ = [
     "expands_too_far",
     "parse_config",
     "record_too_long",
+    "with_unique_keys",
 ]

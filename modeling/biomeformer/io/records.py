@@ -21,6 +21,7 @@ from safetensors.numpy import load, save
 
 from ..errors import InputError, RunError
 from .atomic import atomic_write, write_json
+from .limits import with_unique_keys
 
 CHECKSUM = "checksum"
 # Made once, since each is made anew by `json.dumps` with options.
@@ -84,7 +85,8 @@ class RecordType(Generic[Schema]):
             DamagedFileError: It is not JSON, does not match its checksum, or does not fit the schema.
         """
         try:
-            record = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+            text = content.decode("utf-8")
+            record = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=with_unique_keys)
         except (ValueError, RecursionError) as error:
             raise self._damaged(where, "is not JSON") from error
         if not isinstance(record, dict):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -186,15 +187,30 @@ tables whose numbers mean the same.
 """
 
 
+@contextmanager
+def _hdf5(path: Path) -> Iterator[Any]:
+    """Yield an HDF5 file in memory, and write it at the end.
+
+    HDF5 writes to the disk when objects are released, where a full disk ends the process or is an error that Python
+    cannot raise.
+    """
+    import h5py
+
+    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+        yield file
+        file.flush()
+        content = file.id.get_file_image()
+    path.write_bytes(content)
+
+
 def _biom(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions | None) -> None:
     try:
-        import h5py
         from biom import Table
     except ImportError as error:
         raise _needs("biom-format", error) from error
     frame = sample_frame(table)
     biom = Table(table.counts.T.astype(np.float64), cluster_names(table), list(table.sample_ids), type="Function table")
-    with h5py.File(folder / "counts.biom", "w") as file:
+    with _hdf5(folder / "counts.biom") as file:
         biom.to_hdf5(file, f"biomeformer {table.provenance['versions']['biomeformer']}")
     # Not as a spreadsheet: the ids must be those of counts.biom.
     frame.index.name = "sample-id"
@@ -208,6 +224,7 @@ def _biom(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions
 def _anndata(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions | None) -> None:
     try:
         from anndata import AnnData
+        from anndata.io import write_elem
     except ImportError as error:
         raise _needs("anndata", error) from error
     frame = sample_frame(table)
@@ -239,7 +256,8 @@ def _anndata(table: AbundanceTable, folder: Path, descriptions: ClusterDescripti
     )
     data.layers["counts"] = table.counts
     data.uns["biomeformer"] = json.dumps(table.provenance)
-    data.write_h5ad(folder / "abundance.h5ad")
+    with _hdf5(folder / "abundance.h5ad") as file:
+        write_elem(file, "/", data)
 
 
 FORMATS |= {"datasets": _datasets, "csv": _csv, "biom": _biom, "anndata": _anndata}

@@ -58,7 +58,7 @@ class RankedColumn:
         return int((self.values >= threshold).sum())
 
 
-def _roc_auc(true: np.ndarray, false: np.ndarray) -> np.ndarray:
+def weighted_roc_auc(true: np.ndarray, false: np.ndarray) -> np.ndarray:
     """Compute the area under the ROC curve `(n_draws,)` by the trapezoidal rule; NaN with only one class."""
     steps = np.diff(false, axis=1)
     area = (steps * (true[:, 1:] + true[:, :-1])).sum(1) + false[:, 0] * true[:, 0]
@@ -157,7 +157,7 @@ def _binary_scorer(truth: np.ndarray, predicted: np.ndarray, threshold: float) -
         confusion = np.stack([negative - misses, misses, positive - hits, hits], 1).reshape(-1, 2, 2)
         precision, recall, f1 = _of_confusion(confusion)
         return {
-            "roc_auc": _roc_auc(true, false),
+            "roc_auc": weighted_roc_auc(true, false),
             "pr_auc": _pr_auc(true, false),
             "f1": f1[:, 1],
             "precision": precision[:, 1],
@@ -180,7 +180,9 @@ def _multi_class_scorer(truth: np.ndarray, predicted: np.ndarray) -> Scorer:
     calibration = _calibration_scorer(truth, predicted)
 
     def scores(weights: np.ndarray) -> dict[str, np.ndarray]:
-        areas = [(_roc_auc(*counts), _pr_auc(*counts)) for counts in (column.counts(weights) for column in ranked)]
+        areas = [
+            (weighted_roc_auc(*counts), _pr_auc(*counts)) for counts in (column.counts(weights) for column in ranked)
+        ]
         confusion = _confusion(weights, truth, labels, n_classes)
         _, recall, f1 = _of_confusion(confusion)
         return {
@@ -213,7 +215,7 @@ def _multi_label_scorer(truth: np.ndarray, predicted: np.ndarray, thresholds: Se
             hits, misses = _at(true, false, n_above)
             total += np.stack([hits, hits + misses, true[:, -1]])
             precision, recall, f1 = _precision_recall_f1(hits, hits + misses, true[:, -1])
-            values = (_roc_auc(true, false), _pr_auc(true, false), f1, precision, recall)
+            values = (weighted_roc_auc(true, false), _pr_auc(true, false), f1, precision, recall)
             for name, value in zip(by_label, values, strict=True):
                 by_label[name].append(value)
         return {name: _mean_where_known(np.stack(columns, 1)) for name, columns in by_label.items()} | {
@@ -264,4 +266,4 @@ def _rank_scorer(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return ranks
 
 
-__all__ = ["TASKS", "RankedColumn", "Task", "make_scorer"]
+__all__ = ["TASKS", "RankedColumn", "Task", "make_scorer", "weighted_roc_auc"]

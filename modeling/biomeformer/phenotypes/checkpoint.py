@@ -15,25 +15,41 @@ from ..metagenomes.sample import require_processor
 from ..models.metagenbert import MetagenBertConfig, MetagenBertForPhenotypeClassification, MetagenBertModel
 from ..models.metagenbert.configuration_metagenbert import ZERO_REPLACEMENTS
 from ..models.metagenbert.deep_sets import DeepSets
-from .evaluation import inner_folds
+from .evaluation import INNER_SPLITS, inner_folds
 from .features import FeatureTable
 from .models import learned_nothing, make_model
+from .multi_label import OneVsRest
 from .study import Study, run_study
-from .target import Target
+from .target import Kind, Target
 from .transforms import TRANSFORMS, block_rules, design_matrix
+
+SINGLE_LABEL = "single_label_classification"
+# Of transformers.
+PROBLEM_TYPES: dict[Kind, str] = {
+    "classification": SINGLE_LABEL,
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
 
 
 def with_linear_head(
-    model: MetagenBertModel, fitted: Any, classes: Sequence[str], transform: str, zeros: str = "fixed"
+    model: MetagenBertModel,
+    fitted: Any,
+    classes: Sequence[str],
+    transform: str,
+    zeros: str = "fixed",
+    problem_type: str = SINGLE_LABEL,
 ) -> MetagenBertForPhenotypeClassification:
-    """Build a checkpoint from a model and a linear classifier of its abundance vectors, with the same predictions.
+    """Build a checkpoint from a model and a linear model of its abundance vectors, with the same predictions.
 
     Args:
         model: Read encoder, centroids and processor, which the checkpoint shares rather than copies.
-        fitted: A fitted logistic regression, alone, behind a `StandardScaler` in a pipeline, or in a `GridSearchCV`.
-        classes: Names of the classes, in the order of the classifier's labels.
+        fitted: A fitted logistic or linear regression, alone, behind a `StandardScaler` in a pipeline, or in a
+            `GridSearchCV`; of several labels, a `OneVsRest` of them.
+        classes: Names of the classes, in the order of the classifier's labels; of a regression, of its number.
         transform: Transform that the classifier was fitted with: `none`, `clr` or `ilr`.
         zeros: Rule for zeros that it was fitted with: `fixed` or `sq`.
+        problem_type: `single_label_classification`, `multi_label_classification` or `regression`, as in transformers.
 
     Returns:
         The checkpoint, in evaluation mode. A head on `ilr` is rewritten as the same function of `clr`.
@@ -61,7 +77,7 @@ def with_linear_head(
             f"the classifier has {weight.shape[1]} features and the model {n_clusters} clusters; fit it on abundance "
             "vectors of this model."
         )
-    if len(weight) == 1:
+    if len(weight) == 1 and problem_type == SINGLE_LABEL:
         weight, bias = np.stack([np.zeros_like(weight[0]), weight[0]]), np.array([0.0, bias[0]])
     if len(weight) != len(classes):
         raise InputError(f"the classifier has {len(weight)} classes and {len(classes)} names were given; give as many.")
@@ -71,6 +87,7 @@ def with_linear_head(
         head="linear",
         abundance_transform="none" if transform == "none" else "clr",
         zero_replacement=zeros,
+        problem_type=problem_type,
     )
     with torch.device("meta"):
         checkpoint = MetagenBertForPhenotypeClassification(config)
@@ -92,7 +109,7 @@ def with_deep_sets_head(
         model: Read encoder, centroids and processor, which the checkpoint shares rather than copies.
         classes: Names of the labels.
         **options: `set_elements`, `set_size`, `set_reads`, `set_seed`, `set_pooling`, `head_hidden_size` and
-            `head_dropout` of `MetagenBertConfig`.
+            `head_dropout` of `MetagenBertConfig`, and `problem_type` of transformers.
 
     Raises:
         ValueError: An option is out of range.
@@ -110,7 +127,7 @@ def with_deep_sets_head(
 
 def _config(model: MetagenBertModel, classes: Sequence[str], **options: Any) -> MetagenBertConfig:
     values = model.config.to_dict() | {
-        "problem_type": "single_label_classification",
+        "problem_type": SINGLE_LABEL,
         "id2label": dict(enumerate(classes)),
         "label2id": {name: i for i, name in enumerate(classes)},
         **options,
@@ -131,12 +148,14 @@ def train_checkpoint(
     force: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[MetagenBertForPhenotypeClassification, Study]:
-    """Fit an L1-penalized logistic regression on all samples, and cross-validate it to estimate its performance.
+    """Fit an L1-penalized model on all samples, and cross-validate it to estimate its performance.
+
+    It is a logistic regression of classes, one of each label if samples have several, or a linear one of numbers.
 
     Args:
         model: Model that embedded the table.
         table: Abundance vectors of the target's samples.
-        target: Classes of the samples.
+        target: Classes, numbers or labels of the samples.
         transform: Transform of the vectors: `none`, `clr` or `ilr`.
         zeros: Rule for zeros of log-ratios: `auto` (which is `sq` for counts), `fixed` or `sq`.
         n_splits: Folds of the cross-validation.
@@ -174,8 +193,8 @@ def train_checkpoint(
         progress=progress,
     )
     matrix = design_matrix([features.take(target.sample_ids)], transform, rule)
-    inner = inner_folds(target.labels, target.groups, seed)
-    fitted = make_model("l1", len(target.classes), inner, seed, n_jobs).fit(matrix, target.labels)
+    inner = inner_folds(target.strata(n_folds=INNER_SPLITS), target.groups, seed)
+    fitted = make_model("l1", len(target.classes), inner, seed, n_jobs, task=target.task).fit(matrix, target.labels)
     nothing = study.fit_warnings[0] if study.evaluations[0].learned_nothing else ""
     if learned_nothing(fitted):
         nothing = "Fitted on all samples, the model has no coefficient that differs from zero."
@@ -183,11 +202,11 @@ def train_checkpoint(
         raise InputError(
             f"{nothing} No checkpoint was made; give more samples or another target, or force it (--force)."
         )
-    return with_linear_head(model, fitted, target.classes, transform, rule), study
+    return with_linear_head(model, fitted, target.classes, transform, rule, PROBLEM_TYPES[target.kind]), study
 
 
 def predict_table(model: MetagenBertForPhenotypeClassification, table: AbundanceTable) -> pd.DataFrame:
-    """Predict the probabilities of the labels for each sample of a table: one row per sample, one column per label.
+    """Predict the probabilities of the labels, or a number: one row per sample, one column per label.
 
     Raises:
         TableError: The table was embedded by another model.
@@ -229,7 +248,9 @@ def check_same_provenance(model: MetagenBertModel, record: dict[str, Any]) -> No
 
 
 def _linear(fitted: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights `(n_outputs, n_features)` and biases of a classifier, with its scaling folded in."""
+    """Return the weights `(n_outputs, n_features)` and biases of a linear model, with its scaling folded in."""
+    if isinstance(fitted, OneVsRest):
+        return _linear_per_label(fitted)
     fitted = getattr(fitted, "best_estimator_", fitted)
     steps = [step for _, step in fitted.steps] if hasattr(fitted, "steps") else [fitted]
     classifier = steps[-1]
@@ -242,6 +263,17 @@ def _linear(fitted: Any) -> tuple[np.ndarray, np.ndarray]:
     if len(steps) == 2:
         bias = bias - weight @ (steps[0].mean_ / steps[0].scale_)
         weight = weight / steps[0].scale_
+    return weight, bias
+
+
+def _linear_per_label(fitted: OneVsRest) -> tuple[np.ndarray, np.ndarray]:
+    """Return the stacked weights and biases of the models of each label; of a label that never varies, its log odds."""
+    parts = {i: _linear(model) for i, model in enumerate(fitted.models) if model is not None}
+    weight = np.zeros((len(fitted.models), next(iter(parts.values()))[0].shape[1]))
+    odds = fitted.frequencies.clip(1e-6, 1 - 1e-6)
+    bias = np.log(odds / (1 - odds))
+    for i, (part, intercept) in parts.items():
+        weight[i], bias[i] = part[0], intercept[0]
     return weight, bias
 
 

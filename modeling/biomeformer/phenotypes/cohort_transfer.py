@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..errors import InputError
-from ..metrics.probabilities import METRICS
 from ..metrics.resampling import bootstrap
-from ..metrics.scorers import make_scorer
-from .evaluation import Interval, inner_folds
+from ..metrics.scorers import Task
+from ..metrics.targets import MAIN_METRIC, weighted_scorer
+from .covariates import align_covariates
+from .evaluation import INNER_SPLITS, Interval, inner_folds
 from .features import FeatureTable
-from .models import learned_nothing, make_model
+from .models import learned_nothing, make_model, predict_target
 from .target import Target
 from .transforms import design_matrix, is_counts
 
@@ -22,12 +23,12 @@ N_BOOTSTRAPS = 1000
 
 @dataclass(frozen=True)
 class LabelledCohort:
-    """Features and classes of one cohort.
+    """Features and target of one cohort.
 
     Attributes:
         name: Name of the cohort.
         blocks: Feature tables of the target's samples, in the target's order.
-        target: Classes of the samples.
+        target: Classes, numbers or labels of the samples.
     """
 
     name: str
@@ -45,9 +46,11 @@ class Transfer:
         model: Name of the model.
         scores: Scores on the test cohort, with intervals over bootstraps of its samples: they quantify the uncertainty
             for this model and cohort, not the variation between cohorts.
-        probabilities: Predictions for the test cohort, float64 `(n_samples, 2)`.
+        probabilities: Predictions for the test cohort, float64 `(n_samples, n_classes)`, or of numbers
+            `(n_samples, 1)`.
         learned_nothing: Whether the model predicts the same for every sample, so that the scores are no result and have
             no interval.
+        task: What was predicted, one of `biomeformer.metrics.TASKS`.
     """
 
     trained_on: tuple[str, ...]
@@ -56,6 +59,12 @@ class Transfer:
     scores: dict[str, Interval]
     probabilities: np.ndarray
     learned_nothing: bool = False
+    task: Task = "binary"
+
+    @property
+    def main_metric(self) -> str:
+        """Name of the metric that is shown first: ROC-AUC, or R² of a regression."""
+        return MAIN_METRIC[self.task]
 
 
 def transfer(
@@ -70,11 +79,11 @@ def transfer(
 ) -> Transfer:
     """Train on cohorts and test on another.
 
-    Classes are matched by position: the second class, the one to predict, is that of each cohort's own target, so that
-    a model of one disease may be tested on another. Features are matched by name; features that the training cohorts
-    lack are dropped, features that the test cohort lacks are 0. The strength of an L1 penalty is chosen on folds that
-    leave whole training cohorts out, since that is what the model is for; with a single one, on folds of its samples
-    that do not divide groups.
+    Two classes are matched by position: the second class, the one to predict, is that of each cohort's own target, so
+    that a model of one disease may be tested on another. More classes, and labels, are the same in all cohorts.
+    Features are matched by name; features that the training cohorts lack are dropped, features that the test cohort
+    lacks are 0. The strength of an L1 penalty is chosen on folds that leave whole training cohorts out, since that is
+    what the model is for; with a single one, on folds of its samples that do not divide groups.
 
     Args:
         train: Cohorts to train on.
@@ -88,14 +97,11 @@ def transfer(
 
     Raises:
         TableError: Tables come from different checkpoints or preprocessing configs, or have no feature in common.
-        InputError: A target does not have two classes, or a sample is in both a training cohort and the test cohort.
+        InputError: The targets are of different kinds or classes, or a sample is in both a training cohort and the
+            test cohort.
     """
     for cohort in (*train, test):
-        if len(cohort.target.classes) != 2:
-            raise InputError(
-                f"cohort {cohort.name!r} has {len(cohort.target.classes)} classes and transfer needs two; name those "
-                "to predict with --positive."
-            )
+        _check_same_target(test, cohort)
         for block, first in zip(cohort.blocks, train[0].blocks, strict=True):
             first.check_joins(block, train[0].name, cohort.name)
         shared = set(cohort.target.sample_ids) & set(test.target.sample_ids)
@@ -108,14 +114,15 @@ def transfer(
     blocks = []
     for i, kept in enumerate(names):
         tables = [cohort.blocks[i] for cohort in (*train, test)]
-        counts = all(is_counts(table.values) for table in tables)
+        counts = not tables[0].is_composition or all(is_counts(table.values) for table in tables)
         blocks.append(_stacked([aligned(table, kept) for table in tables], counts))
     labels = np.concatenate([cohort.target.labels for cohort in train])
     rows = np.arange(len(labels))
     matrix = design_matrix(blocks, transform, zeros, rows)
     inner = tuning_folds([cohort.target for cohort in train], seed) if model == "l1" else None
-    fitted = make_model(model, 2, inner, seed, n_jobs, len(rows)).fit(matrix[rows], labels)
-    probabilities = np.asarray(fitted.predict_proba(matrix[len(rows) :]))
+    task, n_classes = test.target.task, len(test.target.classes)
+    fitted = make_model(model, n_classes, inner, seed, n_jobs, len(rows), task).fit(matrix[rows], labels)
+    probabilities = predict_target(fitted, matrix[len(rows) :], task, n_classes)
     nothing = learned_nothing(fitted)
     scores = _scores(test.target, probabilities, seed)
     if nothing:
@@ -127,7 +134,28 @@ def transfer(
         scores=scores,
         probabilities=probabilities,
         learned_nothing=nothing,
+        task=task,
     )
+
+
+def _check_same_target(test: LabelledCohort, cohort: LabelledCohort) -> None:
+    """Check that two cohorts have the same kind of target, and the same classes if there are more than two."""
+    first, other = test.target, cohort.target
+    if first.kind != other.kind:
+        raise InputError(
+            f"the target of {test.name!r} is for {first.kind} and that of {cohort.name!r} for {other.kind}; give "
+            "--task for all."
+        )
+    if first.kind == "regression" or first.task == other.task == "binary":
+        return
+    for one, two in ((test, cohort), (cohort, test)):
+        extra = [name for name in one.target.classes if name not in two.target.classes]
+        if extra:
+            raise InputError(
+                f"{one.name!r} has {extra[0]!r} in column {one.target.column!r} and {two.name!r} has not; more than "
+                "two classes, and labels, must be the same in all cohorts: leave others out, or name those to predict "
+                "with --positive."
+            )
 
 
 def tuning_folds(targets: Sequence[Target], seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -136,7 +164,7 @@ def tuning_folds(targets: Sequence[Target], seed: int) -> list[tuple[np.ndarray,
     With a single cohort the folds are stratified by class and do not divide its groups.
     """
     if len(targets) == 1:
-        return inner_folds(targets[0].labels, targets[0].groups, seed)
+        return inner_folds(targets[0].strata(n_folds=INNER_SPLITS), targets[0].groups, seed)
     cohort = np.repeat(np.arange(len(targets)), [len(target.labels) for target in targets])
     return [(np.flatnonzero(cohort != i), np.flatnonzero(cohort == i)) for i in range(len(targets))]
 
@@ -177,6 +205,8 @@ def aligned(table: FeatureTable, names: Sequence[str]) -> FeatureTable:
     Raises:
         InputError: A sample has none of the features.
     """
+    if not table.is_composition:
+        return replace(table, names=tuple(names), values=align_covariates(table, names))
     column_of = {name: i for i, name in enumerate(table.names)}
     values = np.zeros((len(table), len(names)))
     shared = [i for i, name in enumerate(names) if name in column_of]
@@ -194,24 +224,17 @@ def _stacked(tables: Sequence[FeatureTable], counts: bool) -> FeatureTable:
     values = np.concatenate([table.values if counts else table.shares for table in tables])
     # The same sample id may stand in two training cohorts.
     ids = tuple(f"{i}:{name}" for i, table in enumerate(tables) for name in table.sample_ids)
-    return FeatureTable(ids, tables[0].names, values)
+    return FeatureTable(ids, tables[0].names, values, is_composition=tables[0].is_composition)
 
 
 def _scores(target: Target, probabilities: np.ndarray, seed: int) -> dict[str, Interval]:
     """Score with 95 % intervals over bootstraps of the samples, stratified by class, or of the subjects if known."""
-    # The more probable class is predicted, the first class if both are equally probable.
-    scorer = make_scorer("binary", target.labels, probabilities, [np.nextafter(0.5, 1)])
-
-    def scores(weights: np.ndarray) -> dict[str, np.ndarray]:
-        all_scores = scorer(weights)
-        return {name: all_scores[name] for name in METRICS}
-
     intervals = bootstrap(
-        scores,
+        weighted_scorer(target.task, target.labels, probabilities, target.classes),
         len(target.labels),
         n_draws=N_BOOTSTRAPS,
         seed=seed,
-        strata=target.labels if target.groups is None else None,
+        strata=target.labels if target.groups is None and target.kind == "classification" else None,
         groups=target.groups,
     )
     return {name: Interval(value.value, value.low, value.high) for name, value in intervals.items()}

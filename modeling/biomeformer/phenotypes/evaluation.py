@@ -7,20 +7,23 @@ test/training samples). Two feature sets are compared on the same folds by the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..errors import InputError
 from ..metrics.p_values import permutation_p
-from ..metrics.probabilities import METRICS, score
+from ..metrics.scorers import Task
+from ..metrics.targets import MAIN_METRIC, metric_range, score_target
 from .features import FeatureTable
-from .models import learned_nothing, make_model
+from .models import learned_nothing, make_model, predict_target, selected
 from .target import Target
-from .transforms import block_rules, design_matrix
+from .transforms import block_rules, design_matrix, needs_training_rows
 
 INNER_SPLITS = 5
+# Smallest test fold of a regression: R² of fewer samples says next to nothing.
+LEAST_TESTED = 5
 # Scores that differ by less differ by rounding only.
 EQUAL_SCORES = 1e-12
 
@@ -39,18 +42,24 @@ class Interval:
     low: float
     high: float
 
-    def clipped(self) -> Interval:
-        """Return the interval with its ends clipped to the range of a score, 0 to 1."""
+    def clipped(self, least: float = 0.0, largest: float = 1.0) -> Interval:
+        """Return the interval with its ends clipped to the range of a score."""
         # NaN stays NaN: it is the first argument, which neither comparison replaces.
-        return Interval(self.mean, max(self.low, 0.0), min(self.high, 1.0))
+        return Interval(self.mean, max(self.low, least), min(self.high, largest))
 
     def __str__(self) -> str:
         if np.isnan(self.mean):
             return "undefined"
+        # Errors of a regression have any unit: large ones have no three decimals.
+        mean, low, high = (f"{value:.3f}" if abs(value) < 100 else f"{value:,.4g}" for value in self._ends)
         if np.isnan(self.low) or np.isnan(self.high):
-            return f"{self.mean:.3f} (no interval)"
+            return f"{mean} (no interval)"
         between = "-" if self.low >= 0 else " to "
-        return f"{self.mean:.3f} ({self.low:.3f}{between}{self.high:.3f})"
+        return f"{mean} ({low}{between}{high})"
+
+    @property
+    def _ends(self) -> tuple[float, float, float]:
+        return self.mean, self.low, self.high
 
 
 @dataclass(frozen=True)
@@ -63,14 +72,16 @@ class Evaluation:
         transform: Transform of the features.
         scores: Mean and interval, by metric.
         fold_scores: Score of each fold, float64 `(n_folds,)`, by metric; NaN where a test fold has only one class.
-        probabilities: Out-of-fold predictions, float64 `(n_samples, n_classes)`, averaged over repeats.
+        probabilities: Out-of-fold predictions, float64 `(n_samples, n_classes)`, averaged over repeats; of a regression
+            the predicted numbers, `(n_samples, 1)`.
         correction: 1/n_folds + test/training samples.
         n_repeats: Repeats of the cross-validation.
         n_splits: Folds per repeat.
-        permuted: Mean ROC-AUC with permuted labels, one per permutation.
+        permuted: Mean of the main metric with permuted labels, one per permutation.
         chosen: For `l1`, the fraction of folds in which a feature has a nonzero weight, by name; zeros are left out.
         n_empty: Number of folds whose model learned nothing: it predicts the same for every sample.
         zeros: Rules by which zeros were replaced for log-ratios, names of `transforms.ZERO_RULES`.
+        task: What was predicted, one of `biomeformer.metrics.TASKS`.
     """
 
     features: str
@@ -86,16 +97,24 @@ class Evaluation:
     chosen: dict[str, float] = field(default_factory=dict)
     n_empty: int = 0
     zeros: tuple[str, ...] = ()
+    task: Task = "binary"
+
+    @property
+    def main_metric(self) -> str:
+        """Name of the metric that is compared and tested: ROC-AUC, or R² of a regression."""
+        return MAIN_METRIC[self.task]
 
     @property
     def permutation_p(self) -> float | None:
-        """Fraction of permutations, counting the identity, with at least this ROC-AUC; None without permutations.
+        """Fraction of permutations, counting the identity, with at least this main metric; None without permutations.
 
-        It is NaN if the ROC-AUC is undefined or the model learned nothing.
+        It is NaN if the metric is undefined or the model learned nothing.
         """
         if not len(self.permuted):
             return None
-        return float("nan") if self.learned_nothing else permutation_p(self.scores["roc_auc"].mean, self.permuted)
+        return (
+            float("nan") if self.learned_nothing else permutation_p(self.scores[self.main_metric].mean, self.permuted)
+        )
 
     @property
     def n_folds(self) -> int:
@@ -153,10 +172,34 @@ def folds(target: Target, n_splits: int, n_repeats: int, seed: int) -> Iterator[
     """Yield the training and test rows of each fold, repeat after repeat.
 
     Raises:
-        InputError: A class has fewer samples, or groups, than there are folds.
+        InputError: A class has fewer samples, or groups, than there are folds; or the test folds of a regression are
+            too small.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+    strata = target.strata(n_folds=n_splits)
+    _check_folds(target, n_splits)
+    for repeat in range(n_repeats):
+        kind = StratifiedKFold if target.groups is None else StratifiedGroupKFold
+        splitter = kind(n_splits, shuffle=True, random_state=seed + repeat)
+        yield from splitter.split(np.zeros(len(strata)), strata, target.groups)
+
+
+def _check_folds(target: Target, n_splits: int) -> None:
+    """Check that there are enough samples and groups for the folds."""
+    n_samples = len(target.labels)
+    if target.kind == "regression" and n_samples < LEAST_TESTED * n_splits:
+        most = n_samples // LEAST_TESTED
+        raise InputError(
+            f"{n_splits} folds of {n_samples} samples test {n_samples // n_splits} at a time, and R² needs "
+            f"{LEAST_TESTED}; ask for at most {most} folds."
+        )
+    if target.kind != "classification":
+        n_units = n_samples if target.groups is None else len(np.unique(target.groups))
+        if n_units < n_splits:
+            noun = "samples" if target.groups is None else f"groups of column {target.group_column!r}"
+            raise InputError(f"{n_splits} folds were asked for and there are {n_units} {noun}; ask for fewer folds.")
+        return
     rarest = int(np.bincount(target.labels).min())
     if target.groups is None and rarest < n_splits:
         raise InputError(
@@ -171,14 +214,10 @@ def folds(target: Target, n_splits: int, n_repeats: int, seed: int) -> Iterator[
                 f"{n_splits} folds were asked for and one class is in {least} group{'s' * (least > 1)} of column "
                 f"{target.group_column!r} only; {advice}."
             )
-    for repeat in range(n_repeats):
-        kind = StratifiedKFold if target.groups is None else StratifiedGroupKFold
-        splitter = kind(n_splits, shuffle=True, random_state=seed + repeat)
-        yield from splitter.split(np.zeros(len(target.labels)), target.labels, target.groups)
 
 
 def inner_folds(labels: np.ndarray, groups: np.ndarray | None, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Split training samples for tuning, stratified by class and without dividing groups."""
+    """Split training samples for tuning, stratified by class (see `Target.strata`) and without dividing groups."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
@@ -202,14 +241,24 @@ def interval(values: np.ndarray, correction: float) -> Interval:
     return Interval(float(values.mean()), float(values.mean()) - half, float(values.mean()) + half)
 
 
-def compare(first: Evaluation, second: Evaluation, metric: str = "roc_auc") -> Comparison:
+def intervals(fold_scores: Mapping[str, np.ndarray], correction: float) -> dict[str, Interval]:
+    """Compute mean and 95 % interval of each metric, within the metric's range."""
+    return {
+        metric: interval(values, correction).clipped(*metric_range(metric)) for metric, values in fold_scores.items()
+    }
+
+
+def compare(first: Evaluation, second: Evaluation, metric: str | None = None) -> Comparison:
     """Test whether one feature set performs better than another, by the corrected resampled t-test.
+
+    The metric is the evaluations' main metric by default.
 
     Raises:
         InputError: The evaluations are not on the same folds.
     """
     from scipy import stats
 
+    metric = metric or first.main_metric
     a, b = first.fold_scores[metric], second.fold_scores[metric]
     if a.shape != b.shape or first.correction != second.correction:
         raise InputError("two evaluations on different folds cannot be compared; evaluate both in one run.")
@@ -242,7 +291,7 @@ def cross_validate(
 
     Args:
         blocks: Feature tables of the target's samples, in the target's order, to be concatenated by column.
-        target: Classes of the samples.
+        target: Classes, numbers or labels of the samples.
         model: `l1`, `forest` or `boosting`.
         name: Name of the feature set.
         transform: Transform of each block: `none`, `clr` or `ilr`.
@@ -255,7 +304,7 @@ def cross_validate(
         progress: Called after each fold with the number of folds done and their total number.
 
     Returns:
-        Scores with intervals, and the out-of-fold probabilities.
+        Scores with intervals, and the out-of-fold predictions.
 
     Raises:
         InputError: The blocks do not match the target, there are too few samples for the folds, or a name is unknown.
@@ -265,37 +314,38 @@ def cross_validate(
     if n_splits < 2 or n_repeats < 1:
         raise InputError(f"n_splits is {n_splits} and n_repeats {n_repeats}; give at least 2 and 1.")
     rules = block_rules(blocks, transform, zeros)
-    matrix = None if "gbm" in rules else design_matrix(blocks, transform, zeros)
+    matrix = None if needs_training_rows(blocks, rules) else design_matrix(blocks, transform, zeros)
     rng = np.random.default_rng(seed)
     n_total = n_splits * (n_repeats + n_permutations)
     n_done = 0
 
+    task, n_classes = target.task, len(target.classes)
     n_chosen: np.ndarray | float = 0.0
     n_empty = 0
 
     def run(labels: np.ndarray, repeats: int, first_seed: int) -> tuple[dict[str, list[float]], np.ndarray, float]:
         nonlocal n_done, n_chosen, n_empty
-        scores: dict[str, list[float]] = {metric: [] for metric in METRICS}
-        total = np.zeros((len(labels), len(target.classes)))
+        scores: dict[str, list[float]] = {}
+        total = np.zeros((len(labels), n_classes))
         ratios = []
-        permuted = Target(target.column, target.sample_ids, target.classes, labels, target.groups, target.group_column)
+        permuted = replace(target, labels=labels)
         for i, (train, test) in enumerate(folds(permuted, n_splits, repeats, first_seed)):
             groups = None if target.groups is None else target.groups[train]
-            inner = inner_folds(labels[train], groups, first_seed + i) if model == "l1" else None
-            # The prior of the rule gbm is from the training samples only.
+            inner = None
+            if model == "l1":
+                inner = inner_folds(target.strata(labels[train], INNER_SPLITS), groups, first_seed + i)
+            # The prior of the rule gbm, and medians of covariates, are from the training samples only.
             rows = matrix if matrix is not None else design_matrix(blocks, transform, zeros, train)
-            fitted = make_model(model, len(target.classes), inner, first_seed + i, n_jobs, len(train)).fit(
-                rows[train], labels[train]
-            )
-            predicted = np.zeros((len(test), len(target.classes)))
-            predicted[:, fitted.classes_] = fitted.predict_proba(rows[test])
+            fitted = make_model(model, n_classes, inner, first_seed + i, n_jobs, len(train), task)
+            fitted.fit(rows[train], labels[train])
+            predicted = predict_target(fitted, rows[test], task, n_classes)
             total[test] += predicted
             if labels is target.labels:
                 n_empty += learned_nothing(fitted)
-                if hasattr(fitted, "best_estimator_"):
-                    n_chosen = n_chosen + (fitted.best_estimator_[-1].coef_ != 0).any(0)
-            for metric, value in score(labels[test], predicted).items():
-                scores[metric].append(value)
+                chosen = selected(fitted)
+                n_chosen = n_chosen if chosen is None else n_chosen + chosen
+            for metric, value in score_target(task, labels[test], predicted, target.classes).items():
+                scores.setdefault(metric, []).append(value)
             ratios.append(len(test) / len(train))
             n_done += 1
             if progress is not None:
@@ -306,14 +356,14 @@ def cross_validate(
     permuted_scores = []
     for i in range(n_permutations):
         shuffled, _, _ = run(permute(target, rng), 1, seed + i)
-        known = [value for value in shuffled["roc_auc"] if not np.isnan(value)]
+        known = [value for value in shuffled[MAIN_METRIC[task]] if not np.isnan(value)]
         permuted_scores.append(float(np.mean(known)) if known else float("nan"))
     fold_scores = {metric: np.array(values) for metric, values in scores.items()}
     return Evaluation(
         features=name,
         model=model,
         transform=transform,
-        scores={metric: interval(values, correction).clipped() for metric, values in fold_scores.items()},
+        scores=intervals(fold_scores, correction),
         fold_scores=fold_scores,
         probabilities=probabilities,
         correction=correction,
@@ -323,6 +373,7 @@ def cross_validate(
         chosen=_named(blocks, n_chosen / (n_splits * n_repeats)) if transform != "ilr" else {},
         n_empty=n_empty,
         zeros=tuple(dict.fromkeys(filter(None, rules))),
+        task=task,
     )
 
 
@@ -358,5 +409,6 @@ __all__ = [
     "folds",
     "inner_folds",
     "interval",
+    "intervals",
     "permute",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ LEFT_OUT_WARNING = 0.05
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """Non-negative features of samples: compositions, whose rows are defined up to a factor.
+    """Features of samples: compositions, non-negative rows that are defined up to a factor; or covariates.
 
     Attributes:
         sample_ids: Sample of each row.
@@ -40,6 +41,7 @@ class FeatureTable:
         warnings: What was left out or assumed and may change results.
         unusable: What is wrong with samples that cannot be used, whose values are zero; `take` refuses them.
         metadata_columns: Columns that were left out since the metadata has columns of these names.
+        is_composition: Whether rows are compositions; else they are covariates, numbers of any kind, NaN if missing.
     """
 
     sample_ids: tuple[str, ...]
@@ -50,6 +52,7 @@ class FeatureTable:
     warnings: tuple[str, ...] = ()
     unusable: dict[str, str] = field(default_factory=dict)
     metadata_columns: tuple[str, ...] = ()
+    is_composition: bool = True
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -172,11 +175,11 @@ def _check_biom_size(path: Path) -> None:
         # JSON, or its compressed stream; of HDF5 these are the bytes of the file.
         with open_bytes(path) as file:
             is_hdf5 = file.peek(4).startswith(b"\x89HDF")
-            while not is_hdf5 and file.read(1 << 20):
-                pass
+            content = b"" if is_hdf5 else file.read()
     except (InputError, StreamError) as error:
         raise TableError(f"{path}: {str(error).rstrip('.')}.") from error
     if not is_hdf5:
+        _check_biom_json(path, content)
         return
     import h5py
 
@@ -189,6 +192,28 @@ def _check_biom_size(path: Path) -> None:
     limit = EXPANDED_BYTES.get()
     if sum(sizes) > limit:
         raise TableError(f"{path}: {expands_too_far(sum(sizes), limit)}.")
+
+
+def _check_biom_json(path: Path, content: bytes) -> None:
+    """Check what `biom` does not: the shape, and that a sparse table has one value per row and column.
+
+    Raises:
+        TableError: They are not as they must be, or the file is not JSON.
+    """
+    try:
+        record = json.loads(content.decode("utf-8"))
+        shape = [len(record["rows"]), len(record["columns"])]
+        values = record["data"] if record["matrix_type"] == "sparse" else ()
+        wrong = next((value for value in values if len(value) != 3), None)
+        n_distinct = len({(row, column) for row, column, _ in values}) if wrong is None else 0
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise TableError(f"{path} is no BIOM table that can be read ({reason}).") from error
+    if wrong is not None:
+        raise TableError(f"{path}: its data hold {str(wrong)[:40]}, which is not row, column and value; fix the table.")
+    if record.get("shape") != shape or n_distinct < len(values):
+        problem = "a row and column twice in its data" if n_distinct < len(values) else f"another shape than {shape}"
+        raise TableError(f"{path} has {problem}, so it is damaged; write it again.")
 
 
 def _head(path: Path) -> bytes:

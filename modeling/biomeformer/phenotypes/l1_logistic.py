@@ -1,5 +1,7 @@
 """Logistic regression with an L1 penalty whose strength is chosen by ROC-AUC.
 
+Two classes are fitted by liblinear, more as one multinomial model (see `multinomial`).
+
 A strength is given relative to the training samples: `ratio` times the inverse penalty at which the first coefficient
 leaves zero (1 / lambda_max). The same ratios therefore reach from one or a few features to nearly all, for 24 samples
 as for 500, and a ratio chosen on inner folds holds for the larger set that is fitted last.
@@ -9,7 +11,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -19,6 +20,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ..metrics.probabilities import roc_auc
+from .multinomial import L1Multinomial, softmax
 
 # From just below the largest penalty to a hundredth of it, as in glmnet's path for fewer samples than features.
 RATIOS = tuple(np.geomspace(1.1, 100, 10).tolist())
@@ -66,10 +68,12 @@ class L1LogisticRegression(ClassifierMixin, BaseEstimator):
         from sklearn.utils.parallel import Parallel, delayed
 
         self.classes_ = np.unique(labels)
+        # For two classes each penalty by itself, for more the path of a fold at once.
+        ratios = [[ratio] for ratio in self.ratios] if len(self.classes_) == 2 else [list(self.ratios)]
         jobs = [
-            delayed(_score)(matrix, labels, train, test, ratio, self.seed)
+            delayed(_score)(matrix, labels, train, test, part, self.seed)
             for train, test in self.inner_splits
-            for ratio in self.ratios
+            for part in ratios
         ]
         scores = np.array(Parallel(n_jobs=self.n_jobs)(jobs)).reshape(len(self.inner_splits), len(self.ratios), 2)
         areas, likelihoods = scores[:, :, 0], scores[:, :, 1]
@@ -107,29 +111,45 @@ def smallest_c(scaled: np.ndarray, labels: np.ndarray) -> float:
 def _fit(matrix: np.ndarray, labels: np.ndarray, ratio: float, seed: int) -> Pipeline:
     scaler = StandardScaler().fit(matrix)
     c = ratio * smallest_c(scaler.transform(matrix), labels)
-    two_classes = len(np.unique(labels)) == 2
-    # liblinear is faster but handles two classes only; for more, saga fits a multinomial model.
-    options: dict[str, Any] = {"solver": "saga", "max_iter": 5000}
-    if two_classes:
-        options = {"solver": "liblinear", "max_iter": 1000, "intercept_scaling": INTERCEPT_SCALING}
-    model = make_pipeline(scaler, LogisticRegression(l1_ratio=1, C=c, random_state=seed, **options))
+    model = make_pipeline(scaler, _classifier(c, seed) if len(np.unique(labels)) == 2 else L1Multinomial([c]))
     with warnings.catch_warnings():
         # Weak penalties of the path may not converge; they are then judged as they are.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(matrix, labels)
 
 
+def _classifier(c: float, seed: int) -> LogisticRegression:
+    """Return a logistic regression of two classes."""
+    return LogisticRegression(
+        l1_ratio=1, C=c, random_state=seed, solver="liblinear", max_iter=1000, intercept_scaling=INTERCEPT_SCALING
+    )
+
+
 def _score(
-    matrix: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray, ratio: float, seed: int
-) -> tuple[float, float]:
-    """Return ROC-AUC (NaN for a single class) and mean log-likelihood of an inner test fold."""
+    matrix: np.ndarray,
+    labels: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    ratios: Sequence[float],
+    seed: int,
+) -> list[tuple[float, float]]:
+    """Return ROC-AUC (NaN for a single class) and mean log-likelihood of an inner test fold, for each ratio."""
     classes = np.unique(labels)
     if len(np.unique(labels[train])) < len(classes):
-        return float("nan"), float("-inf")
-    predicted = _fit(matrix[train], labels[train], ratio, seed).predict_proba(matrix[test])
+        return [(float("nan"), float("-inf"))] * len(ratios)
     index = np.searchsorted(classes, labels[test])
-    likelihood = float(np.log(predicted[np.arange(len(test)), index].clip(1e-15)).mean())
-    return roc_auc(index, predicted), likelihood
+    if len(classes) == 2:
+        fits = (_fit(matrix[train], labels[train], ratio, seed).predict_proba(matrix[test]) for ratio in ratios)
+    else:
+        scaler = StandardScaler().fit(matrix[train])
+        scaled, tested = scaler.transform(matrix[train]), scaler.transform(matrix[test])
+        path = L1Multinomial(smallest_c(scaled, labels[train]) * np.asarray(ratios)).fit(scaled, labels[train]).path_
+        fits = (softmax(tested @ weights.T + intercept) for weights, intercept in path)
+    scores = []
+    for predicted in fits:
+        likelihood = float(np.log(predicted[np.arange(len(test)), index].clip(1e-15)).mean())
+        scores.append((roc_auc(index, predicted), likelihood))
+    return scores
 
 
 __all__ = ["INTERCEPT_SCALING", "RATIOS", "L1LogisticRegression", "smallest_c"]

@@ -20,11 +20,11 @@ from ..io.atomic import atomic_write
 from ..io.digests import FileDigest, check_files, digest_files
 from ..io.records import DamagedFileError, MissingChecksumError, RecordType
 from ..io.spreadsheets import undo_spreadsheet, write_spreadsheet
-from ..metrics.probabilities import METRICS, score
-from .evaluation import Comparison, Evaluation, Interval, compare, cross_validate, interval
+from ..metrics.targets import score_target
+from .evaluation import Comparison, Evaluation, Interval, compare, cross_validate, intervals
 from .features import FeatureTable
-from .models import DESCRIPTIONS, MODELS, is_constant
-from .target import Target
+from .models import DESCRIPTIONS, MODELS, REGRESSION_DESCRIPTIONS, is_constant
+from .target import LABEL_SEPARATOR, Kind, Target
 from .transforms import ZERO_RULES
 
 # What `Study.write` writes.
@@ -35,6 +35,8 @@ TRANSFORM_NAMES = {
     "clr": "centred log-ratios",
     "ilr": "isometric log-ratios",
 }
+# Column of `predictions.csv` with the samples' values.
+VALUE_COLUMNS: dict[Kind, str] = {"classification": "class", "regression": "value", "multilabel": "labels"}
 # A linear model needs log-ratios; trees split shares as they are.
 DEFAULT_TRANSFORMS = {"l1": "clr", "forest": "none", "boosting": "none"}
 
@@ -47,6 +49,7 @@ class _TargetRecord(TypedDict):
     # Version 0.1 did not write these.
     missing_words: NotRequired[dict[str, int]]
     not_in_metadata: NotRequired[list[str]]
+    kind: NotRequired[Kind]
 
 
 class _FoldsRecord(TypedDict):
@@ -88,9 +91,9 @@ class Study:
     """Evaluations of several feature sets and models on the same folds.
 
     Attributes:
-        target: The predicted classes.
+        target: The predicted classes, numbers or labels.
         evaluations: One per feature set and model.
-        comparisons: One per pair of feature sets with the same model, by ROC-AUC.
+        comparisons: One per pair of feature sets with the same model, by the main metric.
         n_splits: Folds per repeat.
         n_repeats: Repeats of the cross-validation.
         n_permutations: Permutations of the permutation test.
@@ -168,8 +171,11 @@ class Study:
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """One row per sample: its class, and out-of-fold probabilities by feature set, model and class."""
-        columns: dict[str, Any] = {"class": [self.target.classes[label] for label in self.target.labels]}
+        """One row per sample: its value, and out-of-fold predictions by feature set, model and class.
+
+        The value is in the column `class`, of a regression `value`, of several labels `labels`.
+        """
+        columns: dict[str, Any] = {VALUE_COLUMNS[self.target.kind]: self.target.values}
         for evaluation in self.evaluations:
             for name, values in zip(self.target.classes, evaluation.probabilities.T, strict=True):
                 columns[f"{evaluation.features}.{evaluation.model}.{name}"] = values
@@ -180,24 +186,40 @@ class Study:
         """A paragraph for a methods section, with all settings."""
         target = self.target
         sizes = ", ".join(f"{n} {name}" for name, n in target.sizes.items())
+        descriptions, what, strata = DESCRIPTIONS, "the labels", "stratified"
+        if target.kind == "regression":
+            sizes = "a number, " + ", ".join(f"{name} {text}" for name, text in target.summary.items())
+            descriptions = DESCRIPTIONS | REGRESSION_DESCRIPTIONS
+            what, strata = "the numbers", "by quantiles of the numbers stratified"
+        covariates = ""
+        if "covariates" in self.inputs:
+            imputed = (
+                ", missing numbers replaced by the median of the training samples" * self.inputs["covariates"]["impute"]
+            )
+            covariates = f" Covariates are not transformed: numbers as they are, one column per word{imputed}."
+        per_label = ""
+        if target.kind == "multilabel":
+            sizes = f"several labels per sample: {sizes}"
+            strata = "by the rarest label of a sample stratified"
+            per_label = " Each label has a model of its own; scores of all are macro averages."
         kinds = {evaluation.model: evaluation.transform for evaluation in self.evaluations}
-        models = "; ".join(f"{DESCRIPTIONS[model]} (features: {TRANSFORM_NAMES[kinds[model]]})" for model in kinds)
+        models = "; ".join(f"{descriptions[model]} (features: {TRANSFORM_NAMES[kinds[model]]})" for model in kinds)
         grouped = "" if target.group_column is None else f", no {target.group_column} in two folds"
         permutations = ""
         if self.n_permutations:
             permutations = (
-                f" P values against chance are from {self.n_permutations} permutations of the labels, each "
+                f" P values against chance are from {self.n_permutations} permutations of {what}, each "
                 "cross-validated once in the same way."
             )
         rules = dict.fromkeys(rule for evaluation in self.evaluations for rule in evaluation.zeros)
         zeros = f" For log-ratios, {'; '.join(ZERO_RULES[rule] for rule in rules)}." if rules else ""
         left_out = f" Left out: {target.describe_missing()}." if target.n_missing else ""
         return (
-            f"{target.column} ({sizes}) was predicted from {', '.join(self.sources)} by {models}.{zeros}{left_out} "
-            f"Models were evaluated by stratified {self.n_splits}-fold cross-validation, {self.n_repeats} x"
+            f"{target.column} ({sizes}) was predicted from {', '.join(self.sources)} by {models}.{zeros}{covariates}"
+            f"{left_out} Models were evaluated by {strata} {self.n_splits}-fold cross-validation, {self.n_repeats} x"
             f"{grouped} (seed {self.seed}), in which all fitting and model selection used only the training folds. "
             "Scores are means over test folds with 95 % intervals of the corrected resampled t-test (Nadeau and Bengio "
-            f"2003), which was also used to compare feature sets on the same folds.{permutations}"
+            f"2003), which was also used to compare feature sets on the same folds.{per_label}{permutations}"
         )
 
     @property
@@ -211,6 +233,7 @@ class Study:
                 "n_missing": self.target.n_missing,
                 "missing_words": self.target.missing_words,
                 "not_in_metadata": list(self.target.not_in_metadata),
+                "kind": self.target.kind,
             },
             "n_splits": self.n_splits,
             "n_repeats": self.n_repeats,
@@ -239,7 +262,9 @@ class Study:
             record["inputs"] = _change_paths(record["inputs"], lambda path: _absolute(path, folder))
             check_files(folder, record.get("files", {}), ADVICE)
             predictions = pd.read_csv(
-                folder / "predictions.csv", dtype={"sample_id": str, "class": str}, keep_default_na=False
+                folder / "predictions.csv",
+                dtype={"sample_id": str, "class": str, "labels": str},
+                keep_default_na=False,
             )
             return _from_record(cls, record, undo_spreadsheet(predictions).set_index("sample_id"))
         except MissingChecksumError as error:
@@ -301,7 +326,7 @@ def _absolute(path: str, folder: Path) -> str:
 
 
 def run_study(
-    feature_sets: dict[str, Sequence[FeatureTable]],
+    feature_sets: Mapping[str, Sequence[FeatureTable]],
     target: Target,
     *,
     models: Sequence[str] = MODELS,
@@ -321,7 +346,7 @@ def run_study(
     Args:
         feature_sets: Tables of each feature set, by name, which are concatenated by column; they need the target's
             samples, in any order.
-        target: Classes of the samples.
+        target: Classes, numbers or labels of the samples.
         models: Any of `l1`, `forest` and `boosting`.
         transform: `none`, `clr` or `ilr` for all models; by default `clr` for `l1` and `none` for the others.
         zeros: Rule for zeros of log-ratios, one of `transforms.ZERO_CHOICES`.
@@ -394,7 +419,7 @@ def study_of_folds(
     Args:
         target: Classes of the samples.
         splits: Training and test rows of each fold, repeat after repeat.
-        probabilities: Predictions `(n_test, n_classes)` for each fold's test rows.
+        probabilities: Predictions `(n_test, n_classes)` for each fold's test rows; `(n_test, 1)` of a regression.
         features: Name of the feature set.
         model: Name of the model.
         n_splits: Folds per repeat.
@@ -403,26 +428,37 @@ def study_of_folds(
         source: Origin of the features.
     """
     total = np.zeros((len(target.labels), len(target.classes)))
-    scores: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    scores: dict[str, list[float]] = {}
     for (_, test), predicted in zip(splits, probabilities, strict=True):
         total[test] += predicted
-        for metric, value in score(target.labels[test], predicted).items():
-            scores[metric].append(value)
+        for metric, value in score_target(target.task, target.labels[test], predicted, target.classes).items():
+            scores.setdefault(metric, []).append(value)
     correction = 1 / len(splits) + float(np.mean([len(test) / len(train) for train, test in splits]))
     fold_scores = {metric: np.array(values) for metric, values in scores.items()}
     evaluation = Evaluation(
         features=features,
         model=model,
         transform="",
-        scores={metric: interval(values, correction).clipped() for metric, values in fold_scores.items()},
+        scores=intervals(fold_scores, correction),
         fold_scores=fold_scores,
         probabilities=total / n_repeats,
         correction=correction,
         n_repeats=n_repeats,
         n_splits=n_splits,
         n_empty=sum(map(is_constant, probabilities)),
+        task=target.task,
     )
     return Study(target, (evaluation,), (), n_splits, n_repeats, 0, seed, {features: source})
+
+
+def _labels_of(values: pd.Series, classes: Sequence[str], kind: Kind) -> np.ndarray:
+    """Return the labels of a target from the values that `Target.values` wrote."""
+    if kind == "regression":
+        return values.to_numpy(np.float64)
+    if kind == "multilabel":
+        sets = [set(str(value).split(LABEL_SEPARATOR)) for value in values]
+        return np.array([[name in labels for name in classes] for labels in sets], np.int64)
+    return values.map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64)
 
 
 def _comparisons(evaluations: Sequence[Evaluation]) -> list[Comparison]:
@@ -468,16 +504,17 @@ def _folds_record(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _from_record(cls: type[Study], record: _StudyRecord, predictions: pd.DataFrame) -> Study:
-    classes = tuple(record["target"]["classes"])
+    classes, kind = tuple(record["target"]["classes"]), record["target"].get("kind", "classification")
     target = Target(
         record["target"]["column"],
         tuple(map(str, predictions.index)),
         classes,
-        predictions["class"].map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64),
+        _labels_of(predictions[VALUE_COLUMNS[kind]], classes, kind),
         group_column=record["target"]["group_column"],
         n_missing=record["target"]["n_missing"],
         missing_words=record["target"].get("missing_words", {}),
         not_in_metadata=tuple(record["target"].get("not_in_metadata", ())),
+        kind=kind,
     )
     evaluations = []
     for fold in record["folds"]:
@@ -488,9 +525,7 @@ def _from_record(cls: type[Study], record: _StudyRecord, predictions: pd.DataFra
                 features=fold["features"],
                 model=fold["model"],
                 transform=fold["transform"],
-                scores={
-                    metric: interval(values, fold["correction"]).clipped() for metric, values in fold_scores.items()
-                },
+                scores=intervals(fold_scores, fold["correction"]),
                 fold_scores=fold_scores,
                 probabilities=predictions[columns].to_numpy(np.float64),
                 correction=fold["correction"],
@@ -501,6 +536,7 @@ def _from_record(cls: type[Study], record: _StudyRecord, predictions: pd.DataFra
                 n_empty=fold.get("n_empty", 0),
                 # Earlier versions knew one rule only.
                 zeros=tuple(fold.get("zeros", ["fixed"] if fold["transform"] in ("clr", "ilr") else [])),
+                task=target.task,
             )
         )
     return cls(

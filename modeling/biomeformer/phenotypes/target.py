@@ -1,19 +1,34 @@
-"""The target of a prediction: a column of the cohort as classes, with the groups that folds must not divide."""
+"""The target of a prediction: a column of the cohort, with the groups that folds must not divide.
+
+The column holds classes, numbers (regression), or labels of which a sample may have several, joined by `;`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from ..errors import InputError
 from ..io.tables import MISSING_VALUES, TableFormat, is_missing, read_table
+from ..metrics.scorers import Task
 
 LEAST_SAMPLES = 10
+Kind = Literal["classification", "regression", "multilabel"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+# A column with more different values is no column of classes.
+MOST_CLASSES = 20
+LABEL_SEPARATOR = ";"
+# Number of bins of a regression's numbers, by which folds are stratified.
+MOST_BINS = 10
+# Combinations of labels that are shown by themselves.
+MOST_COMBINATIONS = 7
 SAMPLE_ID = "sample_id"
 FORMAT = TableFormat(
     advice="give a CSV or TSV whose column sample_id, or first column, names the samples", comments=True, row_names=True
@@ -22,18 +37,21 @@ FORMAT = TableFormat(
 
 @dataclass(frozen=True)
 class Target:
-    """Classes of samples, read from a column.
+    """Classes, numbers or labels of samples, read from a column.
 
     Attributes:
         column: Name of the column.
-        sample_ids: Samples whose class is known.
-        classes: Names of the classes; of two, the second is the positive one.
-        labels: int64 `(n_samples,)`, indices into `classes`.
+        sample_ids: Samples whose value is known.
+        classes: Names of the classes, of which two, the second is the positive one; names of the labels; or of numbers
+            the name of the column.
+        labels: int64 `(n_samples,)`, indices into `classes`; of labels 0 or 1, int64 `(n_samples, n_labels)`; of a
+            regression float64 `(n_samples,)`.
         groups: Subject or batch of each sample, or None.
         group_column: Name of the column with the groups.
         n_missing: Number of samples left out because the metadata lacks them or their value.
         missing_words: Number of these samples by the word that marks the missing value; "" for an empty field.
         not_in_metadata: Those of these samples that the metadata lacks.
+        kind: `classification`, `regression` or `multilabel`.
     """
 
     column: str
@@ -45,6 +63,7 @@ class Target:
     n_missing: int = 0
     missing_words: dict[str, int] = field(default_factory=dict)
     not_in_metadata: tuple[str, ...] = ()
+    kind: Kind = "classification"
 
     def describe_missing(self) -> str:
         """Describe which samples were left out and which words marked missing values; empty if there are none."""
@@ -61,9 +80,87 @@ class Target:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Number of samples, by class."""
-        counts = np.bincount(self.labels, minlength=len(self.classes))
+        """Number of samples, by class or label; of numbers, of all samples."""
+        if self.kind == "regression":
+            return {self.column: len(self.labels)}
+        if self.kind == "multilabel":
+            counts = self.labels.sum(0)
+        else:
+            counts = np.bincount(self.labels, minlength=len(self.classes))
         return dict(zip(self.classes, counts.tolist(), strict=True))
+
+    @property
+    def task(self) -> Task:
+        """The task of `biomeformer.metrics`."""
+        if self.kind == "classification":
+            return "binary" if len(self.classes) == 2 else "multi_class"
+        return "regression" if self.kind == "regression" else "multi_label"
+
+    @property
+    def summary(self) -> dict[str, str]:
+        """What the samples are, to be shown: the number of each class or label, or the range of the numbers."""
+        if self.kind != "regression":
+            return {name: f"{n:,}" for name, n in self.sizes.items()}
+        low, middle, high = np.quantile(self.labels, [0, 0.5, 1])
+        return {"samples": f"{len(self.labels):,}", "median": f"{middle:.4g}", "range": f"{low:.4g} to {high:.4g}"}
+
+    @property
+    def values(self) -> list[str] | list[float]:
+        """Value of each sample: its class, its number, or its labels joined by `;`."""
+        if self.kind == "regression":
+            return [float(value) for value in self.labels]
+        if self.kind == "multilabel":
+            return [LABEL_SEPARATOR.join(np.array(self.classes)[row == 1]) for row in self.labels]
+        return [self.classes[label] for label in self.labels]
+
+    def strata(self, labels: np.ndarray | None = None, n_folds: int = 1) -> np.ndarray:
+        """Return a class of each sample by which folds are stratified, int64 `(n_samples,)`.
+
+        Args:
+            labels: Labels of the samples, or of some of them; those of the target by default.
+            n_folds: Number of folds, which each get samples of each class.
+
+        Returns:
+            The classes themselves; bins of equal size of the numbers, which each hold at least as many samples as there
+            are folds; or of a sample with several labels the rarest of them, those rarer than the folds together.
+        """
+        labels = self.labels if labels is None else labels
+        if self.kind == "classification":
+            return labels
+        if self.kind == "regression":
+            n_bins = int(np.clip(len(labels) // max(n_folds, 2), 1, MOST_BINS))
+            edges = np.unique(np.quantile(labels, np.linspace(0, 1, n_bins + 1)[1:-1]))
+            strata = np.searchsorted(edges, labels, side="right")
+        else:
+            order = np.argsort(labels.sum(0), kind="stable")
+            strata = np.where(labels.any(1), 1 + labels[:, order].argmax(1), 0)
+        _, strata, counts = np.unique(strata, return_inverse=True, return_counts=True)
+        # Ties may leave a bin with few samples, and labels may be rare; if these are few together, they join the rest.
+        is_rare = counts[strata] < n_folds
+        strata = np.where(is_rare, len(counts) if is_rare.sum() >= n_folds else int(counts.argmax()), strata)
+        return np.asarray(np.unique(strata, return_inverse=True)[1], np.int64)
+
+    def grouped(self) -> Target:
+        """Return a target of classes, for figures and tests that need groups.
+
+        Numbers become thirds; labels become their combinations, of which those beyond the most frequent are one class.
+        """
+        if self.kind == "classification":
+            return self
+        if self.kind == "regression":
+            edges = np.unique(np.quantile(self.labels, [1 / 3, 2 / 3]))
+            groups = np.searchsorted(edges, self.labels, side="right")
+            bounds = [f"{edge:.3g}" for edge in edges]
+            names = [f"{self.column} < {bounds[0]}"]
+            names += [f"{low} to {high}" for low, high in pairwise(bounds)]
+            names.append(f"{self.column} ≥ {bounds[-1]}")
+        else:
+            values = [str(value) or "no label" for value in self.values]
+            kept = [name for name, n in Counter(values).most_common(MOST_COMBINATIONS) if n > 1]
+            names = [*sorted(kept), "other combinations"]
+            groups = np.array([names.index(value) if value in kept else len(kept) for value in values])
+        numbers, labels = np.unique(groups, return_inverse=True)
+        return replace(self, kind="classification", classes=tuple(names[i] for i in numbers), labels=labels)
 
 
 def read_metadata(path: str | Path) -> pd.DataFrame:
@@ -91,21 +188,24 @@ def make_target(
     group_column: str | None = None,
     where: str = "the metadata",
     missing: Collection[str] = MISSING_VALUES,
+    task: Kind | Literal["auto"] = "classification",
 ) -> Target:
-    """Derive the classes of the samples of a feature table from a metadata column.
+    """Derive the classes, numbers or labels of the samples of a feature table from a metadata column.
 
     Args:
         metadata: Metadata as text, indexed by sample.
-        column: Name of the column with the classes.
+        column: Name of the column with the values.
         sample_ids: Samples of the feature table.
         positive: Values that together form the positive class; all other values form the negative class.
         group_column: Name of the column with the subject, or batch, of each sample.
         where: Name of the metadata in errors.
         missing: Words that mark a missing value, in lower case (see `biomeformer.io.tables.missing_words`).
+        task: `classification`; `regression`; `multilabel`, for labels joined by `;`; or `auto`: regression if all
+            values are numbers and more than 20 differ, else classification.
 
     Raises:
-        InputError: A column or value does not exist, no sample is known, there is only one class or more than 20, or
-            there are too few samples.
+        InputError: A column or value does not exist, no sample is known, there is only one class or more than 20, a
+            value is no number, or there are too few samples.
     """
     for name in (column, *([group_column] if group_column else [])):
         if name not in metadata.columns:
@@ -122,7 +222,18 @@ def make_target(
     words = Counter(values[is_without])
     kept = [name for name, without in zip(known, is_without, strict=True) if not without]
     values = values[~is_without]
-    if positive:
+    if task not in (*KINDS, "auto"):
+        raise InputError(f"the task is {task!r}; give auto, {', '.join(KINDS)}.")
+    if positive and task in ("regression", "multilabel"):
+        raise InputError(f"--positive names classes, and the task is {task}; leave one of them out.")
+    if task == "auto":
+        task = "regression" if not positive and _are_many_numbers(values) else "classification"
+    classes: tuple[str, ...]
+    if task == "regression":
+        classes, labels = (column,), _numbers(values, column, where)
+    elif task == "multilabel":
+        classes, labels = _label_sets(values, column)
+    elif positive:
         absent = [value for value in positive if value not in set(values)]
         if absent:
             if is_missing(absent[0], missing):
@@ -146,25 +257,14 @@ def make_target(
         n_missing=len(sample_ids) - len(kept),
         missing_words=dict(words),
         not_in_metadata=absent_samples,
+        kind=task,
     )
     if len(kept) < LEAST_SAMPLES:
         others = f" (left out: {target.describe_missing()})" if target.n_missing else ""
         raise InputError(
             f"{len(kept)} samples have a value in column {column!r}; at least {LEAST_SAMPLES} are needed{others}."
         )
-    if len(np.unique(labels)) < 2:
-        raise InputError(
-            f"all {len(kept)} samples are {values.iloc[0]!r} in column {column!r}; two classes are needed."
-        )
-    if len(classes) > 20:
-        raise InputError(
-            f"column {column!r} has {len(classes)} different values, too many for classes; name those to predict with "
-            "--positive."
-        )
-    rare = min(np.bincount(labels))
-    if rare < 3:
-        name = classes[int(np.argmin(np.bincount(labels)))]
-        raise InputError(f"class {name!r} of column {column!r} has {rare} samples; each needs at least 3.")
+    _check_values(target, values)
     if group_column is None:
         return target
     groups = metadata.loc[kept, group_column].astype(str).str.strip().to_numpy()
@@ -176,6 +276,74 @@ def make_target(
                 "samples without a value would count as one group."
             )
     return replace(target, groups=groups)
+
+
+def _check_values(target: Target, values: pd.Series) -> None:
+    """Check that there is something to predict."""
+    column, labels = target.column, target.labels
+    if len(np.unique(labels if labels.ndim == 1 else values)) < 2:
+        needed = {"regression": "different numbers are", "multilabel": "different labels are"}
+        raise InputError(
+            f"all {len(labels)} samples are {values.iloc[0]!r} in column {column!r}; "
+            f"{needed.get(target.kind, 'two classes are')} needed."
+        )
+    if target.kind == "regression":
+        return
+    if len(target.classes) > MOST_CLASSES:
+        if target.kind == "multilabel":
+            raise InputError(
+                f"column {column!r} has {len(target.classes)} labels and at most {MOST_CLASSES} are handled; join rare "
+                "ones."
+            )
+        regression = ", or predict the numbers as a regression (--task regression)" if _are_many_numbers(values) else ""
+        raise InputError(
+            f"column {column!r} has {len(target.classes)} different values, too many for classes; name those to "
+            f"predict with --positive{regression}."
+        )
+    sizes = np.array(list(target.sizes.values()))
+    if sizes.min() < 3:
+        name, noun = target.classes[int(np.argmin(sizes))], "label" if target.kind == "multilabel" else "class"
+        raise InputError(f"{noun} {name!r} of column {column!r} has {sizes.min()} samples; each needs at least 3.")
+    if target.kind == "multilabel":
+        without = len(labels) - sizes
+        if without.min() < 3:
+            name = target.classes[int(np.argmin(without))]
+            raise InputError(
+                f"{without.min()} samples lack the label {name!r} of column {column!r}; at least 3 samples must lack "
+                "it, else there is nothing to predict; leave the label out."
+            )
+
+
+def _are_many_numbers(values: pd.Series) -> bool:
+    """Tell whether all values are finite numbers of which more than `MOST_CLASSES` differ."""
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
+    return bool(np.isfinite(numbers).all()) and len(np.unique(numbers)) > MOST_CLASSES
+
+
+def _numbers(values: pd.Series, column: str, where: str) -> np.ndarray:
+    """Return the values as numbers."""
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
+    wrong = ~np.isfinite(numbers)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise InputError(
+            f"sample {values.index[i]!r} has {values.iloc[i]!r} in column {column!r} of {where}, which is no number, "
+            f"and a regression needs numbers; fix it, give --missing {values.iloc[i]!r} if the value is missing, or "
+            "predict classes with --task classification."
+        )
+    return numbers
+
+
+def _label_sets(values: pd.Series, column: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the names of the labels, and 0 or 1 of each sample and label."""
+    sets = [{part.strip() for part in value.split(LABEL_SEPARATOR)} - {""} for value in values]
+    names = tuple(sorted(set().union(*sets), key=_order))
+    if len(names) < 2:
+        raise InputError(
+            f"column {column!r} has the labels {', '.join(map(repr, names)) or 'none'}, and several labels are joined "
+            f"by {LABEL_SEPARATOR!r}; for one label per sample give --task classification."
+        )
+    return names, np.array([[name in labels for name in names] for labels in sets], np.int64)
 
 
 def _samples(n: int) -> str:
@@ -196,4 +364,4 @@ def _listed(values: pd.Series) -> str:
     return ", ".join(map(repr, names[:8])) + (", …" if len(names) > 8 else "")
 
 
-__all__ = ["Target", "make_target", "read_metadata"]
+__all__ = ["KINDS", "LABEL_SEPARATOR", "Kind", "Target", "make_target", "read_metadata"]

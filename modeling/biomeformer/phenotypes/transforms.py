@@ -151,11 +151,14 @@ def design_matrix(
 ) -> np.ndarray:
     """Concatenate blocks of features by column, after scaling each row of a block to one and transforming the block.
 
+    Covariates are not transformed; missing ones become the median of the training samples.
+
     Args:
         blocks: Tables of the same samples in the same order.
         transform: As for `transform_shares`.
         zeros: Rule for zeros, one of `ZERO_CHOICES`, for all blocks or for each.
-        training_rows: For the rule `gbm`: rows of the training samples, from which its prior is; all by default.
+        training_rows: Rows of the training samples, from which the prior of the rule `gbm` and the medians of missing
+            covariates are; all by default.
 
     Returns:
         float64 `(n_samples, n_columns)`.
@@ -167,6 +170,9 @@ def design_matrix(
         raise InputError("feature tables of different samples cannot be concatenated; take the same samples of each.")
     matrices = []
     for block, rule in zip(blocks, block_rules(blocks, transform, zeros), strict=True):
+        if not block.is_composition:
+            matrices.append(_imputed(block, training_rows))
+            continue
         matrices.append(transform_shares(block.values, transform, rule or "fixed", training_rows, block.names))
     return np.concatenate(matrices, axis=1)
 
@@ -176,7 +182,30 @@ def block_rules(blocks: Sequence[FeatureTable], transform: str, zeros: str | Seq
     if transform == "none":
         return [""] * len(blocks)
     chosen = [zeros] * len(blocks) if isinstance(zeros, str) else list(zeros)
-    return [resolve_zeros(block.values, rule) for block, rule in zip(blocks, chosen, strict=True)]
+    return [
+        resolve_zeros(block.values, rule) if block.is_composition else ""
+        for block, rule in zip(blocks, chosen, strict=True)
+    ]
+
+
+def needs_training_rows(blocks: Sequence[FeatureTable], rules: Sequence[str]) -> bool:
+    """Tell whether the design matrix depends on which samples are for training."""
+    return "gbm" in rules or any(not block.is_composition and np.isnan(block.values).any() for block in blocks)
+
+
+def _imputed(block: FeatureTable, training_rows: np.ndarray | None) -> np.ndarray:
+    """Return covariates with the median of the training samples for missing numbers.
+
+    Raises:
+        InputError: No training sample has a value.
+    """
+    known = block.values if training_rows is None else block.values[training_rows]
+    empty = np.isnan(known).all(0)
+    if empty.any():
+        raise InputError(
+            f"no training sample has a value of the covariate {block.names[int(np.argmax(empty))]!r}; leave it out."
+        )
+    return np.where(np.isnan(block.values), np.nanmedian(known, axis=0), block.values)
 
 
 __all__ = [
@@ -186,6 +215,7 @@ __all__ = [
     "block_rules",
     "design_matrix",
     "is_counts",
+    "needs_training_rows",
     "replace_zeros",
     "resolve_zeros",
     "transform_shares",

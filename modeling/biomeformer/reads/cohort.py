@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +165,8 @@ def _sample_reads(table: Path, runs: Sequence[tuple[FileCell, ...]]) -> tuple[Sa
             except ReadFileError as error:
                 raise CohortError(f"{table}, line {cell.line}, column {cell.column}: {error}") from error
             paths.append(path)
-            if not path.exists():
+            # `Path.exists` raises an error for a path that is too long.
+            if not os.path.exists(path):
                 missing.append(cell)
         files.append(tuple(paths))
     return SampleReads(tuple(files)), missing

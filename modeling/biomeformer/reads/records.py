@@ -131,7 +131,7 @@ class RecordFile:
             if not sequence.isascii():
                 raise self._error(bad_letter_reason(next(chr(letter) for letter in sequence if letter > 127)))
             self._n_fasta += 1
-            yield SequenceRecord(header.decode("ascii", "replace").replace("\ufffd", "?"), sequence.decode("ascii"))
+            yield SequenceRecord(header.decode("ascii", "backslashreplace"), sequence.decode("ascii"))
 
     def _error(self, reason: str) -> ReadFileError:
         return record_error(self.path, self.n_records + 1, reason)

@@ -13,6 +13,7 @@ from ..io.atomic import atomic_write
 from ..metagenomes import ClusterDescriptions, find_descriptions
 from ..metagenomes.cluster_reads import ClusterReads
 from ..metrics.p_values import format_p
+from ..metrics.targets import CHANCE, MAIN_METRIC, metric_name
 from ..phenotypes import FeatureTable, Study, compare_groups
 from ..phenotypes.discriminative import discriminative_features
 from ..sinks import html
@@ -20,17 +21,11 @@ from ..version import __version__
 from . import page
 from . import phenotype_figures as draw
 from .html import methods_sentence
+from .regression_figures import error_figure, prediction_figure
 
 N_DISCRIMINATIVE = 10
 N_LISTED = 25
 MAX_Q = 0.05
-METRIC_NAMES = {
-    "roc_auc": "ROC-AUC",
-    "pr_auc": "PR-AUC",
-    "balanced_accuracy": "balanced accuracy",
-    "brier": "Brier score",
-    "calibration_error": "calibration error",
-}
 TEST_NAMES = {"permanova": "PERMANOVA (centroids)", "permdisp": "PERMDISP (dispersions)", "entropy": "Shannon entropy"}
 DISTANCE_NAMES = {"bray_curtis": "Bray-Curtis", "jensen_shannon": "Jensen-Shannon", "aitchison": "Aitchison", "": ""}
 
@@ -104,10 +99,12 @@ def phenotype_report(
 def _summary(study: Study) -> str:
     model = lead_model(study)
     numbers = {"samples": f"{len(study.target.labels):,}"}
-    numbers |= {f"class {name}": f"{n:,}" for name, n in study.target.sizes.items()}
+    prefix = {"classification": "class ", "multilabel": "label "}.get(study.target.kind, "")
+    numbers |= {f"{prefix}{name}": text for name, text in study.target.summary.items()}
+    metric = MAIN_METRIC[study.target.task]
     for name in study.feature_sets[:3]:
         evaluation = study.evaluation(name, model)
-        numbers[f"ROC-AUC from {name}, {draw.MODEL_NAMES.get(model, model)}"] = str(evaluation.scores["roc_auc"])
+        numbers[f"{metric_name(metric)} from {name}, {draw.model_name(study, model)}"] = str(evaluation.scores[metric])
         if evaluation.permutation_p is not None:
             numbers[f"permutation p, {name}"] = format_p(evaluation.permutation_p, len(evaluation.permuted))
     return page.cards(numbers)
@@ -124,16 +121,57 @@ def _remarks(study: Study) -> str:
 
 
 def _prediction(study: Study) -> str:
-    model = lead_model(study)
-    name = draw.MODEL_NAMES.get(model, model)
-    several = len(study.target.classes) > 2
-    lines = "One line per class, one class against the rest." if several else "One line per feature set."
+    model, metric = lead_model(study), MAIN_METRIC[study.target.task]
     figures = [
         page.figure(
             draw.comparison_figure(study),
             "Feature sets and models",
-            "Mean over test folds, 95 % intervals of the corrected resampled t-test. Dotted line: chance (0.5).",
+            "Mean over test folds, 95 % intervals of the corrected resampled t-test. Dotted line: chance "
+            f"({CHANCE[metric]:g}).",
         ),
+        *(_regression_figures(study, model) if study.target.kind == "regression" else _class_figures(study, model)),
+    ]
+    comparisons = ""
+    if study.comparisons:
+        frame = pd.DataFrame(
+            [
+                {
+                    "comparison": f"{comparison.first} - {comparison.second}",
+                    "model": draw.model_name(study, comparison.model),
+                    f"difference in {metric_name(metric)}": str(comparison.difference),
+                    "p": format_p(comparison.p),
+                }
+                for comparison in study.comparisons
+            ]
+        )
+        comparisons = f"<h3>Feature sets compared on the same folds</h3>{page.table(frame)}"
+    return f'<h2>Predictive performance</h2><div class="figures">{"".join(figures)}</div>{comparisons}'
+
+
+def _regression_figures(study: Study, model: str) -> list[str]:
+    name = draw.model_name(study, model)
+    return [
+        page.figure(
+            prediction_figure(study, model),
+            f"Predictions, {name}",
+            "Out-of-fold predictions of all samples, averaged over repeats. Scores of these pooled predictions with "
+            "95 % bootstrap intervals over samples. Dotted line: perfect prediction.",
+        ),
+        page.figure(
+            error_figure(study, model),
+            f"Errors, {name} on {study.feature_sets[0]}",
+            "Predicted minus true number. A downward slope is a model that predicts near the mean.",
+        ),
+    ]
+
+
+def _class_figures(study: Study, model: str) -> list[str]:
+    name, task = draw.model_name(study, model), study.target.task
+    lines = {
+        "multi_class": "One line per class, one class against the rest.",
+        "multi_label": f"One line per label, on {study.feature_sets[0]}.",
+    }.get(task, "One line per feature set.")
+    figures = [
         page.figure(
             draw.roc_figure(study, model),
             f"ROC, {name}",
@@ -146,6 +184,11 @@ def _prediction(study: Study) -> str:
             "As for ROC, with average precision. Dotted line: prevalence of the class in the cohort, the precision of "
             "chance.",
         ),
+    ]
+    if task == "multi_label":
+        return figures
+    return [
+        *figures,
         page.figure(
             draw.calibration_figure(study, model),
             f"Calibration, {name}",
@@ -158,27 +201,12 @@ def _prediction(study: Study) -> str:
             "Samples by true class and by class predicted out of fold; percentages are per row.",
         ),
     ]
-    comparisons = ""
-    if study.comparisons:
-        frame = pd.DataFrame(
-            [
-                {
-                    "comparison": f"{comparison.first} - {comparison.second}",
-                    "model": draw.MODEL_NAMES.get(comparison.model, comparison.model),
-                    "difference in ROC-AUC": str(comparison.difference),
-                    "p": format_p(comparison.p),
-                }
-                for comparison in study.comparisons
-            ]
-        )
-        comparisons = f"<h3>Feature sets compared on the same folds</h3>{page.table(frame)}"
-    return f'<h2>Predictive performance</h2><div class="figures">{"".join(figures)}</div>{comparisons}'
 
 
 def _depth(depth: Study) -> str:
     curve = page.figure(
         draw.depth_figure(depth),
-        "ROC-AUC by read depth",
+        f"{metric_name(MAIN_METRIC[depth.target.task])} by read depth",
         "Reads of a smaller fraction are a subset of those of a larger one; folds are the same at every depth.",
     )
     return f'<h2>Read depth</h2><div class="figures">{curve}</div>{page.table(_score_table(depth))}'
@@ -186,19 +214,20 @@ def _depth(depth: Study) -> str:
 
 def _samples(study: Study, tables: dict[str, FeatureTable], n_permutations: int) -> str:
     figures, rows = [], []
-    groups = [study.target.classes[label] for label in study.target.labels]
+    target = study.target.grouped()
+    groups = [target.classes[label] for label in target.labels]
     for name, table in tables.items():
         cohort = table.take(study.target.sample_ids, name)
         figures.append(
             page.figure(
-                draw.ordination_figure(cohort, study.target),
+                draw.ordination_figure(cohort, target),
                 f"PCoA of {name}",
                 "Principal coordinates of Bray-Curtis dissimilarities.",
             )
         )
         figures.append(
             page.figure(
-                draw.entropy_figure(cohort, study.target),
+                draw.entropy_figure(cohort, target),
                 f"Diversity of {name}",
                 "Shannon entropy per sample; boxes are quartiles.",
             )
@@ -220,7 +249,7 @@ def _samples(study: Study, tables: dict[str, FeatureTable], n_permutations: int)
         frame = frame.drop(columns="remark")
     tests = page.table(frame)
     return (
-        f'<h2>Ordination and diversity</h2><div class="figures">{"".join(figures)}</div>'
+        f'<h2>Ordination and diversity</h2>{_grouping(study)}<div class="figures">{"".join(figures)}</div>'
         f"<h3>Differences between classes</h3>{tests}<p>Effect sizes: R² (share of variance between classes) for "
         "PERMANOVA, the ratio of the largest to the smallest mean distance to the class's spatial median for PERMDISP, "
         "the range of class means in bits for entropy. A statistic that is undefined has no p value. If dispersions "
@@ -246,10 +275,9 @@ def _discriminative(
     names = draw.feature_labels(top, None if descriptions is None else descriptions.short_label)
     figures = [
         page.figure(
-            draw.discriminative_figure(table, study.target, top["feature"].tolist(), names),
+            draw.discriminative_figure(table, study.target.grouped(), top["feature"].tolist(), names),
             f"Most discriminative {name}",
-            "Medians and quartiles of the features that differ most between classes by Kruskal-Wallis test, over all "
-            "samples.",
+            f"Medians and quartiles of the features that {_found_by(study)}, over all samples.",
         )
     ]
     with_reads = [cluster for cluster in cluster_reads if cluster.n_reads]
@@ -270,6 +298,8 @@ def _discriminative(
     cells = pd.DataFrame({"feature": draw.feature_labels(listed, None if descriptions is None else descriptions.label)})
     for column in listed.columns[listed.columns.str.startswith("median: ")]:
         cells[f"{column} (%)"] = [f"{100 * value:.3g}" for value in listed[column]]
+    if "rho" in listed:
+        cells["Spearman's rho"] = [f"{value:.3f}" for value in listed["rho"]]
     if "auc" in listed:
         cells["univariate ROC-AUC"] = [f"{value:.3f}" for value in listed["auc"]]
     cells["p"], cells["q"] = ([format_p(value) for value in listed[column]] for column in ("p", "q"))
@@ -279,18 +309,36 @@ def _discriminative(
     read_section = f"<h3>Reads of these clusters</h3>{reads}" if reads else ""
     about = "" if descriptions is None else f"<p>{html(descriptions.summary())}</p>"
     return (
-        f"<h2>Most discriminative features: {html(name)}</h2><p>{html(_significance(frame))}</p>"
+        f"<h2>Most discriminative features: {html(name)}</h2><p>{html(_significance(frame, study))}</p>"
         f'<div class="figures">{"".join(figures)}</div>'
         f"{page.table(cells)}{about}{read_section}"
     )
 
 
-def _significance(frame: pd.DataFrame) -> str:
+def _grouping(study: Study) -> str:
+    """Say how samples are grouped where the target has no classes."""
+    if study.target.kind == "regression":
+        return f"<p>For figures and tests of groups, {html(study.target.column)} is divided into thirds.</p>"
+    if study.target.kind == "multilabel":
+        return "<p>For figures and tests of groups, samples are grouped by their combination of labels.</p>"
+    return ""
+
+
+def _found_by(study: Study) -> str:
+    """Say by which test features are ranked."""
+    if study.target.kind == "regression":
+        return "correlate most with the number (Spearman)"
+    return "differ most between classes by Kruskal-Wallis test"
+
+
+def _significance(frame: pd.DataFrame, study: Study) -> str:
     """Say whether any feature passes the false discovery rate."""
     n = int((frame["q"] < MAX_Q).sum())
-    passing = f"{n:,} of {len(frame):,} features differ" if n else f"None of {len(frame):,} features differs"
+    is_number = study.target.kind == "regression"
+    verb, what = ("correlate", "with the number") if is_number else ("differ", "between the classes")
+    passing = f"{n:,} of {len(frame):,} features {verb}" if n else f"None of {len(frame):,} features {verb}s"
     rest = "" if n else " The table shows those with the smallest p values, which chance alone would also give."
-    return f"{passing} between the classes at a false discovery rate of {MAX_Q:.0%} (q < {MAX_Q}).{rest}"
+    return f"{passing} {what} at a false discovery rate of {MAX_Q:.0%} (q < {MAX_Q}).{rest}"
 
 
 def _number(value: float, digits: int) -> str:
@@ -320,8 +368,8 @@ def _cluster(reads: ClusterReads, descriptions: ClusterDescriptions | None, show
 def _score_table(study: Study) -> pd.DataFrame:
     rows = []
     for evaluation in study.evaluations:
-        row = {"features": evaluation.features, "model": draw.MODEL_NAMES.get(evaluation.model, evaluation.model)}
-        row |= {METRIC_NAMES[metric]: str(span) for metric, span in evaluation.scores.items()}
+        row = {"features": evaluation.features, "model": draw.model_name(study, evaluation.model)}
+        row |= {metric_name(metric): str(span) for metric, span in evaluation.scores.items()}
         if evaluation.permutation_p is not None:
             row["permutation p"] = format_p(evaluation.permutation_p, len(evaluation.permuted))
         rows.append(row)
@@ -338,11 +386,13 @@ def _methods(study: Study, tables: dict[str, FeatureTable], depth: Study | None,
             f"evaluated on {depth.n_repeats} x {depth.n_splits} folds, the same at every depth."
         )
     if tables:
+        compared = "Classes" if study.target.kind == "classification" else "Groups of samples"
+        by_feature = "Spearman correlation" if study.target.kind == "regression" else "Kruskal-Wallis tests"
         sentences.append(
-            "Classes were compared by PERMANOVA and PERMDISP on Bray-Curtis, Jensen-Shannon and Aitchison distances "
-            f"({n_permutations} permutations; all principal coordinates, imaginary ones subtracted, distances to "
-            "spatial medians, as in R's vegan), by Kruskal-Wallis tests of Shannon entropy, and feature by feature by "
-            "Kruskal-Wallis tests, each with Benjamini-Hochberg correction."
+            f"{compared} were compared by PERMANOVA and PERMDISP on Bray-Curtis, Jensen-Shannon and Aitchison "
+            f"distances ({n_permutations} permutations; all principal coordinates, imaginary ones subtracted, "
+            "distances to spatial medians, as in R's vegan), by Kruskal-Wallis tests of Shannon entropy, and "
+            f"feature by feature by {by_feature}, each with Benjamini-Hochberg correction."
         )
     sentences.append(f"Computed with biomeformer {__version__}.")
     sources = page.pairs({f"features: {name}": source for name, source in study.sources.items()})

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from ..metrics.curves import CurveKind, calibration_curve, curve_with_band
 from ..metrics.diversity import shannon_entropy
 from ..metrics.probabilities import METRICS
+from ..metrics.targets import CHANCE, MAIN_METRIC, metric_name
 from ..phenotypes import FeatureTable, Interval, Study, Target
 from .figure import COLOURS, MARKERS, shorten, use_plain_numbers
 from .ordination import bray_curtis_pcoa, drawn_rows
@@ -26,6 +27,13 @@ MODEL_NAMES = {
     "deep_sets": "DeepSets",
     "genome_transformer": "transformer",
 }
+
+
+def model_name(study: Study, model: str) -> str:
+    """Return a model's name for people."""
+    if model == "l1" and study.target.kind == "regression":
+        return "L1 linear (lasso)"
+    return MODEL_NAMES.get(model, model)
 
 
 def _figure(size: tuple[float, float] = SIZE) -> tuple[Figure, Any]:
@@ -82,13 +90,15 @@ def ordination_figure(table: FeatureTable, target: Target) -> Figure:
 def _columns(study: Study, model: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Return name, truth as bool `(n,)` and probability `(n,)` of each curve.
 
-    For two classes, one curve per feature set; for more, one curve per class against the rest, on the first
-    feature set.
+    For two classes, one curve per feature set; for more, one curve per class against the rest, and for labels one per
+    label, on the first feature set.
     """
     labels = study.target.labels
-    if len(study.target.classes) == 2:
+    if study.target.task == "binary":
         return [(name, labels == 1, study.evaluation(name, model).probabilities[:, 1]) for name in study.feature_sets]
     first = study.evaluation(study.feature_sets[0], model).probabilities
+    if study.target.kind == "multilabel":
+        return [(name, labels[:, i] == 1, first[:, i]) for i, name in enumerate(study.target.classes)]
     return [(name, labels == i, first[:, i]) for i, name in enumerate(study.target.classes)]
 
 
@@ -102,7 +112,7 @@ def _draw_curves(study: Study, model: str, kind: CurveKind, metric: str, labels:
         colour = COLOURS[i % len(COLOURS)]
         area = METRICS[metric](truth.astype(int), np.stack([1 - probability, probability], 1))
         score = f"pooled {area:.3f}"
-        if len(study.target.classes) == 2:
+        if study.target.task == "binary":
             score += f"; folds' mean {study.evaluation(name, model).scores[metric]}"
         axes.plot(curve.x, curve.y, color=colour, linewidth=1.8, label=f"{shorten(name)}: {score}")
         axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
@@ -122,14 +132,15 @@ def roc_figure(study: Study, model: str) -> Figure:
 def precision_recall_figure(study: Study, model: str) -> Figure:
     """Draw precision-recall curves of out-of-fold predictions with bootstrap bands."""
     figure = _draw_curves(study, model, "precision_recall", "pr_auc", ("recall", "precision"))
-    if len(study.target.classes) == 2:
+    if study.target.task == "binary":
         prevalence = float((study.target.labels == 1).mean())
         figure.axes[0].axhline(prevalence, color="#888888", linewidth=0.9, linestyle=":", zorder=0)
     return figure
 
 
-def comparison_figure(study: Study, metric: str = "roc_auc", label: str = "ROC-AUC") -> Figure:
-    """Draw a score of every feature set and model with its interval."""
+def comparison_figure(study: Study) -> Figure:
+    """Draw the main score of every feature set and model with its interval."""
+    metric = MAIN_METRIC[study.target.task]
     n_rows = len(study.evaluations)
     figure, axes = _figure((5.2, 1.3 + 0.34 * n_rows))
     names = []
@@ -140,36 +151,37 @@ def comparison_figure(study: Study, metric: str = "roc_auc", label: str = "ROC-A
         # Without an interval there is a marker and no bar.
         below, above = _ends(span)
         axes.errorbar(span.mean, row, xerr=[[below], [above]], capsize=3 if below + above else 0, markersize=6, **style)
-        names.append(f"{MODEL_NAMES.get(model, model)}, {shorten(features, 18)}")
+        names.append(f"{model_name(study, model)}, {shorten(features, 18)}")
     for border in range(len(study.feature_sets), n_rows, len(study.feature_sets)):
         axes.axhline(border - 0.5, color="#e5e5e5", linewidth=0.8)
-    if metric == "roc_auc":
-        axes.axvline(0.5, color="#888888", linewidth=0.9, linestyle=":")
+    if metric in CHANCE:
+        axes.axvline(CHANCE[metric], color="#888888", linewidth=0.9, linestyle=":")
     axes.set_yticks(range(n_rows), names)
-    axes.set(ylim=(n_rows - 0.5, -0.5), xlabel=f"{label} (95 % interval)")
+    axes.set(ylim=(n_rows - 0.5, -0.5), xlabel=f"{metric_name(metric)} (95 % interval)")
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
     return figure
 
 
 def depth_figure(study: Study) -> Figure:
-    """Draw ROC-AUC against the fraction of reads used, one line per model."""
+    """Draw the main score against the fraction of reads used, one line per model."""
+    metric = MAIN_METRIC[study.target.task]
     fractions = study.inputs["read_fractions"]
     figure, axes = _figure()
     for i, model in enumerate(study.models):
-        spans = [study.evaluation(name, model).scores["roc_auc"] for name in study.feature_sets]
+        spans = [study.evaluation(name, model).scores[metric] for name in study.feature_sets]
         # Shift models sideways, so that intervals do not overlap.
         x = np.array([fractions[name] for name in study.feature_sets]) * 1.06 ** (i - (len(study.models) - 1) / 2)
         y = np.array([span.mean for span in spans])
         ends = np.array([_ends(span) for span in spans]).T
         style: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i]}
-        axes.errorbar(x, y, yerr=ends, capsize=3, linewidth=1.5, label=MODEL_NAMES.get(model, model), **style)
+        axes.errorbar(x, y, yerr=ends, capsize=3, linewidth=1.5, label=model_name(study, model), **style)
     axes.set_xscale("log")
     ticks = [fractions[name] for name in study.feature_sets]
     axes.set_xticks(ticks, [shorten(name) for name in study.feature_sets])
     axes.minorticks_off()
-    axes.axhline(0.5, color="#888888", linewidth=0.9, linestyle=":")
-    axes.set(xlabel="fraction of reads", ylabel="ROC-AUC (95 % interval)")
+    axes.axhline(CHANCE[metric], color="#888888", linewidth=0.9, linestyle=":")
+    axes.set(xlabel="fraction of reads", ylabel=f"{metric_name(metric)} (95 % interval)")
     axes.grid(axis="y", color="#eeeeee")
     axes.set_axisbelow(True)
     _legend(axes, n_columns=3)

@@ -22,6 +22,13 @@ ANSI_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 SECONDS_BETWEEN_LINES = 30.0
 
 
+def describe_duration(seconds: float) -> str:
+    """Return a duration in the unit that suits it: `40 s`, `12 min` or `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def one_line(text: str) -> str:
     """Return text on one line, without styles, and with control characters escaped."""
     return terminal(" ".join(ANSI_STYLE.sub("", text).split()))
@@ -57,7 +64,8 @@ def cell(text: str) -> Text:
 class Progress:
     """Progress of tasks; use as a context manager.
 
-    In a terminal each task has a bar. Elsewhere, a line says when it starts, and every 30 seconds how far it is.
+    In a terminal each task has a bar. Elsewhere, a line says when it starts, and every 30 seconds how far it is. Both
+    estimate the time to go from the time taken so far.
 
     Args:
         enabled: Whether to show anything; of several processes the main one does.
@@ -68,11 +76,20 @@ class Progress:
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
         self._last_line: dict[str, float] = {}
+        # When a task started, and how much of it was done by then.
+        self._started: dict[str, tuple[float, int]] = {}
 
     def __enter__(self) -> Self:
         if self.enabled and sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import (
+                BarColumn,
+                Progress,
+                TaskProgressColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
 
             self._bars = Progress(
                 TextColumn("{task.description}", markup=False),
@@ -80,6 +97,8 @@ class Progress:
                 TaskProgressColumn(),
                 TextColumn("{task.fields[figure]}", markup=False),
                 TimeElapsedColumn(),
+                TextColumn("to go"),
+                TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )
@@ -109,7 +128,7 @@ class Progress:
             return
         numbers = f"{n_done:,}" if n_total is None else f"{n_done:,} of {n_total:,}"
         if self._bars is None:
-            self._write_line(task, one_line(label or task), figure or numbers)
+            self._write_line(task, one_line(label or task), (figure or numbers) + self._to_go(task, n_done, n_total))
             return
         if task not in self._tasks:
             self._tasks[task] = self._bars.add_task(task, figure="")
@@ -120,6 +139,14 @@ class Progress:
             total=n_total,
             figure=numbers if figure is None else figure,
         )
+
+    def _to_go(self, task: str, n_done: int, n_total: int | None) -> str:
+        """Return an estimate of the time to go; empty while there is none."""
+        started, n_before = self._started.setdefault(task, (time.monotonic(), n_done))
+        if n_total is None or n_done <= n_before or n_done >= n_total:
+            return ""
+        seconds = (time.monotonic() - started) * (n_total - n_done) / (n_done - n_before)
+        return f", about {describe_duration(seconds)} to go"
 
     def _write_line(self, task: str, label: str, figure: str) -> None:
         now = time.monotonic()

@@ -545,7 +545,7 @@ def _read_record(run: Path) -> RunRecord | None:
 
 def _other_format(path: Path) -> RunRecord | None:
     """Return an empty record with the format of a file of another version; None where that is not what the file is."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
+    with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         version = json.loads(path.read_bytes())["format_version"]
         if isinstance(version, int) and version > FORMAT_VERSION:
             return RunRecord(version, {}, {}, [])

@@ -11,6 +11,9 @@ NARROW_PEAK_COLUMNS = 10
 # Rows that determine the layout of a file.
 N_EXAMINED = 200
 
+# 64 bits hold any number of as many digits.
+_MAX_DIGITS = 18
+
 _CONTIG_NAMES = {"chrom", "chr", "chromosome", "seqnames", "seqname", "seqid", "contig", "chrom1"}
 _START_NAMES = {"chromstart", "start", "begin", "start1", "peakstart", "peak_start"}
 _END_NAMES = {"chromend", "end", "stop", "end1", "peakend", "peak_end"}
@@ -74,9 +77,14 @@ def is_header(fields: Sequence[str]) -> bool:
     return contig in _CONTIG_NAMES and start in _START_NAMES and end in _END_NAMES
 
 
+def is_position(text: str) -> bool:
+    """Return whether a text is a whole number from 0 that 64 bits hold."""
+    return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+
+
 def is_interval(fields: Sequence[str]) -> bool:
     """Return whether the second and third field are positions."""
-    return len(fields) >= 3 and fields[1].isdecimal() and fields[2].isdecimal()
+    return len(fields) >= 3 and is_position(fields[1]) and is_position(fields[2])
 
 
 def is_intervals(lines: Sequence[str]) -> bool:
@@ -176,6 +184,13 @@ def layout_of(rows: Sequence[tuple[int, list[str]]]) -> IntervalLayout:
     own = [(line, fields[:n_columns]) for line, fields in rows]
     has_summits = False
     wide = [(line, fields) for line, fields in own if len(fields) >= NARROW_PEAK_COLUMNS]
+    if 0 < len(wide) < len(own) and all(_not_narrow_peak(fields) is None for _, fields in wide):
+        # A file that was cut ends with such a line.
+        line, fields = next((line, fields) for line, fields in own if len(fields) < NARROW_PEAK_COLUMNS)
+        raise LayoutError(
+            f"line {line}: {len(fields)} columns, while other lines are narrowPeak, which has {NARROW_PEAK_COLUMNS}; "
+            "give a complete file, or files of one kind"
+        )
     if len(wide) == len(own) and wide and not all(_is_bed12(fields) for _, fields in wide):
         reasons = [(line, _not_narrow_peak(fields)) for line, fields in wide]
         has_summits = all(reason is None for _, reason in reasons)
@@ -185,7 +200,7 @@ def layout_of(rows: Sequence[tuple[int, list[str]]]) -> IntervalLayout:
                 f"line {line}: {reason}, which narrowPeak does not have, while other lines are narrowPeak; give files "
                 "of one kind"
             )
-        if has_summits and not any(_is_whole(fields[9]) for _, fields in wide):
+        if has_summits and not any(is_whole(fields[9]) for _, fields in wide):
             has_summits, line, reason = False, wide[0][0], f"column 10 is {wide[0][1][9]!r}"
         if not has_summits:
             notes.append(f"{len(wide[0][1])} columns, but not narrowPeak (line {line}: {reason})")
@@ -207,11 +222,11 @@ def _is_joined(fields: Sequence[str], k: int) -> bool:
     contig, start, end = fields[k : k + 3]
     if (contig, start, end) == (".", "-1", "-1"):
         return True
-    return contig == fields[0] and start.isdecimal() and end.isdecimal() and int(start) <= int(end)
+    return contig == fields[0] and is_position(start) and is_position(end) and int(start) <= int(end)
 
 
 def _is_bed12(fields: Sequence[str]) -> bool:
-    if len(fields) < 12 or not fields[9].isdecimal():
+    if len(fields) < 12 or not is_position(fields[9]):
         return False
     blocks = [text.rstrip(",").split(",") for text in fields[10:12]]
     return all(len(sizes) == int(fields[9]) and all(size.isdecimal() for size in sizes) for sizes in blocks)
@@ -233,8 +248,9 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _is_whole(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()
+def is_whole(text: str) -> bool:
+    """Return whether a text is a whole number that 64 bits hold."""
+    return is_position(text.removeprefix("-"))
 
 
 __all__ = [
@@ -248,5 +264,7 @@ __all__ = [
     "is_comment",
     "is_header",
     "is_intervals",
+    "is_position",
+    "is_whole",
     "layout_of",
 ]

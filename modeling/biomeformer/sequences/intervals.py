@@ -20,6 +20,8 @@ from .interval_formats import (
     fields_of,
     is_comment,
     is_header,
+    is_position,
+    is_whole,
     layout_of,
 )
 from .labelled import LabelledFile, text_of
@@ -132,9 +134,9 @@ def _bounds(where: str, fields: list[str]) -> tuple[int, int]:
     if len(fields) < 3:
         raise InputError(f"{where}: {len(fields)} columns, and BED has contig, start and end; fix the line.")
     start, end = fields[1], fields[2]
-    if not (start.isdecimal() and end.isdecimal()):
-        bad = end if start.isdecimal() else start
-        raise InputError(f"{where}: {bad!r} is no position; start and end are whole numbers from 0.")
+    if not (is_position(start) and is_position(end)):
+        bad = end if is_position(start) else start
+        raise InputError(f"{where}: {bad[:40]!r} is no position; start and end are whole numbers from 0.")
     if int(end) < int(start):
         raise InputError(f"{where}: the interval ends at {end}, before its start {start}; fix the line.")
     return int(start), int(end)
@@ -143,11 +145,11 @@ def _bounds(where: str, fields: list[str]) -> tuple[int, int]:
 def _offset(where: str, fields: list[str], length: int) -> int:
     """Return the bases from the start to the summit of a narrowPeak line."""
     text = fields[9] if len(fields) >= NARROW_PEAK_COLUMNS else ""
-    offset = int(text) if text.removeprefix("-").isdecimal() else None
+    offset = int(text) if is_whole(text) else None
     if offset is None or not -1 <= offset < max(length, 1):
         raise InputError(
-            f"{where}: column 10 of narrowPeak is {text!r}, and must be the summit's distance from the start (below "
-            f"{length} here) or -1; fix the line, or give BED of the first six columns, e.g. from cut -f 1-6."
+            f"{where}: column 10 of narrowPeak is {text[:40]!r}, and must be the summit's distance from the start "
+            f"(below {length} here) or -1; fix the line, or give BED of the first six columns, e.g. from cut -f 1-6."
         )
     return length // 2 if offset == -1 else offset
 

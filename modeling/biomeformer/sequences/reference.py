@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -42,10 +43,11 @@ def _contigs(path: Path, requested: Collection[str]) -> Iterator[tuple[str, byte
     name: str | None = None
     header: bytearray | None = None
     sequence: bytearray | None = None
-    at_line_start = True
+    at_line_start = is_first = True
     with DecompressedStream(path) as stream:
         while block := stream.read(BLOCK_BYTES):
-            position = 0
+            position = len(codecs.BOM_UTF8) if is_first and block.startswith(codecs.BOM_UTF8) else 0
+            is_first = False
             while position < len(block):
                 if header is not None:
                     end = block.find(b"\n", position)

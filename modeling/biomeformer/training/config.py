@@ -63,13 +63,33 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         InputError: The file cannot be read, or does not hold a mapping.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), UniqueKeyLoader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        # ValueError: text that is not UTF-8, or a number of more digits than Python converts.
         reason = " ".join(str(error).split())
         raise InputError(f"{path} cannot be read ({reason}); give one of recipes/configs.") from error
-    if not isinstance(values or {}, dict):
+    if not isinstance(values, dict):
         raise InputError(f"{path} holds no fields; give one of recipes/configs.")
-    return values or {}
+    return values
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """Loader of YAML that refuses a key that stands twice, of which PyYAML would take the last value in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Construct a mapping.
+
+        Raises:
+            ConstructorError: A key stands twice.
+        """
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 def _override(values: dict[str, Any], cls: type, override: str) -> None:
@@ -82,8 +102,8 @@ def _override(values: dict[str, Any], cls: type, override: str) -> None:
     if not equals or not key:
         raise InputError(f"{override!r} is no override; give key=value.")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = yaml.load(text, UniqueKeyLoader)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{override!r}: {' '.join(str(error).split())}; give a value in YAML.") from error
     holder: Any = values
     kind: Any = cls

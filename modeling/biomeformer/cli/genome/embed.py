@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ...io.atomic import atomic_directory
 from ...runs.progress import RunProgress
-from ..console import doing, out, report_files
+from ..console import doing, one_line, out, report_files
 from ..options import DEFAULT_DEVICE, AllowSharedFiles, BatchTokens, Device, Resume, Revision, Threads, Timeout
 from ..output import check_run_output
 from ..runs import list_failures, watch_run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def embed(
@@ -103,6 +106,8 @@ def embed(
         n_remarked = int((embedded.genomes["notes"] != "").sum()) if "notes" in embedded.genomes else 0
         if n_remarked:
             out(f"remarks on the files of {n_remarked:,} genomes are in the column notes of {RESULTS['genomes']}")
+        for line in _code_warning(embedded.genomes):
+            out(line)
         files = {what: output / name for what, name in RESULTS.items()} | {"vectors": embedded.store.folder}
         if format == "datasets":
             output_of_run(output).claim(["dataset"])
@@ -112,3 +117,18 @@ def embed(
         report_files(files)
     list_failures(outcome.failed, output)
     outcome.raise_for_failures()
+
+
+def _code_warning(genomes: pd.DataFrame) -> list[str]:
+    """Return a warning of the genomes of which many genes have a stop inside, if there are any."""
+    from ...genomes.reading import has_many_internal_stops
+
+    counts = genomes[["n_internal_stop", "n_genes"]].astype(int).itertuples()
+    names = [str(name) for name, n_stops, n_genes in counts if has_many_internal_stops(n_stops, n_genes)]
+    if not names:
+        return []
+    listed = ", ".join(map(one_line, names[:3])) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+    return [
+        f"warning: more than 5 % of the genes of {listed} have a stop inside and were left out; genomes of Mycoplasma "
+        "and its kin need --translation-table 4, in a run of their own"
+    ]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ...errors import SamplesFailedError
+from ...errors import InputError, SamplesFailedError
 from ...io.atomic import atomic_write
 from ...io.spreadsheets import write_spreadsheet
 from ..console import doing, note, one_line, out_lines, report_files
@@ -27,6 +27,16 @@ def predict(
         str, typer.Option("--model", "-m", help="A shipped checkpoint, a folder, or a Hub id.")
     ] = DEFAULT_MODEL,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="TSV to write.", show_default="stdout")] = None,
+    fasta: Annotated[
+        Path | None,
+        typer.Option(
+            help="Contigs of a GFF3 file that does not hold them; of one genome.",
+            show_default="FILE.fna beside FILE.gff",
+        ),
+    ] = None,
+    translation_table: Annotated[
+        int | None, typer.Option(help="NCBI's number, of genes that do not say.", show_default="model's")
+    ] = None,
     device: Device = DEFAULT_DEVICE,
     threads: Threads = None,
     revision: Revision = None,
@@ -36,6 +46,11 @@ def predict(
     Genes are called where a file has none. A genome that fails does not stop the others.
     """
     check_output_file(output)
+    if fasta is not None and len(genomes) > 1:
+        raise InputError(
+            f"--fasta names the contigs of one GFF3 file, and there are {len(genomes)} genomes; predict one at a time, "
+            "or put each FASTA beside its GFF3 file under the same name (x.fna beside x.gff)."
+        )
     from ..runtime import note_device, start
 
     with doing(f"loading {model}"):
@@ -59,7 +74,14 @@ def predict(
     for entry in catalog:
         try:
             with doing(f"reading {entry.path}"):
-                prediction = predict_genome(loaded, entry.path, threads=threads or os.cpu_count() or 1)
+                prediction = predict_genome(
+                    loaded,
+                    entry.path,
+                    kind=None if fasta is None else "gff",
+                    fasta=fasta,
+                    translation_table=translation_table,
+                    threads=threads or os.cpu_count() or 1,
+                )
         except Exception as error:
             if len(catalog) == 1:
                 raise
@@ -70,6 +92,9 @@ def predict(
             note(f"{one_line(entry.genome_id)}: {n_genes} beyond the model's limit were not seen")
         for remark in prediction.genome.notes:
             note(f"{one_line(entry.genome_id)}: {one_line(remark)}")
+        if prediction.differences:
+            what = "; ".join(prediction.differences)
+            note(f"{one_line(entry.genome_id)}: unlike the genomes the model was trained on, so be careful: {what}")
         values = [f"{prediction.probabilities[label]:.6g}" for label in labels]
         lines.append(_line([entry.genome_id, prediction.label, *values, str(len(prediction.genome))]))
         if output is None:

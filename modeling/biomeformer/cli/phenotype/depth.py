@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,7 +16,9 @@ from ..embed import embed as embed_cohort
 from ..options import DEFAULT_DEVICE, AllowSharedFiles, BatchTokens, Device, Revision, Threads
 from ..output import open_output
 from .options import (
+    Covariates,
     Group,
+    Impute,
     Metadata,
     Missing,
     Models,
@@ -25,9 +27,10 @@ from .options import (
     Overwrite,
     Positive,
     TargetColumn,
+    Task,
     Zeros,
 )
-from .reading import note_likely_missing, print_remarks
+from .reading import note_assumptions, print_remarks, read_covariates
 from .summary import study_lines
 
 WRITER, FIGURE = "phenotype depth", "depth.svg"
@@ -51,7 +54,10 @@ def depth(
         list[float] | None,
         typer.Option(help="Fraction of the reads; may be repeated.", show_default="1, 0.5, 0.1, 0.05, 0.01"),
     ] = None,
+    task: Task = "auto",
     metadata: Metadata = None,
+    covariates: Covariates = None,
+    impute: Impute = False,
     positive: Positive = None,
     missing: Missing = None,
     not_missing: NotMissing = None,
@@ -98,7 +104,7 @@ def depth(
             raise InputError(f"a curve needs two fractions of the reads; --fraction is only {fractions[0]}; give more.")
         folders = [output / f"reads-{share:.6g}" for share in fractions]
         output_folder = open_output(output, WRITER, overwrite=overwrite, resume=any(map(is_run_folder, folders)))
-        _check_target(cohort[0], metadata, target, positive, group, words, allow_shared_files)
+        _check_target(cohort[0], metadata, target, task, positive, group, words, allow_shared_files)
         output.mkdir(parents=True, exist_ok=True)
         # Folders of earlier versions have no record; runs in it have their own.
         output_folder.claim([] if output_folder.ownership() else [*STUDY_FILES, FIGURE], adopt=True)
@@ -136,11 +142,18 @@ def depth(
         if metadata is not None:
             columns, where = read_metadata(metadata), str(metadata)
         ids = next(iter(by_fraction.values())).sample_ids
-        classes = make_target(columns, target, ids, positive=positive, group_column=group, where=where, missing=words)
-        note_likely_missing(classes.classes)
+        classes = make_target(
+            columns, target, ids, positive=positive, group_column=group, where=where, missing=words, task=task
+        )
+        note_assumptions(classes, task)
+        inputs: dict[str, Any] = {"read_fractions": {depth_name(share): share for share in by_fraction}}
+        beside = []
+        if covariates is not None:
+            beside = [read_covariates(covariates, columns, classes, impute=impute, where=where, missing=words)]
+            inputs["covariates"] = {"columns": covariates, "impute": impute}
     with Progress() as progress:
         study = run_study(
-            {depth_name(share): [features] for share, features in by_fraction.items()},
+            {depth_name(share): [features, *beside] for share, features in by_fraction.items()},
             classes,
             models=classifier or MODELS,
             transform=transform,
@@ -150,7 +163,7 @@ def depth(
             seed=seed,
             n_jobs=threads or -1,
             sources={depth_name(share): f"{depth_name(share)} of the reads" for share in by_fraction},
-            inputs={"read_fractions": {depth_name(share): share for share in by_fraction}},
+            inputs=inputs,
             progress=progress.update,
         )
     for line in study_lines(study):
@@ -171,6 +184,7 @@ def _check_target(
     cohort: Path,
     metadata: Path | None,
     target: str,
+    task: Literal["auto", "classification", "regression", "multilabel"],
     positive: list[str] | None,
     group: str | None,
     missing: Collection[str],
@@ -190,4 +204,5 @@ def _check_target(
         group_column=group,
         where=str(metadata or cohort),
         missing=missing,
+        task=task,
     )

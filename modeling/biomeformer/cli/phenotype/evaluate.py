@@ -14,7 +14,9 @@ from ..console import doing, note, out, report_files
 from ..options import Threads
 from ..output import open_output
 from .options import (
+    Covariates,
     Group,
+    Impute,
     Metadata,
     Missing,
     Models,
@@ -23,9 +25,10 @@ from .options import (
     Overwrite,
     Positive,
     TargetColumn,
+    Task,
     Zeros,
 )
-from .reading import note_likely_missing, print_remarks, read_source, read_species, table_record
+from .reading import note_assumptions, print_remarks, read_covariates, read_source, read_species, table_record
 from .summary import study_lines
 
 
@@ -38,9 +41,19 @@ def evaluate(
     ],
     target: TargetColumn,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("phenotype"),
+    task: Task = "auto",
     metadata: Metadata = None,
     species: Annotated[
         Path | None, typer.Option(help="Species table to compare with: MetaPhlAn, BIOM, CSV, curatedMetagenomicData.")
+    ] = None,
+    covariates: Covariates = None,
+    impute: Impute = False,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Feature set to evaluate, blocks joined by +, such as vectors+covariates; may be repeated.",
+            show_default="each block, tables with covariates, all",
+        ),
     ] = None,
     positive: Positive = None,
     missing: Missing = None,
@@ -75,20 +88,27 @@ def evaluate(
         if species is not None:
             paths["species"] = species
             tables["species"] = read_species(species, columns)
-        for name, features in tables.items():
-            print_remarks(name, features)
+        for name, read in tables.items():
+            print_remarks(name, read)
         common = [name for name in main_table.sample_ids if all(name in t.sample_ids for t in tables.values())]
         if not common:
             raise InputError(f"{table} and {species} have no sample in common; use the same sample ids in both.")
         if len(common) < len(main_table):
             note(f"{len(main_table) - len(common)} samples are not in every table and were left out")
         classes = make_target(
-            columns, target, common, positive=positive, group_column=group, where=where, missing=words
+            columns, target, common, positive=positive, group_column=group, where=where, missing=words, task=task
         )
-        note_likely_missing(classes.classes)
-        sets: dict[str, Any] = {name: [features] for name, features in tables.items()}
-        if len(sets) > 1:
-            sets["both"] = list(tables.values())
+        note_assumptions(classes, task)
+        blocks = dict(tables)
+        inputs: dict[str, Any] = {"tables": {name: table_record(path, tables[name]) for name, path in paths.items()}}
+        sources = {main_name: str(table), "species": str(species), "both": "both side by side"}
+        if covariates is not None:
+            blocks["covariates"] = read_covariates(
+                covariates, columns, classes, impute=impute, where=where, missing=words
+            )
+            inputs["covariates"] = {"columns": covariates, "impute": impute}
+            sources["covariates"] = f"the columns {covariates}"
+        sets = {name: [blocks[part] for part in parts] for name, parts in _feature_sets(list(blocks), features).items()}
     with Progress() as progress:
         study = run_study(
             sets,
@@ -101,8 +121,8 @@ def evaluate(
             n_permutations=permutations,
             seed=seed,
             n_jobs=threads or -1,
-            inputs={"tables": {name: table_record(path, tables[name]) for name, path in paths.items()}},
-            sources={main_name: str(table), "species": str(species), "both": "both side by side"},
+            inputs=inputs,
+            sources=sources,
             progress=progress.update,
         )
     for line in study_lines(study):
@@ -114,3 +134,27 @@ def evaluate(
 
             written["report"] = phenotype_report(study, partial / "report.html", tables=tables)
     report_files({name: output / path.name for name, path in written.items()})
+
+
+def _feature_sets(blocks: list[str], chosen: list[str] | None) -> dict[str, list[str]]:
+    """Return the blocks of each feature set, by its name: those of `--features`, or by default a useful choice."""
+    if chosen:
+        sets = {}
+        for text in chosen:
+            parts = [part.strip() for part in text.split("+")]
+            unknown = [part for part in parts if part not in blocks]
+            if unknown or len(set(parts)) < len(parts):
+                raise InputError(
+                    f"--features {text!r} is no combination of {', '.join(blocks)}; join different ones by +."
+                )
+            sets[" + ".join(parts)] = parts
+        return sets
+    sets = {name: [name] for name in blocks}
+    tables = [name for name in blocks if name != "covariates"]
+    if len(tables) > 1:
+        sets["both"] = tables
+    if "covariates" in blocks:
+        sets |= {f"{name} + covariates": [name, "covariates"] for name in tables}
+        if len(tables) > 1:
+            sets["all"] = blocks
+    return sets

@@ -8,11 +8,26 @@ from typing import Annotated, Literal
 import typer
 
 Transform = Literal["none", "clr", "ilr"]
-TargetColumn = Annotated[str, typer.Option("--target", "-t", help="Column with the classes.", show_default=False)]
+TargetColumn = Annotated[
+    str, typer.Option("--target", "-t", help="Column with the classes, numbers or labels.", show_default=False)
+]
+Task = Annotated[
+    Literal["auto", "classification", "regression", "multilabel"],
+    typer.Option(
+        help="What the column holds: classes, numbers, or labels joined by ';'. auto: numbers if more than 20 differ."
+    ),
+]
 Metadata = Annotated[
-    Path | None, typer.Option(help="CSV or TSV with the classes.", show_default="the table's own columns")
+    Path | None, typer.Option(help="CSV or TSV with the target.", show_default="the table's own columns")
 ]
 Positive = Annotated[list[str] | None, typer.Option(help="Value to predict against all others; may be repeated.")]
+Covariates = Annotated[
+    str | None,
+    typer.Option(help="Columns of the metadata beside the features, such as age,sex.", show_default=False),
+]
+Impute = Annotated[
+    bool, typer.Option("--impute", help="Allow missing covariates: the median of the training samples, or a word.")
+]
 Group = Annotated[str | None, typer.Option(help="Column with subjects or batches, which no two folds share.")]
 Missing = Annotated[
     list[str] | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import InputError
 from ..console import note
@@ -13,7 +13,7 @@ from ..console import note
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ...phenotypes import FeatureTable
+    from ...phenotypes import FeatureTable, Target
     from ...phenotypes.cohort_transfer import LabelledCohort
 
 
@@ -49,28 +49,63 @@ def print_remarks(name: str, table: FeatureTable) -> None:
         note(f"warning: {name}: {warning}")
 
 
-def note_likely_missing(classes: Collection[str]) -> None:
-    """Say which option makes a class that is called "None" a missing value."""
-    for name in classes:
+def note_assumptions(target: Target, task: str) -> None:
+    """Say what was assumed about a target: its kind, and that "None" is a class."""
+    if task == "auto" and target.kind == "regression":
+        note(
+            f"{target.column} holds more than 20 different numbers, which are predicted as numbers (regression); give "
+            "--task classification and --positive if they are classes"
+        )
+    joined = [name for name in target.classes if ";" in name]
+    if task == "auto" and joined:
+        note(f"{joined[0]!r} is taken as one class; if these are several labels, give --task multilabel")
+    for name in target.classes:
         if name.lower() == "none":
             note(f"{name!r} is taken as a class; if it marks a missing value, give --missing {name}")
 
 
 def read_cohort_table(
-    table: Path, metadata: Path | None, target: str, positive: list[str] | None, missing: Collection[str]
+    table: Path,
+    metadata: Path | None,
+    target: str,
+    positive: list[str] | None,
+    missing: Collection[str],
+    task: Literal["auto", "classification", "regression", "multilabel"] = "classification",
+    covariates: str | None = None,
+    impute: bool = False,
 ) -> LabelledCohort:
-    """Read a table's features and classes, and print what was left out."""
+    """Read a table's features, covariates and target, and print what was left out."""
     from ...checkpoints.source import public_record
     from ...phenotypes import make_target
     from ...phenotypes.cohort_transfer import LabelledCohort
 
     features, columns, where = read_source(table, metadata, target)
     print_remarks(str(table), features)
-    classes = make_target(columns, target, features.sample_ids, positive=positive, where=where, missing=missing)
+    classes = make_target(
+        columns, target, features.sample_ids, positive=positive, where=where, missing=missing, task=task
+    )
     if classes.n_missing:
         note(f"{table}: left out: {classes.describe_missing()}")
-    note_likely_missing(classes.classes)
-    return LabelledCohort(public_record(str(table)), (features.take(classes.sample_ids, str(table)),), classes)
+    note_assumptions(classes, task)
+    blocks = [features.take(classes.sample_ids, str(table))]
+    if covariates is not None:
+        blocks.append(read_covariates(covariates, columns, classes, impute=impute, where=where, missing=missing))
+    return LabelledCohort(public_record(str(table)), tuple(blocks), classes)
+
+
+def read_covariates(
+    columns: str, metadata: pd.DataFrame, target: Target, *, impute: bool, where: str, missing: Collection[str]
+) -> FeatureTable:
+    """Return the block of the covariates named by `--covariates`, such as `age,sex`."""
+    from ...phenotypes.covariates import make_covariates
+
+    names = [name.strip() for name in columns.split(",") if name.strip()]
+    if not names:
+        raise InputError("--covariates names no column; give names of the metadata, joined by commas.")
+    exclude = (target.column, target.group_column)
+    return make_covariates(
+        metadata, names, target.sample_ids, impute=impute, exclude=exclude, where=where, missing=missing
+    )
 
 
 def table_record(path: Path, features: FeatureTable | None = None) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from ...runs.progress import Progress
 from ..console import doing, out, report_files
 from ..options import Revision, Threads
 from ..output import check_output, hold_output
-from .options import Group, Metadata, Missing, NotMissing, Positive, TargetColumn, Transform, Zeros
-from .reading import note_likely_missing
+from .options import Group, Metadata, Missing, NotMissing, Positive, TargetColumn, Task, Transform, Zeros
+from .reading import note_assumptions
 from .summary import study_lines
 
 
@@ -25,6 +25,7 @@ def train(
     ],
     target: TargetColumn,
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint folder to write.", show_default=False)],
+    task: Task = "auto",
     metadata: Metadata = None,
     positive: Positive = None,
     missing: Missing = None,
@@ -63,9 +64,16 @@ def train(
         if metadata is not None:
             columns, where = read_metadata(metadata), str(metadata)
         classes = make_target(
-            columns, target, abundance.sample_ids, positive=positive, group_column=group, where=where, missing=words
+            columns,
+            target,
+            abundance.sample_ids,
+            positive=positive,
+            group_column=group,
+            where=where,
+            missing=words,
+            task=task,
         )
-        note_likely_missing(classes.classes)
+        note_assumptions(classes, task)
         loaded = load(model, revision=revision)
     with Progress() as progress:
         trained, study = train_checkpoint(

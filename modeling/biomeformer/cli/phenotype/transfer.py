@@ -12,8 +12,21 @@ from ...io.tables import missing_words
 from ..console import doing, out, report_files
 from ..options import Threads
 from ..output import open_output
-from .options import Missing, Models, ModelTransform, NotMissing, Overwrite, Positive, TargetColumn, Zeros
+from .options import (
+    Covariates,
+    Impute,
+    Missing,
+    Models,
+    ModelTransform,
+    NotMissing,
+    Overwrite,
+    Positive,
+    TargetColumn,
+    Task,
+    Zeros,
+)
 from .reading import read_cohort_table
+from .summary import score_line
 
 
 def transfer(
@@ -26,13 +39,16 @@ def transfer(
         Path | None, typer.Option(help="Cohort to test on.", show_default="each of the others in turn")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("transfer"),
+    task: Task = "auto",
     metadata: Annotated[
         Path | None,
-        typer.Option(help="CSV or TSV with the classes of all cohorts.", show_default="the tables' own columns"),
+        typer.Option(help="CSV or TSV with the targets of all cohorts.", show_default="the tables' own columns"),
     ] = None,
     positive: Positive = None,
     missing: Missing = None,
     not_missing: NotMissing = None,
+    covariates: Covariates = None,
+    impute: Impute = False,
     model: Models = None,
     transform: ModelTransform = None,
     zeros: Zeros = "auto",
@@ -54,8 +70,14 @@ def transfer(
         from ...phenotypes import transfer as transfer_to
         from ...phenotypes.study import DEFAULT_TRANSFORMS, score_columns
 
-        cohorts = [read_cohort_table(path, metadata, target, positive, words) for path in tables]
-        tested = None if test is None else read_cohort_table(test, metadata, target, positive, words)
+        cohorts = [
+            read_cohort_table(path, metadata, target, positive, words, task, covariates, impute) for path in tables
+        ]
+        tested = (
+            None
+            if test is None
+            else read_cohort_table(test, metadata, target, positive, words, task, covariates, impute)
+        )
     rows = []
     for name in model or MODELS:
         options: dict[str, Any] = {
@@ -71,7 +93,7 @@ def transfer(
                 results = [transfer_to(cohorts, tested, name, **options)]
         for result in results:
             trained_on, tested_on = result.trained_on, result.tested_on
-            out(f"{' + '.join(trained_on)} -> {tested_on}, {name}: ROC-AUC {result.scores['roc_auc']}")
+            out(f"{' + '.join(trained_on)} -> {tested_on}, {name}: {score_line(result.task, result.scores)}")
             if result.learned_nothing:
                 out("warning: this model learned nothing (it predicts the same for every sample); no result.")
             row: dict[str, Any] = {"trained_on": ";".join(trained_on), "tested_on": tested_on, "model": name}

@@ -73,7 +73,11 @@ def target(record: Mapping[str, Any]) -> Rows:
     if not label:
         return {}
     classes = ", ".join(f"{n:,} {markdown(name)}" for name, n in label["classes"].items())
-    return {"Label": markdown(label["column"]), "Classes": classes}
+    kind = label.get("kind", "classification")
+    if kind == "regression":
+        return {"Label": f"{markdown(label['column'])}, a number", "Samples": f"{sum(label['classes'].values()):,}"}
+    several = kind == "multilabel"
+    return {"Label": markdown(label["column"]), "Labels, of which a sample has any" if several else "Classes": classes}
 
 
 __all__ = ["CardType", "Rows", "started_from", "target", "versions"]

@@ -26,8 +26,9 @@ def facts(folder: CheckpointFolder) -> Rows:
     else:
         elements = {"centroids": "centroids of the sample's own reads", "reads": "reads of the sample"}
         head = f"DeepSets, on {config['set_size']} {elements[config['set_elements']]}"
+    kind = {"regression": " (a number)", "multi_label_classification": " (any of these labels)"}
     return {
-        "Predicts": ", ".join(map(markdown, folder.labels)),
+        "Predicts": ", ".join(map(markdown, folder.labels)) + kind.get(str(config.get("problem_type")), ""),
         "Head": head,
         **encoder_facts(folder),
         **folder.weight_lines(),
@@ -53,7 +54,7 @@ CARD_TYPE = CardType(
     papers=("2601.03295",),
     files=TOKENIZER_FILES,
     usage=usage,
-    usage_note="`probabilities` maps each class to its probability.",
+    usage_note="`probabilities` maps each class to its probability, or the predicted number to its value.",
     facts=facts,
     training=training,
     task="phenotype of a sample",

@@ -34,6 +34,10 @@ class GenomeTransformerConfig(PreTrainedConfig):
         initializer_range: Standard deviation of new weights.
         classifier_dropout: Dropout before the classifier; `hidden_dropout_prob` if None.
         label_name: Name of what the classifier predicts, such as `habitat`.
+        temperature: By which `predict` divides the classifier's logits, so that probabilities are calibrated; fitted to
+            the predictions of held-out folds.
+        training_range: Range of the genomes the model was trained on (GC, number of genes, protein vectors), with which
+            `predict` compares a genome; unknown if None.
 
     Raises:
         ValueError: A value is unknown or out of range.
@@ -56,6 +60,8 @@ class GenomeTransformerConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     classifier_dropout: float | int | None = None
     label_name: str = "label"
+    temperature: float | int = 1.0
+    training_range: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         for name, choices in CHOICES.items():
@@ -64,6 +70,13 @@ class GenomeTransformerConfig(PreTrainedConfig):
         for name in ("protein_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_genes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature is {self.temperature}; it must be above 0.")
+        vector = (self.training_range or {}).get("mean_vector")
+        if vector is not None and len(vector) != self.protein_size:
+            raise ValueError(
+                f"training_range has a mean vector of {len(vector)} numbers, and protein_size is {self.protein_size}."
+            )
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size is {self.hidden_size} and num_attention_heads {self.num_attention_heads}, which does not "

@@ -108,6 +108,11 @@ class MetagenBertProcessor(ProcessorMixin):
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; this version knows {', '.join(choices)}.")
+        for field, value in (("min_read_length", min_read_length), ("max_length", max_length)):
+            if type(value) is not int and not (field == "max_length" and value is None):
+                raise ValueError(f"{field} is {value!r}; it must be a whole number.")
+        if not isinstance(add_special_tokens, bool):
+            raise ValueError(f"add_special_tokens is {add_special_tokens!r}; it must be true or false.")
         if min_read_length < 1:
             raise ValueError(f"min_read_length is {min_read_length}; it must be at least 1 base.")
         self._table = translation_table(case, uracil, ambiguous_bases)

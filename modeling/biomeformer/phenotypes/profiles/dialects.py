@@ -12,6 +12,7 @@ import pandas as pd
 
 from ...errors import TableError
 from ...io.tables import Table, TableFormat, read_table
+from .lineages import is_taxon
 
 # Columns may be samples or features, so duplicates are checked after the table has been oriented.
 FORMAT = TableFormat(advice="give a CSV, TSV or BIOM table", comments=True, row_names=True, unique_columns=False)
@@ -67,13 +68,29 @@ def read_text(path: Path) -> Profile:
         return _bracken(table)
     if header[0] == "taxonomy_id":
         return _taxpasta(table, header)
-    frame = table.frame("sample_id" if table.columns.count("sample_id") == 1 else table.columns[0])
+    if (is_taxon(table.columns[0]) or "|" in table.columns[0]) and all(map(_is_number, table.columns[1:])):
+        raise TableError(
+            f"{path}, line 1: the row of {table.columns[0]!r} stands where the names of the samples belong; give the "
+            "table with its header."
+        )
+    key = "sample_id" if table.columns.count("sample_id") == 1 else table.columns[0]
+    if table.columns.count(key) > 1:
+        raise TableError(f"{path}, header: two columns are named {key!r}; rename one of them.")
+    frame = table.frame(key)
     annotations = [str(name).lower() in ANNOTATIONS for name in frame.columns]
     # Such a column stands beside names of taxa, so that the others are samples.
     return Profile(
         frame.loc[:, [not value for value in annotations]],
         likely_in_columns=header[0] in _FEATURES_IN_ROWS or any(annotations),
     )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_kraken_report(fields: Sequence[str]) -> bool:

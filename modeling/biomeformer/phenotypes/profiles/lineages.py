@@ -30,6 +30,8 @@ UNASSIGNED = frozenset(
 REMAINDER = "_unclassified"
 # Totals of a sample by which shares, percentages and parts per million are recognised.
 TOTALS = (1.0, 100.0, 1e6)
+# NCBI's deepest lineages have some fifty ranks.
+MAX_RANKS = 200
 # Number of samples in which a row must equal the sum of those below it to count as evidence.
 _LEAST_EQUAL = 3
 
@@ -93,6 +95,12 @@ def partition(names: Sequence[str], values: np.ndarray, where: str) -> Partition
     """
     separator = separator_of(names)
     lineages = [tuple(part.strip() for part in name.strip().rstrip(separator).split(separator)) for name in names]
+    deepest = max(range(len(names)), key=lambda i: len(lineages[i]), default=0)
+    if lineages and len(lineages[deepest]) > MAX_RANKS:
+        raise TableError(
+            f"{where}: {names[deepest][:60]!r}… has {len(lineages[deepest]):,} ranks, and lineages have at most "
+            f"{MAX_RANKS}; fix the table."
+        )
     index: dict[tuple[str, ...], int] = {}
     for i, lineage in enumerate(lineages):
         if lineage in index:

@@ -1,0 +1,1 @@
+"""Damaged files, failing disks and killed processes: what the package makes of them."""
