@@ -77,7 +77,12 @@ def test_describe_then_every_report_and_export_names_the_clusters(planted, sampl
     page = (tmp_path / "r.html").read_text()
     assert any(f"<b>C{label[1:]}</b>: " in page for label in labels) and '<code class="read">' not in page
 
-    for file_format, file in (("csv", "clusters.csv"), ("biom", "cluster-metadata.tsv"), ("datasets", NAME)):
+    for file_format, file in (
+        ("csv", "clusters.csv"),
+        ("biom", "cluster-metadata.tsv"),
+        ("anndata", "abundance.h5ad"),
+        ("datasets", NAME),
+    ):
         result = run(["export", tmp_path / "run", "--format", file_format, "--output", tmp_path / file_format])
         assert result.exit_code == 0, result.output
         assert (tmp_path / file_format / file).is_file()

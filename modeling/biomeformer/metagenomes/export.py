@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pandas.api.types import is_numeric_dtype
 
 from ..errors import MissingDependencyError
 from ..io.atomic import write_json
@@ -240,8 +241,14 @@ def _anndata(table: AbundanceTable, folder: Path, descriptions: ClusterDescripti
             obs[name.replace("/", "_")] = frame[name].to_numpy("int64" if is_whole else "float64", na_value=np.nan)
     clusters = pd.DataFrame(index=pd.Index(cluster_names(table), dtype=object))
     if descriptions is not None:
-        clusters = described_clusters(table, descriptions)
-        clusters.index = pd.Index(cluster_names(table), dtype=object)
+        described = described_clusters(table, descriptions)
+        # As for samples: text as categories that are objects, which the format takes.
+        text = {
+            name: pd.Categorical(described[name], categories=pd.Index(sorted(set(described[name])), dtype=object))
+            for name in described
+            if not is_numeric_dtype(described[name])
+        }
+        clusters = described.assign(**text).set_axis(clusters.index)
     data = AnnData(
         table.abundance,
         obs=pd.DataFrame(obs, index=pd.Index(table.sample_ids, dtype=object)),

@@ -79,6 +79,7 @@ def phenotype_report(
     with matplotlib.rc_context({"text.parse_math": False}):
         parts = [
             f'<p class="note">{html(remark)}</p>' if remark else "",
+            _warnings(study),
             _summary(study),
             _remarks(study),
             _prediction(study),
@@ -114,13 +115,17 @@ def _summary(study: Study) -> str:
 
 
 def _remarks(study: Study) -> str:
-    """Return warnings and notes on the tables, and which samples were left out."""
-    warnings = "".join(f'<p class="note"><b>Warning.</b> {html(text)}</p>' for text in study.warnings)
+    """Return notes on the tables, and which samples were left out."""
     notes = list(study.notes)
     if study.target.n_missing:
         notes.append(f"{study.target.column}: left out: {study.target.describe_missing()}")
     items = "".join(f"<li>{html(text)}</li>" for text in notes)
-    return warnings + (f"<h2>Input</h2><ul>{items}</ul>" if items else "")
+    return f"<h2>Input</h2><ul>{items}</ul>" if items else ""
+
+
+def _warnings(study: Study) -> str:
+    """Return what may change the results, to be read before them."""
+    return "".join(f'<p class="note"><b>Warning.</b> {html(text)}</p>' for text in study.warnings)
 
 
 def _prediction(study: Study) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...metrics.targets import label_metric, metric_name, shown_metrics
 from ..console import one_line
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 def study_lines(study: Study) -> list[str]:
     """Return the results of a study as lines of text."""
     from ...metrics.p_values import describe_p
+    from ...metrics.targets import label_metric, metric_name, shown_metrics
 
     target = study.target
     sizes = ", ".join(f"{one_line(name)} {text}" for name, text in target.summary.items())
@@ -47,5 +47,7 @@ def study_lines(study: Study) -> list[str]:
 
 def score_line(task: Task, scores: Mapping[str, Interval]) -> str:
     """Return the main score of a prediction as text; of numbers all scores."""
+    from ...metrics.targets import metric_name, shown_metrics
+
     shown = shown_metrics(task) if task == "regression" else shown_metrics(task)[:1]
     return ", ".join(f"{metric_name(metric)} {scores[metric]}" for metric in shown)
