@@ -47,7 +47,7 @@ class Command:
 
 STAGE = "micro_batch_reads: 4, learning_rate: 0.002, read_length: [40, 50], evaluate_every: 2, save_every: 1"
 STAGES = f"stages=[{{objective: mlm, n_steps: 3, micro_batches: 2, {STAGE}}}]".replace(" ", "\u00a0")
-QUICK = "--folds 2 --repeats 1 --model l1 --threads 1"
+QUICK = "--folds 2 --repeats 1 --estimator l1 --threads 1"
 COMMANDS = {
     "embed": Command(
         "embed INPUTS/cohort/cohort.csv --model INPUTS/model --output OUTPUT --device cpu",
@@ -64,6 +64,15 @@ COMMANDS = {
         f"export, {form}": Command(f"export INPUTS/run --format {form} --output OUTPUT")
         for form in ("csv", "datasets", "biom", "anndata")
     },
+    "clusters describe": Command(
+        "clusters describe INPUTS/model --genomes INPUTS/genomes/catalog.csv --read-length 60 --reads-per-genome 20 "
+        "--output OUTPUT --device cpu --threads 1"
+    ),
+    "clusters reads": Command(
+        "clusters reads INPUTS/cohort/s0.fastq.gz --model INPUTS/model --cluster 0 --cluster 1 --output OUTPUT.fastq "
+        "--device cpu --threads 1",
+        is_resumed=True,
+    ),
     "phenotype evaluate": Command(f"phenotype evaluate INPUTS/run --target group {QUICK} --output OUTPUT"),
     "phenotype train": Command(
         "phenotype train INPUTS/run --model INPUTS/model --target group --folds 2 --threads 1 --output OUTPUT"
@@ -71,12 +80,12 @@ COMMANDS = {
     "phenotype predict": Command("phenotype predict INPUTS/phenotype INPUTS/cohort/s0.fastq.gz --output OUTPUT.csv"),
     "phenotype depth": Command(
         "phenotype depth INPUTS/cohort/cohort.csv --model INPUTS/model --target group --fraction 1 --fraction 0.5 "
-        "--folds 2 --repeats 1 --classifier l1 --threads 1 --device cpu --output OUTPUT",
+        "--folds 2 --repeats 1 --estimator l1 --threads 1 --device cpu --output OUTPUT",
         is_resumed=True,
     ),
     "phenotype robustness": Command("phenotype robustness INPUTS/run --target group --permutations 9 --output OUTPUT"),
     "phenotype transfer": Command(
-        "phenotype transfer INPUTS/run INPUTS/run2 --target group --model l1 --threads 1 --output OUTPUT"
+        "phenotype transfer INPUTS/run INPUTS/run2 --target group --estimator l1 --threads 1 --output OUTPUT"
     ),
     "phenotype report": Command(
         "phenotype report INPUTS/study --permutations 9 --threads 1 --output OUTPUT.html", is_resumed=True
@@ -257,6 +266,8 @@ def _genomes(folder: Path) -> None:
         (folder / "genomes" / f"g{i}.fna").write_text(f">c\n{random_contig(rng, 12)}\n")
         rows.append(f"g{i}\tS{i} s\tS{i}\tg{i}.fna")
     (folder / "genomes" / "genomes.tsv").write_text("\n".join(rows) + "\n")
+    lines = [f"g{i},g{i}.fna,S{i} s,S{i}" for i in range(3)]
+    (folder / "genomes" / "catalog.csv").write_text("\n".join(["genome_id,fasta,species,genus", *lines]) + "\n")
 
 
 def _sequences(folder: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import mmap
+import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +23,8 @@ from .profiles.folders import holds_profiles, read_folder
 from .profiles.lineages import TOTALS, is_stratified, is_taxon, is_unassigned, partition
 from .profiles.sample_names import match_samples
 
+# How a heap of texts begins in an HDF5 file, and the length of its head and of its objects' heads.
+HEAP, HEAD_BYTES = b"GCOL", 16
 # Relative amount by which a sum of shares may exceed 1, or 100 %.
 SHARE_TOLERANCE = 0.02
 # Share of the abundance from which leaving it out is a warning.
@@ -183,6 +187,8 @@ def _check_biom_size(path: Path) -> None:
         return
     import h5py
 
+    if not _has_whole_heaps(path):
+        raise TableError(f"{path} is no HDF5 file that can be read (a heap of its texts is damaged); copy it again.")
     sizes: list[int] = []
     try:
         with h5py.File(path, "r") as content:
@@ -192,6 +198,28 @@ def _check_biom_size(path: Path) -> None:
     limit = EXPANDED_BYTES.get()
     if sum(sizes) > limit:
         raise TableError(f"{path}: {expands_too_far(sum(sizes), limit)}.")
+
+
+def _has_whole_heaps(path: Path) -> bool:
+    """Tell whether each heap of texts in an HDF5 file is filled to its end; else HDF5 may search forever.
+
+    A heap has a head of 16 bytes with its size, and objects with heads of 16 bytes with their number and size, padded
+    to 8 bytes; the last one, of number 0, is free space up to the heap's end.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(HEAP)
+        while start >= 0:
+            (size,) = struct.unpack_from("<Q", content, start + 8) if start + HEAD_BYTES <= len(content) else (0,)
+            end, at = start + size, start + HEAD_BYTES
+            if size < HEAD_BYTES or end > len(content):
+                return False
+            while at + HEAD_BYTES <= end:
+                number, _, _, n_bytes = struct.unpack_from("<HHIQ", content, at)
+                at += n_bytes if number == 0 else HEAD_BYTES + -(-n_bytes // 8) * 8
+                if at > end or (number == 0 and at != end):
+                    return False
+            start = content.find(HEAP, end)
+    return True
 
 
 def _check_biom_json(path: Path, content: bytes) -> None:
