@@ -42,6 +42,7 @@ VARIABLE = {
     "checksum",
     "created",
     "memory",
+    "wall_time_s",
 }
 # Names and grouping of a store's segments depend on who adds first; a report is drawn from tables that are compared.
 NOT_COMPARED = re.compile(r"(^|/)(lock|\.lock|segments/.*|.*\.(html|png|svg|pdf)|logs?/.*)$")

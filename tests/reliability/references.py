@@ -36,12 +36,24 @@ def decompressed(path: Path) -> bytes:
         if content.startswith(b"BZh"):
             return bz2.decompress(content)
         if content.startswith(b"\xfd7zXZ\0"):
-            return lzma.decompress(content.rstrip(b"\0") + bytes(-len(content.rstrip(b"\0")) % 4))
+            return _decompressed_xz(content)
         if content.startswith(b"\x28\xb5\x2f\xfd"):
             return COMPRESSORS["zst"][1](content)
     except Exception as error:
         raise Unreadable from error
     return content
+
+
+def _decompressed_xz(content: bytes) -> bytes:
+    """Return the content of all streams; `lzma.decompress` stops at padding between them."""
+    text = b""
+    while content:
+        stream = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+        text += stream.decompress(content)
+        if not stream.eof:
+            raise Unreadable
+        content = stream.unused_data.lstrip(b"\0")
+    return text
 
 
 def text_of(path: Path, encoding: str = "utf-8-sig", errors: str = "strict") -> str:

@@ -21,6 +21,7 @@ from .source import (
     CONFIG,
     PROCESSOR,
     TOKENIZER,
+    TOKENIZER_FILE,
     CheckpointSource,
     existing_file,
     read_json,
@@ -277,6 +278,10 @@ def verify_files(source: CheckpointSource, *, variant: str | None = None, with_a
         file = source.file(name)
         if file is not None:
             refuse_unsafe_config(read_json(file), f"{source.name}: {name}")
+    tokenizer = source.file(TOKENIZER_FILE)
+    if tokenizer is not None:
+        # Of a key that stands twice, libraries take one or the other.
+        read_json(tokenizer)
     names = weight_files(source, variant)
     if source.folder is not None and (source.folder / DISTRIBUTED_INDEX).exists():
         raise CheckpointError(

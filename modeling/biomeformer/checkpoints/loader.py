@@ -19,9 +19,8 @@ from ..errors import CheckpointError
 from ..models.shared.strict_loading import HUB_OPTIONS, WeightRules, new_head_request, untied_weights
 from .errors import LOAD_ERRORS, format_load_error, is_load_error, wrong_model_type
 from .integrity import Shapes, verify_files
-from .source import CONFIG, CheckpointSource, open_checkpoint
+from .source import CONFIG, TOKENIZER_FILE, CheckpointSource, open_checkpoint
 
-TOKENIZER_FILE = "tokenizer.json"
 # Sequences by which tokenizers are compared.
 TOKENIZER_PROBES = ("ACGTTGCAAGGCTTATCCGATTACAGCATGCCGTAANTTGC", "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ")
 POOLER, CONTACT_HEAD = "pooler.", "contact_head."

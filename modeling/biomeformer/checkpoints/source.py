@@ -23,6 +23,7 @@ from .errors import no_checkpoint
 logger = logging.getLogger(__name__)
 
 CONFIG, PROCESSOR, TOKENIZER = "config.json", "processor_config.json", "tokenizer_config.json"
+TOKENIZER_FILE = "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -258,6 +259,7 @@ __all__ = [
     "CONFIG",
     "PROCESSOR",
     "TOKENIZER",
+    "TOKENIZER_FILE",
     "CheckpointSource",
     "existing_file",
     "hash_checkpoint",
