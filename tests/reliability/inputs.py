@@ -265,14 +265,13 @@ PROTEINS = "".join(
 
 def _proteins_reference(folder: Path) -> Any:
     genes: list[references.Gene] = []
-    for header, sequence in references.fasta(folder / "genome.faa", any_line_end=True):
+    for header, sequence in references.genome_fasta(folder / "genome.faa"):
         name = header.split()[0] if header else ""
         if not name or re.search(r"[^A-Za-z*\-.]", sequence):
             raise Unreadable
         match = re.match(r"(\S+)_\d+ # (\d+) # (\d+) # (-?1) # ", header)
         location = (match[1], int(match[2]), int(match[3]), int(match[4])) if match else ("", 0, 0, 0)
         genes.append((name, *location, sequence))
-    references.unique([gene[0] for gene in genes])
     if not re.search("[^ACGTNacgtn]", "".join(gene[-1] for gene in genes)):
         raise Unreadable
     kept = references.usable(genes)
@@ -289,7 +288,7 @@ ANNOTATIONS = (
 
 
 def _annotations_outcome(folder: Path) -> Any:
-    from biomeformer.genomes.gff import read_annotations
+    from biomeformer.genomes.annotation_tables import read_annotations
 
     return read_annotations(folder / "annotations.tsv")
 

@@ -10,6 +10,7 @@ import json
 import lzma
 import re
 import struct
+from collections import Counter
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -137,11 +138,11 @@ def bases(sequence: str) -> str:
     return sequence
 
 
-def fasta(path: Path, errors: str = "strict", *, any_line_end: bool = False) -> list[tuple[str, str]]:
+def fasta(path: Path, errors: str = "strict") -> list[tuple[str, str]]:
     """Return the headers and sequences of a FASTA file."""
     records: list[tuple[str, list[str]]] = []
     text = text_of(path, "ascii", errors).lstrip()
-    for line in re.split("\r\n|\r|\n", text) if any_line_end else text.split("\n"):
+    for line in text.split("\n"):
         line = line.rstrip("\r")
         if "\r" in line:
             raise Unreadable
@@ -158,9 +159,39 @@ def fasta(path: Path, errors: str = "strict", *, any_line_end: bool = False) -> 
     return [(header, "".join(parts)) for header, parts in records]
 
 
+def genome_fasta(path: Path) -> list[tuple[str, str]]:
+    """Return the headers and sequences of a FASTA of a genome: UTF-8, with any line ends."""
+    try:
+        text = decompressed(path).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # Of a header, only the name counts.
+        content = re.sub(
+            rb"(?m)^(>[ \t]*[^\s>]\S*[ \t]+)([^\r\n]*)",
+            lambda m: m[1] + re.sub(rb"[^\0-\x7f]", b"?", m[2]),
+            decompressed(path),
+        )
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise Unreadable from error
+    records: list[tuple[str, str]] = []
+    for line in re.split("\r\n|\r|\n", text):
+        if "\0" in line or re.search(r"^>.*[\x01-\x08\x0e-\x1f\x7f]", line):
+            raise Unreadable
+        if line.startswith(">"):
+            records.append((line[1:].strip(), ""))
+        elif line.strip():
+            if not records:
+                raise Unreadable
+            records[-1] = (records[-1][0], records[-1][1] + line.strip())
+    if not records:
+        raise Unreadable
+    return records
+
+
 def contigs(path: Path) -> dict[str, str]:
     """Return contigs by name: upper case, U as T, without gaps."""
-    return _contigs(fasta(path, any_line_end=True))
+    return _contigs(genome_fasta(path))
 
 
 def _contigs(records: list[tuple[str, str]]) -> dict[str, str]:
@@ -184,8 +215,18 @@ def usable(genes: list[Gene]) -> list[Gene]:
         if protein.strip("X") and "*" not in protein:
             protein = re.sub("[^ACDEFGHIKLMNPQRSTVWYXBUZO]", "X", protein)
             kept.append((gene_id, contig, start, end, strand, protein))
-    unique([gene[0] for gene in kept])
-    return kept
+    return _renamed(kept)
+
+
+def _renamed(genes: list[Gene]) -> list[Gene]:
+    """Return genes with suffixes such as -2 at names that repeat."""
+    counts: Counter[str] = Counter()
+    renamed = []
+    for gene in genes:
+        counts[gene[0]] += 1
+        renamed.append((f"{gene[0]}-{counts[gene[0]]}" if counts[gene[0]] > 1 else gene[0], *gene[1:]))
+    unique([gene[0] for gene in renamed])
+    return renamed
 
 
 def translated(bases: str, table_number: int, has_start: bool) -> str:
@@ -230,9 +271,10 @@ def genbank(path: Path) -> tuple[dict[str, int], list[Gene]]:
         bases = bases.upper().replace("U", "T")
         version = re.search(r"^ *VERSION +(\S+)\s*$", head, re.M)
         accession = re.search(r"^ACCESSION +(\S+)", head, re.M)
-        if accession is None or (version and version.group(1).partition(".")[0] != accession.group(1)):
+        if accession is None:
             raise Unreadable
-        name = (version or accession).group(1)
+        is_versioned = version is not None and version.group(1).partition(".")[0] == accession.group(1)
+        name = version.group(1) if version is not None and is_versioned else accession.group(1)
         if len(bases) != int(size) or set(bases) - IUPAC or name in lengths:
             raise Unreadable
         lengths[name] = len(bases)
@@ -301,6 +343,7 @@ def gff(path: Path) -> tuple[dict[str, int], list[Gene]]:
             records[-1] = (records[-1][0], records[-1][1] + line.strip())
     named = _contigs(records)
     genes: list[Gene] = []
+    seen: dict[str, list[tuple[str, int, int]]] = {}
     for number, line in enumerate(features.split("\n"), 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -324,9 +367,12 @@ def gff(path: Path) -> tuple[dict[str, int], list[Gene]]:
         coding = str(part.reverse_complement() if strand < 0 else part)[phase:]
         protein = translated(coding, int(attributes.get("transl_table", 11)), not phase and not partial)
         key = attributes.get("ID") or attributes.get("locus_tag") or f"{contig}_{number}"
+        # Lines with one ID are parts of one gene, which the example has not, or lie upon each other as other products.
+        for before, begin, stop in seen.setdefault(key, []):
+            if stop < start or end < begin or (before == fields[8] and (begin, stop) == (start, end)):
+                raise Unreadable
+        seen[key].append((fields[8], start, end))
         genes.append((attributes.get("locus_tag", key), contig, start, end, strand, protein))
-    # Lines with one ID are parts of one gene; the example has none.
-    unique([gene[0] for gene in genes])
     order = {name: i for i, name in enumerate(named)}
     return {name: len(bases) for name, bases in named.items()}, sorted(genes, key=lambda g: (order[g[1]], g[2], g[3]))
 

@@ -56,7 +56,7 @@ KNOWN = [
         lambda text: text.replace(text[(i := text.index('/translation="') + 14) : text.index('"', i)], "", 1),
         "empty",
     ),
-    ("GFF3", with_line_twice("ID=cds1;"), "overlap at base 142"),
+    ("GFF3", with_line_twice("ID=cds1;"), "line 4 stands there again"),
     ("narrowPeak", lambda text: text.rstrip("\n").rpartition("\t")[0], "9 columns, while other lines are narrowPeak"),
     ("BED", replaced("\t100\t", f"\t{'1' * 5_000}\t"), "is no position"),
     ("BED", replaced("\t100\t", "\t\u0661\u0662\t"), "is no position"),

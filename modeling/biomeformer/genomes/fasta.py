@@ -18,6 +18,8 @@ ONLY_RESIDUE = re.compile(r"[EFILPQZXJOefilpqzxjo*]")
 # Headers of Prodigal's proteins: >contig_7 # start # end # strand # ID=...;partial=00;...
 PRODIGAL_HEADER = re.compile(r"^(\S+)_\d+ # (\d+) # (\d+) # (-?1) # (\S*)")
 
+# 64 bits hold any number of as many digits.
+MAX_DIGITS = 18
 # Headers of assemblers and of NCBI's submissions that state a circular contig.
 CIRCULAR = re.compile(r"^>[ \t]*(\S+)[^\n]*\b(?:topology=circular|circular=(?:true|yes|y)\b)", re.M | re.I)
 
@@ -109,6 +111,8 @@ def read_protein_records(path: Path, text: str) -> Iterator[tuple[str, str, Prod
         location = None
         if match is not None:
             contig, start, end, strand, attributes = match.groups()
+            if max(len(start), len(end)) > MAX_DIGITS:
+                raise GenomeError(f"{path}, record {name!r} (line {line}): its start or end is no position.")
             # One digit for each end of the gene: 1 if the contig ends before the gene does.
             partial = re.search(r"partial=(\d\d)", attributes)
             location = (contig, int(start), int(end), int(strand), partial is not None and partial.group(1) != "00")

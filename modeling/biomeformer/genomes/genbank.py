@@ -33,7 +33,7 @@ RECORD_PART = re.compile(r"^(FEATURES|ORIGIN|DEFINITION|ACCESSION)\b", re.M)
 FEATURES_LINE = re.compile(r"^FEATURES\b.*\n?", re.M)
 NEXT_PART = re.compile(r"^(ORIGIN|CONTIG|WGS|TSA|TLS|BASE COUNT|PRIMARY|COMMENT)", re.M)
 # A feature's key, or a line of its qualifiers, which stand from column 22.
-FEATURE_LINE = re.compile(r"\s*$| {1,20}[\w'*.+-]+\s+[^/\s]| {21,}(?!/\s+/)\S")
+FEATURE_LINE = re.compile(r"\s*$| {1,20}[\w'*.+-]+\s+[^/\s]| {21,}(?!/\w*\s+/\w+=)\S")
 ORIGIN_LINE = re.compile(r"^ORIGIN\b.*\n?", re.M)
 SEQUENCE_LINE = re.compile(r"\s*(\d+)\s+([A-Za-z*.\-\s]*)")
 CODING_QUALIFIERS = ("codon_start", "transl_table")

@@ -221,7 +221,8 @@ def _coding_of_line(
     upon each other: such are several products of one gene.
 
     Raises:
-        GenomeError: The ID is that of a coding sequence elsewhere, or with another locus_tag.
+        GenomeError: The line is there twice, or the ID is that of a coding sequence elsewhere, or with another
+            locus_tag.
     """
     names = [attributes[name] for name in ("locus_tag", "ID", "protein_id", "Parent") if attributes.get(name)]
     new = _Coding(names[0] if names else f"{contig}_{number}", number, contig, strand, attributes, [])
@@ -229,6 +230,10 @@ def _coding_of_line(
     shared = own_id or attributes.get("locus_tag") or attributes.get("Parent") or f"line {number}"
     group = codings.setdefault(("ID" if own_id else "", shared), [])
     for coding in group:
+        if attributes == coding.attributes and span in [part[:2] for part in coding.parts]:
+            raise GenomeError(
+                f"{at}: the coding sequence of line {coding.line} stands there again; remove one of them."
+            )
         is_elsewhere = (coding.contig, coding.strand) != (contig, strand)
         if own_id and is_elsewhere:
             raise GenomeError(

@@ -119,7 +119,7 @@ def prepare_sequences(
                 store.close()
             return _finish(store, files, genome, settings, folder, result, work, counter, report)
     except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
+        reason = getattr(error, "reason", None) or error.strerror or " ".join(str(error).split())
         raise RunError(f"{folder} cannot be written: {reason}; put it right and start again.") from error
 
 
