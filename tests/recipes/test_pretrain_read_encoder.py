@@ -271,7 +271,7 @@ def test_another_run_in_the_folder_is_refused(genomes, smoke, tmp_path):
     with pytest.raises(InputError, match="holds a run with another config"):
         run(genomes, smoke[0], changed)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="holds something else"):
+    with pytest.raises(InputError, match="is a folder that is not empty"):
         run(genomes, tmp_path)
 
 
