@@ -54,7 +54,8 @@ def text(*values: Any) -> str:
         if isinstance(value, (np.ndarray, pd.Series)):
             return [str(value.dtype), value.tolist()]
         if isinstance(value, dict):
-            return [[name, plain(part)] for name, part in value.items()]
+            # The order of keys means nothing.
+            return [[name, plain(part)] for name, part in sorted(value.items(), key=str)]
         if isinstance(value, (list, tuple)):
             return [plain(part) for part in value]
         return value

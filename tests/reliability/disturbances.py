@@ -283,9 +283,23 @@ def _content(path: Path) -> Any:
         with safe_open(path, "numpy") as file:
             return {key: file.get_tensor(key).tobytes() for key in sorted(file.keys())}
     if path.suffix in (".h5ad", ".biom"):
-        # They hold the time at which they were written.
-        return path.stat().st_size
+        return _datasets(path)
     return content
+
+
+def _datasets(path: Path) -> dict[str, Any]:
+    """Return the values of an HDF5 file; its attributes hold the time at which it was written."""
+    import h5py
+
+    found: dict[str, Any] = {}
+
+    def take(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = np.asarray(item[()]).tolist()
+
+    with h5py.File(path) as file:
+        file.visititems(take)
+    return found
 
 
 def _without_variable(value: Any) -> Any:

@@ -133,6 +133,10 @@ def unique(names: list[str]) -> None:
 def fastq(path: Path) -> list[tuple[str, str]]:
     """Return names and sequences of a FASTQ, of which sequences may have several lines."""
     text = text_of(path, "ascii").replace("\r\n", "\n").lstrip("\n")
+    # Biopython takes no blanks for qualities, and what stands there is of no meaning here.
+    lines = text.split("\n")
+    lines[3::4] = [re.sub(r"[ \t]", "!", line.strip(" \t")) for line in lines[3::4]]
+    text = "\n".join(lines)
     try:
         records = [(name, bases(sequence)) for name, sequence, _ in FastqGeneralIterator(io.StringIO(text))]
     except ValueError as error:
@@ -261,7 +265,7 @@ def translated(bases: str, table_number: int, has_start: bool) -> str:
 
 def genbank(path: Path) -> tuple[dict[str, int], list[Gene]]:
     """Return the lengths of contigs and the genes of a flat file in the layout that NCBI writes, and no other."""
-    text = text_of(path, "utf-8").strip().replace("\r\n", "\n")
+    text = text_of(path).strip().replace("\r\n", "\n").replace("\r", "\n")
     if not text.endswith("//"):
         raise Unreadable
     lengths: dict[str, int] = {}
@@ -296,7 +300,7 @@ def genbank(path: Path) -> tuple[dict[str, int], list[Gene]]:
 
 def _genbank_genes(contig: str, bases: str, features: str) -> list[Gene]:
     genes: list[tuple[int, Gene]] = []
-    if any(not re.match(r" {5}\S+ +\S+$| {21}\S", line) for line in features.splitlines()):
+    if any(not re.match(r" {5}\S+ +\S+$| {21,}\S", line) for line in features.splitlines()):
         raise Unreadable
     for kind, location, body in re.findall(r"^ {5}(\S+) +(\S+)\n((?: {21}[^\n]*\n)*)", features, re.M):
         if kind != "CDS":
@@ -342,7 +346,7 @@ def gff(path: Path) -> tuple[dict[str, int], list[Gene]]:
     """Return the lengths of contigs and the genes of a GFF3 with its sequence."""
     from urllib.parse import unquote
 
-    features, mark, sequence = text_of(path, "utf-8").replace("\r\n", "\n").partition("\n##FASTA\n")
+    features, mark, sequence = text_of(path).replace("\r\n", "\n").partition("\n##FASTA\n")
     if not mark or "\r" in features + sequence:
         raise Unreadable
     records: list[tuple[str, str]] = []
@@ -396,6 +400,8 @@ def species(path: Path) -> tuple[list[str], list[str], np.ndarray]:
     if not rows or len(columns) < 2 or columns.count(columns[key]) > 1:
         raise Unreadable
     left_out = {"ncbi_tax_id", "clade_taxid", "taxonomy", "tax_id", "additional_species"}
+    # What a profiler assigned to no taxon is left out, and the package says so.
+    left_out |= {"unclassified", "unknown", "unassigned", "unmapped", "unintegrated", "ungrouped", "no hit", "-1"}
     kept = [i for i, name in enumerate(columns) if i != key and name.lower() not in left_out]
 
     def number(text: str) -> float:

@@ -21,7 +21,8 @@ PRODIGAL_HEADER = re.compile(r"^(\S+)_\d+ # (\d+) # (\d+) # (-?1) # (\S*)")
 # 64 bits hold any number of as many digits.
 MAX_DIGITS = 18
 # Headers of assemblers and of NCBI's submissions that state a circular contig.
-CIRCULAR = re.compile(r"^>[ \t]*(\S+)[^\n]*\b(?:topology=circular|circular=(?:true|yes|y)\b)", re.M | re.I)
+CIRCULAR = re.compile(r"\b(?:topology=circular|circular=(?:true|yes|y)\b)", re.I)
+HEADER = re.compile(r"^>.*", re.M)
 
 # Contig, start, end, strand, and whether the gene is cut by an end of the contig.
 ProdigalLocation = tuple[str, int, int, int, bool]
@@ -86,7 +87,12 @@ def read_contigs(path: Path, text: str) -> dict[str, str]:
 
 def circular_contigs(text: str) -> set[str]:
     """Return the names of the contigs whose headers state that they are circular (`topology=circular`)."""
-    return set(CIRCULAR.findall(text))
+    names = set()
+    for header in HEADER.findall(text):
+        name, *description = header[1:].split(maxsplit=1)[:2] or [""]
+        if description and CIRCULAR.search(description[0]):
+            names.add(name)
+    return names
 
 
 def read_protein_records(path: Path, text: str) -> Iterator[tuple[str, str, ProdigalLocation | None]]:
