@@ -47,7 +47,7 @@ class Command:
 
 STAGE = "micro_batch_reads: 4, learning_rate: 0.002, read_length: [40, 50], evaluate_every: 2, save_every: 1"
 STAGES = f"stages=[{{objective: mlm, n_steps: 3, micro_batches: 2, {STAGE}}}]".replace(" ", "\u00a0")
-QUICK = "--folds 2 --repeats 1 --model l1 --threads 1"
+QUICK = "--folds 2 --repeats 1 --estimator l1 --threads 1"
 COMMANDS = {
     "embed": Command(
         "embed INPUTS/cohort/cohort.csv --model INPUTS/model --output OUTPUT --device cpu",
@@ -76,10 +76,17 @@ COMMANDS = {
     ),
     "phenotype robustness": Command("phenotype robustness INPUTS/run --target group --permutations 9 --output OUTPUT"),
     "phenotype transfer": Command(
-        "phenotype transfer INPUTS/run INPUTS/run2 --target group --model l1 --threads 1 --output OUTPUT"
+        "phenotype transfer INPUTS/run INPUTS/run2 --target group --estimator l1 --threads 1 --output OUTPUT"
     ),
     "phenotype report": Command(
         "phenotype report INPUTS/study --permutations 9 --threads 1 --output OUTPUT.html", is_resumed=True
+    ),
+    "clusters describe": Command(
+        "clusters describe INPUTS/model --genomes INPUTS/genomes/genomes.tsv --reads-per-genome 50 --output OUTPUT "
+        "--threads 1"
+    ),
+    "clusters reads": Command(
+        "clusters reads INPUTS/cohort/s0.fastq.gz --model INPUTS/model --cluster 0 --output OUTPUT.fastq --threads 1"
     ),
     "genome embed": Command(
         "genome embed INPUTS/proteins/genomes.csv --protein-encoder INPUTS/esm --output OUTPUT --device cpu "
