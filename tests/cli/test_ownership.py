@@ -16,6 +16,7 @@ from factories import write_cohort
 
 # Arguments of each command with --overwrite, whose inputs need not exist: the folder is looked at first.
 COMMANDS = {
+    "clusters describe": ["metagenbert-mini", "--genomes", "genomes.csv"],
     "embed": ["cohort.csv", "--model", "metagenbert-mini"],
     "export": ["run", "--format", "csv"],
     "genome attribute": ["embedded"],

@@ -257,9 +257,19 @@ def test_evaluate_reports_confounders_and_importance(work, run):
 
 @pytest.mark.parametrize("command", ["evaluate", "transfer"])
 def test_model_is_a_checkpoint_in_every_command(work, run, command):
-    result = run(["phenotype", command, work / "run", "--target", "state", "--model", "l1", "--output", work / "out"])
+    arguments = ["phenotype", command, work / "run", "--target", "state", "--output", work / "out"]
+    result = run([*arguments, "--model", "metagenbert-mini"])
     assert result.exit_code == 2 and "--model names a checkpoint" in result.stderr
-    assert "choose what is fitted by --estimator l1" in result.stderr
+    assert "choose what is fitted by --estimator, one of l1, forest, boosting" in result.stderr
+
+
+def test_model_still_names_an_estimator_as_in_the_first_version(work, run, tmp_path):
+    arguments = ["phenotype", "evaluate", work / "run", "--target", "state", "--folds", 3, "--repeats", 1]
+    result = run([*arguments, "--confounders", "none", "--model", "l1", "--output", tmp_path / "out"])
+    assert result.exit_code == 0, result.output
+    assert "note: --model l1 is read as --estimator" in result.stderr
+    study = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert {fold["model"] for fold in study["folds"]} == {"l1"}
 
 
 def test_phenotype_robustness_of_equal_profiles_is_undefined(work, run):

@@ -66,7 +66,8 @@ def finish(cohort: Path, output: Path, n_ranks: int, reference: tuple[bytes, flo
     assert job.wait() == [0] * n_ranks, job.text()
     assert (output / "abundance.parquet").read_bytes() == reference[0]
     files = {path.name for path in output.rglob("*") if path.is_file()}
-    assert files == {"abundance.parquet", "run.json", "lock", *(f"s{i}.safetensors" for i in range(len(SIZES)))}
+    records = {"run.json", "output.json", "lock"}
+    assert files == {"abundance.parquet", *records, *(f"s{i}.safetensors" for i in range(len(SIZES)))}
 
 
 @pytest.mark.parametrize(("n_ranks", "batch_tokens"), [(2, 10_000), (4, None), (4, 200_000)])

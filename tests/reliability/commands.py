@@ -90,6 +90,13 @@ COMMANDS = {
     "phenotype report": Command(
         "phenotype report INPUTS/study --permutations 9 --threads 1 --output OUTPUT.html", is_resumed=True
     ),
+    "clusters describe": Command(
+        "clusters describe INPUTS/model --genomes INPUTS/genomes/genomes.tsv --reads-per-genome 50 --output OUTPUT "
+        "--threads 1"
+    ),
+    "clusters reads": Command(
+        "clusters reads INPUTS/cohort/s0.fastq.gz --model INPUTS/model --cluster 0 --output OUTPUT.fastq --threads 1"
+    ),
     "genome embed": Command(
         "genome embed INPUTS/proteins/genomes.csv --protein-encoder INPUTS/esm --output OUTPUT --device cpu "
         "--threads 1",

@@ -15,21 +15,21 @@ from ..options import Threads
 from ..output import open_output
 from .options import (
     Covariates,
+    FormerEstimator,
     Group,
     Impute,
     Metadata,
     Missing,
     Models,
     ModelTransform,
-    NoModel,
     NotMissing,
     Overwrite,
     Positive,
     TargetColumn,
     Task,
     Zeros,
+    chosen_estimators,
     column_names,
-    refuse_estimator_as_model,
 )
 from .reading import note_assumptions, print_remarks, read_covariates, read_source, read_species, table_record
 from .summary import study_lines
@@ -63,7 +63,7 @@ def evaluate(
     not_missing: NotMissing = None,
     group: Group = None,
     estimator: Models = None,
-    model: NoModel = None,
+    model: FormerEstimator = None,
     transform: ModelTransform = None,
     zeros: Zeros = "auto",
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 10,
@@ -91,7 +91,7 @@ def evaluate(
     scores.csv, predictions.csv (out of fold), confounders.csv, importance.csv (with --importance), study.json and
     report.html.
     """
-    refuse_estimator_as_model(model)
+    estimator = chosen_estimators(estimator, model)
     words = missing_words(missing or (), not_missing or ())
     folder = open_output(output, "phenotype evaluate", overwrite=overwrite)
     with doing("reading the tables"):

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ...errors import InputError
+from ..console import note
 
 Transform = Literal["none", "clr", "ilr"]
 TargetColumn = Annotated[
@@ -42,6 +43,7 @@ NotMissing = Annotated[
         "--not-missing", help="Word that is a class here though it commonly means missing, such as NA; may be repeated."
     ),
 ]
+ESTIMATORS = ("l1", "forest", "boosting")
 Models = Annotated[
     list[str] | None,
     typer.Option(
@@ -74,18 +76,22 @@ def column_names(given: list[str] | None, columns: Collection[str]) -> list[str]
     return list(dict.fromkeys(names))
 
 
-def refuse_estimator_as_model(model: str | None) -> None:
-    """Say which option names the estimator: `--model` is a checkpoint in every command.
+def chosen_estimators(estimator: list[str] | None, model: list[str] | None) -> list[str] | None:
+    """Return the estimators given by `--estimator`, or by `--model`, as version 0.1 called it.
 
     Raises:
-        InputError: `--model` was given.
+        InputError: `--model` was given and names no estimator: it is a checkpoint in every other command.
     """
-    if model is not None:
+    if not model:
+        return estimator
+    if not set(model) <= set(ESTIMATORS):
         raise InputError(
-            "--model names a checkpoint, which this command does not take; choose what is fitted by --estimator "
-            f"{model}."
+            "--model names a checkpoint, which this command does not take; choose what is fitted by --estimator, one "
+            f"of {', '.join(ESTIMATORS)}."
         )
+    note(f"note: --model {' '.join(model)} is read as --estimator; --model is a checkpoint in every other command")
+    return [*(estimator or ()), *model]
 
 
-# Accepted so that the error can name the right option.
-NoModel = Annotated[str | None, typer.Option("--model", "-m", hidden=True)]
+# The name of `--estimator` in version 0.1.
+FormerEstimator = Annotated[list[str] | None, typer.Option("--model", "-m", hidden=True)]

@@ -15,18 +15,18 @@ from ..options import Threads
 from ..output import open_output
 from .options import (
     Covariates,
+    FormerEstimator,
     Impute,
     Missing,
     Models,
     ModelTransform,
-    NoModel,
     NotMissing,
     Overwrite,
     Positive,
     TargetColumn,
     Task,
     Zeros,
-    refuse_estimator_as_model,
+    chosen_estimators,
 )
 from .reading import read_cohort_and_metadata, with_columns
 from .summary import score_line
@@ -62,7 +62,7 @@ def transfer(
     covariates: Covariates = None,
     impute: Impute = False,
     estimator: Models = None,
-    model: NoModel = None,
+    model: FormerEstimator = None,
     transform: ModelTransform = None,
     zeros: Zeros = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of models and bootstraps.")] = 0,
@@ -75,7 +75,7 @@ def transfer(
     configs are refused. Intervals are over bootstraps of the tested samples. Writes transfer.csv, predictions.csv and
     report.html.
     """
-    refuse_estimator_as_model(model)
+    estimator = chosen_estimators(estimator, model)
     if leave_out_column is not None and (len(tables) > 1 or test is not None):
         raise InputError("--leave-out-column leaves out the studies of one table; give one table and no --test.")
     words = missing_words(missing or (), not_missing or ())
