@@ -198,7 +198,8 @@ def disk_error(error: BaseException) -> str | None:
     """Return why a file system refuses to write any file, such as a full disk; None for other errors."""
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         return error.strerror or str(error)
-    if isinstance(error, OSError | RuntimeError | SafetensorError):
+    # tokenizers raises `Exception` itself.
+    if isinstance(error, OSError | RuntimeError | SafetensorError) or type(error) is Exception:
         match = _DISK_ERROR_TEXT.search(str(error))
         return match.group() if match else None
     return None
@@ -229,7 +230,7 @@ def _explain_write_errors(target: Path) -> Iterator[None]:
         yield
     except BiomeformerError:
         raise
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
         reason = disk_error(error)
         if reason is None and isinstance(error, OSError):
             named = str(error.filename or "")

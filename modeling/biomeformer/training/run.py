@@ -263,7 +263,14 @@ class TrainingRun:
             stage: Number of the stage.
             step: Steps done.
             position: Fields of `Position`.
+
+        Raises:
+            RunError: They cannot be written.
         """
+        with wrap_write_errors(self.path):
+            self._save_state(stage, step, position)
+
+    def _save_state(self, stage: int, step: int, position: dict[str, Any]) -> None:
         states = self.path / "state"
         name, partial = f"{stage}-{step}", states / ".partial"
         if self.is_main:
