@@ -64,15 +64,6 @@ COMMANDS = {
         f"export, {form}": Command(f"export INPUTS/run --format {form} --output OUTPUT")
         for form in ("csv", "datasets", "biom", "anndata")
     },
-    "clusters describe": Command(
-        "clusters describe INPUTS/model --genomes INPUTS/genomes/catalog.csv --read-length 60 --reads-per-genome 20 "
-        "--output OUTPUT --device cpu --threads 1"
-    ),
-    "clusters reads": Command(
-        "clusters reads INPUTS/cohort/s0.fastq.gz --model INPUTS/model --cluster 0 --cluster 1 --output OUTPUT.fastq "
-        "--device cpu --threads 1",
-        is_resumed=True,
-    ),
     "phenotype evaluate": Command(f"phenotype evaluate INPUTS/run --target group {QUICK} --output OUTPUT"),
     "phenotype train": Command(
         "phenotype train INPUTS/run --model INPUTS/model --target group --folds 2 --threads 1 --output OUTPUT"
@@ -95,7 +86,8 @@ COMMANDS = {
         "--threads 1"
     ),
     "clusters reads": Command(
-        "clusters reads INPUTS/cohort/s0.fastq.gz --model INPUTS/model --cluster 0 --output OUTPUT.fastq --threads 1"
+        "clusters reads INPUTS/cohort/s0.fastq.gz --model INPUTS/model --cluster 0 --output OUTPUT.fastq --threads 1",
+        is_resumed=True,
     ),
     "genome embed": Command(
         "genome embed INPUTS/proteins/genomes.csv --protein-encoder INPUTS/esm --output OUTPUT --device cpu "
@@ -273,8 +265,6 @@ def _genomes(folder: Path) -> None:
         (folder / "genomes" / f"g{i}.fna").write_text(f">c\n{random_contig(rng, 12)}\n")
         rows.append(f"g{i}\tS{i} s\tS{i}\tg{i}.fna")
     (folder / "genomes" / "genomes.tsv").write_text("\n".join(rows) + "\n")
-    lines = [f"g{i},g{i}.fna,S{i} s,S{i}" for i in range(3)]
-    (folder / "genomes" / "catalog.csv").write_text("\n".join(["genome_id,fasta,species,genus", *lines]) + "\n")
 
 
 def _sequences(folder: Path) -> None:
