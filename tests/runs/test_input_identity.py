@@ -132,6 +132,16 @@ def test_equal_files_of_two_samples_are_refused_when_the_table_is_made(model, co
     assert not seen and outcome.result.sample_ids == ("a", "b")
 
 
+def test_a_mate_that_equals_another_samples_file_is_named(model, cohort, tmp_path):
+    folder = cohort.parent
+    write_reads(folder / "b" / "reads.fastq", seed=0)
+    write_reads(folder / "a" / "more.fastq", seed=5)
+    cohort.write_text("sample_id,fastq\na,a/reads.fastq;a/more.fastq\nb,b/reads.fastq\n")
+    outcome, _, remarks = embed(model, cohort, tmp_path / "run")
+    assert outcome.result.sample_ids == ("a", "b") and len(remarks) == 1
+    assert remarks[0].startswith("samples a and b have a file in common: ") and "equal byte for byte" in remarks[0]
+
+
 def test_one_file_of_two_genomes_is_refused_and_annotations_may_be_shared(tmp_path):
     for name in ("a.fna", "b.fna"):
         (tmp_path / name).write_text(f">{name}\nACGT\n")

@@ -315,33 +315,42 @@ class RunFolder(Generic[Item]):
         listed = ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
         return f"{len(names):,} {self.noun if len(names) > 1 else self.noun.removesuffix('s')} ({listed})"
 
-    def require_own_files(self, parts: dict[str, Part]) -> None:
-        """Refuse items that were made from one file, or from equal ones, where items may not share files.
+    def require_own_files(self, parts: dict[str, Part]) -> list[str]:
+        """Refuse items that were made from equal files, where items may not share files.
+
+        Returns:
+            A remark if two items have some of several files in common.
 
         Raises:
-            InputError: Two items share a file.
+            InputError: All files of an item are equal to those of another.
         """
         if self._own_files is None:
-            return
+            return []
         digests: dict[str, list[str]] = {}
         for item_id, part in parts.items():
             own = {str(path) for path in self._own_files(self.items[item_id])}
             pairs = zip(self.files[item_id], part.inputs, strict=True)
             digests[item_id] = [now.digest for file, now in pairs if now.digest is not None and str(file.path) in own]
-        shared = find_shared(digests.items())
-        if shared is not None:
-            first, second, digest = shared
-            paths = [
-                file.path
-                for item_id in (first, second)
-                for file, now in zip(self.files[item_id], parts[item_id].inputs, strict=True)
-                if now.digest == digest
-            ]
-            raise InputError(
-                f"{self.noun} {first} and {second} have a file in common: {paths[0]} and {paths[-1]} are equal byte "
-                "for byte, so that one would leak into the other; correct the table, or give --allow-shared-files if "
-                "this is meant."
-            )
+        whole = {item_id: [" ".join(sorted(values))] for item_id, values in digests.items() if values}
+        same = find_shared(whole.items())
+        shared = find_shared(digests.items()) if same is None else (*same[:2], digests[same[0]][0])
+        if shared is None:
+            return []
+        first, second, digest = shared
+        paths = [
+            file.path
+            for item_id in (first, second)
+            for file, now in zip(self.files[item_id], parts[item_id].inputs, strict=True)
+            if now.digest == digest
+        ]
+        equal = f"{paths[0]} and {paths[-1]} are equal byte for byte"
+        problem = f"{self.noun} {first} and {second} have a file in common: {equal}"
+        if same is None:
+            return [f"{problem}; in a cohort that is divided into folds, one would leak into the other"]
+        raise InputError(
+            f"{problem}, so that one would leak into the other; correct the table, or give --allow-shared-files if "
+            "this is meant."
+        )
 
     def _failure_path(self, item_id: str) -> Path:
         return self._run / "failed" / f"{item_id}.json"

@@ -165,7 +165,8 @@ def run_items(
         failed: dict[str, str] = {}
         if processes.is_main:
             parts, failed = _completed(run, processes)
-            run.require_own_files(parts)
+            for remark in run.require_own_files(parts):
+                _remark(observer, remark)
             result = gather(parts, failed)
         failed = processes.all_gather(failed)[0]
         if processes.is_main:
