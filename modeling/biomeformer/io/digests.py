@@ -9,11 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict
 
-import xxhash
-
+from .file_identity import hash_stream
 from .records import DamagedFileError
-
-CHUNK_BYTES = 1 << 22
 
 
 class FileDigest(TypedDict):
@@ -30,12 +27,9 @@ def digest_file(path: Path, n_bytes: int | None = None) -> FileDigest:
         path: The file.
         n_bytes: Number of bytes from its start that count; all by default.
     """
-    hasher, size = xxhash.xxh3_128(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES if n_bytes is None else min(CHUNK_BYTES, n_bytes - size)):
-            hasher.update(chunk)
-            size += len(chunk)
-    return {"bytes": size, "xxh3": hasher.hexdigest()}
+    with path.open("rb", buffering=0) as file:
+        checksum, size = hash_stream(file, n_bytes=n_bytes)
+    return {"bytes": size, "xxh3": checksum}
 
 
 def digest_files(folder: Path, names: Iterable[str]) -> dict[str, FileDigest]:

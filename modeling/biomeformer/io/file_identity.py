@@ -172,18 +172,32 @@ def digest_file(path: Path, check: Callable[[], None] | None = None) -> tuple[st
         status = path.stat()
         digest = _digests.get(_key(status))
         if digest is None:
-            hasher = xxhash.xxh3_128()
             with path.open("rb", buffering=0) as file:
                 status = os.fstat(file.fileno())
-                while chunk := file.read(_CHUNK_BYTES):
-                    hasher.update(chunk)
-                    if check is not None:
-                        check()
-            digest = f"xxh3:{hasher.hexdigest()}"
+                digest = f"xxh3:{hash_stream(file, check)[0]}"
             _remember(status, digest)
     except OSError as error:
         raise ReadFileError(f"{path} cannot be opened: {error.strerror or error}; check the path") from error
     return digest, status
+
+
+def hash_stream(
+    file: io.RawIOBase, check: Callable[[], None] | None = None, n_bytes: int | None = None
+) -> tuple[str, int]:
+    """Return the XXH3 hash of the bytes of an open file, and their number.
+
+    Args:
+        file: The file, at its start.
+        check: Called between chunks; what it raises ends the reading.
+        n_bytes: Number of bytes that count; all by default.
+    """
+    hasher, size = xxhash.xxh3_128(), 0
+    while chunk := file.read(_CHUNK_BYTES if n_bytes is None else min(_CHUNK_BYTES, n_bytes - size)):
+        hasher.update(chunk)
+        size += len(chunk)
+        if check is not None:
+            check()
+    return hasher.hexdigest(), size
 
 
 class ReadDigest:
@@ -248,6 +262,7 @@ __all__ = [
     "compare_files",
     "digest_file",
     "find_shared",
+    "hash_stream",
     "identify_files",
     "inode_of",
 ]

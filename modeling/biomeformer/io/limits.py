@@ -6,13 +6,13 @@ Each limit has an environment variable, so that it holds in all threads and proc
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ..errors import InputError
+from .strict_json import parse_json
 
 # A compressed file that expands less is read whatever its ratio.
 RATIO_FLOOR = 100_000_000
@@ -99,27 +99,10 @@ def parse_config(path: Path) -> Any:
         raise ValueError(f"it has {size / 1e6:,.0f} MB, and configs at most {MAX_CONFIG_BYTES / 1e6:,.0f}")
     try:
         text = path.read_text(encoding="utf-8")
-        values = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=with_unique_keys)
+        values = parse_json(text)
     except RecursionError:
         raise ValueError(f"it is nested more than {MAX_CONFIG_DEPTH} deep") from None
     check_depth(values)
-    return values
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def with_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object of these keys and values, as the `object_pairs_hook` of `json.loads`.
-
-    Raises:
-        ValueError: A key stands twice, so that either value could be meant.
-    """
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
     return values
 
 
@@ -154,5 +137,4 @@ __all__ = [
     "expands_too_far",
     "parse_config",
     "record_too_long",
-    "with_unique_keys",
 ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
@@ -21,7 +21,7 @@ from safetensors.numpy import load, save
 
 from ..errors import InputError, RunError
 from .atomic import atomic_write, write_json
-from .limits import with_unique_keys
+from .strict_json import parse_json
 
 CHECKSUM = "checksum"
 # Made once, since each is made anew by `json.dumps` with options.
@@ -85,8 +85,7 @@ class RecordType(Generic[Schema]):
             DamagedFileError: It is not JSON, does not match its checksum, or does not fit the schema.
         """
         try:
-            text = content.decode("utf-8")
-            record = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=with_unique_keys)
+            record = parse_json(content.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise self._damaged(where, "is not JSON") from error
         if not isinstance(record, dict):
@@ -208,10 +207,6 @@ def _read_bytes(path: Path, advice: str) -> bytes:
         raise
     except OSError as error:
         raise DamagedFileError(f"{path} cannot be read: {error.strerror}; {advice}.") from error
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 __all__ = [

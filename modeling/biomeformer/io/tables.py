@@ -458,6 +458,15 @@ def is_missing(value: str, words: Collection[str] = MISSING_VALUES) -> bool:
     return word in words or (word.startswith("missing:") and "missing" in words)
 
 
+def is_number(value: object) -> bool:
+    """Return whether a value is a number, or text that Python reads as one, such as `1e-5` and `nan`."""
+    try:
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 __all__ = [
     "MISSING_VALUES",
     "Table",
@@ -465,6 +474,7 @@ __all__ = [
     "TableReader",
     "foreign_content",
     "is_missing",
+    "is_number",
     "missing_words",
     "read_table",
 ]

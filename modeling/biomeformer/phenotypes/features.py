@@ -16,6 +16,7 @@ import pandas as pd
 from ..errors import InputError, MissingDependencyError, TableError
 from ..io.compression import StreamError, open_bytes
 from ..io.limits import EXPANDED_BYTES, expands_too_far
+from ..io.tables import is_number
 from ..metagenomes import AbundanceTable
 from ..metagenomes.abundance_table import check_agreement, is_abundance_source, table_file
 from .profiles.dialects import Profile, read_text
@@ -386,7 +387,7 @@ def _numbers(
             try:
                 values[i] = row.astype(np.float64)
             except ValueError:
-                j = next(j for j, text in enumerate(row) if not _is_number(text))
+                j = next(j for j, text in enumerate(row) if not is_number(text))
                 problem = "empty" if not str(row[j]).strip() else f"{row[j]!r}, which is no number"
                 unusable[ids[i]] = f"{path}, sample {ids[i]!r}, {names[j]!r}: the value is {problem}; fix the table."
     bad = ~np.isfinite(values) | (values < 0)
@@ -399,14 +400,6 @@ def _numbers(
     # A copy, as pandas may return a view.
     values = np.where([[name in unusable] for name in ids], 0.0, values)
     return values, unusable
-
-
-def _is_number(text: object) -> bool:
-    try:
-        float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _unusable_compositions(table: FeatureTable, where: str) -> dict[str, str]:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..io.tables import is_number
+
 STRANDS = {"+": 1, "-": -1, ".": 1}
 NARROW_PEAK_COLUMNS = 10
 # Rows that determine the layout of a file.
@@ -235,17 +237,9 @@ def _is_bed12(fields: Sequence[str]) -> bool:
 def _not_narrow_peak(fields: Sequence[str]) -> str | None:
     """Return which column shows that a row is not narrowPeak, or None."""
     for i in (4, 6, 7, 8):
-        if not _is_number(fields[i]):
+        if not is_number(fields[i]):
             return f"column {i + 1} is {fields[i]!r}"
     return None if fields[5] in STRANDS else f"column 6 is {fields[5]!r}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def is_whole(text: str) -> bool:

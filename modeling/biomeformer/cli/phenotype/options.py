@@ -43,7 +43,6 @@ NotMissing = Annotated[
         "--not-missing", help="Word that is a class here though it commonly means missing, such as NA; may be repeated."
     ),
 ]
-ESTIMATORS = ("l1", "forest", "boosting")
 Models = Annotated[
     list[str] | None,
     typer.Option(
@@ -84,10 +83,12 @@ def chosen_estimators(estimator: list[str] | None, model: list[str] | None) -> l
     """
     if not model:
         return estimator
-    if not set(model) <= set(ESTIMATORS):
+    from ...phenotypes import MODELS
+
+    if not set(model) <= set(MODELS):
         raise InputError(
             "--model names a checkpoint, which this command does not take; choose what is fitted by --estimator, one "
-            f"of {', '.join(ESTIMATORS)}."
+            f"of {', '.join(MODELS)}."
         )
     note(f"note: --model {' '.join(model)} is read as --estimator; --model is a checkpoint in every other command")
     return [*(estimator or ()), *model]

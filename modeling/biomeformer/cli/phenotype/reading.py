@@ -65,20 +65,6 @@ def note_assumptions(target: Target, task: str) -> None:
             note(f"{name!r} is taken as a class; if it marks a missing value, give --missing {name}")
 
 
-def read_cohort_table(
-    table: Path,
-    metadata: Path | None,
-    target: str,
-    positive: list[str] | None,
-    missing: Collection[str],
-    task: Literal["auto", "classification", "regression", "multilabel"] = "classification",
-    covariates: str | None = None,
-    impute: bool = False,
-) -> LabelledCohort:
-    """Read a table's features, covariates and target, and print what was left out."""
-    return read_cohort_and_metadata(table, metadata, target, positive, missing, task, covariates, impute)[0]
-
-
 def read_cohort_and_metadata(
     table: Path,
     metadata: Path | None,
@@ -89,7 +75,7 @@ def read_cohort_and_metadata(
     covariates: str | None = None,
     impute: bool = False,
 ) -> tuple[LabelledCohort, pd.DataFrame, str]:
-    """Read a cohort as `read_cohort_table` does; return also the metadata and its path."""
+    """Read a table's features and target, and print what was left out; return also the metadata and its path."""
     from ...checkpoints.source import public_record
     from ...phenotypes import make_target
     from ...phenotypes.cohort_transfer import LabelledCohort

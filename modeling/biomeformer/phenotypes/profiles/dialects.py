@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...errors import TableError
-from ...io.tables import Table, TableFormat, read_table
+from ...io.tables import Table, TableFormat, is_number, read_table
 from .lineages import is_taxon
 
 # Columns may be samples or features, so duplicates are checked after the table has been oriented.
@@ -68,7 +68,7 @@ def read_text(path: Path) -> Profile:
         return _bracken(table)
     if header[0] == "taxonomy_id":
         return _taxpasta(table, header)
-    if (is_taxon(table.columns[0]) or "|" in table.columns[0]) and all(map(_is_number, table.columns[1:])):
+    if (is_taxon(table.columns[0]) or "|" in table.columns[0]) and all(map(is_number, table.columns[1:])):
         raise TableError(
             f"{path}, line 1: the row of {table.columns[0]!r} stands where the names of the samples belong; give the "
             "table with its header."
@@ -83,14 +83,6 @@ def read_text(path: Path) -> Profile:
         frame.loc[:, [not value for value in annotations]],
         likely_in_columns=header[0] in _FEATURES_IN_ROWS or any(annotations),
     )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def is_kraken_report(fields: Sequence[str]) -> bool:
