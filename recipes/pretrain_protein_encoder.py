@@ -2,17 +2,18 @@
 
 The objective is masked language modelling as for ESM-2 (doi:10.1126/science.ade2574): 15 % of the residues are masked,
 and the loss is their cross-entropy, averaged over all masked residues of a step. Proteins of similar length are batched
-together; proteins longer than `max_residues` are cropped to a random window. The data of a step depend only on the
+together; proteins longer than `max_residues` are cropped to a random window, and the trained encoder averages over
+windows of that length. The data of a step depend only on the
 seed, the step and the micro-batch: a resumed run gives the same losses as an uninterrupted one, and so does any number
 of processes.
 
     accelerate launch recipes/pretrain_protein_encoder.py --config recipes/configs/pretrain_protein_encoder/mini.yaml \
         --genomes GENOMES --output RUN
 
-GENOMES holds one FASTA per genome, plain or compressed, and `genomes.tsv` with the columns genome_id and file; genes
-are predicted once and kept in `RUN/proteins.npz`. RUN gets `model/`, which `biomeformer genome embed --protein-encoder`
-and transformers' `EsmModel` load, with `history.csv` (its validation loss is on proteins held out by a hash of their
-sequence) and `training_record.json`.
+GENOMES holds one FASTA per genome, plain or compressed, and `genomes.tsv` with the columns genome_id and file (and
+genus, if genera are held out); genes are predicted once and kept in `RUN/proteins.npz`. RUN gets `model/`, which
+`biomeformer genome embed --protein-encoder` and transformers' `EsmModel` load, with `history.csv` (its validation loss
+is on proteins held out by a hash of their sequence) and `training_record.json`.
 
 Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
 """
@@ -55,7 +56,7 @@ from biomeformer.runs.progress import out
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import to_device
 from biomeformer.training.command import RecipeParser, run_main
-from biomeformer.training.config import Config
+from biomeformer.training.config import Config, read_held_out
 from biomeformer.training.loop import Outcome, Plan, Validation, train
 from biomeformer.training.objectives.masking import IGNORED, mask_tokens
 from biomeformer.training.run import TrainingRun
@@ -93,6 +94,7 @@ class RecipeConfig(Config):
         max_grad_norm: Gradients are clipped to this norm.
         mask_fraction: Fraction of residues to mask.
         held_out: Fraction of the distinct proteins held out for validation, by a hash of their sequence.
+        held_out_genera: File with one genus per line, relative to the YAML file; their genomes are not used.
         evaluate_every: Steps between evaluations.
         save_every: Steps between saved states.
         mixed_precision: `auto` (bf16 on a GPU that supports it), `bf16` or `no`.
@@ -113,6 +115,7 @@ class RecipeConfig(Config):
     max_grad_norm: float = 1.0
     mask_fraction: float = 0.15
     held_out: float = 0.02
+    held_out_genera: str | None = None
     evaluate_every: int = 500
     save_every: int = 500
     mixed_precision: str = "auto"
@@ -177,7 +180,7 @@ class Proteins:
         return Proteins(letters, np.concatenate([[0], np.cumsum(lengths[keep])]))
 
     @classmethod
-    def of_genomes(cls, folder: Path, run: TrainingRun) -> Proteins:
+    def of_genomes(cls, genomes: list[tuple[str, Path]], run: TrainingRun) -> Proteins:
         """Return the proteins of all genomes, predicted once by the main process and kept in the run's folder."""
         file, advice = run.path / PROTEINS, "delete it, and the same command predicts the genes again"
 
@@ -185,7 +188,7 @@ class Proteins:
             if file.is_file():
                 return
             distinct: set[str] = set()
-            for _, path in run.track(genome_files(folder), "predicting genes"):
+            for _, path in run.track(genomes, "predicting genes"):
                 run.check()
                 distinct |= {gene.protein for gene in read_genome(path, threads=os.cpu_count() or 1).genes}
             run.record_inputs()
@@ -204,15 +207,23 @@ class Proteins:
 GENOME_LIST = TableFormat("list of genomes", "it needs the columns genome_id and file", InputError)
 
 
-def genome_files(folder: Path) -> list[tuple[str, Path]]:
+def genome_files(folder: Path, held_out: frozenset[str] = frozenset()) -> list[tuple[str, Path]]:
     """Read the genome ids and files listed in a folder's `genomes.tsv`.
 
+    Args:
+        folder: Folder with the list.
+        held_out: Genera whose genomes are left out.
+
     Raises:
-        InputError: The list does not exist, or lacks a column.
+        InputError: The list does not exist, lacks a column, or all its genomes are held out.
     """
     table = read_table(folder / "genomes.tsv", GENOME_LIST)
-    table.require(("genome_id", "file"))
-    return [(row["genome_id"], folder / row["file"]) for _, row in table.records()]
+    table.require(("genome_id", "file", "genus") if held_out else ("genome_id", "file"))
+    rows = [row for _, row in table.records()]
+    kept = [(row["genome_id"], folder / row["file"]) for row in rows if not held_out or row["genus"] not in held_out]
+    if not kept:
+        raise InputError(f"{table.path} has no genome of a genus that is not held out; give a shorter list of genera.")
+    return kept
 
 
 def rng_of(config: RecipeConfig, *key: int) -> np.random.Generator:
@@ -246,7 +257,8 @@ def train_encoder(
     """Train, or resume, and validate on the held-out proteins."""
     torch.manual_seed(config.seed)
     sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_residues")
-    model: Any = EsmForMaskedLM(esm_config(**{name: getattr(config, name) for name in sizes}))
+    sizes_of_model = {name: getattr(config, name) for name in sizes}
+    model: Any = EsmForMaskedLM(esm_config(**sizes_of_model, long_proteins="windows"))
     # The contact head is not trained by this objective.
     model.esm.contact_head.requires_grad_(False)
 
@@ -293,13 +305,14 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         BiomeformerError: The input is invalid, or a signal was received.
     """
     config = RecipeConfig.from_yaml(args.config, args.overrides)
-    genomes = genome_files(args.genomes)
+    held_out_genera = read_held_out(args.config, config.held_out_genera)
+    genomes = genome_files(args.genomes, held_out_genera)
     accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
     identity = {"config": asdict(config), "genomes": [name for name, _ in genomes]}
     inputs = [path for _, path in genomes]
     run = TrainingRun(args.output, identity, accelerator, processes, inputs=inputs, files=[PROTEINS])
     with run.open(args.overwrite):
-        proteins = Proteins.of_genomes(args.genomes, run)
+        proteins = Proteins.of_genomes(genomes, run)
         training, held_out = proteins.split(config.held_out)
         if not len(training) or not len(held_out):
             raise InputError(f"{len(proteins)} proteins are too few to hold {config.held_out} of them out.")
@@ -311,6 +324,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
                 "recipe": "recipes/pretrain_protein_encoder.py",
                 "config": asdict(config),
                 "genomes": [name for name, _ in genomes],
+                "held_out_genera": sorted(held_out_genera),
                 "n_tokens": config.n_steps * config.micro_batches * config.micro_batch_tokens,
                 "held_out_loss": round(outcome.validation.loss, 6),
                 "held_out_loss_of_frequencies": round(frequencies, 6),

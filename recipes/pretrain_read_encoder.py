@@ -55,7 +55,7 @@ from biomeformer.runs.progress import out
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import to_device
 from biomeformer.training.command import RecipeParser, run_main
-from biomeformer.training.config import Config
+from biomeformer.training.config import Config, read_held_out
 from biomeformer.training.loop import Plan, Validation, torch_seed, train
 from biomeformer.training.objectives import (
     ContrastiveLearning,
@@ -525,9 +525,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         BiomeformerError: The input is invalid, or a signal was received.
     """
     config = RecipeConfig.from_yaml(args.config, args.overrides)
-    held_out: set[str] = set()
-    if config.held_out_genera:
-        held_out = set((args.config.parent / config.held_out_genera).read_text().split())
+    held_out = set(read_held_out(args.config, config.held_out_genera))
     if args.stages is not None:
         config.stages = [stage for stage in config.stages if stage.objective in args.stages]
         config.centroids = config.centroids if "centroids" in args.stages else None

@@ -7,6 +7,7 @@
   random subset of a genome's genes, which is faster and reduces overfitting to few genomes.
 * Genomes of similar length are batched together, to reduce padding. Vectors are read genome by genome from disk, or
   with `--streaming` from the Hub, and the next batch is prefetched.
+* `held_out_genera` names groups that are in no fold and not trained on; the final model is evaluated on them once.
 * A temperature is fitted to the predictions of the test folds, by which the model's probabilities are calibrated. The
   range of the training genomes is kept in its config: `biomeformer genome predict` says which genomes are unlike them.
 * AdamW, linear warm-up and decay, class weights. Processes share each batch: gradients, and with `dropout: 0` or
@@ -30,17 +31,19 @@ import hashlib
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import transformers
 from rich.console import Console
 from rich.table import Table
+from sklearn.metrics import recall_score
 
 from biomeformer import GenomeTransformerConfig, GenomeTransformerForSequenceClassification, GenomeTransformerProcessor
 from biomeformer.errors import InputError
@@ -59,9 +62,9 @@ from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.runs.progress import cell, note, out
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import Epochs, bucketed_batches, evaluate_rows, to_device
-from biomeformer.training.calibration import Calibration, calibrate
+from biomeformer.training.calibration import Calibration, calibrate, scale
 from biomeformer.training.command import RecipeParser, run_main
-from biomeformer.training.config import Config
+from biomeformer.training.config import Config, read_held_out
 from biomeformer.training.folds import median_epoch
 from biomeformer.training.loop import Plan, Validation, train
 from biomeformer.training.losses import class_weights, negative_log_likelihood
@@ -100,6 +103,8 @@ class RecipeConfig(Config):
         genes_per_step: Number of genes of a genome per training step, sampled each time; all by default.
         gradient_checkpointing: Whether to recompute activations instead of keeping them.
         mixed_precision: `auto` (bf16 on a GPU that supports it), `bf16` or `no`.
+        held_out_genera: File with one genus (or other group of `--group`) per line, relative to the YAML file. Their
+            genomes are in no fold and not trained on: the final model is evaluated on them.
         n_folds: Folds per repeat of the cross-validation.
         n_repeats: Repeats of the cross-validation.
         seed: Seed of all random choices.
@@ -126,6 +131,7 @@ class RecipeConfig(Config):
     genes_per_step: int | None = None
     gradient_checkpointing: bool = False
     mixed_precision: str = "auto"
+    held_out_genera: str | None = None
     n_folds: int = 5
     n_repeats: int = 1
     seed: int = 0
@@ -154,6 +160,7 @@ class Trainer:
             protein_encoder_sha256=encoder["weights_sha256"],
             protein_size=encoder["hidden_size"],
             max_residues=encoder["max_residues"],
+            protein_pooling=encoder["pooling"],
             max_genes=config.max_genes,
         )
         n_genes = genomes.n_genes
@@ -351,6 +358,56 @@ def evaluate(trainer: Trainer) -> tuple[Study, list[dict[str, Any]], dict[str, A
     return study, results, accuracy_by_class(target, tests, results), calibration
 
 
+def divide(
+    ids: Iterable[str], columns: pd.DataFrame, group: str | None, held_out: frozenset[str], where: str
+) -> tuple[list[str], list[str]]:
+    """Divide genomes into those to train on and those of held-out groups.
+
+    Raises:
+        InputError: Groups are held out and there is no column with them, or no genome is of one.
+    """
+    ids = list(ids)
+    if not held_out:
+        return ids, []
+    if group is None or group not in columns.columns:
+        raise InputError(f"held_out_genera needs the column with the genera in {where}; name it with --group.")
+    groups = columns[group].astype(str)
+    is_held_out = [groups.get(name) in held_out for name in ids]
+    held_out_ids = [name for name, is_out in zip(ids, is_held_out, strict=True) if is_out]
+    if not held_out_ids:
+        raise InputError(f"{where}, column {group}: no genome is of a held-out group; give null as held_out_genera.")
+    return [name for name, is_out in zip(ids, is_held_out, strict=True) if not is_out], held_out_ids
+
+
+def evaluate_held_out(
+    trainer: Trainer, model: GenomeTransformerForSequenceClassification, target: Target, temperature: float
+) -> dict[str, Any]:
+    """Evaluate the final model on the genomes of held-out groups.
+
+    Raises:
+        InputError: The held-out genomes have a class that is not trained on.
+    """
+    unknown = sorted(set(target.classes) - set(trainer.target.classes))
+    if unknown:
+        raise InputError(f"no genome of class {unknown[0]!r} is left to train on; hold out fewer groups.")
+    names = [target.classes[label] for label in target.labels]
+    labels = np.array([trainer.target.classes.index(name) for name in names])
+    held_out = Trainer(trainer.config, trainer.run, trainer.genomes, replace(target, labels=labels))
+    probabilities = scale(held_out.predict(model, np.arange(len(labels))), temperature)
+    predicted = probabilities.argmax(1)
+    return {
+        "n_genomes": len(labels),
+        "classes": target.sizes,
+        "balanced_accuracy": round(float(recall_score(labels, predicted, average="macro")), 4),
+        "accuracy": round(float((predicted == labels).mean()), 4),
+        "log_loss": round(negative_log_likelihood(probabilities, labels), 4),
+        "genomes": {
+            name: {"true": true, **{c: round(float(p), 4) for c, p in zip(trainer.target.classes, row, strict=True)}}
+            for name, true, row in zip(target.sample_ids, names, probabilities, strict=True)
+        },
+    }
+
+
 def parser() -> RecipeParser:
     """Build the argument parser."""
     parser = RecipeParser(__file__, __doc__)
@@ -383,7 +440,8 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     genomes = open_genomes(args.genomes, revision=args.revision, streaming=args.streaming)
     columns = genomes.metadata if args.metadata is None else read_metadata(args.metadata)
     where = str(args.metadata or args.genomes)
-    ids = [str(name) for name in genomes.metadata.index]
+    held_out_groups = read_held_out(args.config, config.held_out_genera)
+    ids, held_out_ids = divide(genomes.metadata.index.astype(str), columns, args.group, held_out_groups, where)
     words = missing_words(args.missing, args.not_missing)
     target = make_target(columns, args.target, ids, group_column=args.group, where=where, missing=words)
     if target.n_missing and (processes is None or processes.rank == 0):
@@ -398,6 +456,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         "group": args.group,
         "genomes": hashlib.sha256("\n".join(labels).encode()).hexdigest(),
         "protein_encoder": genomes.preprocessing["weights_sha256"],
+        **({"held_out": sorted(held_out_ids)} if held_out_groups else {}),
     }
     # What the vectors are of; those of a dataset are not compared.
     inputs = [genomes.folder / RESULTS["genes"]] if isinstance(genomes, EmbeddedGenomes) else []
@@ -415,6 +474,11 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         n_epochs = median_epoch(results)
         all_rows = np.arange(len(target.labels))
         model, _ = trainer.train(all_rows, all_rows[:0], n_epochs, len(results))
+        held_out = None
+        if held_out_ids:
+            held_out_target = make_target(columns, args.target, held_out_ids, where=where, missing=words)
+            held_out = evaluate_held_out(trainer, model, held_out_target, calibration["temperature"])
+            held_out["groups"] = sorted(held_out_groups)
         if run.is_main:
             encoder = Path(trainer.processor.protein_encoder)
             size = sum(file.stat().st_size for file in encoder.glob("*.safetensors")) if encoder.is_dir() else None
@@ -435,6 +499,8 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
                 "device": describe_device(accelerator),
                 "wall_time_s": round(time.monotonic() - began, 1),
             }
+            if held_out is not None:
+                record["held_out"] = held_out
             study.write(args.output)
             model.processor = trainer.processor
             model.config.temperature = calibration["temperature"]
@@ -450,6 +516,11 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
                 f"log-loss of held-out folds {calibration['log_loss']:.3f}, calibrated "
                 f"{calibration['log_loss_calibrated']:.3f} (temperature {calibration['temperature']:.3g})"
             )
+            if held_out is not None:
+                out(
+                    f"{held_out['n_genomes']} genomes of held-out groups: balanced accuracy "
+                    f"{held_out['balanced_accuracy']:.3f}, log-loss {held_out['log_loss']:.3f}"
+                )
             for warning in study.fit_warnings:
                 out(f"warning: {warning}")
             out(f"Wrote {folder}")

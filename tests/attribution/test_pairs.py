@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from biomeformer.attribution.explanation import AttributionSettings, explain_genome
-from biomeformer.attribution.maps import METHODS, attention_gradient_map, attention_map, rollout_map
+from biomeformer.attribution.maps import METHODS, attention_gradient_map, attention_map, rollout_map, score_gradient_map
 from biomeformer.attribution.pairs import ablation, count_pairs, logits_without, random_pairs, top_pairs
 from biomeformer.attribution.screening import ablated_pairs, integrated_gradients
 from biomeformer.errors import InputError
@@ -78,6 +78,38 @@ def test_gradients_are_those_of_the_logit(pooling):
             expected += max(float(weights[place]) * slope, 0) / 2
         assert float(found[row, column]) == pytest.approx(expected, abs=1e-6, rel=2e-2)
     model.float()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_score_gradient_is_the_slope_of_the_log_odds_when_a_score_is_moved(pooling):
+    model, (proteins, contigs) = random_genome_transformer(pooling=pooling, num_attention_heads=2), genome(12)
+    slopes = score_gradient_map(model, proteins, contigs, 1)
+    attention, moved = model.genome_transformer.layers[-1].attention, {}
+    original = attention.forward
+
+    def with_moved_score(hidden, mask, output_attentions):
+        _, weights = original(hidden, mask, True)
+        values = attention.query_key_value(hidden).view(1, hidden.shape[1], 3, 2, 8)[:, :, 2].permute(0, 2, 1, 3)
+        scores = weights.log()
+        scores[0, :, moved["row"], moved["column"]] += moved["by"]
+        mixed = (scores.softmax(-1) @ values).transpose(1, 2).reshape(1, hidden.shape[1], 16)
+        return attention.output(mixed), weights
+
+    def log_odds(by, row, column):
+        moved.update(by=by, row=row, column=column)
+        attention.forward = with_moved_score
+        with torch.no_grad():
+            logits = model.double()(proteins.double()[None], contig_ids=contigs[None]).logits[0].double()
+        attention.forward = original
+        p = logits.softmax(0)[1]
+        return float((p / (1 - p)).log())
+
+    offset = 1 if pooling == "cls" else 0
+    for row, column in ((0, 1), (3, 9), (11, 2)):
+        slope = (log_odds(1e-2, row + offset, column + offset) - log_odds(-1e-2, row + offset, column + offset)) / 2e-2
+        assert float(slopes[row, column]) == pytest.approx(slope, abs=1e-7, rel=2e-2)
+    if pooling == "mean":
+        torch.testing.assert_close(slopes.sum(1), torch.zeros(12), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("symmetry", ["mean", "max"])
@@ -215,7 +247,10 @@ def test_bad_genomes_and_settings():
         ({"symmetry": "min"}, "symmetry is 'min'"),
         ({"n_ablated": -1}, "n_ablated is -1"),
         ({"n_candidates": 1}, "n_candidates is 1; it must be at least 2"),
-        ({"beside": ("ablation",)}, "method 'ablation' is unknown; give attention, attention_gradient, rollout"),
+        (
+            {"beside": ("ablation",)},
+            "method 'ablation' is unknown; give attention, attention_gradient, score_gradient, rollout",
+        ),
     ):
         with pytest.raises(InputError, match=message):
             AttributionSettings(**bad)

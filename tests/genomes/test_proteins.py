@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from itertools import pairwise
 
 import esm
 import numpy as np
@@ -211,3 +213,39 @@ def test_the_vocabulary_is_esm2s(shared_data, tmp_path):
     assert tokens[4 : 4 + len(ALPHABET)] == list(ALPHABET)
     esm_tokenizer(tmp_path)
     assert (tmp_path / "vocab.txt").read_text().split() == tokens
+
+
+def test_windows_average_over_all_residues_of_a_long_protein():
+    encoder = replace(tiny(max_residues=50), long_proteins="windows")
+    rng = np.random.default_rng(0)
+    proteins = ["".join(rng.choice(list(ALPHABET[:20]), n)) for n in (50, 51, 173, 7)]
+    embedded = encoder.embed(proteins)
+    assert embedded.n_truncated == 0
+
+    def residue_states(piece):
+        with torch.no_grad():
+            return encoder.model(torch.from_numpy(pack_proteins([piece]).input_ids)[None])[0][0, 1:-1]
+
+    # 173 residues are four windows of 43 or 44, 51 residues are two of 25 and 26.
+    for protein, vector, bounds in zip(
+        proteins, embedded.vectors, ([0, 50], [0, 25, 51], [0, 43, 86, 129, 173], [0, 7]), strict=True
+    ):
+        states = torch.cat([residue_states(protein[a:b]) for a, b in pairwise(bounds)])
+        assert len(states) == len(protein)
+        np.testing.assert_allclose(vector, states.mean(0).numpy(), atol=2e-6)
+    truncated = replace(encoder, long_proteins="truncate")
+    assert truncated.embed(proteins).n_truncated == 2
+    assert truncated.preprocessing["pooling"] != encoder.preprocessing["pooling"]
+
+
+def test_windows_are_a_property_of_the_checkpoint(tmp_path):
+    encoder = tiny(max_residues=50, long_proteins="windows")
+    encoder.model.save_pretrained(tmp_path)
+    assert load_protein_encoder(tmp_path).long_proteins == "windows" == encoder.long_proteins
+    assert tiny(max_residues=50).long_proteins == "truncate"
+    with pytest.raises(CheckpointError, match="this version knows truncate, windows"):
+        tiny(long_proteins="skip")
+
+
+def test_no_protein_gives_no_vector_with_windows():
+    assert tiny(long_proteins="windows").embed([]).vectors.shape == tiny().embed([]).vectors.shape == (0, 32)

@@ -23,8 +23,8 @@ class AttributionSettings:
     """Settings of the selection and scoring of gene pairs.
 
     Attributes:
-        method: Method that selects the pairs: `attention` (the one of the paper), `attention_gradient`, `rollout` or
-            `ablation`.
+        method: Method that selects the pairs: `attention` (the one of the paper), `attention_gradient`,
+            `score_gradient`, `rollout` or `ablation`.
         beside: Further methods that score the selected pairs, for comparison; `ablation` always does.
         top: Number of pairs to select per genome; a fraction below 1 is a fraction of all its pairs.
         symmetry: How the scores of both directions of a pair are combined: `mean` or `max`.
@@ -41,7 +41,7 @@ class AttributionSettings:
     """
 
     method: str = "attention"
-    beside: tuple[str, ...] = ("attention", "attention_gradient", "rollout")
+    beside: tuple[str, ...] = ("attention", "attention_gradient", "score_gradient", "rollout")
     top: int | float = 100
     symmetry: str = "mean"
     n_ablated: int = 20

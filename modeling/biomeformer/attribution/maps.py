@@ -82,15 +82,45 @@ def attention_gradient_map(
     Raises:
         InputError: The model is in training mode.
     """
-    hidden = _last_layer_input(model, proteins, contig_ids)
-    encoder = model.genome_transformer
-    with torch.enable_grad():
-        state, weights = encoder.layers[-1](hidden.requires_grad_(True), None, True)
-        mask = torch.ones(state.shape[:2], dtype=torch.bool, device=state.device)
-        logit = model.classifier(encoder.pool(encoder.norm(state), mask))[0, label]
-        (gradient,) = torch.autograd.grad(logit, weights)
+    logits, weights = _last_layer_logits(model, proteins, contig_ids)
+    (gradient,) = torch.autograd.grad(logits[label], weights)
     relevance = weights.detach().mul_(gradient).clamp_(min=0).mean((0, 1)).float()
     return _genes_only(model, relevance)
+
+
+def score_gradient_map(
+    model: GenomeTransformerForSequenceClassification,
+    proteins: torch.Tensor,
+    contig_ids: torch.Tensor,
+    label: int = 0,
+) -> torch.Tensor:
+    """Compute the gradient of the class's log-odds by the attention scores of the last layer, summed over heads.
+
+    Scores are attention before the softmax. Entry *(i, j)* is positive if the class becomes more likely when gene *i*
+    attends more to gene *j*, and less to all others: attention, times what the value of *j* changes compared with the
+    mean of what *i* sees. So it is attention weighted by values, and signed.
+
+    Args:
+        model: Model in evaluation mode.
+        proteins: Vectors of one genome, `(n_genes, protein_size)`.
+        contig_ids: `(n_genes,)`, contig index of each gene.
+        label: Index of the class.
+
+    Returns:
+        float32 `(n_genes, n_genes)`, in the layout of `attention_map`; each row sums to 0, but for a `cls` position.
+
+    Raises:
+        InputError: The model is in training mode.
+    """
+    logits, weights = _last_layer_logits(model, proteins, contig_ids)
+    others = torch.cat([logits[:label], logits[label + 1 :]])
+    # With one class there are no odds.
+    log_odds = logits[label] - others.logsumexp(0) if len(others) else logits[label]
+    (gradient,) = torch.autograd.grad(log_odds, weights)
+    weights = weights.detach()
+    # The derivative of a softmax.
+    gradient -= (gradient * weights).sum(-1, keepdim=True)
+    return _genes_only(model, gradient.mul_(weights).sum((0, 1)).float())
 
 
 def rollout_map(
@@ -129,6 +159,7 @@ def rollout_map(
 METHODS: dict[str, MapMethod] = {
     "attention": attention_map,
     "attention_gradient": attention_gradient_map,
+    "score_gradient": score_gradient_map,
     "rollout": rollout_map,
 }
 
@@ -145,6 +176,18 @@ def _last_layer_input(
         for layer in encoder.layers[:-1]:
             hidden, _ = layer(hidden, None, False)
     return hidden
+
+
+def _last_layer_logits(
+    model: GenomeTransformerForSequenceClassification, proteins: torch.Tensor, contig_ids: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits `(n_classes,)` and the last layer's attention, of which the logits are differentiable."""
+    hidden = _last_layer_input(model, proteins, contig_ids)
+    encoder = model.genome_transformer
+    with torch.enable_grad():
+        state, weights = encoder.layers[-1](hidden.requires_grad_(True), None, True)
+        mask = torch.ones(state.shape[:2], dtype=torch.bool, device=state.device)
+        return model.classifier(encoder.pool(encoder.norm(state), mask))[0], weights
 
 
 def _query_and_key(layer: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -140,7 +140,7 @@ def embed_genomes(
         gene_stats = {
             **genome.gene_stats,
             "n_distinct_proteins": len(distinct),
-            "n_truncated": sum(len(protein) > encoder.max_residues for protein in proteins),
+            "n_truncated": encoder.n_truncated(proteins),
         }
         return _arrays(genome, keys), gene_stats
 

@@ -14,9 +14,11 @@ from ..errors import CheckpointError, InputError
 from ..models.genome_transformer import GenomeTransformerForSequenceClassification
 from ..moved import renamed
 from .genome import Genome
-from .proteins import PROTEIN_ENCODER, ProteinEncoder, load_protein_encoder
+from .proteins import POOLING, PROTEIN_ENCODER, ProteinEncoder, load_protein_encoder
 from .reading import read_genome
 from .training_range import outside_range
+
+LONG_PROTEINS_OF = {pooling: long_proteins for long_proteins, pooling in POOLING.items()}
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,9 @@ def predict_genome(
     check_encoder(model, {"name": encoder.name, **encoder.preprocessing})
     processor = model.processor
     assert processor is not None
-    if encoder.max_residues != processor.max_residues:
-        encoder = replace(encoder, max_residues=processor.max_residues)
+    long_proteins = LONG_PROTEINS_OF[processor.protein_pooling]
+    if (encoder.max_residues, encoder.long_proteins) != (processor.max_residues, long_proteins):
+        encoder = replace(encoder, max_residues=processor.max_residues, long_proteins=long_proteins)
     table = processor.translation_table if translation_table is None else translation_table
     genome = read_genome(path, translation_table=table, threads=threads, **options)
     # The processor would drop genes beyond the limit, so they need not be embedded.

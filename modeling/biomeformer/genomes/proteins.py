@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ from ..moved import renamed
 
 # Folder of a genome model's checkpoint that holds its own protein encoder.
 PROTEIN_ENCODER = "protein_encoder"
+# What becomes of a protein longer than `max_residues`: its first residues are used, or windows of it.
+LONG_PROTEINS = ("truncate", "windows")
+POOLING = {"truncate": "mean over residues", "windows": "mean over residues of all windows"}
 # By type of device.
 DEFAULT_BATCH_TOKENS = {"cpu": 1_024, "cuda": 65_536}
 
@@ -50,7 +54,7 @@ class ProteinVectors:
 
     Attributes:
         vectors: float32 `(n_proteins, hidden_size)`, means over residues.
-        n_truncated: Number of proteins that were longer than `max_residues`, and lost their end.
+        n_truncated: Number of proteins that were longer than `max_residues`, and lost their end; 0 with windows.
     """
 
     vectors: np.ndarray
@@ -64,22 +68,35 @@ class ProteinEncoder:
     Attributes:
         model: The encoder, without a head.
         name: Folder or Hub id it was loaded from.
-        max_residues: Longer proteins are truncated to this many residues. By default the length the encoder was
-            trained on: `max_position_embeddings` of its config minus four (1,022 for the published models).
+        max_residues: Most residues in one pass. By default the length the encoder was trained on:
+            `max_position_embeddings` of its config minus four (1,022 for the published models).
         weights_sha256: SHA-256 over names, shapes, types and values of the weights that affect the vectors, as stored
             in the checkpoint; computed from `model` by default.
+        long_proteins: What becomes of proteins longer than `max_residues`: `truncate` uses their first residues,
+            `windows` splits them into windows of equal length and averages over the residues of all. By default
+            `long_proteins` of the encoder's config, else `truncate`.
+
+    Raises:
+        CheckpointError: `long_proteins` is unknown.
     """
 
     model: EsmModel
     name: str
     max_residues: int = 0
     weights_sha256: str = ""
+    long_proteins: str = ""
 
     def __post_init__(self) -> None:
         if not self.max_residues:
             object.__setattr__(self, "max_residues", int(self.model.config.max_position_embeddings) - MORE_POSITIONS)
         if not self.weights_sha256:
             object.__setattr__(self, "weights_sha256", hash_encoder(self.model))
+        if not self.long_proteins:
+            object.__setattr__(self, "long_proteins", getattr(self.model.config, "long_proteins", LONG_PROTEINS[0]))
+        if self.long_proteins not in LONG_PROTEINS:
+            raise CheckpointError(
+                f"{self.name}: long_proteins is {self.long_proteins!r}; this version knows {', '.join(LONG_PROTEINS)}."
+            )
 
     @property
     def hidden_size(self) -> int:
@@ -95,7 +112,7 @@ class ProteinEncoder:
             "weights_sha256": self.weights_sha256,
             "hidden_size": self.hidden_size,
             "max_residues": self.max_residues,
-            "pooling": "mean over residues",
+            "pooling": POOLING[self.long_proteins],
             "dtype": str(self.model.dtype).removeprefix("torch."),
         }
 
@@ -129,18 +146,17 @@ class ProteinEncoder:
         if batch_tokens is not None and batch_tokens < 1:
             raise InputError(f"batch_tokens is {batch_tokens}; it must be at least 1 token.")
         device = self.model.device
-        truncated = [protein[: self.max_residues] for protein in proteins]
-        n_truncated = sum(len(protein) > self.max_residues for protein in proteins)
-        packed = pack_proteins(truncated)
+        pieces, rows_of_pieces = self._pieces(proteins)
+        packed = pack_proteins(pieces)
         budget = TokenBudget(
             self.model,
             batch_tokens or DEFAULT_BATCH_TOKENS["cpu" if device.type == "cpu" else "cuda"],
             what="protein",
             advice="give a lower max_residues",
         )
-        vectors = np.empty((len(truncated), self.hidden_size), np.float32)
-        # Of each protein's tokens, two are CLS and EOS.
-        n_done, n_total = 0, int(packed.lengths.sum()) - 2 * len(truncated)
+        vectors = np.empty((len(pieces), self.hidden_size), np.float32)
+        # Of each piece's tokens, two are CLS and EOS.
+        n_done, n_total = 0, int(packed.lengths.sum()) - 2 * len(pieces)
         with closing(embed_batches(partial(mean_residue_vectors, self.model), packed, budget, device)) as batches:
             for values, rows in batches:
                 vectors[rows] = values
@@ -149,7 +165,34 @@ class ProteinEncoder:
                     progress(n_done, n_total)
                 if check is not None:
                     check()
-        return ProteinVectors(vectors, n_truncated)
+        if len(pieces) > len(proteins):
+            vectors = _mean_of_pieces(vectors, packed.lengths - 2, rows_of_pieces)
+        return ProteinVectors(vectors, self.n_truncated(proteins))
+
+    def n_truncated(self, proteins: Sequence[str]) -> int:
+        """Return how many proteins lose their end."""
+        return 0 if self.long_proteins == "windows" else sum(len(protein) > self.max_residues for protein in proteins)
+
+    def _pieces(self, proteins: Sequence[str]) -> tuple[list[str], np.ndarray]:
+        """Return the parts of proteins to embed, and the index of each one's protein, in ascending order."""
+        if self.long_proteins == "truncate":
+            return [protein[: self.max_residues] for protein in proteins], np.arange(len(proteins))
+        pieces, rows = [], []
+        for row, protein in enumerate(proteins):
+            # Of equal length, so that none is a remnant of a few residues.
+            n_windows = max(-(-len(protein) // self.max_residues), 1)
+            bounds = [len(protein) * i // n_windows for i in range(n_windows + 1)]
+            pieces += [protein[begin:end] for begin, end in pairwise(bounds)]
+            rows += [row] * n_windows
+        return pieces, np.array(rows, np.int64)
+
+
+def _mean_of_pieces(vectors: np.ndarray, n_residues: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Average the vectors of each protein's pieces, weighted by residues: float32 `(n_proteins, hidden_size)`."""
+    first = np.searchsorted(rows, np.arange(int(rows[-1]) + 1))
+    weighted = vectors.astype(np.float64) * n_residues[:, None]
+    sums = np.add.reduceat(weighted, first) / np.add.reduceat(n_residues, first)[:, None]
+    return sums.astype(np.float32)
 
 
 def hash_encoder(model: EsmModel) -> str:

@@ -32,6 +32,7 @@ N_GENOMES_LISTED = 50
 METHOD_NAMES = {
     "attention": "attention of the last layer",
     "attention_gradient": "attention x gradient",
+    "score_gradient": "gradient by attention scores",
     "rollout": "attention rollout",
     ABLATION: "pairwise ablation",
 }

@@ -56,6 +56,29 @@ class Config:
                 raise InputError(f"{where}: {name} is {value}; it must be at least 1.")
 
 
+def read_held_out(config_file: Path, name: str | None) -> frozenset[str]:
+    """Read the groups, such as genera, that a config holds out of all training.
+
+    Args:
+        config_file: The YAML file of the config.
+        name: File with one group per line, relative to the config; None holds out nothing.
+
+    Raises:
+        InputError: The file cannot be read, or names nothing.
+    """
+    if name is None:
+        return frozenset()
+    path = config_file.parent / name
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{config_file}: the held-out groups cannot be read from {path} ({error}).") from error
+    groups = frozenset(line.strip() for line in lines if line.strip())
+    if not groups:
+        raise InputError(f"{path} names no group to hold out; give one per line, or null in {config_file}.")
+    return groups
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 

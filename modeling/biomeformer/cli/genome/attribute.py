@@ -33,7 +33,7 @@ def attribute(
         ),
     ] = None,
     method: Annotated[
-        Literal["attention", "attention_gradient", "rollout", "ablation"],
+        Literal["attention", "attention_gradient", "score_gradient", "rollout", "ablation"],
         typer.Option(help="Score of the strongest pairs; ablation is the most reliable and takes longest."),
     ] = "attention",
     top: Annotated[float, typer.Option(help="Pairs per genome, or below 1 the share of all its pairs.")] = 100,

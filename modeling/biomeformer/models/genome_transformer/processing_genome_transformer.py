@@ -21,7 +21,8 @@ PREPROCESSING_FIELDS = (
     "max_genes",
     "truncation",
 )
-CHOICES = {"protein_pooling": ("mean over residues",), "truncation": ("keep_first_contigs",)}
+PROTEIN_POOLING = ("mean over residues", "mean over residues of all windows")
+CHOICES = {"protein_pooling": PROTEIN_POOLING, "truncation": ("keep_first_contigs",)}
 
 
 class GenomeTransformerProcessor(ProcessorMixin):
@@ -31,8 +32,9 @@ class GenomeTransformerProcessor(ProcessorMixin):
         protein_encoder: Origin of the protein encoder: `protein_encoder` if it is part of the checkpoint, or a Hub id.
         protein_encoder_sha256: SHA-256 of its weights; vectors of another encoder are refused.
         protein_size: Width of a protein's vector.
-        max_residues: Longer proteins are truncated to this many residues.
-        protein_pooling: How residues are pooled to one vector: `mean over residues`.
+        max_residues: Most residues that the protein encoder reads at once.
+        protein_pooling: How residues are pooled to one vector: `mean over residues`, of the first `max_residues`, or
+            `mean over residues of all windows` of that length.
         translation_table: Number of NCBI's translation table, of genes without one of their own.
         max_genes: Largest number of genes of a genome.
         truncation: How larger genomes are truncated: `keep_first_contigs` keeps the first genes in the order of
