@@ -107,20 +107,18 @@ def held_out_scores(
     predicted: dict[str, np.ndarray], labels: np.ndarray, groups: np.ndarray, reference: str
 ) -> dict[str, dict[str, list[float]]]:
     """Balanced accuracy on held-out groups, and its difference from the reference's, with intervals over groups."""
-    number = np.unique(groups, return_inverse=True)[1]
     one_hot = np.eye(labels.max() + 1)[labels]
     correct = {name: (values == labels)[:, None] * one_hot for name, values in predicted.items()}
 
     def scores(weights: np.ndarray) -> dict[str, np.ndarray]:
-        # A draw of groups holds every genome of a group as often as the group.
-        sizes = weights[:, number] @ one_hot
+        sizes = weights @ one_hot
         results = {}
         for name, right in correct.items():
-            recall = np.divide(weights[:, number] @ right, sizes, out=np.zeros_like(sizes), where=sizes > 0)
+            recall = np.divide(weights @ right, sizes, out=np.zeros_like(sizes), where=sizes > 0)
             results[name] = recall.sum(1) / (sizes > 0).sum(1)
         return results | {f"{name} minus": values - results[reference] for name, values in list(results.items())}
 
-    spans = bootstrap(scores, int(number.max()) + 1, n_draws=5000, seed=0)
+    spans = bootstrap(scores, len(labels), n_draws=5000, groups=groups)
     values = {name: [round(v, 4) for v in (span.value, span.low, span.high)] for name, span in spans.items()}
     return {
         "balanced_accuracy": {name: values[name] for name in predicted},

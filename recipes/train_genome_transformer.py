@@ -379,20 +379,33 @@ def divide(
     return [name for name, is_out in zip(ids, is_held_out, strict=True) if not is_out], held_out_ids
 
 
+def select_held_out(target: Target, every: Target, held_out_ids: Sequence[str]) -> Target:
+    """Return the target of the genomes of held-out groups that have a class, with the classes of `target`.
+
+    Args:
+        target: Classes of the genomes to train on.
+        every: Classes of all genomes.
+        held_out_ids: Genomes of held-out groups.
+
+    Raises:
+        InputError: No held-out genome has a class, or one has a class that is not trained on.
+    """
+    class_of = {name: every.classes[label] for name, label in zip(every.sample_ids, every.labels, strict=True)}
+    names = tuple(name for name in held_out_ids if name in class_of)
+    unknown = sorted({class_of[name] for name in names} - set(target.classes))
+    if unknown or not names:
+        what = f"no genome of class {unknown[0]!r} is left to train on" if unknown else "no held-out genome has a class"
+        raise InputError(f"{what}; hold out other groups.")
+    labels = np.array([target.classes.index(class_of[name]) for name in names])
+    return replace(target, sample_ids=names, labels=labels, groups=None, group_column=None)
+
+
 def evaluate_held_out(
     trainer: Trainer, model: GenomeTransformerForSequenceClassification, target: Target, temperature: float
 ) -> dict[str, Any]:
-    """Evaluate the final model on the genomes of held-out groups.
-
-    Raises:
-        InputError: The held-out genomes have a class that is not trained on.
-    """
-    unknown = sorted(set(target.classes) - set(trainer.target.classes))
-    if unknown:
-        raise InputError(f"no genome of class {unknown[0]!r} is left to train on; hold out fewer groups.")
-    names = [target.classes[label] for label in target.labels]
-    labels = np.array([trainer.target.classes.index(name) for name in names])
-    held_out = Trainer(trainer.config, trainer.run, trainer.genomes, replace(target, labels=labels))
+    """Evaluate the final model on the genomes of held-out groups; probabilities are calibrated by the temperature."""
+    held_out = Trainer(trainer.config, trainer.run, trainer.genomes, target)
+    classes, labels = target.classes, target.labels
     probabilities = scale(held_out.predict(model, np.arange(len(labels))), temperature)
     predicted = probabilities.argmax(1)
     return {
@@ -402,8 +415,8 @@ def evaluate_held_out(
         "accuracy": round(float((predicted == labels).mean()), 4),
         "log_loss": round(negative_log_likelihood(probabilities, labels), 4),
         "genomes": {
-            name: {"true": true, **{c: round(float(p), 4) for c, p in zip(trainer.target.classes, row, strict=True)}}
-            for name, true, row in zip(target.sample_ids, names, probabilities, strict=True)
+            name: {"true": classes[label], **{c: round(float(p), 4) for c, p in zip(classes, row, strict=True)}}
+            for name, label, row in zip(target.sample_ids, labels, probabilities, strict=True)
         },
     }
 
@@ -446,6 +459,11 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     target = make_target(columns, args.target, ids, group_column=args.group, where=where, missing=words)
     if target.n_missing and (processes is None or processes.rank == 0):
         note(f"{args.target}: left out: {target.describe_missing()}")
+    held_out_target = None
+    if held_out_ids:
+        # Of all genomes: those of held-out groups alone may be too few for a target, or of one class.
+        every = make_target(columns, args.target, [*ids, *held_out_ids], where=where, missing=words)
+        held_out_target = select_held_out(target, every, held_out_ids)
     list(folds(target, config.n_folds, 1, config.seed))
     accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
     labels = [f"{name}\t{label}" for name, label in zip(target.sample_ids, target.labels.tolist(), strict=True)]
@@ -475,8 +493,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         all_rows = np.arange(len(target.labels))
         model, _ = trainer.train(all_rows, all_rows[:0], n_epochs, len(results))
         held_out = None
-        if held_out_ids:
-            held_out_target = make_target(columns, args.target, held_out_ids, where=where, missing=words)
+        if held_out_target is not None:
             held_out = evaluate_held_out(trainer, model, held_out_target, calibration["temperature"])
             held_out["groups"] = sorted(held_out_groups)
         if run.is_main:

@@ -65,6 +65,23 @@ def test_it_learns_and_loads(single):
     assert record["held_out_loss"] == validation[1] and record["genomes"] == ["g0", "g1", "g2"]
 
 
+def test_held_out_genera_are_not_read(genomes, tmp_path, capfd):
+    rows = ["genome_id\tfile\tgenus", "g0\tg0.fna\tBacillus", "g1\tabsent.fna\tVibrio", "g2\tg2.fna\tBacillus"]
+    for i in (0, 2):
+        (tmp_path / f"g{i}.fna").write_bytes((genomes / f"g{i}.fna").read_bytes())
+    (tmp_path / "genomes.tsv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "held_out.txt").write_text("Vibrio\n")
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump(read_yaml(CONFIGS / "smoke.yaml") | {"held_out_genera": "held_out.txt"}))
+    assert run_recipe("pretrain_protein_encoder", arguments(tmp_path, tmp_path / "run", config)) == 0
+    record = json.loads((tmp_path / "run" / "training_record.json").read_text())
+    assert record["genomes"] == ["g0", "g2"] and record["held_out_genera"] == ["Vibrio"]
+    assert load_protein_encoder(tmp_path / "run" / "model").long_proteins == "windows"
+    (tmp_path / "held_out.txt").write_text("Vibrio\nBacillus\n")
+    assert run_recipe("pretrain_protein_encoder", arguments(tmp_path, tmp_path / "other", config)) == 2
+    assert "no genome of a genus that is not held out" in capfd.readouterr().err
+
+
 def test_two_processes_give_what_one_gives(single, genomes, tmp_path):
     job = launch(tmp_path, 2, genomes, tmp_path / "run")
     assert job.wait() == [0, 0], job.text()

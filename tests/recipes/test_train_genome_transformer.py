@@ -140,6 +140,51 @@ def test_nothing_set_aside(genomes, tmp_path):
     assert record["n_epochs"] == 3 and record["best_epochs"] == [3, 3]
 
 
+def test_held_out_genera_are_trained_on_by_no_fold_and_evaluated_once(genomes, tmp_path, capfd):
+    metadata = EmbeddedGenomes.read(genomes).metadata
+    genera = list(dict.fromkeys(metadata["genus"]))
+    held_out = [*genera[:1], *genera[-1:]]
+    (tmp_path / "held_out.txt").write_text("\n".join([*held_out, "Elsewhere"]) + "\n")
+    values = read_yaml(CONFIGS / "smoke.yaml") | {"patience": None, "n_epochs": 2, "held_out_genera": "held_out.txt"}
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump(values))
+    assert run_recipe("train_genome_transformer", arguments(genomes, tmp_path / "run", config)) == 0
+    record = json.loads((tmp_path / "run" / "training_record.json").read_text())
+    expected = set(metadata.index[metadata["genus"].isin(held_out)])
+    result = record["held_out"]
+    assert set(result["genomes"]) == expected and result["n_genomes"] == len(expected) == 4
+    assert not expected & set(Study.read(tmp_path / "run").target.sample_ids)
+    # The written model gives these probabilities from a file.
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run" / "model")
+    assert model.config.training_range["n_genomes"] == 12
+    for name, row in result["genomes"].items():
+        assert row["true"] == metadata.loc[name, "habitat"]
+        predicted = model.predict(genomes.parent / f"{name}.faa")
+        assert predicted == pytest.approx({c: row[c] for c in predicted}, abs=1e-4)
+    right = [max(("host", "soil"), key=row.__getitem__) == row["true"] for row in result["genomes"].values()]
+    assert result["accuracy"] == pytest.approx(np.mean(right), abs=1e-4)
+    assert "4 genomes of held-out groups" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "fragments"),
+    [
+        ("Elsewhere\n", [], ["column genus", "no genome is of a held-out group"]),
+        ("\n", [], ["names no group to hold out"]),
+        (None, [], ["held-out groups cannot be read from", "held_out.txt"]),
+        ("Elsewhere\n", ["--group", "family"], ["held_out_genera needs the column with the genera", "--group"]),
+    ],
+)
+def test_held_out_genera_that_cannot_be_held_out_are_refused(genomes, tmp_path, capfd, text, options, fragments):
+    if text is not None:
+        (tmp_path / "held_out.txt").write_text(text)
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"n_folds": 2, "held_out_genera": "held_out.txt"}))
+    command = arguments(genomes, tmp_path / "run", tmp_path / "c.yaml", *options)
+    assert run_recipe("train_genome_transformer", command) == 2
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ") and all(fragment in line for fragment in fragments), line
+
+
 @pytest.mark.parametrize("n_rows", [2, 6, 10])
 def test_resumed_equals_uninterrupted(single, genomes, tmp_path, n_rows):
     output = tmp_path / "run"
