@@ -181,10 +181,7 @@ def main() -> None:
         if held_out:
             rows = record["held_out"]["genomes"]
             predicted[own] = np.array(
-                [
-                    max(range(len(target.classes)), key=lambda i: rows[name][target.classes[i]])
-                    for name in held_out
-                ]
+                [max(range(len(target.classes)), key=lambda i: rows[name][target.classes[i]]) for name in held_out]
             )
     scores = {name: interval(values, correction).clipped() for name, values in by_fold.items()}
     differences = {

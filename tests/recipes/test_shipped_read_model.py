@@ -25,7 +25,8 @@ def test_the_config_is_the_one_that_made_it():
     config = RecipeConfig.from_yaml(ROOT / "recipes" / "configs" / "pretrain_read_encoder" / "mini.yaml")
     recorded = {RecipeConfig.renamed.get(name, name): value for name, value in RECORD["config"].items()}
     assert json.loads(json.dumps(asdict(config))) == recorded
-    assert RECORD["held_out_genera"] == sorted(HELD_OUT.read_text().split()) and len(RECORD["held_out_genera"]) == 15
+    # The list has grown since by genera that the encoder's genomes lack.
+    assert set(RECORD["held_out_genera"]) <= set(HELD_OUT.read_text().split()) and len(RECORD["held_out_genera"]) == 15
     assert RECORD["metrics"]["1 species"]["n_steps"] == config.stages[0].n_steps
 
 
@@ -33,7 +34,7 @@ def test_held_out_genomes_were_not_seen(shared_data):
     with (shared_data / "genomes" / "genomes.tsv").open() as handle:
         genera = {row["genome_id"]: row["genus"] for row in csv.DictReader(handle, delimiter="\t")}
     seen = {genera[genome["genome_id"]] for genome in RECORD["genomes"]}
-    assert not seen & set(RECORD["held_out_genera"])
+    assert not seen & set(HELD_OUT.read_text().split())
     assert set(genera.values()) - seen == set(RECORD["held_out_genera"])
 
 

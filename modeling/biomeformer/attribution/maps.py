@@ -148,9 +148,10 @@ def rollout_map(
             hidden, weights = layer(hidden, None, True)
             flow = weights[0].float().mean(0)
             del weights
-            # The residual connection: half of a position's state is passed on unchanged.
-            flow.diagonal().add_(1.0)
-            flow /= 2
+            if layer.attention_residual:
+                # Half of a position's state is passed on unchanged.
+                flow.diagonal().add_(1.0)
+                flow /= 2
             rolled = flow if rolled is None else flow @ rolled
         assert rolled is not None
         return _genes_only(model, rolled)

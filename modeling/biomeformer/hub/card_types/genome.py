@@ -14,10 +14,11 @@ from .card_type import CardType, Rows, target, versions
 ON_GENOMES = """\
 Balanced accuracy on genomes of genera used neither for training nor for early stopping ({protocol}; means with
 95 % intervals of the corrected resampled t-test), compared with logistic regressions and random forests on simpler
-features of the same genomes and folds. *mean protein* is the mean of the same protein vectors. The shipped model was then
-trained on all these genomes; the folds estimate how well it generalises."""
+features of the same genomes and folds. *mean protein* is the mean of the same protein vectors. The shipped model was
+then trained on all these genomes; the folds estimate how well it generalises."""
 DIFFERENCE = """Paired by fold, this model minus {reference}, the better of both on 4-mers: {span}. {verdict}"""
-HELD_OUT = """On {n_genomes} genomes of {n_groups} genera that were left out of the folds and of all training, also of the protein
+HELD_OUT = """\
+On {n_genomes} genomes of {n_groups} genera that were left out of the folds and of all training, also of the protein
 encoder's (95 % intervals of a bootstrap over genera):"""
 CONFUSION = "Predictions on the test folds, pooled over all repeats:"
 
