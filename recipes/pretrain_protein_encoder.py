@@ -10,6 +10,9 @@ of processes.
     accelerate launch recipes/pretrain_protein_encoder.py --config recipes/configs/pretrain_protein_encoder/mini.yaml \
         --genomes GENOMES --output RUN
 
+With `objective: composition` nothing is trained: the encoder has no layers, and gives the standardised amino-acid
+composition of a protein.
+
 GENOMES holds one FASTA per genome, plain or compressed, and `genomes.tsv` with the columns genome_id and file (and
 genus, if genera are held out); genes are predicted once and kept in `RUN/proteins.npz`. RUN gets `model/`, which
 `biomeformer genome embed --protein-encoder` and transformers' `EsmModel` load, with `history.csv` (its validation loss
@@ -31,10 +34,11 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from transformers import EsmForMaskedLM
+from transformers import EsmForMaskedLM, EsmModel
 
 from biomeformer.errors import InputError
 from biomeformer.genomes import read_genome
+from biomeformer.genomes.composition import composition_encoder, composition_statistics
 from biomeformer.genomes.proteins import (
     ALPHABET,
     CLS,
@@ -64,6 +68,8 @@ from biomeformer.training.schedules import cosine_warmup_decay
 
 transformers.utils.logging.disable_progress_bar()
 N_VALIDATION_BATCHES = 20
+OBJECTIVES = ("masked_residues", "composition")
+SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 # Letters that are not residues are never masked or used as random residues.
 SPECIALS = [
     CLS,
@@ -80,6 +86,8 @@ class RecipeConfig(Config):
     """Fields of the YAML file.
 
     Attributes:
+        objective: `masked_residues`, or `composition` for an encoder without layers that is not trained: of the other
+            fields it needs `max_residues`, `held_out` and `held_out_genera` alone.
         hidden_size: Hidden size.
         num_hidden_layers: Number of layers.
         num_attention_heads: Number of attention heads.
@@ -101,11 +109,12 @@ class RecipeConfig(Config):
         seed: Seed of all random choices.
     """
 
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int
-    n_steps: int
+    objective: str = "masked_residues"
+    hidden_size: int = 0
+    num_hidden_layers: int = 0
+    num_attention_heads: int = 0
+    intermediate_size: int = 0
+    n_steps: int = 0
     micro_batches: int = 1
     micro_batch_tokens: int = 8192
     max_residues: int = 512
@@ -123,7 +132,11 @@ class RecipeConfig(Config):
 
     def check(self, where: str) -> None:
         """Raise `InputError` if a value is out of range."""
-        self.require_at_least_one(where, "n_steps", "micro_batches", "micro_batch_tokens", "save_every")
+        if self.objective not in OBJECTIVES:
+            raise InputError(f"{where}: objective is {self.objective!r}; give {' or '.join(OBJECTIVES)}.")
+        self.require_at_least_one(where, "max_residues")
+        if self.objective == "masked_residues":
+            self.require_at_least_one(where, *SIZES, "n_steps", "micro_batches", "micro_batch_tokens", "save_every")
 
 
 PROTEINS = "proteins.npz"
@@ -256,8 +269,7 @@ def train_encoder(
 ) -> tuple[EsmForMaskedLM, Outcome]:
     """Train, or resume, and validate on the held-out proteins."""
     torch.manual_seed(config.seed)
-    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_residues")
-    sizes_of_model = {name: getattr(config, name) for name in sizes}
+    sizes_of_model = {name: getattr(config, name) for name in (*SIZES, "max_residues")}
     model: Any = EsmForMaskedLM(esm_config(**sizes_of_model, long_proteins="windows"))
     # The contact head is not trained by this objective.
     model.esm.contact_head.requires_grad_(False)
@@ -316,30 +328,38 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         training, held_out = proteins.split(config.held_out)
         if not len(training) or not len(held_out):
             raise InputError(f"{len(proteins)} proteins are too few to hold {config.held_out} of them out.")
-        model, outcome = train_encoder(config, run, training, held_out)
-        if run.is_main:
+        record = {
+            "recipe": "recipes/pretrain_protein_encoder.py",
+            "config": asdict(config),
+            "genomes": [name for name, _ in genomes],
+            "held_out_genera": sorted(held_out_genera),
+            "n_proteins": len(training),
+            "n_held_out": len(held_out),
+            "device": describe_device(accelerator),
+        }
+        if config.objective == "composition":
+            model: Any = composition_encoder(
+                *composition_statistics(training.letters, training.offsets), config.max_residues
+            )
+        else:
+            model, outcome = train_encoder(config, run, training, held_out)
             assert outcome.validation is not None and outcome.validation.loss is not None
-            frequencies = loss_of_frequencies(held_out, config)
-            record = {
-                "recipe": "recipes/pretrain_protein_encoder.py",
-                "config": asdict(config),
-                "genomes": [name for name, _ in genomes],
-                "held_out_genera": sorted(held_out_genera),
+            record |= {
                 "n_tokens": config.n_steps * config.micro_batches * config.micro_batch_tokens,
                 "held_out_loss": round(outcome.validation.loss, 6),
-                "held_out_loss_of_frequencies": round(frequencies, 6),
-                "n_proteins": len(training),
-                "n_held_out": len(held_out),
+                "held_out_loss_of_frequencies": round(loss_of_frequencies(held_out, config), 6),
                 "seconds": outcome.seconds,
-                "device": describe_device(accelerator),
             }
+        if run.is_main:
             folder = run.write_model(lambda path: save(model, path), record)
-            out(f"held-out loss {record['held_out_loss']:.3f} nats (residue frequencies: {frequencies:.3f})")
+            if "held_out_loss" in record:
+                frequencies = record["held_out_loss_of_frequencies"]
+                out(f"held-out loss {record['held_out_loss']:.3f} nats (residue frequencies: {frequencies:.3f})")
             out(f"Wrote {folder}")
         run.delete_states()
 
 
-def save(model: EsmForMaskedLM, folder: Path) -> None:
+def save(model: EsmForMaskedLM | EsmModel, folder: Path) -> None:
     """Write the checkpoint."""
     model.cpu().eval().save_pretrained(folder, save_original_format=False)
     esm_tokenizer(folder).save_pretrained(folder)

@@ -5,8 +5,6 @@
   of the test folds.
 * Contigs are shuffled in every epoch; the order of genes within them is kept. With `genes_per_step` a step uses a
   random subset of a genome's genes, which is faster and reduces overfitting to few genomes.
-* With `pseudo_examples` some steps use the genes of each genome's strongest pairs, by the model's own attention, so
-  that attribution's pseudo-examples are like training genomes.
 * Genomes of similar length are batched together, to reduce padding. Vectors are read genome by genome from disk, or
   with `--streaming` from the Hub, and the next batch is prefetched.
 * `held_out_genera` names groups that are in no fold and not trained on; the final model is evaluated on them once.
@@ -75,8 +73,6 @@ from biomeformer.training.schedules import linear_warmup_decay
 
 transformers.utils.logging.disable_progress_bar()
 MAX_COPIED_BYTES = 200_000_000
-# Least and largest number of pairs of a pseudo-example in training, drawn log-uniformly.
-PSEUDO_EXAMPLE_PAIRS = (10, 100)
 
 
 @dataclass
@@ -106,10 +102,6 @@ class RecipeConfig(Config):
         class_weights: Whether to weight classes inversely to their frequency.
         label_smoothing: Fraction of a label that is spread over all classes.
         genes_per_step: Number of genes of a genome per training step, sampled each time; all by default.
-        pseudo_examples: Fraction of the steps in which each genome is reduced to the genes of its strongest pairs by
-            attention of the last layer, 10 to 100 of the pairs of `pseudo_example_genes` sampled genes. The model is
-            then trained on what attribution reduces genomes to.
-        pseudo_example_genes: Number of genes of a genome in these steps.
         gradient_checkpointing: Whether to recompute activations instead of keeping them.
         mixed_precision: `auto` (bf16 on a GPU that supports it), `bf16` or `no`.
         held_out_genera: File with one genus (or other group of `--group`) per line, relative to the YAML file. Their
@@ -139,8 +131,6 @@ class RecipeConfig(Config):
     class_weights: bool = True
     label_smoothing: float = 0.0
     genes_per_step: int | None = None
-    pseudo_examples: float = 0.0
-    pseudo_example_genes: int = 512
     gradient_checkpointing: bool = False
     mixed_precision: str = "auto"
     held_out_genera: str | None = None
@@ -151,10 +141,6 @@ class RecipeConfig(Config):
     def check(self, where: str) -> None:
         """Raise `InputError` if a value is out of range."""
         self.require_at_least_one(where, "n_epochs", "batch_genomes", "micro_batches", "n_repeats", "genes_per_step")
-        if not 0 <= self.pseudo_examples < 1:
-            raise InputError(f"{where}: pseudo_examples is {self.pseudo_examples}; it must be at least 0 and below 1.")
-        if self.pseudo_example_genes < 2:
-            raise InputError(f"{where}: pseudo_example_genes is {self.pseudo_example_genes}; it must be at least 2.")
 
 
 class Trainer:
@@ -208,32 +194,23 @@ class Trainer:
             model.gradient_checkpointing_enable()
         return model
 
-    def genome(
-        self, row: int, rng: np.random.Generator | None, n_kept: int | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the vectors and contigs of a genome; with a generator, contigs are shuffled and genes drawn."""
+    def genome(self, row: int, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the vectors and contigs of a genome; with a generator, contigs are shuffled and genes sampled."""
         name = self.target.sample_ids[row]
         contigs = self.genomes.contig_ids(name)
         if rng is None:
             return self.genomes.vectors(name), contigs
         ranks = rng.permutation(int(contigs.max()) + 1)[contigs]
         order = np.argsort(ranks, kind="stable")
+        n_kept = self.config.genes_per_step
         if n_kept is not None and n_kept < len(order):
             order = order[np.sort(rng.choice(len(order), n_kept, replace=False))]
         return self.genomes.vectors(name, order), ranks[order]
 
-    def batch(self, rows: Sequence[int] | np.ndarray, *key: int, n_genes: int | None = None) -> dict[str, torch.Tensor]:
-        """Return genomes as arguments of the model, with a generator for `key`, if one is given, shuffled and sampled.
-
-        Args:
-            rows: The genomes.
-            *key: Key of the random choices.
-            n_genes: Number of genes to sample; `genes_per_step` by default.
-        """
-        n_kept = n_genes or self.config.genes_per_step
+    def batch(self, rows: Sequence[int] | np.ndarray, *key: int) -> dict[str, torch.Tensor]:
+        """Return genomes as arguments of the model, shuffled by a generator for `key` if one is given."""
         pairs = [
-            self.genome(row, np.random.default_rng([self.config.seed, *key, row]) if key else None, n_kept)
-            for row in rows
+            self.genome(row, np.random.default_rng([self.config.seed, *key, row]) if key else None) for row in rows
         ]
         return self.processor([vectors for vectors, _ in pairs], [contigs for _, contigs in pairs])
 
@@ -266,19 +243,10 @@ class Trainer:
             own = batch[micro::n_micro_batches]
             if not len(own):
                 return None
-            labels = torch.from_numpy(self.target.labels[own])
-            # The same for all processes.
-            rng = np.random.default_rng([config.seed, 5, stage, step])
-            if rng.random() >= config.pseudo_examples:
-                return {"inputs": self.batch(own, 4, stage, epoch), "labels": labels}
-            n_pairs = int(np.exp(rng.uniform(*np.log(PSEUDO_EXAMPLE_PAIRS))))
-            inputs = self.batch(own, 4, stage, epoch, n_genes=config.pseudo_example_genes)
-            return {"inputs": inputs, "labels": labels, "n_pairs": torch.tensor(n_pairs)}
+            return {"inputs": self.batch(own, 4, stage, epoch), "labels": torch.from_numpy(self.target.labels[own])}
 
         def loss(wrapped: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
             labels = batch["labels"]
-            if "n_pairs" in batch:
-                batch["inputs"]["attention_mask"] = strongest_genes(wrapped, batch["inputs"], int(batch["n_pairs"]))
             losses = torch.nn.functional.cross_entropy(
                 wrapped(**batch["inputs"]).logits,
                 labels,
@@ -333,37 +301,6 @@ class Trainer:
                     yield logits.double().softmax(1).cpu().numpy()
 
         return evaluate_rows(self.run.processes, len(rows), len(self.target.classes), compute)
-
-
-@torch.no_grad()
-def strongest_genes(model: Any, inputs: dict[str, torch.Tensor], n_pairs: int) -> torch.Tensor:
-    """Return the mask of the genes of each genome's strongest pairs, by attention of the last layer.
-
-    Args:
-        model: The model in training, perhaps wrapped for several processes.
-        inputs: Its inputs.
-        n_pairs: Number of pairs.
-
-    Returns:
-        `(n_genomes, n_genes)`, 1 on genes of the pairs.
-    """
-    was_training = model.training
-    model.eval()
-    attention = model(**inputs, output_attentions=True).attentions[-1].float().mean(1)
-    model.train(was_training)
-    mask = inputs["attention_mask"]
-    # A first position without a gene is left out; pairs have no direction.
-    attention = attention[:, -mask.shape[1] :, -mask.shape[1] :]
-    is_pair = torch.ones_like(attention, dtype=torch.bool).triu(1) & mask.bool()[:, None] & mask.bool()[:, :, None]
-    scores = (attention + attention.transpose(1, 2)).masked_fill(~is_pair, -1.0)
-    n_genes = mask.shape[1]
-    top = scores.flatten(1).topk(min(n_pairs, n_genes * (n_genes - 1) // 2), 1)
-    chosen = torch.zeros_like(mask)
-    for genes in (top.indices // n_genes, top.indices % n_genes):
-        # Of a genome with fewer pairs, the rest are no pairs.
-        chosen.scatter_reduce_(1, genes, (top.values >= 0).to(mask.dtype), "amax")
-    # A genome of one gene has no pair.
-    return torch.where(chosen.any(1, keepdim=True), chosen, mask)
 
 
 def accuracy_by_class(target: Target, tests: Sequence[np.ndarray], results: Sequence[dict[str, Any]]) -> dict[str, Any]:

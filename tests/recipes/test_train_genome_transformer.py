@@ -19,7 +19,7 @@ from biomeformer.genomes.embedding import EmbeddedGenomes, embed_genomes
 from biomeformer.genomes.proteins import load_protein_encoder
 from biomeformer.phenotypes import Study
 from biomeformer.training.config import build_config, read_yaml
-from factories import random_genome_transformer, tiny_esm, write_protein_genomes
+from factories import tiny_esm, write_protein_genomes
 from processes import ROOT, Job, recipe, run_recipe
 
 CONFIGS = ROOT / "recipes" / "configs" / "train_genome_transformer"
@@ -140,32 +140,6 @@ def test_nothing_set_aside(genomes, tmp_path):
     assert record["n_epochs"] == 3 and record["best_epochs"] == [3, 3]
 
 
-def test_steps_with_pseudo_examples_use_the_genes_that_attribution_would(genomes, tmp_path):
-    from biomeformer.attribution.maps import attention_map
-    from biomeformer.attribution.pairs import top_pairs
-
-    module, model = recipe("train_genome_transformer"), random_genome_transformer(max_genes=60).train()
-    rng = np.random.default_rng(0)
-    sizes = [40, 33, 3]
-    proteins, mask = torch.zeros(3, 40, 24), torch.zeros(3, 40, dtype=torch.int64)
-    for row, n in enumerate(sizes):
-        proteins[row, :n] = torch.from_numpy(rng.normal(size=(n, 24)).astype(np.float32))
-        mask[row, :n] = 1
-    inputs = {"proteins": proteins, "attention_mask": mask, "contig_ids": torch.zeros_like(mask)}
-    chosen = module.strongest_genes(model, inputs, 12)
-    assert model.training
-    model.eval()
-    for row, n in enumerate(sizes):
-        pairs = top_pairs(attention_map(model, proteins[row, :n], torch.zeros(n, dtype=torch.int64)), 12)
-        assert chosen[row].nonzero().flatten().tolist() == np.unique(pairs.genes).tolist()
-    values = read_yaml(CONFIGS / "smoke.yaml") | {"patience": None, "n_epochs": 2, "pseudo_examples": 0.5}
-    for name, changes in (("run", {}), ("without", {"pseudo_examples": 0.0})):
-        (tmp_path / "c.yaml").write_text(yaml.safe_dump(values | changes))
-        assert run_recipe("train_genome_transformer", arguments(genomes, tmp_path / name, tmp_path / "c.yaml")) == 0
-    losses = [[row["training_loss"] for row in history(tmp_path / name)] for name in ("run", "without")]
-    assert len(losses[0]) == len(losses[1]) and losses[0] != losses[1]
-
-
 def test_held_out_genera_are_trained_on_by_no_fold_and_evaluated_once(genomes, tmp_path, capfd):
     metadata = EmbeddedGenomes.read(genomes).metadata
     genera = list(dict.fromkeys(metadata["genus"]))
@@ -265,8 +239,6 @@ def test_shipped_configs_are_valid(name):
         ({"colour": 1}, [], ["unknown field colour"]),
         ({"n_epochs": 0}, [], ["n_epochs is 0"]),
         ({"genes_per_step": 0}, [], ["genes_per_step is 0"]),
-        ({"pseudo_examples": 1.5}, [], ["pseudo_examples is 1.5"]),
-        ({"pseudo_example_genes": 1}, [], ["pseudo_example_genes is 1"]),
         ({"hidden_size": 31, "num_attention_heads": 2}, [], ["hidden_size is 31", "does not divide"]),
         ({"positions": "spiral"}, [], ["positions 'spiral'"]),
         ({"mixed_precision": "fp8"}, [], ["mixed_precision is 'fp8'"]),
