@@ -86,7 +86,6 @@ class RecipeConfig(Config):
         intermediate_size: Hidden size of the feed-forward networks.
         positions: `none`, `contig` or `genome`.
         pooling: `mean`, `cls` or `attention`.
-        last_attention_residual: Whether there is a residual around the attention of the last layer.
         dropout: Dropout of embeddings, feed-forward networks and residuals.
         max_genes: Maximum number of genes per genome.
         n_epochs: Maximum number of epochs, over which the learning rate decays to zero.
@@ -117,7 +116,6 @@ class RecipeConfig(Config):
     intermediate_size: int = 2560
     positions: str = "contig"
     pooling: str = "mean"
-    last_attention_residual: bool = True
     dropout: float = 0.1
     max_genes: int = 4096
     n_epochs: int = 16
@@ -183,7 +181,6 @@ class Trainer:
                 hidden_dropout_prob=config.dropout,
                 positions=config.positions,
                 pooling=config.pooling,
-                last_attention_residual=config.last_attention_residual,
                 max_genes=config.max_genes,
                 label_name=self.target.column,
                 id2label=dict(enumerate(classes)),

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from biomeformer import GenomeTransformerForSequenceClassification
 from biomeformer.checkpoints import resolve_checkpoint
 from biomeformer.cli import app
-from biomeformer.genomes.prediction import protein_encoder_of
+from biomeformer.genomes.prediction import predict_genome, protein_encoder_of
 from biomeformer.training.config import build_config, read_yaml
 from factories import random_contig
 from processes import ROOT, recipe
@@ -60,7 +60,32 @@ def test_predict_is_the_default_of_the_command(tmp_path):
     model = GenomeTransformerForSequenceClassification.from_pretrained("genome-transformer-mini")
     expected = model.predict(file)
     assert [float(value) for value in row[2:5]] == pytest.approx([expected[name] for name in header[2:5]], abs=1e-5)
-    assert protein_encoder_of(model).max_residues == model.processor.max_residues == 256
+    encoder = protein_encoder_of(model)
+    assert encoder.max_residues == model.processor.max_residues and encoder.long_proteins == "windows"
+
+
+def test_it_knows_its_training_range_and_is_calibrated(tmp_path):
+    model = GenomeTransformerForSequenceClassification.from_pretrained("genome-transformer-mini")
+    assert model.config.temperature == RECORD["calibration"]["temperature"]
+    assert RECORD["calibration"]["log_loss_calibrated"] <= RECORD["calibration"]["log_loss"]
+    known = model.config.training_range
+    assert known["n_genomes"] == sum(RECORD["target"]["classes"].values()) and set(known) >= {"gc", "n_genes"}
+    # Real genomes of bacteria and archaea have between 400 and 13,000 genes, and 16 to 75 % GC.
+    assert 300 < known["n_genes"][0] < known["n_genes"][2] < 13_000 and 0.16 < known["gc"][0] < known["gc"][2] < 0.76
+    file = tmp_path / "short.fna"
+    file.write_text(f">c\n{random_contig(np.random.default_rng(0))}\n")
+    differences = predict_genome(model, file).differences
+    assert differences is not None and any("genes" in text for text in differences)
+
+
+def test_held_out_genera_were_not_trained_on():
+    listed = set((ROOT / "recipes" / "configs" / "held_out_genera.txt").read_text().split())
+    assert set(RECORD["held_out"]["groups"]) == set(ENCODER_RECORD["held_out_genera"]) == listed
+    results = json.loads((RESULTS / "habitat.json").read_text())["held_out"]
+    held_out = RECORD["held_out"]["genomes"]
+    assert results["n_genomes"] == len(held_out) and not set(held_out) & set(ENCODER_RECORD["genomes"])
+    own = results["balanced_accuracy"]["transformer: genome-transformer-mini"][0]
+    assert own == pytest.approx(RECORD["held_out"]["balanced_accuracy"], abs=1e-3)
 
 
 def test_shipped_genome_model_predicts_real_genomes(shared_data):

@@ -148,10 +148,9 @@ def rollout_map(
             hidden, weights = layer(hidden, None, True)
             flow = weights[0].float().mean(0)
             del weights
-            if layer.attention_residual:
-                # Half of a position's state is passed on unchanged.
-                flow.diagonal().add_(1.0)
-                flow /= 2
+            # The residual connection: half of a position's state is passed on unchanged.
+            flow.diagonal().add_(1.0)
+            flow /= 2
             rolled = flow if rolled is None else flow @ rolled
         assert rolled is not None
         return _genes_only(model, rolled)

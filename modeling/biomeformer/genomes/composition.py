@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from transformers import EsmModel
@@ -36,7 +38,10 @@ def composition_encoder(mean: np.ndarray, spread: np.ndarray, max_residues: int)
         max_residues=max_residues,
         long_proteins="windows",
     )
-    model = EsmModel(config, add_pooling_layer=False).eval()
+    with warnings.catch_warnings():
+        # The contact head, which is not used, has no weights.
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        model = EsmModel(config, add_pooling_layer=False).eval()
     # A one-hot vector has this standard deviation, by which the normalisation divides, after it subtracts 1 / size.
     deviation = float(np.sqrt((size - 1) / size**2))
     scale, norm = np.asarray(spread, np.float64), model.encoder.emb_layer_norm_after

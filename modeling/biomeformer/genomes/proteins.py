@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -309,7 +310,10 @@ def load_protein_encoder(
         source = source.part(PROTEIN_ENCODER)
     if source.model_type != "esm":
         raise wrong_model_type(source.name, source.model_type, "esm")
-    model = load_from(source, EsmModel, dtype="auto", add_pooling_layer=False)
+    with warnings.catch_warnings():
+        # The contact head of an encoder without layers, which is not used, has no weights.
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        model = load_from(source, EsmModel, dtype="auto", add_pooling_layer=False)
     # A name by which it can be loaded again: the folder itself, not that of the genome model around it.
     name = source.name if source.folder is None else str(source.folder)
     if model.config.max_position_embeddings <= MORE_POSITIONS:

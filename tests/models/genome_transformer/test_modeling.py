@@ -57,19 +57,6 @@ def test_order_padding_batch_and_kernel(genomes, pooling, positions):
     assert eager.attentions[2][..., -3:].max() == 0 and len(eager.hidden_states) == 4
 
 
-@pytest.mark.parametrize("has_residual", [True, False])
-def test_without_the_last_residual_genes_count_by_attention_alone(genomes, has_residual, tmp_path):
-    model = tiny(last_attention_residual=has_residual)
-    last = model.genome_transformer.layers[-1].attention.output
-    torch.nn.init.zeros_(last.weight)
-    logits = model(genomes[0], contig_ids=genomes[1]).logits
-    # The attention of the last layer passes nothing on: all genomes look alike, unless there is another way.
-    assert torch.equal(logits[0], logits[1]) == (not has_residual)
-    model.save_pretrained(tmp_path)
-    again = GenomeTransformerForSequenceClassification.from_pretrained(tmp_path)
-    assert torch.equal(again(genomes[0], contig_ids=genomes[1]).logits, logits)
-
-
 def test_saved_and_loaded(genomes, tmp_path):
     model = tiny(id2label={0: "aquatic", 1: "host", 2: "soil"}, label2id={"aquatic": 0, "host": 1, "soil": 2})
     proteins, contigs = genomes

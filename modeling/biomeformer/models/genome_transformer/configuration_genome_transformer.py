@@ -33,8 +33,6 @@ class GenomeTransformerConfig(PreTrainedConfig):
         layer_norm_eps: Epsilon of layer normalisation.
         initializer_range: Standard deviation of new weights.
         classifier_dropout: Dropout before the classifier; `hidden_dropout_prob` if None.
-        last_attention_residual: Whether the last layer adds its input to the output of its attention. Without it, genes
-            contribute to the prediction through the attention of the last layer alone.
         label_name: Name of what the classifier predicts, such as `habitat`.
         temperature: By which `predict` divides the classifier's logits, so that probabilities are calibrated; fitted to
             the predictions of held-out folds.
@@ -61,7 +59,6 @@ class GenomeTransformerConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
     classifier_dropout: float | int | None = None
-    last_attention_residual: bool = True
     label_name: str = "label"
     temperature: float | int = 1.0
     training_range: dict[str, Any] | None = None

@@ -139,16 +139,10 @@ class GenomeTransformerAttention(nn.Module):
 
 
 class GenomeTransformerLayer(GradientCheckpointingLayer):
-    """Attention and a feed-forward network, each with layer normalisation before it and a residual around it.
+    """Attention and a feed-forward network, each with layer normalisation before it and a residual around it."""
 
-    Args:
-        config: The configuration.
-        attention_residual: Whether there is a residual around the attention.
-    """
-
-    def __init__(self, config: GenomeTransformerConfig, attention_residual: bool = True) -> None:
+    def __init__(self, config: GenomeTransformerConfig) -> None:
         super().__init__()
-        self.attention_residual = attention_residual
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.attention = GenomeTransformerAttention(config)
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -162,7 +156,7 @@ class GenomeTransformerLayer(GradientCheckpointingLayer):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the hidden states of the next layer, and the attention weights if they are asked for."""
         mixed, weights = self.attention(self.attention_norm(hidden), attention_mask, output_attentions)
-        hidden = hidden + self.dropout(mixed) if self.attention_residual else self.dropout(mixed)
+        hidden = hidden + self.dropout(mixed)
         inner = self.dropout(self.activation(self.intermediate(self.feed_forward_norm(hidden))))
         return hidden + self.dropout(self.output(inner)), weights
 
@@ -205,11 +199,7 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
     def __init__(self, config: GenomeTransformerConfig) -> None:
         super().__init__(config)
         self.embeddings = GenomeTransformerEmbeddings(config)
-        last = config.num_hidden_layers - 1
-        self.layers = nn.ModuleList(
-            GenomeTransformerLayer(config, attention_residual=i < last or config.last_attention_residual)
-            for i in range(config.num_hidden_layers)
-        )
+        self.layers = nn.ModuleList(GenomeTransformerLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         if config.pooling == "attention":
             self.gene_score = nn.Linear(config.hidden_size, 1)
