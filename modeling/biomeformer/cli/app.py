@@ -11,6 +11,7 @@ from .clusters import app as clusters
 from .console import out
 from .convert import convert
 from .demo import demo
+from .doctor import doctor
 from .embed import embed
 from .export import export
 from .fit_centroids import fit_centroids
@@ -110,6 +111,7 @@ app.command(
     biomeformer inspect --environment
 """
 )(inspect)
+app.command(epilog="Example: `biomeformer doctor --json`")(doctor)
 app.add_typer(clusters, name="clusters")
 app.add_typer(phenotype, name="phenotype")
 app.add_typer(genome, name="genome")
