@@ -18,6 +18,7 @@ from .fit_centroids import fit_centroids
 from .genome import app as genome
 from .group import BiomeformerGroup
 from .inspect import inspect
+from .join import join
 from .phenotype import app as phenotype
 from .publish import app as publish
 from .recipes import app as recipes
@@ -92,6 +93,7 @@ app.command(
     biomeformer export results --format datasets --output my-cohort
 """
 )(export)
+app.command(epilog="Example: `biomeformer join results-1 results-2 --output all`")(join)
 app.command(
     "fit-centroids",
     epilog="""**Examples**
