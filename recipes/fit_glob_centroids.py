@@ -58,6 +58,9 @@ class RecipeConfig(Config):
         preprocessing: Fields of `MetagenBertProcessor`.
         n_iterations: Of k-means.
         spherical: Whether vectors and centroids are scaled to unit length.
+        min_points_per_centroid: With fewer reads per centroid the run says so.
+        max_points_per_centroid: Fit on a random sample of so many reads per centroid where there are more; on all reads
+            by default.
         seed: Of the draw and of k-means.
         max_memory: Bytes each process may take beside the model.
     """
@@ -72,6 +75,8 @@ class RecipeConfig(Config):
     preprocessing: dict[str, Any] = field(default_factory=dict)
     n_iterations: int = 20
     spherical: bool = False
+    min_points_per_centroid: int | None = None
+    max_points_per_centroid: int | None = None
     seed: int = 0
     max_memory: int = 4_000_000_000
 
@@ -134,6 +139,8 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
             reads_per_sample=config.reads_per_sample,
             seed=config.seed,
             spherical=config.spherical,
+            min_points_per_centroid=config.min_points_per_centroid,
+            max_points_per_centroid=config.max_points_per_centroid,
             batch_tokens=args.batch_tokens,
             vectors=args.output / "vectors",
             max_memory=config.max_memory,

@@ -21,7 +21,11 @@ ZERO_RULES = {
     "gbm": "zeros among N counts are replaced by t/(1 + N g) of the whole, t being the feature's share of the other "
     "training samples' counts and g the geometric mean of t, the other shares shrunk to make room (geometric "
     "Bayesian-multiplicative replacement, Martín-Fernández et al. 2015)",
+    "epsilon": "1e-12 is added to every share, zero or not (the scripts of Roy et al. 2026)",
 }
+EPSILON = 1e-12
+# Rules that do not depend on the sequencing depth.
+DEPTHLESS = ("fixed", "epsilon")
 ZERO_CHOICES = ("auto", *ZERO_RULES)
 
 
@@ -44,10 +48,10 @@ def resolve_zeros(values: np.ndarray, zeros: str) -> str:
     counts = is_counts(values)
     if zeros == "auto":
         return "sq" if counts else "fixed"
-    if zeros != "fixed" and not counts:
+    if zeros not in DEPTHLESS and not counts:
         raise InputError(
             f"the rule {zeros!r} for zeros needs counts, whose sum is the sequencing depth, and the table has shares; "
-            "give counts, or the rule fixed."
+            f"give counts, or the rule {' or '.join(DEPTHLESS)}."
         )
     return zeros
 
@@ -57,7 +61,7 @@ def replace_zeros(
 ) -> np.ndarray:
     """Scale rows to a sum of one and replace their zeros multiplicatively: the ratios of other features stay the same.
 
-    `sq` and `gbm` are those of zCompositions' `cmultRepl` (methods SQ and GBM, without its adjustment of values above
+    The rule `epsilon` changes all ratios, if little: it adds 1e-12 to every share. `sq` and `gbm` are those of zCompositions' `cmultRepl` (methods SQ and GBM, without its adjustment of values above
     the smallest observed share; Martín-Fernández et al. 2015, doi:10.1177/1471082X14535524). `fixed` is scikit-bio's
     `multi_replace` (Martín-Fernández et al. 2003, doi:10.1023/A:1023866030544).
 
@@ -76,6 +80,9 @@ def replace_zeros(
     """
     depth = values.sum(1, keepdims=True)
     shares = values / depth
+    if zeros == "epsilon":
+        shares = shares + EPSILON
+        return np.asarray(shares / shares.sum(1, keepdims=True))
     n_features = values.shape[1]
     if zeros == "fixed":
         replacement = np.full(values.shape, 1 / n_features**2)

@@ -13,6 +13,7 @@ from ...runs.progress import Progress
 from ..console import doing, note, out, report_files
 from ..options import Threads
 from ..output import open_output
+from ..presets import Preset
 from .options import (
     Covariates,
     FormerEstimator,
@@ -44,6 +45,7 @@ def evaluate(
     ],
     target: TargetColumn,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("phenotype"),
+    preset: Preset = None,
     task: Task = "auto",
     metadata: Metadata = None,
     species: Annotated[

@@ -9,7 +9,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 POOLING_MODES = ("mean", "mean_over_max_length", "cls")
 ABUNDANCE_TRANSFORMS = ("none", "clr")
-ZERO_REPLACEMENTS = ("fixed", "sq")
+ZERO_REPLACEMENTS = ("fixed", "sq", "epsilon")
 HEADS = ("linear", "deep_sets")
 SET_ELEMENTS = ("centroids", "reads")
 SET_POOLING_MODES = ("mean", "sum", "max", "attention")
@@ -40,8 +40,9 @@ class MetagenBertConfig(PreTrainedConfig):
         head: Head of a phenotype model: `linear` on the abundance vector, or `deep_sets` on a set of vectors of the
             sample.
         abundance_transform: Input of a linear head: `none` (fractions of reads) or `clr` (their centred log-ratios).
-        zero_replacement: Replacement of zeros for log-ratios: `fixed` (1/n² of the whole for n clusters), or `sq`
-            (1/(n(√N + 1)) for N reads), which needs counts rather than fractions.
+        zero_replacement: Replacement of zeros for log-ratios: `fixed` (1/n² of the whole for n clusters), `sq`
+            (1/(n(√N + 1)) for N reads), which needs counts rather than fractions, or `epsilon` (1e-12 is added to
+            every fraction, as in the published MetagenBERT scripts).
         set_elements: Elements of a DeepSets head's set: `centroids` of a k-means over the sample's own reads
             (MetagenBERT-Local), or `reads` drawn from the sample (MetagenBERT-Sub).
         set_size: Number of elements of a set.
