@@ -118,7 +118,7 @@ def _checked(path: Path, values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         # Centroids in float64 beyond the range of float32 become infinite.
         centroids = np.array(values, np.float32, order="C")
-    bad = ~np.isfinite(centroids).all(1)
+    bad: np.ndarray = ~np.isfinite(centroids).all(axis=1, keepdims=True)[:, 0]
     if bad.any():
         raise InputError(
             f"{path}: {bad.sum():,} of {len(bad):,} centroids hold NaN, infinity or a number beyond float32, the first "

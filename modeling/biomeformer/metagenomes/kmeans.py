@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -141,8 +142,8 @@ def run_distributed_kmeans(
         n_iterations: Of Lloyd's algorithm.
         seed: Of the initial choice of points, which does not depend on how they are shared out.
         spherical: Scale centroids to unit length at each iteration.
-        max_points_per_centroid: Fit on a random sample of this many points per centroid where there are more, the sample
-            that FAISS draws with this limit; on all points by default.
+        max_points_per_centroid: Fit on a random sample of this many points per centroid where there are more, the
+            sample that FAISS draws with this limit; on all points by default.
         device: Of this process: `cpu`, `cuda` or `cuda:N`.
         processes: The processes.
         progress: Called after each iteration with its number from 1, and the objective by number of clusters.
@@ -463,7 +464,7 @@ def _initial_centroids(
     # Each point belongs to one process; the others add zeros.
     values = processes.all_reduce(values)
     borders = np.cumsum([0, *n_clusters])
-    return [values[position[first:last]] for first, last in zip(borders, borders[1:], strict=False)]
+    return [values[position[first:last]] for first, last in pairwise(borders)]
 
 
 def _refill_empty(faiss: Any, centroids: np.ndarray, counts: np.ndarray, n_points: int) -> None:

@@ -61,9 +61,10 @@ def replace_zeros(
 ) -> np.ndarray:
     """Scale rows to a sum of one and replace their zeros multiplicatively: the ratios of other features stay the same.
 
-    The rule `epsilon` changes all ratios, if little: it adds 1e-12 to every share. `sq` and `gbm` are those of zCompositions' `cmultRepl` (methods SQ and GBM, without its adjustment of values above
-    the smallest observed share; Martín-Fernández et al. 2015, doi:10.1177/1471082X14535524). `fixed` is scikit-bio's
-    `multi_replace` (Martín-Fernández et al. 2003, doi:10.1023/A:1023866030544).
+    The rule `epsilon`, which adds 1e-12 to every share, changes all ratios, if little. `sq` and `gbm` are those of
+    zCompositions' `cmultRepl` (methods SQ and GBM, without its adjustment of values above the smallest observed share;
+    Martín-Fernández et al. 2015, doi:10.1177/1471082X14535524). `fixed` is scikit-bio's `multi_replace`
+    (Martín-Fernández et al. 2003, doi:10.1023/A:1023866030544).
 
     Args:
         values: float64 `(n_samples, n_features)`; counts for `sq` and `gbm`.

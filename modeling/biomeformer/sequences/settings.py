@@ -24,8 +24,8 @@ class PreparationSettings:
         positive: The positive class of two, to which recall, precision and threshold refer; by default the last in
             alphabetical order. It becomes the second class.
         length: Bases of a window around an interval's summit.
-        edges: How to treat a window that crosses an end of its contig: `drop` it, `shift` it inside, `clip` it, or `pad`
-            what is within the contig to the full length with N on both sides alike, which count for `max_n`.
+        edges: How to treat a window that crosses an end of its contig: `drop` it, `shift` it inside, `clip` it, or
+            `pad` what is within the contig to the full length with N on both sides alike, which count for `max_n`.
         canonical_contigs: Whether to drop intervals on contigs other than numbered chromosomes, X, Y, Z and W.
         max_n: Largest fraction of N in a sequence; sequences above it are dropped.
         min_length: Minimum length in bases; shorter sequences are dropped.
