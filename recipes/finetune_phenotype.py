@@ -84,8 +84,11 @@ class RecipeConfig(Config):
         reads_per_sample: Reads drawn from each sample, for its centroids or to form sets of `set_size` reads; training
             uses other reads in each epoch, and predictions are averaged over sets of all of them.
         pooling: `mean`, `sum`, `max` or `attention`.
-        hidden_size: Hidden size of the head.
-        dropout: Dropout in the head.
+        head_layout: Layers of the head: `default`, or `published`: those of the MetagenBERT scripts.
+        hidden_size: Hidden size of the head; of the network for each element (Phi) in the published layout.
+        dropout: Dropout in the head, or in Phi.
+        pooled_hidden_size: Hidden size of the network for the pooled vector (Rho) in the published layout.
+        pooled_dropout: Dropout in Rho.
         train_encoder: Whether to train the read encoder too.
         n_epochs: Maximum number of epochs.
         patience: Epochs without a validation loss that is lower by `min_improvement` after which training stops.
@@ -110,8 +113,11 @@ class RecipeConfig(Config):
     set_size: int = 64
     reads_per_sample: int = 10_000
     pooling: str = "attention"
+    head_layout: str = "default"
     hidden_size: int = 64
     dropout: float = 0.1
+    pooled_hidden_size: int = 256
+    pooled_dropout: float = 0.2
     train_encoder: bool = False
     n_epochs: int = 100
     patience: int = 15
@@ -286,8 +292,11 @@ def new_model(
         set_reads=config.reads_per_sample,
         set_seed=config.seed,
         set_pooling=config.pooling,
+        head_layout=config.head_layout,
         head_hidden_size=config.hidden_size,
         head_dropout=config.dropout,
+        pooled_hidden_size=config.pooled_hidden_size,
+        pooled_dropout=config.pooled_dropout,
     )
     encoder = model.metagenbert.requires_grad_(False).encoder
     if config.train_encoder:

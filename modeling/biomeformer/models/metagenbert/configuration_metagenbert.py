@@ -12,6 +12,7 @@ ABUNDANCE_TRANSFORMS = ("none", "clr")
 ZERO_REPLACEMENTS = ("fixed", "sq", "epsilon")
 HEADS = ("linear", "deep_sets")
 SET_ELEMENTS = ("centroids", "reads")
+HEAD_LAYOUTS = ("default", "published")
 SET_POOLING_MODES = ("mean", "sum", "max", "attention")
 CHOICES = {
     "pooling": POOLING_MODES,
@@ -20,6 +21,7 @@ CHOICES = {
     "zero_replacement": ZERO_REPLACEMENTS,
     "set_elements": SET_ELEMENTS,
     "set_pooling": SET_POOLING_MODES,
+    "head_layout": HEAD_LAYOUTS,
 }
 # Config classes of read encoders by model_type, of those whose code comes with a checkpoint and is unknown to
 # transformers.
@@ -50,8 +52,12 @@ class MetagenBertConfig(PreTrainedConfig):
             `set_size`, over which predictions are averaged.
         set_seed: Seed of the draw and of k-means.
         set_pooling: Pooling of a set: `mean`, `sum`, `max` or `attention`.
-        head_hidden_size: Width of a DeepSets head.
-        head_dropout: Dropout of a DeepSets head.
+        head_layout: Layers of a DeepSets head: `default`, or `published`: those of the MetagenBERT scripts, for which all
+            elements of a set count alike.
+        head_hidden_size: Width of a DeepSets head; of the network for each element (Phi) in the published layout.
+        head_dropout: Dropout of a DeepSets head, or of Phi.
+        pooled_hidden_size: Width of the network for the pooled vector (Rho) in the published layout.
+        pooled_dropout: Dropout of Rho.
         initializer_range: Standard deviation of new centroids.
 
     Raises:
@@ -74,8 +80,11 @@ class MetagenBertConfig(PreTrainedConfig):
     set_reads: int = 10_000
     set_seed: int = 0
     set_pooling: str = "attention"
+    head_layout: str = "default"
     head_hidden_size: int = 64
     head_dropout: float = 0.1
+    pooled_hidden_size: int = 256
+    pooled_dropout: float = 0.2
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -98,7 +107,7 @@ class MetagenBertConfig(PreTrainedConfig):
                 raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(choices)}.")
         if self.pooling == "mean_over_max_length" and not self.max_length:
             raise ValueError("pooling 'mean_over_max_length' needs max_length, the divisor in tokens.")
-        for name in ("n_clusters", "set_size", "set_reads", "head_hidden_size"):
+        for name in ("n_clusters", "set_size", "set_reads", "head_hidden_size", "pooled_hidden_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.set_reads < self.set_size:

@@ -17,7 +17,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_metagenbert import MetagenBertConfig
-from .deep_sets import DeepSets
+from .deep_sets import DeepSets, make_deep_sets
 from .exact_batches import by_length, exact_batch_size
 from .full_float32 import full_float32_matmul
 from .head_loss import head_loss
@@ -429,7 +429,7 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
         super().__init__(config)
         self.metagenbert = MetagenBertModel(config)
         self.head: nn.Module = (
-            nn.Linear(config.n_clusters, config.num_labels) if config.head == "linear" else DeepSets(config)
+            nn.Linear(config.n_clusters, config.num_labels) if config.head == "linear" else make_deep_sets(config)
         )
         self.post_init()
 
