@@ -383,7 +383,10 @@ def cross_validate(
         n_repeats=n_repeats,
         n_splits=n_splits,
         permuted=np.array(permuted_scores),
-        chosen=_named(blocks, n_chosen / (n_splits * n_repeats)) if transform != "ilr" else {},
+        # Features that are fitted again in each fold have no identity across folds.
+        chosen=_named(blocks, n_chosen / (n_splits * n_repeats))
+        if transform != "ilr" and all(block.refit is None for block in blocks)
+        else {},
         n_empty=n_empty,
         zeros=tuple(dict.fromkeys(filter(None, rules))),
         task=task,

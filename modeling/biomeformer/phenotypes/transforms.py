@@ -181,7 +181,9 @@ def design_matrix(
         if not block.is_composition:
             matrices.append(_imputed(block, training_rows))
             continue
-        matrices.append(transform_shares(block.values, transform, rule or "fixed", training_rows, block.names))
+        matrices.append(
+            transform_shares(block.fitted_on(training_rows), transform, rule or "fixed", training_rows, block.names)
+        )
     return np.concatenate(matrices, axis=1)
 
 
@@ -198,7 +200,9 @@ def block_rules(blocks: Sequence[FeatureTable], transform: str, zeros: str | Seq
 
 def needs_training_rows(blocks: Sequence[FeatureTable], rules: Sequence[str]) -> bool:
     """Tell whether the design matrix depends on which samples are for training."""
-    return "gbm" in rules or any(not block.is_composition and np.isnan(block.values).any() for block in blocks)
+    return "gbm" in rules or any(
+        block.refit is not None or (not block.is_composition and np.isnan(block.values).any()) for block in blocks
+    )
 
 
 def _imputed(block: FeatureTable, training_rows: np.ndarray | None) -> np.ndarray:

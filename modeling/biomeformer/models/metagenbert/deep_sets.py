@@ -132,9 +132,7 @@ class PublishedDeepSets(DeepSets):
         )
         if self.pooling == "attention":
             attention_width = max(width // 3, 1)
-            self.attention = nn.Sequential(
-                nn.Linear(width, attention_width), nn.Tanh(), nn.Linear(attention_width, 1)
-            )
+            self.attention = nn.Sequential(nn.Linear(width, attention_width), nn.Tanh(), nn.Linear(attention_width, 1))
         self.whole = nn.Sequential(
             nn.Linear(width, pooled),
             nn.LeakyReLU(),
