@@ -30,6 +30,7 @@ from typing import Any
 import transformers
 
 from biomeformer import load_read_encoder
+from biomeformer.checkpoints.loading import DTYPES
 from biomeformer.errors import InputError
 from biomeformer.io.atomic import wrap_write_errors
 from biomeformer.io.locks import locked_folder
@@ -40,7 +41,7 @@ from biomeformer.runs.control import CallbackObserver, RunControl
 from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.runs.progress import note, out
 from biomeformer.training.command import RecipeParser, run_main
-from biomeformer.training.config import Config
+from biomeformer.training.config import AT_LEAST_ONE, SEED, Config
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -79,6 +80,17 @@ class RecipeConfig(Config):
     max_points_per_centroid: int | None = None
     seed: int = 0
     max_memory: int = 4_000_000_000
+
+    ranges = {
+        "n_clusters": AT_LEAST_ONE,
+        "reads_per_sample": AT_LEAST_ONE,
+        "dtype": tuple(DTYPES),
+        "n_iterations": AT_LEAST_ONE,
+        "min_points_per_centroid": AT_LEAST_ONE,
+        "max_points_per_centroid": AT_LEAST_ONE,
+        "seed": SEED,
+        "max_memory": AT_LEAST_ONE,
+    }
 
 
 def parser() -> RecipeParser:

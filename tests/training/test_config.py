@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import typing
 from dataclasses import dataclass, field
 
 import pytest
@@ -9,7 +11,7 @@ import yaml
 
 from biomeformer.errors import InputError
 from biomeformer.training.command import RecipeParser
-from biomeformer.training.config import Config
+from biomeformer.training.config import Config, Range
 from processes import ROOT, recipe
 
 CONFIGS = ROOT / "recipes" / "configs"
@@ -122,3 +124,37 @@ def test_overrides_and_options_come_in_any_order(capsys):
     with pytest.raises(SystemExit) as stop:
         parser.parse_args(["--config", "smoke"])
     assert stop.value.code == 2 and capsys.readouterr().err.startswith("error: the following arguments are required")
+
+
+RECIPES = [
+    "finetune_phenotype",
+    "finetune_sequence_classifier",
+    "fit_glob_centroids",
+    "pretrain_protein_encoder",
+    "train_genome_transformer",
+]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_number_of_a_recipe_has_a_range_that_its_defaults_lie_in(name):
+    config = recipe(name).RecipeConfig
+    kinds = typing.get_type_hints(config)
+    for field in dataclasses.fields(config):
+        parts = {kinds[field.name], *typing.get_args(kinds[field.name])}
+        if parts & {int, float}:
+            assert isinstance(config.ranges[field.name], Range), field.name
+        if field.name in config.ranges and field.default not in (None, dataclasses.MISSING):
+            assert field.default in config.ranges[field.name], field.name
+
+
+@pytest.mark.parametrize(
+    ("allowed", "inside", "outside", "text"),
+    [
+        (Range(1), (1, 1e9), (0, -1, float("nan")), "at least 1"),
+        (Range(0, is_open=True), (1e-9,), (0, -1e-9), "above 0"),
+        (Range(0, 1), (0, 1), (-0.1, 1.1), "at least 0 and at most 1"),
+    ],
+)
+def test_ranges(allowed, inside, outside, text):
+    assert all(value in allowed for value in inside) and not any(value in allowed for value in outside)
+    assert str(allowed) == text

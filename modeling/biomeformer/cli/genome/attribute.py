@@ -32,6 +32,12 @@ def attribute(
             show_default="model's",
         ),
     ] = None,
+    genomes: Annotated[
+        Literal["held-out", "training", "all"],
+        typer.Option(
+            "--genomes", help="Which to attribute: those that the model was not trained on, those it was, or all."
+        ),
+    ] = "held-out",
     method: Annotated[
         Literal["attention", "attention_gradient", "rollout", "ablation"],
         typer.Option(help="Score of the strongest pairs; ablation is the most reliable and takes longest."),
@@ -72,19 +78,20 @@ def attribute(
 
         settings = AttributionSettings(method=method, top=top if top < 1 else int(top), n_ablated=ablate, seed=seed)
         clustering = ClusterSettings(eps=eps, min_samples=min_samples, seed=seed)
-        genomes = EmbeddedGenomes.read(embedded)
+        embedded_genomes = EmbeddedGenomes.read(embedded)
     with ProcessGroup.from_environment(timeout * 60) as processes:
         with doing(f"loading {model}"):
             loaded = load_genome_model(model, revision=revision, device=processes.device(device))
-        progress = RunProgress(len(genomes), processes, noun="genomes", done="attributed")
+        progress = RunProgress(len(embedded_genomes), processes, noun="genomes", done="attributed")
         with watch_run(progress, output, device=loaded.device, resume=resume, overwrite=overwrite) as control:
             network = run_attribution(
                 loaded,
-                genomes,
+                embedded_genomes,
                 output,
                 settings=settings,
                 clustering=clustering,
                 label_column=label,
+                subset=genomes.replace("-", "_"),  # type: ignore[arg-type]
                 control=control,
             )
     if not processes.is_main:
@@ -101,6 +108,9 @@ def attribute(
         low, high = row["accuracy"][1:]
         out(f"accuracy from {row['from']} ({row['genes']:,.0f}): {row['accuracy'][0]:.3f} ({low:.3f}-{high:.3f})")
     report_files({"report": report, "pairs": output / "pairs.parquet", "network": output / "network.graphml"})
+    chosen = network.record["genomes"]
+    if chosen["n_trained_on"] is not None:
+        out(f"{figures['n_genomes'] - chosen['n_trained_on']:,} held out, {chosen['n_trained_on']:,} trained on")
     failed = network.record["genomes"]["failed"]
     list_failures(failed, output)
     RunOutcome(network, failed, len(genomes), 0, "genomes").raise_for_failures()
