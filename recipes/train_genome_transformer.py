@@ -3,8 +3,8 @@
 * Genomes are split so that no group (genus, family) is in two folds. Groups of the training folds are held out for
   validation, on which training stops early, unless `patience` is null; the test fold is not involved. Scores are those
   of the test folds.
-* With `--validation FILE` there is one split instead, as in the paper: the genomes that the file lists, one id per line,
-  are tested, and the others are trained on. The checkpoint is then that of the split.
+* With `--validation FILE` there is one split instead, as in the paper: the genomes that the file lists, one id per
+  line, are tested, and the others are trained on. The checkpoint is then that of the split.
 * Contigs are shuffled in every epoch; the order of genes within them is kept. With `genes_per_step` a step uses a
   random subset of a genome's genes, which is faster and reduces overfitting to few genomes.
 * Genomes of similar length are batched together, to reduce padding. Vectors are read genome by genome from disk, or
@@ -19,9 +19,10 @@
         --genomes embedded --target habitat --group genus --output RUN
 
 RUN gets `model/`, trained on all genomes for the median number of epochs of the folds (or on those of the split), with
-`scores.csv`, `predictions.csv` and `study.json` (`biomeformer phenotype report RUN` draws them), `accuracy.csv` (accuracy
-by class and of all genomes: Table 1 of the paper), `history.csv` and `training_record.json`. The record lists the genomes
-that the model was trained on, which `biomeformer genome attribute` leaves out. The same command resumes after the last finished epoch.
+`scores.csv`, `predictions.csv` and `study.json` (`biomeformer phenotype report RUN` draws them), `accuracy.csv`
+(accuracy by class and of all genomes, the figures of the paper's Table 1), `history.csv` and `training_record.json`.
+The record lists the genomes that the model was trained on, which `biomeformer genome attribute` leaves out. The same
+command resumes after the last finished epoch.
 
 Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
 """
@@ -420,8 +421,8 @@ def read_split(file: Path, target: Target) -> tuple[np.ndarray, np.ndarray]:
         shared = sorted(set(target.groups[is_validation].tolist()) & set(target.groups[~is_validation].tolist()))
         if shared:
             raise InputError(
-                f"--validation {file}: {target.group_column} {shared[0]!r} and {len(shared) - 1} others have genomes on "
-                "both sides of the split; list whole groups, or leave out --group."
+                f"--validation {file}: {target.group_column} {shared[0]!r} and {len(shared) - 1} others have genomes "
+                "on both sides of the split; list whole groups, or leave out --group."
             )
     return np.flatnonzero(~is_validation), np.flatnonzero(is_validation)
 

@@ -44,7 +44,7 @@ def test_genome_embed_writes_table_vectors_and_dataset(place, run, tmp_path):
     assert "4 genomes" in result.stderr and "4 g3: embedded" in result.stderr
     found = EmbeddedGenomes.read(tmp_path / "out")
     assert found.vectors("g2").shape == (40, 24)
-    assert len(datasets.load_from_disk(tmp_path / "out" / "dataset")) == 4
+    assert len(datasets.load_dataset(str(tmp_path / "out" / "dataset"), split="train")) == 4
     again = run([*arguments, "--threads", 1])
     assert again.exit_code == 0 and "embedded" not in again.stderr
     assert "resuming an earlier run: 4 of 4 genomes are done" in again.stderr

@@ -187,9 +187,7 @@ def test_accuracy_is_a_table_by_class_with_its_total(split, single):
 )
 def test_a_split_that_leaks_or_lacks_a_class_is_refused(genomes, tmp_path, capfd, lines, message):
     (tmp_path / "v.txt").write_text("\n".join(lines))
-    options = arguments(
-        genomes, tmp_path / "run", CONFIGS / "smoke.yaml", "--validation", str(tmp_path / "v.txt")
-    )
+    options = arguments(genomes, tmp_path / "run", CONFIGS / "smoke.yaml", "--validation", str(tmp_path / "v.txt"))
     assert run_recipe("train_genome_transformer", options) == 2
     assert message in capfd.readouterr().err and not (tmp_path / "run").exists()
 

@@ -139,12 +139,12 @@ RECIPES = [
 def test_every_number_of_a_recipe_has_a_range_that_its_defaults_lie_in(name):
     config = recipe(name).RecipeConfig
     kinds = typing.get_type_hints(config)
-    for field in dataclasses.fields(config):
-        parts = {kinds[field.name], *typing.get_args(kinds[field.name])}
+    for each in dataclasses.fields(config):
+        parts = {kinds[each.name], *typing.get_args(kinds[each.name])}
         if parts & {int, float}:
-            assert isinstance(config.ranges[field.name], Range), field.name
-        if field.name in config.ranges and field.default not in (None, dataclasses.MISSING):
-            assert field.default in config.ranges[field.name], field.name
+            assert isinstance(config.ranges[each.name], Range), each.name
+        if each.name in config.ranges and each.default not in (None, dataclasses.MISSING):
+            assert each.default in config.ranges[each.name], each.name
 
 
 @pytest.mark.parametrize(

@@ -120,8 +120,8 @@ def _attribute(
     names = _chosen(genomes, subset, trained_on)
     if trained_on is None and subset != "all" and control.processes.is_main:
         control.observer.remark(
-            "the model's training record does not list the genomes it was trained on, so all are attributed; results on "
-            "training genomes are no evidence for others"
+            "the model's training record does not list the genomes it was trained on, so all are attributed; results "
+            "on training genomes are no evidence for others"
         )
     items = [_EmbeddedGenome(name, genomes.folder / RESULTS["genes"]) for name in names]
     results = (*FILES.values(), GRAPHML, RECORD, "report.html")

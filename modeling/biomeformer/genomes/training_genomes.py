@@ -6,9 +6,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from ..checkpoints.source import open_checkpoint
+from ..checkpoints.source import open_checkpoint, read_json
 from ..errors import CheckpointError, InputError
-from ..io.strict_json import parse_json
 
 # Key of the training record.
 TRAINING_GENOMES = "training_genomes"
@@ -34,12 +33,9 @@ def training_genomes(model: PreTrainedModel) -> frozenset[str] | None:
     file = source.file(RECORD)
     if file is None:
         return None
-    try:
-        names = parse_json(file.read_bytes()).get(TRAINING_GENOMES)
-        if names is not None and not all(isinstance(name, str) for name in names):
-            raise TypeError(f"{TRAINING_GENOMES} is no list of names")
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{file} cannot be read ({error}); save the model again.") from error
+    names = read_json(file).get(TRAINING_GENOMES)
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise CheckpointError(f"{file}: {TRAINING_GENOMES} is no list of names; save the model again.")
     return None if names is None else frozenset(names)
 
 

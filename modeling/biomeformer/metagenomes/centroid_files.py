@@ -118,11 +118,11 @@ def _checked(path: Path, values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         # Centroids in float64 beyond the range of float32 become infinite.
         centroids = np.array(values, np.float32, order="C")
-    bad: np.ndarray = ~np.isfinite(centroids).all(axis=1, keepdims=True)[:, 0]
-    if bad.any():
+    bad = np.unique(np.argwhere(~np.isfinite(centroids))[:, 0])
+    if len(bad):
         raise InputError(
-            f"{path}: {bad.sum():,} of {len(bad):,} centroids hold NaN, infinity or a number beyond float32, the first "
-            f"in row {int(np.argmax(bad))}; {ADVICE}."
+            f"{path}: {len(bad):,} of {len(centroids):,} centroids hold NaN, infinity or a number beyond float32, the "
+            f"first in row {bad[0]}; {ADVICE}."
         )
     return centroids
 

@@ -1,4 +1,4 @@
-"""Vectors of the reads that `fit-centroids --vectors` drew: their means, and centroids fitted on some of the samples."""
+"""Vectors of the reads that `fit-centroids --vectors` drew: their means, and centroids fitted on some samples."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ class DrawnVectors:
         missing = [name for name in sample_ids if name not in self.parts]
         if missing:
             raise TableError(
-                f"{self.folder} has no vectors of {len(missing)} of {len(sample_ids)} samples (such as {missing[0]!r}); "
-                "draw reads of the same cohort."
+                f"{self.folder} has no vectors of {len(missing)} of {len(sample_ids)} samples (such as "
+                f"{missing[0]!r}); draw reads of the same cohort."
             )
         return [self.parts[name] for name in sample_ids]
 

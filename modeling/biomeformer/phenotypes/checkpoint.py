@@ -109,7 +109,8 @@ def with_deep_sets_head(
         model: Read encoder, centroids and processor, which the checkpoint shares rather than copies.
         classes: Names of the labels.
         **options: `set_elements`, `set_size`, `set_reads`, `set_seed`, `set_pooling`, `head_layout`,
-            `head_hidden_size`, `head_dropout`, `pooled_hidden_size` and `pooled_dropout` of `MetagenBertConfig`, and `problem_type` of transformers.
+            `head_hidden_size`, `head_dropout`, `pooled_hidden_size` and `pooled_dropout` of `MetagenBertConfig`, and
+            `problem_type` of transformers.
 
     Raises:
         ValueError: An option is out of range.

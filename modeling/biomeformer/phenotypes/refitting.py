@@ -1,7 +1,7 @@
 """Features that are fitted within the training samples, and by how much the usual way leaks.
 
-Centroids that are fitted on all samples of a cohort have seen the test samples' reads, if not their labels. Here they are
-fitted again on the training samples of each fold; what the usual way gains on the same folds is the leak.
+Centroids that are fitted on all samples of a cohort have seen the test samples' reads, if not their labels. Here they
+are fitted again on the training samples of each fold; what the usual way gains on the same folds is the leak.
 """
 
 from __future__ import annotations

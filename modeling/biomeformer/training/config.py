@@ -78,7 +78,7 @@ class Config:
         return config
 
     def check_ranges(self, where: str) -> None:
-        """Raise `InputError` if a field is outside of its range in `ranges`; None is allowed where the type allows it."""
+        """Raise `InputError` if a field is outside of its range in `ranges`; None is within every range."""
         for name, allowed in self.ranges.items():
             value = getattr(self, name)
             for part in value if isinstance(value, list | tuple) else [value]:

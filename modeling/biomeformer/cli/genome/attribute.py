@@ -113,7 +113,7 @@ def attribute(
         out(f"{figures['n_genomes'] - chosen['n_trained_on']:,} held out, {chosen['n_trained_on']:,} trained on")
     failed = network.record["genomes"]["failed"]
     list_failures(failed, output)
-    RunOutcome(network, failed, len(genomes), 0, "genomes").raise_for_failures()
+    RunOutcome(network, failed, figures["n_genomes"] + len(failed), 0, "genomes").raise_for_failures()
 
 
 __all__ = ["attribute"]

@@ -66,6 +66,7 @@ def embed(
         import os
 
         from ...genomes.catalog import read_catalog
+        from ...genomes.dataset import write_genome_dataset
         from ...genomes.embedding import RESULTS, embed_genomes
         from ...genomes.proteins import load_protein_encoder
         from ...runs.process_group import ProcessGroup
@@ -112,7 +113,7 @@ def embed(
         if format == "datasets":
             output_of_run(output).claim(["dataset"])
             with doing("writing the dataset"), atomic_directory(output / "dataset", existing="replace") as partial:
-                embedded.to_dataset().save_to_disk(partial)
+                write_genome_dataset(embedded, partial)
             files["dataset"] = output / "dataset"
         report_files(files)
     list_failures(outcome.failed, output)

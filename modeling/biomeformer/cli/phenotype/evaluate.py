@@ -108,8 +108,8 @@ def evaluate(
 
     The cross-validation is nested, repeated and stratified; all fitting and model selection uses only training samples.
     Metadata columns that predict the phenotype too, or explain the features, are tested and warned of. Writes
-    scores.csv, predictions.csv (out of fold), centroid_leak.csv (with --refit-centroids), confounders.csv, importance.csv (with --importance), study.json and
-    report.html.
+    scores.csv, predictions.csv (out of fold), centroid_leak.csv (with --refit-centroids), confounders.csv,
+    importance.csv (with --importance), study.json and report.html.
     """
     estimator = chosen_estimators(estimator, model)
     if refit_centroids is not None and read_vectors is None:

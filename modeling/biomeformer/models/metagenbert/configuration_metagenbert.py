@@ -52,8 +52,8 @@ class MetagenBertConfig(PreTrainedConfig):
             `set_size`, over which predictions are averaged.
         set_seed: Seed of the draw and of k-means.
         set_pooling: Pooling of a set: `mean`, `sum`, `max` or `attention`.
-        head_layout: Layers of a DeepSets head: `default`, or `published`: those of the MetagenBERT scripts, for which all
-            elements of a set count alike.
+        head_layout: Layers of a DeepSets head: `default`, or `published`: those of the MetagenBERT scripts, for which
+            all elements of a set count alike.
         head_hidden_size: Width of a DeepSets head; of the network for each element (Phi) in the published layout.
         head_dropout: Dropout of a DeepSets head, or of Phi.
         pooled_hidden_size: Width of the network for the pooled vector (Rho) in the published layout.

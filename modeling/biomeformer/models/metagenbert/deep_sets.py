@@ -120,8 +120,8 @@ class PublishedDeepSets(DeepSets):
     """The DeepSets network of the MetagenBERT scripts (arXiv 2601.03295): Phi, pooling, Rho.
 
     Phi is one layer with LeakyReLU and dropout, Rho another one and the output. All elements of a set count alike,
-    whatever their shares; attention scores have one hidden layer of a third of Phi's width. In the scripts Phi's dropout
-    is left out if it has one layer; here it is as the paper states it.
+    whatever their shares; attention scores have one hidden layer of a third of Phi's width. In the scripts Phi's
+    dropout is left out if it has one layer; here it is as the paper states it.
     """
 
     def add_layers(self, config: MetagenBertConfig) -> None:
