@@ -28,7 +28,13 @@ def embed(
         ),
     ],
     protein_encoder: Annotated[
-        str, typer.Option("--protein-encoder", "-e", help="An ESM-2: a folder or a Hub id.", show_default=False)
+        str,
+        typer.Option(
+            "--protein-encoder",
+            "-e",
+            help="An ESM-2: a folder, a Hub id, or fair-esm's name, such as esm2_t36_3B_UR50D.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder to write, or of a run to resume.", show_default=False)
