@@ -11,7 +11,7 @@ import yaml
 
 from biomeformer.errors import InputError
 from biomeformer.training.command import RecipeParser
-from biomeformer.training.config import Config, Range
+from biomeformer.training.config import Config, Range, read_yaml
 from processes import ROOT, recipe
 
 CONFIGS = ROOT / "recipes" / "configs"
@@ -158,3 +158,9 @@ def test_every_number_of_a_recipe_has_a_range_that_its_defaults_lie_in(name):
 def test_ranges(allowed, inside, outside, text):
     assert all(value in allowed for value in inside) and not any(value in allowed for value in outside)
     assert str(allowed) == text
+
+
+def test_numbers_with_an_exponent_need_no_point(tmp_path):
+    (tmp_path / "c.yaml").write_text("n: 1e-3\nlist: [1e5, -2E+3, 1.5e2]\nword: 1e\nother: e5\n")
+    values = read_yaml(tmp_path / "c.yaml")
+    assert values == {"n": 1e-3, "list": [1e5, -2e3, 150.0], "word": "1e", "other": "e5"}

@@ -259,7 +259,9 @@ def load_protein_encoder(
     target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
     name = hub_name(str(name))
     if name.endswith(".pt"):
-        raise CheckpointError(f"{name} is a pickle of fair-esm; convert it once with: biomeformer convert {name} FOLDER")
+        raise CheckpointError(
+            f"{name} is a pickle of fair-esm; convert it once with: biomeformer convert {name} FOLDER"
+        )
     repository, subfolder = _split(str(name))
     source = open_checkpoint(name, repository, revision=revision, subfolder=subfolder, **hub_options)
     if source.model_type == "genome_transformer" and not subfolder:

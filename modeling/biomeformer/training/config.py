@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -135,6 +136,12 @@ class UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# YAML 1.2 has it so; PyYAML, of YAML 1.1, takes a number with an exponent and no point for text.
+UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def _override(values: dict[str, Any], cls: type, override: str) -> None:
     """Apply one `key=value` to the mapping of a config.
 
@@ -204,7 +211,7 @@ def build_config(cls: type[Fields], values: dict[str, Any], where: str) -> Field
 
 
 def _value(value: Any, kind: Any, where: str, name: str) -> Any:
-    """Convert a value to its field's type; YAML reads `1e-3` as text."""
+    """Convert a value to its field's type."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in inner:
