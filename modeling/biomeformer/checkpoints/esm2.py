@@ -26,7 +26,7 @@ CLS, PAD, EOS, UNK, FIRST, MASK, VOCAB_SIZE = 0, 1, 2, 3, 4, 32, 33
 
 
 def hub_name(name: str) -> str:
-    """Return the Hub id of an ESM-2 that is given by fair-esm's name, such as `esm2_t36_3B_UR50D`; other names as is."""
+    """Return the Hub id of an ESM-2 given by fair-esm's name, such as `esm2_t36_3B_UR50D`; other names as they are."""
     return f"{HUB_OWNER}/{name}" if name in FAIR_ESM_SIZES and not Path(name).exists() else name
 
 
