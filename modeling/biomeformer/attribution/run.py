@@ -26,6 +26,8 @@ from .explanation import AttributionSettings, Explanation, explain_genome
 from .network import FILES, GRAPHML, RECORD, GeneInteractionNetwork
 from .pseudo_examples import pseudo_table
 
+# What is drawn of the results later.
+DRAWN = ("report.html", "pairs_by_cluster.svg", "pairs_by_class.svg", "network.svg")
 # Of the genomes, which to attribute.
 Subset = Literal["held_out", "training", "all"]
 ARRAYS = ("logits", "genes", "scores", "pseudo", "random_genes", "random_pairs", "random_ablation")
@@ -124,7 +126,7 @@ def _attribute(
             "on training genomes are no evidence for others"
         )
     items = [_EmbeddedGenome(name, genomes.folder / RESULTS["genes"]) for name in names]
-    results = (*FILES.values(), GRAPHML, RECORD, "report.html")
+    results = (*FILES.values(), GRAPHML, RECORD, *DRAWN)
     run = RunFolder(folder, fingerprint, items, "genomes", results=results, root=genomes.folder)
     classes = [model.config.id2label[i] for i in range(model.config.num_labels)]
 

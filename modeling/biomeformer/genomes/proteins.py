@@ -258,11 +258,11 @@ def load_protein_encoder(
     """
     target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
     name = hub_name(str(name))
-    if name.endswith(".pt"):
+    if name.endswith(".pt") and not Path(name).is_dir():
         raise CheckpointError(
             f"{name} is a pickle of fair-esm; convert it once with: biomeformer convert {name} FOLDER"
         )
-    repository, subfolder = _split(str(name))
+    repository, subfolder = _split(name)
     source = open_checkpoint(name, repository, revision=revision, subfolder=subfolder, **hub_options)
     if source.model_type == "genome_transformer" and not subfolder:
         if source.folder is not None and not (source.folder / PROTEIN_ENCODER).is_dir():

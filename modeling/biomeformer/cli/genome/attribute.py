@@ -59,8 +59,9 @@ def attribute(
     """Find the pairs of genes that count for a model, and the network they make over many genomes.
 
     Each finished genome is kept in the output folder at once: after an interruption the same command resumes. Writes
-    pairs.parquet, clusters.tsv, families.tsv, enrichment.tsv, genomes.tsv, network.graphml, network.json and
-    report.html, whose network can be searched, filtered and dragged. Under `accelerate launch` the processes share the
+    pairs.parquet, clusters.tsv, families.tsv, enrichment.tsv, genomes.tsv, network.graphml, network.json, figures (the
+    map of pairs by cluster and by class, and the network) and report.html, whose network can be searched, filtered and
+    dragged. Under `accelerate launch` the processes share the
     genomes.
     """
     from ..runtime import start
@@ -72,6 +73,7 @@ def attribute(
         from ...attribution import attribute as run_attribution
         from ...checkpoints.loading import load_genome_model
         from ...genomes.embedding import EmbeddedGenomes
+        from ...reports.attribution_figures import PAIRS_BY_CLUSTER, write_attribution_figures
         from ...reports.network_report import network_report
         from ...runs.process_group import ProcessGroup
         from ...runs.scheduler import RunOutcome
@@ -98,6 +100,7 @@ def attribute(
         return
     with doing("drawing the report"):
         report = network_report(network, output / "report.html")
+        drawn = write_attribution_figures(network, output)
     figures = network.record["figures"]
     right = f", {figures['n_correct']:,} correctly classified" if figures["labels_known"] else ""
     out(
@@ -107,7 +110,8 @@ def attribute(
     for row in network.record["pseudo_examples"]:
         low, high = row["accuracy"][1:]
         out(f"accuracy from {row['from']} ({row['genes']:,.0f}): {row['accuracy'][0]:.3f} ({low:.3f}-{high:.3f})")
-    report_files({"report": report, "pairs": output / "pairs.parquet", "network": output / "network.graphml"})
+    files = {"report": report, "pairs": output / "pairs.parquet", "network": output / "network.graphml"}
+    report_files(files | {"figures": drawn[PAIRS_BY_CLUSTER]})
     chosen = network.record["genomes"]
     if chosen["n_trained_on"] is not None:
         out(f"{figures['n_genomes'] - chosen['n_trained_on']:,} held out, {chosen['n_trained_on']:,} trained on")
