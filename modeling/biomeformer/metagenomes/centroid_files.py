@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,8 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         # Mapped, so that a header that promises more than the file holds is noticed before memory is taken.
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, OverflowError) as error:
+    # NumPy parses the header as Python, with whatever error that has: SyntaxError, TokenError, RecursionError.
+    except Exception as error:
         raise InputError(f"{path} cannot be read as a NumPy array ({_reason(error)}); {ADVICE}.") from error
 
 
@@ -83,9 +83,10 @@ def _read_npz(path: Path, array: str | None) -> np.ndarray:
             )
         with np.load(path, allow_pickle=False) as arrays:
             return np.asarray(arrays[array])
-    except (ValueError, OSError, EOFError, LookupError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    # As above; zipfile has its own beside them, and zlib and lzma theirs.
+    except Exception as error:
         raise InputError(f"{path} cannot be read as an .npz archive ({_reason(error)}); {ADVICE}.") from error
 
 
