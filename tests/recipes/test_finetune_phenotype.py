@@ -183,7 +183,7 @@ def test_the_whole_stack_learns(dnabert2, tmp_path):
     [
         ({"colour": 1}, [], ["unknown field colour"]),
         ({"set_size": "many"}, [], ["set_size is 'many'; give a whole number"]),
-        ({"pooling": "median"}, [], ["set_pooling 'median'", "attention"]),
+        ({"pooling": "median"}, [], ["pooling is 'median'; give mean, sum, max, attention"]),
         ({"train_encoder": True}, [], ["train_encoder needs elements: reads"]),
         ({"set_size": 500}, [], ["set_reads is 300 and set_size 500"]),
         ({"n_folds": 9}, [], ["9 folds", "rarest class has 6"]),
