@@ -67,6 +67,7 @@ COMMANDS = {
         f"export, {form}": Command(f"export INPUTS/run --format {form} --output OUTPUT")
         for form in ("csv", "datasets", "biom", "anndata")
     },
+    "join": Command("join INPUTS/run --output OUTPUT"),
     "phenotype evaluate": Command(f"phenotype evaluate INPUTS/run --target group {QUICK} --output OUTPUT"),
     "phenotype train": Command(
         "phenotype train INPUTS/run --model INPUTS/model --target group --folds 2 --threads 1 --output OUTPUT"
