@@ -53,6 +53,7 @@ from biomeformer.genomes.proteins import (
     pack_proteins,
     pad_proteins,
 )
+from biomeformer.genomes.training_genomes import read_held_out
 from biomeformer.io.records import DamagedFileError, read_arrays, write_arrays
 from biomeformer.io.tables import TableFormat, read_table
 from biomeformer.runs.process_group import ProcessGroup
@@ -60,7 +61,17 @@ from biomeformer.runs.progress import out
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import to_device
 from biomeformer.training.command import RecipeParser, run_main
-from biomeformer.training.config import Config, read_held_out
+from biomeformer.training.config import (
+    AT_LEAST_ONE,
+    DROPOUT,
+    FRACTION,
+    MIXED_PRECISION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    Config,
+    Range,
+)
 from biomeformer.training.loop import Outcome, Plan, Validation, train
 from biomeformer.training.objectives.masking import IGNORED, mask_tokens
 from biomeformer.training.run import TrainingRun
@@ -130,13 +141,27 @@ class RecipeConfig(Config):
     mixed_precision: str = "auto"
     seed: int = 0
 
+    ranges = {
+        "objective": OBJECTIVES,
+        "micro_batches": AT_LEAST_ONE,
+        "micro_batch_tokens": AT_LEAST_ONE,
+        "max_residues": AT_LEAST_ONE,
+        "learning_rate": POSITIVE,
+        "warmup": FRACTION,
+        "weight_decay": NOT_NEGATIVE,
+        "max_grad_norm": POSITIVE,
+        "mask_fraction": Range(0, 1, is_open=True),
+        "held_out": DROPOUT,
+        "evaluate_every": NOT_NEGATIVE,
+        "save_every": AT_LEAST_ONE,
+        "mixed_precision": MIXED_PRECISION,
+        "seed": SEED,
+    }
+
     def check(self, where: str) -> None:
         """Raise `InputError` if a value is out of range."""
-        if self.objective not in OBJECTIVES:
-            raise InputError(f"{where}: objective is {self.objective!r}; give {' or '.join(OBJECTIVES)}.")
-        self.require_at_least_one(where, "max_residues")
         if self.objective == "masked_residues":
-            self.require_at_least_one(where, *SIZES, "n_steps", "micro_batches", "micro_batch_tokens", "save_every")
+            self.require_at_least_one(where, *SIZES, "n_steps")
 
 
 PROTEINS = "proteins.npz"

@@ -42,6 +42,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedToken
 
 from biomeformer import load_read_encoder
 from biomeformer.errors import InputError
+from biomeformer.genomes.training_genomes import read_held_out
 from biomeformer.inference.batching import embed_vectors
 from biomeformer.io.atomic import atomic_directory
 from biomeformer.io.digests import FileDigest, check_files, digest_files
@@ -55,7 +56,7 @@ from biomeformer.runs.progress import out
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import to_device
 from biomeformer.training.command import RecipeParser, run_main
-from biomeformer.training.config import Config, read_held_out
+from biomeformer.training.config import Config
 from biomeformer.training.loop import Plan, Validation, torch_seed, train
 from biomeformer.training.objectives import (
     ContrastiveLearning,

@@ -21,6 +21,7 @@ COMMANDS = {
     "export": ["run", "--format", "csv"],
     "genome attribute": ["embedded"],
     "genome embed": ["genomes.csv", "--protein-encoder", "esm"],
+    "join": ["a", "b"],
     "phenotype depth": ["a", "b", "--target", "group"],
     "phenotype evaluate": ["table", "--target", "group"],
     "phenotype robustness": ["table", "--target", "group"],

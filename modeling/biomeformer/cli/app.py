@@ -11,17 +11,20 @@ from .clusters import app as clusters
 from .console import out
 from .convert import convert
 from .demo import demo
+from .doctor import doctor
 from .embed import embed
 from .export import export
 from .fit_centroids import fit_centroids
 from .genome import app as genome
 from .group import BiomeformerGroup
 from .inspect import inspect
+from .join import join
 from .phenotype import app as phenotype
 from .publish import app as publish
 from .recipes import app as recipes
 from .sequences import app as sequences
 from .status import status
+from .wrap_centroids import wrap_centroids
 
 EPILOG = """**Examples**
 
@@ -91,6 +94,7 @@ app.command(
     biomeformer export results --format datasets --output my-cohort
 """
 )(export)
+app.command(epilog="Example: `biomeformer join results-1 results-2 --output all`")(join)
 app.command(
     "fit-centroids",
     epilog="""**Examples**
@@ -101,6 +105,15 @@ app.command(
 """,
 )(fit_centroids)
 app.command(
+    "wrap-centroids",
+    epilog="""**Examples**
+
+    biomeformer wrap-centroids centroids_1024.npy --read-encoder dnabert2 --preset metagenbert-paper --output glob
+
+    biomeformer wrap-centroids index_512.faiss --read-encoder ./encoder --pooling mean --output my-model
+""",
+)(wrap_centroids)
+app.command(
     epilog="""**Examples**
 
     biomeformer inspect metagenbert-mini
@@ -110,6 +123,7 @@ app.command(
     biomeformer inspect --environment
 """
 )(inspect)
+app.command(epilog="Example: `biomeformer doctor --json`")(doctor)
 app.add_typer(clusters, name="clusters")
 app.add_typer(phenotype, name="phenotype")
 app.add_typer(genome, name="genome")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pandas as pd
 from ..errors import InputError, MissingDependencyError, TableError
 from ..io.compression import StreamError, open_bytes
 from ..io.limits import EXPANDED_BYTES, expands_too_far
-from ..io.tables import is_number
+from ..io.tables import is_number, why_no_number
 from ..metagenomes import AbundanceTable
 from ..metagenomes.abundance_table import check_agreement, is_abundance_source, table_file
 from .profiles.dialects import Profile, read_text
@@ -47,6 +47,8 @@ class FeatureTable:
         unusable: What is wrong with samples that cannot be used, whose values are zero; `take` refuses them.
         metadata_columns: Columns that were left out since the metadata has columns of these names.
         is_composition: Whether rows are compositions; else they are covariates, numbers of any kind, NaN if missing.
+        refit: For features that are fitted on the training samples of each fold: returns the values of all rows, given
+            the ids of the training samples and of the rows. `values` are then those fitted on all samples.
     """
 
     sample_ids: tuple[str, ...]
@@ -58,6 +60,7 @@ class FeatureTable:
     unusable: dict[str, str] = field(default_factory=dict)
     metadata_columns: tuple[str, ...] = ()
     is_composition: bool = True
+    refit: Callable[[Sequence[str], Sequence[str]], np.ndarray] | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -66,6 +69,12 @@ class FeatureTable:
     def shares(self) -> np.ndarray:
         """Values with each row scaled to sum to one, float64 `(n_samples, n_features)`."""
         return self.values / self.values.sum(1, keepdims=True)
+
+    def fitted_on(self, training_rows: np.ndarray | None) -> np.ndarray:
+        """Return the values as fitted on these rows, float64 `(n_samples, n_features)`; on all rows if None."""
+        if self.refit is None or training_rows is None:
+            return self.values
+        return self.refit([self.sample_ids[i] for i in training_rows], self.sample_ids)
 
     @classmethod
     def from_abundance(cls, table: AbundanceTable) -> FeatureTable:
@@ -371,6 +380,13 @@ def _listed(names: Sequence[str]) -> str:
     return shown if len(names) <= 3 else f"{len(names)}, such as {shown}"
 
 
+def _floats(values: np.ndarray) -> np.ndarray:
+    """Return text or numbers as numbers; raise ValueError for what is none, as `is_number` tells."""
+    if values.dtype == object and any("_" in value for value in values.flat if isinstance(value, str)):
+        raise ValueError("an underscore")
+    return values.astype(np.float64)
+
+
 def _numbers(
     path: Path, frame: pd.DataFrame, ids: Sequence[str], names: Sequence[str]
 ) -> tuple[np.ndarray, dict[str, str]]:
@@ -380,15 +396,15 @@ def _numbers(
     """
     unusable: dict[str, str] = {}
     try:
-        values = frame.to_numpy(dtype=np.float64)
+        values = _floats(frame.to_numpy())
     except ValueError:
         values = np.zeros(frame.shape)
         for i, row in enumerate(frame.to_numpy(dtype=object)):
             try:
-                values[i] = row.astype(np.float64)
+                values[i] = _floats(row)
             except ValueError:
                 j = next(j for j, text in enumerate(row) if not is_number(text))
-                problem = "empty" if not str(row[j]).strip() else f"{row[j]!r}, which is no number"
+                problem = why_no_number(str(row[j]))
                 unusable[ids[i]] = f"{path}, sample {ids[i]!r}, {names[j]!r}: the value is {problem}; fix the table."
     bad = ~np.isfinite(values) | (values < 0)
     for i in np.flatnonzero(bad.any(1)).tolist():
