@@ -76,7 +76,7 @@ def test_pairs_are_those_of_each_genome(network, embedded, model):
         genes = embedded.gene_table(name)["gene_id"].to_numpy()
         assert own[["gene_1", "gene_2"]].to_numpy().tolist() == genes[found.genes].tolist()
         np.testing.assert_allclose(own["attention"], found.scores[:, 0], rtol=1e-5)
-        np.testing.assert_allclose(own["ablation"], found.scores[:, 3], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(own["ablation"], found.scores[:, -1], rtol=1e-4, atol=1e-6)
         row = network.genomes.set_index("genome_id").loc[name]
         assert row["class"] == model.config.id2label[found.label] and row["n_pseudo_genes"] == found.n_pseudo_genes
         assert row["true_class"] == embedded.metadata.loc[name, "habitat"]

@@ -41,12 +41,12 @@ def facts(folder: CheckpointFolder) -> Rows:
     encoder = f"{markdown_code(name)} (weights {markdown_code(f'{digest[:12]}…')})"
     if (own_encoder / "config.json").is_file():
         encoder_config = json.loads((own_encoder / "config.json").read_text(encoding="utf-8"))
-        encoder = f"ESM-2 architecture, {encoder_config['num_hidden_layers']} layers, hidden size "
+        encoder = f"ESM-2 architecture, {_count(encoder_config['num_hidden_layers'], 'layer')}, hidden size "
         encoder += f"{encoder_config['hidden_size']}"
     return {
         "Predicts": f"{markdown(config['label_name'])}: {', '.join(map(markdown, folder.labels))}",
-        "Transformer": f"{config['num_hidden_layers']} layers, hidden size {config['hidden_size']}, "
-        f"{heads} {'head' if heads == 1 else 'heads'}, up to {config['max_genes']:,} genes",
+        "Transformer": f"{_count(config['num_hidden_layers'], 'layer')}, hidden size {config['hidden_size']}, "
+        f"{_count(heads, 'head')}, up to {config['max_genes']:,} genes",
         "Gene order": {"none": "not used", "contig": "within contigs", "genome": "within the genome"}[
             config["positions"]
         ],
@@ -102,6 +102,10 @@ def evaluation(results: Mapping[str, Any], name: str, folder: CheckpointFolder) 
     if accuracy:
         parts += [CONFUSION, _confusion(accuracy, folder.config["label_name"])]
     return "\n\n".join(parts)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _residues(preprocessing: Mapping[str, Any]) -> str:
