@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from ..io.markdown import grid, pairs
 from ..io.tables import is_missing
 from ..metagenomes import AbundanceTable
-from ..metagenomes.abundance_table import DATASET_FILE
+from ..metagenomes.abundance_table import table_file
 from ..sinks import markdown, markdown_code
 from .cards import citation, front_matter, template
 from .manifest import CardEntry
@@ -46,7 +46,7 @@ def table_card(entry: CardEntry, folder: Path) -> str:
 
     Args:
         entry: What the table does not say.
-        folder: An export for `datasets`: `data/train.parquet`.
+        folder: An export for `datasets`.
 
     Returns:
         Markdown with the Hub's metadata as front matter.
@@ -55,13 +55,12 @@ def table_card(entry: CardEntry, folder: Path) -> str:
         TableError: The folder holds no such table.
     """
     table = AbundanceTable.read(folder)
-    schema = pq.read_schema(folder / DATASET_FILE)
+    schema = pq.read_schema(table_file(folder))
     metadata = {
         "license": entry.license,
         "tags": list(entry.tags),
         "task_categories": ["other"],
         "size_categories": [_size(len(table.sample_ids))],
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": DATASET_FILE}]}],
     }
     record = table.provenance
     facts = {

@@ -17,6 +17,7 @@ import xxhash
 
 from ..errors import TableError
 from ..io.atomic import atomic_write
+from ..io.dataset_files import DATA, shards
 from ..io.parquet import DAMAGE
 from ..io.records import DamagedFileError, RecordType, checksum_of_arrays
 from ..moved import renamed
@@ -25,8 +26,9 @@ from .sample import SampleEmbedding
 METADATA_KEY = b"biomeformer"
 FORMAT_VERSION = 1
 TABLE_NAME = "abundance.parquet"
-# Path of the table in a dataset, on the Hub or in a folder.
-DATASET_FILE = "data/train.parquet"
+# Split of the table's rows in a dataset, on the Hub or in a folder, and what its file is called in messages.
+DATASET_SPLIT = "train"
+DATASET_FILE = "data/train-*.parquet"
 # Names with these endings are files, never datasets of the Hub.
 FILE_ENDINGS = {
     ".parquet", ".csv", ".tsv", ".txt", ".biom", ".json", ".gz", ".fastq", ".fq", ".fasta", ".fa", ".fna"
@@ -232,8 +234,8 @@ class AbundanceTable:
         shortest form, missing values empty.
 
         Args:
-            path_or_id: An `abundance.parquet` or the folder of its run; a `data/train.parquet` of an export
-                for `datasets`, or its folder; or, where there is no such path, the id of a dataset (`namespace/name`),
+            path_or_id: An `abundance.parquet` or the folder of its run; the Parquet file of an
+                export for `datasets`, or its folder; or, where there is no such path, the id of a dataset (`namespace/name`),
                 taken from the Hub or its cache.
             revision: Branch, tag or commit of the dataset; its main branch by default.
 
@@ -243,7 +245,7 @@ class AbundanceTable:
         path = table_file(path_or_id, revision)
         source = str(path_or_id)
         # A path, or the name of a dataset, since its file is in a cache.
-        where = str(path) if path.is_relative_to(source) else f"{source} ({DATASET_FILE})"
+        where = str(path) if path.is_relative_to(source) else f"{source} ({DATA}/{path.name})"
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 record = _record(file.schema_arrow, where)
@@ -350,16 +352,39 @@ def table_file(path_or_id: str | Path, revision: str | None = None) -> Path:
         )
     if not path.is_dir():
         return path
-    return next((path / name for name in (TABLE_NAME, DATASET_FILE) if (path / name).is_file()), path / TABLE_NAME)
+    own = path / TABLE_NAME
+    return own if own.is_file() else dataset_file(path, str(path)) or own
+
+
+def dataset_file(folder: Path, name: str) -> Path | None:
+    """Return the Parquet file of a table that was exported for `datasets`; None if the folder has none.
+
+    Args:
+        folder: The dataset.
+        name: What to call it in messages.
+
+    Raises:
+        TableError: It has several.
+    """
+    files = shards((f"{DATA}/{path.name}" for path in (folder / DATA).glob("*.parquet")), DATASET_SPLIT)
+    if len(files) > 1:
+        raise TableError(
+            f"{name} has {len(files)} files {DATASET_FILE} ({', '.join(files[:2])}), and a table is one; delete those of "
+            "earlier exports."
+        )
+    return folder / files[0] if files else None
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
-    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub import errors, snapshot_download
 
     nothing_here = f"{name}: there is no such file or folder here, and"
     dataset = name if revision is None else f"{name} at {revision!r}"
+    at = "" if revision is None else f" at {revision!r}"
     try:
-        return Path(hf_hub_download(name, DATASET_FILE, repo_type="dataset", revision=revision))
+        folder = snapshot_download(
+            name, repo_type="dataset", revision=revision, allow_patterns=f"{DATA}/{DATASET_SPLIT}*.parquet"
+        )
     except errors.GatedRepoError as error:
         raise TableError(
             f"{name}: the dataset is there and this login may not read it; ask for access on its page, and log in with "
@@ -376,19 +401,20 @@ def _from_hub(name: str, revision: str | None) -> Path:
         ) from error
     except errors.LocalEntryNotFoundError as error:
         reason = _first_line(error.__cause__ or error)
-        at = "" if revision is None else f" at {revision!r}"
         raise TableError(
             f"{nothing_here} the {DATASET_FILE} of a dataset of that name{at} is not in the cache and the Hub gives "
             f"none ({reason}); check the name, or the network."
         ) from error
-    except errors.EntryNotFoundError as error:
-        raise TableError(
-            f"{dataset}: the dataset has no {DATASET_FILE}, so it is no abundance table; give one that was exported "
-            "with `biomeformer export --format datasets`."
-        ) from error
     except (errors.HTTPError, OSError) as error:
         reason = _first_line(error)
         raise TableError(f"{dataset}: the dataset cannot be fetched ({reason}); check login and network.") from error
+    file = dataset_file(Path(folder), dataset)
+    if file is None:
+        raise TableError(
+            f"{dataset}: the dataset has no {DATASET_FILE}, so it is no abundance table; give one that was exported "
+            "with `biomeformer export --format datasets`."
+        )
+    return file
 
 
 def _first_line(error: BaseException) -> str:
@@ -552,6 +578,7 @@ __all__ = [
     "AbundanceTable",
     "check_agreement",
     "cohort_texts",
+    "dataset_file",
     "file_columns",
     "is_abundance_source",
     "is_dataset_id",
