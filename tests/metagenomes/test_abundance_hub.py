@@ -47,6 +47,7 @@ def make(ids, metadata=None, **provenance) -> AbundanceTable:
     counts = np.arange(3 * len(ids), dtype=np.int64).reshape(-1, 3) + 2**40
     first = READ_STATS.index("n_used")
     read_stats = pd.DataFrame({name: counts.sum(1) + abs(i - first) for i, name in enumerate(READ_STATS)}, index=index)
+    read_stats["n_windows"] = read_stats["n_used"]
     columns = {"age": [str(i) for i in range(len(ids))]} if metadata is None else metadata
     return AbundanceTable(ids, counts, read_stats, pd.DataFrame(columns, index=index), PROVENANCE | provenance)
 

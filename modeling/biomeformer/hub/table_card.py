@@ -30,13 +30,16 @@ MEANINGS = {
     "sample_id": "name of the sample",
     "n_reads": "reads in the files; mates count as two",
     "n_selected": "reads that were kept at the read fraction",
-    "n_used": "reads counted in a cluster; the sum of `counts`",
+    "n_used": "reads that were counted",
     "n_too_short": "selected reads that were too short",
     "n_no_tokens": "selected reads without any token",
     "n_truncated": "used reads that were truncated",
     "n_ambiguous": "used reads with a base other than A, C, G, T",
     "n_lower_case": "used reads with a lower-case base",
-    "counts": "reads nearest to each centroid",
+    "n_windows": "windows of the used reads; one per read unless the preprocessing config cuts long reads",
+    "n_tokens": "tokens of the used reads, special ones not counted; 0 where they were not counted",
+    "n_unknown_tokens": "tokens that the tokenizer does not know",
+    "counts": "reads, or windows of reads, nearest to each centroid",
     "abundance": "`counts` as shares of `n_used`",
 }
 

@@ -21,7 +21,7 @@ from ..io.dataset_files import DATA, shards
 from ..io.parquet import DAMAGE
 from ..io.records import DamagedFileError, RecordType, checksum_of_arrays
 from ..moved import renamed
-from .sample import SampleEmbedding
+from .sample import SampleEmbedding, complete_read_stats
 
 METADATA_KEY = b"biomeformer"
 FORMAT_VERSION = 1
@@ -76,7 +76,9 @@ class AbundanceTable:
     Attributes:
         sample_ids: Ids of the samples, one per row.
         counts: int64 `(n_samples, n_clusters)`.
-        read_stats: Reads found, selected and used, and why others were not; one row per sample.
+        read_stats: Reads found, selected and used, and why others were not; the windows of the used ones, which the
+            counts add up to; and their tokens, of which `n_unknown_tokens` are unknown to the tokenizer; one row per
+            sample. In tables of version 0.1, and their rows in joined tables, tokens were not counted, and are 0.
         metadata: Phenotypes and covariates of the cohort table, as text; one row per sample.
         provenance: Model, weights' hash, preprocessing, read fraction, seed and versions.
         source: Path or Hub id that `read` read it from, for messages.
@@ -105,7 +107,9 @@ class AbundanceTable:
         return cls(
             ids,
             np.stack([sample.counts for sample in samples]),
-            pd.DataFrame([sample.read_stats for sample in samples], index=pd.Index(ids, name="sample_id")),
+            pd.DataFrame(
+                [complete_read_stats(sample.read_stats) for sample in samples], index=pd.Index(ids, name="sample_id")
+            ),
             metadata.loc[list(ids)],
             provenance,
         )
@@ -133,6 +137,7 @@ class AbundanceTable:
         """
         if not tables:
             raise TableError("there is no table to join; give one or more.")
+        tables = [replace(table, read_stats=_complete(table.read_stats)) for table in tables]
         names = [table._name(i) for i, table in enumerate(tables)]
         first, where = tables[0], names[0]
         tables_of: dict[str, str] = {}
@@ -211,7 +216,7 @@ class AbundanceTable:
         path = Path(path)
         if (sample := _first_that_differs(self.sample_ids, self.counts, self.read_stats)) is not None:
             raise TableError(
-                f"{path} is not written: the counts of sample {sample!r} do not add up to its reads used (n_used); "
+                f"{path} is not written: the counts of sample {sample!r} do not add up to its reads used (n_used) or their windows (n_windows); "
                 "correct the table."
             )
         columns: dict[str, pa.Array] = {"sample_id": pa.array(self.sample_ids, pa.string())}
@@ -299,7 +304,7 @@ class AbundanceTable:
             )
         if (sample := _first_that_differs(ids, counts, read_stats)) is not None:
             raise TableError(
-                f"{where}: the counts of sample {sample!r} do not add up to its reads used (n_used), so it is damaged "
+                f"{where}: the counts of sample {sample!r} do not add up to its reads used (n_used) or their windows (n_windows), so it is damaged "
                 "or was edited; fetch or export the table again."
             )
         return cls(ids, counts, read_stats, pd.DataFrame(texts, index=index), record["provenance"], source)
@@ -451,11 +456,20 @@ def _content_checksum(
     return checksum_of_arrays(arrays, metadata)
 
 
+def _complete(read_stats: pd.DataFrame) -> pd.DataFrame:
+    """Return read statistics with those that tables of version 0.1 do not have, in the order of the present ones."""
+    rows = [complete_read_stats(row) for row in read_stats.to_dict("records")]
+    frame = pd.DataFrame(rows, index=read_stats.index)
+    later = [name for name in frame.columns if name not in read_stats.columns]
+    return frame[[*read_stats.columns, *later]] if later else read_stats
+
+
 def _first_that_differs(sample_ids: Sequence[str], counts: np.ndarray, read_stats: pd.DataFrame) -> str | None:
-    """Return the first sample whose counts do not add up to its reads used; None if all do."""
-    if "n_used" not in read_stats.columns or not len(sample_ids):
+    """Return the first sample whose counts do not add up to its reads used, or their windows; None if all do."""
+    counted = "n_windows" if "n_windows" in read_stats.columns else "n_used"
+    if counted not in read_stats.columns or not len(sample_ids):
         return None
-    differing = np.flatnonzero(counts.sum(1) != read_stats["n_used"].to_numpy())
+    differing = np.flatnonzero(counts.sum(1) != read_stats[counted].to_numpy())
     return sample_ids[differing[0]] if len(differing) else None
 
 
