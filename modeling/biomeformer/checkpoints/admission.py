@@ -318,11 +318,15 @@ def is_protein_tokenizer(tokenizer: Any) -> bool:
 
 
 def _spaced(processor: MetagenBertProcessor) -> Iterator[MetagenBertProcessor]:
-    """Yield processors that write reads as k-mers, for each size of which the vocabulary has most k-mers."""
-    words = set(processor.tokenizer.get_vocab())
+    """Yield processors that write reads as k-mers, for each size of which a vocabulary of k-mers has most."""
     letters = AMINO_ACIDS if processor.translation != "none" else set("ACGT")
+    words = set(processor.tokenizer.get_vocab()) - set(processor.tokenizer.all_special_tokens)
+    kmers = [word for word in words if set(word.upper()) <= letters]
+    if len(kmers) < len(words) / 2:
+        # A vocabulary of text has short words of these letters too.
+        return
     for k in KMER_SIZES:
-        n_kmers = sum(len(word) == k and set(word.upper()) <= letters for word in words)
+        n_kmers = sum(len(word) == k for word in kmers)
         if n_kmers > len(letters) ** k / 2:
             yield processor.replace(kmer_size=k)
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import CONFIG_MAPPING, AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from ..errors import CheckpointError
 from ..models.metagenbert.modeling_metagenbert import UNUSED_PARTS, MetagenBertPreTrainedModel
 from ..models.shared.strict_loading import HUB_OPTIONS, WeightRules, new_head_request, untied_weights
+from ..registration import READ_ENCODERS
 from .admission import admit_model
 from .errors import LOAD_ERRORS, format_load_error, is_load_error, wrong_model_type
 from .integrity import Shapes, verify_files
@@ -223,6 +224,13 @@ def mapped_class(source: CheckpointSource, mapping: Any) -> Any:
     Raises:
         CheckpointError: Neither transformers nor this package has a class for its model type.
     """
+    if source.model_type not in CONFIG_MAPPING:
+        has_code = "; the code beside it is not run" if "auto_map" in source.config else ""
+        raise CheckpointError(
+            f"{source.name} is a checkpoint of model_type {source.model_type!r}, which neither transformers nor an "
+            f"installed package has{has_code}; install a package that registers it under the entry points "
+            f"{READ_ENCODERS}, or give another checkpoint."
+        )
     try:
         config_class = type(AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.load_options))
         classes = mapping[config_class]
@@ -231,6 +239,8 @@ def mapped_class(source: CheckpointSource, mapping: Any) -> Any:
             f"{source.name} is a checkpoint of model_type {source.model_type!r}, which has no such model in "
             "transformers; give another checkpoint."
         ) from error
+    except CheckpointError:
+        raise
     except LOAD_ERRORS as error:
         raise CheckpointError(format_load_error(source.name, error)) from error
     if not isinstance(classes, tuple | list):

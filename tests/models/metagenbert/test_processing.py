@@ -93,7 +93,7 @@ def test_windows_hold_all_tokens_of_a_read_in_equal_parts(max_length):
         sizes = [len(window) for window in windows]
         assert not sizes or max(sizes) - min(sizes) <= 1
     stats = packed.read_stats
-    assert (stats["n_used"], stats["n_no_tokens"], stats["n_truncated"]) == (9, 1, 0)
+    assert (stats["n_used"], stats["n_too_short"], stats["n_truncated"]) == (9, 1, 0)
     assert stats["n_windows"] == len(ids) > 9
 
 
