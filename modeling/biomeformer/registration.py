@@ -58,8 +58,6 @@ PIPELINES: dict[str, tuple[str, str | None]] = {
     "metagenome-classification": ("biomeformer.pipelines.metagenome.MetagenomeClassificationPipeline", None),
     "genome-classification": ("biomeformer.pipelines.genome.GenomeClassificationPipeline", "genome-transformer-mini"),
 }
-# Group of the entry points of read encoders in other installed packages.
-READ_ENCODERS = "biomeformer.read_encoders"
 # Where transformers keeps the classes of each Auto class.
 AUTO_MAPPINGS: dict[str, dict[str, str]] = {
     "transformers.models.auto.configuration_auto": {"AutoConfig": "CONFIG_MAPPING"},
@@ -192,6 +190,8 @@ def _register_auto_classes(module: ModuleType) -> None:
         if not isinstance(mapping._extra_content, LazyClasses):
             mapping._extra_content = LazyClasses(mapping._extra_content)
         if auto_class == "AutoConfig":
+            from .checkpoints import READ_ENCODERS
+
             for entry_point in entry_points(group=READ_ENCODERS):
                 if entry_point.name not in MODELS and entry_point.name not in mapping:
                     mapping.register(entry_point.name, ReadEncoderPlugin(entry_point), exist_ok=True)
@@ -217,7 +217,6 @@ __all__ = [
     "AUTO_MAPPINGS",
     "MODELS",
     "PIPELINES",
-    "READ_ENCODERS",
     "ClassReference",
     "LazyClasses",
     "LazyModule",

@@ -97,7 +97,7 @@ def test_a_classifier_is_limited_to_the_positions_of_its_encoder(tmp_path):
     classifier = new_classifier(str(tmp_path / "encoder"), ["a", "b"], SequencePreprocessing("binary"))
     assert classifier.preprocessing.max_tokens == 64
     assert classifier.logits(random_sequences(2, 2000, 2000)).isfinite().all()
-    with pytest.raises(InputError, match="takes at most 64 tokens .* says max_length 65"):
+    with pytest.raises(InputError, match=r"takes at most 64 tokens .* says max_length 65"):
         new_classifier(str(tmp_path / "encoder"), ["a", "b"], SequencePreprocessing("binary", max_tokens=65))
 
 
@@ -304,7 +304,9 @@ def with_remote_code(folder, model_type):
 
 def test_an_installed_package_registers_the_classes_of_an_encoder_with_remote_code(install, tmp_path):
     folder = with_remote_code(tmp_path / "encoder", "made_encoder")
-    words = "model_type 'made_encoder', which neither .* the code beside it is not run; install a package .*entry points"
+    words = (
+        "model_type 'made_encoder', which neither .* the code beside it is not run; install a package .*entry points"
+    )
     with pytest.raises(CheckpointError, match=words):
         load_read_encoder(folder)
     install("made_encoder")

@@ -110,7 +110,7 @@ def test_load_dataset_gives_the_rows_of_each_of_two_cohorts_and_of_a_second_expo
 def test_a_dataset_is_read_by_the_file_name_of_version_0_1_and_refused_with_two_files(table, tmp_path):
     folder = export(table, tmp_path / "datasets", "datasets")
     shutil.copy(table_file(folder), folder / "data" / "train.parquet")
-    with pytest.raises(TableError, match="has 2 files data/train-.* delete those of earlier exports"):
+    with pytest.raises(TableError, match=r"has 2 files data/train-.* delete those of earlier exports"):
         AbundanceTable.read(folder)
     table_file_of_now = next(folder.glob("data/train-*"))
     table_file_of_now.unlink()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -31,9 +33,10 @@ def folder(layout, tmp_path_factory):
     return path
 
 
-def fasta(path, reads):
-    path.write_text("".join(f">r{i}\n{read}\n" for i, read in enumerate(reads)))
-    return path
+def test_the_documentation_lists_the_encoders_that_are_tested():
+    text = (Path(__file__).parents[2] / "docs" / "read_encoders.md").read_text()
+    rows = text.partition("## Architectures")[2].partition("## ")[0].split("|---|---|---|")[1]
+    assert [line.split("|")[1].strip() for line in rows.splitlines() if line.startswith("|")] == list(LAYOUTS)
 
 
 def by_transformers(folder, texts, max_length) -> np.ndarray:
@@ -93,7 +96,7 @@ def test_encoder_runs_from_centroids_to_predictions(layout, folder, tmp_path):
     assert (table.read_stats["n_truncated"].iloc[0] > 0) == expects_truncation
     assert (table.read_stats["n_tokens"] > 0).all() and (table.read_stats["n_unknown_tokens"] == 0).all()
     target = make_target(table.metadata, "group", table.sample_ids)
-    trained, _ = train_checkpoint(model, table, target, n_splits=2, n_jobs=1)
+    trained, _ = train_checkpoint(model, table, target, n_splits=2, n_jobs=1, force=True)
     trained.save_pretrained(tmp_path / "phenotype")
     predicted = load_phenotype_model(tmp_path / "phenotype").predict(tmp_path / "cohort" / "s1.fastq.gz")
     assert set(predicted) == {"a", "b"} and sum(predicted.values()) == pytest.approx(1)

@@ -77,7 +77,9 @@ def make_processor(name: str, encoder: PreTrainedModel, tokenizer: Any, **asked:
     try:
         processor = MetagenBertProcessor(tokenizer, **fields)
         if "kmer_size" not in fields and _known_share(processor) < LEAST_KNOWN:
-            processor = next((spaced for spaced in _spaced(processor) if _known_share(spaced) >= LEAST_KNOWN), processor)
+            processor = next(
+                (spaced for spaced in _spaced(processor) if _known_share(spaced) >= LEAST_KNOWN), processor
+            )
     except (TypeError, ValueError) as error:
         raise InputError(f"{name}, preprocessing config: {error}") from error
     _require_length(name, processor, limit)
@@ -144,9 +146,10 @@ def require_known_tokens(name: str, processor: MetagenBertProcessor) -> None:
     if known >= LEAST_KNOWN:
         return
     translated = processor.translation != "none"
+    what = "translated DNA" if translated else "DNA"
     raise CheckpointError(
-        f"{name}: its tokenizer does not know {'translated DNA' if translated else 'DNA'}: {known:.0%} of the letters of "
-        f"random reads are in tokens that it knows ({_example(processor)}), so that all reads would have much the same "
+        f"{name}: its tokenizer does not know {what}: {known:.0%} of the letters "
+        f"of random reads are in tokens that it knows ({_example(processor)}), so that all reads would have much the same "
         f"vector; give an encoder that was trained on {'proteins' if translated else 'DNA'}, or the tokenizer that "
         "belongs to this one."
     )
@@ -189,8 +192,8 @@ def require_vectors(name: str, encoder: PreTrainedModel, processor: MetagenBertP
     if not isinstance(together, torch.Tensor) or together.shape != (*input_ids.shape, hidden_size):
         shape = tuple(together.shape) if isinstance(together, torch.Tensor) else type(together).__name__
         raise CheckpointError(
-            f"{name}: the output of a {encoder.config.model_type} model is {shape} for {tuple(input_ids.shape)} tokens, "
-            f"not a hidden state of {hidden_size} numbers per token; give an encoder of sequences."
+            f"{name}: the output of a {encoder.config.model_type} model is {shape} for {tuple(input_ids.shape)} "
+            f"tokens, not a hidden state of {hidden_size} numbers per token; give an encoder of sequences."
         )
     if not torch.isfinite(together).all():
         raise CheckpointError(
@@ -292,8 +295,8 @@ def _require_length(name: str, processor: MetagenBertProcessor, limit: PositionL
     if limit.is_hard and limit.n_tokens is not None and (processor.max_length or limit.n_tokens + 1) > limit.n_tokens:
         asked = "no max_length" if processor.max_length is None else f"max_length {processor.max_length}"
         raise InputError(
-            f"{name} takes at most {limit.n_tokens} tokens and the preprocessing config says {asked}; set max_length to "
-            f"{limit.n_tokens} or less, and cut long reads into windows if none may be truncated."
+            f"{name} takes at most {limit.n_tokens} tokens and the preprocessing config says {asked}; set max_length "
+            f"to {limit.n_tokens} or less, and cut long reads into windows if none may be truncated."
         )
 
 

@@ -13,12 +13,19 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import CONFIG_MAPPING, AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from ..errors import CheckpointError
 from ..models.metagenbert.modeling_metagenbert import UNUSED_PARTS, MetagenBertPreTrainedModel
 from ..models.shared.strict_loading import HUB_OPTIONS, WeightRules, new_head_request, untied_weights
-from ..registration import READ_ENCODERS
+from . import READ_ENCODERS
 from .admission import admit_model
 from .errors import LOAD_ERRORS, format_load_error, is_load_error, wrong_model_type
 from .integrity import Shapes, verify_files

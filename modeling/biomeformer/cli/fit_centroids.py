@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -57,7 +57,9 @@ def fit_centroids(
     ] = None,
     max_length: Annotated[
         int | None,
-        typer.Option(min=1, help="Longest read in tokens; the tail is cut.", show_default="the checkpoint's, or the encoder's"),
+        typer.Option(
+            min=1, help="Longest read in tokens; the tail is cut.", show_default="the checkpoint's, or the encoder's"
+        ),
     ] = None,
     windows: Annotated[
         bool,
@@ -111,7 +113,7 @@ def fit_centroids(
 
     with ProcessGroup.from_environment(timeout * 60) as processes:
         with doing(f"loading {read_encoder}"):
-            asked = {
+            asked: dict[str, Any] = {
                 "pooling": pooling,
                 "max_length": max_length,
                 "truncation": "windows" if windows else None,
@@ -188,7 +190,9 @@ def described(processor: MetagenBertProcessor) -> list[str]:
     if processor.translation != "none":
         lines.append("reads are translated to their longest open frame")
     if processor.kmer_size is not None:
-        lines.append(f"reads are written as {processor.kmer_size}-mers with blanks between, as the vocabulary is of them")
+        lines.append(
+            f"reads are written as {processor.kmer_size}-mers with blanks between, as the vocabulary is of them"
+        )
     if processor.max_length is not None:
         rest = "cut into windows" if processor.truncation == "windows" else "truncated"
         lines.append(f"reads of more than {processor.max_length:,} tokens are {rest}")

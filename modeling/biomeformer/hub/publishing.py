@@ -154,8 +154,9 @@ def push(
 ) -> Published:
     """Carry out a plan, as one commit on top of the one that was compared with.
 
-    Nothing in the repository is deleted but earlier files of a table's rows (`UploadPlan.replaced`). Content that an interrupted attempt sent is not sent again. The Hub refuses
-    the commit if the branch has changed since the plan was made.
+    Nothing in the repository is deleted but earlier files of a table's rows (`UploadPlan.replaced`). Content that an
+    interrupted attempt sent is not sent again. The Hub refuses the commit if the branch has changed since the plan was
+    made.
 
     Args:
         plan: Plan to carry out.

@@ -216,7 +216,8 @@ class AbundanceTable:
         path = Path(path)
         if (sample := _first_that_differs(self.sample_ids, self.counts, self.read_stats)) is not None:
             raise TableError(
-                f"{path} is not written: the counts of sample {sample!r} do not add up to its reads used (n_used) or their windows (n_windows); "
+                f"{path} is not written: the counts of sample {sample!r} do not add up to its reads used (n_used) or "
+                "their windows (n_windows); "
                 "correct the table."
             )
         columns: dict[str, pa.Array] = {"sample_id": pa.array(self.sample_ids, pa.string())}
@@ -240,8 +241,8 @@ class AbundanceTable:
 
         Args:
             path_or_id: An `abundance.parquet` or the folder of its run; the Parquet file of an
-                export for `datasets`, or its folder; or, where there is no such path, the id of a dataset (`namespace/name`),
-                taken from the Hub or its cache.
+                export for `datasets`, or its folder; or, where there is no such path, the id of a dataset
+                (`namespace/name`), taken from the Hub or its cache.
             revision: Branch, tag or commit of the dataset; its main branch by default.
 
         Raises:
@@ -304,7 +305,8 @@ class AbundanceTable:
             )
         if (sample := _first_that_differs(ids, counts, read_stats)) is not None:
             raise TableError(
-                f"{where}: the counts of sample {sample!r} do not add up to its reads used (n_used) or their windows (n_windows), so it is damaged "
+                f"{where}: the counts of sample {sample!r} do not add up to its reads used (n_used) or "
+                "their windows (n_windows), so it is damaged "
                 "or was edited; fetch or export the table again."
             )
         return cls(ids, counts, read_stats, pd.DataFrame(texts, index=index), record["provenance"], source)
@@ -374,8 +376,8 @@ def dataset_file(folder: Path, name: str) -> Path | None:
     files = shards((f"{DATA}/{path.name}" for path in (folder / DATA).glob("*.parquet")), DATASET_SPLIT)
     if len(files) > 1:
         raise TableError(
-            f"{name} has {len(files)} files {DATASET_FILE} ({', '.join(files[:2])}), and a table is one; delete those of "
-            "earlier exports."
+            f"{name} has {len(files)} files {DATASET_FILE} ({', '.join(files[:2])}), and a table is one; delete those "
+            "of earlier exports."
         )
     return folder / files[0] if files else None
 
@@ -457,11 +459,9 @@ def _content_checksum(
 
 
 def _complete(read_stats: pd.DataFrame) -> pd.DataFrame:
-    """Return read statistics with those that tables of version 0.1 do not have, in the order of the present ones."""
+    """Return read statistics with those that tables of version 0.1 do not have."""
     rows = [complete_read_stats(row) for row in read_stats.to_dict("records")]
-    frame = pd.DataFrame(rows, index=read_stats.index)
-    later = [name for name in frame.columns if name not in read_stats.columns]
-    return frame[[*read_stats.columns, *later]] if later else read_stats
+    return pd.DataFrame(rows, index=read_stats.index)
 
 
 def _first_that_differs(sample_ids: Sequence[str], counts: np.ndarray, read_stats: pd.DataFrame) -> str | None:

@@ -64,8 +64,12 @@ class SampleEmbedding:
 
 def complete_read_stats(read_stats: Mapping[str, int]) -> dict[str, int]:
     """Return read statistics with those that version 0.1 did not count."""
-    later = {name: read_stats.get(value, 0) if isinstance(value, str) else value for name, value in LATER_READ_STATS.items()}
-    return later | dict(read_stats) if "n_used" in read_stats else dict(read_stats)
+    if "n_used" not in read_stats:
+        return dict(read_stats)
+    complete = dict(read_stats)
+    for name, value in LATER_READ_STATS.items():
+        complete.setdefault(name, read_stats[value] if isinstance(value, str) else value)
+    return {name: complete[name] for name in READ_STATS if name in complete} | complete
 
 
 def require_processor(model: MetagenBertModel) -> MetagenBertProcessor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..checkpoints.admission import require_admitted
 from ..errors import InputError
 from ..models.metagenbert import MetagenBertModel
@@ -40,4 +43,19 @@ def use_windows(model: MetagenBertModel, max_length: int | None = None) -> None:
     model.processor, model.config.max_length = windowed, length
 
 
-__all__ = ["use_windows"]
+def adopt_windows(model: MetagenBertModel, provenance: Mapping[str, Any]) -> None:
+    """Let a model cut reads into the windows of a table that was embedded with it, if the table has windows, in place.
+
+    Args:
+        model: Model with its processor.
+        provenance: Provenance of the table.
+
+    Raises:
+        InputError: As for `use_windows`.
+    """
+    preprocessing = provenance.get("contract") or {}
+    if preprocessing.get("truncation") == "windows":
+        use_windows(model, preprocessing.get("max_length"))
+
+
+__all__ = ["adopt_windows", "use_windows"]

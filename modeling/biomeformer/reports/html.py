@@ -62,7 +62,7 @@ def methods_sentence(record: dict[str, Any], n_samples: int) -> str:
 
 
 def _tokens(read_stats: pd.DataFrame) -> dict[str, str]:
-    """Return numbers of truncated reads, windows and unknown tokens, of those that a table has and that say something."""
+    """Return the shares of truncated reads and unknown tokens, and the number of windows, where there are any."""
     totals = read_stats.sum()
     n_used, n_tokens = int(totals["n_used"]), int(totals.get("n_tokens", 0))
     numbers = {}

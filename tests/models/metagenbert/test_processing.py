@@ -1,5 +1,7 @@
 """The preprocessing config, read by read."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -115,7 +117,7 @@ def test_windows_without_a_length_are_an_error():
 def test_spaced_kmers_equal_those_of_a_loop(k):
     reads = [*random_sequences(10, 1, 40), "", "AC"]
     text, offsets = spaced_kmers(np.frombuffer("".join(reads).encode(), np.uint8), np.cumsum([0, *map(len, reads)]), k)
-    written = [text[begin:end].tobytes().decode() for begin, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    written = [text[begin:end].tobytes().decode() for begin, end in itertools.pairwise(offsets)]
     assert written == ["".join(f"{read[i : i + k]} " for i in range(len(read) - k + 1)) for read in reads]
 
 
@@ -136,8 +138,16 @@ def test_saved_processor_keeps_windows_kmers_and_translation(tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("case", "lower"), ("ambiguous_bases", "drop"), ("truncation", "tail"), ("min_read_length", 0), ("max_length", 2),
-     ("translation", "all"), ("kmer_size", 0), ("kmer_size", "3")],
+    [
+        ("case", "lower"),
+        ("ambiguous_bases", "drop"),
+        ("truncation", "tail"),
+        ("min_read_length", 0),
+        ("max_length", 2),
+        ("translation", "all"),
+        ("kmer_size", 0),
+        ("kmer_size", "3"),
+    ],
 )
 def test_unknown_choices_are_errors(field, value):
     with pytest.raises(ValueError, match=field):

@@ -1,6 +1,6 @@
 """Translation of reads, against scikit-bio's six frames."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def translate(reads: list[str]) -> list[str]:
     sequence = np.frombuffer("".join(reads).encode(), np.uint8)
     letters, offsets = translate_longest_frame(sequence, np.cumsum([0, *map(len, reads)]))
     text = letters.tobytes().decode()
-    return [text[begin:end] for begin, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [text[begin:end] for begin, end in pairwise(offsets)]
 
 
 def longest_by_scikit_bio(read: str, table: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cache
 from inspect import signature
@@ -72,8 +72,8 @@ def token_vectors(encoder: PreTrainedModel, input_ids: torch.Tensor) -> torch.Te
 
 
 @cache
-def _takes_use_cache(cls: type[PreTrainedModel]) -> bool:
-    return "use_cache" in signature(cls.forward).parameters
+def _takes_use_cache(cls: Hashable) -> bool:
+    return "use_cache" in signature(getattr(cls, "forward")).parameters  # noqa: B009
 
 
 @dataclass
