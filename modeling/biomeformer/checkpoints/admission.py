@@ -148,10 +148,9 @@ def require_known_tokens(name: str, processor: MetagenBertProcessor) -> None:
     translated = processor.translation != "none"
     what = "translated DNA" if translated else "DNA"
     raise CheckpointError(
-        f"{name}: its tokenizer does not know {what}: {known:.0%} of the letters "
-        f"of random reads are in tokens that it knows ({_example(processor)}), so that all reads would have much the same "
-        f"vector; give an encoder that was trained on {'proteins' if translated else 'DNA'}, or the tokenizer that "
-        "belongs to this one."
+        f"{name}: its tokenizer does not know {what}: {known:.0%} of the letters of random reads are in tokens that it "
+        f"knows ({_example(processor)}), so that all reads would have much the same vector; give an encoder that was "
+        f"trained on {'proteins' if translated else 'DNA'}, or the tokenizer that belongs to this one."
     )
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -65,15 +64,10 @@ def as_read_encoder(model: PreTrainedModel) -> PreTrainedModel:
 def token_vectors(encoder: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tensor:
     """Return the last hidden states of equally long reads, `(n_reads, length, hidden_size)`, from their tokens."""
     # Causal models would keep what they need to go on with a read.
-    options = {"use_cache": False} if _takes_use_cache(type(encoder)) else {}
+    options = {"use_cache": False} if "use_cache" in signature(encoder.forward).parameters else {}
     output = encoder(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), **options)
     hidden: torch.Tensor = output.last_hidden_state
     return hidden
-
-
-@cache
-def _takes_use_cache(cls: Hashable) -> bool:
-    return "use_cache" in signature(getattr(cls, "forward")).parameters  # noqa: B009
 
 
 @dataclass
