@@ -181,8 +181,11 @@ def require_vectors(name: str, encoder: PreTrainedModel, processor: MetagenBertP
             together = token_vectors(encoder, input_ids)
             again = token_vectors(encoder, input_ids[:1])
         except Exception as error:
-            if not is_load_error(error):
+            if not is_load_error(error) or isinstance(error, torch.OutOfMemoryError):
                 raise
+            if "not implemented for" in str(error):
+                # An operation that this device lacks in this dtype: the encoder may be meant for another one.
+                return
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise CheckpointError(
                 f"{name}: a {encoder.config.model_type} model gives no hidden state per token of a read ({reason}); "
