@@ -11,6 +11,7 @@ from collections import UserDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
@@ -72,7 +73,7 @@ AUTO_MAPPINGS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class ClassReference:
-    """A class that is imported on first use.
+    """A class of this package that is imported on first use.
 
     Attributes:
         path: Path of the class, `module.Class`.
@@ -85,6 +86,47 @@ class ClassReference:
         module, name = self.path.rsplit(".", 1)
         cls: type = getattr(import_module(module), name)
         return cls
+
+
+@dataclass(frozen=True)
+class ReadEncoderPlugin:
+    """A read encoder of another installed package, whose classes are imported and registered on first use.
+
+    Its entry point is in the group `biomeformer.read_encoders`, has the model type as its name, and names a mapping of
+    Auto classes to classes, such as `{"AutoConfig": MyConfig, "AutoModel": MyModel, "AutoTokenizer": MyTokenizer}`.
+
+    Attributes:
+        entry_point: The entry point.
+    """
+
+    entry_point: EntryPoint
+
+    def load(self) -> type:
+        """Register the classes with transformers; return the config class.
+
+        Raises:
+            CheckpointError: The package cannot be imported, or its entry point is something else.
+        """
+        from .errors import CheckpointError
+
+        name, dist = self.entry_point.name, getattr(self.entry_point.dist, "name", self.entry_point.value)
+        where = f"the read encoder {name!r} of the installed package {dist} (entry point {self.entry_point.value})"
+        try:
+            classes = dict(self.entry_point.load())
+            config = classes["AutoConfig"]
+            if config.model_type != name:
+                raise ValueError(f"its config's model_type is {config.model_type!r}")
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise CheckpointError(
+                f"{where} cannot be used: {type(error).__name__}: {reason}; update or remove that package."
+            ) from error
+        for module, mappings in AUTO_MAPPINGS.items():
+            for auto_class, mapping_name in mappings.items():
+                if auto_class in classes and auto_class != "AutoConfig":
+                    getattr(import_module(module), mapping_name).register(config, classes[auto_class], exist_ok=True)
+        loaded: type = config
+        return loaded
 
 
 class LazyClasses(UserDict[Any, Any]):
@@ -100,7 +142,7 @@ class LazyClasses(UserDict[Any, Any]):
 
     def __getitem__(self, key: Any) -> Any:
         value = self.data[key]
-        if isinstance(value, ClassReference):
+        if isinstance(value, ClassReference | ReadEncoderPlugin):
             value = self.data[key] = value.load()
         return value
 
@@ -147,6 +189,12 @@ def _register_auto_classes(module: ModuleType) -> None:
         # The registry has no public interface for classes that are not imported yet.
         if not isinstance(mapping._extra_content, LazyClasses):
             mapping._extra_content = LazyClasses(mapping._extra_content)
+        if auto_class == "AutoConfig":
+            from .checkpoints import READ_ENCODERS
+
+            for entry_point in entry_points(group=READ_ENCODERS):
+                if entry_point.name not in MODELS and entry_point.name not in mapping:
+                    mapping.register(entry_point.name, ReadEncoderPlugin(entry_point), exist_ok=True)
         for model_type, classes in MODELS.items():
             if auto_class in classes:
                 key = model_type if auto_class == "AutoConfig" else ClassReference(classes["AutoConfig"]).load()
@@ -165,4 +213,13 @@ def _register_pipelines(module: ModuleType) -> None:
         module.PIPELINE_REGISTRY.supported_tasks[task] = entry
 
 
-__all__ = ["AUTO_MAPPINGS", "MODELS", "PIPELINES", "ClassReference", "LazyClasses", "LazyModule", "register"]
+__all__ = [
+    "AUTO_MAPPINGS",
+    "MODELS",
+    "PIPELINES",
+    "ClassReference",
+    "LazyClasses",
+    "LazyModule",
+    "ReadEncoderPlugin",
+    "register",
+]

@@ -16,10 +16,11 @@ from pandas.api.types import is_numeric_dtype
 
 from ..errors import MissingDependencyError
 from ..io.atomic import write_json
+from ..io.dataset_files import DATA, name_by_content, shard_path
 from ..io.spreadsheets import write_spreadsheet
 from ..io.tables import is_missing
 from ..sinks import markdown_code
-from .abundance_table import DATASET_FILE, AbundanceTable, cohort_texts, file_columns
+from .abundance_table import DATASET_SPLIT, AbundanceTable, cohort_texts, file_columns
 from .cluster_descriptions import NAME as DESCRIPTIONS
 from .cluster_descriptions import ClusterDescriptions, find_descriptions
 
@@ -36,9 +37,9 @@ def export_table(
     Cohort columns are text in the table; here those whose values are all whole numbers or numbers become numbers, and
     empty fields become missing values. In a column of numbers, words such as NA (`biomeformer.io.tables`) do too.
 
-    * `datasets`: `data/train.parquet` and a `README.md`, for `datasets.load_dataset(folder)`: one row per sample with
-      its read_stats, cohort columns, `counts` and `abundance`. `AbundanceTable.read` reads the same folder, and the
-      dataset on the Hub that it becomes.
+    * `datasets`: `data/train-00000-of-00001-DIGEST.parquet` and a `README.md`, for `datasets.load_dataset(folder)`: one
+      row per sample with its read_stats, cohort columns, `counts` and `abundance`. `AbundanceTable.read` reads the same
+      folder, and the dataset on the Hub that it becomes.
     * `csv`: `abundance.csv`, `counts.csv` and `samples.csv` (read_stats and cohort columns), one row per sample.
     * `biom`: `counts.biom` (BIOM 2.1, clusters by samples) and `sample-metadata.tsv` as QIIME 2 reads it.
     * `anndata`: `abundance.h5ad` with abundance vectors as `X`, the layer `counts`, and samples in `obs`.
@@ -138,7 +139,7 @@ def _datasets(table: AbundanceTable, folder: Path, descriptions: ClusterDescript
     cohort = file_columns(table.metadata.columns, {"sample_id", "counts", "abundance", *table.read_stats.columns})
     texts = {name: cohort_texts(columns[schema.get_field_index(column)]) for name, column in cohort.items()}
     schema = schema.with_metadata((schema.metadata or {}) | table.parquet_metadata(texts))
-    path = folder / DATASET_FILE
+    path = shard_path(folder / DATA, DATASET_SPLIT)
     path.parent.mkdir()
     pq.write_table(
         pa.table(columns, schema=schema),
@@ -148,6 +149,7 @@ def _datasets(table: AbundanceTable, folder: Path, descriptions: ClusterDescript
         write_page_index=True,
         write_page_checksum=True,
     )
+    name_by_content(path)
     (folder / "README.md").write_text(dataset_card_text(table), encoding="utf-8")
     if descriptions is not None:
         descriptions.write(folder / DESCRIPTIONS)
@@ -157,11 +159,6 @@ def dataset_card_text(table: AbundanceTable) -> str:
     """Return the `README.md` of a table that is exported for `datasets`: its card on the Hub."""
     record = table.provenance
     return f"""---
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: {DATASET_FILE}
 tags:
 - metagenomics
 - biomeformer
@@ -171,7 +168,7 @@ tags:
 
 One row per sample: `counts` holds the number of its reads that are nearest to each of {record["n_clusters"]} centroids
 of {markdown_code(record["model"])} (weights SHA-256 `{record["weights_sha256"]}`), `abundance` their shares.
-The columns `n_reads` to `n_lower_case` say what became of its reads; the others are the cohort's. `provenance.json`
+The columns `n_reads` to `n_unknown_tokens` say what became of its reads; the others are the cohort's. `provenance.json`
 holds the preprocessing config and all else that decides the numbers. The dataset holds no reads.
 
 ```python

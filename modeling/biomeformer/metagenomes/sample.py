@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
@@ -28,7 +28,13 @@ READ_STATS = (
     "n_truncated",
     "n_ambiguous",
     "n_lower_case",
+    "n_windows",
+    "n_tokens",
+    "n_unknown_tokens",
 )
+# Statistics that version 0.1 does not have, and the value they get: reads had one window each, and 0 tokens stands for
+# tokens that were not counted.
+LATER_READ_STATS: dict[str, str | int] = {"n_windows": "n_used", "n_tokens": 0, "n_unknown_tokens": 0}
 ProgressCallback = Callable[[str, int, int, int], None]
 
 
@@ -37,9 +43,10 @@ class SampleEmbedding:
     """Cluster counts of one sample.
 
     Attributes:
-        counts: int64 `(n_clusters,)`, reads per cluster.
+        counts: int64 `(n_clusters,)`, reads per cluster; windows of reads, if the preprocessing config cuts reads.
         read_stats: `n_reads` in the files, `n_selected` by subsampling, of which `n_used + n_too_short + n_no_tokens`;
-            and of the used ones `n_truncated`, `n_ambiguous`, `n_lower_case`.
+            of the used ones `n_truncated`, `n_ambiguous`, `n_lower_case`; their windows, `n_windows`, which `counts`
+            add up to; and `n_tokens` in these, of which the tokenizer does not know `n_unknown_tokens`.
         sample_id: Name of the sample in its cohort.
     """
 
@@ -51,8 +58,18 @@ class SampleEmbedding:
 
     @property
     def abundance(self) -> np.ndarray:
-        """Abundance vector: float64 `(n_clusters,)`, the share of the used reads each cluster holds."""
+        """Abundance vector: float64 `(n_clusters,)`, the share of the used reads, or windows, each cluster holds."""
         return self.counts / max(int(self.counts.sum()), 1)
+
+
+def complete_read_stats(read_stats: Mapping[str, int]) -> dict[str, int]:
+    """Return read statistics with those that version 0.1 did not count."""
+    if "n_used" not in read_stats:
+        return dict(read_stats)
+    complete = dict(read_stats)
+    for name, value in LATER_READ_STATS.items():
+        complete.setdefault(name, read_stats[value] if isinstance(value, str) else value)
+    return {name: complete[name] for name in READ_STATS if name in complete} | complete
 
 
 def require_processor(model: MetagenBertModel) -> MetagenBertProcessor:

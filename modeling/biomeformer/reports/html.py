@@ -61,6 +61,20 @@ def methods_sentence(record: dict[str, Any], n_samples: int) -> str:
     )
 
 
+def _tokens(read_stats: pd.DataFrame) -> dict[str, str]:
+    """Return the shares of truncated reads and unknown tokens, and the number of windows, where there are any."""
+    totals = read_stats.sum()
+    n_used, n_tokens = int(totals["n_used"]), int(totals.get("n_tokens", 0))
+    numbers = {}
+    if n_truncated := int(totals.get("n_truncated", 0)):
+        numbers["truncated reads"] = f"{n_truncated / max(n_used, 1):.1%}"
+    if (n_windows := int(totals.get("n_windows", n_used))) != n_used:
+        numbers["windows counted"] = f"{n_windows:,}"
+    if n_tokens:
+        numbers["unknown tokens"] = f"{int(totals['n_unknown_tokens']) / n_tokens:.1%}"
+    return numbers
+
+
 def cohort_report(
     table: AbundanceTable,
     path: str | Path,
@@ -95,6 +109,7 @@ def cohort_report(
         "reads in the files": f"{n_reads:,}",
         "reads selected": f"{n_selected:,}",
         "of these, used": f"{n_used / max(n_selected, 1):.1%}",
+        **_tokens(read_stats),
         "clusters": f"{table.counts.shape[1]:,}",
     }
     record = {name: value if isinstance(value, str) else json.dumps(value) for name, value in table.provenance.items()}

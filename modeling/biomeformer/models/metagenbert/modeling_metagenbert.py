@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,8 +39,35 @@ if TYPE_CHECKING:
 TIE_TOLERANCE = 1e-5
 # Reads whose distances are computed at once on a CPU, so that these stay in the cache.
 DISTANCE_ROWS = 256
+# Parts of encoders that read vectors do not need. Checkpoints of masked language models lack them.
+UNUSED_PARTS = ("pooler", "contact_head")
 # Largest number of column blocks in `two_nearest`.
 MINIMUM_BLOCKS = 16
+
+
+def as_read_encoder(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the part of a model that embeds reads, such that a read's vector depends on the read only.
+
+    It is the encoder of an encoder-decoder, and of others the whole model. BigBird's sparse attention is made full: it
+    attends to blocks drawn at random, and is replaced by full attention for good at the first short batch.
+    """
+    encoder, decoder = getattr(model, "encoder", None), getattr(model, "decoder", None)
+    if isinstance(encoder, PreTrainedModel) and isinstance(decoder, nn.Module):
+        encoder.name_or_path = model.name_or_path
+        model = encoder
+    if getattr(model.config, "attention_type", None) == "block_sparse" and hasattr(model, "set_attention_type"):
+        model.set_attention_type("original_full")
+        model.config.attention_type = "original_full"
+    return model
+
+
+def token_vectors(encoder: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tensor:
+    """Return the last hidden states of equally long reads, `(n_reads, length, hidden_size)`, from their tokens."""
+    # Causal models would keep what they need to go on with a read.
+    options = {"use_cache": False} if "use_cache" in signature(encoder.forward).parameters else {}
+    output = encoder(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), **options)
+    hidden: torch.Tensor = output.last_hidden_state
+    return hidden
 
 
 @dataclass
@@ -102,6 +130,11 @@ class MetagenBertPreTrainedModel(StrictPreTrainedModel):
     def _finish_loading(self, info: dict[str, Any], options: dict[str, Any]) -> None:
         # `from_pretrained` makes every weight trainable, but centroids are constant.
         self.base_model.centroids.requires_grad_(False)
+        # Parts of an encoder that read vectors do not need, and that its checkpoint did not have: they are random now.
+        for name in UNUSED_PARTS:
+            if any(f"encoder.{name}." in key for key in info["missing_keys"]):
+                setattr(self.base_model.encoder, name, None)
+                info["missing_keys"] = {key for key in info["missing_keys"] if f"encoder.{name}." not in key}
 
 
 class MetagenBertModel(MetagenBertPreTrainedModel):
@@ -111,11 +144,11 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
     abundance vectors.
     """
 
-    weight_rules = WeightRules(ignored=("head.",))
+    weight_rules = WeightRules(ignored=("head.",), optional=tuple(f"encoder.{name}." for name in UNUSED_PARTS))
 
     def __init__(self, config: MetagenBertConfig) -> None:
         super().__init__(config)
-        self.encoder = AutoModel.from_config(config.encoder_config)
+        self.encoder = as_read_encoder(AutoModel.from_config(config.encoder_config))
         self.centroids = nn.Parameter(
             torch.empty(config.n_clusters, config.hidden_size, dtype=torch.float32), requires_grad=False
         )
@@ -160,6 +193,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
             ValueError: The array is not finite, or its shape does not fit the encoder.
             OSError: The file cannot be read.
         """
+        encoder = as_read_encoder(encoder)
         if isinstance(centroids, (str, Path)):
             centroids = np.load(centroids, allow_pickle=False)
         values = torch.as_tensor(np.asarray(centroids, dtype=np.float32))
@@ -219,8 +253,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         first = 0
         for n in torch.unique(lengths, return_counts=True)[1].tolist():
             ids = torch.stack([reads[row] for row in order[first : first + n].tolist()])
-            hidden = self.encoder(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-            vectors.append(self._pool(hidden, torch.ones_like(ids)).float())
+            vectors.append(self._pool(token_vectors(self.encoder, ids), torch.ones_like(ids)).float())
             first += n
         return torch.cat(vectors)[torch.argsort(order).to(input_ids.device)]
 
@@ -423,6 +456,7 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
     weight_rules = WeightRules(
         head=("head.",),
         no_head="head for a phenotype; make one with `biomeformer phenotype train TABLE --model CHECKPOINT`",
+        optional=tuple(f"metagenbert.encoder.{name}." for name in UNUSED_PARTS),
     )
 
     def __init__(self, config: MetagenBertConfig) -> None:

@@ -205,6 +205,9 @@ class StrictPreTrainedModel(PreTrainedModel):
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
         """Save config, weights and the processor, if there is one, in one folder."""
+        # Under the names of the weights in memory: transformers would write those of encoders such as ESM under the
+        # names of older checkpoints, which strict loading does not translate.
+        self._weight_conversions: list[Any] = []
         super().save_pretrained(save_directory, **kwargs)
         open_weights(save_directory)
         if self.processor is not None:
