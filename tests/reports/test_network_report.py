@@ -166,7 +166,7 @@ def page(tmp_path_factory):
 def drive(page, folder, searched):
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / "page.html"
-    text = page.read_text().replace("<head>", f"<head>{FRAMES}", 1)
+    text = browser.permissive(page.read_text()).replace("<head>", f"<head>{FRAMES}", 1)
     copy.write_text(text.replace("</body>", DRIVER.replace("SEARCHED", searched) + "</body>"))
     done = browser.run(
         folder, "--window-size=1200,900", "--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom",

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import matplotlib
 import networkx as nx
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .figure import COLOURS, MARKERS, REST_COLOUR, shorten
+from .labels import label_points
 from .network_layout import network_layout
+from .style import COLOURS, REST_COLOUR, figure_style, group_style, is_rasterized, make_figure, outside_legend, shorten
 
 MAX_NAMED = 12
 
 
 def network_figure(graph: nx.Graph, seed: int = 0) -> Figure:
     """Draw a network with communities in colours and the nodes of highest degree labelled."""
-    with matplotlib.rc_context({"text.parse_math": False}):
-        figure = Figure(figsize=(9, 7), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
+    with figure_style():
+        figure, axes = make_figure((9, 7))
         positions = network_layout(graph, seed)
         nodes = list(graph)
         points = np.array([positions[node] for node in nodes])
@@ -36,26 +31,12 @@ def network_figure(graph: nx.Graph, seed: int = 0) -> Figure:
         sizes = [14 + 10 * node["n_genomes"] for node in data]
         axes.scatter(points[:, 0], points[:, 1], s=sizes, c=colours, edgecolor="white", linewidth=0.6, zorder=2)
         hubs = sorted(range(len(nodes)), key=lambda i: (-data[i]["degree"], nodes[i]))[:MAX_NAMED]
-        _label(axes, points, {i: shorten(data[i]["annotation"] or nodes[i], 28) for i in hubs})
         axes.set_aspect("equal")
         axes.margins(0.08)
         axes.set_axis_off()
+        names = [shorten(data[i]["annotation"] or nodes[i], 28) for i in hubs]
+        label_points(axes, points[hubs], names, avoid=points)
     return figure
-
-
-def _label(axes: Any, points: np.ndarray, names: dict[int, str]) -> None:
-    """Write names above points, leaving out those that would overlap an earlier one."""
-    axes.figure.canvas.draw()
-    renderer, boxes = axes.figure.canvas.get_renderer(), list[Any]()
-    for i, name in names.items():
-        text = axes.annotate(
-            name, points[i], xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8, zorder=3
-        )
-        box = text.get_window_extent(renderer)
-        if any(box.overlaps(other) for other in boxes):
-            text.remove()
-        else:
-            boxes.append(box)
 
 
 def pair_map_figure(pairs: pd.DataFrame, column: str) -> Figure:
@@ -65,18 +46,16 @@ def pair_map_figure(pairs: pd.DataFrame, column: str) -> Figure:
         pairs: Pairs of a `GeneInteractionNetwork`.
         column: Column to colour by, `cluster` or `class`.
     """
-    with matplotlib.rc_context({"text.parse_math": False}):
-        figure = Figure(figsize=(6.4, 5.4), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
+    with figure_style():
+        figure, axes = make_figure((5.2, 4.8))
         mapped = pairs[np.isfinite(pairs["x"])]
-        groups = mapped[column].astype(str)
+        groups, rasterized = mapped[column].astype(str), is_rasterized(len(mapped))
         order = list(groups[mapped[column] != -1].value_counts(sort=True).index) if len(mapped) else []
         shown = sorted(order, key=lambda name: (-int((groups == name).sum()), name))[: len(COLOURS) - 1]
         rest = ~groups.isin(shown)
         if rest.any():
-            name = "no cluster, or a smaller one" if column == "cluster" else "others"
-            axes.scatter(mapped["x"][rest], mapped["y"][rest], s=7, color="#cccccc", label=name, rasterized=False)
+            name = "none, or a smaller one" if column == "cluster" else "others"
+            axes.scatter(mapped["x"][rest], mapped["y"][rest], s=7, color="#cccccc", label=name, rasterized=rasterized)
         for i, name in enumerate(shown):
             members = mapped[groups == name]
             label = (
@@ -85,14 +64,14 @@ def pair_map_figure(pairs: pd.DataFrame, column: str) -> Figure:
                 else f"{shorten(name)} ({len(members):,})"
             )
             axes.scatter(
-                members["x"], members["y"], s=10, color=COLOURS[i], marker=MARKERS[i], linewidth=0, label=label
+                members["x"], members["y"], s=10, linewidth=0, label=label, rasterized=rasterized, **group_style(i)
             )
         axes.set_xlabel("UMAP 1")
         axes.set_ylabel("UMAP 2")
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, frameon=False, markerscale=1.6)
+        axes.set_aspect("equal", adjustable="datalim")
+        outside_legend(axes, n_columns=2)
     return figure
 
 
