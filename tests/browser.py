@@ -8,8 +8,9 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,8 +88,8 @@ def permissive(text: str) -> str:
     return POLICY.sub("", text)
 
 
-def drive(page: Path, folder: Path, script: str, width: int = 1200) -> dict:
-    """What a script returns that runs in a page once it is loaded; the console must stay empty."""
+def drive(page: Path, folder: Path, script: str, width: int = 1200, expected: str | None = None) -> Any:
+    """What a script returns that runs in a page once it is loaded; the console must stay empty but for `expected`."""
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / "driven.html"
     driver = f"""<script>addEventListener("load", async () => {{
@@ -98,13 +99,25 @@ result.textContent = JSON.stringify(await (async () => {{ {script} }})());
 result.id = "driven";
 document.body.append(result);
 }});</script>"""
-    copy.write_text(permissive(page.read_text()).replace("</body>", f"{driver}</body>"))
+    head, _, tail = permissive(page.read_text()).rpartition("</body>")
+    copy.write_text(f"{head}{driver}</body>{tail}")
     options = [f"--window-size={width},900", "--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom"]
     done = run(folder, *options, copy.as_uri())
     found = re.search(r'<pre id="driven">(.*?)</pre>', done.stdout, re.S)
-    complaints = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    complaints = [line for line in console if expected is None or expected not in line]
     assert found is not None and not complaints, (complaints, done.stderr[-1500:])
     return json.loads(unescape(found.group(1)))
+
+
+def without_scripts(page: Path, folder: Path) -> str:
+    """The body of a page as HTML, in a frame that runs no scripts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    outer = folder / "frame.html"
+    content = escape(page.read_text())
+    outer.write_text(f'<!doctype html><body><iframe sandbox="allow-same-origin" srcdoc="{content}"></iframe></body>')
+    script = "return frames[0].document.body.innerHTML"
+    return str(drive(outer, folder, script, expected="Blocked script execution"))
 
 
 def look(page: Path, folder: Path, width: int) -> Seen:

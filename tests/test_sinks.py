@@ -230,7 +230,7 @@ def test_a_cohort_of_hostile_names_is_reported_and_exported(tmp_path):
     assert not [text for text in figure.findobj(Text) if CONTROL.search(text.get_text().replace("\n", ""))]
     page = cohort_report(table, tmp_path / "report.html", colour_by="group", title=HOSTILE[8]).read_text()
     elements = Elements(page)
-    assert "script" not in elements.tags and "onerror" not in elements.attributes
+    assert elements.tags.count("script") == 1 and "onerror" not in elements.attributes
     assert not CONTROL.search(page)
     assert set(inline(dataset_card_text(table).split("centroids\n")[1].split("\n")[0])) <= {"text", "code_inline"}
     (tmp_path / "csv").mkdir()

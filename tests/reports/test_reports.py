@@ -9,7 +9,8 @@ import pytest
 from biomeformer.errors import InputError, TableError
 from biomeformer.metagenomes import READ_STATS, AbundanceTable
 from biomeformer.reports import bray_curtis_pcoa, cohort_figure, cohort_report
-from biomeformer.reports.figure import default_colour_column, make_cohort_figure
+from biomeformer.reports.colouring import default_colour_column
+from biomeformer.reports.figure import make_cohort_figure
 
 PROVENANCE = {
     "model": "a <model>",
@@ -106,20 +107,27 @@ def test_report_is_one_file_with_every_sample(tmp_path):
     assert "Gut &amp; soil" in page and "&lt;b&gt;" in page and "<b>&" not in page and "a &lt;model&gt;" in page
     assert all(f"sample_{i}" in page for i in range(12))
     assert "A fraction 0.5 of the reads" in page and "at most 42 tokens" in page and "0123456789ab…" in page
-    assert not re.search(r"(src|href)=\"(?!data:)", page) and "@import" not in page and "url(" not in page
+    assert (
+        not re.search(r"(src|href)=\"(?!data:|#)", page)
+        and "@import" not in page
+        and not re.search(r"url\((?!#)", page)
+    )
 
 
 def test_of_many_samples_some_are_drawn_and_listed_and_the_page_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("biomeformer.reports.ordination.MAX_DRAWN_SAMPLES", 10)
-    monkeypatch.setattr("biomeformer.reports.html.MAX_LISTED_SAMPLES", 5)
+    monkeypatch.setattr("biomeformer.reports.cohort.MAX_LISTED_SAMPLES", 5)
     many = table(40, {"group": [*"ab" * 20]})
     figure = make_cohort_figure(many)
     assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == 10
     assert figure.axes[1].images[0].get_array().shape[1] == 10
     assert figure.get_supxlabel() == "10 of 40 samples, drawn at random"
     page = cohort_report(many, tmp_path / "r.html", failed={f"x{i}": "broken" for i in range(9)}).read_text()
-    assert "10 of the 40 samples are drawn, chosen at random" in page
-    assert "The first 5 of 40 are listed; the abundance table has all" in page and page.count("<tr>") == 5
+    assert "10 of the 40 samples are drawn, chosen at random" in page and page.count('<g class="point"') == 10
+    assert (
+        "The first 5 of 40 are listed; the abundance table has all" in page
+        and len(re.findall("<td[^>]*>sample_", page)) == 5
+    )
     assert "The first 5 of 9 are listed; biomeformer status" in page and page.count("broken") == 5
     few = cohort_report(table(4), tmp_path / "few.html").read_text()
     assert "drawn, chosen" not in few and "are listed" not in few and not make_cohort_figure(table(4)).get_supxlabel()

@@ -59,6 +59,10 @@ def interactive_svg(drawn: Figure, titles: Sequence[str], label: str) -> str:
     prefix = f"f{hashlib.sha256(source).hexdigest()[:8]}-"
     for metadata in root.findall(f"{{{SVG}}}metadata"):
         root.remove(metadata)
+    # matplotlib's style sheet would hold for the whole page; the drawing inherits the same from its root.
+    for parent in [*root.iter()]:
+        for sheet in parent.findall(f"{{{SVG}}}style"):
+            parent.remove(sheet)
     for element in root.iter():
         _rename(element, prefix)
         match = _POINT.fullmatch(element.get(f"{{{XLINK}}}href", "")) if element.tag == f"{{{SVG}}}a" else None
@@ -70,7 +74,7 @@ def interactive_svg(drawn: Figure, titles: Sequence[str], label: str) -> str:
         element.insert(0, title)
     width, height = (float(root.attrib.pop(name).removesuffix("pt")) for name in ("width", "height"))
     root.attrib |= {"role": "img", "aria-label": terminal(label), "class": "drawing"}
-    root.set("style", f"aspect-ratio: {width:g} / {height:g}")
+    root.set("style", f"aspect-ratio: {width:g} / {height:g}; stroke-linejoin: round; stroke-linecap: butt")
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", XLINK)
     return ElementTree.tostring(root, encoding="unicode")
