@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ class Colouring:
         labels: Number of each sample's group, int64 `(n_samples,)`.
         groups: Names of the groups.
         n_shown: Groups with colours of their own, the first ones.
+        rest: Name of all others together; by default, how many groups they are.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Colouring:
     labels: np.ndarray
     groups: tuple[str, ...]
     n_shown: int
+    rest: str | None = None
 
     @classmethod
     def of_column(cls, name: str, values: pd.Series) -> Colouring:
@@ -62,7 +64,7 @@ class Colouring:
     def take(self, rows: np.ndarray) -> Colouring:
         """Return the colours of some of the samples, with all groups."""
         numbers = None if self.numbers is None else self.numbers[rows]
-        return Colouring(self.name, numbers, self.labels[rows], self.groups, self.n_shown)
+        return replace(self, numbers=numbers, labels=self.labels[rows])
 
     def value(self, row: int) -> str:
         """Return the value of a sample as text."""
@@ -81,7 +83,7 @@ class Colouring:
             shown.append((LegendEntry(self.groups[i], len(rows), style["color"], style["marker"]), rows))
         rest = np.flatnonzero(self.labels >= self.n_shown)
         if len(rest):
-            name = f"{len(self.groups) - self.n_shown} other groups"
+            name = self.rest or f"{len(self.groups) - self.n_shown} other groups"
             shown.append((LegendEntry(name, len(rest), REST_COLOUR, "*"), rest))
         return shown
 

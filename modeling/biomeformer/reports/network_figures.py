@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from .blocks import Picture, Scatter
+from .colouring import Colouring, point_titles
 from .labels import label_points
 from .network_layout import network_layout
-from .style import COLOURS, REST_COLOUR, figure_style, group_style, is_rasterized, make_figure, outside_legend, shorten
+from .ordination import scatter_groups
+from .style import COLOURS, REST_COLOUR, figure_style, is_rasterized, make_figure, outside_legend, shorten
 
 MAX_NAMED = 12
 
@@ -39,40 +42,46 @@ def network_figure(graph: nx.Graph, seed: int = 0) -> Figure:
     return figure
 
 
-def pair_map_figure(pairs: pd.DataFrame, column: str) -> Figure:
-    """Draw the map of pairs, coloured by cluster or class (as Figure 3 of arXiv 2405.05998).
+def pair_map(pairs: pd.DataFrame, column: str, title: str, caption: str) -> Scatter | Picture:
+    """Return the map of pairs, coloured by cluster or class (as Figure 3 of arXiv 2405.05998).
+
+    The genes of a point are shown on hover, unless the points are too many to be drawn one by one.
 
     Args:
         pairs: Pairs of a `GeneInteractionNetwork`.
         column: Column to colour by, `cluster` or `class`.
+        title: Heading of the figure.
+        caption: Text below it.
     """
-    with figure_style():
-        figure, axes = make_figure((5.2, 4.8))
-        mapped = pairs[np.isfinite(pairs["x"])]
-        groups, rasterized = mapped[column].astype(str), is_rasterized(len(mapped))
-        order = list(groups[mapped[column] != -1].value_counts(sort=True).index) if len(mapped) else []
-        shown = sorted(order, key=lambda name: (-int((groups == name).sum()), name))[: len(COLOURS) - 1]
-        rest = ~groups.isin(shown)
-        if rest.any():
-            name = "none, or a smaller one" if column == "cluster" else "others"
-            axes.scatter(mapped["x"][rest], mapped["y"][rest], s=7, color="#cccccc", label=name, rasterized=rasterized)
-        for i, name in enumerate(shown):
-            members = mapped[groups == name]
-            label = (
-                f"cluster {name} (n = {len(members):,})"
-                if column == "cluster"
-                else f"{shorten(name)} ({len(members):,})"
-            )
-            axes.scatter(
-                members["x"], members["y"], s=10, linewidth=0, label=label, rasterized=rasterized, **group_style(i)
-            )
-        axes.set_xlabel("UMAP 1")
-        axes.set_ylabel("UMAP 2")
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.set_aspect("equal", adjustable="datalim")
+    mapped = pairs[np.isfinite(pairs["x"])]
+    colouring = _pair_colouring(mapped[column])
+    is_picture = is_rasterized(len(mapped))
+    figure, axes = make_figure((5.2, 4.8))
+    points = mapped[["x", "y"]].to_numpy(float)
+    style = {"s": 12, "linewidth": 0, "rasterized": is_picture}
+    scatter_groups(axes, points, colouring, has_addresses=not is_picture, **style)
+    axes.set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
+    axes.set_aspect("equal", adjustable="datalim")
+    if is_picture:
         outside_legend(axes, n_columns=2)
-    return figure
+        return Picture(figure, title, f"{caption} {len(mapped):,} points, drawn as pixels.")
+    genes = zip(mapped["gene_1"], mapped["gene_2"], mapped["genome_id"], strict=True)
+    names = [f"{first} and {second} of {genome}" for first, second, genome in genes]
+    legend = [entry for entry, _ in colouring.sets()]
+    return Scatter(figure, title, caption, point_titles(names, colouring), column, legend)
 
 
-__all__ = ["network_figure", "pair_map_figure"]
+def _pair_colouring(values: pd.Series) -> Colouring:
+    """Return colours of the largest groups; pairs without a cluster, which have -1, are among the rest."""
+    grouped = values[values != -1].astype(str)
+    sizes = grouped.value_counts()
+    groups = sorted(sizes.index, key=lambda name: (-sizes[name], name))
+    numbers = {name: i for i, name in enumerate(groups)}
+    labels = values.astype(str).map(numbers).fillna(len(groups)).to_numpy(int)
+    is_cluster = values.name == "cluster"
+    names = [f"cluster {name}" for name in groups] if is_cluster else groups
+    rest = "none, or a smaller one" if is_cluster else "others"
+    return Colouring(str(values.name), None, labels, (*names, "no cluster"), min(len(groups), len(COLOURS) - 1), rest)
+
+
+__all__ = ["network_figure", "pair_map"]

@@ -17,8 +17,8 @@ from ..errors import InputError
 from ..metrics.p_values import format_p
 from ..sinks import script_json, terminal
 from ..version import __version__
-from .blocks import Block, Cards, Figures, Note, Paragraph, Picture, Section, Table
-from .network_figures import pair_map_figure
+from .blocks import Block, Cards, Figures, Note, Paragraph, Section, Table
+from .network_figures import pair_map
 from .network_layout import network_layout
 from .page import write_page
 from .run_details import command_text
@@ -240,8 +240,9 @@ def _map(network: GeneInteractionNetwork) -> list[Block]:
     if not np.isfinite(network.pairs["x"]).any():
         return []
     figures = [
-        Picture(
-            pair_map_figure(network.pairs, column),
+        pair_map(
+            network.pairs,
+            column,
             f"Pairs by {column}",
             f"UMAP of the pairs of correctly classified genomes, by the vectors of their two genes. {colours}",
         )

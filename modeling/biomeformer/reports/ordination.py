@@ -69,25 +69,18 @@ def draw_ordination(
         has_legend: Whether to name groups below the axes.
         has_addresses: Whether points get addresses for `svg.interactive_svg`.
     """
-
-    def scatter(rows: np.ndarray, group: int, **style: Any) -> Any:
-        drawn = axes.scatter(*points[rows].T, **(POINT | style))
-        if has_addresses:
-            drawn.set_urls(point_addresses(group, rows.tolist()))
-        return drawn
-
     if colouring is None:
-        scatter(np.arange(len(points)), 0, color=COLOURS[0])
+        _scatter(axes, points, np.arange(len(points)), 0 if has_addresses else None, color=COLOURS[0])
     elif colouring.numbers is not None:
         known = np.isfinite(colouring.numbers)
-        drawn = scatter(np.flatnonzero(known), 0, c=colouring.numbers[known], cmap=SEQUENTIAL)
+        style: dict[str, Any] = {"c": colouring.numbers[known], "cmap": SEQUENTIAL}
+        drawn = _scatter(axes, points, np.flatnonzero(known), 0 if has_addresses else None, **style)
         if not known.all():
-            name = f"no value (n = {(~known).sum()})"
-            scatter(np.flatnonzero(~known), 1, color=REST_COLOUR, marker="X", label=name, zorder=2)
+            style = {"color": REST_COLOUR, "marker": "X", "label": f"no value (n = {(~known).sum()})", "zorder": 2}
+            _scatter(axes, points, np.flatnonzero(~known), 1 if has_addresses else None, **style)
         axes.figure.colorbar(drawn, ax=axes, label=shorten(colouring.name), shrink=0.8)
     else:
-        for group, (entry, rows) in enumerate(colouring.sets()):
-            scatter(rows, group, color=entry.colour, marker=entry.marker, label=entry.label)
+        scatter_groups(axes, points, colouring, has_addresses=has_addresses)
     if has_legend and axes.get_legend_handles_labels()[1]:
         title = shorten(colouring.name) if colouring is not None and colouring.numbers is None else None
         axes.legend(title=title, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
@@ -99,6 +92,31 @@ def draw_ordination(
     axes.margins(x=0.2 if len(points) <= MAX_NAMED_SAMPLES else 0.06, y=0.1)
     axes.set_aspect("equal", adjustable="datalim")
     axes.locator_params(nbins=6)
+
+
+def scatter_groups(
+    axes: Any, points: np.ndarray, colouring: Colouring, *, has_addresses: bool = False, **style: Any
+) -> None:
+    """Draw points by group, those of groups without a colour of their own below the others.
+
+    Args:
+        axes: Where to draw.
+        points: Coordinates, `(n_points, 2)`.
+        colouring: Groups of the points.
+        has_addresses: Whether points get addresses for `svg.interactive_svg`.
+        **style: Of all points.
+    """
+    for group, (entry, rows) in enumerate(colouring.sets()):
+        own: dict[str, Any] = {"color": entry.colour, "marker": entry.marker, "label": entry.label}
+        own["zorder"] = 3 if group < colouring.n_shown else 2
+        _scatter(axes, points, rows, group if has_addresses else None, **(own | style))
+
+
+def _scatter(axes: Any, points: np.ndarray, rows: np.ndarray, group: int | None, **style: Any) -> Any:
+    drawn = axes.scatter(*points[rows].T, **(POINT | style))
+    if group is not None:
+        drawn.set_urls(point_addresses(group, rows.tolist()))
+    return drawn
 
 
 def name_samples(axes: Any, points: np.ndarray, names: Sequence[str]) -> None:
@@ -131,4 +149,4 @@ def ordination_scatter(names: Sequence[str], abundance: np.ndarray, colouring: C
     return Scatter(figure, title, caption, point_titles(names, colouring), legend_title, legend)
 
 
-__all__ = ["bray_curtis_pcoa", "draw_ordination", "drawn_rows", "name_samples", "ordination_scatter"]
+__all__ = ["bray_curtis_pcoa", "draw_ordination", "drawn_rows", "name_samples", "ordination_scatter", "scatter_groups"]
