@@ -24,7 +24,7 @@ from biomeformer.phenotypes import FeatureTable
 from biomeformer.phenotypes.cohort_transfer import LabelledCohort, Transfer
 from biomeformer.phenotypes.evaluation import interval
 from biomeformer.reports import cohort_report
-from biomeformer.reports.blocks import Cards, Figures, Heading, Items, Note, Pairs, Paragraph, Section, Table
+from biomeformer.reports.blocks import Cards, DataTable, Details, Figures, Heading, Items, Note, Paragraph, Section
 from biomeformer.reports.cluster_report import cluster_report
 from biomeformer.reports.network_report import network_report
 from biomeformer.reports.page import write_page
@@ -170,7 +170,7 @@ def test_tables_sort_numbers_as_numbers_and_text_as_text(tmp_path):
             "reads": ["1,200", "900", "", "3", "20"],
         }
     )
-    path = write_page(tmp_path / "p.html", "t", [], [Section("s", [Table(frame, "rows")])])
+    path = write_page(tmp_path / "p.html", "t", [], [Section("s", [DataTable(frame, "rows")])])
     script = """
       const heads = [...document.querySelectorAll("table.data th")], result = {};
       const column = i => [...document.querySelectorAll("table.data tbody tr")].map(r => r.cells[i].textContent);
@@ -265,12 +265,21 @@ def test_print_has_all_rows_and_no_controls(page, tmp_path):
 
 
 def test_the_foot_names_date_command_versions_and_parameters(tmp_path, date):
-    set_command(["biomeformer", "embed", "a cohort.csv", "--output", "<results>"])
+    set_command(["biomeformer", "embed", "a cohort.csv", "--output", "<results>", f"--model={tmp_path}/mine"])
     foot = cohort_report(cohort(), tmp_path / "r.html").read_text().split('<footer id="run">')[1]
     cells = {unescape(name): unescape(re.sub("<.*?>", "", value)) for name, value in
              re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td>', foot)}  # fmt: skip
     assert cells["date"] == date
-    assert shlex.split(cells["command"]) == ["biomeformer", "embed", "a cohort.csv", "--output", "<results>"]
+    assert shlex.split(cells["command"]) == [
+        "biomeformer",
+        "embed",
+        "a cohort.csv",
+        "--output",
+        "<results>",
+        "--model=mine",
+    ]
+    # Others read it, so it has no paths of this machine.
+    assert str(tmp_path) not in foot
     assert f"numpy {np.__version__}" in cells["versions"] and "biomeformer" in cells["versions"]
     assert cells["preprocessing"] == "pooling mean, min read length 32, max length 42" and cells["seed"] == "3"
     # No value is JSON.
@@ -295,15 +304,15 @@ def test_the_next_command_is_one_that_the_command_line_takes(hostile):
 def test_the_next_command_is_of_the_folder_of_the_table(page):
     folder = page.parent
     assert next_command(page)[1:] == [
-        "phenotype", "evaluate", str(folder), "--target", "group", "--output", f"{folder}-group"
+        "phenotype", "evaluate", folder.name, "--target", "group", "--output", f"{folder.name}-group"
     ]  # fmt: skip
 
 
 def test_every_kind_of_block_escapes(tmp_path):
     text = "<i>&\x1b\u202e"
     blocks = [
-        Paragraph(text), Note(text), Heading(text), Items([text]), Cards({text: text}), Pairs({text: text}),
-        Table(pd.DataFrame({text: [text]}), text), Figures([]), ReadsOfCluster(text, text, [text]),
+        Paragraph(text), Note(text), Heading(text), Items([text]), Cards({text: text}), Details({text: text}),
+        DataTable(pd.DataFrame({text: [text]}), text), Figures([]), ReadsOfCluster(text, text, [text]),
     ]  # fmt: skip
     page = write_page(tmp_path / "p.html", text, blocks, [Section(text, blocks)], next_command=text).read_text()
     assert page.count("&lt;i&gt;&amp;\\x1b\\u202e") > 20 and "<i>" not in page and not CONTROL.search(page)

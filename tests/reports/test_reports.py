@@ -11,6 +11,7 @@ from biomeformer.metagenomes import READ_STATS, AbundanceTable
 from biomeformer.reports import bray_curtis_pcoa, cohort_figure, cohort_report
 from biomeformer.reports.colouring import default_colour_column
 from biomeformer.reports.figure import make_cohort_figure
+from biomeformer.reports.heatmap import robust_maximum
 
 PROVENANCE = {
     "model": "a <model>",
@@ -55,6 +56,9 @@ def test_pcoa_tells_groups_apart():
 def test_default_colours_are_of_a_column_that_groups_samples():
     assert default_colour_column(table(6, {"age": [*"123456"], "group": [*"ababab"]}).metadata) == "group"
     assert default_colour_column(table(3, {"group": [*"abc"]}).metadata) is None
+    # One that is named as a target goes before others.
+    columns = {"sex": [*"mmffmf"], "Study condition": [*"ababab"], "site": [*"xxyyxx"]}
+    assert default_colour_column(table(6, columns).metadata) == "Study condition"
     assert default_colour_column(table(3).metadata) is None
 
 
@@ -99,6 +103,42 @@ def test_names_do_not_overlap():
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert len(boxes) > 6
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_names_cover_no_point():
+    figure = make_cohort_figure(table(12, {"group": [*"ab" * 6]}))
+    axes = figure.axes[0]
+    figure.canvas.draw()
+    pixels = axes.transData.transform(np.concatenate([points.get_offsets() for points in axes.collections]))
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(box.contains(*point) for box in boxes for point in pixels)
+    frame = axes.get_window_extent().padded(12)
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+
+
+def test_ordinations_have_one_scale_on_both_axes():
+    axes = make_cohort_figure(table(30)).axes[0]
+    axes.figure.canvas.draw()
+    (x0, y0), (x1, y1) = axes.transData.transform([(0, 0), (0.1, 0.1)])
+    assert x1 - x0 == pytest.approx(y1 - y0)
+    assert "% of variance" in axes.get_xlabel() and "% of variance" in axes.get_ylabel()
+
+
+def test_one_large_value_leaves_the_others_of_a_heat_map_apart():
+    plain = table(40)
+    counts = plain.counts.copy()
+    counts[0, 0] = 200 * counts.sum(1).max()
+    extreme = AbundanceTable(plain.sample_ids, counts, plain.read_stats, plain.metadata, PROVENANCE)
+    axes = make_cohort_figure(extreme).axes
+    image = axes[1].images[0]
+    shades = image.norm(image.get_array())
+    others = np.sort(np.asarray(shades).ravel())[:-1]
+    # On a linear scale that ends at the largest value they would lie within a tenth of the colours.
+    assert np.quantile(others, 0.9) - np.quantile(others, 0.1) > 0.4 and float(shades.max()) == 1
+    label = next(one.get_ylabel() for one in axes if "reads in cluster" in one.get_ylabel())
+    assert "square-root scale" in label and "ends at the 99th percentile; largest: 99" in label
+    # Without such a value the scale has all values.
+    assert robust_maximum(np.linspace(0, 5, 1000)) == 5 and robust_maximum(np.zeros(9)) == 1
 
 
 def test_report_is_one_file_with_every_sample(tmp_path):

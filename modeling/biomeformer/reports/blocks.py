@@ -77,7 +77,7 @@ class Cards(Block):
 
 
 @dataclass(frozen=True)
-class Pairs(Block):
+class Details(Block):
     """A small table of names and values."""
 
     template: ClassVar[str] = "pairs.html.j2"
@@ -85,7 +85,7 @@ class Pairs(Block):
 
 
 @dataclass(frozen=True)
-class Table(Block):
+class DataTable(Block):
     """A table that scrolls within the page, and with the page's script can be sorted and filtered.
 
     Attributes:
@@ -209,15 +209,15 @@ def _cell(value: Any) -> str:
 __all__ = [
     "Block",
     "Cards",
+    "DataTable",
+    "Details",
     "Figures",
     "Heading",
     "Items",
     "LegendEntry",
     "Note",
-    "Pairs",
     "Paragraph",
     "Picture",
     "Scatter",
     "Section",
-    "Table",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..metagenomes.cluster_descriptions import ClusterDescriptions
-from .blocks import Cards, Paragraph, Section, Table
+from .blocks import Cards, DataTable, Paragraph, Section
 from .page import write_page
 from .run_details import command_text, provenance
 
@@ -63,7 +63,7 @@ def cluster_report(descriptions: ClusterDescriptions, path: str | Path) -> Path:
         f"{descriptions.summary()} Purity: share of the cluster's reads that are of the taxon. Lift: purity over the "
         "taxon's share of all reads. Entropy: of the taxa of the cluster's reads. Mean purity: over all reads."
     )
-    table = Table(cluster_table(descriptions, order[:MAX_LISTED_CLUSTERS]), "clusters")
+    table = DataTable(cluster_table(descriptions, order[:MAX_LISTED_CLUSTERS]), "clusters")
     return write_page(
         path,
         f"Clusters of {record['model']}",

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..metagenomes import AbundanceTable, ClusterDescriptions, find_descriptions
 from ..metrics.diversity import shannon_entropy
-from .blocks import Cards, Figures, Paragraph, Picture, Section, Table
+from .blocks import Cards, DataTable, Figures, Paragraph, Picture, Section
 from .cluster_report import cluster_table
 from .figure import cohort_colouring, heatmap_figure
 from .heatmap import variable_clusters
@@ -99,16 +99,16 @@ def cohort_report(
     first = _first_of(n_samples, "the abundance table has all")
     sections = [
         Section("Overview", [_figures(table, colour_by, descriptions)]),
-        Section("Samples", [*first, Table(_sample_table(table), "samples")]),
+        Section("Samples", [*first, DataTable(_sample_table(table), "samples")]),
     ]
     if descriptions is not None:
         drawn = cluster_table(descriptions, variable_clusters(table.abundance).tolist())
-        blocks = [Paragraph(descriptions.summary()), Table(drawn, "clusters")]
+        blocks = [Paragraph(descriptions.summary()), DataTable(drawn, "clusters")]
         sections.append(Section("Clusters drawn", blocks))
     if failed:
         listed = pd.DataFrame(islice(failed.items(), MAX_LISTED_SAMPLES), columns=["sample", "reason"])
         why = [Paragraph("They are not in the table."), *_first_of(len(failed), "biomeformer status lists all")]
-        sections.append(Section("Samples that failed", [*why, Table(listed, "samples")]))
+        sections.append(Section("Samples that failed", [*why, DataTable(listed, "samples")]))
     sections.append(Section("Methods", [Paragraph(methods_sentence(table.provenance, n_samples))]))
     return write_page(
         path,

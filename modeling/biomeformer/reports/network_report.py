@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..metrics.p_values import format_p
 from ..sinks import script_json, terminal
 from ..version import __version__
-from .blocks import Block, Cards, Figures, Note, Paragraph, Section, Table
+from .blocks import Block, Cards, DataTable, Figures, Note, Paragraph, Section
 from .network_figures import pair_map
 from .network_layout import network_layout
 from .page import write_page
@@ -274,7 +274,7 @@ def _clusters(network: GeneInteractionNetwork) -> list[Block]:
     if network.record["figures"]["taxon"] is None:
         shown = shown.drop(columns="taxa")
     more = [Paragraph(f"The {N_LISTED} largest of {len(network.clusters):,}; all are in clusters.tsv.")]
-    return [*(more if len(network.clusters) > N_LISTED else []), Table(shown, "clusters")]
+    return [*(more if len(network.clusters) > N_LISTED else []), DataTable(shown, "clusters")]
 
 
 def _enrichment(network: GeneInteractionNetwork) -> list[Block]:
@@ -300,7 +300,7 @@ def _enrichment(network: GeneInteractionNetwork) -> list[Block]:
     )
     n = int((network.enrichment["q"] < 0.05).sum())
     passing = f"{n:,} of {len(network.enrichment):,} terms are enriched in a cluster (q < 0.05)."
-    return [Paragraph(f"{passing} {tests}"), Table(shown, "terms")]
+    return [Paragraph(f"{passing} {tests}"), DataTable(shown, "terms")]
 
 
 def _pseudo(network: GeneInteractionNetwork) -> list[Block]:
@@ -324,7 +324,7 @@ def _pseudo(network: GeneInteractionNetwork) -> list[Block]:
         f"{truth}, compared with random genes. 95 % bootstrap intervals over genomes. On genomes the model was trained "
         "on, these figures describe the model, not its performance on new genomes."
     )
-    return [Paragraph(text), Table(shown, "rows")]
+    return [Paragraph(text), DataTable(shown, "rows")]
 
 
 def _span(values: list[float]) -> str:
@@ -358,7 +358,7 @@ def _methods_compared(network: GeneInteractionNetwork) -> list[Block]:
             f"single effects, of a random pair by {random:+.3g}; the effect of strong pairs is larger in {larger:.0%} "
             "of genomes."
         )
-    return [Paragraph(text), Table(pd.DataFrame(rows), "methods")]
+    return [Paragraph(text), DataTable(pd.DataFrame(rows), "methods")]
 
 
 def _genomes(network: GeneInteractionNetwork) -> list[Block]:
@@ -372,7 +372,7 @@ def _genomes(network: GeneInteractionNetwork) -> list[Block]:
     shown["genes"] = frame["n_genes"].map("{:,}".format)
     shown["genes in pairs"] = frame["n_pseudo_genes"]
     more = [Paragraph(f"The first {N_GENOMES_LISTED} of {len(frame):,}; all are in genomes.tsv.")]
-    return [*(more if len(frame) > N_GENOMES_LISTED else []), Table(shown.head(N_GENOMES_LISTED), "genomes")]
+    return [*(more if len(frame) > N_GENOMES_LISTED else []), DataTable(shown.head(N_GENOMES_LISTED), "genomes")]
 
 
 def methods_text(network: GeneInteractionNetwork) -> str:

@@ -18,7 +18,20 @@ from ..phenotypes import FeatureTable, Study, compare_groups
 from ..phenotypes.discriminative import discriminative_features
 from ..version import __version__
 from . import phenotype_figures as draw
-from .blocks import Block, Cards, Figures, Heading, Items, Note, Pairs, Paragraph, Picture, Scatter, Section, Table
+from .blocks import (
+    Block,
+    Cards,
+    DataTable,
+    Details,
+    Figures,
+    Heading,
+    Items,
+    Note,
+    Paragraph,
+    Picture,
+    Scatter,
+    Section,
+)
 from .cluster_report import cluster_table
 from .cohort import methods_sentence
 from .colouring import Colouring
@@ -26,7 +39,7 @@ from .ordination import ordination_scatter
 from .page import write_page
 from .phenotype_confounders import confounder_section, importance_section
 from .regression_figures import error_figure, prediction_figure
-from .run_details import command_text
+from .run_details import command_text, public_text
 from .style import figure_style
 
 N_DISCRIMINATIVE = 10
@@ -107,7 +120,7 @@ def phenotype_report(
                 )
                 for i, name in enumerate(tables)
             ),
-            Section("All scores", [Table(_score_table(study), "scores")]),
+            Section("All scores", [DataTable(_score_table(study), "scores")]),
             Section("Methods", _methods(study, tables, depth, n_permutations)),
         ]
         return write_page(
@@ -135,7 +148,7 @@ def _summary(study: Study) -> Cards:
 
 
 def _parameters(study: Study) -> dict[str, object]:
-    tables = {name: record.get("path") for name, record in study.inputs.get("tables", {}).items()}
+    tables = {name: record.get("path", "") for name, record in study.inputs.get("tables", {}).items()}
     return {
         **({"tables": tables} if tables else {}),
         "target": study.target.column,
@@ -197,7 +210,7 @@ def _prediction(study: Study, model: str) -> list[Block]:
                 for comparison in study.comparisons
             ]
         )
-        blocks += [Heading("Feature sets compared on the same folds"), Table(frame, "comparisons")]
+        blocks += [Heading("Feature sets compared on the same folds"), DataTable(frame, "comparisons")]
     return blocks
 
 
@@ -262,7 +275,7 @@ def _depth(depth: Study) -> list[Block]:
         f"{metric_name(MAIN_METRIC[depth.target.task])} by read depth",
         "Reads of a smaller fraction are a subset of those of a larger one; folds are the same at every depth.",
     )
-    return [Figures([curve]), Table(_score_table(depth), "scores")]
+    return [Figures([curve]), DataTable(_score_table(depth), "scores")]
 
 
 def _samples(study: Study, tables: dict[str, FeatureTable], n_permutations: int) -> list[Block]:
@@ -300,7 +313,7 @@ def _samples(study: Study, tables: dict[str, FeatureTable], n_permutations: int)
         *_grouping(study),
         Figures(figures),
         Heading("Differences between classes"),
-        Table(frame, "tests"),
+        DataTable(frame, "tests"),
         Paragraph(
             "Effect sizes: R² (share of variance between classes) for PERMANOVA, the ratio of the largest to the "
             "smallest mean distance to the class's spatial median for PERMDISP, the range of class means in bits for "
@@ -358,10 +371,10 @@ def _discriminative(
     cells["p"], cells["q"] = ([format_p(value) for value in listed[column]] for column in ("p", "q"))
     if chosen:
         cells["selected by L1 (folds)"] = [f"{chosen.get(feature, 0.0):.0%}" for feature in listed["feature"]]
-    blocks: list[Block] = [Paragraph(_significance(frame, study)), Figures(figures), Table(cells, "features")]
+    blocks: list[Block] = [Paragraph(_significance(frame, study)), Figures(figures), DataTable(cells, "features")]
     if descriptions is not None:
         clusters = [int(feature.removeprefix("cluster_")) for feature in listed["feature"]]
-        described = Table(cluster_table(descriptions, clusters), "clusters")
+        described = DataTable(cluster_table(descriptions, clusters), "clusters")
         blocks += [Heading("What these clusters are"), Paragraph(descriptions.summary()), described]
     if cluster_reads:
         blocks.append(Heading("Reads of these clusters"))
@@ -447,8 +460,8 @@ def _methods(study: Study, tables: dict[str, FeatureTable], depth: Study | None,
             f"feature by feature by {by_feature}, each with Benjamini-Hochberg correction."
         )
     sentences.append(f"Computed with biomeformer {__version__}.")
-    sources = {f"features: {name}": source for name, source in study.sources.items()}
-    return [Paragraph(" ".join(sentences)), Pairs(sources)]
+    sources = {f"features: {name}": public_text(source) for name, source in study.sources.items()}
+    return [Paragraph(" ".join(sentences)), Details(sources)]
 
 
 __all__ = ["discriminative_clusters", "lead_model", "phenotype_report"]

@@ -11,7 +11,7 @@ from ..metrics.targets import MAIN_METRIC, METRIC_NAMES
 from ..phenotypes import Study
 from ..phenotypes.confounding import ALL_COLUMNS, ASSOCIATIONS, Confounder
 from ..phenotypes.importance import LEAST_CORRELATION, N_REPEATS, GroupImportance
-from .blocks import Block, Figures, Paragraph, Picture, Table
+from .blocks import Block, DataTable, Figures, Paragraph, Picture
 from .phenotype_figures import MODEL_NAMES
 from .style import COLOURS, make_figure, shorten
 
@@ -37,7 +37,7 @@ def confounder_section(study: Study) -> list[Block]:
             f"Metadata columns that predict {study.target.column} or explain {confounding.features}. A column that "
             f"predicts as well as the features may be what they tell of.{left_out}"
         ),
-        *([Table(pd.DataFrame(rows), "columns")] if rows else []),
+        *([DataTable(pd.DataFrame(rows), "columns")] if rows else []),
         Paragraph(
             f"{METRIC_NAMES[confounding.metric]}: a regression on the column alone, on the folds of the study. "
             f"Association: {'; '.join(measures) or 'none'}. R²: share of the variance of {confounding.features} that "
@@ -96,7 +96,7 @@ def importance_section(study: Study, model: str) -> list[Block]:
             }
             for one in groups
         ]
-        blocks += [Figures([drawn]), Table(pd.DataFrame(rows), "groups")]
+        blocks += [Figures([drawn]), DataTable(pd.DataFrame(rows), "groups")]
     return blocks
 
 

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints import is_machine_path, public_name
 from ..runs.command_line import current_command
 from ..version import __version__
 
@@ -19,7 +20,7 @@ LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "torch", 
 
 
 def run_details(parameters: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """Return date, command, versions and parameters by name.
+    """Return date, command, versions and parameters by name, without paths of this machine.
 
     The date is that of now, or of the environment variable `SOURCE_DATE_EPOCH`, by which builds are reproduced.
 
@@ -28,10 +29,9 @@ def run_details(parameters: Mapping[str, Any] | None = None) -> dict[str, str]:
     """
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     date = datetime.now(UTC) if epoch is None else datetime.fromtimestamp(int(epoch), UTC)
-    command = current_command()
     details = {"date": f"{date:%Y-%m-%d %H:%M} UTC"}
-    if command is not None:
-        details["command"] = command
+    if current_command():
+        details["command"] = shlex.join(map(public_text, current_command()))
     details["versions"] = ", ".join(f"{name} {number}" for name, number in _versions().items())
     parameters = parameters or {}
     return details | {str(name).replace("_", " "): _text(value) for name, value in parameters.items()}
@@ -45,8 +45,14 @@ def provenance(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def command_text(*words: str | Path) -> str:
-    """Return a command to run next, quoted for a shell."""
-    return shlex.join(["biomeformer", *map(str, words)])
+    """Return a command to run next, quoted for a shell, without paths of this machine."""
+    return shlex.join(["biomeformer", *(public_text(str(word)) for word in words)])
+
+
+def public_text(text: str) -> str:
+    """Return a text; of an absolute path of this machine, also one after `=`, the name alone, since others read it."""
+    option, separator, value = text.rpartition("=")
+    return f"{option}{separator}{public_name(value)}" if is_machine_path(value) else text
 
 
 def _text(value: Any) -> str:
@@ -58,7 +64,7 @@ def _text(value: Any) -> str:
         return ", ".join(f"{str(name).replace('_', ' ')} {_text(item)}" for name, item in value.items()) or "none"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(_text, value)) or "none"
-    return str(value)
+    return public_text(str(value))
 
 
 @cache
@@ -67,4 +73,4 @@ def _versions() -> dict[str, str]:
     return own | {name: version(name) for name in LIBRARIES}
 
 
-__all__ = ["command_text", "provenance", "run_details"]
+__all__ = ["command_text", "provenance", "public_text", "run_details"]

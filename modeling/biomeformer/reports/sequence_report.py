@@ -11,7 +11,7 @@ from ..sequences.evaluation import SequenceEvaluation
 from ..sequences.prediction_table import SplitPredictions
 from ..version import __version__
 from . import sequence_figures as draw
-from .blocks import Block, Cards, Figures, Note, Paragraph, Picture, Section, Table
+from .blocks import Block, Cards, DataTable, Figures, Note, Paragraph, Picture, Section
 from .page import write_page
 from .run_details import command_text
 from .style import figure_style
@@ -157,7 +157,7 @@ def _scores(evaluation: SequenceEvaluation) -> list[Block]:
     if evaluation.thresholds:
         note += " Thresholds were chosen on the validation split, so its F1 is optimistic; judge by the test split."
     sizes = {split: f"{split}, {n:,} sequences" for split, n in evaluation.n_sequences.items()}
-    return [Table(pd.DataFrame(rows).rename(columns=sizes), "scores"), Paragraph(note)]
+    return [DataTable(pd.DataFrame(rows).rename(columns=sizes), "scores"), Paragraph(note)]
 
 
 def _figures(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> list[Block]:
@@ -260,7 +260,7 @@ def _classes(evaluation: SequenceEvaluation, unit: str) -> list[Block]:
         row |= {f"{split} sequences": f"{n[label]:,}" for split, n in reversed(evaluation.n_by_class.items())}
         row |= {METRIC_NAMES.get(name, name): _number(value) for name, value in scores.items() if name != "n"}
         rows.append(row)
-    return [Table(pd.DataFrame(rows), "labels" if unit == "label" else "classes")]
+    return [DataTable(pd.DataFrame(rows), "labels" if unit == "label" else "classes")]
 
 
 def _training(training: pd.DataFrame) -> list[Block]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ..metrics.targets import CHANCE, METRIC_NAMES, metric_name
 from ..phenotypes.cohort_transfer import N_BOOTSTRAPS, LabelledCohort, Transfer
 from ..version import __version__
-from .blocks import Cards, Figures, Note, Paragraph, Picture, Section, Table
+from .blocks import Cards, DataTable, Figures, Note, Paragraph, Picture, Section
 from .page import write_page
 from .phenotype_figures import MODEL_NAMES
 from .run_details import command_text
@@ -54,7 +54,9 @@ def transfer_report(
             "Dotted line: chance.",
         )
         sections = [
-            Section("Scores on what was left out", [Figures([drawn]), Table(_table(results, cohorts, unit), "scores")]),
+            Section(
+                "Scores on what was left out", [Figures([drawn]), DataTable(_table(results, cohorts, unit), "scores")]
+            ),
             Section("Methods", [Paragraph(_methods(results, cohorts, column))]),
         ]
         heading = title or f"Predicting {target.column} across {'cohorts' if column is None else f'values of {column}'}"

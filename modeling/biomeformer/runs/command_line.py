@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from contextvars import ContextVar
 
-_command: ContextVar[str | None] = ContextVar("command", default=None)
+_command: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
 
 
 def set_command(words: Sequence[str]) -> None:
-    """Remember the words of the command line, which is then quoted for a shell."""
-    _command.set(shlex.join(words))
+    """Remember the words of the command line."""
+    _command.set(tuple(words))
 
 
-def current_command() -> str | None:
-    """Return the command line that `set_command` got; None in a program that uses the package from Python."""
+def current_command() -> tuple[str, ...]:
+    """Return what `set_command` got; empty in a program that uses the package from Python."""
     return _command.get()
 
 

@@ -53,7 +53,7 @@ class RecipeParser(argparse.ArgumentParser):
         """Parse options and overrides in any order, and resolve the name of a shipped config."""
         arguments = list(sys.argv[1:] if args is None else args)
         # `biomeformer recipes run` has set its own.
-        if current_command() is None:
+        if not current_command():
             set_command(["python", sys.argv[0], *arguments])
         # Overrides are removed first, since options with several values would consume them.
         is_override = [
