@@ -1,6 +1,7 @@
 """Figures and reports hold what the table holds."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -114,6 +115,16 @@ def test_names_cover_no_point():
     assert not any(box.contains(*point) for box in boxes for point in pixels)
     frame = axes.get_window_extent().padded(12)
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 3, 16])
+def test_samples_in_one_place_are_drawn(tmp_path, n_samples):
+    """Of names that no place is left for, neither text nor line is left."""
+    same = table(n_samples, {"group": ["ab"[i % 2] for i in range(n_samples)]})
+    same = replace(same, counts=np.repeat(same.counts[:1], n_samples, 0))
+    page = cohort_report(same, tmp_path / "r.html").read_text()
+    assert page.count('<g class="point"') == n_samples
+    assert cohort_figure(same, tmp_path / "c.png").is_file()
 
 
 def test_ordinations_have_one_scale_on_both_axes():

@@ -129,9 +129,8 @@ class Picture(Block):
     caption: str
     is_wide: bool = False
 
-    @property
     def source(self) -> str:
-        """Address of the picture, which contains all of it."""
+        """Return the address of the picture, which contains all of it."""
         return f"data:image/svg+xml;base64,{base64.b64encode(svg(self.figure)).decode()}"
 
 
@@ -176,9 +175,8 @@ class Scatter(Block):
     legend_title: str = ""
     legend: Sequence[LegendEntry] = ()
 
-    @property
     def drawing(self) -> str:
-        """The figure as an SVG element."""
+        """Return the figure as an SVG element."""
         return interactive_svg(self.figure, self.point_titles, self.title)
 
 

@@ -39,12 +39,15 @@ def label_points(
     line = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
     options: dict[str, Any] = {"expand": (1.08, 1.2), "min_arrow_len": 8, "arrowprops": line}
     targets = {"target_x": points[:, 0], "target_y": points[:, 1]}
-    adjust_text(texts, x=x, y=y, ax=axes, iter_lim=N_STEPS, **targets, **options)
+    _, arrows = adjust_text(texts, x=x, y=y, ax=axes, iter_lim=N_STEPS, **targets, **options)
     renderer = figure.canvas.get_renderer()
     boxes: list[Any] = []
     for text in texts:
         box = text.get_window_extent(renderer)
         if any(box.overlaps(other) for other in boxes):
+            # An arrow is drawn up to the edge of its text.
+            for arrow in [arrow for arrow in arrows if arrow.patchA is text]:
+                arrow.remove()
             text.remove()
         else:
             boxes.append(box)

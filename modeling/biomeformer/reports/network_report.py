@@ -59,9 +59,8 @@ class NetworkView(Block):
     classes: list[str]
     max_genomes: int
 
-    @property
     def json(self) -> str:
-        """The data as JSON that cannot end the element it is in."""
+        """Return the data as JSON that cannot end the element it is in."""
         return script_json(json.dumps(_printable(self.data), separators=(",", ":")))
 
 
