@@ -117,6 +117,12 @@ def test_names_cover_no_point():
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
 
 
+def test_metadata_columns_of_the_names_of_statistics_are_listed_beside_them(tmp_path):
+    page = cohort_report(table(4, {"reads": [*"wxyz"], "sample": [*"1234"]}), tmp_path / "r.html").read_text()
+    heads = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', page)
+    assert heads.count("reads") == heads.count("sample") == 2 and all(f">{name}</td>" in page for name in "wxyz")
+
+
 @pytest.mark.parametrize("n_samples", [1, 2, 3, 16])
 def test_samples_in_one_place_are_drawn(tmp_path, n_samples):
     """Of names that no place is left for, neither text nor line is left."""

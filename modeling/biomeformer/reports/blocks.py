@@ -89,7 +89,7 @@ class DataTable(Block):
     """A table that scrolls within the page, and with the page's script can be sorted and filtered.
 
     Attributes:
-        frame: One row per row; missing values are shown as empty cells.
+        frame: The rows; missing values are shown as empty cells.
         label: What its rows are, for screen readers and the filter's line.
     """
 

@@ -27,16 +27,17 @@ MAX_LISTED_SAMPLES = 1000
 def _sample_table(table: AbundanceTable) -> pd.DataFrame:
     rows = slice(MAX_LISTED_SAMPLES)
     counts, statistics = table.counts[rows], table.read_stats.iloc[rows]
-    columns: dict[str, Any] = {"sample": table.sample_ids[rows]}
-    columns |= {str(name): table.metadata[name].iloc[rows].to_numpy() for name in table.metadata}
+    # Pairs, since a column of the metadata may have the name of a statistic.
+    columns: list[tuple[str, Any]] = [("sample", table.sample_ids[rows])]
+    columns += [(str(name), table.metadata[name].iloc[rows].to_numpy()) for name in table.metadata]
     for name in statistics:
-        columns[f"reads: {str(name).removeprefix('n_')}".removesuffix(": reads").replace("_", " ")] = [
-            f"{value:,}" for value in statistics[name]
-        ]
+        label = "reads" if name == "n_reads" else f"reads: {str(name).removeprefix('n_').replace('_', ' ')}"
+        columns.append((label, [f"{value:,}" for value in statistics[name]]))
     entropy = shannon_entropy(counts / np.maximum(counts.sum(1, keepdims=True), 1))
-    columns["entropy (bits)"] = [f"{value:.2f}" for value in entropy]
-    columns["clusters detected"] = (counts > 0).sum(1)
-    return pd.DataFrame(columns)
+    columns.append(("entropy (bits)", [f"{value:.2f}" for value in entropy]))
+    columns.append(("clusters detected", (counts > 0).sum(1)))
+    frame = pd.DataFrame({i: values for i, (_, values) in enumerate(columns)})
+    return frame.set_axis([name for name, _ in columns], axis=1)
 
 
 def _first_of(n: int, where: str) -> list[Paragraph]:
