@@ -45,6 +45,8 @@ from .style import figure_style
 N_DISCRIMINATIVE = 10
 N_LISTED = 25
 MAX_Q = 0.05
+# The time of tests of distances grows with the third power of the samples, and their memory with the second.
+MAX_TESTED_SAMPLES = 2000
 TEST_NAMES = {"permanova": "PERMANOVA (centroids)", "permdisp": "PERMDISP (dispersions)", "entropy": "Shannon entropy"}
 DISTANCE_NAMES = {"bray_curtis": "Bray-Curtis", "jensen_shannon": "Jensen-Shannon", "aitchison": "Aitchison", "": ""}
 
@@ -282,7 +284,9 @@ def _samples(study: Study, tables: dict[str, FeatureTable], n_permutations: int)
     figures: list[Picture | Scatter] = []
     rows = []
     target = study.target.grouped()
-    groups = [target.classes[label] for label in target.labels]
+    tested = tested_rows(target.labels, study.seed)
+    groups = [target.classes[label] for label in target.labels[tested]]
+    tested_ids = [target.sample_ids[row] for row in tested]
     for name, table in tables.items():
         cohort = table.take(study.target.sample_ids, name)
         colouring = Colouring.of_target(study.target)
@@ -294,7 +298,9 @@ def _samples(study: Study, tables: dict[str, FeatureTable], n_permutations: int)
                 "Shannon entropy per sample; boxes are quartiles.",
             )
         )
-        for result in compare_groups(cohort, groups, n_permutations=n_permutations, seed=study.seed):
+        for result in compare_groups(
+            cohort.take(tested_ids, name), groups, n_permutations=n_permutations, seed=study.seed
+        ):
             rows.append(
                 {
                     "test": f"{TEST_NAMES[result.test]} {DISTANCE_NAMES[result.distance]}".strip(),
@@ -313,6 +319,7 @@ def _samples(study: Study, tables: dict[str, FeatureTable], n_permutations: int)
         *_grouping(study),
         Figures(figures),
         Heading("Differences between classes"),
+        *_sampling(len(tested), len(target.labels)),
         DataTable(frame, "tests"),
         Paragraph(
             "Effect sizes: R² (share of variance between classes) for PERMANOVA, the ratio of the largest to the "
@@ -321,6 +328,32 @@ def _samples(study: Study, tables: dict[str, FeatureTable], n_permutations: int)
             "of PERMANOVA."
         ),
     ]
+
+
+def tested_rows(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Return the rows of the samples that groups are compared on: all, or of many some of each group, at random.
+
+    Args:
+        labels: Group of each sample, int64 `(n_samples,)`.
+        seed: Seed of the choice.
+    """
+    if len(labels) <= MAX_TESTED_SAMPLES:
+        return np.arange(len(labels))
+    rng, share = np.random.default_rng(seed), MAX_TESTED_SAMPLES / len(labels)
+    rows = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    # Groups of one sample cannot be compared.
+    return np.sort(np.concatenate([group[: max(round(share * len(group)), 2)] for group in rows]))
+
+
+def _sampling(n_tested: int, n_samples: int) -> list[Block]:
+    """Say that samples were drawn for the tests."""
+    if n_tested == n_samples:
+        return []
+    text = (
+        f"Tested on {n_tested:,} of the {n_samples:,} samples, drawn at random from each group; biomeformer phenotype "
+        "robustness tests all."
+    )
+    return [Note(text)]
 
 
 def _descriptions(study: Study, name: str, table: FeatureTable) -> ClusterDescriptions | None:
