@@ -9,7 +9,7 @@ import numpy as np
 from adjustText import adjust_text
 
 # A number of steps rather than a time, so that equal figures are equal on every machine.
-N_STEPS = 100
+N_STEPS = 60
 # Of a marker, in typographic points.
 RADIUS = 4.0
 
