@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import networkx as nx
 import numpy as np
 import pandas as pd
@@ -54,21 +56,38 @@ def pair_map(pairs: pd.DataFrame, column: str, title: str, caption: str) -> Scat
         caption: Text below it.
     """
     mapped = pairs[np.isfinite(pairs["x"])]
+    if is_rasterized(len(mapped)):
+        return Picture(pair_map_figure(pairs, column), title, f"{caption} {len(mapped):,} points, drawn as pixels.")
     colouring = _pair_colouring(mapped[column])
-    is_picture = is_rasterized(len(mapped))
-    figure, axes = make_figure((5.2, 4.8))
-    points = mapped[["x", "y"]].to_numpy(float)
-    style = {"s": 12, "linewidth": 0, "rasterized": is_picture}
-    scatter_groups(axes, points, colouring, has_addresses=not is_picture, **style)
-    axes.set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
-    axes.set_aspect("equal", adjustable="datalim")
-    if is_picture:
-        outside_legend(axes, n_columns=2)
-        return Picture(figure, title, f"{caption} {len(mapped):,} points, drawn as pixels.")
+    figure, _ = _draw_pairs(mapped, colouring, has_addresses=True)
     genes = zip(mapped["gene_1"], mapped["gene_2"], mapped["genome_id"], strict=True)
     names = [f"{first} and {second} of {genome}" for first, second, genome in genes]
     legend = [entry for entry, _ in colouring.sets()]
     return Scatter(figure, title, caption, point_titles(names, colouring), column, legend)
+
+
+def pair_map_figure(pairs: pd.DataFrame, column: str) -> Figure:
+    """Draw the map of pairs with a legend, for a file.
+
+    Args:
+        pairs: Pairs of a `GeneInteractionNetwork`.
+        column: Column to colour by, `cluster` (-1: none) or `class`.
+    """
+    with figure_style():
+        mapped = pairs[np.isfinite(pairs["x"])]
+        figure, axes = _draw_pairs(mapped, _pair_colouring(mapped[column]), has_addresses=False)
+        outside_legend(axes, n_columns=2)
+    return figure
+
+
+def _draw_pairs(mapped: pd.DataFrame, colouring: Colouring, *, has_addresses: bool) -> tuple[Figure, Any]:
+    figure, axes = make_figure((5.2, 4.8))
+    points = mapped[["x", "y"]].to_numpy(float)
+    style: dict[str, Any] = {"s": 12, "linewidth": 0, "rasterized": is_rasterized(len(mapped))}
+    scatter_groups(axes, points, colouring, has_addresses=has_addresses, **style)
+    axes.set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
+    axes.set_aspect("equal", adjustable="datalim")
+    return figure, axes
 
 
 def _pair_colouring(values: pd.Series) -> Colouring:
@@ -84,4 +103,4 @@ def _pair_colouring(values: pd.Series) -> Colouring:
     return Colouring(str(values.name), None, labels, (*names, "no cluster"), min(len(groups), len(COLOURS) - 1), rest)
 
 
-__all__ = ["network_figure", "pair_map"]
+__all__ = ["network_figure", "pair_map", "pair_map_figure"]

@@ -30,6 +30,7 @@ from .style import (
 CLUSTER = re.compile(r"cluster_\d+")
 MODEL_NAMES = {
     "l1": "L1 logistic",
+    "lasso": "LASSO",
     "forest": "random forest",
     "boosting": "boosting",
     "deep_sets": "DeepSets",
