@@ -158,5 +158,4 @@ def _write_reports(
     with wrap_write_errors(output), lock_of_run(output):
         with atomic_write(output / RESULTS["figure"]) as figure:
             cohort_figure(table, figure, **shown)
-        with atomic_write(output / RESULTS["report"]) as report:
-            cohort_report(table, report, failed=failed, **shown)
+        cohort_report(table, output / RESULTS["report"], failed=failed, **shown)

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from ..errors import DEBUG_ADVICE, BiomeformerError, InputError, RankStopped, describe_unexpected
 from ..io.limits import LIMITS, Limit
+from ..runs.command_line import set_command
 from ..runs.debugging import hide_tracebacks, show_tracebacks
 from .console import error_line
 from .output import release_outputs
@@ -36,6 +37,7 @@ class BiomeformerGroup(TyperGroup):
     ) -> Any:
         """Run the command line and exit with its code; `--debug` and limits are accepted at any position."""
         arguments = list(sys.argv[1:] if args is None else args)
+        set_command(["biomeformer", *arguments])
         options = arguments[: arguments.index("--")] if "--" in arguments else arguments
         debug = "--debug" in options
         if debug:
