@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, CheckpointWeightsError
 from ..models.shared.strict_loading import HUB_OPTIONS, WeightRules, new_head_request, untied_weights
 from .errors import LOAD_ERRORS, format_load_error, is_load_error, wrong_model_type
 from .integrity import Shapes, verify_files
@@ -81,7 +81,8 @@ def load_from(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any) -> 
     except Exception as error:
         if not is_load_error(error):
             raise
-        raise CheckpointError(format_load_error(source.name, error)) from error
+        kind = CheckpointWeightsError if isinstance(error, RuntimeError) else CheckpointError
+        raise kind(format_load_error(source.name, error)) from error
     _check_finite(source, loaded[0] if isinstance(loaded, tuple) else loaded)
     return loaded
 
@@ -133,7 +134,7 @@ def _check_shapes(
         new_head_request(cls, source.path, kwargs.get("new_head"), kwargs),
     )
     if problem is not None:
-        raise CheckpointError(problem.format(name=source.name))
+        raise CheckpointWeightsError(problem.format(name=source.name))
 
 
 def _own_name(key: str, expected: Shapes, prefix: str) -> str:
@@ -180,7 +181,7 @@ def _load_foreign(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any)
         asks_for_head,
     )
     if problem is not None:
-        raise CheckpointError(problem.format(name=source.name))
+        raise CheckpointWeightsError(problem.format(name=source.name))
     if base is model and any(key.startswith(POOLER) for key in info["missing_keys"]):
         # The pooler's weights are random: better no pooled output than a meaningless one.
         model.pooler = None

@@ -211,8 +211,8 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
         proteins: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         contig_ids: torch.Tensor | None = None,
-        output_attentions: bool = False,
-        output_hidden_states: bool = False,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPooling:
         """Encode genomes.
@@ -222,8 +222,8 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
             attention_mask: `(batch, n_genes)`, 1 on genes, 0 on padding; all genes by default.
             contig_ids: `(batch, n_genes)`, contig index of each gene; one contig by default.
             output_attentions: Whether to return attention weights `(batch, n_heads, n_genes, n_genes)` of each layer,
-                which are then computed eagerly.
-            output_hidden_states: Whether to return the input of each layer, and the output of the last.
+                which are then computed eagerly; by default as the config says.
+            output_hidden_states: Whether to return the input of each layer, and the output of the last; likewise.
             **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
@@ -233,6 +233,10 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
         Raises:
             ValueError: A genome has more genes than `config.max_genes`, or a shape does not fit.
         """
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
         if proteins.ndim != 3 or proteins.shape[2] != self.config.protein_size:
             raise ValueError(
                 f"proteins have shape {tuple(proteins.shape)}; this model reads (batch, n_genes, "
@@ -248,9 +252,11 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
             mask = torch.cat([torch.ones_like(mask[:, :1]), mask], 1)
         mask = mask.bool()
         hidden = self.embeddings(proteins, contig_ids)
-        # Without padding there is no bias, so that attention can use its fastest kernel.
+        # Without padding there is no bias, so that attention can use its fastest kernel. In a graph that is recorded,
+        # nothing may depend on the mask's values.
         bias = None
-        if not bool(mask.all()):
+        is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if is_traced or not bool(mask.all()):
             bias = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, torch.finfo(hidden.dtype).min)
             bias = bias[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
         attentions, states = [], []
@@ -258,7 +264,7 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
             # States are kept only if they are asked for: that of 4,096 genes takes 10 MB.
             if output_hidden_states:
                 states.append(hidden)
-            hidden, weights = layer(hidden, bias, output_attentions)
+            hidden, weights = layer(hidden, bias, bool(output_attentions))
             attentions.append(weights)
         hidden = self.norm(hidden).masked_fill(~mask[:, :, None], 0.0)
         return BaseModelOutputWithPooling(

@@ -50,11 +50,15 @@ class MetagenBertOutput(ModelOutput):
         read_embeddings: `(n_reads, hidden_size)`, float32.
         cluster_ids: `(n_reads,)`, int64, index of each read's nearest centroid.
         squared_distances: `(n_reads, n_clusters)`, float32.
+        hidden_states: The encoder's, `(n_reads, length, hidden_size)` each, if asked for.
+        attentions: The encoder's, `(n_reads, n_heads, length, length)` each, if asked for.
     """
 
     read_embeddings: torch.Tensor | None = None
     cluster_ids: torch.Tensor | None = None
     squared_distances: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class NearestCentroids(NamedTuple):
@@ -187,6 +191,14 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         model.processor = processor
         return model.eval()
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the encoder's embeddings of tokens."""
+        return self.encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the encoder's embeddings of tokens."""
+        self.encoder.set_input_embeddings(value)
+
     @property
     def weights_sha256(self) -> str:
         """SHA-256 over names, shapes, types and values of all weights in memory (not of the file), computed anew."""
@@ -227,7 +239,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
     def _pool(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Pool token vectors `(n_reads, length, hidden_size)` to one vector per read, as the config says."""
         if self.config.pooling == "cls":
-            return hidden[:, 0]
+            return hidden[torch.arange(len(hidden), device=hidden.device), mask.int().argmax(1)]
         total = (hidden.float() * mask[:, :, None]).sum(1)
         if self.config.pooling == "mean_over_max_length":
             return total / self.config.max_length
@@ -360,22 +372,47 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
 
     @can_return_tuple
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        **kwargs: Any,
     ) -> MetagenBertOutput:
         """Embed reads and find their nearest centroids.
 
         Args:
             input_ids: `(n_reads, length)`.
             attention_mask: `(n_reads, length)`, 1 on tokens.
+            output_hidden_states: Whether to return the encoder's hidden states, of which the read embeddings are then
+                pooled; by default as the config says.
+            output_attentions: Whether to return the encoder's attention weights; likewise.
             **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
-            Read embeddings, cluster ids and squared distances.
+            Read embeddings, cluster ids and squared distances; hidden states and attentions if asked for.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        vectors = self.embed_packed(input_ids[mask.bool()], mask.sum(1).cpu())
+        states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        weights = self.config.output_attentions if output_attentions is None else output_attentions
+        encoded: Any = {}
+        if states or weights:
+            encoded = self.encoder(
+                input_ids=input_ids, attention_mask=mask, output_hidden_states=states, output_attentions=weights
+            )
+        # A k-mer encoder pools reading frames, which its hidden states do not show.
+        if states and not getattr(self.encoder, "embeds_reads_independently", False):
+            vectors = self._finish(self._pool(encoded.last_hidden_state, mask))
+        else:
+            vectors = self.embed_packed(input_ids[mask.bool()], mask.sum(1).cpu())
         distances = self.squared_distances(vectors)
-        return MetagenBertOutput(read_embeddings=vectors, cluster_ids=distances.argmin(1), squared_distances=distances)
+        return MetagenBertOutput(
+            read_embeddings=vectors,
+            cluster_ids=distances.argmin(1),
+            squared_distances=distances,
+            hidden_states=encoded.get("hidden_states"),
+            attentions=encoded.get("attentions"),
+        )
 
     def embed_sample(self, fastq_1: str | Path, fastq_2: str | Path | None = None, **options: Any) -> SampleEmbedding:
         """Compute the abundance vector of a sample; see `biomeformer.metagenomes.sample.embed_sample` for the options.

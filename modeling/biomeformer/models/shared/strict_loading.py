@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import CONFIG_NAME, PROCESSOR_NAME, cached_file, extract_commit_hash
+from transformers.utils import CONFIG_NAME, PROCESSOR_NAME, cached_file, extract_commit_hash, logging
+
+logger = logging.get_logger(__name__)
 
 HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "token", "subfolder")
 LABEL_OPTIONS = ("num_labels", "id2label", "label2id")
@@ -82,6 +84,10 @@ class WeightRules:
             f"The weights in {{name}} do not fit the config of a {class_name}: {'; '.join(parts)}; check that config "
             "and weights come from one checkpoint."
         )
+
+
+class WeightMismatchError(ValueError, RuntimeError):
+    """Weights that do not fit a model; a `RuntimeError` as transformers raises it."""
 
 
 class StrictPreTrainedModel(PreTrainedModel):
@@ -162,7 +168,7 @@ class StrictPreTrainedModel(PreTrainedModel):
             asks_for_head,
         )
         if problem is not None:
-            raise ValueError(problem.format(name=path))
+            raise WeightMismatchError(problem.format(name=path))
         if path is not None:
             model.config._commit_hash = commit
         if has_processor:
@@ -204,7 +210,16 @@ class StrictPreTrainedModel(PreTrainedModel):
         """
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
-        """Save config, weights and the processor, if there is one, in one folder."""
+        """Save config, weights and the processor, if there is one, in one folder.
+
+        A model without the processor that its checkpoints must have is saved with a warning: its weights may be all
+        that is left of a training, but `from_pretrained` will refuse them.
+        """
+        if self.processor_required and self.processor is None:
+            logger.warning(
+                f"This {type(self).__name__} is saved without {PROCESSOR_NAME}, the preprocessing config, and cannot "
+                f"be loaded again until a processor is saved beside it; set model.processor before saving."
+            )
         super().save_pretrained(save_directory, **kwargs)
         open_weights(save_directory)
         if self.processor is not None:
@@ -290,6 +305,7 @@ def find_file(path: Any, name: str, **options: Any) -> str | None:
 __all__ = [
     "HUB_OPTIONS",
     "StrictPreTrainedModel",
+    "WeightMismatchError",
     "WeightRules",
     "complete_groups",
     "find_file",
