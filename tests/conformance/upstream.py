@@ -53,8 +53,10 @@ def suite(name: str) -> types.ModuleType:
         package = importlib.util.module_from_spec(spec)
         package.__path__ = [str(folder)]
         sys.modules[PACKAGE] = package
-        # Read by a suite as if it were the package's own folder.
+        # Imported by suites that mean transformers itself, which is imported already.
         (folder / "__init__.py").touch()
+        (folder.parent / "src/transformers").mkdir(parents=True, exist_ok=True)
+        (folder.parent / "src/transformers/__init__.py").touch()
         for module_name, contents in STAND_INS.items():
             parent = module_name.rpartition(".")[0]
             if parent and parent not in sys.modules:

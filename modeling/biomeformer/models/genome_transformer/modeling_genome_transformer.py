@@ -187,6 +187,14 @@ class GenomeTransformerPreTrainedModel(StrictPreTrainedModel):
         if isinstance(module, GenomeTransformerEmbeddings) and hasattr(module, "cls"):
             init.normal_(module.cls, std=self.config.initializer_range)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the projection of protein vectors, which is what a table of embeddings is to other models."""
+        return self.base_model.embeddings.projection
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the projection of protein vectors."""
+        self.base_model.embeddings.projection = value
+
     def _finish_loading(self, info: dict[str, Any], options: dict[str, Any]) -> None:
         self.hub_options = {key: value for key, value in options.items() if key != "subfolder"}
 

@@ -119,8 +119,8 @@ class KmerTokenizer(PreTrainedTokenizer):
         return (n_canonical_kmers(self.k) if self.canonical else 4**self.k) + 1
 
     def get_vocab(self) -> dict[str, int]:
-        """Return all tokens with their ids."""
-        return {str(self.pad_token): 0, **_kmer_ids(self.k, self.canonical)}
+        """Return all tokens with their ids, added ones included."""
+        return {str(self.pad_token): 0, **_kmer_ids(self.k, self.canonical), **self.added_tokens_encoder}
 
     def encode_packed(self, sequence: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tokenise many reads at once.

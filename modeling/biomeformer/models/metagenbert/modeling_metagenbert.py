@@ -88,7 +88,7 @@ class MetagenBertPreTrainedModel(StrictPreTrainedModel):
     processor_class = MetagenBertProcessor
     processor_required = True
     input_kinds = ("tokens", "FASTQ files")
-    _keep_in_fp32_modules_strict = {"centroids", "head"}
+    _keep_in_fp32_modules_strict = {"centroids"}
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -461,6 +461,8 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
         head=("head.",),
         no_head="head for a phenotype; make one with `biomeformer phenotype train TABLE --model CHECKPOINT`",
     )
+    main_input_name = "counts"
+    _keep_in_fp32_modules_strict = {"centroids", "head"}
 
     def __init__(self, config: MetagenBertConfig) -> None:
         super().__init__(config)

@@ -71,9 +71,8 @@ class SequenceCnnForSequenceClassification(StrictPreTrainedModel):
             labels: `(batch,)` class numbers, `(batch, num_labels)` of 0 and 1 for several labels at once, or floats for
                 regression, by `config.problem_type`.
             inputs_embeds: `(batch, length, 4)` instead of `input_ids`: one-hot bases, or weights of A, C, G and T.
-            output_hidden_states: Whether to return `hidden_states`: the one-hot bases, then the output of each
-                convolution after pooling, `(batch, length, n_filters)` of ever shorter length; by default as the
-                config says.
+            output_hidden_states: Whether to return `hidden_states`: the output of each convolution after pooling,
+                `(batch, length, n_filters)`, ever shorter; by default as the config says.
             **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
@@ -95,14 +94,14 @@ class SequenceCnnForSequenceClassification(StrictPreTrainedModel):
         # `(batch, 1, length)`, shortened along with the hidden states. Padding is zeroed before each operation that
         # looks at neighbouring positions.
         mask = (tokens if attention_mask is None else attention_mask.bool())[:, None]
-        states = [bases]
-        # The transpose of what is returned, so that gradients reach it.
+        states: list[torch.Tensor] = []
         hidden = bases.transpose(1, 2)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             hidden = norm(convolution(hidden * mask).transpose(1, 2)).transpose(1, 2).relu()
             size = min(self.config.pool_size, hidden.shape[2])
             hidden = nn.functional.max_pool1d(hidden * mask, size, ceil_mode=True)
             mask = nn.functional.max_pool1d(mask.to(hidden.dtype), size, ceil_mode=True).bool()
+            # What is returned is also what is used, so that gradients reach it.
             states.append(hidden.transpose(1, 2))
             hidden = states[-1].transpose(1, 2)
         largest = (hidden * mask).amax(2)
