@@ -552,7 +552,7 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         pooled = None
         if self.pooler is not None:
             first = 0 if mask is None else mask.int().argmax(1)
-            pooled = self.pooler(hidden[torch.arange(len(hidden), device=hidden.device), first])
+            pooled = self.pooler(hidden[torch.arange(hidden.shape[0], device=hidden.device), first])
         return BaseModelOutputWithPooling(
             last_hidden_state=hidden,
             pooler_output=pooled,

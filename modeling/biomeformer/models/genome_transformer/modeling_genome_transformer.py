@@ -56,6 +56,12 @@ def eager_attention_forward(
     return torch.matmul(dropped, value).transpose(1, 2).contiguous(), weights
 
 
+# Copied from biomeformer/models/dnabert2/modeling_dnabert2.py
+def is_traced() -> bool:
+    """Return whether a graph of this call is recorded, in which no operation may depend on a tensor's values."""
+    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())
+
+
 class GenomeTransformerEmbeddings(nn.Module):
     """Projection of protein vectors, plus positional encodings."""
 
@@ -76,7 +82,7 @@ class GenomeTransformerEmbeddings(nn.Module):
             ranks = self._ranks(proteins, contig_ids)
             hidden = hidden + sinusoids(ranks, self.config.hidden_size).to(hidden.dtype)
         if self.config.pooling == "cls":
-            hidden = torch.cat([self.cls.expand(len(hidden), 1, -1), hidden], 1)
+            hidden = torch.cat([self.cls.expand(hidden.shape[0], 1, -1), hidden], 1)
         return self.dropout(hidden)
 
     def _ranks(self, proteins: torch.Tensor, contig_ids: torch.Tensor | None) -> torch.Tensor:
@@ -84,8 +90,12 @@ class GenomeTransformerEmbeddings(nn.Module):
         rank = torch.arange(proteins.shape[1], device=proteins.device).expand(proteins.shape[:2])
         if self.config.positions == "genome" or contig_ids is None:
             return rank
-        is_first = torch.ones_like(contig_ids, dtype=torch.bool)
-        is_first[:, 1:] = contig_ids[:, 1:] != contig_ids[:, :-1]
+        changes = contig_ids[:, 1:] != contig_ids[:, :-1]
+        is_first = nn.functional.pad(changes, (1, 0), value=True)
+        if is_traced():
+            # ONNX has no running maximum: of each gene, the smallest rank among those of its contig.
+            contig = torch.cumsum(is_first, 1)
+            return rank - torch.where(contig[:, :, None] == contig[:, None], rank[:, None], rank.shape[1]).amin(2)
         # Subtract the rank of the contig's first gene, which is the last one seen so far.
         return rank - (rank * is_first).cummax(1).values
 
@@ -263,8 +273,7 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
         # Without padding there is no bias, so that attention can use its fastest kernel. In a graph that is recorded,
         # nothing may depend on the mask's values.
         bias = None
-        is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        if is_traced or not bool(mask.all()):
+        if is_traced() or not bool(mask.all()):
             bias = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, torch.finfo(hidden.dtype).min)
             bias = bias[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
         attentions, states = [], []

@@ -293,9 +293,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
 
     def _is_observed(self) -> bool:
         """Return whether the vector of each k-mer matters: a graph is recorded, or a hook looks at the embeddings."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return True
-        return bool(self.embeddings._forward_hooks or self.embeddings._forward_pre_hooks)
+        return is_traced() or bool(self.embeddings._forward_hooks or self.embeddings._forward_pre_hooks)
 
     def _embed_traceably(
         self, input_ids: torch.Tensor | None, mask: torch.Tensor, inputs_embeds: torch.Tensor | None
@@ -335,6 +333,12 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         sums = torch.einsum("blf,blsd->bfsd", in_frame, vectors).unflatten(-1, (n_heads, -1))
         pooled = (sums * weights[..., None]).sum((1, 2)).flatten(1)
         return vectors[:, :, 0], pooled * (2 * CODON) / divisor
+
+
+# Copied from biomeformer/models/dnabert2/modeling_dnabert2.py
+def is_traced() -> bool:
+    """Return whether a graph of this call is recorded, in which no operation may depend on a tensor's values."""
+    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
 # Copied from biomeformer/models/dnabert2/modeling_dnabert2.py

@@ -245,6 +245,16 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
             return total / self.config.max_length
         return total / mask.sum(1, keepdim=True)
 
+    def _pool_encoded(self, encoded: Any, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Pool the encoder's output for padded reads to one vector per read, as the config says."""
+        if not getattr(self.encoder, "embeds_reads_independently", False):
+            return self._pool(encoded.last_hidden_state, mask)
+        # A k-mer encoder pools by reading frame, which its token vectors do not show: its mean is over known k-mers.
+        if self.config.pooling == "mean":
+            return encoded.pooler_output
+        n_known = (mask.bool() & (input_ids != 0)).sum(1, keepdim=True)
+        return encoded.pooler_output * n_known / self.config.max_length
+
     def _finish(self, vectors: torch.Tensor) -> torch.Tensor:
         """Cast vectors to float32, and scale them to unit length if the config asks for it."""
         vectors = vectors.float()
@@ -396,13 +406,11 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         weights = self.config.output_attentions if output_attentions is None else output_attentions
         encoded: Any = {}
-        if states or weights:
+        if states or weights or is_traced():
             encoded = self.encoder(
                 input_ids=input_ids, attention_mask=mask, output_hidden_states=states, output_attentions=weights
             )
-        # A k-mer encoder pools reading frames, which its hidden states do not show.
-        if states and not getattr(self.encoder, "embeds_reads_independently", False):
-            vectors = self._finish(self._pool(encoded.last_hidden_state, mask))
+            vectors = self._finish(self._pool_encoded(encoded, input_ids, mask))
         else:
             vectors = self.embed_packed(input_ids[mask.bool()], mask.sum(1).cpu())
         distances = self.squared_distances(vectors)
@@ -609,6 +617,12 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
             read_set = package.read_set(self.metagenbert, reads, **set_options(self.config), **options)
             values = self.predict_sets(*read_set.parts(self.config.set_size))
         return {self.config.id2label[i]: float(value) for i, value in enumerate(values)}
+
+
+# Copied from biomeformer/models/dnabert2/modeling_dnabert2.py
+def is_traced() -> bool:
+    """Return whether a graph of this call is recorded, in which no operation may depend on a tensor's values."""
+    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
 def transform_abundance(counts: torch.Tensor, transform: str, zeros: str = "fixed") -> torch.Tensor:
