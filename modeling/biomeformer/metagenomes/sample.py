@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def require_processor(model: MetagenBertModel) -> MetagenBertProcessor:
 @torch.inference_mode()
 def embed_sample(
     model: MetagenBertModel,
-    reads: SampleReads,
+    reads: SampleReads | str | Path | Sequence[str | Path],
     *,
     sample_id: str | None = None,
     read_fraction: float = 1.0,
@@ -86,7 +87,7 @@ def embed_sample(
 
     Args:
         model: Model with its processor, on the device to use.
-        reads: The sample's files.
+        reads: The sample's files: `SampleReads`, or the path of a file, or a list of paths of files of single reads.
         sample_id: Name for progress and results.
         read_fraction: Share of the reads to use; read *i* is kept or not by a hash of *i* and the seed, and mates stay
             together, so equal arguments keep equal reads however the work is split.
@@ -107,6 +108,8 @@ def embed_sample(
         InputError: An argument is out of range, or no read can be used.
     """
     processor = require_processor(model)
+    if not isinstance(reads, SampleReads):
+        reads = SampleReads.single(*([reads] if isinstance(reads, str | Path) else reads))
     budget = check_batch_tokens(batch_tokens, model)
     was_training = model.training
     model.eval()

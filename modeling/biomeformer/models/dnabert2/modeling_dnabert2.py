@@ -611,7 +611,8 @@ class DnaBert2ForMaskedLM(DnaBert2PreTrainedModel):
     weight_rules = WeightRules(
         head=("cls.",),
         no_head="language-model head; give a checkpoint that was pretrained with one",
-        ignored=(*POSITION_IDS, "bert.pooler.", "cls.seq_relationship.", "cls.predictions.bias"),
+        # The pooler of an encoder that was saved alone has no prefix.
+        ignored=(*POSITION_IDS, "bert.pooler.", "pooler.", "cls.seq_relationship.", "cls.predictions.bias"),
     )
 
     def __init__(self, config: DnaBert2Config) -> None:

@@ -187,7 +187,8 @@ class GenomeTransformerPreTrainedModel(StrictPreTrainedModel):
     processor_class = GenomeTransformerProcessor
     input_kinds = ("vectors of proteins", "genomes")
     _supports_sdpa = True
-    _supports_flash_attn = True
+    # Padding is a bias on the scores, which FlashAttention does not take.
+    _supports_flash_attn = False
     supports_gradient_checkpointing = True
     _no_split_modules = ["GenomeTransformerLayer"]
 

@@ -53,6 +53,20 @@ class KmerEncoderPreTrainedModel(StrictPreTrainedModel):
             init.ones_(module.weight)
             init.zeros_(module.bias)
 
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
+        """Return the table of k-mers, which has one size.
+
+        Raises:
+            ValueError: Another size is asked for.
+        """
+        table: nn.Embedding = self.get_input_embeddings()
+        if new_num_tokens not in (None, table.num_embeddings):
+            raise ValueError(
+                f"A k-mer encoder has {table.num_embeddings} tokens, which follow from k = {self.config.k}, and cannot "
+                f"have {new_num_tokens}; k-mer tokenizers take no added tokens with a model."
+            )
+        return table
+
 
 class KmerEncoderModel(KmerEncoderPreTrainedModel):
     """An encoder with one vector per k-mer and one vector per read, the same for both strands.

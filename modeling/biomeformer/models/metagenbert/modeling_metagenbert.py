@@ -426,8 +426,8 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         """Compute the abundance vector of a sample; see `biomeformer.metagenomes.sample.embed_sample` for the options.
 
         Args:
-            fastq_1: FASTQ or FASTA file, plain or compressed.
-            fastq_2: Second file of a paired sample.
+            fastq_1: FASTQ or FASTA file, plain or compressed, or a list of those of one sample, such as of lanes.
+            fastq_2: Second file of a paired sample, or a list of as many.
             **options: `read_fraction`, `seed`, `batch_tokens`, `progress`.
 
         Returns:

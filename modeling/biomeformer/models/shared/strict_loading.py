@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from logging import LogRecord
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -156,9 +158,11 @@ class StrictPreTrainedModel(PreTrainedModel):
                 kwargs["revision"] = commit
         options = hub_options(kwargs)
         has_processor = path is not None and cls._has_processor(path, options)
-        model, info = super().from_pretrained(
-            path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
-        )
+        # Problems are an error below, so transformers' table of them is of use only where it is an answer.
+        with nullcontext() if accepts_other_shapes else _without_load_report():
+            model, info = super().from_pretrained(
+                path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+            )
         problem = cls.weight_rules.problem(
             cls.__name__,
             untied_weights(model),
@@ -169,6 +173,13 @@ class StrictPreTrainedModel(PreTrainedModel):
         )
         if problem is not None:
             raise WeightMismatchError(problem.format(name=path))
+        head = cls.weight_rules.head
+        is_new = sorted(key for key in info["missing_keys"] if head and key.startswith(head))
+        if is_new and path is not None:
+            logger.warning(
+                f"The head of this {cls.__name__} is new: {path} has none, so {len(is_new)} weights "
+                f"({', '.join(is_new[:N_NAMED])}) are random; train it before you predict with it."
+            )
         if path is not None:
             model.config._commit_hash = commit
         if has_processor:
@@ -238,6 +249,21 @@ class StrictPreTrainedModel(PreTrainedModel):
                 "`pip install biomeformer`, then `import biomeformer` and load the model again."
             )
         return self.bridge
+
+
+@contextmanager
+def _without_load_report() -> Iterator[None]:
+    """Drop transformers' table of missing and unexpected weights from the log."""
+
+    def is_other(record: LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    reporter = logging.get_logger("transformers.modeling_utils")
+    reporter.addFilter(is_other)
+    try:
+        yield
+    finally:
+        reporter.removeFilter(is_other)
 
 
 def new_head_request(cls: Any, path: Any, new_head: bool | None, kwargs: dict[str, Any]) -> Callable[[], bool]:
