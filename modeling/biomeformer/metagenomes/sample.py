@@ -14,6 +14,7 @@ import torch
 
 from ..errors import InputError
 from ..inference.batching import check_batch_tokens, is_lookup_encoder, map_per_core
+from ..io.short_repr import short_repr
 from ..models.metagenbert import MetagenBertModel, MetagenBertProcessor, PackedReads
 from ..moved import renamed
 from ..reads import ReadBatch, SampleReader, SampleReads
@@ -47,6 +48,8 @@ class SampleEmbedding:
     counts: np.ndarray
     read_stats: dict[str, int]
     sample_id: str | None = None
+
+    __repr__ = short_repr
 
     tallies = renamed("tallies", "read_stats")
 

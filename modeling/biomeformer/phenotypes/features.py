@@ -16,6 +16,7 @@ import pandas as pd
 from ..errors import InputError, MissingDependencyError, TableError
 from ..io.compression import StreamError, open_bytes
 from ..io.limits import EXPANDED_BYTES, expands_too_far
+from ..io.short_repr import short_repr
 from ..io.tables import is_number
 from ..metagenomes import AbundanceTable
 from ..metagenomes.abundance_table import check_agreement, is_abundance_source, table_file
@@ -58,6 +59,8 @@ class FeatureTable:
     unusable: dict[str, str] = field(default_factory=dict)
     metadata_columns: tuple[str, ...] = ()
     is_composition: bool = True
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return len(self.sample_ids)

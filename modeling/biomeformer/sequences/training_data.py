@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from ..errors import TableError
 from ..io.digests import check_files
+from ..io.short_repr import short_repr
 from .folder import ADVICE, PREPARE_RECORD, RECORD
 from .splitting import SPLITS
 
@@ -60,6 +61,8 @@ class TrainingData:
     task: str
     label_names: tuple[str, ...]
     splits: dict[str, LabelledSequences]
+
+    __repr__ = short_repr
 
     @property
     def fingerprint(self) -> str:

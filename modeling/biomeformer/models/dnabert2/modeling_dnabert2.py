@@ -235,10 +235,17 @@ class DnaBert2Layer(GradientCheckpointingLayer):
         self.mlp = DnaBert2GatedMLP(config)
 
     def forward(
-        self, hidden_states: torch.Tensor, layout: Layout, bias: torch.Tensor, output_attentions: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        mixed, attentions = self.attention(layout.pack(hidden_states), layout, bias, output_attentions)
-        return layout.unpack(self.mlp(mixed)), attentions
+        self,
+        hidden_states: torch.Tensor,
+        layout: Layout,
+        bias: torch.Tensor,
+        attentions: list[torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        # Weights are collected in a list, not returned, so that hooks on a layer see one tensor.
+        mixed, weights = self.attention(layout.pack(hidden_states), layout, bias, attentions is not None)
+        if attentions is not None and weights is not None:
+            attentions.append(weights)
+        return layout.unpack(self.mlp(mixed))
 
 
 class DnaBert2Encoder(nn.Module):
@@ -281,13 +288,12 @@ class DnaBert2Encoder(nn.Module):
         output_attentions: bool = False,
     ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
         """Run all layers; also return the input of each and the last output, and attention weights, if asked for."""
-        all_hidden, all_attentions = [], []
+        all_hidden: list[torch.Tensor] = []
+        all_attentions: list[torch.Tensor] = []
         for layer in self.layer:
             if output_hidden_states:
                 all_hidden.append(hidden_states)
-            hidden_states, attentions = layer(hidden_states, layout, bias, output_attentions)
-            if attentions is not None:
-                all_attentions.append(attentions)
+            hidden_states = layer(hidden_states, layout, bias, all_attentions if output_attentions else None)
         if output_hidden_states:
             all_hidden.append(hidden_states)
         return hidden_states, all_hidden, all_attentions
@@ -475,7 +481,7 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         hidden_states = self.embeddings(input_ids[to_device(indices, input_ids.device)])
         bias = self.encoder.alibi_bias(layout.max_length, hidden_states.device, hidden_states.dtype)
         for module in self.encoder.layer[:layer]:
-            hidden_states, _ = module(hidden_states, layout, bias, False)
+            hidden_states = module(hidden_states, layout, bias)
 
         # From here on each mixed sequence has the length that it shares with its partner, so the packing changes.
         sorted_starts = torch.cumsum(lengths[order], 0) - lengths[order]
@@ -493,7 +499,7 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         )[:, None]
         hidden_states = share * hidden_states[own] + (1 - share) * hidden_states[other]
         for module in self.encoder.layer[layer:]:
-            hidden_states, _ = module(hidden_states, layout, bias, False)
+            hidden_states = module(hidden_states, layout, bias)
         return _pool_groups(hidden_states, layout, "mean", None)[to_device(_inverse(order), device)]
 
     @can_return_tuple

@@ -162,13 +162,19 @@ class GenomeTransformerLayer(GradientCheckpointingLayer):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
-        self, hidden: torch.Tensor, attention_mask: torch.Tensor | None, output_attentions: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the hidden states of the next layer, and the attention weights if they are asked for."""
-        mixed, weights = self.attention(self.attention_norm(hidden), attention_mask, output_attentions)
+        self,
+        hidden: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        attentions: list[torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """Return the hidden states of the next layer; append the attention weights to a list, if one is given."""
+        # They are not returned, so that hooks on a layer see one tensor.
+        mixed, weights = self.attention(self.attention_norm(hidden), attention_mask, attentions is not None)
+        if attentions is not None and weights is not None:
+            attentions.append(weights)
         hidden = hidden + self.dropout(mixed)
         inner = self.dropout(self.activation(self.intermediate(self.feed_forward_norm(hidden))))
-        return hidden + self.dropout(self.output(inner)), weights
+        return hidden + self.dropout(self.output(inner))
 
 
 class GenomeTransformerPreTrainedModel(StrictPreTrainedModel):
@@ -277,13 +283,13 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
         if is_traced() or not bool(mask.all()):
             bias = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, torch.finfo(hidden.dtype).min)
             bias = bias[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
-        attentions, states = [], []
+        attentions: list[torch.Tensor] = []
+        states: list[torch.Tensor] = []
         for layer in self.layers:
             # States are kept only if they are asked for: that of 4,096 genes takes 10 MB.
             if output_hidden_states:
                 states.append(hidden)
-            hidden, weights = layer(hidden, bias, bool(output_attentions))
-            attentions.append(weights)
+            hidden = layer(hidden, bias, attentions if output_attentions else None)
         hidden = self.norm(hidden).masked_fill(~mask[:, :, None], 0.0)
         return BaseModelOutputWithPooling(
             last_hidden_state=hidden,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,17 @@ from .head_loss import head_loss
 from .strict_loading import StrictPreTrainedModel, WeightRules
 
 CODON = 3
+# Files with which sentence-transformers takes `pooler_output`, and does not pool token vectors itself.
+SENTENCE_TRANSFORMERS: dict[str, Any] = {
+    "modules.json": [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}
+    ],
+    "sentence_bert_config.json": {
+        "transformer_task": "feature-extraction",
+        "modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}},
+        "module_output_name": "sentence_embedding",
+    },
+}
 # Prefixes of the weights of a classifier on top of the encoder.
 HEAD = ("norm.", "dense.", "classifier.")
 # Columns of a table that are summed at once: 4**6 rows of 64 float32 are 1 MB, which stays in a CPU's cache.
@@ -81,6 +94,17 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
     """
 
     weight_rules = WeightRules(ignored=HEAD)
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """Save config and weights; with gates also how sentence-transformers gets a read's vector, if it loads them.
+
+        It would average the vectors of k-mers, as is right without gates.
+        """
+        super().save_pretrained(save_directory, **kwargs)
+        if self.gates is not None:
+            for name, content in SENTENCE_TRANSFORMERS.items():
+                Path(save_directory, name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
     # A read's vector is summed in the order of its own tokens, so it is bitwise the same in every batch.
     embeds_reads_independently = True
 
