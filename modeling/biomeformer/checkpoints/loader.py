@@ -197,6 +197,9 @@ def _check_finite(source: CheckpointSource, model: PreTrainedModel) -> None:
         CheckpointError: A weight does; it is named.
     """
     for name, value in model.state_dict().items():
+        if type(value) not in (torch.Tensor, torch.nn.Parameter):
+            # A quantised tensor of torchao or quanto has few operations of its own.
+            value = value.dequantize()
         if value.is_floating_point() and value.itemsize > 1 and value.numel() and not value.is_meta:
             low, high = torch.aminmax(value.detach())
             if not (torch.isfinite(low) and torch.isfinite(high)):

@@ -130,11 +130,10 @@ class DnaBert2Embeddings(nn.Module):
         inputs_embeds: torch.Tensor | None = None,
     ) -> torch.Tensor:
         words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
-        types = (
-            self.token_type_embeddings.weight[0]
-            if token_type_ids is None
-            else self.token_type_embeddings(token_type_ids)
-        )
+        if token_type_ids is None:
+            # By a call, so that weights which a hook fetches or an adapter changes are those used.
+            token_type_ids = torch.zeros(1, dtype=torch.long, device=words.device)
+        types = self.token_type_embeddings(token_type_ids)
         return self.dropout(self.LayerNorm(words + types))
 
 

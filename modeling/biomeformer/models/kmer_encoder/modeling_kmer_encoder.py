@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -197,7 +197,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
             `(vocab_size, 2 * width)`.
         """
         assert self.gates is not None
-        own = [table.weight for table in (self.gates, self.embeddings) if type(table) is nn.Embedding]
+        own = [table.weight for table in (self.gates, self.embeddings) if _is_plain(table)]
         # Layers with an adapter such as LoRA's are no plain embeddings; a comparison would make the CPU wait for a GPU.
         may_keep = len(own) == 2 and not torch.is_grad_enabled() and own[0].device.type == "cpu"
         if may_keep and self._cached_tables is not None:
@@ -456,11 +456,17 @@ def _exponentials(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _rows(table: nn.Module) -> torch.Tensor:
     """Return all rows of a table, `(vocab_size, width)`; if an adapter such as LoRA wraps it, including its update."""
-    if type(table) is nn.Embedding:
+    if _is_plain(table):
         return table.weight
     base: Any = getattr(table, "base_layer", table)
-    rows: torch.Tensor = table(torch.arange(base.num_embeddings, device=base.weight.device))
+    device = "cpu" if base.weight.is_meta else base.weight.device
+    rows: torch.Tensor = table(torch.arange(base.num_embeddings, device=device))
     return rows
+
+
+def _is_plain(table: nn.Module) -> TypeGuard[nn.Embedding]:
+    """Return whether a table's rows are its weights: without an adapter, and not offloaded by accelerate's hooks."""
+    return type(table) is nn.Embedding and not hasattr(table, "_hf_hook")
 
 
 class KmerEncoderForSequenceClassification(KmerEncoderPreTrainedModel):

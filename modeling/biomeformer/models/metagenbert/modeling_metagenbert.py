@@ -308,6 +308,11 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
             Cluster ids, near ties and vectors. Near ties are decided by `nearest_exactly` if
             `settles_near_ties_by_distance`, and otherwise by `assign_exact`.
         """
+        if self.centroids.is_meta:
+            raise ValueError(
+                "The centroids are offloaded (device_map), and reads are only assigned by a model that is whole on one "
+                "device; load it without device_map."
+            )
         vectors = self.embed_packed(input_ids, lengths)
         norms = torch.linalg.vector_norm(self.centroids, dim=1).square()
         tiles = vectors.split(DISTANCE_ROWS) if vectors.device.type == "cpu" else (vectors,)
