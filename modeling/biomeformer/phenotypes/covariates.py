@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..io.tables import MISSING_VALUES, is_missing
+from ..io.tables import MISSING_VALUES, is_missing, is_number, why_no_number
 from .features import FeatureTable
 
 # A column with more different words is no covariate, but a name of the sample or a free text.
@@ -78,6 +78,11 @@ def make_covariates(
             parts.append(filled[:, None])
             continue
         words = sorted(set(known))
+        others = [word for word in words if not is_number(word)]
+        if not others:
+            raise InputError(f"the covariate {column!r} has an infinite value; fix it.")
+        if all(is_number(word.replace(",", "")) for word in others):
+            raise InputError(f"the covariate {column!r} has the value {why_no_number(others[0])}; fix it.")
         if len(words) > MOST_WORDS:
             raise InputError(
                 f"the covariate {column!r} has {len(words)} different words, and at most {MOST_WORDS} are handled; "
