@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
-from wrapt import register_post_import_hook
+from wrapt import ObjectProxy, register_post_import_hook, wrap_function_wrapper
 
 # Classes by model type and Auto class.
 MODELS: dict[str, dict[str, str]] = {
@@ -68,6 +68,15 @@ AUTO_MAPPINGS: dict[str, dict[str, str]] = {
     },
     "transformers.models.auto.tokenization_auto": {"AutoTokenizer": "TOKENIZER_MAPPING"},
     "transformers.models.auto.processing_auto": {"AutoProcessor": "PROCESSOR_MAPPING"},
+}
+
+
+# Functions of transformers that take the name of a checkpoint, by module.
+TAKE_NAMES: dict[str, str] = {
+    "transformers.models.auto.configuration_auto": "AutoConfig.from_pretrained",
+    "transformers.models.auto.auto_factory": "_BaseAutoModelClass.from_pretrained",
+    "transformers.models.auto.tokenization_auto": "AutoTokenizer.from_pretrained",
+    "transformers.models.auto.processing_auto": "AutoProcessor.from_pretrained",
 }
 
 
@@ -167,6 +176,8 @@ def register() -> None:
         register_post_import_hook(_set_bridge, f"biomeformer.models.{model_type}.strict_loading")
     for module in AUTO_MAPPINGS:
         register_post_import_hook(_after_import(_register_auto_classes), module)
+    for module in TAKE_NAMES:
+        register_post_import_hook(_after_import(_resolve_shipped_names), module)
     register_post_import_hook(_after_import(_register_pipelines), "transformers.pipelines")
 
 
@@ -199,6 +210,24 @@ def _register_auto_classes(module: ModuleType) -> None:
             if auto_class in classes:
                 key = model_type if auto_class == "AutoConfig" else ClassReference(classes["AutoConfig"]).load()
                 mapping.register(key, ClassReference(classes[auto_class]), exist_ok=True)
+
+
+def _resolve_shipped_names(module: ModuleType) -> None:
+    """Let an Auto class find the checkpoints that ship in the package by name, as the package's classes do."""
+    from .checkpoints import resolve_checkpoint
+
+    def from_pretrained(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        argument = "pretrained_model_name_or_path"
+        if args:
+            args = (resolve_checkpoint(args[0]), *args[1:])
+        elif argument in kwargs:
+            kwargs = {**kwargs, argument: resolve_checkpoint(kwargs[argument])}
+        return wrapped(*args, **kwargs)
+
+    class_name, _, method = TAKE_NAMES[module.__name__].partition(".")
+    # A second call, after a reload of the package, finds it wrapped.
+    if not isinstance(vars(getattr(module, class_name))[method], ObjectProxy):
+        wrap_function_wrapper(module, f"{class_name}.{method}", from_pretrained)
 
 
 def _register_pipelines(module: ModuleType) -> None:

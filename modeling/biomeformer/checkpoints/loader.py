@@ -22,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, CheckpointWeightsError
 from ..models.metagenbert.modeling_metagenbert import UNUSED_PARTS, MetagenBertPreTrainedModel
 from ..models.shared.strict_loading import HUB_OPTIONS, WeightRules, new_head_request, untied_weights
 from . import READ_ENCODERS
@@ -93,7 +93,8 @@ def load_from(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any) -> 
     except Exception as error:
         if not is_load_error(error):
             raise
-        raise CheckpointError(format_load_error(source.name, error)) from error
+        kind = CheckpointWeightsError if isinstance(error, RuntimeError) else CheckpointError
+        raise kind(format_load_error(source.name, error)) from error
     model = loaded[0] if isinstance(loaded, tuple) else loaded
     _check_finite(source, model)
     if isinstance(model, MetagenBertPreTrainedModel):
@@ -148,7 +149,7 @@ def _check_shapes(
         new_head_request(cls, source.path, kwargs.get("new_head"), kwargs),
     )
     if problem is not None:
-        raise CheckpointError(problem.format(name=source.name))
+        raise CheckpointWeightsError(problem.format(name=source.name))
 
 
 def _own_name(key: str, expected: Shapes, prefix: str) -> str:
@@ -195,7 +196,7 @@ def _load_foreign(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any)
         asks_for_head,
     )
     if problem is not None:
-        raise CheckpointError(problem.format(name=source.name))
+        raise CheckpointWeightsError(problem.format(name=source.name))
     for name in UNUSED_PARTS if base is model else ():
         if any(key.startswith(f"{name}.") for key in info["missing_keys"]):
             # Its weights are random: better no pooled output than a meaningless one.
@@ -212,6 +213,9 @@ def _check_finite(source: CheckpointSource, model: PreTrainedModel) -> None:
         CheckpointError: A weight does; it is named.
     """
     for name, value in model.state_dict().items():
+        if type(value) not in (torch.Tensor, torch.nn.Parameter):
+            # A quantised tensor of torchao or quanto has few operations of its own.
+            value = value.dequantize()
         if value.is_floating_point() and value.itemsize > 1 and value.numel() and not value.is_meta:
             low, high = torch.aminmax(value.detach())
             if not (torch.isfinite(low) and torch.isfinite(high)):

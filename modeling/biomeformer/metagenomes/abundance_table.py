@@ -20,6 +20,7 @@ from ..io.atomic import atomic_write
 from ..io.dataset_files import DATA, shards
 from ..io.parquet import DAMAGE
 from ..io.records import DamagedFileError, RecordType, checksum_of_arrays
+from ..io.short_repr import short_repr
 from ..moved import renamed
 from .sample import SampleEmbedding, complete_read_stats
 
@@ -91,12 +92,41 @@ class AbundanceTable:
     provenance: dict[str, Any] = field(default_factory=dict)
     source: str | None = field(default=None, compare=False)
 
+    __repr__ = short_repr
+
     tallies = renamed("tallies", "read_stats")
 
     @property
     def abundance(self) -> np.ndarray:
         """Abundance vectors: float64 `(n_samples, n_clusters)`, rows sum to one."""
         return self.counts / np.maximum(self.counts.sum(1, keepdims=True), 1)
+
+    def to_anndata(self) -> Any:
+        """Return an `anndata.AnnData`, for scanpy: abundance as `X`, counts as a layer, samples in `obs`.
+
+        Raises:
+            MissingDependencyError: `anndata` is not installed.
+        """
+        from .cluster_descriptions import find_descriptions
+        from .export import to_anndata
+
+        return to_anndata(self, find_descriptions(self.provenance))
+
+    def to_biom(self) -> Any:
+        """Return a `biom.Table` of counts, clusters by samples.
+
+        Raises:
+            MissingDependencyError: `biom-format` is not installed.
+        """
+        from .export import to_biom
+
+        return to_biom(self)
+
+    def to_dataset(self) -> Any:
+        """Return a `datasets.Dataset`: one row per sample, as `biomeformer export --format datasets` writes it."""
+        from .export import to_dataset
+
+        return to_dataset(self)
 
     @classmethod
     def from_samples(

@@ -19,6 +19,7 @@ from ..checkpoints.source import model_source
 from ..errors import InputError, RankStopped
 from ..inference.batching import check_batch_tokens, embed_vectors
 from ..io.atomic import atomic_directory, write_json
+from ..io.short_repr import short_repr
 from ..models.metagenbert import MetagenBertModel, MetagenBertProcessor
 from ..models.metagenbert.modeling_metagenbert import as_read_encoder
 from ..reads import Cohort, draw_reads, read_cohort
@@ -57,6 +58,8 @@ class CentroidFit:
     n_reads_used: dict[str, int]
     base_model: dict[str, Any]
     memory: dict[str, Any]
+
+    __repr__ = short_repr
 
     @property
     def record(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from ..errors import InputError
 from ..inference.batching import check_batch_tokens, is_lookup_encoder, map_per_core
+from ..io.short_repr import short_repr
 from ..models.metagenbert import MetagenBertModel, MetagenBertProcessor, PackedReads
 from ..moved import renamed
 from ..reads import ReadBatch, SampleReader, SampleReads
@@ -54,6 +56,8 @@ class SampleEmbedding:
     read_stats: dict[str, int]
     sample_id: str | None = None
 
+    __repr__ = short_repr
+
     tallies = renamed("tallies", "read_stats")
 
     @property
@@ -89,7 +93,7 @@ def require_processor(model: MetagenBertModel) -> MetagenBertProcessor:
 @torch.inference_mode()
 def embed_sample(
     model: MetagenBertModel,
-    reads: SampleReads,
+    reads: SampleReads | str | Path | Sequence[str | Path],
     *,
     sample_id: str | None = None,
     read_fraction: float = 1.0,
@@ -103,7 +107,7 @@ def embed_sample(
 
     Args:
         model: Model with its processor, on the device to use.
-        reads: The sample's files.
+        reads: The sample's files: `SampleReads`, or the path of a file, or a list of paths of files of single reads.
         sample_id: Name for progress and results.
         read_fraction: Share of the reads to use; read *i* is kept or not by a hash of *i* and the seed, and mates stay
             together, so equal arguments keep equal reads however the work is split.
@@ -124,6 +128,8 @@ def embed_sample(
         InputError: An argument is out of range, or no read can be used.
     """
     processor = require_processor(model)
+    if not isinstance(reads, SampleReads):
+        reads = SampleReads.single(*([reads] if isinstance(reads, str | Path) else reads))
     budget = check_batch_tokens(batch_tokens, model)
     was_training = model.training
     model.eval()
