@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics.probabilities import METRICS
+from ..metrics.targets import MAIN_METRIC, score_target
 from ..training.folds import Split, train_folds
 from ..training.run import TrainingRun
-from .evaluation import folds, inner_folds
+from .evaluation import INNER_SPLITS, folds, inner_folds
 from .study import Study, study_of_folds
 from .target import Target
 
@@ -23,25 +23,27 @@ def evaluate_folds(
     n_folds: int,
     n_repeats: int,
     seed: int,
-    metric: str,
     features: str,
     model: str,
     source: str,
+    metric: str | None = None,
     early_stopping: bool = True,
 ) -> tuple[Study, list[Split], list[dict[str, Any]]]:
     """Train and test on every fold that the run has not finished yet. All processes call it.
 
     Args:
         run: The training run.
-        target: Classes, and groups that are divided neither between folds nor between training and validation.
-        train: As for `train_folds`; its results also hold `probabilities (n_test, n_classes)`.
+        target: Classes, numbers or labels, and groups that are divided neither between folds nor between training and
+            validation.
+        train: As for `train_folds`; its results also hold `probabilities (n_test, n_classes)`, or numbers
+            `(n_test, 1)`.
         n_folds: Folds per repeat.
         n_repeats: Repeats of the cross-validation.
         seed: Seed of the folds.
-        metric: Metric to print for each fold.
         features: Name of the feature set, for the study.
         model: Name of the model, for the study.
         source: Origin of the features, for the study.
+        metric: Metric to print for each fold; the main one of the task by default.
         early_stopping: Whether part of the training samples is held out for validation.
 
     Returns:
@@ -53,11 +55,14 @@ def evaluate_folds(
         if not early_stopping:
             return inside, inside[:0]
         groups = None if target.groups is None else target.groups[inside]
-        rest, validation = inner_folds(target.labels[inside], groups, seed + i)[0]
+        strata = target.strata(target.labels[inside], INNER_SPLITS)
+        rest, validation = inner_folds(strata, groups, seed + i)[0]
         return inside[rest], inside[validation]
 
     def score(test: np.ndarray, values: dict[str, Any]) -> str:
-        return f"{metric} {METRICS[metric](target.labels[test], np.array(values['probabilities'])):.3f}"
+        scores = score_target(target.task, target.labels[test], np.array(values["probabilities"]))
+        shown = metric or MAIN_METRIC[target.task]
+        return f"{shown} {scores[shown]:.3f}"
 
     results = train_folds(run, splits, split_validation, train, score)
     study = study_of_folds(
