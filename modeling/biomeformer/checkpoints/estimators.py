@@ -61,8 +61,8 @@ def load_estimator(source: CheckpointSource, trusted: Collection[str] = ()) -> A
         unknown = sorted(set(get_untrusted_types(file=file)) - set(allowed))
         if unknown:
             raise CheckpointError(
-                f"{file} holds objects of the type {unknown[0]}, which a predictor of this package never has, so "
-                "nothing of it was loaded; use it only if you know its maker, and ask for a file without them."
+                f"{file} holds objects of types that no predictor of this package has ({', '.join(unknown[:3])}), so "
+                "nothing of it was loaded; do not use it, or ask its maker for a file without them."
             )
         estimator = load(file, trusted=allowed)
         _check_trees(estimator)
