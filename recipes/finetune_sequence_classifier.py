@@ -58,11 +58,11 @@ from biomeformer.training.loop import Plan, Validation, train
 from biomeformer.training.losses import class_weights
 from biomeformer.training.run import TrainingRun
 from biomeformer.training.schedules import linear_warmup_decay
-from biomeformer.training.search import BEST_TRIAL, OnEpoch, Search, import_optuna
+from biomeformer.training.search import BEST_TRIAL, DATABASE, TRIALS, OnEpoch, Search, import_optuna
 
 transformers.utils.logging.disable_progress_bar()
 # What the recipe writes beside what every run writes.
-FILES = ("evaluation.json", "predictions.parquet", "report.html", "search.db", BEST_TRIAL)
+FILES = ("evaluation.json", "predictions.parquet", "report.html", DATABASE, TRIALS, BEST_TRIAL)
 SEARCHED = ("learning_rate", "weight_decay", "warmup", "dropout", "batch_sequences", "n_epochs")
 INTEGERS = ("batch_sequences", "n_epochs")
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "export": ["run", "--format", "csv"],
     "genome attribute": ["embedded"],
     "genome embed": ["genomes.csv", "--protein-encoder", "esm"],
+    "join": ["a", "b"],
     "phenotype depth": ["a", "b", "--target", "group"],
     "phenotype evaluate": ["table", "--target", "group"],
     "phenotype robustness": ["table", "--target", "group"],
@@ -150,3 +151,22 @@ def test_samples_with_a_file_in_common_are_refused_unless_allowed(embedded, tmp_
     result = run(arguments)
     assert result.exit_code == 2 and "samples a and b have the file" in result.stderr
     assert run([*arguments, "--allow-shared-files"]).exit_code == 0
+
+
+def test_the_report_of_a_run_is_written_under_its_lock(embedded, tmp_path, run, monkeypatch):
+    """Another run in the folder would replace the table that it describes."""
+    from biomeformer import reports
+    from biomeformer.io.locks import is_locked
+
+    output = Path(shutil.copytree(embedded / "run", tmp_path / "run"))
+    written, report = [], reports.cohort_report
+
+    def cohort_report(*args, **kwargs):
+        written.append(is_locked(output / "run" / "lock"))
+        return report(*args, **kwargs)
+
+    monkeypatch.setattr(reports, "cohort_report", cohort_report)
+    cohort = next((embedded / "cohort").glob("*.csv"))
+    result = run(["embed", cohort, "--model", "metagenbert-mini", "--output", output])
+    assert result.exit_code == 0 and written == [True], result.output
+    assert is_locked(output / "run" / "lock") is False

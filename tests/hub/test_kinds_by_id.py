@@ -110,7 +110,9 @@ def test_a_predictor_of_vectors_and_covariates_is_published_and_predicts_by_its_
     contents = model_contents(folder)
     assert set(contents.files) == {"README.md", "SHA256SUMS", "config.json", "estimator.skops", "training_record.json"}
     card = (folder / "README.md").read_text()
-    assert "| Needs covariates | age (a number) |" in card and "| Needs vectors |" in card and "gradient-boosted" in card
+    assert (
+        "| Needs covariates | age (a number) |" in card and "| Needs vectors |" in card and "gradient-boosted" in card
+    )
     assert (
         "clusters of `lab/centroids`" in card and "| ROC-AUC |" in card and "PhenotypePredictor.from_pretrained" in card
     )

@@ -58,6 +58,19 @@ def test_missing_covariates_are_refused_or_imputed_from_the_training_samples():
 
 
 @pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["20", "31", "2,5"], "'2,5', which is no number .write a point as the decimal mark"),
+        (["20", "31", "inf"], "has an infinite value"),
+    ],
+)
+def test_numbers_that_cannot_be_read_are_no_words(values, message):
+    metadata = people().assign(age=(values * 14)[:40])
+    with pytest.raises(InputError, match=message):
+        make_covariates(metadata, ["age"], IDS)
+
+
+@pytest.mark.parametrize(
     ("columns", "change", "message"),
     [
         (["height"], {}, "no column 'height'; it has age, sex, state"),

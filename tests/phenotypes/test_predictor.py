@@ -223,7 +223,11 @@ def test_samples_that_cannot_be_used_are_named_and_the_others_predicted(saved):
     reasons = " | ".join(predicted.failed[name] for name in ids[:6])
     for text in ("no value in the covariate 'age'", "'other' in the covariate 'sex', which the model has not seen"):
         assert text in reasons
-    for text in ("'old' in the covariate 'age', which is no number", "has no sample '1-3'", "none of the features"):
+    for text in (
+        "in the covariate 'age' the value 'old', which is no number",
+        "has no sample '1-3'",
+        "none of the features",
+    ):
         assert text in reasons
     pd.testing.assert_frame_equal(predicted.frame, frame.loc[ids[6:]])
 

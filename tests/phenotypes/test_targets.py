@@ -82,11 +82,24 @@ def test_labels_are_split_at_semicolons():
     assert target.values[0] == "gut;skin"
 
 
+def test_a_sample_with_an_unknown_label_has_no_value():
+    table, metadata = cohort()
+    metadata.iloc[0, 1], metadata.iloc[1, 1] = "skin;NA", "unknown"
+    target = labels_of(table, metadata)
+    assert "NA" not in target.classes and not {"s0", "s1"} & set(target.sample_ids)
+    assert target.missing_words == {"skin;NA": 1, "unknown": 1}
+
+
 @pytest.mark.parametrize(
     ("column", "value", "options", "message"),
     [
-        ("bmi", "high", {"task": "regression"}, "sample 's0' has 'high' in column 'bmi' .* no number"),
-        ("bmi", "inf", {"task": "regression"}, "'inf' in column 'bmi' .* no number"),
+        (
+            "bmi",
+            "high",
+            {"task": "regression"},
+            "sample 's0', column 'bmi' of .*: the value is 'high', which is no number",
+        ),
+        ("bmi", "inf", {"task": "regression"}, "column 'bmi' of .*: the value is 'inf', which is no number"),
         ("bmi", None, {"task": "regression", "positive": ["1"]}, "--positive names classes"),
         ("site", "nose", {"task": "multilabel"}, "label 'nose' of column 'site' has 1 samples"),
         ("site", None, {"task": "survival"}, "the task is 'survival'; give auto, classification, regression"),

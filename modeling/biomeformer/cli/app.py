@@ -11,12 +11,14 @@ from .clusters import app as clusters
 from .console import out
 from .convert import convert
 from .demo import demo
+from .doctor import doctor
 from .embed import embed
 from .export import export
 from .fit_centroids import fit_centroids
 from .genome import app as genome
 from .group import BiomeformerGroup
 from .inspect import inspect
+from .join import join
 from .phenotype import app as phenotype
 from .publish import app as publish
 from .recipes import app as recipes
@@ -91,6 +93,7 @@ app.command(
     biomeformer export results --format datasets --output my-cohort
 """
 )(export)
+app.command(epilog="Example: `biomeformer join results-1 results-2 --output all`")(join)
 app.command(
     "fit-centroids",
     epilog="""**Examples**
@@ -110,6 +113,7 @@ app.command(
     biomeformer inspect --environment
 """
 )(inspect)
+app.command(epilog="Example: `biomeformer doctor --json`")(doctor)
 app.add_typer(clusters, name="clusters")
 app.add_typer(phenotype, name="phenotype")
 app.add_typer(genome, name="genome")

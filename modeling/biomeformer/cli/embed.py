@@ -136,10 +136,11 @@ def _write_reports(
     from ..metagenomes.cluster_descriptions import find_descriptions
     from ..metagenomes.cohort import RESULTS
     from ..reports import cohort_figure, cohort_report
+    from ..runs.run_folder import lock_of_run
 
     descriptions = find_descriptions(table.provenance, output)
     shown: dict[str, Any] = {"colour_by": colour_by, "title": title, "descriptions": descriptions}
-    with wrap_write_errors(output):
+    with wrap_write_errors(output), lock_of_run(output):
         with atomic_write(output / RESULTS["figure"]) as figure:
             cohort_figure(table, figure, **shown)
         with atomic_write(output / RESULTS["report"]) as report:

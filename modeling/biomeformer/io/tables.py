@@ -51,13 +51,15 @@ _TAB_ENDINGS = (".tsv", ".tab", ".txt")
 _QUOTED = re.compile(r'"[^"]*"')
 # The header that R's `write.table` writes by default.
 _QUOTED_NAMES = re.compile(r'"(?:[^"]|"")*"(?: "(?:[^"]|"")*")+\s*')
+# A comma is the decimal mark in some countries, and stands between thousands in others.
+_WITH_COMMAS = re.compile(r"[+-]?[0-9]+(,[0-9]+)+([.][0-9]+)?([eE][+-]?[0-9]+)?")
 # Comments among the rows, however long: eggNOG-mapper's footer, and the column types of QIIME 2.
 _COMMENT_ROWS = ("##", "#q2:")
 _NOT_A_TABLE = (
     (b"@", "a FASTQ file"),
     (b">", "a FASTA file"),
     (b"\x1f\x8b", "gzip-compressed twice"),
-    (b"PK\x03\x04", "a spreadsheet or zip archive"),
+    (b"PK\x03\x04", "a spreadsheet or zip archive (a QIIME 2 artifact? `qiime tools export` unpacks it)"),
     (b"\xd0\xcf\x11\xe0", "a spreadsheet of an old Excel"),
     (b"PAR1", "a Parquet file"),
     (b"\x89HDF", "an HDF5 file"),
@@ -459,12 +461,28 @@ def is_missing(value: str, words: Collection[str] = MISSING_VALUES) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Return whether a value is a number, or text that Python reads as one, such as `1e-5` and `nan`."""
+    """Return whether a value is a number, or text that Python reads as one, such as `1e-5` and `nan`.
+
+    Underscores between digits, which Python accepts, are no part of a number in a table.
+    """
     try:
         float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return False
-    return True
+    return not (isinstance(value, str) and "_" in value)
+
+
+def why_no_number(value: str) -> str:
+    """Return the end of an error about text that should be a number: the text, and how to write it if that is clear."""
+    text = value.strip()
+    if not text:
+        return "empty"
+    advice = ""
+    if _WITH_COMMAS.fullmatch(text):
+        advice = " (write a point as the decimal mark, and nothing between thousands)"
+    elif text.endswith("%") and is_number(text[:-1]):
+        advice = " (leave the percent sign out)"
+    return f"{value!r}, which is no number{advice}"
 
 
 __all__ = [
@@ -477,4 +495,5 @@ __all__ = [
     "is_number",
     "missing_words",
     "read_table",
+    "why_no_number",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..io.tables import MISSING_VALUES
+from ..io.tables import MISSING_VALUES, is_number, why_no_number
 from .features import FeatureTable
 from .metadata_columns import MISSING_WORD, SEPARATOR, Covariate, MetadataColumn, as_number, metadata_column
 
@@ -66,6 +66,11 @@ def make_covariates(
             )
         if len(np.unique(values.values[known])) < 2:
             raise InputError(f"the covariate {column!r} has one value in all samples, and says nothing; leave it out.")
+        others = [word for word in values.levels if not is_number(word)]
+        if values.kind == "category" and not others:
+            raise InputError(f"the covariate {column!r} has an infinite value; fix it.")
+        if others and all(is_number(word.replace(",", "")) for word in others):
+            raise InputError(f"the covariate {column!r} has the value {why_no_number(others[0])}; fix it.")
         if len(values.levels) > MOST_WORDS:
             raise InputError(
                 f"the covariate {column!r} has {len(values.levels)} different words, and at most {MOST_WORDS} are "
@@ -126,7 +131,7 @@ def encode_covariates(
             elif known and categorical and text not in covariate.words:
                 problem = f"{text!r} in the covariate {covariate.column!r}, which the model has not seen"
             elif known and not categorical and values.kind == "category" and as_number(text) is None:
-                problem = f"{text!r} in the covariate {covariate.column!r}, which is no number"
+                problem = f"in the covariate {covariate.column!r} the value {why_no_number(text)}"
             if problem:
                 unusable.setdefault(sample, f"{where}, sample {sample!r}: it has {problem}; correct it.")
         if not categorical and values.kind == "category":

@@ -16,7 +16,7 @@ import pandas as pd
 from ..errors import InputError, MissingDependencyError, TableError
 from ..io.compression import StreamError, open_bytes
 from ..io.limits import EXPANDED_BYTES, expands_too_far
-from ..io.tables import is_number
+from ..io.tables import is_number, why_no_number
 from ..metagenomes import AbundanceTable
 from ..metagenomes.abundance_table import check_agreement, is_abundance_source, table_file
 from .metadata_columns import Covariate
@@ -383,6 +383,13 @@ def _listed(names: Sequence[str]) -> str:
     return shown if len(names) <= 3 else f"{len(names)}, such as {shown}"
 
 
+def _floats(values: np.ndarray) -> np.ndarray:
+    """Return text or numbers as numbers; raise ValueError for what is none, as `is_number` tells."""
+    if values.dtype == object and any("_" in value for value in values.flat if isinstance(value, str)):
+        raise ValueError("an underscore")
+    return values.astype(np.float64)
+
+
 def _numbers(
     path: Path, frame: pd.DataFrame, ids: Sequence[str], names: Sequence[str]
 ) -> tuple[np.ndarray, dict[str, str]]:
@@ -392,15 +399,15 @@ def _numbers(
     """
     unusable: dict[str, str] = {}
     try:
-        values = frame.to_numpy(dtype=np.float64)
+        values = _floats(frame.to_numpy())
     except ValueError:
         values = np.zeros(frame.shape)
         for i, row in enumerate(frame.to_numpy(dtype=object)):
             try:
-                values[i] = row.astype(np.float64)
+                values[i] = _floats(row)
             except ValueError:
                 j = next(j for j, text in enumerate(row) if not is_number(text))
-                problem = "empty" if not str(row[j]).strip() else f"{row[j]!r}, which is no number"
+                problem = why_no_number(str(row[j]))
                 unusable[ids[i]] = f"{path}, sample {ids[i]!r}, {names[j]!r}: the value is {problem}; fix the table."
     bad = ~np.isfinite(values) | (values < 0)
     for i in np.flatnonzero(bad.any(1)).tolist():

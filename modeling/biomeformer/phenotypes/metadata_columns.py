@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..io.tables import MISSING_VALUES, is_missing
+from ..io.tables import MISSING_VALUES, is_missing, is_number
 
 ColumnKind = Literal["number", "category"]
 # Between column and word in the name of a feature, and the word of missing values.
@@ -132,10 +132,7 @@ def metadata_column(
 
 def as_number(text: str) -> float | None:
     """Return a finite number; None if the text is none."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
+    value = float(text) if is_number(text) else np.nan
     return value if np.isfinite(value) else None
 
 

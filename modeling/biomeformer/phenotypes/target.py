@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..io.tables import MISSING_VALUES, TableFormat, is_missing, read_table
+from ..io.tables import MISSING_VALUES, TableFormat, is_missing, read_table, why_no_number
 from ..metrics.scorers import Task
 
 LEAST_SAMPLES = 10
@@ -210,7 +210,8 @@ def make_target(
         positive: Values that together form the positive class; all other values form the negative class.
         group_column: Name of the column with the subject, or batch, of each sample.
         where: Name of the metadata in errors.
-        missing: Words that mark a missing value, in lower case (see `biomeformer.io.tables.missing_words`).
+        missing: Words that mark a missing value, in lower case (see `biomeformer.io.tables.missing_words`); of several
+            labels, one such word makes the sample's value missing.
         task: `classification`; `regression`; `multilabel`, for labels joined by `;`; or `auto`: regression if all
             values are numbers and more than 20 differ, else classification.
 
@@ -229,7 +230,9 @@ def make_target(
             f"{next(iter(metadata.index), 'none')!r}); use the same sample ids in both."
         )
     values = metadata.loc[known, column].astype(str).str.strip()
-    is_without = values.map(lambda value: is_missing(value, missing)).to_numpy(bool)
+    # A sample with labels of which one is unknown has no known set of labels.
+    parts = (lambda value: [value, *_labels_in(value)]) if task == "multilabel" else (lambda value: [value])
+    is_without = values.map(lambda value: any(is_missing(part, missing) for part in parts(value))).to_numpy(bool)
     words = Counter(values[is_without])
     kept = [name for name, without in zip(known, is_without, strict=True) if not without]
     values = values[~is_without]
@@ -338,7 +341,7 @@ def _numbers(values: pd.Series, column: str, where: str) -> np.ndarray:
     if wrong.any():
         i = int(np.argmax(wrong))
         raise InputError(
-            f"sample {values.index[i]!r} has {values.iloc[i]!r} in column {column!r} of {where}, which is no number, "
+            f"sample {values.index[i]!r}, column {column!r} of {where}: the value is {why_no_number(values.iloc[i])}, "
             f"and a regression needs numbers; fix it, give --missing {values.iloc[i]!r} if the value is missing, or "
             "predict classes with --task classification."
         )
@@ -347,7 +350,7 @@ def _numbers(values: pd.Series, column: str, where: str) -> np.ndarray:
 
 def _label_sets(values: pd.Series, column: str) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the names of the labels, and 0 or 1 of each sample and label."""
-    sets = [{part.strip() for part in value.split(LABEL_SEPARATOR)} - {""} for value in values]
+    sets = [_labels_in(value) for value in values]
     names = tuple(sorted(set().union(*sets), key=_order))
     if len(names) < 2:
         raise InputError(
@@ -355,6 +358,10 @@ def _label_sets(values: pd.Series, column: str) -> tuple[tuple[str, ...], np.nda
             f"by {LABEL_SEPARATOR!r}; for one label per sample give --task classification."
         )
     return names, np.array([[name in labels for name in names] for labels in sets], np.int64)
+
+
+def _labels_in(value: str) -> set[str]:
+    return {part.strip() for part in value.split(LABEL_SEPARATOR)} - {""}
 
 
 def _samples(n: int) -> str:

@@ -141,7 +141,7 @@ class RunFolder(Generic[Item]):
         self.attempts: list[dict[str, Any]] = []
         self._own_files, self._validate = own_files, validate
         self._digest = hashlib.sha256(json.dumps(_decisive(self.fingerprint), sort_keys=True).encode()).hexdigest()
-        self._lock = FolderLock(folder, self._run / "lock", keep=True)
+        self._lock = lock_of_run(folder)
         self._output = output_of_run(folder)
         self._started = time.monotonic()
         # Parts that were read and fit, with the status of their files then.
@@ -410,6 +410,11 @@ def output_of_run(folder: str | Path, ignored: Collection[str] = ()) -> OutputFo
     return OutputFolder(folder, WRITER, ignored, record=OWNED)
 
 
+def lock_of_run(folder: str | Path) -> FolderLock:
+    """Return the lock of the run in a folder, which whoever writes to it holds."""
+    return FolderLock(Path(folder), Path(folder) / "run" / "lock", keep=True)
+
+
 def _holds_parts(folder: Path) -> bool:
     """Return whether there is a run, be it one whose record was lost."""
     return is_run_folder(folder) or (folder / "run" / "parts").is_dir()
@@ -601,6 +606,7 @@ __all__ = [
     "RunStatus",
     "check_run_folder",
     "is_run_folder",
+    "lock_of_run",
     "output_of_run",
     "peak_memory",
     "run_items_of",

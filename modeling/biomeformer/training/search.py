@@ -8,10 +8,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from torch import nn
 
 from ..errors import MissingDependencyError
-from ..io.records import DamagedFileError
+from ..io.records import DamagedFileError, RecordType
 from ..runs.progress import out
 from .loop import Validation
 from .run import START_OVER, TrainingRun
@@ -19,14 +20,44 @@ from .weights import load_weights, save_weights
 
 BEST_TRIAL = "search_best"
 DATABASE = "search.db"
+TRIALS = "search.json"
 OnEpoch = Callable[[int, Validation], None]
+
+
+class _Trial(msgspec.Struct):
+    """A finished trial, as far as later ones depend on it.
+
+    Attributes:
+        number: Its number.
+        state: Optuna's name of its state.
+        loss: Its validation loss; of a pruned one its last, or None.
+        params: Its settings.
+        losses: Validation loss after each epoch, by the epoch.
+        best_epoch: The epoch with the lowest loss; None if pruned.
+    """
+
+    number: int
+    state: str
+    loss: float | None
+    params: dict[str, Any]
+    losses: dict[str, float]
+    best_epoch: int | None
+
+
+class _Trials(msgspec.Struct):
+    trials: list[_Trial]
+
+
+# SQLite has no checksums of values.
+_TRIALS = RecordType(_Trials, START_OVER)
 
 
 class Search:
     """Hyperparameter search with Optuna; the main process samples settings and broadcasts them.
 
-    Trials are kept in the run's `search.db` (SQLite), so that an interrupted search resumes with its current trial.
-    Trials that fall behind the median of the others are pruned.
+    Trials are kept in the run's `search.db` (SQLite), so that an interrupted search resumes with its current trial,
+    and finished ones in `search.json` too, whose checksum shows damage. Trials that fall behind the median of the
+    others are pruned.
 
     Args:
         run: The training run.
@@ -59,6 +90,8 @@ class Search:
             except Exception as error:
                 reason = " ".join(str(error).split())[:150]
                 raise DamagedFileError(f"{file} cannot be read ({reason}), so it is damaged; {START_OVER}.") from error
+            self._check_trials(file)
+            self._write_trials()
 
     def run_trials(self, train: Callable[[int, dict[str, Any], OnEpoch], tuple[nn.Module, int, float]]) -> None:
         """Run the remaining trials. All processes call it.
@@ -79,6 +112,7 @@ class Search:
             except _Pruned:
                 if self.run.is_main:
                     self.study.tell(number, state=import_optuna().trial.TrialState.PRUNED)
+                    self._write_trials()
                     out(f"trial {number}: pruned")
                 continue
             if self.run.is_main:
@@ -107,6 +141,42 @@ class Search:
             {"number": trial.number, "state": trial.state.name.lower(), "loss": trial.value, **trial.params}
             for trial in self.study.trials
         ]
+
+    def _finished(self) -> list[dict[str, Any]]:
+        """Return the finished trials as the record has them."""
+        return [
+            {
+                "number": trial.number,
+                "state": trial.state.name.lower(),
+                "loss": trial.value,
+                "params": dict(trial.params),
+                "losses": {str(epoch): loss for epoch, loss in trial.intermediate_values.items()},
+                "best_epoch": trial.user_attrs.get("best_epoch"),
+            }
+            for trial in self.study.get_trials(deepcopy=False)
+            if trial.state.is_finished()
+        ]
+
+    def _write_trials(self) -> None:
+        _TRIALS.write(self.run.path / TRIALS, {"trials": self._finished()})
+
+    def _check_trials(self, database: Path) -> None:
+        """Compare the database with the record of finished trials; after a kill the record may lack the last one.
+
+        Raises:
+            DamagedFileError: A recorded trial is missing in the database, or differs there.
+        """
+        try:
+            recorded = _TRIALS.read(self.run.path / TRIALS).trials
+        except FileNotFoundError:
+            recorded = []
+        trials = {trial["number"]: trial for trial in self._finished()}
+        for trial in recorded:
+            if msgspec.to_builtins(trial) != trials.get(trial.number):
+                raise DamagedFileError(
+                    f"{database} differs from {TRIALS} in trial {trial.number}, so it is damaged or was edited; "
+                    f"{START_OVER}."
+                )
 
     def _next(self) -> tuple[int | None, dict[str, Any]]:
         """Return number and settings of an unfinished trial, or else of a new one, or None if enough are done."""
@@ -154,6 +224,7 @@ class Search:
             save_weights(model, self.run.path / BEST_TRIAL)
         optuna.trial.Trial(self.study, self.study.trials[number]._trial_id).set_user_attr("best_epoch", epoch)
         self.study.tell(number, loss)
+        self._write_trials()
         out(f"trial {number}: validation loss {loss:.4f} after epoch {epoch}")
 
     def _best(self) -> tuple[int, dict[str, Any], int]:

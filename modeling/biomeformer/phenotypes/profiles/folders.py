@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...errors import InputError, TableError
 from ...io.compression import StreamError, open_bytes, open_text, remove_compression_suffix
-from ...io.tables import read_table
+from ...io.tables import read_table, why_no_number
 from .dialects import FORMAT, Profile, is_kraken_report
 
 # Endings of files that name the kind of file rather than the sample.
@@ -161,7 +161,7 @@ def _number(text: str, path: Path, line: int) -> float:
     try:
         return float(text)
     except ValueError:
-        raise TableError(f"{path}, line {line}: the abundance is {text!r}, which is no number; fix the file.") from None
+        raise TableError(f"{path}, line {line}: the abundance is {why_no_number(text)}; fix the file.") from None
 
 
 _READERS = {"Kraken": _kraken, "Bracken": _bracken, "MetaPhlAn": _metaphlan}
