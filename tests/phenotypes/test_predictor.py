@@ -20,7 +20,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.neighbors import KNeighborsClassifier
 
 from biomeformer.checkpoints.estimators import write_estimator
 from biomeformer.checkpoints.integrity import ESTIMATOR, checksums, weight_hashes
@@ -286,8 +286,8 @@ def resigned(folder: Path, **changes) -> None:
     (folder / "config.json").write_text(json.dumps(record | {CHECKSUM: checksum_of_record(record)}))
 
 
-def stump(change) -> DecisionTreeClassifier:
-    """A forest's tree with its nodes changed."""
+def stump(change) -> RandomForestClassifier:
+    """A forest with the nodes of a tree changed."""
     rng = np.random.default_rng(0)
     forest = RandomForestClassifier(2, random_state=0).fit(rng.normal(size=(40, 263)), rng.integers(0, 2, 40))
     tree = forest.estimators_[0].tree_
@@ -338,6 +338,15 @@ def wider(folder: Path) -> None:
     write_estimator(folder, RandomForestClassifier(2).fit(rng.normal(size=(40, 300)), rng.integers(0, 2, 40)))
 
 
+def among_trees(folder: Path) -> None:
+    """A forest one of whose trees is something else, which scikit-learn trusts too."""
+    rng = np.random.default_rng(0)
+    matrix, labels = rng.normal(size=(40, 263)), rng.integers(0, 2, 40)
+    forest = RandomForestClassifier(3, random_state=0).fit(matrix, labels)
+    forest.estimators_[1] = KNeighborsClassifier().fit(matrix, labels)
+    write_estimator(folder, forest)
+
+
 @pytest.mark.parametrize(
     ("tamper", "message"),
     [
@@ -352,9 +361,21 @@ def wider(folder: Path) -> None:
             lambda folder: write(HistGradientBoostingRegressor(max_iter=1).fit(np.eye(263), np.arange(263.0)))(folder),
             "holds a HistGradientBoostingRegressor, and its config.json says forest",
         ),
+        (among_trees, "holds a RandomForestClassifier with a DecisionTreeClassifier with a KNeighborsClassifier"),
         (lambda folder: write([1, 2])(folder), "holds a list, and its config.json says forest"),
     ],
-    ids=["truncated", "pickle", "call", "lead out", "lead back", "ask beyond", "wider", "other kind", "no estimator"],
+    ids=[
+        "truncated",
+        "pickle",
+        "call",
+        "lead out",
+        "lead back",
+        "ask beyond",
+        "wider",
+        "other kind",
+        "nested",
+        "no estimator",
+    ],
 )
 def test_an_estimator_that_was_tampered_with_is_refused_and_runs_nothing(saved, tmp_path, tamper, message):
     folder = copied(saved["forest", "state"][1], tmp_path)

@@ -32,14 +32,14 @@ MODEL_TYPE, CLASS_NAME = "phenotype_predictor", "PhenotypePredictor"
 FORMAT_VERSION = 1
 ADVICE = "fetch the checkpoint again"
 TRUSTED = ("biomeformer.phenotypes.multinomial.L1Multinomial",)
-# Last steps of the pipelines of l1, and the classes of the other estimators.
+# Classes in the file of an estimator, by its name and whether it is a regression, the one that predicts first.
 CLASSES = {
-    ("l1", False): {"LogisticRegression", "L1Multinomial"},
-    ("l1", True): {"Lasso"},
-    ("forest", False): {"RandomForestClassifier"},
-    ("forest", True): {"RandomForestRegressor"},
-    ("boosting", False): {"HistGradientBoostingClassifier"},
-    ("boosting", True): {"HistGradientBoostingRegressor"},
+    ("l1", False): [("LogisticRegression", "StandardScaler"), ("L1Multinomial", "StandardScaler")],
+    ("l1", True): [("Lasso", "StandardScaler")],
+    ("forest", False): [("RandomForestClassifier", "DecisionTreeClassifier")],
+    ("forest", True): [("RandomForestRegressor", "DecisionTreeRegressor")],
+    ("boosting", False): [("HistGradientBoostingClassifier",)],
+    ("boosting", True): [("HistGradientBoostingRegressor",)],
 }
 N_PROBES, PROBE_TOLERANCE = 8, 1e-9
 
@@ -316,9 +316,13 @@ class PhenotypePredictor:
         for model in models:
             if model is None and self.kind == "multilabel":
                 continue
-            last = next((one for one in reversed(list(_outer(model)))), None)
-            if type(last).__name__ not in expected:
-                return f"its {ESTIMATOR} holds a {type(last).__name__}, and its {CONFIG} says {self.estimator_name}"
+            last = model.steps[-1][1] if hasattr(model, "steps") else model
+            names = [
+                type(last).__name__,
+                *sorted({type(one).__name__ for one in estimators_in(model)} - {type(last).__name__}),
+            ]
+            if tuple(names) not in expected:
+                return f"its {ESTIMATOR} holds a {' with a '.join(names)}, and its {CONFIG} says {self.estimator_name}"
             # Of each tree too, whose compiled code does not look how many columns there are.
             widths = {one.n_features_in_ for one in estimators_in(model) if hasattr(one, "n_features_in_")}
             if widths != {self.n_columns}:
@@ -339,11 +343,6 @@ class PhenotypePredictor:
                 f"its {ESTIMATOR} predicts otherwise with scikit-learn {version('scikit-learn')} than when it was saved"
             )
         return ""
-
-
-def _outer(model: Any) -> list[Any]:
-    """Return the steps of a pipeline, or the estimator itself, without the parts of ensembles."""
-    return [step for _, step in model.steps] if hasattr(model, "steps") else [model]
 
 
 def _probes(n_columns: int) -> np.ndarray:
