@@ -20,6 +20,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.metrics import log_loss
 from sklearn.neighbors import KNeighborsClassifier
 
 from biomeformer.checkpoints.estimators import write_estimator
@@ -230,6 +231,36 @@ def test_samples_that_cannot_be_used_are_named_and_the_others_predicted(saved):
     ):
         assert text in reasons
     pd.testing.assert_frame_equal(predicted.frame, frame.loc[ids[6:]])
+
+
+def test_numbers_have_the_interval_of_the_held_out_errors(saved):
+    predictor, folder, frame = saved["l1", "bmi"]
+    tables, metadata = made(N_NEW, 1)
+    predicted = PhenotypePredictor.from_pretrained(folder).predict(tables, metadata)
+    half = predictor.error_95
+    np.testing.assert_allclose(predicted.intervals["high"] - frame["bmi"], half, atol=1e-9)
+    np.testing.assert_allclose(frame["bmi"] - predicted.intervals["low"], half, atol=1e-9)
+    truth = metadata["bmi"].astype(float)
+    # New samples of the same kind.
+    inside = (truth >= predicted.intervals["low"]) & (truth <= predicted.intervals["high"])
+    assert 0.85 <= inside.mean() <= 1 and half < np.ptp(truth) / 2
+    with pytest.raises(InputError, match="predicts a number, and only probabilities of classes are calibrated"):
+        predictor.predict(tables, metadata, calibrated=True)
+
+
+def test_probabilities_are_calibrated_on_held_out_folds_where_asked_for(saved):
+    _, folder, frame = saved["forest", "state"]
+    predictor = PhenotypePredictor.from_pretrained(folder)
+    tables, metadata = made(N_NEW, 1)
+    assert predictor.temperature < 1
+    predicted = predictor.predict(tables, metadata, calibrated=True)
+    assert predicted.intervals is None
+    # The temperature divides the log odds.
+    odds, calibrated = (np.log(one["ill"] / one["healthy"]) for one in (frame, predicted.frame))
+    np.testing.assert_allclose(calibrated, odds / predictor.temperature, rtol=1e-9)
+    truth = metadata["state"] == "ill"
+    before, after = (log_loss(truth, one["ill"]) for one in (frame, predicted.frame))
+    assert after < before
 
 
 def test_features_that_are_missing_or_unknown_are_said_with_their_share(saved):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from ..checkpoints.source import public_record
 from ..errors import InputError
-from .evaluation import INNER_SPLITS, inner_folds
+from ..training.calibration import calibrate
+from .evaluation import INNER_SPLITS, folds, inner_folds
 from .features import FeatureTable
 from .fitted_blocks import FittedBlock, fitted_design
 from .models import learned_nothing, make_model
@@ -134,9 +137,31 @@ def train_predictor(
         estimator,
         fitted,
         tuple(fitted_blocks),
+        _temperature(target, study),
+        _error_95(target, study),
         None if base_model is None else public_record(dict(base_model)),
     )
     return predictor, study
+
+
+def _temperature(target: Target, study: Study) -> float | None:
+    """Return the temperature that suits the held-out folds of a study of classes; else None."""
+    if target.kind != "classification":
+        return None
+    held_out = study.evaluations[0].probabilities
+    tests = (test for _, test in folds(target, study.n_splits, 1, study.seed))
+    return calibrate([(held_out[test], target.labels[test]) for test in tests])["temperature"]
+
+
+def _error_95(target: Target, study: Study) -> float | None:
+    """Return the absolute error that 95 % of held-out samples do not exceed, of a regression; else None.
+
+    Of n samples it is the one of rank (n + 1) 0.95, as in conformal prediction.
+    """
+    if target.kind != "regression":
+        return None
+    errors = np.sort(np.abs(study.evaluations[0].probabilities[:, 0] - target.labels))
+    return float(errors[min(int(np.ceil(0.95 * (len(errors) + 1))), len(errors)) - 1])
 
 
 __all__ = ["fit_and_evaluate", "train_predictor"]

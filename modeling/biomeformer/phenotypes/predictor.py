@@ -21,6 +21,7 @@ from ..errors import CheckpointError, InputError
 from ..io.digests import FileDigest, check_files, digest_files
 from ..io.records import DamagedFileError, RecordType
 from ..metrics.scorers import Task
+from ..training.calibration import scale
 from ..version import __version__
 from .features import FeatureTable
 from .fitted_blocks import BlockRecord, FittedBlock
@@ -33,7 +34,7 @@ FORMAT_VERSION = 1
 ADVICE = "fetch the checkpoint again"
 TRUSTED = ("biomeformer.phenotypes.multinomial.L1Multinomial",)
 # Classes in the file of an estimator, by its name and whether it is a regression, the one that predicts first.
-CLASSES = {
+CLASSES: dict[tuple[str, bool], list[tuple[str, ...]]] = {
     ("l1", False): [("LogisticRegression", "StandardScaler"), ("L1Multinomial", "StandardScaler")],
     ("l1", True): [("Lasso", "StandardScaler")],
     ("forest", False): [("RandomForestClassifier", "DecisionTreeClassifier")],
@@ -54,6 +55,8 @@ class _Config(TypedDict):
     estimator: str
     blocks: list[BlockRecord]
     base_model: dict[str, Any] | None
+    temperature: float | None
+    error_95: float | None
     probes: list[list[float]]
     versions: dict[str, str]
     files: dict[str, FileDigest]
@@ -71,12 +74,15 @@ class Predictions:
     Attributes:
         frame: One row per sample that could be used, one column per class or label with its probability; or one column
             with the number.
+        intervals: Of a regression, `low` and `high` of each sample: the prediction plus and minus the error that 95 %
+            of the training samples did not exceed in the cross-validation; else None.
         failed: Why the others could not be used, by sample.
         notes: How tables were matched with the model.
         warnings: What may change the predictions.
     """
 
     frame: pd.DataFrame
+    intervals: pd.DataFrame | None = None
     failed: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -93,6 +99,10 @@ class PhenotypePredictor:
         estimator_name: `l1`, `forest` or `boosting`.
         estimator: The fitted estimator, of scikit-learn or a `OneVsRest` of several.
         blocks: Blocks of features, in the order of their columns.
+        temperature: Of classes, what calibrates their probabilities on the held-out folds (see
+            `training.calibration`); else None.
+        error_95: Of a regression, the absolute error that 95 % of the training samples did not exceed in the
+            cross-validation; else None.
         base_model: Of clusters, `id`, `revision` and `weights_sha256` of the checkpoint that makes them; else None.
         name: Name or folder that it was loaded from; empty for a new one.
         revision: Commit of a Hub id; else None.
@@ -104,6 +114,8 @@ class PhenotypePredictor:
     estimator_name: str
     estimator: Any
     blocks: tuple[FittedBlock, ...]
+    temperature: float | None = None
+    error_95: float | None = None
     base_model: dict[str, Any] | None = None
     name: str = ""
     revision: str | None = None
@@ -158,6 +170,7 @@ class PhenotypePredictor:
         *,
         where: Mapping[str, str] | None = None,
         missing: Collection[str] = (),
+        calibrated: bool = False,
     ) -> Predictions:
         """Predict samples.
 
@@ -167,14 +180,22 @@ class PhenotypePredictor:
             metadata: Covariates as text, indexed by sample.
             where: Names of the tables, and of the metadata as `covariates`, for messages.
             missing: Words that mark a missing covariate, in lower case.
+            calibrated: Whether to return the probabilities of classes at the temperature that suits the held-out folds,
+                instead of the estimator's own.
 
         Returns:
             The predictions. A sample that one of the tables lacks, or whose values cannot be used, has none.
 
         Raises:
-            InputError: A table is missing, of another kind, or does not fit the model; or the metadata lacks a column.
+            InputError: A table is missing, of another kind, or does not fit the model; the metadata lacks a column; or
+                there is no temperature.
             TableError: Clusters are those of another checkpoint.
         """
+        if calibrated and self.temperature is None:
+            raise InputError(
+                f"{self.name or 'the predictor'} predicts {'a number' if self.kind == 'regression' else 'labels'}, and "
+                "only probabilities of classes are calibrated; leave it out."
+            )
         self.check_tables([*tables, *(["covariates"] if metadata is not None else [])])
         where = {name: name for name in (*tables, "covariates")} | dict(where or {})
         sample_ids = next(iter(tables.values())).sample_ids if tables else tuple(map(str, metadata.index))  # type: ignore[union-attr]
@@ -203,10 +224,14 @@ class PhenotypePredictor:
         if usable:
             pairs = zip(self.blocks, selected, strict=True)
             values = self.predict_columns(np.concatenate([block.columns(t.take(usable)) for block, t in pairs], axis=1))
-        index = pd.Index(usable, name="sample_id", dtype=object)
-        return Predictions(
-            pd.DataFrame(values, index=index, columns=list(self.classes)), failed, tuple(notes), tuple(warnings)
-        )
+        if calibrated and self.temperature is not None:
+            values = scale(values, self.temperature)
+        frame = pd.DataFrame(values, index=pd.Index(usable, name="sample_id", dtype=object), columns=list(self.classes))
+        intervals = None
+        if self.error_95 is not None:
+            number = frame[self.classes[0]]
+            intervals = pd.DataFrame({"low": number - self.error_95, "high": number + self.error_95})
+        return Predictions(frame, intervals, failed, tuple(notes), tuple(warnings))
 
     def predict_columns(self, matrix: np.ndarray) -> np.ndarray:
         """Predict from a design matrix, float64 `(n_samples, n_columns)`.
@@ -233,6 +258,8 @@ class PhenotypePredictor:
                 "estimator": self.estimator_name,
                 "blocks": [block.record for block in self.blocks],
                 "base_model": self.base_model,
+                "temperature": self.temperature,
+                "error_95": self.error_95,
                 "probes": self.predict_columns(_probes(self.n_columns)).tolist(),
                 "versions": self.versions,
                 "files": digest_files(folder, [ESTIMATOR]),
@@ -294,6 +321,8 @@ class PhenotypePredictor:
             config["estimator"],
             _restored(stored),
             blocks,
+            config["temperature"],
+            config["error_95"],
             config["base_model"],
             source.name,
             None if source.folder is not None else source.options.get("revision"),
@@ -307,8 +336,12 @@ class PhenotypePredictor:
         """Return what of the estimator does not fit the config; empty if it fits."""
         if self.kind not in KINDS or self.estimator_name not in MODELS or not self.blocks or not self.classes:
             return f"its {CONFIG} is of no predictor"
+        if (self.temperature is not None and self.temperature <= 0) or (
+            self.error_95 is not None and self.error_95 < 0
+        ):
+            return f"its {CONFIG} has a temperature or an error below 0"
         expected = CLASSES[self.estimator_name, self.kind == "regression"]
-        models = self.estimator.models if isinstance(self.estimator, OneVsRest) else [self.estimator]
+        models: list[Any] = self.estimator.models if isinstance(self.estimator, OneVsRest) else [self.estimator]
         if isinstance(self.estimator, OneVsRest) != (self.kind == "multilabel") or len(models) != (
             len(self.classes) if self.kind == "multilabel" else 1
         ):
@@ -316,11 +349,8 @@ class PhenotypePredictor:
         for model in models:
             if model is None and self.kind == "multilabel":
                 continue
-            last = model.steps[-1][1] if hasattr(model, "steps") else model
-            names = [
-                type(last).__name__,
-                *sorted({type(one).__name__ for one in estimators_in(model)} - {type(last).__name__}),
-            ]
+            first = type(model.steps[-1][1] if hasattr(model, "steps") else model).__name__
+            names = [first, *sorted({type(one).__name__ for one in estimators_in(model)} - {first})]
             if tuple(names) not in expected:
                 return f"its {ESTIMATOR} holds a {' with a '.join(names)}, and its {CONFIG} says {self.estimator_name}"
             # Of each tree too, whose compiled code does not look how many columns there are.

@@ -49,6 +49,12 @@ def predict(
     ] = None,
     missing: Missing = None,
     not_missing: NotMissing = None,
+    calibrated: Annotated[
+        bool,
+        typer.Option(
+            "--calibrated", help="Probabilities at the temperature that suits the held-out folds, of a predictor."
+        ),
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option(
@@ -64,8 +70,9 @@ def predict(
 ) -> None:
     """Predict a phenotype, with its probabilities, from reads, a cohort's sheet, or a table.
 
-    A predictor of several blocks of features needs a table of each: --species, and --metadata for covariates. A sample
-    that cannot be used is named, and the others are predicted.
+    A predictor of several blocks of features needs a table of each: --species, and --metadata for covariates. With
+    numbers it gives the interval that held 95 % of the held-out ones. A sample that cannot be used is named, and the
+    others are predicted.
     """
     if len(reads) > 2:
         raise InputError(f"{len(reads)} files were given; give one file of reads, two of mates, a sheet, or a table.")
@@ -80,19 +87,22 @@ def predict(
         source = open_checkpoint(checkpoint, revision=revision)
         predictor = PhenotypePredictor.from_source(source) if source.model_type == MODEL_TYPE else None
     if predictor is None:
-        for name, value in (("--species", species), ("--metadata", metadata), ("--model", model)):
+        options = {"--species": species, "--metadata": metadata, "--model": model, "--calibrated": calibrated or None}
+        for name, value in options.items():
             if value is not None:
                 raise InputError(f"{checkpoint} is a model of reads alone, with its encoder; leave {name} out.")
         predictions, failed = _predict_with_head(source, reads, device)
     else:
         tables, metadata_frame, where, failed = _read_blocks(predictor, reads, species, metadata, model, device)
         with doing("predicting"):
-            predicted = predictor.predict(tables, metadata_frame, where=where, missing=words)
+            predicted = predictor.predict(tables, metadata_frame, where=where, missing=words, calibrated=calibrated)
         for remark in predicted.notes:
             note(remark)
         for warning in predicted.warnings:
             note(f"warning: {warning}")
         predictions, failed = predicted.frame, failed | predicted.failed
+        if predicted.intervals is not None:
+            predictions = predictions.join(predicted.intervals.add_prefix(f"{predictor.target}_"))
     list_failures(failed, Path())
     if failed and predictions.empty:
         raise SamplesFailedError(f"none of the {len(failed)} samples of {reads[0]} could be used.", failed)
