@@ -453,6 +453,9 @@ def test_a_predictor_of_vectors_alone_predicts_reads(embedded, tmp_path, model_d
     assert result.exit_code == 2 and "the table was embedded by" in result.stderr
     result = run([*predict, embedded / "run", "--species", embedded / "species.tsv"])
     assert result.exit_code == 2 and "was fitted on vectors, and species is none of them" in result.stderr
+    result = run([*predict, embedded / "run", "--calibrated"])
+    calibrated = pd.read_csv(io.StringIO(result.stdout), index_col="sample_id")
+    assert list(calibrated) == list(table) and not np.allclose(calibrated, table)
     result = run(["inspect", tmp_path / "test", "--json"])
     described = json.loads(result.stdout)
     assert (
@@ -477,6 +480,13 @@ def test_a_predictor_of_species_and_covariates_needs_no_reads(embedded, tmp_path
     ):
         result = run([*train, *options, "--output", tmp_path / "no"])
         assert result.exit_code == 2 and text in result.stderr
+    # Numbers, with the interval that held the held-out ones.
+    age = ["phenotype", "train", embedded / "species.tsv", *metadata, "--target", "age", "--task", "regression"]
+    assert run([*age, "--folds", 2, "--threads", 1, "--force", "--output", tmp_path / "number"]).exit_code == 0
+    result = run(["phenotype", "predict", tmp_path / "number", embedded / "species.tsv"])
+    (first, *_) = csv.DictReader(result.stdout.splitlines())
+    assert list(first) == ["sample_id", "age", "age_low", "age_high"]
+    assert float(first["age_low"]) < float(first["age"]) < float(first["age_high"])
     # One block of those given.
     assert run([*train, "--features", "covariates", "--output", tmp_path / "age"]).exit_code == 0
     result = run(["phenotype", "predict", tmp_path / "age", embedded / "cohort.csv"])

@@ -221,6 +221,7 @@ def test_samples_that_cannot_be_used_are_named_and_the_others_predicted(saved):
     species.values[3] = 0
     predicted = predictor.predict(tables | {"species": species}, metadata.drop(ids[5]))
     assert list(predicted.failed) == [ids[3], ids[4], ids[0], ids[1], ids[2], ids[5]]
+    assert predicted.failed[ids[5]] == "covariates has no sample '1-5'; add it, or leave it out."
     reasons = " | ".join(predicted.failed[name] for name in ids[:6])
     for text in ("no value in the covariate 'age'", "'other' in the covariate 'sex', which the model has not seen"):
         assert text in reasons

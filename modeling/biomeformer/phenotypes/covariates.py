@@ -110,13 +110,18 @@ def encode_covariates(
         missing: Words that mark a missing value, in lower case.
 
     Returns:
-        A table that is no composition. Samples without a value, or with a word that the model has not seen, are
-        `unusable`.
+        A table that is no composition. Samples that the metadata lacks, without a value, or with a word that the model
+        has not seen, are `unusable`.
 
     Raises:
         InputError: A column does not exist.
     """
-    unusable: dict[str, str] = {}
+    known_samples = set(metadata.index)
+    unusable = {
+        sample: f"{where} has no sample {sample!r}; add it, or leave it out."
+        for sample in sample_ids
+        if sample not in known_samples
+    }
     parts = []
     for covariate in covariates:
         categorical = bool(covariate.words)

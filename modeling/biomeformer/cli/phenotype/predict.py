@@ -103,7 +103,7 @@ def predict(
         predictions, failed = predicted.frame, failed | predicted.failed
         if predicted.intervals is not None:
             predictions = predictions.join(predicted.intervals.add_prefix(f"{predictor.target}_"))
-    list_failures(failed, Path())
+    list_failures(failed, None)
     if failed and predictions.empty:
         raise SamplesFailedError(f"none of the {len(failed)} samples of {reads[0]} could be used.", failed)
     content = write_spreadsheet(predictions, index_label="sample_id", float_format="%.6g", lineterminator="\n")
