@@ -246,7 +246,7 @@ def _linear(fitted: Any) -> tuple[np.ndarray, np.ndarray]:
     if not hasattr(classifier, "coef_") or len(steps) > 2 or (len(steps) == 2 and not hasattr(steps[0], "mean_")):
         raise InputError(
             f"a {type(classifier).__name__} is not a linear classifier of scaled features, the only kind that a "
-            "checkpoint can hold; fit the model l1."
+            "head can hold; fit the model l1, or save a predictor of it (train_predictor)."
         )
     weight, bias = np.atleast_2d(classifier.coef_), np.atleast_1d(classifier.intercept_)
     if len(steps) == 2:
