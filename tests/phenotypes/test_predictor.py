@@ -460,6 +460,13 @@ def test_damaged_and_missing_files_are_refused(saved, tmp_path, monkeypatch):
         PhenotypePredictor.from_pretrained("metagenbert-mini")
 
 
+def test_the_same_fit_writes_the_same_bytes(saved, tmp_path):
+    for key in (("boosting", "grade"), ("l1", "labels")):
+        trained(*key).save_pretrained(tmp_path / "again")
+        for name in ("config.json", ESTIMATOR):
+            assert (tmp_path / "again" / name).read_bytes() == (saved[key][1] / name).read_bytes(), (key, name)
+
+
 def test_the_file_holds_estimators_and_nothing_of_the_samples(saved):
     with zipfile.ZipFile(saved["forest", "state"][1] / ESTIMATOR) as archive:
         schema = archive.read("schema.json").decode()

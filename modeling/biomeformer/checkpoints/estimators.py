@@ -7,6 +7,8 @@ here before anything is predicted.
 
 from __future__ import annotations
 
+import io
+import json
 import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from ..io.limits import EXPANDED_BYTES, MAX_RATIO, RATIO_FLOOR, expands_too_far
 from .integrity import ESTIMATOR, verify_checksums
 from .source import CheckpointSource
 
+SCHEMA = "schema.json"
 # Beside the estimators of scikit-learn and NumPy's arrays, which skops trusts by itself.
 TRUSTED = (
     "sklearn.tree._tree.Tree",
@@ -29,12 +32,46 @@ TRUSTED = (
 
 def write_estimator(folder: Path, estimator: Any) -> Path:
     """Write a fitted estimator, or a container of several, to a checkpoint folder; return the file's path."""
-    from skops.io import dump
+    from skops.io import dumps
 
     path = folder / ESTIMATOR
     with atomic_write(path) as partial:
-        dump(estimator, partial, compression=zipfile.ZIP_DEFLATED)
+        partial.write_bytes(_reproducible(dumps(estimator)))
     return path
+
+
+def _reproducible(content: bytes) -> bytes:
+    """Return an archive of skops without what differs from process to process: times and addresses in memory.
+
+    Objects are known by their addresses, which also name the files of arrays; here they are numbered instead.
+    """
+    numbers: dict[Any, int] = {}
+    names: dict[str, str] = {}
+
+    def renumber(value: Any) -> Any:
+        if isinstance(value, list):
+            return [renumber(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        changed = {key: renumber(item) for key, item in value.items()}
+        if "__id__" in value:
+            # Which numbers and short texts are one object in memory is chance.
+            key = object() if value.get("__loader__") == "JsonNode" else value["__id__"]
+            changed["__id__"] = numbers.setdefault(key, len(numbers))
+        if isinstance(value.get("file"), str):
+            old = value["file"]
+            changed["file"] = names.setdefault(old, f"{len(names)}{Path(old).suffix}")
+        return changed
+
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(buffer, "w") as written:
+        schema = renumber(json.loads(archive.read(SCHEMA)))
+        contents = {names[name]: archive.read(name) for name in names} | {SCHEMA: json.dumps(schema).encode()}
+        for name, data in contents.items():
+            member = zipfile.ZipInfo(name)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            written.writestr(member, data)
+    return buffer.getvalue()
 
 
 def load_estimator(source: CheckpointSource, trusted: Collection[str] = ()) -> Any:
