@@ -10,7 +10,7 @@ import numpy as np
 from ..metrics.targets import MAIN_METRIC, score_target
 from ..training.folds import Split, train_folds
 from ..training.run import TrainingRun
-from .evaluation import folds, inner_folds
+from .evaluation import INNER_SPLITS, folds, inner_folds
 from .study import Study, study_of_folds
 from .target import Target
 
