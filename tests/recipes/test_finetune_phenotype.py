@@ -242,7 +242,7 @@ def test_numbers_and_labels_are_learned(mixtures, tmp_path, column, task, proble
         ({"n_folds": 9}, [], ["9 folds", "rarest class has 6"]),
         ({"model": "metagenbert-mimi"}, [], ["metagenbert-mimi", "did you mean"]),
         ({}, ["--target", "diagnosis"], ["no column 'diagnosis'"]),
-        ({}, ["--task", "regression"], ["in column 'group'", "which is no number"]),
+        ({}, ["--task", "regression"], ["column 'group' of", "which is no number"]),
         ({}, ["--group", "group"], ["1 group of column 'group'"]),
     ],
 )
