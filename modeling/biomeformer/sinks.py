@@ -7,7 +7,6 @@ as they are in memory and in data files, and go through the sink's function when
 
 from __future__ import annotations
 
-import html as _html
 import re
 
 # Printable to Python, yet shown as nothing: fillers, joiners and variation selectors.
@@ -38,11 +37,6 @@ def terminal(text: str) -> str:
 def terminal_lines(text: str) -> str:
     """Return text of several lines, such as a table, for a terminal: as `terminal`, but line breaks and tabs stay."""
     return "\n".join("\t".join(map(terminal, line.split("\t"))) for line in text.split("\n"))
-
-
-def html(text: object) -> str:
-    """Return text for HTML, between tags and in attributes."""
-    return _html.escape(terminal(str(text)))
 
 
 def script_json(text: str) -> str:
@@ -101,7 +95,6 @@ def _escaped(letter: str) -> str:
 
 __all__ = [
     "from_spreadsheet",
-    "html",
     "markdown",
     "markdown_code",
     "script_json",
