@@ -45,6 +45,12 @@ def html(text: object) -> str:
     return _html.escape(terminal(str(text)))
 
 
+def multiqc(text: object) -> str:
+    """Return text for a cell of MultiQC's custom content, which becomes HTML; a `#` at the start would be a comment."""
+    escaped = html(text).strip()
+    return f"&#35;{escaped[1:]}" if escaped.startswith("#") else escaped
+
+
 def script_json(text: str) -> str:
     """Return JSON for a `<script>` element: no sequence of it ends or begins an element or a comment."""
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
@@ -104,6 +110,7 @@ __all__ = [
     "html",
     "markdown",
     "markdown_code",
+    "multiqc",
     "script_json",
     "spreadsheet",
     "terminal",

@@ -22,6 +22,7 @@ from ..sinks import markdown_code
 from .abundance_table import DATASET_FILE, AbundanceTable, cohort_texts, file_columns
 from .cluster_descriptions import NAME as DESCRIPTIONS
 from .cluster_descriptions import ClusterDescriptions, find_descriptions
+from .multiqc import write_multiqc
 
 FORMATS: dict[str, Callable[[AbundanceTable, Path, ClusterDescriptions | None], None]] = {}
 # Largest row group that the Hub's viewer supports well.
@@ -42,6 +43,7 @@ def export_table(
     * `csv`: `abundance.csv`, `counts.csv` and `samples.csv` (read_stats and cohort columns), one row per sample.
     * `biom`: `counts.biom` (BIOM 2.1, clusters by samples) and `sample-metadata.tsv` as QIIME 2 reads it.
     * `anndata`: `abundance.h5ad` with abundance vectors as `X`, the layer `counts`, and samples in `obs`.
+    * `multiqc`: `*_mqc.tsv` that MultiQC shows in its report (`biomeformer.metagenomes.multiqc`).
 
     Each also gets `provenance.json`. Descriptions of the clusters, if there are any, become `clusters.csv`,
     `cluster-metadata.tsv` (BIOM), columns of `var` (anndata), or `cluster_descriptions.parquet` (datasets), which
@@ -50,7 +52,7 @@ def export_table(
     Args:
         table: The table.
         folder: An existing, empty folder.
-        file_format: `datasets`, `csv`, `biom` or `anndata`.
+        file_format: `datasets`, `csv`, `biom`, `anndata` or `multiqc`.
         descriptions: What the clusters are; by default those of the shipped checkpoint that made the table, if one did.
 
     Returns:
@@ -260,6 +262,6 @@ def _anndata(table: AbundanceTable, folder: Path, descriptions: ClusterDescripti
         write_elem(file, "/", data)
 
 
-FORMATS |= {"datasets": _datasets, "csv": _csv, "biom": _biom, "anndata": _anndata}
+FORMATS |= {"datasets": _datasets, "csv": _csv, "biom": _biom, "anndata": _anndata, "multiqc": write_multiqc}
 
 __all__ = ["FORMATS", "cluster_names", "dataset_card_text", "described_clusters", "export_table", "sample_frame"]
