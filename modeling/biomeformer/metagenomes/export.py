@@ -23,6 +23,7 @@ from .abundance_table import DATASET_FILE, AbundanceTable, cohort_texts, file_co
 from .cluster_descriptions import NAME as DESCRIPTIONS
 from .cluster_descriptions import ClusterDescriptions, find_descriptions
 from .multiqc import write_multiqc
+from .qiime2 import write_metadata
 
 FORMATS: dict[str, Callable[[AbundanceTable, Path, ClusterDescriptions | None], None]] = {}
 # Largest row group that the Hub's viewer supports well.
@@ -215,12 +216,11 @@ def _biom(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions
     with _hdf5(folder / "counts.biom") as file:
         biom.to_hdf5(file, f"biomeformer {table.provenance['versions']['biomeformer']}")
     # Not as a spreadsheet: the ids must be those of counts.biom.
-    frame.index.name = "sample-id"
-    frame.to_csv(folder / "sample-metadata.tsv", sep="\t")
+    write_metadata(frame.rename_axis("sample-id"), folder / "sample-metadata.tsv")
     if descriptions is not None:
         clusters = described_clusters(table, descriptions)
-        clusters.index.name = "#OTU ID"
-        clusters.to_csv(folder / "cluster-metadata.tsv", sep="\t")
+        # A header of ids that `biom add-metadata` takes too; for it the types are a comment.
+        write_metadata(clusters.rename_axis("#OTU ID"), folder / "cluster-metadata.tsv")
 
 
 def _anndata(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions | None) -> None:

@@ -52,8 +52,8 @@ def write_multiqc(table: AbundanceTable, folder: Path, descriptions: ClusterDesc
         first = next(i for i, name in enumerate(names) if name in names[:i])
         other = table.sample_ids[names.index(names[first])]
         raise TableError(
-            f"sample ids {other!r} and {table.sample_ids[first]!r} look the same in a MultiQC report, which would merge "
-            "them; rename one in the cohort and embed it again."
+            f"sample ids {other!r} and {table.sample_ids[first]!r} look the same in a MultiQC report, which would "
+            "merge them; rename one in the cohort and embed it again."
         )
     index = pd.Index(names, name="Sample")
     statistics, headers = _general_statistics(table)
