@@ -50,6 +50,7 @@ from biomeformer.io.records import DamagedFileError
 from biomeformer.io.tables import missing_words
 from biomeformer.metagenomes import read_set
 from biomeformer.models.metagenbert import MetagenBertModel
+from biomeformer.models.metagenbert.configuration_metagenbert import HEAD_LAYOUTS, SET_ELEMENTS, SET_POOLING_MODES
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata, with_deep_sets_head
 from biomeformer.phenotypes.evaluation import folds
 from biomeformer.phenotypes.study import STUDY_FILES
@@ -62,7 +63,16 @@ from biomeformer.runs.records import read_part, write_part
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import Epochs, evaluate_rows, to_device
 from biomeformer.training.command import RecipeParser, run_main
-from biomeformer.training.config import Config
+from biomeformer.training.config import (
+    AT_LEAST_ONE,
+    DROPOUT,
+    MIXED_PRECISION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    Config,
+    Range,
+)
 from biomeformer.training.folds import median_epoch
 from biomeformer.training.loop import Plan, Validation, train
 from biomeformer.training.losses import negative_log_likelihood
@@ -84,8 +94,11 @@ class RecipeConfig(Config):
         reads_per_sample: Reads drawn from each sample, for its centroids or to form sets of `set_size` reads; training
             uses other reads in each epoch, and predictions are averaged over sets of all of them.
         pooling: `mean`, `sum`, `max` or `attention`.
-        hidden_size: Hidden size of the head.
-        dropout: Dropout in the head.
+        head_layout: Layers of the head: `default`, or `published`: those of the MetagenBERT scripts.
+        hidden_size: Hidden size of the head; of the network for each element (Phi) in the published layout.
+        dropout: Dropout in the head, or in Phi.
+        pooled_hidden_size: Hidden size of the network for the pooled vector (Rho) in the published layout.
+        pooled_dropout: Dropout in Rho.
         train_encoder: Whether to train the read encoder too.
         n_epochs: Maximum number of epochs.
         patience: Epochs without a validation loss that is lower by `min_improvement` after which training stops.
@@ -110,8 +123,11 @@ class RecipeConfig(Config):
     set_size: int = 64
     reads_per_sample: int = 10_000
     pooling: str = "attention"
+    head_layout: str = "default"
     hidden_size: int = 64
     dropout: float = 0.1
+    pooled_hidden_size: int = 256
+    pooled_dropout: float = 0.2
     train_encoder: bool = False
     n_epochs: int = 100
     patience: int = 15
@@ -129,9 +145,33 @@ class RecipeConfig(Config):
     revision: str | None = None
     seed: int = 0
 
+    ranges = {
+        "elements": SET_ELEMENTS,
+        "set_size": AT_LEAST_ONE,
+        "reads_per_sample": AT_LEAST_ONE,
+        "pooling": SET_POOLING_MODES,
+        "head_layout": HEAD_LAYOUTS,
+        "hidden_size": AT_LEAST_ONE,
+        "dropout": DROPOUT,
+        "pooled_hidden_size": AT_LEAST_ONE,
+        "pooled_dropout": DROPOUT,
+        "n_epochs": AT_LEAST_ONE,
+        "patience": AT_LEAST_ONE,
+        "min_improvement": NOT_NEGATIVE,
+        "batch_samples": AT_LEAST_ONE,
+        "micro_batches": AT_LEAST_ONE,
+        "learning_rate": POSITIVE,
+        "encoder_learning_rate": POSITIVE,
+        "weight_decay": NOT_NEGATIVE,
+        "max_grad_norm": POSITIVE,
+        "mixed_precision": MIXED_PRECISION,
+        "n_folds": Range(2),
+        "n_repeats": AT_LEAST_ONE,
+        "seed": SEED,
+    }
+
     def check(self, where: str) -> None:
-        """Raise `InputError` if a value is out of range."""
-        self.require_at_least_one(where, "n_epochs", "patience", "batch_samples", "micro_batches", "n_repeats")
+        """Raise `InputError` if values contradict each other."""
         if self.train_encoder and self.elements != "reads":
             raise InputError(f"{where}: train_encoder needs elements: reads; k-means propagates no gradient.")
 
@@ -286,8 +326,11 @@ def new_model(
         set_reads=config.reads_per_sample,
         set_seed=config.seed,
         set_pooling=config.pooling,
+        head_layout=config.head_layout,
         head_hidden_size=config.hidden_size,
         head_dropout=config.dropout,
+        pooled_hidden_size=config.pooled_hidden_size,
+        pooled_dropout=config.pooled_dropout,
     )
     encoder = model.metagenbert.requires_grad_(False).encoder
     if config.train_encoder:

@@ -53,7 +53,16 @@ from biomeformer.sequences.training_data import LabelledSequences, TrainingData,
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import Epochs, bucketed_batches, evaluate_rows
 from biomeformer.training.command import RecipeParser, run_main
-from biomeformer.training.config import Config
+from biomeformer.training.config import (
+    AT_LEAST_ONE,
+    DROPOUT,
+    FRACTION,
+    MIXED_PRECISION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    Config,
+)
 from biomeformer.training.loop import Plan, Validation, train
 from biomeformer.training.losses import class_weights
 from biomeformer.training.run import TrainingRun
@@ -119,9 +128,23 @@ class RecipeConfig(Config):
     search: dict[str, Any] | None = None
     seed: int = 0
 
+    ranges = {
+        "max_tokens": AT_LEAST_ONE,
+        "n_epochs": AT_LEAST_ONE,
+        "patience": AT_LEAST_ONE,
+        "batch_sequences": AT_LEAST_ONE,
+        "micro_batches": AT_LEAST_ONE,
+        "learning_rate": POSITIVE,
+        "warmup": FRACTION,
+        "weight_decay": NOT_NEGATIVE,
+        "dropout": DROPOUT,
+        "max_grad_norm": POSITIVE,
+        "mixed_precision": MIXED_PRECISION,
+        "seed": SEED,
+    }
+
     def check(self, where: str) -> None:
-        """Raise `InputError` if a value is out of range."""
-        self.require_at_least_one(where, "n_epochs", "patience", "batch_sequences", "micro_batches")
+        """Raise `InputError` if a section is incomplete or unknown."""
         if self.lora is not None and not int(self.lora.get("rank", 0)) > 0:
             raise InputError(f"{where}: lora is {self.lora!r}; give a mapping with a rank of at least 1.")
         if self.search is not None:

@@ -30,6 +30,7 @@ from typing import Any
 import transformers
 
 from biomeformer import load_read_encoder
+from biomeformer.checkpoints.loading import DTYPES
 from biomeformer.errors import InputError
 from biomeformer.io.atomic import wrap_write_errors
 from biomeformer.io.locks import locked_folder
@@ -40,7 +41,7 @@ from biomeformer.runs.control import CallbackObserver, RunControl
 from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.runs.progress import note, out
 from biomeformer.training.command import RecipeParser, run_main
-from biomeformer.training.config import Config
+from biomeformer.training.config import AT_LEAST_ONE, SEED, Config
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -58,6 +59,9 @@ class RecipeConfig(Config):
         preprocessing: Fields of `MetagenBertProcessor`.
         n_iterations: Of k-means.
         spherical: Whether vectors and centroids are scaled to unit length.
+        min_points_per_centroid: With fewer reads per centroid the run says so.
+        max_points_per_centroid: Fit on a random sample of so many reads per centroid where there are more; on all reads
+            by default.
         seed: Of the draw and of k-means.
         max_memory: Bytes each process may take beside the model.
     """
@@ -72,8 +76,21 @@ class RecipeConfig(Config):
     preprocessing: dict[str, Any] = field(default_factory=dict)
     n_iterations: int = 20
     spherical: bool = False
+    min_points_per_centroid: int | None = None
+    max_points_per_centroid: int | None = None
     seed: int = 0
     max_memory: int = 4_000_000_000
+
+    ranges = {
+        "n_clusters": AT_LEAST_ONE,
+        "reads_per_sample": AT_LEAST_ONE,
+        "dtype": tuple(DTYPES),
+        "n_iterations": AT_LEAST_ONE,
+        "min_points_per_centroid": AT_LEAST_ONE,
+        "max_points_per_centroid": AT_LEAST_ONE,
+        "seed": SEED,
+        "max_memory": AT_LEAST_ONE,
+    }
 
 
 def parser() -> RecipeParser:
@@ -134,6 +151,8 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
             reads_per_sample=config.reads_per_sample,
             seed=config.seed,
             spherical=config.spherical,
+            min_points_per_centroid=config.min_points_per_centroid,
+            max_points_per_centroid=config.max_points_per_centroid,
             batch_tokens=args.batch_tokens,
             vectors=args.output / "vectors",
             max_memory=config.max_memory,

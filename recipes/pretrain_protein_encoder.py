@@ -55,7 +55,17 @@ from biomeformer.runs.progress import out
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import to_device
 from biomeformer.training.command import RecipeParser, run_main
-from biomeformer.training.config import Config
+from biomeformer.training.config import (
+    AT_LEAST_ONE,
+    DROPOUT,
+    FRACTION,
+    MIXED_PRECISION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    Config,
+    Range,
+)
 from biomeformer.training.loop import Outcome, Plan, Validation, train
 from biomeformer.training.objectives.masking import IGNORED, mask_tokens
 from biomeformer.training.run import TrainingRun
@@ -118,9 +128,26 @@ class RecipeConfig(Config):
     mixed_precision: str = "auto"
     seed: int = 0
 
-    def check(self, where: str) -> None:
-        """Raise `InputError` if a value is out of range."""
-        self.require_at_least_one(where, "n_steps", "micro_batches", "micro_batch_tokens", "save_every")
+    ranges = {
+        "hidden_size": AT_LEAST_ONE,
+        "num_hidden_layers": AT_LEAST_ONE,
+        "num_attention_heads": AT_LEAST_ONE,
+        "intermediate_size": AT_LEAST_ONE,
+        "n_steps": AT_LEAST_ONE,
+        "micro_batches": AT_LEAST_ONE,
+        "micro_batch_tokens": AT_LEAST_ONE,
+        "max_residues": AT_LEAST_ONE,
+        "learning_rate": POSITIVE,
+        "warmup": FRACTION,
+        "weight_decay": NOT_NEGATIVE,
+        "max_grad_norm": POSITIVE,
+        "mask_fraction": Range(0, 1, is_open=True),
+        "held_out": DROPOUT,
+        "evaluate_every": NOT_NEGATIVE,
+        "save_every": AT_LEAST_ONE,
+        "mixed_precision": MIXED_PRECISION,
+        "seed": SEED,
+    }
 
 
 PROTEINS = "proteins.npz"

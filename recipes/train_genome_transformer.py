@@ -3,6 +3,8 @@
 * Genomes are split so that no group (genus, family) is in two folds. Groups of the training folds are held out for
   validation, on which training stops early, unless `patience` is null; the test fold is not involved. Scores are those
   of the test folds.
+* With `--validation FILE` there is one split instead, as in the paper: the genomes that the file lists, one id per
+  line, are tested, and the others are trained on. The checkpoint is then that of the split.
 * Contigs are shuffled in every epoch; the order of genes within them is kept. With `genes_per_step` a step uses a
   random subset of a genome's genes, which is faster and reduces overfitting to few genomes.
 * Genomes of similar length are batched together, to reduce padding. Vectors are read genome by genome from disk, or
@@ -16,9 +18,11 @@
     accelerate launch recipes/train_genome_transformer.py --config recipes/configs/train_genome_transformer/paper.yaml \
         --genomes embedded --target habitat --group genus --output RUN
 
-RUN gets `model/`, trained on all genomes for the median number of epochs of the folds, with `scores.csv`,
-`predictions.csv` and `study.json` (`biomeformer phenotype report RUN` draws them), `history.csv` and
-`training_record.json`. The same command resumes after the last finished epoch.
+RUN gets `model/`, trained on all genomes for the median number of epochs of the folds (or on those of the split), with
+`scores.csv`, `predictions.csv` and `study.json` (`biomeformer phenotype report RUN` draws them), `accuracy.csv`
+(accuracy by class and of all genomes, the figures of the paper's Table 1), `history.csv` and `training_record.json`.
+The record lists the genomes that the model was trained on, which `biomeformer genome attribute` leaves out. The same
+command resumes after the last finished epoch.
 
 Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
 """
@@ -37,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import transformers
 from rich.console import Console
@@ -48,12 +53,15 @@ from biomeformer.genomes.dataset import DatasetGenomes, StreamedGenomes, open_ge
 from biomeformer.genomes.embedding import RESULTS, EmbeddedGenomes
 from biomeformer.genomes.prediction import PROTEIN_ENCODER
 from biomeformer.genomes.proteins import load_protein_encoder
+from biomeformer.genomes.training_genomes import TRAINING_GENOMES, read_ids
 from biomeformer.genomes.training_range import MIN_GENOMES, training_range
+from biomeformer.io.spreadsheets import write_spreadsheet
 from biomeformer.io.tables import missing_words
+from biomeformer.models.genome_transformer.configuration_genome_transformer import POOLING_MODES, POSITIONS
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata
 from biomeformer.phenotypes.evaluation import folds
-from biomeformer.phenotypes.study import STUDY_FILES
-from biomeformer.phenotypes.trained_folds import evaluate_folds
+from biomeformer.phenotypes.study import STUDY_FILES, study_of_folds
+from biomeformer.phenotypes.trained_folds import evaluate_folds, split_validation
 from biomeformer.runs.prefetch import prefetch
 from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.runs.progress import cell, note, out
@@ -61,7 +69,17 @@ from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import Epochs, bucketed_batches, evaluate_rows, to_device
 from biomeformer.training.calibration import Calibration, calibrate
 from biomeformer.training.command import RecipeParser, run_main
-from biomeformer.training.config import Config
+from biomeformer.training.config import (
+    AT_LEAST_ONE,
+    DROPOUT,
+    FRACTION,
+    MIXED_PRECISION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    Config,
+    Range,
+)
 from biomeformer.training.folds import median_epoch
 from biomeformer.training.loop import Plan, Validation, train
 from biomeformer.training.losses import class_weights, negative_log_likelihood
@@ -70,6 +88,7 @@ from biomeformer.training.schedules import linear_warmup_decay
 
 transformers.utils.logging.disable_progress_bar()
 MAX_COPIED_BYTES = 200_000_000
+ACCURACY = "accuracy.csv"
 
 
 @dataclass
@@ -130,9 +149,31 @@ class RecipeConfig(Config):
     n_repeats: int = 1
     seed: int = 0
 
-    def check(self, where: str) -> None:
-        """Raise `InputError` if a value is out of range."""
-        self.require_at_least_one(where, "n_epochs", "batch_genomes", "micro_batches", "n_repeats", "genes_per_step")
+    ranges = {
+        "hidden_size": AT_LEAST_ONE,
+        "num_hidden_layers": AT_LEAST_ONE,
+        "num_attention_heads": AT_LEAST_ONE,
+        "intermediate_size": AT_LEAST_ONE,
+        "positions": POSITIONS,
+        "pooling": POOLING_MODES,
+        "dropout": DROPOUT,
+        "max_genes": AT_LEAST_ONE,
+        "n_epochs": AT_LEAST_ONE,
+        "patience": AT_LEAST_ONE,
+        "batch_genomes": AT_LEAST_ONE,
+        "micro_batches": AT_LEAST_ONE,
+        "learning_rate": POSITIVE,
+        "warmup": FRACTION,
+        "weight_decay": NOT_NEGATIVE,
+        "max_grad_norm": POSITIVE,
+        "label_smoothing": DROPOUT,
+        "genes_per_step": AT_LEAST_ONE,
+        "mixed_precision": MIXED_PRECISION,
+        # One split is no cross-validation: --validation names its genomes.
+        "n_folds": Range(2),
+        "n_repeats": AT_LEAST_ONE,
+        "seed": SEED,
+    }
 
 
 class Trainer:
@@ -266,9 +307,10 @@ class Trainer:
         )
         return model, outcome.best_step // epochs.steps_per_epoch
 
-    def training_range(self) -> dict[str, Any] | None:
-        """Return the range of all genomes with a class; see `biomeformer.genomes.training_range`."""
-        names, genomes, n_kept = self.target.sample_ids, self.genomes, self.config.max_genes
+    def training_range(self, rows: np.ndarray) -> dict[str, Any] | None:
+        """Return the range of the genomes that were trained on; see `biomeformer.genomes.training_range`."""
+        names = [self.target.sample_ids[row] for row in rows]
+        genomes, n_kept = self.genomes, self.config.max_genes
         if len(names) < MIN_GENOMES:
             return None
         gc = genomes.genomes["gc"].astype(float) if isinstance(genomes, EmbeddedGenomes) else None
@@ -351,6 +393,80 @@ def evaluate(trainer: Trainer) -> tuple[Study, list[dict[str, Any]], dict[str, A
     return study, results, accuracy_by_class(target, tests, results), calibration
 
 
+def read_split(file: Path, target: Target) -> tuple[np.ndarray, np.ndarray]:
+    """Return the training rows and the validation rows of a split, of which a file lists the latter.
+
+    Raises:
+        InputError: The file cannot be read, names a genome twice or one that has no class, or a class or group is
+            not where it has to be.
+    """
+    row_of = {name: i for i, name in enumerate(target.sample_ids)}
+    names = read_ids(file)
+    unknown = [name for name in names if name not in row_of]
+    if unknown:
+        raise InputError(
+            f"--validation {file} lists {len(unknown):,} genomes without a value in column {target.column!r}, such as "
+            f"{unknown[0]!r}; leave them out, or give the genomes that the file is of."
+        )
+    is_validation = np.zeros(len(target.labels), bool)
+    is_validation[[row_of[name] for name in names]] = True
+    parts = {"training": ~is_validation, "validation": is_validation}
+    for part, rows in parts.items():
+        lacking = sorted(set(range(len(target.classes))) - set(target.labels[rows].tolist()))
+        if lacking:
+            raise InputError(
+                f"--validation {file} leaves no genome of class {target.classes[lacking[0]]!r} for {part}; list others."
+            )
+    if target.groups is not None:
+        shared = sorted(set(target.groups[is_validation].tolist()) & set(target.groups[~is_validation].tolist()))
+        if shared:
+            raise InputError(
+                f"--validation {file}: {target.group_column} {shared[0]!r} and {len(shared) - 1} others have genomes "
+                "on both sides of the split; list whole groups, or leave out --group."
+            )
+    return np.flatnonzero(~is_validation), np.flatnonzero(is_validation)
+
+
+def evaluate_split(
+    trainer: Trainer, training: np.ndarray, validation: np.ndarray
+) -> tuple[GenomeTransformerForSequenceClassification, Study, list[dict[str, Any]], dict[str, Any], Calibration]:
+    """Train on one part of the genomes and test on the other; return the model and what `evaluate` returns.
+
+    Early stopping, unless `patience` is null, uses a part of the training genomes, as in cross-validation.
+    """
+    config, target = trainer.config, trainer.target
+    rest, early = split_validation(target, training, config.seed, early_stopping=config.patience is not None)
+    model, epoch = trainer.train(rest, early, config.n_epochs, 0)
+    probabilities = trainer.predict(model, validation)
+    tested = target.take(validation)
+    study = study_of_folds(
+        tested,
+        [(rest, np.arange(len(validation)))],
+        [probabilities],
+        features="genomes",
+        model="genome_transformer",
+        n_splits=1,
+        n_repeats=1,
+        seed=config.seed,
+        source=trainer.source,
+    )
+    results = [{"best_epoch": epoch, "probabilities": probabilities.tolist()}]
+    accuracy = accuracy_by_class(target, [validation], results)
+    return model, study, results, accuracy, calibrate([(probabilities, tested.labels)])
+
+
+def write_accuracy(accuracy: dict[str, Any], folder: Path) -> Path:
+    """Write accuracy by class and of all genomes as CSV: class, genomes tested, correctly classified, accuracy."""
+    rows = []
+    for name, row in accuracy["confusion"].items():
+        rows.append({"class": name, "n_genomes": sum(row.values()), "n_correct": row[name]})
+    rows.append({"class": "all", **{key: sum(row[key] for row in rows) for key in ("n_genomes", "n_correct")}})
+    for row in rows:
+        row["accuracy"] = row["n_correct"] / row["n_genomes"]
+    write_spreadsheet(pd.DataFrame(rows), folder / ACCURACY, index=False)
+    return folder / ACCURACY
+
+
 def parser() -> RecipeParser:
     """Build the argument parser."""
     parser = RecipeParser(__file__, __doc__)
@@ -369,6 +485,9 @@ def parser() -> RecipeParser:
     )
     parser.add_argument("--group", help="column with genus or family, which no two folds share")
     parser.add_argument("--metadata", type=Path, help="CSV or TSV with the columns, instead of the catalog's")
+    parser.add_argument(
+        "--validation", type=Path, help="file with the ids of the genomes to test on, in place of cross-validation"
+    )
     return parser
 
 
@@ -388,7 +507,9 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     target = make_target(columns, args.target, ids, group_column=args.group, where=where, missing=words)
     if target.n_missing and (processes is None or processes.rank == 0):
         note(f"{args.target}: left out: {target.describe_missing()}")
-    list(folds(target, config.n_folds, 1, config.seed))
+    split = None if args.validation is None else read_split(args.validation, target)
+    if split is None:
+        list(folds(target, config.n_folds, 1, config.seed))
     accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
     labels = [f"{name}\t{label}" for name, label in zip(target.sample_ids, target.labels.tolist(), strict=True)]
     identity = {
@@ -399,9 +520,11 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         "genomes": hashlib.sha256("\n".join(labels).encode()).hexdigest(),
         "protein_encoder": genomes.preprocessing["weights_sha256"],
     }
+    if split is not None:
+        identity["validation"] = [target.sample_ids[row] for row in split[1]]
     # What the vectors are of; those of a dataset are not compared.
     inputs = [genomes.folder / RESULTS["genes"]] if isinstance(genomes, EmbeddedGenomes) else []
-    run = TrainingRun(args.output, identity, accelerator, processes, inputs=inputs, files=STUDY_FILES)
+    run = TrainingRun(args.output, identity, accelerator, processes, inputs=inputs, files=[*STUDY_FILES, ACCURACY])
     trainer = Trainer(config, run, genomes, target)
     try:
         with torch.device("meta"):
@@ -411,10 +534,15 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     with run.open(args.overwrite):
         if run.is_main:
             run.record_inputs()
-        study, results, accuracy, calibration = evaluate(trainer)
-        n_epochs = median_epoch(results)
-        all_rows = np.arange(len(target.labels))
-        model, _ = trainer.train(all_rows, all_rows[:0], n_epochs, len(results))
+        if split is None:
+            study, results, accuracy, calibration = evaluate(trainer)
+            n_epochs = median_epoch(results)
+            trained = np.arange(len(target.labels))
+            model, _ = trainer.train(trained, trained[:0], n_epochs, len(results))
+        else:
+            trained, validation = split
+            model, study, results, accuracy, calibration = evaluate_split(trainer, trained, validation)
+            n_epochs = results[0]["best_epoch"]
         if run.is_main:
             encoder = Path(trainer.processor.protein_encoder)
             size = sum(file.stat().st_size for file in encoder.glob("*.safetensors")) if encoder.is_dir() else None
@@ -431,14 +559,16 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
                 "calibration": dict(calibration),
                 "n_epochs": n_epochs,
                 "best_epochs": [fold["best_epoch"] for fold in results],
+                TRAINING_GENOMES: [target.sample_ids[row] for row in trained],
                 "protein_encoder": genomes.preprocessing | {"name": trainer.processor.protein_encoder},
                 "device": describe_device(accelerator),
                 "wall_time_s": round(time.monotonic() - began, 1),
             }
             study.write(args.output)
+            write_accuracy(accuracy, args.output)
             model.processor = trainer.processor
             model.config.temperature = calibration["temperature"]
-            model.config.training_range = trainer.training_range()
+            model.config.training_range = trainer.training_range(trained)
             folder = run.write_model(lambda path: save(model, path, encoder if is_copied else None), record)
             scores = study.evaluations[0].scores
             show(accuracy, target.column)

@@ -24,6 +24,7 @@ from biomeformer.attribution.network import FILES
 from biomeformer.attribution.pseudo_examples import pseudo_table
 from biomeformer.errors import CheckpointError, InputError, TableError
 from biomeformer.genomes.embedding import EmbeddedGenomes
+from biomeformer.runs.control import CallbackObserver
 from biomeformer.runs.process_group import ProcessGroup
 from factories import random_genome_transformer
 from processes import Job
@@ -243,3 +244,47 @@ def test_pseudo_examples_are_counted():
     # Without a true class, the whole genome's prediction stands for it.
     unknown = pseudo_table(genomes.assign(true_class=""), 0)
     assert unknown[0]["accuracy"] == [1.0, 1.0, 1.0]
+
+
+def record_of(folder, names):
+    """A checkpoint whose record lists the genomes it was trained on."""
+    file = folder / "training_record.json"
+    record = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps(record | {"training_genomes": names}))
+
+
+@pytest.fixture
+def trained(model, tmp_path):
+    """The model from a folder whose record lists eight of the twelve genomes."""
+    model.save_pretrained(tmp_path / "model")
+    record_of(tmp_path / "model", [f"g{i}" for i in range(8)])
+    return GenomeTransformerForSequenceClassification.from_pretrained(tmp_path / "model").eval()
+
+
+@pytest.mark.parametrize(
+    ("subset", "expected"),
+    [("held_out", range(8, 12)), ("training", range(8)), ("all", range(12))],
+)
+def test_genomes_that_the_model_saw_are_told_apart(embedded, trained, subset, expected):
+    options = {} if subset == "held_out" else {"subset": subset}
+    settings = AttributionSettings(top=5, n_ablated=1)
+    network = attribute(trained, embedded, settings=settings, **options)
+    names = [f"g{i}" for i in expected]
+    assert network.genomes["genome_id"].tolist() == names
+    assert network.genomes["trained_on"].tolist() == [int(name[1:]) < 8 for name in names]
+    assert network.record["genomes"]["subset"] == subset
+    assert network.record["genomes"]["n_trained_on"] == sum(int(name[1:]) < 8 for name in names)
+    assert set(network.pairs["genome_id"]) == set(names)
+
+
+def test_no_genome_left_is_an_error_and_an_unknown_past_is_said(embedded, model, trained, tmp_path):
+    record_of(tmp_path / "model", [f"g{i}" for i in range(12)])
+    with pytest.raises(InputError, match="the model was trained on each of the 12 genomes"):
+        attribute(trained, embedded)
+    remarks = []
+    observer = CallbackObserver(on_remark=remarks.append)
+    settings = AttributionSettings(top=5, n_ablated=1)
+    network = attribute(model, embedded, settings=settings, observer=observer)
+    assert len(network.genomes) == 12 and "trained_on" not in network.genomes
+    assert network.record["genomes"]["subset"] == "all" and network.record["genomes"]["n_trained_on"] is None
+    assert len(remarks) == 1 and "does not list the genomes it was trained on" in remarks[0]

@@ -44,7 +44,7 @@ def test_genome_embed_writes_table_vectors_and_dataset(place, run, tmp_path):
     assert "4 genomes" in result.stderr and "4 g3: embedded" in result.stderr
     found = EmbeddedGenomes.read(tmp_path / "out")
     assert found.vectors("g2").shape == (40, 24)
-    assert len(datasets.load_from_disk(tmp_path / "out" / "dataset")) == 4
+    assert len(datasets.load_dataset(str(tmp_path / "out" / "dataset"), split="train")) == 4
     again = run([*arguments, "--threads", 1])
     assert again.exit_code == 0 and "embedded" not in again.stderr
     assert "resuming an earlier run: 4 of 4 genomes are done" in again.stderr
@@ -211,6 +211,8 @@ def test_genome_attribute_writes_pairs_and_resumes(place, model_dir, run, tmp_pa
     assert "accuracy from genes of the strongest pairs" in result.stdout
     network = biomeformer.attribution.GeneInteractionNetwork.load(out)
     assert len(network) == 48 and (out / "report.html").is_file() and (out / "network.graphml").is_file()
+    for name in ("pairs_by_cluster.svg", "pairs_by_class.svg", "network.svg"):
+        assert "</svg>" in (out / name).read_text()
     again = run(["genome", "attribute", embedded, "--output", out, *options])
     assert again.exit_code == 0 and "resuming an earlier run: 4 of 4 genomes are done" in again.stderr
     other = run(["genome", "attribute", embedded, "--output", out, *options, "--seed", 3])

@@ -203,3 +203,10 @@ def test_embed_command_by_id(place, tmp_path):
     records = [path.read_text() for path in (tmp_path / "out").rglob("*.json")]
     digest = json.loads((place / "new" / "processor_config.json").read_text())["protein_encoder_sha256"]
     assert any(digest in record and "lab/x/protein_encoder" in record for record in records)
+
+
+def test_a_name_of_fair_esm_is_found_in_the_cache_of_the_hub(tmp_path, place):
+    cached(tmp_path, "facebook/esm2_t36_3B_UR50D", {MAIN: place / "esm"}, main=MAIN)
+    encoder = load_protein_encoder("esm2_t36_3B_UR50D", cache_dir=tmp_path, local_files_only=True)
+    assert encoder.name == "facebook/esm2_t36_3B_UR50D"
+    assert encoder.weights_sha256 == load_protein_encoder(place / "esm").weights_sha256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 import esm
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from transformers import AutoTokenizer, EsmForMaskedLM, EsmModel
 
 from biomeformer.checkpoints.conversion_fair_esm import convert_fair_esm
+from biomeformer.checkpoints.esm2 import FAIR_ESM_SIZES, hub_name
 from biomeformer.errors import CheckpointError, InputError, RunError
 from biomeformer.genomes import proteins as proteins_module
 from biomeformer.genomes.proteins import (
@@ -27,25 +29,32 @@ from biomeformer.genomes.proteins import (
 PROTEINS = ["MKTAYIAKQR", "MXBZUO" + "ACDEFGHIKLMNPQRSTVWY" * 3, "M", "MKTAYIAKQRQISFVK"]
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    """fair-esm's ESM-2 with random weights, and its file, as published ones are laid out."""
+def write_fair_esm(folder, n_layers=3, width=40, n_heads=4, std=0.2):
+    """fair-esm's ESM-2 with random weights, its alphabet, and its file, as published ones are laid out."""
     torch.manual_seed(0)
     alphabet = esm.data.Alphabet.from_architecture("ESM-1b")
-    model = esm.model.esm2.ESM2(3, 40, 4, alphabet, token_dropout=True).eval()
-    for value in model.parameters():
-        torch.nn.init.normal_(value, std=0.2)
+    model = esm.model.esm2.ESM2(n_layers, width, n_heads, alphabet, token_dropout=True).eval()
+    for name, value in model.named_parameters():
+        torch.nn.init.normal_(value, std=std)
+        if "layer_norm" in name and name.endswith("weight"):
+            # Gains around one, so that what differs between proteins is not lost over many layers.
+            value.data += 1
     arguments = argparse.Namespace(
-        encoder_layers=3, encoder_embed_dim=40, encoder_attention_heads=4, token_dropout=True
+        encoder_layers=n_layers, encoder_embed_dim=width, encoder_attention_heads=n_heads, token_dropout=True
     )
     plain = ("lm_head", "contact_head")
     state = {
         ("encoder." if name.startswith(plain) else "encoder.sentence_encoder.") + name: value
         for name, value in model.state_dict().items()
     }
-    file = tmp_path_factory.mktemp("fair") / "esm2_t3_tiny.pt"
+    file = folder / "esm2_t3_tiny.pt"
     torch.save({"cfg": {"model": arguments}, "model": state}, file)
     return model, alphabet, file
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    return write_fair_esm(tmp_path_factory.mktemp("fair"))
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +86,43 @@ def test_equals_fair_esm(published, folder):
     for i, protein in enumerate(PROTEINS):
         n = len(protein) + 2
         torch.testing.assert_close(logits[i, :n], reference["logits"][i, :n], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    # One at its real size; of the others the layers and heads are real and the heads narrow.
+    [("esm2_t6_8M_UR50D", None), *((name, 8) for name in list(FAIR_ESM_SIZES)[1:5])],
+)
+def test_each_published_layout_equals_fair_esm(tmp_path, name, width):
+    n_layers, hidden_size, n_heads = FAIR_ESM_SIZES[name]
+    size = hidden_size if width is None else width * n_heads
+    model, alphabet, file = write_fair_esm(tmp_path, n_layers, size, n_heads, std=size**-0.5)
+    encoder = load_protein_encoder(convert_fair_esm(file, tmp_path / "converted"))
+    config = encoder.model.config
+    assert (config.num_hidden_layers, config.hidden_size, config.num_attention_heads) == (n_layers, size, n_heads)
+    assert config.intermediate_size == 4 * size
+    _, _, tokens = alphabet.get_batch_converter()([(str(i), protein) for i, protein in enumerate(PROTEINS)])
+    with torch.no_grad():
+        hidden = model(tokens, repr_layers=[n_layers])["representations"][n_layers]
+    means = np.stack([hidden[i, 1 : len(p) + 1].mean(0).numpy() for i, p in enumerate(PROTEINS)])
+    assert means.std(0).mean() > 0.1
+    np.testing.assert_allclose(encoder.embed(PROTEINS).vectors, means, atol=2e-5 * np.abs(means).max())
+
+
+def test_the_layouts_are_those_that_fair_esm_publishes():
+    assert set(FAIR_ESM_SIZES) == {name for name in dir(esm.pretrained) if re.fullmatch(r"esm2_t\d+_.*_UR50D", name)}
+    for name, (n_layers, _, _) in FAIR_ESM_SIZES.items():
+        assert name.startswith(f"esm2_t{n_layers}_")
+
+
+def test_names_of_fair_esm_are_hub_ids_unless_a_folder_has_that_name(tmp_path, monkeypatch):
+    assert hub_name("esm2_t36_3B_UR50D") == "facebook/esm2_t36_3B_UR50D"
+    assert hub_name("lab/esm2_t36_3B_UR50D") == "lab/esm2_t36_3B_UR50D"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "esm2_t36_3B_UR50D").mkdir()
+    assert hub_name("esm2_t36_3B_UR50D") == "esm2_t36_3B_UR50D"
+    with pytest.raises(CheckpointError, match=r"is a pickle of fair-esm; convert it once with: biomeformer convert"):
+        load_protein_encoder(tmp_path / "esm2_t6_8M_UR50D.pt")
 
 
 def test_a_vector_does_not_depend_on_its_batch():

@@ -51,12 +51,12 @@ def test_spherical_centroids_have_unit_length(blobs):
     np.testing.assert_allclose(np.linalg.norm(fit.centroids, axis=1), 1, atol=1e-5)
 
 
-def faiss_kmeans(points, k, seed, n_iterations, spherical=False):
+def faiss_kmeans(points, k, seed, n_iterations, spherical=False, max_points=None):
     """Centroids, objectives and numbers of splits of FAISS's own k-means."""
     faiss = import_faiss()
     clustering = faiss.Clustering(points.shape[1], k)
     clustering.niter, clustering.seed, clustering.spherical = n_iterations, seed, spherical
-    clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, len(points)
+    clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, max_points or len(points)
     clustering.train(points, faiss.IndexFlatL2(points.shape[1]))
     # It stops when nothing moves any more.
     stats = [clustering.iteration_stats.at(i) for i in range(clustering.iteration_stats.size())]
@@ -84,6 +84,35 @@ def test_kmeans_gives_the_centroids_of_faiss(blobs, kind, spherical):
     scale = (points**2).sum()
     np.testing.assert_allclose(fit.objective[: len(objective)], objective, rtol=1e-2, atol=1e-6 * scale)
     np.testing.assert_allclose(fit.centroids, centroids, atol=1e-4)
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_a_limit_of_points_per_centroid_samples_as_faiss_does(spherical):
+    points = np.random.default_rng(3).normal(size=(3000, 16)).astype(np.float32)
+    if spherical:
+        points = points / np.linalg.norm(points, axis=1, keepdims=True)
+    centroids, objective, _ = faiss_kmeans(points, 40, 7, 12, spherical, max_points=20)
+    fit = run_kmeans(points, 40, seed=7, n_iterations=12, spherical=spherical, max_points_per_centroid=20)
+    np.testing.assert_allclose(fit.objective[: len(objective)], objective, rtol=1e-2)
+    np.testing.assert_allclose(fit.centroids, centroids, atol=1e-4)
+    assert (fit.n_trained, fit.n_points) == (800, 3000) and fit.cluster_sizes.sum() == 3000
+    everything = run_kmeans(points, 40, seed=7, n_iterations=12, spherical=spherical)
+    loose = run_kmeans(points, 40, seed=7, n_iterations=12, spherical=spherical, max_points_per_centroid=75)
+    assert np.array_equal(loose.centroids, everything.centroids) and loose.n_trained == 3000
+    assert np.abs(everything.centroids - fit.centroids).max() > 0.01
+
+
+def test_each_number_of_clusters_has_its_own_limit():
+    points = np.random.default_rng(4).normal(size=(900, 6)).astype(np.float32)
+    fits = run_distributed_kmeans(
+        Points.from_array(points), [4, 30], n_iterations=4, seed=1, max_points_per_centroid=20
+    )
+    assert [fit.n_trained for fit in fits] == [80, 600]
+    for k, fit in zip((4, 30), fits, strict=True):
+        alone = run_kmeans(points, k, n_iterations=4, seed=1, max_points_per_centroid=20)
+        assert np.array_equal(fit.centroids, alone.centroids)
+    with pytest.raises(InputError, match="max_points_per_centroid is 0; it must be at least 1"):
+        run_kmeans(points, 4, max_points_per_centroid=0)
 
 
 def test_several_numbers_of_clusters_at_once(blobs):

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 import biomeformer
+from biomeformer import MetagenBertForPhenotypeClassification
 from biomeformer.checkpoints.loading import load_phenotype_model
 from biomeformer.errors import InputError
 from biomeformer.metagenomes import read_set
@@ -21,7 +22,7 @@ from biomeformer.models.metagenbert.modeling_metagenbert import set_options
 from biomeformer.phenotypes import Study, predict_table
 from biomeformer.reads import read_cohort
 from factories import random_sequences, tiny_metagenbert, write_fastq
-from processes import ROOT, Job, run_recipe
+from processes import ROOT, Job, recipe, run_recipe
 
 CONFIGS = ROOT / "recipes" / "configs" / "finetune_phenotype"
 EXAMPLE = ROOT / "modeling" / "biomeformer" / "example_cohort" / "cohort.csv"
@@ -182,7 +183,7 @@ def test_the_whole_stack_learns(dnabert2, tmp_path):
     [
         ({"colour": 1}, [], ["unknown field colour"]),
         ({"set_size": "many"}, [], ["set_size is 'many'; give a whole number"]),
-        ({"pooling": "median"}, [], ["set_pooling 'median'", "attention"]),
+        ({"pooling": "median"}, [], ["pooling is 'median'; give mean, sum, max, attention"]),
         ({"train_encoder": True}, [], ["train_encoder needs elements: reads"]),
         ({"set_size": 500}, [], ["set_reads is 300 and set_size 500"]),
         ({"n_folds": 9}, [], ["9 folds", "rarest class has 6"]),
@@ -220,3 +221,33 @@ def test_a_damaged_sample(tmp_path, capfd):
     assert len(errors) == 1 and "s5.fastq" in errors[0]
     # Sets that were finished are kept.
     assert list((tmp_path / "run" / "sets").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(("name", "elements"), [("local_paper", "centroids"), ("sub_paper", "reads")])
+def test_paper_configs_have_the_published_numbers(name, elements):
+    config = recipe("finetune_phenotype").RecipeConfig.from_yaml(CONFIGS / f"{name}.yaml")
+    published = {
+        "elements": elements,
+        "head_layout": "published",
+        "pooling": "mean",
+        "hidden_size": 512,
+        "dropout": 0.4,
+        "pooled_hidden_size": 256,
+        "pooled_dropout": 0.2,
+        "learning_rate": 3e-3,
+        "weight_decay": 0.0,
+        "batch_samples": 32,
+        "n_epochs": 250,
+        "n_folds": 10,
+    }
+    assert {field: getattr(config, field) for field in published} == published
+
+
+def test_a_paper_config_trains_and_predicts(tmp_path):
+    config = tmp_path / "sub.yaml"
+    values = yaml.safe_load((CONFIGS / "sub_paper.yaml").read_text())
+    config.write_text(yaml.safe_dump(values | {"set_size": 40, "reads_per_sample": 40, "n_epochs": 3, "n_folds": 2}))
+    output = finished(tmp_path, 1, config, tmp_path / "run", EXAMPLE)
+    model = MetagenBertForPhenotypeClassification.from_pretrained(output / "model")
+    assert (model.config.head_layout, model.config.head_hidden_size) == ("published", 512)
+    assert (model.config.pooled_hidden_size, model.config.head_dropout) == (256, 0.4)

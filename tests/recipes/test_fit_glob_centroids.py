@@ -119,6 +119,21 @@ def test_vectors_on_the_disk_give_the_same(cohort, single, tmp_path):
     np.testing.assert_allclose(centroids(tmp_path / "run", 24), centroids(single, 24), atol=1e-4)
 
 
+def test_limits_of_reads_per_centroid_are_kept_and_said(cohort, single, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "vectors").symlink_to(single / "vectors")
+    text = (CONFIGS / "smoke.yaml").read_text() + "max_points_per_centroid: 30\nmin_points_per_centroid: 100\n"
+    (tmp_path / "limits.yaml").write_text(text)
+    job = fit(cohort, tmp_path / "run", 2, tmp_path / "limits.yaml")
+    assert job.wait() == [0, 0], job.text()
+    assert job.text().count("note: 1,350 reads are fewer than 100 per centroid for K = 24; draw more reads") == 1
+    for k, n_trained in ((8, 240), (24, 720)):
+        record = json.loads((tmp_path / "run" / f"k{k}" / "training_record.json").read_text())
+        assert (record["kmeans"]["n_trained"], record["kmeans"]["n_points"]) == (n_trained, 1350)
+        assert sum(record["kmeans"]["cluster_sizes"]) == 1350
+        assert np.abs(centroids(tmp_path / "run", k) - centroids(single, k)).max() > 1e-3
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_configs_are_valid(path):
     config = recipe("fit_glob_centroids").RecipeConfig.from_yaml(path)

@@ -140,6 +140,58 @@ def test_nothing_set_aside(genomes, tmp_path):
     assert record["n_epochs"] == 3 and record["best_epochs"] == [3, 3]
 
 
+@pytest.fixture(scope="module")
+def split(genomes, tmp_path_factory) -> Path:
+    """A run on one split, of which the genomes g12 to g15 are tested."""
+    folder = tmp_path_factory.mktemp("split")
+    (folder / "validation.txt").write_text("# held out\ng12\ng13\n\ng14\ng15\n")
+    options = arguments(genomes, folder / "run", CONFIGS / "smoke.yaml", "--validation", str(folder / "validation.txt"))
+    assert run_recipe("train_genome_transformer", [*options, "patience=null", "n_epochs=3"]) == 0
+    return folder / "run"
+
+
+def test_one_split_tests_the_listed_genomes_and_trains_on_the_others(split, genomes):
+    study, record = Study.read(split), json.loads((split / "training_record.json").read_text())
+    assert study.target.sample_ids == ("g12", "g13", "g14", "g15") and study.evaluations[0].n_folds == 1
+    assert record["training_genomes"] == [f"g{i}" for i in range(12)] and record["n_epochs"] == 3
+    assert {row["stage"] for row in history(split)} == {"0"}
+    # The checkpoint is the model that was tested.
+    model = AutoModelForSequenceClassification.from_pretrained(split / "model")
+    processor, embedded = AutoProcessor.from_pretrained(split / "model"), EmbeddedGenomes.read(genomes)
+    for name, expected in zip(study.target.sample_ids, study.evaluations[0].probabilities, strict=True):
+        with torch.no_grad():
+            logits = model(**processor(embedded.vectors(name), embedded.contig_ids(name))).logits
+        np.testing.assert_allclose(logits.softmax(1)[0], expected, atol=1e-4)
+    assert model.config.training_range["n_genomes"] == 12
+
+
+def test_accuracy_is_a_table_by_class_with_its_total(split, single):
+    for run, n_tested in ((split, 4), (single, 16)):
+        rows = list(csv.DictReader((run / "accuracy.csv").open()))
+        assert [row["class"] for row in rows] == ["host", "soil", "all"]
+        assert int(rows[-1]["n_genomes"]) == n_tested == sum(int(row["n_genomes"]) for row in rows[:-1])
+        record = json.loads((run / "training_record.json").read_text())["accuracy"]
+        assert [round(float(row["accuracy"]), 4) for row in rows] == [*record["by_class"].values(), record["accuracy"]]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["g1", "g99"], "lists 1 genomes without a value in column 'habitat', such as 'g99'"),
+        (["g1", "g1"], "lists 'g1' twice"),
+        ([], "lists no id"),
+        ([f"g{i}" for i in range(16)], "leaves no genome of class 'host' for training"),
+        (["g0", "g1", "g2"], "have genomes on both sides of the split"),
+        (["g0", "g2"], "leaves no genome of class 'host' for validation"),
+    ],
+)
+def test_a_split_that_leaks_or_lacks_a_class_is_refused(genomes, tmp_path, capfd, lines, message):
+    (tmp_path / "v.txt").write_text("\n".join(lines))
+    options = arguments(genomes, tmp_path / "run", CONFIGS / "smoke.yaml", "--validation", str(tmp_path / "v.txt"))
+    assert run_recipe("train_genome_transformer", options) == 2
+    assert message in capfd.readouterr().err and not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("n_rows", [2, 6, 10])
 def test_resumed_equals_uninterrupted(single, genomes, tmp_path, n_rows):
     output = tmp_path / "run"
@@ -195,7 +247,11 @@ def test_shipped_configs_are_valid(name):
         ({"n_epochs": 0}, [], ["n_epochs is 0"]),
         ({"genes_per_step": 0}, [], ["genes_per_step is 0"]),
         ({"hidden_size": 31, "num_attention_heads": 2}, [], ["hidden_size is 31", "does not divide"]),
-        ({"positions": "spiral"}, [], ["positions 'spiral'"]),
+        ({"positions": "spiral"}, [], ["positions is 'spiral'; give none, contig, genome"]),
+        ({"n_folds": 1}, [], ["n_folds is 1; it must be at least 2"]),
+        ({"dropout": 1.5}, [], ["dropout is 1.5; it must be at least 0 and at most 0.999"]),
+        ({"learning_rate": 0}, [], ["learning_rate is 0.0; it must be above 0"]),
+        ({"patience": 0}, [], ["patience is 0"]),
         ({"mixed_precision": "fp8"}, [], ["mixed_precision is 'fp8'"]),
         ({"n_folds": 5}, [], ["5 folds", "column 'genus'"]),
         ({}, ["--target", "colour"], ["no column 'colour'", "habitat"]),

@@ -55,6 +55,9 @@ COMMANDS = {
         is_resumed=True,
     ),
     "demo": Command("demo --output OUTPUT --threads 1", is_resumed=True),
+    "wrap-centroids": Command(
+        "wrap-centroids INPUTS/centroids.npy --read-encoder INPUTS/encoder --pooling mean --output OUTPUT"
+    ),
     "fit-centroids": Command(
         "fit-centroids INPUTS/cohort/cohort.csv --read-encoder INPUTS/encoder --n-clusters 3 --reads-per-sample 40 "
         "--n-iterations 4 --output OUTPUT --device cpu",
@@ -64,6 +67,7 @@ COMMANDS = {
         f"export, {form}": Command(f"export INPUTS/run --format {form} --output OUTPUT")
         for form in ("csv", "datasets", "biom", "anndata")
     },
+    "join": Command("join INPUTS/run --output OUTPUT"),
     "phenotype evaluate": Command(f"phenotype evaluate INPUTS/run --target group {QUICK} --output OUTPUT"),
     "phenotype train": Command(
         "phenotype train INPUTS/run --model INPUTS/model --target group --folds 2 --threads 1 --output OUTPUT"
@@ -194,6 +198,8 @@ def _models(folder: Path) -> None:
     tiny_metagenbert(min_read_length=20).save_pretrained(folder / "model")
     tiny_metagenbert().processor.tokenizer.save_pretrained(folder / "encoder")
     tiny_dnabert2().save_pretrained(folder / "encoder")
+    width = tiny_dnabert2().config.hidden_size
+    np.save(folder / "centroids.npy", np.random.default_rng(0).normal(size=(3, width)))
     labels = {"id2label": {0: "a", 1: "b", 2: "c"}, "label2id": {"a": 0, "b": 1, "c": 2}}
     save = classifier(
         lambda larger: KmerEncoderForSequenceClassification(KmerEncoderConfig(k=3, hidden_size=8, **labels)),

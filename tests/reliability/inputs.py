@@ -160,6 +160,34 @@ def _catalog_reference(folder: Path) -> Any:
     return found
 
 
+CENTROIDS = np.random.default_rng(7).normal(size=(6, 5))
+
+
+def _make_npy(folder: Path) -> None:
+    np.save(folder / "centroids.npy", np.asfortranarray(CENTROIDS))
+
+
+def _make_npz(folder: Path) -> None:
+    np.savez_compressed(folder / "centroids.npz", centroids=CENTROIDS.astype(np.float32))
+
+
+def _make_index(folder: Path) -> None:
+    import faiss
+
+    index = faiss.IndexFlatL2(CENTROIDS.shape[1])
+    index.add(CENTROIDS.astype(np.float32))
+    faiss.write_index(index, str(folder / "centroids.faiss"))
+
+
+def _centroids(name: str) -> Callable[[Path], Any]:
+    def outcome(folder: Path) -> np.ndarray:
+        from biomeformer.metagenomes.centroid_files import read_centroids
+
+        return read_centroids(folder / name)
+
+    return outcome
+
+
 @cache
 def _genes() -> tuple[str, list[tuple[int, int, int, str]]]:
     """Return a contig and its genes: start from 0, end, strand and coding sequence."""
@@ -798,4 +826,28 @@ def inputs() -> list[Format]:
             _weights_outcome,
         ),
         Format("checkpoint, SHA256SUMS", "model/SHA256SUMS", TEXT_TABLE, _make_checkpoint_with_sums, _weights_outcome),
+        Format(
+            "centroids, npy",
+            "centroids.npy",
+            BYTES,
+            _make_npy,
+            _centroids("centroids.npy"),
+            lambda folder: references.centroids(references.npy((folder / "centroids.npy").read_bytes())),
+        ),
+        Format(
+            "centroids, npz",
+            "centroids.npz",
+            BYTES,
+            _make_npz,
+            _centroids("centroids.npz"),
+            lambda folder: references.centroids(references.npz(folder / "centroids.npz", "centroids")),
+        ),
+        Format(
+            "centroids, faiss",
+            "centroids.faiss",
+            BYTES,
+            _make_index,
+            _centroids("centroids.faiss"),
+            lambda folder: references.centroids(references.flat_index((folder / "centroids.faiss").read_bytes())),
+        ),
     ]

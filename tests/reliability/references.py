@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import bz2
 import csv
 import gzip
@@ -10,6 +11,7 @@ import json
 import lzma
 import re
 import struct
+import zipfile
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -597,3 +599,58 @@ def sums(path: Path) -> dict[str, str]:
         if match:
             found[match[2]] = match[1].lower()
     return found
+
+
+def npy(content: bytes) -> np.ndarray:
+    """Return the array of a .npy file: its header is a dictionary, behind which the numbers lie."""
+    try:
+        if content[:6] != b"\x93NUMPY" or content[6] not in (1, 2, 3):
+            raise Unreadable
+        size = 2 if content[6] == 1 else 4
+        start = 8 + size + int.from_bytes(content[8 : 8 + size], "little")
+        header = ast.literal_eval(content[8 + size : start].decode("latin1"))
+        kind = np.dtype(header["descr"])
+        shape = tuple(header["shape"])
+        if set(header) != {"descr", "fortran_order", "shape"} or kind.hasobject or min(shape, default=0) < 0:
+            raise Unreadable
+        n = int(np.prod(shape, dtype=object))
+        values = np.frombuffer(content, kind, n, start)
+        return values.reshape(shape, order="F" if header["fortran_order"] else "C")
+    except Unreadable:
+        raise
+    except Exception as error:
+        raise Unreadable from error
+
+
+def centroids(values: np.ndarray) -> np.ndarray:
+    """Return centroids as float32, if they are some."""
+    if values.ndim != 2 or not values.size or values.dtype.kind != "f":
+        raise Unreadable
+    with np.errstate(over="ignore"):
+        found = np.array(values, np.float32, order="C")
+    if not np.isfinite(found).all():
+        raise Unreadable
+    return found
+
+
+def flat_index(content: bytes) -> np.ndarray:
+    """Return the vectors of FAISS's IndexFlatL2: dimensions and vectors in the header, then the numbers."""
+    if content[:4] != b"IxF2" or len(content) < 45:
+        raise Unreadable
+    size, n = int.from_bytes(content[4:8], "little", signed=True), int.from_bytes(content[8:16], "little", signed=True)
+    if size < 1 or n < 1 or len(content) != 45 + 4 * size * n or content[33:37] != b"\1\0\0\0":
+        raise Unreadable
+    return np.frombuffer(content, "<f4", size * n, 45).reshape(n, size)
+
+
+def npz(path: Path, name: str) -> np.ndarray:
+    """Return an array of an .npz archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if [each for each in archive.namelist() if each.endswith(".npy")] != [f"{name}.npy"]:
+                raise Unreadable
+            return npy(archive.read(f"{name}.npy"))
+    except Unreadable:
+        raise
+    except Exception as error:
+        raise Unreadable from error

@@ -15,7 +15,16 @@ from .disturbances import FAULTS, FailingDisk, Stage, moment_of, snapshot, stale
 
 # Of every kind one that is quick; `benchmarks/reliability.py` takes them all.
 QUICK = (
-    *("embed", "fit-centroids", "export, csv", "genome embed", "genome predict", "sequences prepare", "convert"),
+    *(
+        "embed",
+        "fit-centroids",
+        "wrap-centroids",
+        "export, csv",
+        "genome embed",
+        "genome predict",
+        "sequences prepare",
+        "convert",
+    ),
     *("fit_glob_centroids", "pretrain_protein_encoder"),
 )
 

@@ -76,6 +76,37 @@ def test_contigs_shorter_than_the_window():
     assert window(1, 3, 3, "drop") == (0, 3)
 
 
+@pytest.mark.parametrize(
+    ("summit", "length", "expected"),
+    [
+        (5, 4, "TTGC"),
+        (0, 4, "NACN"),
+        (9, 4, "AACN"),
+        (1, 5, "ACGTN"),
+        (0, 14, "NNNACGTTGCNNNN"),
+        (4, 16, "NNNACGTTGCAACNNN"),
+    ],
+)
+def test_padded_windows_have_full_length_with_n_on_both_sides_alike(tmp_path, genome, summit, length, expected):
+    line = f"chr1\t{summit}\t{summit + 1}"
+    ((source, sequence),), dropped = windows_of(tmp_path, genome, [line], length=length, edges="pad")
+    assert sequence == expected and len(sequence) == length and not dropped
+    start, end = map(int, source.split(":")[1].split("-"))
+    assert GENOME["chr1"][start:end] == sequence.strip("N")
+
+
+def test_a_padded_window_of_the_reverse_strand_is_the_reverse_complement(tmp_path, genome):
+    ((_, sequence),), _ = windows_of(tmp_path, genome, ["chr1\t1\t2\tp\t0\t-"], length=5, edges="pad")
+    assert sequence == "NACGT"
+
+
+def test_intervals_on_other_contigs_are_dropped_if_asked(tmp_path, genome):
+    lines = ["chr1\t5\t6", "tiny\t1\t2", "tiny\t0\t1", "chr2\t5\t6"]
+    found, dropped = windows_of(tmp_path, genome, lines, length=4, canonical_contigs=True)
+    assert [source.split(":")[0] for source, _ in found] == ["chr1", "chr2"]
+    assert dropped == {"other_contig": 2}
+
+
 def test_edges_of_a_file(tmp_path, genome):
     lines = ["tiny\t1\t2", "chr1\t0\t1", "chr1\t5\t6\tp\t0\t-", "chr2\t11\t12"]
     found, dropped = windows_of(tmp_path, genome, lines, length=4, edges="drop")

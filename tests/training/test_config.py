@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import typing
 from dataclasses import dataclass, field
 
 import pytest
@@ -9,7 +11,7 @@ import yaml
 
 from biomeformer.errors import InputError
 from biomeformer.training.command import RecipeParser
-from biomeformer.training.config import Config
+from biomeformer.training.config import Config, Range, read_yaml
 from processes import ROOT, recipe
 
 CONFIGS = ROOT / "recipes" / "configs"
@@ -122,3 +124,43 @@ def test_overrides_and_options_come_in_any_order(capsys):
     with pytest.raises(SystemExit) as stop:
         parser.parse_args(["--config", "smoke"])
     assert stop.value.code == 2 and capsys.readouterr().err.startswith("error: the following arguments are required")
+
+
+RECIPES = [
+    "finetune_phenotype",
+    "finetune_sequence_classifier",
+    "fit_glob_centroids",
+    "pretrain_protein_encoder",
+    "train_genome_transformer",
+]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_number_of_a_recipe_has_a_range_that_its_defaults_lie_in(name):
+    config = recipe(name).RecipeConfig
+    kinds = typing.get_type_hints(config)
+    for each in dataclasses.fields(config):
+        parts = {kinds[each.name], *typing.get_args(kinds[each.name])}
+        if parts & {int, float}:
+            assert isinstance(config.ranges[each.name], Range), each.name
+        if each.name in config.ranges and each.default not in (None, dataclasses.MISSING):
+            assert each.default in config.ranges[each.name], each.name
+
+
+@pytest.mark.parametrize(
+    ("allowed", "inside", "outside", "text"),
+    [
+        (Range(1), (1, 1e9), (0, -1, float("nan")), "at least 1"),
+        (Range(0, is_open=True), (1e-9,), (0, -1e-9), "above 0"),
+        (Range(0, 1), (0, 1), (-0.1, 1.1), "at least 0 and at most 1"),
+    ],
+)
+def test_ranges(allowed, inside, outside, text):
+    assert all(value in allowed for value in inside) and not any(value in allowed for value in outside)
+    assert str(allowed) == text
+
+
+def test_numbers_with_an_exponent_need_no_point(tmp_path):
+    (tmp_path / "c.yaml").write_text("n: 1e-3\nlist: [1e5, -2E+3, 1.5e2]\nword: 1e\nother: e5\n")
+    values = read_yaml(tmp_path / "c.yaml")
+    assert values == {"n": 1e-3, "list": [1e5, -2e3, 150.0], "word": "1e", "other": "e5"}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Unpack
+from typing import Literal, Unpack
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ..checkpoints import public_name
 from ..errors import InputError
 from ..genomes.embedding import RESULTS, EmbeddedGenomes
 from ..genomes.prediction import check_encoder
+from ..genomes.training_genomes import training_genomes
 from ..io.atomic import wrap_write_errors
 from ..models.genome_transformer import GenomeTransformerForSequenceClassification
 from ..models.metagenbert.weight_hash import hash_weights
@@ -25,6 +26,10 @@ from .explanation import AttributionSettings, Explanation, explain_genome
 from .network import FILES, GRAPHML, RECORD, GeneInteractionNetwork
 from .pseudo_examples import pseudo_table
 
+# What is drawn of the results later.
+DRAWN = ("report.html", "pairs_by_cluster.svg", "pairs_by_class.svg", "network.svg")
+# Of the genomes, which to attribute.
+Subset = Literal["held_out", "training", "all"]
 ARRAYS = ("logits", "genes", "scores", "pseudo", "random_genes", "random_pairs", "random_ablation")
 
 
@@ -47,6 +52,7 @@ def attribute(
     settings: AttributionSettings | None = None,
     clustering: ClusterSettings | None = None,
     label_column: str | None = None,
+    subset: Subset = "held_out",
     control: RunControl | None = None,
     **options: Unpack[RunOptions],
 ) -> GeneInteractionNetwork:
@@ -63,6 +69,8 @@ def attribute(
         clustering: What decides clusters and families.
         label_column: Of the genomes' metadata, with the true classes; by default `config.label_name` where there is
             such a column. Without one, every genome counts as correctly classified, and the record says so.
+        subset: Which genomes to attribute: `held_out`, those that the model was not trained on, `training`, the others,
+            or `all`. The model's training record lists them; if it does not, all are attributed, with a remark.
         control: How the run proceeds; its `check` is called between steps.
         **options: Fields of `RunControl` by keyword: `resume`, `overwrite`, `fail_fast`, `processes`, `observer`,
             `check`; in place of a control, or to change one.
@@ -72,8 +80,8 @@ def attribute(
 
     Raises:
         CheckpointError: The genomes are of another protein encoder.
-        InputError: A label is unknown to the model, no genome is classified correctly, or several processes have no
-            folder.
+        InputError: A label is unknown to the model, no genome is classified correctly or in the subset, or several
+            processes have no folder.
         SamplesFailedError: A genome failed and `fail_fast` was asked for.
         RunError: The folder cannot be written to.
         RunInterrupted: A signal came, as `check` noticed.
@@ -81,11 +89,11 @@ def attribute(
     control = resolve_control(control, options)
     settings, clustering = settings or AttributionSettings(), clustering or ClusterSettings()
     if folder is not None:
-        return _attribute(model, genomes, Path(folder), settings, clustering, label_column, control)
+        return _attribute(model, genomes, Path(folder), settings, clustering, label_column, subset, control)
     if control.processes.size > 1:
         raise InputError("several processes need a folder that they share for attribution; give one.")
     with TemporaryDirectory() as temporary:
-        return _attribute(model, genomes, Path(temporary), settings, clustering, label_column, control)
+        return _attribute(model, genomes, Path(temporary), settings, clustering, label_column, subset, control)
 
 
 def _attribute(
@@ -95,6 +103,7 @@ def _attribute(
     settings: AttributionSettings,
     clustering: ClusterSettings,
     label_column: str | None,
+    subset: Subset,
     control: RunControl,
 ) -> GeneInteractionNetwork:
     true_classes, column = _true_classes(model, genomes, label_column)
@@ -107,8 +116,17 @@ def _attribute(
         "clustering": clustering.record,
         "label_column": column,
     }
-    items = [_EmbeddedGenome(str(name), genomes.folder / RESULTS["genes"]) for name in genomes.genomes.index]
-    results = (*FILES.values(), GRAPHML, RECORD, "report.html")
+    trained_on = training_genomes(model)
+    if trained_on is not None:
+        fingerprint["subset"] = subset
+    names = _chosen(genomes, subset, trained_on)
+    if trained_on is None and subset != "all" and control.processes.is_main:
+        control.observer.remark(
+            "the model's training record does not list the genomes it was trained on, so all are attributed; results "
+            "on training genomes are no evidence for others"
+        )
+    items = [_EmbeddedGenome(name, genomes.folder / RESULTS["genes"]) for name in names]
+    results = (*FILES.values(), GRAPHML, RECORD, *DRAWN)
     run = RunFolder(folder, fingerprint, items, "genomes", results=results, root=genomes.folder)
     classes = [model.config.id2label[i] for i in range(model.config.num_labels)]
 
@@ -146,17 +164,45 @@ def _attribute(
                 "label": model.config.label_name,
                 "classes": classes,
             },
-            "genomes": {"folder": public_name(genomes.folder), "label_column": column, "failed": failed},
+            "genomes": {
+                "folder": public_name(genomes.folder),
+                "label_column": column,
+                "failed": failed,
+                "subset": subset if trained_on is not None else "all",
+                "n_trained_on": None if trained_on is None else sum(name in trained_on for name in names),
+            },
             "settings": settings.record,
             "clustering": clustering.record,
             "figures": collected.figures,
             "pseudo_examples": pseudo_table(collected.genomes, settings.seed),
         }
         tables = {name: getattr(collected, name) for name in FILES}
+        if trained_on is not None:
+            is_trained_on = tables["genomes"]["genome_id"].isin(trained_on)
+            tables["genomes"] = tables["genomes"].assign(trained_on=is_trained_on)
         return GeneInteractionNetwork(**tables, record=record)
 
     outcome = run_items(run, explain, gather, control=control, share_batches=False)
     return outcome.result  # type: ignore[return-value]
+
+
+def _chosen(genomes: EmbeddedGenomes, subset: Subset, trained_on: frozenset[str] | None) -> list[str]:
+    """Return the ids of the genomes of a subset.
+
+    Raises:
+        InputError: There are none.
+    """
+    names = [str(name) for name in genomes.genomes.index]
+    if trained_on is None or subset == "all":
+        return names
+    chosen = [name for name in names if (name in trained_on) == (subset == "training")]
+    if not chosen:
+        other = "the model was trained on each of" if subset == "held_out" else "the model was trained on none of"
+        raise InputError(
+            f"{other} the {len(names):,} genomes of {genomes.folder}; embed other genomes, or attribute these with the "
+            "subset all."
+        )
+    return chosen
 
 
 def _true_classes(

@@ -10,9 +10,24 @@ from transformers import EsmConfig, EsmTokenizer
 # ESM-2 was trained on up to 1,024 tokens, two of them special; its configs add two more positions, as RoBERTa's do.
 MAX_RESIDUES = 1022
 MORE_POSITIONS = 4
+# Names of fair-esm (`esm.pretrained`), by layers, hidden size and attention heads; on the Hub they are of `facebook/`.
+FAIR_ESM_SIZES = {
+    "esm2_t6_8M_UR50D": (6, 320, 20),
+    "esm2_t12_35M_UR50D": (12, 480, 20),
+    "esm2_t30_150M_UR50D": (30, 640, 20),
+    "esm2_t33_650M_UR50D": (33, 1280, 20),
+    "esm2_t36_3B_UR50D": (36, 2560, 40),
+    "esm2_t48_15B_UR50D": (48, 5120, 40),
+}
+HUB_OWNER = "facebook"
 ALPHABET = "LAGVSERTIDPKQNFYMHWCXBUZO"
 # Token ids: the letters of ALPHABET start at FIRST.
 CLS, PAD, EOS, UNK, FIRST, MASK, VOCAB_SIZE = 0, 1, 2, 3, 4, 32, 33
+
+
+def hub_name(name: str) -> str:
+    """Return the Hub id of an ESM-2 given by fair-esm's name, such as `esm2_t36_3B_UR50D`; other names as they are."""
+    return f"{HUB_OWNER}/{name}" if name in FAIR_ESM_SIZES and not Path(name).exists() else name
 
 
 def esm_tokenizer(folder: str | Path) -> EsmTokenizer:
@@ -48,6 +63,7 @@ __all__ = [
     "ALPHABET",
     "CLS",
     "EOS",
+    "FAIR_ESM_SIZES",
     "FIRST",
     "MASK",
     "MAX_RESIDUES",
@@ -57,4 +73,5 @@ __all__ = [
     "VOCAB_SIZE",
     "esm_config",
     "esm_tokenizer",
+    "hub_name",
 ]

@@ -24,6 +24,7 @@ from .publish import app as publish
 from .recipes import app as recipes
 from .sequences import app as sequences
 from .status import status
+from .wrap_centroids import wrap_centroids
 
 EPILOG = """**Examples**
 
@@ -103,6 +104,15 @@ app.command(
     biomeformer fit-centroids cohort.csv --read-encoder ./dnabert2 --n-clusters 1024 --device cuda --output my-model
 """,
 )(fit_centroids)
+app.command(
+    "wrap-centroids",
+    epilog="""**Examples**
+
+    biomeformer wrap-centroids centroids_1024.npy --read-encoder dnabert2 --preset metagenbert-paper --output glob
+
+    biomeformer wrap-centroids index_512.faiss --read-encoder ./encoder --pooling mean --output my-model
+""",
+)(wrap_centroids)
 app.command(
     epilog="""**Examples**
 

@@ -13,6 +13,7 @@ from ..runs.progress import RunProgress
 from .console import doing, note, out, report_files
 from .options import DEFAULT_DEVICE, AllowSharedFiles, BatchTokens, Cohort, Device, Revision, Threads, Timeout
 from .output import check_output, hold_output
+from .presets import Preset
 from .runs import list_failures, watch_run
 from .units import parse_bytes
 
@@ -44,10 +45,18 @@ def fit_centroids(
             show_default=False,
         ),
     ],
+    preset: Preset = None,
     reads_per_sample: Annotated[int, typer.Option(min=1, help="Reads drawn from each sample.")] = 10_000,
     n_iterations: Annotated[int, typer.Option(min=1, help="Iterations of k-means.")] = 20,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the draw and of k-means.")] = 0,
     spherical: Annotated[bool, typer.Option(help="Scale read vectors and centroids to unit length.")] = False,
+    min_points_per_centroid: Annotated[
+        int | None, typer.Option(min=1, help="Warn if there are fewer reads per centroid.", show_default="no warning")
+    ] = None,
+    max_points_per_centroid: Annotated[
+        int | None,
+        typer.Option(min=1, help="Fit on a random sample of so many reads per centroid.", show_default="all reads"),
+    ] = None,
     pooling: Annotated[
         Pooling | None,
         typer.Option(help="How a read's token vectors are pooled.", show_default="the encoder's checkpoint's, or mean"),
@@ -102,7 +111,8 @@ def fit_centroids(
             )
         note_device(encoder.device, processes)
         if processes.is_main:
-            least = memory_needed(n_clusters, encoder.config.hidden_size, reads_per_sample)
+            is_capped = max_points_per_centroid is not None
+            least = memory_needed(n_clusters, encoder.config.hidden_size, reads_per_sample, is_capped=is_capped)
             share = len(samples) * reads_per_sample * encoder.config.hidden_size * 4 / processes.size
             storage = "in memory" if least + share <= allowed else "on disk"
             note(
@@ -126,6 +136,8 @@ def fit_centroids(
                     reads_per_sample=reads_per_sample,
                     seed=seed,
                     spherical=spherical,
+                    min_points_per_centroid=min_points_per_centroid,
+                    max_points_per_centroid=max_points_per_centroid,
                     batch_tokens=batch_tokens,
                     vectors=folder,
                     max_memory=allowed,
@@ -138,7 +150,9 @@ def fit_centroids(
     if not processes.is_main:
         return
     for fit in fits:
-        out(f"{len(fit.kmeans.centroids)} clusters of {fit.kmeans.n_points:,} reads, {fit.kmeans.n_empty} empty")
+        kmeans = fit.kmeans
+        sampled = "" if kmeans.n_trained == kmeans.n_points else f", fitted on {kmeans.n_trained:,} of them"
+        out(f"{len(kmeans.centroids)} clusters of {kmeans.n_points:,} reads{sampled}, {kmeans.n_empty} empty")
     with wrap_write_errors(output):
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
         if len(fits) == 1:

@@ -33,7 +33,7 @@ def join(
         from ..metagenomes.cluster_descriptions import NAME, find_descriptions
         from ..runs.run_folder import is_run_folder, run_status
 
-        failed = {}
+        failed: dict[str, Path] = {}
         for folder in filter(is_run_folder, tables):
             status = run_status(folder)
             if status.left or not (folder / TABLE_NAME).exists():

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import TableError
+from ..io.digests import digest_file
 from ..io.parquet import DAMAGE
 from .catalog import GENOME_ID
 from .embedding import CHECKSUMS, RESULTS, EmbeddedGenomes, value_checksum
@@ -202,6 +203,23 @@ class StreamedGenomes(_GenomeTable):
         return contigs
 
 
+def write_genome_dataset(genomes: EmbeddedGenomes, folder: str | Path) -> Path:
+    """Write embedded genomes as a dataset that the Hub takes: Parquet with one genome per row group; return the file.
+
+    The name of the file has a digest of its content, since `datasets` caches local folders by the names of their files.
+
+    Args:
+        genomes: The genomes.
+        folder: Folder of the dataset; the file is in its folder `data`.
+    """
+    data = Path(folder) / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    partial_file = data / "partial.parquet"
+    genomes.to_dataset().to_parquet(str(partial_file), batch_size=1)
+    file = data / f"train-00000-of-00001-{digest_file(partial_file)['xxh3'][:16]}.parquet"
+    return partial_file.rename(file)
+
+
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
     """Turn what damaged content raises into one sentence."""
@@ -264,4 +282,4 @@ def open_genomes(
         ) from error
 
 
-__all__ = ["DatasetGenomes", "StreamedGenomes", "open_genomes"]
+__all__ = ["DatasetGenomes", "StreamedGenomes", "open_genomes", "write_genome_dataset"]

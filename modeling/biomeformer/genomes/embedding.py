@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, Unpack
@@ -386,9 +386,12 @@ class EmbeddedGenomes:
             }
         )
 
+        # `datasets` pickles the generator to name its cache, and readers that this object has opened cannot be.
+        source = replace(self)
+
         def rows() -> Iterator[dict[str, Any]]:
-            metadata = self.metadata
-            for name, vectors, contigs in self:
+            metadata = source.metadata
+            for name, vectors, contigs in source:
                 row = {
                     GENOME_ID: name,
                     **metadata.loc[name].to_dict(),

@@ -27,6 +27,7 @@ from ..checkpoints.esm2 import (
     VOCAB_SIZE,
     esm_config,
     esm_tokenizer,
+    hub_name,
 )
 from ..checkpoints.loader import load_from
 from ..checkpoints.loading import resolve_device, resolve_dtype
@@ -240,8 +241,9 @@ def load_protein_encoder(
     """Load ESM-2 of any size: a folder, or a Hub id such as `facebook/esm2_t36_3B_UR50D` (the paper's).
 
     Args:
-        name: Folder, Hub id, or folder within a Hub repository (`lab/model/protein_encoder`). If it is a genome model,
-            also a shipped one, the protein encoder in its checkpoint is loaded.
+        name: Folder, Hub id, fair-esm's name of an ESM-2 (`esm2_t36_3B_UR50D`), or folder within a Hub repository
+            (`lab/model/protein_encoder`). If it is a genome model, also a shipped one, the protein encoder in its
+            checkpoint is loaded.
         revision: Branch, tag or commit of a Hub id.
         device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`: a CUDA device if there is one, else the CPU.
         dtype: `float32`, `bfloat16` or `float16`.
@@ -255,7 +257,12 @@ def load_protein_encoder(
         InputError: The device or the dtype is unknown or not available.
     """
     target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
-    repository, subfolder = _split(str(name))
+    name = hub_name(str(name))
+    if name.endswith(".pt") and not Path(name).is_dir():
+        raise CheckpointError(
+            f"{name} is a pickle of fair-esm; convert it once with: biomeformer convert {name} FOLDER"
+        )
+    repository, subfolder = _split(name)
     source = open_checkpoint(name, repository, revision=revision, subfolder=subfolder, **hub_options)
     if source.model_type == "genome_transformer" and not subfolder:
         if source.folder is not None and not (source.folder / PROTEIN_ENCODER).is_dir():

@@ -29,6 +29,7 @@ from .generated import generated
 from .manifest import ENTRY, CardEntry, load_entry, load_manifest
 from .privacy import holds_sequences, personal_columns
 from .remote_code import exported_files
+from .training_datasets import training_dataset
 
 MODEL_FILES = (CONFIG, PREPROCESSING, RECORD, CARD, CHECKSUMS, EVAL_RESULTS)
 ON_PURPOSE = "or, if it is to be public, add it to allowed in {entry}"
@@ -127,20 +128,31 @@ def model_contents(folder: Path, manifest: str | Path | None = None) -> Contents
 
 
 def dataset_contents(folder: Path) -> Contents:
-    """Check that an abundance table may be published as a dataset, and return what to publish.
+    """Check that a dataset may be published, and return what to publish.
 
     Args:
-        folder: Written by `biomeformer export --format datasets`.
+        folder: Written by `biomeformer export --format datasets`, `biomeformer sequences prepare`, or, as its
+            `dataset`, by `biomeformer genome embed --format datasets`.
 
     Raises:
         InputError: The card is missing, incomplete or out of date, a file must not be published, or a column holds
             personal data.
         TableError: The folder holds no abundance table.
+        DamagedFileError: A file of prepared sequences is damaged.
     """
+    kind = training_dataset(folder)
+    if kind is not None:
+        entry = load_entry(folder)
+        kind.check(folder, entry)
+        files = _named_files(folder, kind.files(folder), entry)
+        _check_disclosures(files, entry)
+        _check_generated(folder, entry)
+        return Contents(folder, entry, "dataset", files)
     if not is_table(folder):
         raise InputError(
             f"{folder} has no {DATASET_FILE}; make a dataset of a run with: biomeformer export RUN --format datasets "
-            f"--output {folder}"
+            f"--output {folder} (of sequences with `biomeformer sequences prepare`, of genomes with `biomeformer "
+            "genome embed --format datasets`, whose folder `dataset` is one)"
         )
     entry = load_entry(folder)
     table = AbundanceTable.read(folder)

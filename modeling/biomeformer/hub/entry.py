@@ -11,6 +11,7 @@ from ..metagenomes.abundance_table import DATASET_FILE
 from .card_types import card_type_of
 from .folder import CheckpointFolder
 from .manifest import ENTRY, TABLE_CLASS, TO_DO
+from .training_datasets import training_dataset
 
 HINTS = {
     "summary": "what it is, in two or three sentences, and from what it was made",
@@ -18,8 +19,8 @@ HINTS = {
     "limits": "what it cannot do, and what it has not been evaluated on",
     "training_data": "samples, genomes or sequences, where they come from, and who may use them",
     "how": "what was run, with the settings that matter",
-    "source": "the study, how samples were collected and sequenced, and where the reads are available",
-    "privacy": "what the participants consented to, and how identifiers were replaced",
+    "source": "the study, how samples, genomes or sequences were collected, and where the raw data are available",
+    "privacy": "what the participants consented to and how identifiers were replaced, or that nobody's data are in it",
 }
 COMMENT = """\
 # What the files beside this one do not say; the rest of the card is read from them. Fill in every {todo}, then write
@@ -38,7 +39,7 @@ def new_entry(folder: Path, repo_id: str, license_id: str | None = None, title: 
     """Return the text of a new `card.toml`.
 
     Args:
-        folder: A checkpoint, or an export for `datasets`.
+        folder: A checkpoint, an export for `datasets`, prepared sequences, or a dataset of embedded genomes.
         repo_id: `NAMESPACE/NAME` on the Hub.
         license_id: Licence identifier, such as `cc-by-4.0`; a TODO by default.
         title: Title of the card; the repository's name by default.
@@ -53,7 +54,12 @@ def new_entry(folder: Path, repo_id: str, license_id: str | None = None, title: 
     texts: tuple[str, ...]
     metrics: list[dict[str, str]] = []
     bases: list[dict[str, str]] = []
-    if is_table(folder):
+    kind = training_dataset(folder)
+    is_dataset = kind is not None or is_table(folder)
+    if kind is not None:
+        lines.append(f"class = {quoted(kind.class_name)}")
+        tags, texts = kind.tags, ("source", "privacy")
+    elif is_table(folder):
         lines.append(f"class = {quoted(TABLE_CLASS)}")
         tags, texts = ("biology", "metagenomics", "microbiome", "biomeformer"), ("source", "privacy")
     else:
@@ -69,7 +75,7 @@ def new_entry(folder: Path, repo_id: str, license_id: str | None = None, title: 
         f"tags = [{', '.join(map(quoted, tags))}]",
     ]
     lines += [f'{field} = """\n{TO_DO}: {HINTS[field]}\n"""' for field in ("summary", "intended_use", "limits", *texts)]
-    if not is_table(folder):
+    if not is_dataset:
         lines.append("# Datasets on the Hub that it was trained on.\ndatasets = []")
     for base in bases:
         lines.append("[[base_model]]\n" + _fields(base))

@@ -8,10 +8,13 @@ from .cards import model_texts
 from .folder import CARD, CheckpointFolder
 from .manifest import TABLE_CLASS, CardEntry
 from .table_card import table_card
+from .training_datasets import KINDS
 
 
 def generated(folder: Path, entry: CardEntry) -> dict[str, str]:
     """Return the generated files of a folder by name: card and, for a checkpoint, evaluation results and checksums."""
+    if entry.class_name in KINDS:
+        return {CARD: KINDS[entry.class_name].card(entry, folder)}
     if entry.class_name == TABLE_CLASS:
         return {CARD: table_card(entry, folder)}
     return model_texts(entry, CheckpointFolder(folder))

@@ -17,7 +17,8 @@ from ..errors import InputError
 
 MANIFEST, ENTRY = "models.toml", "card.toml"
 TO_DO = "TODO"
-TABLE_CLASS = "AbundanceTable"
+TABLE_CLASS, SEQUENCES_CLASS, GENOMES_CLASS = "AbundanceTable", "LabelledSequences", "EmbeddedGenomes"
+DATASET_CLASSES = (TABLE_CLASS, SEQUENCES_CLASS, GENOMES_CLASS)
 MODEL_TEXTS = ("title", "summary", "intended_use", "limits", "training_data", "how")
 TABLE_TEXTS = ("title", "summary", "intended_use", "limits", "source", "privacy")
 NEEDED = ("id", "class", "license", "tags")
@@ -89,7 +90,7 @@ class CardEntry:
         name: Name of the folder.
         path: File that the entry was read from.
         id: Id on the Hub.
-        class_name: Class of the checkpoint, or `AbundanceTable`.
+        class_name: Class of the checkpoint, or of a dataset, one of `DATASET_CLASSES`.
         license: Licence identifier of the Hub.
         tags: Tags on the Hub.
         texts: Title, summary and sections by name.
@@ -184,7 +185,7 @@ def parse_entry(name: str, fields: Mapping[str, Any], path: Path) -> CardEntry:
         InputError: A field is missing, still a TODO, unknown or malformed.
     """
     where = f"{path}: {name}"
-    texts = TABLE_TEXTS if fields.get("class") == TABLE_CLASS else MODEL_TEXTS
+    texts = TABLE_TEXTS if fields.get("class") in DATASET_CLASSES else MODEL_TEXTS
     for field in (*NEEDED, *texts):
         value = fields.get(field)
         if not value:

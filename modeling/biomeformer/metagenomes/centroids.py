@@ -122,6 +122,8 @@ def fit_several_centroids(
     reads_per_sample: int = 10_000,
     seed: int = 0,
     spherical: bool = False,
+    min_points_per_centroid: int | None = None,
+    max_points_per_centroid: int | None = None,
     batch_tokens: int | None = None,
     vectors: str | Path | None = None,
     max_memory: int = DEFAULT_MAX_MEMORY,
@@ -145,6 +147,9 @@ def fit_several_centroids(
         seed: Of the draw and of k-means.
         spherical: Cluster directions: read vectors and centroids are scaled to unit length, here and whenever the
             checkpoint is used.
+        min_points_per_centroid: With fewer reads per centroid the run says so and goes on, as FAISS does.
+        max_points_per_centroid: Fit on a random sample of this many reads per centroid where there are more, drawn as
+            FAISS draws it; on all reads by default.
         batch_tokens: Token budget of one pass through the encoder.
         vectors: Folder of the run that draws and embeds the reads, one part per sample, shared by all machines: an
             interrupted run resumes there, and other numbers of clusters need no new draw. A temporary one by default.
@@ -176,7 +181,7 @@ def fit_several_centroids(
     hidden_size = int(encoder.config.hidden_size)
     device = encoder.device if encoder.device.type in DEVICES else torch.device("cpu")
     check_kmeans(n_clusters, hidden_size, n_iterations=n_iterations, seed=seed, device=device)
-    needed = memory_needed(n_clusters, hidden_size, reads_per_sample)
+    needed = memory_needed(n_clusters, hidden_size, reads_per_sample, is_capped=max_points_per_centroid is not None)
     if needed > max_memory:
         raise InputError(
             f"{max_memory / 1e9:.2f} GB of memory were allowed and {needed / 1e9:.2f} GB are needed for "
@@ -223,6 +228,12 @@ def fit_several_centroids(
                 f"{max(n_clusters)} clusters were asked for and the cohort gives {n_used} usable reads; ask for fewer "
                 "clusters or draw more reads per sample."
             )
+        scarce = [k for k in n_clusters if n_used < k * (min_points_per_centroid or 0)]
+        if scarce and processes.is_main:
+            control.observer.remark(
+                f"{n_used:,} reads are fewer than {min_points_per_centroid} per centroid for K = "
+                f"{', '.join(map(str, scarce))}; draw more reads per sample, or ask for fewer clusters"
+            )
         files = [(Path(path), read_stats["n_used"]) for _, path, read_stats in parts]
         points = Points.from_files(files, hidden_size, processes.rank, processes.size, max_memory - needed)
         fits = run_distributed_kmeans(
@@ -231,6 +242,7 @@ def fit_several_centroids(
             n_iterations=n_iterations,
             seed=seed,
             spherical=spherical,
+            max_points_per_centroid=max_points_per_centroid,
             device=str(device),
             processes=processes,
             progress=on_iteration,
@@ -256,10 +268,12 @@ def fit_several_centroids(
     ]
 
 
-def memory_needed(n_clusters: Sequence[int], hidden_size: int, reads_per_sample: int) -> int:
+def memory_needed(
+    n_clusters: Sequence[int], hidden_size: int, reads_per_sample: int, *, is_capped: bool = False
+) -> int:
     """Return the least bytes a process takes for reads, vectors and centroids: with its vectors read from the disk."""
     draw = reads_per_sample * (4 * hidden_size + BYTES_PER_DRAWN_READ)
-    return max(draw, kmeans_memory(n_clusters, hidden_size))
+    return max(draw, kmeans_memory(n_clusters, hidden_size, is_capped=is_capped))
 
 
 def _fingerprint(model: MetagenBertModel, reads_per_sample: int, seed: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,9 +47,9 @@ class KMeansFit:
 
     Attributes:
         centroids: float32 `(n_clusters, hidden_size)`.
-        objective: Sum of squared distances of all points to their nearest centroid at the start of each iteration, as
-            FAISS reports it. With `spherical`, squared distances between unit vectors.
-        cluster_sizes: int64 `(n_clusters,)`, points nearest to each final centroid.
+        objective: Sum of squared distances of the points fitted on to their nearest centroid at the start of each
+            iteration, as FAISS reports it. With `spherical`, squared distances between unit vectors.
+        cluster_sizes: int64 `(n_clusters,)`, of all points given, those nearest to each final centroid.
         n_empty: Clusters without a point.
         device: What ran: `cpu`, or `cuda:N (name)`.
         resident: Whether this process's points stayed in the device's memory; otherwise each iteration read them again.
@@ -56,6 +57,7 @@ class KMeansFit:
         n_iterations: Of Lloyd's algorithm.
         seed: Of the initial choice of points.
         spherical: Whether centroids were scaled to unit length at each iteration.
+        n_trained: Points that the centroids were fitted on: all, or those that a cap per centroid leaves.
     """
 
     centroids: np.ndarray
@@ -68,6 +70,7 @@ class KMeansFit:
     n_iterations: int
     seed: int
     spherical: bool
+    n_trained: int
 
 
 def run_kmeans(
@@ -77,6 +80,7 @@ def run_kmeans(
     n_iterations: int = 20,
     seed: int = 0,
     spherical: bool = False,
+    max_points_per_centroid: int | None = None,
     device: str = "cpu",
 ) -> KMeansFit:
     """Run Lloyd's k-means over all points given; large clusters are split to refill empty ones.
@@ -87,6 +91,7 @@ def run_kmeans(
         n_iterations: Of Lloyd's algorithm.
         seed: Of the initial choice of points. Equal arguments give equal centroids on one device.
         spherical: Scale centroids to unit length at each iteration.
+        max_points_per_centroid: As for `run_distributed_kmeans`.
         device: `cpu`, `cuda` or `cuda:N`.
 
     Returns:
@@ -105,7 +110,13 @@ def run_kmeans(
     if not np.isfinite(embeddings).all():
         raise InputError("K-means was given vectors with NaN or infinity; check the read encoder's weights.")
     points = Points.from_array(np.ascontiguousarray(embeddings))
-    options: dict[str, Any] = {"n_iterations": n_iterations, "seed": seed, "spherical": spherical, "device": device}
+    options: dict[str, Any] = {
+        "n_iterations": n_iterations,
+        "seed": seed,
+        "spherical": spherical,
+        "max_points_per_centroid": max_points_per_centroid,
+        "device": device,
+    }
     return run_distributed_kmeans(points, [n_clusters], **options)[0]
 
 
@@ -116,6 +127,7 @@ def run_distributed_kmeans(
     n_iterations: int = 20,
     seed: int = 0,
     spherical: bool = False,
+    max_points_per_centroid: int | None = None,
     device: str = "cpu",
     processes: ProcessGroup | None = None,
     progress: Callable[[int, dict[int, float]], None] | None = None,
@@ -130,6 +142,8 @@ def run_distributed_kmeans(
         n_iterations: Of Lloyd's algorithm.
         seed: Of the initial choice of points, which does not depend on how they are shared out.
         spherical: Scale centroids to unit length at each iteration.
+        max_points_per_centroid: Fit on a random sample of this many points per centroid where there are more, the
+            sample that FAISS draws with this limit; on all points by default.
         device: Of this process: `cpu`, `cuda` or `cuda:N`.
         processes: The processes.
         progress: Called after each iteration with its number from 1, and the objective by number of clusters.
@@ -144,6 +158,8 @@ def run_distributed_kmeans(
     """
     processes = processes or ProcessGroup()
     where = check_kmeans(n_clusters, points.hidden_size, n_iterations=n_iterations, seed=seed, device=device)
+    if max_points_per_centroid is not None and max_points_per_centroid < 1:
+        raise InputError(f"max_points_per_centroid is {max_points_per_centroid}; it must be at least 1.")
     for k in n_clusters:
         if points.n_points < k:
             raise InputError(
@@ -154,17 +170,22 @@ def run_distributed_kmeans(
     if where.type == "cuda":
         room = int(RESIDENT_SHARE * (free_memory(where) - kmeans_device_memory(n_clusters, points.hidden_size)))
     local = DevicePoints.from_points(points, where, room, processes.check)
+    samples = [_sample(faiss, points.n_points, k, max_points_per_centroid, seed) for k in n_clusters]
     states = [
-        _Clusters(faiss, centroids, where, spherical)
-        for centroids in _initial_centroids(faiss, points, local, n_clusters, seed, processes)
+        _Clusters(faiss, centroids, where, spherical, points, sample)
+        for centroids, sample in zip(
+            _initial_centroids(faiss, points, local, n_clusters, samples, seed, processes), samples, strict=True
+        )
     ]
     objectives: list[list[float]] = [[] for _ in states]
     for iteration in range(n_iterations):
         _pass_over(local, states, processes)
         for state, objective in zip(states, objectives, strict=True):
-            objective.append(state.update(points.n_points, processes))
+            objective.append(state.update(processes))
         if progress is not None:
             progress(iteration + 1, {k: objective[-1] for k, objective in zip(n_clusters, objectives, strict=True)})
+    for state in states:
+        state.is_trained_on = None
     _pass_over(local, states, processes)
     fits = []
     for state, objective in zip(states, objectives, strict=True):
@@ -181,6 +202,7 @@ def run_distributed_kmeans(
                 n_iterations=n_iterations,
                 seed=seed,
                 spherical=spherical,
+                n_trained=state.n_trained,
             )
         )
     return fits
@@ -226,14 +248,21 @@ def check_kmeans(
     return resolved
 
 
-def kmeans_memory(n_clusters: Sequence[int], hidden_size: int) -> int:
-    """Return the bytes that k-means takes on each process beside its points: centroids, sums, and a chunk."""
+def kmeans_memory(n_clusters: Sequence[int], hidden_size: int, *, is_capped: bool = False) -> int:
+    """Return the bytes that k-means takes on each process beside its points: centroids, sums, and a chunk.
+
+    Args:
+        n_clusters: Numbers of centroids.
+        hidden_size: Dimensions of the points.
+        is_capped: Whether there is a limit of points per centroid, with which the points of a chunk are copied.
+    """
     # Centroids, a new version of them, and in float64 the sums, those of a chunk and their exchange.
     centroids = sum(n_clusters) * hidden_size * (4 + 4 + 3 * 8)
     # The chunk at work and the one that is read, each once more as it comes from the file or in float64, and a tile of
     # distances with what is freed of the one before, and in float64 where all are doubtful. Chunks on their way to a
     # CUDA device take no more: at most five of them, in pinned memory, and one as it comes from the file.
-    chunks = chunk_rows(hidden_size) * hidden_size * (3 * 4 + 2 * 8) + 4 * max(TILE_BYTES, max(n_clusters) * 4)
+    n_bytes = 3 * 4 + 2 * 8 + is_capped * (4 + 8)
+    chunks = chunk_rows(hidden_size) * hidden_size * n_bytes + 4 * max(TILE_BYTES, max(n_clusters) * 4)
     return centroids + chunks + LIBRARY_BYTES
 
 
@@ -261,10 +290,30 @@ def tile_bytes(device: torch.device) -> int:
 
 
 class _Clusters:
-    """The centroids of one number of clusters, and what a pass over the points adds up."""
+    """The centroids of one number of clusters, and what a pass over the points adds up.
 
-    def __init__(self, faiss: Any, centroids: np.ndarray, device: torch.device, spherical: bool) -> None:
+    Attributes:
+        is_trained_on: Which of this process's points a pass takes, bool `(n_local,)`; None for all.
+        n_trained: Points of all processes that the centroids are fitted on.
+    """
+
+    def __init__(
+        self,
+        faiss: Any,
+        centroids: np.ndarray,
+        device: torch.device,
+        spherical: bool,
+        points: Points,
+        sample: np.ndarray | None,
+    ) -> None:
         self.faiss, self.device, self.spherical = faiss, device, spherical
+        self.n_trained = points.n_points if sample is None else len(sample)
+        self.is_trained_on: torch.Tensor | None = None
+        if sample is not None:
+            own = sample[(sample >= points.first) & (sample < points.first + points.n_local)] - points.first
+            self.is_trained_on = torch.zeros(points.n_local, dtype=torch.bool)
+            self.is_trained_on[torch.from_numpy(own)] = True
+            self.is_trained_on = self.is_trained_on.to(device)
         self._take(centroids)
 
     def _take(self, centroids: np.ndarray) -> None:
@@ -278,19 +327,30 @@ class _Clusters:
         self.counts = torch.zeros(len(self.table), dtype=torch.int64, device=self.device)
         self.objective = torch.zeros((), dtype=torch.float64, device=self.device)
 
-    def add(self, chunk: torch.Tensor, exact: torch.Tensor) -> None:
-        """Count points `(n, hidden_size)`, in float32 and in float64, to their nearest centroids."""
+    def add(self, chunk: torch.Tensor, exact: torch.Tensor, start: int) -> None:
+        """Count points to their nearest centroids.
+
+        Args:
+            chunk: float32 `(n, hidden_size)`.
+            exact: The same in float64.
+            start: Number of the first of them among this process's points.
+        """
+        if self.is_trained_on is not None:
+            rows = self.is_trained_on[start : start + len(chunk)]
+            chunk, exact = chunk[rows], exact[rows]
+            if not len(chunk):
+                return
         distances, nearest = nearest_centroids(chunk, self.table)
         add_rows(self.sums, nearest, exact)
         self.counts += torch.bincount(nearest, minlength=len(self.counts))
         self.objective += distances.sum(dtype=torch.float64)
 
-    def update(self, n_points: int, processes: ProcessGroup) -> float:
+    def update(self, processes: ProcessGroup) -> float:
         """Move the centroids to the means of all processes' points; return the objective before."""
         sums, counts = processes.all_reduce(self.sums.cpu().numpy()), processes.all_reduce(self.counts.cpu().numpy())
         objective = float(processes.all_reduce(np.array([self.objective.item()]))[0])
         centroids = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
-        _refill_empty(self.faiss, centroids, counts, n_points)
+        _refill_empty(self.faiss, centroids, counts, self.n_trained)
         # Sums may differ in their last bit between processes; centroids must not.
         self._take(processes.broadcast_array(centroids))
         return objective
@@ -351,32 +411,60 @@ def add_rows(sums: torch.Tensor, numbers: torch.Tensor, rows: torch.Tensor) -> N
 def _pass_over(points: DevicePoints, states: list[_Clusters], processes: ProcessGroup) -> None:
     for state in states:
         state.start_pass()
+    start = 0
     for chunk in points.chunks():
         processes.check()
         exact = chunk.double()
         for state in states:
-            state.add(chunk, exact)
+            state.add(chunk, exact, start)
+        start += len(chunk)
         # The next chunk is read before these names are given to it.
         del chunk, exact
 
 
+def _sample(faiss: Any, n_points: int, k: int, max_points_per_centroid: int | None, seed: int) -> np.ndarray | None:
+    """Return the numbers of the points that k centroids are fitted on, as FAISS draws them; None for all.
+
+    Returns:
+        int64 `(k * max_points_per_centroid,)`, in the order of the draw, or None.
+    """
+    if max_points_per_centroid is None or n_points <= k * max_points_per_centroid:
+        return None
+    order = np.empty(n_points, np.int32)
+    faiss.rand_perm(faiss.swig_ptr(order), n_points, seed)
+    return order[: k * max_points_per_centroid].astype(np.int64)
+
+
 def _initial_centroids(
-    faiss: Any, points: Points, local: DevicePoints, n_clusters: Sequence[int], seed: int, processes: ProcessGroup
+    faiss: Any,
+    points: Points,
+    local: DevicePoints,
+    n_clusters: Sequence[int],
+    samples: Sequence[np.ndarray | None],
+    seed: int,
+    processes: ProcessGroup,
 ) -> list[np.ndarray]:
-    """Return for each number of clusters that many points, the first of a random order of all, as FAISS draws it."""
-    order = np.empty(points.n_points, np.int32)
-    faiss.rand_perm(faiss.swig_ptr(order), points.n_points, seed + 1)
-    chosen = order[: max(n_clusters)].astype(np.int64) - points.first
-    initial = np.zeros((len(chosen), points.hidden_size), np.float32)
+    """Return for each k that many points, the first of a random order of those it is fitted on, as FAISS draws it."""
+    numbers = []
+    for k, sample in zip(n_clusters, samples, strict=True):
+        order = np.empty(points.n_points if sample is None else len(sample), np.int32)
+        faiss.rand_perm(faiss.swig_ptr(order), len(order), seed + 1)
+        first = order[:k].astype(np.int64)
+        numbers.append(first if sample is None else sample[first])
+    # A larger k shares its first points with a smaller one unless samples were drawn.
+    distinct, position = np.unique(np.concatenate(numbers), return_inverse=True)
+    chosen = distinct - points.first
+    values = np.zeros((len(chosen), points.hidden_size), np.float32)
     start = 0
     for chunk in local.chunks():
         rows = np.flatnonzero((chosen >= start) & (chosen < start + len(chunk)))
         if len(rows):
-            initial[rows] = chunk[torch.from_numpy(chosen[rows] - start).to(chunk.device)].cpu().numpy()
+            values[rows] = chunk[torch.from_numpy(chosen[rows] - start).to(chunk.device)].cpu().numpy()
         start += len(chunk)
     # Each point belongs to one process; the others add zeros.
-    initial = processes.all_reduce(initial)
-    return [initial[:k].copy() for k in n_clusters]
+    values = processes.all_reduce(values)
+    borders = np.cumsum([0, *n_clusters])
+    return [values[position[first:last]] for first, last in pairwise(borders)]
 
 
 def _refill_empty(faiss: Any, centroids: np.ndarray, counts: np.ndarray, n_points: int) -> None:

@@ -14,7 +14,7 @@ from ..metagenomes import AbundanceTable
 from ..metagenomes.sample import require_processor
 from ..models.metagenbert import MetagenBertConfig, MetagenBertForPhenotypeClassification, MetagenBertModel
 from ..models.metagenbert.configuration_metagenbert import ZERO_REPLACEMENTS
-from ..models.metagenbert.deep_sets import DeepSets
+from ..models.metagenbert.deep_sets import make_deep_sets
 from .evaluation import INNER_SPLITS, inner_folds
 from .features import FeatureTable
 from .models import learned_nothing, make_model
@@ -108,8 +108,9 @@ def with_deep_sets_head(
     Args:
         model: Read encoder, centroids and processor, which the checkpoint shares rather than copies.
         classes: Names of the labels.
-        **options: `set_elements`, `set_size`, `set_reads`, `set_seed`, `set_pooling`, `head_hidden_size` and
-            `head_dropout` of `MetagenBertConfig`, and `problem_type` of transformers.
+        **options: `set_elements`, `set_size`, `set_reads`, `set_seed`, `set_pooling`, `head_layout`,
+            `head_hidden_size`, `head_dropout`, `pooled_hidden_size` and `pooled_dropout` of `MetagenBertConfig`, and
+            `problem_type` of transformers.
 
     Raises:
         ValueError: An option is out of range.
@@ -118,7 +119,7 @@ def with_deep_sets_head(
     with torch.device("meta"):
         checkpoint = MetagenBertForPhenotypeClassification(config)
     checkpoint.metagenbert = model
-    head = DeepSets(config)
+    head = make_deep_sets(config)
     head.init_weights()
     checkpoint.head = head.to(model.device)
     checkpoint.processor = model.processor

@@ -14,7 +14,7 @@ from ..metrics.targets import MAIN_METRIC, weighted_scorer
 from .covariates import align_covariates
 from .evaluation import INNER_SPLITS, Interval, inner_folds
 from .features import FeatureTable
-from .models import learned_nothing, make_model, predict_target
+from .models import INNER_FOLDS, learned_nothing, make_model, predict_target
 from .target import Target
 from .transforms import design_matrix, is_counts
 
@@ -125,7 +125,7 @@ def transfer(
     labels = np.concatenate([cohort.target.labels for cohort in train])
     rows = np.arange(len(labels))
     matrix = design_matrix(blocks, transform, zeros, rows)
-    inner = tuning_folds([cohort.target for cohort in train], seed) if model == "l1" else None
+    inner = tuning_folds([cohort.target for cohort in train], seed) if model in INNER_FOLDS else None
     task, n_classes = test.target.task, len(test.target.classes)
     fitted = make_model(model, n_classes, inner, seed, n_jobs, len(rows), task).fit(matrix[rows], labels)
     probabilities = predict_target(fitted, matrix[len(rows) :], task, n_classes)

@@ -18,11 +18,11 @@ from ..metrics.p_values import permutation_p
 from ..metrics.scorers import Task
 from ..metrics.targets import MAIN_METRIC, metric_range, score_target
 from .features import FeatureTable
-from .models import learned_nothing, make_model, predict_target, selected
+from .models import INNER_FOLDS, learned_nothing, make_model, predict_target, selected
 from .target import Target
 from .transforms import block_rules, design_matrix, needs_training_rows
 
-INNER_SPLITS = 5
+INNER_SPLITS = INNER_FOLDS["l1"]
 # Smallest test fold of a regression: R² of fewer samples says next to nothing.
 LEAST_TESTED = 5
 # Scores that differ by less differ by rounding only.
@@ -134,6 +134,7 @@ class Evaluation:
             return ""
         what = {
             "l1": "no coefficient differs from zero",
+            "lasso": "no coefficient differs from zero",
             "forest": "no tree has a split",
             "boosting": "no tree has a split",
         }.get(self.model, "all samples are predicted the same")
@@ -217,12 +218,17 @@ def _check_folds(target: Target, n_splits: int) -> None:
             )
 
 
-def inner_folds(labels: np.ndarray, groups: np.ndarray | None, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Split training samples for tuning, stratified by class (see `Target.strata`) and without dividing groups."""
+def inner_folds(
+    labels: np.ndarray, groups: np.ndarray | None, seed: int, most: int = INNER_SPLITS
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Split training samples for tuning, stratified by class (see `Target.strata`) and without dividing groups.
+
+    There are `most` folds, or fewer if a class has fewer samples.
+    """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    n_splits = max(2, min(INNER_SPLITS, int(np.bincount(labels).min())))
+    n_splits = max(2, min(most, int(np.bincount(labels).min())))
     return list(kind(n_splits, shuffle=True, random_state=seed).split(np.zeros(len(labels)), labels, groups))
 
 
@@ -294,7 +300,7 @@ def cross_validate(
     Args:
         blocks: Feature tables of the target's samples, in the target's order, to be concatenated by column.
         target: Classes, numbers or labels of the samples.
-        model: `l1`, `forest` or `boosting`.
+        model: One of `models.ESTIMATORS`.
         name: Name of the feature set.
         transform: Transform of each block: `none`, `clr` or `ilr`.
         zeros: Rule for zeros of log-ratios, one of `transforms.ZERO_CHOICES`.
@@ -336,8 +342,9 @@ def cross_validate(
         for i, (train, test) in enumerate(folds(permuted, n_splits, repeats, first_seed)):
             groups = None if target.groups is None else target.groups[train]
             inner = None
-            if model == "l1":
-                inner = inner_folds(target.strata(labels[train], INNER_SPLITS), groups, first_seed + i)
+            if model in INNER_FOLDS:
+                n_inner = INNER_FOLDS[model]
+                inner = inner_folds(target.strata(labels[train], n_inner), groups, first_seed + i, n_inner)
             # The prior of the rule gbm, and medians of covariates, are from the training samples only.
             rows = matrix if matrix is not None else design_matrix(blocks, transform, zeros, train)
             fitted = make_model(model, n_classes, inner, first_seed + i, n_jobs, len(train), task)
@@ -376,7 +383,10 @@ def cross_validate(
         n_repeats=n_repeats,
         n_splits=n_splits,
         permuted=np.array(permuted_scores),
-        chosen=_named(blocks, n_chosen / (n_splits * n_repeats)) if transform != "ilr" else {},
+        # Features that are fitted again in each fold have no identity across folds.
+        chosen=_named(blocks, n_chosen / (n_splits * n_repeats))
+        if transform != "ilr" and all(block.refit is None for block in blocks)
+        else {},
         n_empty=n_empty,
         zeros=tuple(dict.fromkeys(filter(None, rules))),
         task=task,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class FeatureTable:
         unusable: What is wrong with samples that cannot be used, whose values are zero; `take` refuses them.
         metadata_columns: Columns that were left out since the metadata has columns of these names.
         is_composition: Whether rows are compositions; else they are covariates, numbers of any kind, NaN if missing.
+        refit: For features that are fitted on the training samples of each fold: returns the values of all rows, given
+            the ids of the training samples and of the rows. `values` are then those fitted on all samples.
     """
 
     sample_ids: tuple[str, ...]
@@ -58,6 +60,7 @@ class FeatureTable:
     unusable: dict[str, str] = field(default_factory=dict)
     metadata_columns: tuple[str, ...] = ()
     is_composition: bool = True
+    refit: Callable[[Sequence[str], Sequence[str]], np.ndarray] | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -66,6 +69,12 @@ class FeatureTable:
     def shares(self) -> np.ndarray:
         """Values with each row scaled to sum to one, float64 `(n_samples, n_features)`."""
         return self.values / self.values.sum(1, keepdims=True)
+
+    def fitted_on(self, training_rows: np.ndarray | None) -> np.ndarray:
+        """Return the values as fitted on these rows, float64 `(n_samples, n_features)`; on all rows if None."""
+        if self.refit is None or training_rows is None:
+            return self.values
+        return self.refit([self.sample_ids[i] for i in training_rows], self.sample_ids)
 
     @classmethod
     def from_abundance(cls, table: AbundanceTable) -> FeatureTable:

@@ -40,7 +40,7 @@ TRANSFORM_NAMES = {
 # Column of `predictions.csv` with the samples' values.
 VALUE_COLUMNS: dict[Kind, str] = {"classification": "class", "regression": "value", "multilabel": "labels"}
 # A linear model needs log-ratios; trees split shares as they are.
-DEFAULT_TRANSFORMS = {"l1": "clr", "forest": "none", "boosting": "none"}
+DEFAULT_TRANSFORMS = {"l1": "clr", "lasso": "clr", "forest": "none", "boosting": "none"}
 
 
 class _TargetRecord(TypedDict):

@@ -49,17 +49,13 @@ def evaluate_folds(
     """
     splits = list(folds(target, n_folds, n_repeats, seed))
 
-    def split_validation(i: int, inside: np.ndarray) -> Split:
-        if not early_stopping:
-            return inside, inside[:0]
-        groups = None if target.groups is None else target.groups[inside]
-        rest, validation = inner_folds(target.labels[inside], groups, seed + i)[0]
-        return inside[rest], inside[validation]
+    def split(i: int, inside: np.ndarray) -> Split:
+        return split_validation(target, inside, seed + i, early_stopping=early_stopping)
 
     def score(test: np.ndarray, values: dict[str, Any]) -> str:
         return f"{metric} {METRICS[metric](target.labels[test], np.array(values['probabilities'])):.3f}"
 
-    results = train_folds(run, splits, split_validation, train, score)
+    results = train_folds(run, splits, split, train, score)
     study = study_of_folds(
         target,
         splits,
@@ -74,4 +70,23 @@ def evaluate_folds(
     return study, splits, results
 
 
-__all__ = ["evaluate_folds"]
+def split_validation(target: Target, rows: np.ndarray, seed: int, *, early_stopping: bool = True) -> Split:
+    """Hold out part of the training rows for early stopping, without dividing groups.
+
+    Args:
+        target: Classes, and groups.
+        rows: Training rows.
+        seed: Seed of the choice.
+        early_stopping: Whether any are held out.
+
+    Returns:
+        The rows left to train on, and those held out.
+    """
+    if not early_stopping:
+        return rows, rows[:0]
+    groups = None if target.groups is None else target.groups[rows]
+    rest, validation = inner_folds(target.labels[rows], groups, seed)[0]
+    return rows[rest], rows[validation]
+
+
+__all__ = ["evaluate_folds", "split_validation"]

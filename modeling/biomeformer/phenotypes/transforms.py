@@ -21,7 +21,11 @@ ZERO_RULES = {
     "gbm": "zeros among N counts are replaced by t/(1 + N g) of the whole, t being the feature's share of the other "
     "training samples' counts and g the geometric mean of t, the other shares shrunk to make room (geometric "
     "Bayesian-multiplicative replacement, Martín-Fernández et al. 2015)",
+    "epsilon": "1e-12 is added to every share, zero or not (the scripts of Roy et al. 2026)",
 }
+EPSILON = 1e-12
+# Rules that do not depend on the sequencing depth.
+DEPTHLESS = ("fixed", "epsilon")
 ZERO_CHOICES = ("auto", *ZERO_RULES)
 
 
@@ -44,10 +48,10 @@ def resolve_zeros(values: np.ndarray, zeros: str) -> str:
     counts = is_counts(values)
     if zeros == "auto":
         return "sq" if counts else "fixed"
-    if zeros != "fixed" and not counts:
+    if zeros not in DEPTHLESS and not counts:
         raise InputError(
             f"the rule {zeros!r} for zeros needs counts, whose sum is the sequencing depth, and the table has shares; "
-            "give counts, or the rule fixed."
+            f"give counts, or the rule {' or '.join(DEPTHLESS)}."
         )
     return zeros
 
@@ -57,9 +61,10 @@ def replace_zeros(
 ) -> np.ndarray:
     """Scale rows to a sum of one and replace their zeros multiplicatively: the ratios of other features stay the same.
 
-    `sq` and `gbm` are those of zCompositions' `cmultRepl` (methods SQ and GBM, without its adjustment of values above
-    the smallest observed share; Martín-Fernández et al. 2015, doi:10.1177/1471082X14535524). `fixed` is scikit-bio's
-    `multi_replace` (Martín-Fernández et al. 2003, doi:10.1023/A:1023866030544).
+    The rule `epsilon`, which adds 1e-12 to every share, changes all ratios, if little. `sq` and `gbm` are those of
+    zCompositions' `cmultRepl` (methods SQ and GBM, without its adjustment of values above the smallest observed share;
+    Martín-Fernández et al. 2015, doi:10.1177/1471082X14535524). `fixed` is scikit-bio's `multi_replace`
+    (Martín-Fernández et al. 2003, doi:10.1023/A:1023866030544).
 
     Args:
         values: float64 `(n_samples, n_features)`; counts for `sq` and `gbm`.
@@ -76,6 +81,9 @@ def replace_zeros(
     """
     depth = values.sum(1, keepdims=True)
     shares = values / depth
+    if zeros == "epsilon":
+        shares = shares + EPSILON
+        return np.asarray(shares / shares.sum(1, keepdims=True))
     n_features = values.shape[1]
     if zeros == "fixed":
         replacement = np.full(values.shape, 1 / n_features**2)
@@ -173,7 +181,9 @@ def design_matrix(
         if not block.is_composition:
             matrices.append(_imputed(block, training_rows))
             continue
-        matrices.append(transform_shares(block.values, transform, rule or "fixed", training_rows, block.names))
+        matrices.append(
+            transform_shares(block.fitted_on(training_rows), transform, rule or "fixed", training_rows, block.names)
+        )
     return np.concatenate(matrices, axis=1)
 
 
@@ -190,7 +200,9 @@ def block_rules(blocks: Sequence[FeatureTable], transform: str, zeros: str | Seq
 
 def needs_training_rows(blocks: Sequence[FeatureTable], rules: Sequence[str]) -> bool:
     """Tell whether the design matrix depends on which samples are for training."""
-    return "gbm" in rules or any(not block.is_composition and np.isnan(block.values).any() for block in blocks)
+    return "gbm" in rules or any(
+        block.refit is not None or (not block.is_composition and np.isnan(block.values).any()) for block in blocks
+    )
 
 
 def _imputed(block: FeatureTable, training_rows: np.ndarray | None) -> np.ndarray:

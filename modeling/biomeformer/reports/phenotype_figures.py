@@ -22,6 +22,7 @@ SIZE = (5.2, 4.0)
 CLUSTER = re.compile(r"cluster_\d+")
 MODEL_NAMES = {
     "l1": "L1 logistic",
+    "lasso": "LASSO",
     "forest": "random forest",
     "boosting": "boosting",
     "deep_sets": "DeepSets",

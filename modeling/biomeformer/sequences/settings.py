@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..io.tables import missing_words
 
 TASKS = ("classification", "multi_label", "regression")
-EDGES = ("drop", "shift", "clip")
+EDGES = ("drop", "shift", "clip", "pad")
 STRATEGIES = ("random", "chromosome", "cluster", "group")
 LEAST_SIMILARITY = 0.27
 
@@ -24,7 +24,9 @@ class PreparationSettings:
         positive: The positive class of two, to which recall, precision and threshold refer; by default the last in
             alphabetical order. It becomes the second class.
         length: Bases of a window around an interval's summit.
-        edges: How to treat a window that crosses an end of its contig: `drop` it, `shift` it inside, or `clip` it.
+        edges: How to treat a window that crosses an end of its contig: `drop` it, `shift` it inside, `clip` it, or
+            `pad` what is within the contig to the full length with N on both sides alike, which count for `max_n`.
+        canonical_contigs: Whether to drop intervals on contigs other than numbered chromosomes, X, Y, Z and W.
         max_n: Largest fraction of N in a sequence; sequences above it are dropped.
         min_length: Minimum length in bases; shorter sequences are dropped.
         sequence_column: Table column with the sequences.
@@ -49,6 +51,7 @@ class PreparationSettings:
     positive: str | None = None
     length: int = 1000
     edges: str = "drop"
+    canonical_contigs: bool = False
     max_n: float = 0.1
     min_length: int = 1
     sequence_column: str = "sequence"

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+from huggingface_hub.errors import HfHubHTTPError
 
 from ..errors import TableError
 from ..io.digests import check_files
+from ..io.records import DamagedFileError
 from .folder import ADVICE, PREPARE_RECORD, RECORD
 from .splitting import SPLITS
 
@@ -105,7 +107,7 @@ def read_training_data(name: str | Path, *, revision: str | None = None) -> Trai
         if column not in features:
             raise TableError(f"{name} has no column {column!r}; its columns are {', '.join(features)}.")
     if "labels" in features:
-        task, names = "multi_label", _label_names(str(name))
+        task, names = "multi_label", _label_names(str(name), revision)
     elif "label" not in features:
         raise TableError(f"{name} has no column 'label' or 'labels'; its columns are {', '.join(features)}.")
     elif isinstance(features["label"], datasets.ClassLabel):
@@ -128,11 +130,18 @@ def read_training_data(name: str | Path, *, revision: str | None = None) -> Trai
     return TrainingData(str(name), task, names, splits)
 
 
-def _label_names(name: str) -> tuple[str, ...]:
-    """Read the names of the labels of a multi-label dataset from its `prepare.json`."""
+def _label_names(name: str, revision: str | None) -> tuple[str, ...]:
+    """Read the names of the labels of a multi-label dataset from its `prepare.json`, also on the Hub."""
+    file = Path(name) / RECORD
     try:
-        return tuple(PREPARE_RECORD.read(Path(name) / RECORD)["label_names"])
-    except FileNotFoundError as error:
+        if not Path(name).is_dir():
+            from huggingface_hub import hf_hub_download
+
+            file = Path(hf_hub_download(name, RECORD, repo_type="dataset", revision=revision))
+        return tuple(PREPARE_RECORD.read(file)["label_names"])
+    except (FileNotFoundError, HfHubHTTPError, ValueError) as error:
+        if isinstance(error, TableError | DamagedFileError):
+            raise
         raise TableError(
             f"{name} has several labels per sequence and no prepare.json that names them; prepare the dataset again."
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,9 @@ from .reference import stream_contigs
 from .settings import PreparationSettings
 
 PAST_END, SHORT_CONTIG = "past_contig_end", "contig_shorter_than_window"
+OTHER_CONTIG = "other_contig"
+# The assembled chromosomes of an animal's genome, as UCSC or Ensembl call them.
+CANONICAL = re.compile(r"(chr)?([1-9][0-9]?|[XYZW])")
 N_SHOWN = 3
 
 
@@ -28,10 +32,11 @@ def window(summit: int, length: int, n_bases: int, edges: str) -> tuple[int, int
         summit: Position of the summit, 0-based.
         length: Length of the window in bases.
         n_bases: Length of the contig in bases.
-        edges: How to treat a window that crosses an end of the contig: `drop`, `shift` or `clip`.
+        edges: How to treat a window that crosses an end of the contig: `drop`, `shift`, `clip` or `pad`.
 
     Returns:
-        Start and end, or the reason why the window is dropped: `past_contig_end` or `contig_shorter_than_window`.
+        Start and end, or the reason why the window is dropped: `past_contig_end` or `contig_shorter_than_window`. With
+        `pad` they are those of the part within the contig, which `pad_window` extends.
     """
     start = summit - length // 2
     end = start + length
@@ -39,12 +44,21 @@ def window(summit: int, length: int, n_bases: int, edges: str) -> tuple[int, int
         return start, end
     if edges == "drop":
         return PAST_END
-    if edges == "clip":
+    if edges in ("clip", "pad"):
         return max(start, 0), min(end, n_bases)
     if length > n_bases:
         return SHORT_CONTIG
     start = min(max(start, 0), n_bases - length)
     return start, start + length
+
+
+def pad_window(bases: bytes, length: int) -> bytes:
+    """Extend a window to its length with N on both sides alike (on the right one more, if their number is odd).
+
+    The rule of arXiv 2509.25274: symmetric padding with ambiguous bases to a fixed length.
+    """
+    missing = length - len(bases)
+    return b"N" * (missing // 2) + bases + b"N" * (missing - missing // 2)
 
 
 def read_windows(files: Sequence[Intervals], genome: Path, settings: PreparationSettings) -> Iterator[Batch]:
@@ -78,6 +92,9 @@ def _windows_of_contig(
 ) -> Iterator[Batch]:
     group = contig if settings.split == "chromosome" else None
     batch = Batch(file.file.path, "line")
+    if settings.canonical_contigs and CANONICAL.fullmatch(contig) is None:
+        batch.dropped[OTHER_CONTIG] += len(rows)
+        rows = rows[:0]
     for i in rows.tolist():
         summit, line = int(file.summit[i]), int(file.line[i])
         if summit >= len(sequence):
@@ -91,6 +108,8 @@ def _windows_of_contig(
             continue
         start, end = bounds
         bases, strand = bytes(sequence[start:end]), "+"
+        if settings.edges == "pad":
+            bases = pad_window(bases, settings.length)
         if file.strand[i] < 0:
             bases, strand = reverse_complement(bases), "-"
         source = f"{contig}:{start}-{end}:{strand}"
@@ -116,4 +135,4 @@ def _check_contigs_seen(files: Sequence[Intervals], genome: Path, seen: dict[str
             )
 
 
-__all__ = ["read_windows", "window"]
+__all__ = ["pad_window", "read_windows", "window"]

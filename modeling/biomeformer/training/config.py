@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
+import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -18,14 +20,44 @@ Fields = TypeVar("Fields")
 NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Range of a field's numbers.
+
+    Attributes:
+        low: Least value.
+        high: Largest value.
+        is_open: Whether `low` itself is out of range.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    is_open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return (self.low < value if self.is_open else self.low <= value) and value <= self.high
+
+    def __str__(self) -> str:
+        least = f"{'above' if self.is_open else 'at least'} {self.low:g}"
+        return least if math.isinf(self.high) else f"{least} and at most {self.high:g}"
+
+
+AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE = Range(1), Range(0), Range(0, is_open=True)
+FRACTION, DROPOUT = Range(0, 1), Range(0, 0.999)
+SEED = Range(0, 2**31 - 1)
+MIXED_PRECISION = ("auto", "bf16", "no")
+
+
 class Config:
     """Base class of a recipe's config, which is a dataclass.
 
     Attributes:
         renamed: Fields of the top level by the names that older files have for them; these are read too.
+        ranges: Range of each field with a number, and choices of each field with a word from a list.
     """
 
     renamed: ClassVar[dict[str, str]] = {}
+    ranges: ClassVar[Mapping[str, Range | tuple[str, ...]]] = {}
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
@@ -42,8 +74,20 @@ class Config:
         for override in overrides:
             _override(values, cls, override)
         config = build_config(cls, values, str(path))
+        config.check_ranges(str(path))
         config.check(str(path))
         return config
+
+    def check_ranges(self, where: str) -> None:
+        """Raise `InputError` if a field is outside of its range in `ranges`; None is within every range."""
+        for name, allowed in self.ranges.items():
+            value = getattr(self, name)
+            for part in value if isinstance(value, list | tuple) else [value]:
+                if part is None or part in allowed:
+                    continue
+                if isinstance(allowed, Range):
+                    raise InputError(f"{where}: {name} is {part}; it must be {allowed}.")
+                raise InputError(f"{where}: {name} is {part!r}; give {', '.join(allowed)}.")
 
     def check(self, where: str) -> None:
         """Raise `InputError` if a value is out of range; the message begins with `where`."""
@@ -90,6 +134,12 @@ class UniqueKeyLoader(yaml.SafeLoader):
                 )
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+
+# YAML 1.2 has it so; PyYAML, of YAML 1.1, takes a number with an exponent and no point for text.
+UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def _override(values: dict[str, Any], cls: type, override: str) -> None:
@@ -161,7 +211,7 @@ def build_config(cls: type[Fields], values: dict[str, Any], where: str) -> Field
 
 
 def _value(value: Any, kind: Any, where: str, name: str) -> Any:
-    """Convert a value to its field's type; YAML reads `1e-3` as text."""
+    """Convert a value to its field's type."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in inner:
@@ -199,4 +249,16 @@ def _value(value: Any, kind: Any, where: str, name: str) -> Any:
     return value
 
 
-__all__ = ["Config", "build_config", "read_yaml"]
+__all__ = [
+    "AT_LEAST_ONE",
+    "DROPOUT",
+    "FRACTION",
+    "MIXED_PRECISION",
+    "NOT_NEGATIVE",
+    "POSITIVE",
+    "SEED",
+    "Config",
+    "Range",
+    "build_config",
+    "read_yaml",
+]

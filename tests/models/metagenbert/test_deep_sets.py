@@ -58,6 +58,43 @@ def test_poolings_by_hand():
         torch.testing.assert_close(head(elements, weights)[0], head.whole(pooled), atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("pooling", POOLING)
+def test_the_published_layout_is_phi_pooling_rho(tmp_path, pooling):
+    """Written out with torch's functions, from the weights alone."""
+    model = tiny(pooling, head_layout="published", pooled_hidden_size=12)
+    elements, weights = random_sets()
+    state = model.head.state_dict()
+    assert [tuple(state[f"{name}.weight"].shape) for name in ("element.0", "whole.0", "whole.3")] == [
+        (16, 24),
+        (12, 16),
+        (2, 12),
+    ]
+    linear, leaky = torch.nn.functional.linear, torch.nn.functional.leaky_relu
+    for i, n in enumerate((7, 4, 7)):
+        phi = leaky(linear(elements[i, :n], state["element.0.weight"], state["element.0.bias"]))
+        if pooling == "attention":
+            scores = linear(phi, state["attention.0.weight"], state["attention.0.bias"]).tanh()
+            scores = linear(scores, state["attention.2.weight"], state["attention.2.bias"])
+            assert state["attention.0.weight"].shape == (5, 16)
+            pooled = (scores.softmax(0) * phi).sum(0)
+        else:
+            pooled = {"mean": phi.mean(0), "sum": phi.sum(0), "max": phi.amax(0)}[pooling]
+        rho = leaky(linear(pooled, state["whole.0.weight"], state["whole.0.bias"]))
+        expected = linear(rho, state["whole.3.weight"], state["whole.3.bias"])
+        logits = model(elements=elements, weights=weights).logits[i]
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+    model.save_pretrained(tmp_path)
+    again = MetagenBertForPhenotypeClassification.from_pretrained(tmp_path)
+    assert torch.equal(
+        again(elements=elements, weights=weights).logits, model(elements=elements, weights=weights).logits
+    )
+
+
+def test_dropout_of_the_published_layout_is_that_of_phi_and_rho():
+    head = tiny("mean", head_layout="published", head_dropout=0.4, pooled_dropout=0.2).head
+    assert [layer.p for layer in head.modules() if isinstance(layer, torch.nn.Dropout)] == [0.4, 0.2]
+
+
 def test_shares_count_in_every_pooling():
     elements, weights = random_sets(1)
     for pooling in POOLING:

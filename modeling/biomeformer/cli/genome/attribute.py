@@ -32,6 +32,12 @@ def attribute(
             show_default="model's",
         ),
     ] = None,
+    genomes: Annotated[
+        Literal["held-out", "training", "all"],
+        typer.Option(
+            "--genomes", help="Which to attribute: those that the model was not trained on, those it was, or all."
+        ),
+    ] = "held-out",
     method: Annotated[
         Literal["attention", "attention_gradient", "rollout", "ablation"],
         typer.Option(help="Score of the strongest pairs; ablation is the most reliable and takes longest."),
@@ -53,8 +59,9 @@ def attribute(
     """Find the pairs of genes that count for a model, and the network they make over many genomes.
 
     Each finished genome is kept in the output folder at once: after an interruption the same command resumes. Writes
-    pairs.parquet, clusters.tsv, families.tsv, enrichment.tsv, genomes.tsv, network.graphml, network.json and
-    report.html, whose network can be searched, filtered and dragged. Under `accelerate launch` the processes share the
+    pairs.parquet, clusters.tsv, families.tsv, enrichment.tsv, genomes.tsv, network.graphml, network.json, figures (the
+    map of pairs by cluster and by class, and the network) and report.html, whose network can be searched, filtered and
+    dragged. Under `accelerate launch` the processes share the
     genomes.
     """
     from ..runtime import start
@@ -66,31 +73,34 @@ def attribute(
         from ...attribution import attribute as run_attribution
         from ...checkpoints.loading import load_genome_model
         from ...genomes.embedding import EmbeddedGenomes
+        from ...reports.attribution_figures import PAIRS_BY_CLUSTER, write_attribution_figures
         from ...reports.network_report import network_report
         from ...runs.process_group import ProcessGroup
         from ...runs.scheduler import RunOutcome
 
         settings = AttributionSettings(method=method, top=top if top < 1 else int(top), n_ablated=ablate, seed=seed)
         clustering = ClusterSettings(eps=eps, min_samples=min_samples, seed=seed)
-        genomes = EmbeddedGenomes.read(embedded)
+        embedded_genomes = EmbeddedGenomes.read(embedded)
     with ProcessGroup.from_environment(timeout * 60) as processes:
         with doing(f"loading {model}"):
             loaded = load_genome_model(model, revision=revision, device=processes.device(device))
-        progress = RunProgress(len(genomes), processes, noun="genomes", done="attributed")
+        progress = RunProgress(len(embedded_genomes), processes, noun="genomes", done="attributed")
         with watch_run(progress, output, device=loaded.device, resume=resume, overwrite=overwrite) as control:
             network = run_attribution(
                 loaded,
-                genomes,
+                embedded_genomes,
                 output,
                 settings=settings,
                 clustering=clustering,
                 label_column=label,
+                subset=genomes.replace("-", "_"),  # type: ignore[arg-type]
                 control=control,
             )
     if not processes.is_main:
         return
     with doing("drawing the report"):
         report = network_report(network, output / "report.html")
+        drawn = write_attribution_figures(network, output)
     figures = network.record["figures"]
     right = f", {figures['n_correct']:,} correctly classified" if figures["labels_known"] else ""
     out(
@@ -100,10 +110,14 @@ def attribute(
     for row in network.record["pseudo_examples"]:
         low, high = row["accuracy"][1:]
         out(f"accuracy from {row['from']} ({row['genes']:,.0f}): {row['accuracy'][0]:.3f} ({low:.3f}-{high:.3f})")
-    report_files({"report": report, "pairs": output / "pairs.parquet", "network": output / "network.graphml"})
+    files = {"report": report, "pairs": output / "pairs.parquet", "network": output / "network.graphml"}
+    report_files(files | {"figures": drawn[PAIRS_BY_CLUSTER]})
+    chosen = network.record["genomes"]
+    if chosen["n_trained_on"] is not None:
+        out(f"{figures['n_genomes'] - chosen['n_trained_on']:,} held out, {chosen['n_trained_on']:,} trained on")
     failed = network.record["genomes"]["failed"]
     list_failures(failed, output)
-    RunOutcome(network, failed, len(genomes), 0, "genomes").raise_for_failures()
+    RunOutcome(network, failed, figures["n_genomes"] + len(failed), 0, "genomes").raise_for_failures()
 
 
 __all__ = ["attribute"]

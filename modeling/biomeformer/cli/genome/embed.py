@@ -28,7 +28,13 @@ def embed(
         ),
     ],
     protein_encoder: Annotated[
-        str, typer.Option("--protein-encoder", "-e", help="An ESM-2: a folder or a Hub id.", show_default=False)
+        str,
+        typer.Option(
+            "--protein-encoder",
+            "-e",
+            help="An ESM-2: a folder, a Hub id, or fair-esm's name, such as esm2_t36_3B_UR50D.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder to write, or of a run to resume.", show_default=False)
@@ -66,6 +72,7 @@ def embed(
         import os
 
         from ...genomes.catalog import read_catalog
+        from ...genomes.dataset import write_genome_dataset
         from ...genomes.embedding import RESULTS, embed_genomes
         from ...genomes.proteins import load_protein_encoder
         from ...runs.process_group import ProcessGroup
@@ -112,7 +119,7 @@ def embed(
         if format == "datasets":
             output_of_run(output).claim(["dataset"])
             with doing("writing the dataset"), atomic_directory(output / "dataset", existing="replace") as partial:
-                embedded.to_dataset().save_to_disk(partial)
+                write_genome_dataset(embedded, partial)
             files["dataset"] = output / "dataset"
         report_files(files)
     list_failures(outcome.failed, output)

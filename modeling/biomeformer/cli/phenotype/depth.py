@@ -15,6 +15,7 @@ from ..console import doing, note, out, report_files
 from ..embed import embed as embed_cohort
 from ..options import DEFAULT_DEVICE, AllowSharedFiles, BatchTokens, Device, Revision, Threads
 from ..output import open_output
+from ..presets import Preset
 from .options import (
     Covariates,
     Group,
@@ -54,6 +55,7 @@ def depth(
         list[float] | None,
         typer.Option(help="Fraction of the reads; may be repeated.", show_default="1, 0.5, 0.1, 0.05, 0.01"),
     ] = None,
+    preset: Preset = None,
     task: Task = "auto",
     metadata: Metadata = None,
     covariates: Covariates = None,

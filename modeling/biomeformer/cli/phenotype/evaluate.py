@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from ...errors import InputError
+from ...io.spreadsheets import write_spreadsheet
 from ...io.tables import missing_words
 from ...runs.progress import Progress
 from ..console import doing, note, out, report_files
 from ..options import Threads
 from ..output import open_output
+from ..presets import Preset
 from .options import (
     Covariates,
     FormerEstimator,
@@ -44,6 +46,7 @@ def evaluate(
     ],
     target: TargetColumn,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("phenotype"),
+    preset: Preset = None,
     task: Task = "auto",
     metadata: Metadata = None,
     species: Annotated[
@@ -51,6 +54,23 @@ def evaluate(
     ] = None,
     covariates: Covariates = None,
     impute: Impute = False,
+    read_vectors: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of `fit-centroids --vectors`: adds the mean vector of each sample's reads as a baseline.",
+            show_default=False,
+        ),
+    ] = None,
+    refit_centroids: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="K",
+            help="Fit K centroids on the training samples of each fold, from --read-vectors, and say what centroids of "
+            "all samples gain by having seen the test samples.",
+            show_default=False,
+        ),
+    ] = None,
     features: Annotated[
         list[str] | None,
         typer.Option(
@@ -88,13 +108,19 @@ def evaluate(
 
     The cross-validation is nested, repeated and stratified; all fitting and model selection uses only training samples.
     Metadata columns that predict the phenotype too, or explain the features, are tested and warned of. Writes
-    scores.csv, predictions.csv (out of fold), confounders.csv, importance.csv (with --importance), study.json and
-    report.html.
+    scores.csv, predictions.csv (out of fold), centroid_leak.csv (with --refit-centroids), confounders.csv,
+    importance.csv (with --importance), study.json and report.html.
     """
     estimator = chosen_estimators(estimator, model)
+    if refit_centroids is not None and read_vectors is None:
+        raise InputError(
+            "--refit-centroids needs the vectors of the samples' reads; give --read-vectors, a folder of "
+            "`biomeformer fit-centroids --vectors`."
+        )
     words = missing_words(missing or (), not_missing or ())
     folder = open_output(output, "phenotype evaluate", overwrite=overwrite)
     with doing("reading the tables"):
+        from ...checkpoints import public_name
         from ...phenotypes import MODELS, make_target
         from ...phenotypes.study import run_study
 
@@ -125,6 +151,18 @@ def evaluate(
             inputs["covariates"] = {"columns": covariates, "impute": impute}
             sources["covariates"] = f"the columns {covariates}"
         sets = {name: [blocks[part] for part in parts] for name, parts in _feature_sets(list(blocks), features).items()}
+    if read_vectors is not None:
+        with doing("reading the vectors"):
+            from ...metagenomes.drawn_vectors import DrawnVectors
+            from ...phenotypes.refitting import MEAN_VECTOR, mean_vectors, refitted_tables
+
+            vectors = DrawnVectors.read(read_vectors)
+            ids = classes.sample_ids
+            sets[MEAN_VECTOR] = [mean_vectors(vectors, ids)]
+            if refit_centroids is not None:
+                refitted = refitted_tables(vectors, ids, refit_centroids, seed=seed)
+                sets |= {name: [refitted_table] for name, refitted_table in refitted.items()}
+            inputs["read_vectors"] = {"folder": public_name(read_vectors), "refit_centroids": refit_centroids}
     with Progress() as progress:
         study = run_study(
             sets,
@@ -163,8 +201,21 @@ def evaluate(
             study = replace(study, confounding=confounding)
     for line in study_lines(study):
         out(line)
+    leak = None
+    if refit_centroids is not None:
+        from ...phenotypes.refitting import leak_table
+
+        leak = leak_table(study)
+        for row in leak.itertuples():
+            out(
+                f"{row.model}: centroids of all samples gain {row.leak:+.3f} ({row.low:.3f} to {row.high:.3f}) in "
+                f"{row.metric} over centroids of the training samples"
+            )
     with folder.publish() as partial:
         written = study.write(partial)
+        if leak is not None:
+            written["leak"] = partial / "centroid_leak.csv"
+            write_spreadsheet(leak, written["leak"], index=False)
         with doing("drawing the report"):
             from ...reports.phenotype import phenotype_report
 

@@ -46,7 +46,10 @@ NotMissing = Annotated[
 Models = Annotated[
     list[str] | None,
     typer.Option(
-        "--estimator", "--classifier", help="l1, forest or boosting; may be repeated.", show_default="all three"
+        "--estimator",
+        "--classifier",
+        help="l1, forest, boosting, or lasso (as published with MetagenBERT); may be repeated.",
+        show_default="the first three",
     ),
 ]
 Strata = Annotated[str | None, typer.Option(help="Column of blocks, such as the study: permutations stay within them.")]
@@ -58,9 +61,10 @@ ModelTransform = Annotated[
     Transform | None, typer.Option(help="Transform of the features.", show_default="clr for l1, none for trees")
 ]
 Zeros = Annotated[
-    Literal["auto", "fixed", "sq", "gbm"],
+    Literal["auto", "fixed", "sq", "gbm", "epsilon"],
     typer.Option(
-        help="Zeros of log-ratios: fixed (1/n²), or by depth sq or gbm (Bayesian-multiplicative; need counts). "
+        help="Zeros of log-ratios: fixed (1/n²), epsilon (1e-12 is added to every share), or by depth sq or gbm "
+        "(Bayesian-multiplicative; need counts). "
         "auto: sq for counts, fixed for shares."
     ),
 ]
@@ -83,12 +87,12 @@ def chosen_estimators(estimator: list[str] | None, model: list[str] | None) -> l
     """
     if not model:
         return estimator
-    from ...phenotypes import MODELS
+    from ...phenotypes.models import ESTIMATORS
 
-    if not set(model) <= set(MODELS):
+    if not set(model) <= set(ESTIMATORS):
         raise InputError(
             "--model names a checkpoint, which this command does not take; choose what is fitted by --estimator, one "
-            f"of {', '.join(MODELS)}."
+            f"of {', '.join(ESTIMATORS)}."
         )
     note(f"note: --model {' '.join(model)} is read as --estimator; --model is a checkpoint in every other command")
     return [*(estimator or ()), *model]

@@ -11,6 +11,7 @@ from ...io.spreadsheets import write_spreadsheet
 from ...io.tables import missing_words
 from ..console import doing, out, report_files
 from ..output import open_output
+from ..presets import Preset
 from .options import Categorical, Missing, NotMissing, Overwrite, Strata, Zeros, column_names
 from .reading import read_cohort_and_metadata, with_columns
 
@@ -22,6 +23,7 @@ def robustness(
     ],
     target: Annotated[str, typer.Option("--target", "-t", help="Column with the groups.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("robustness"),
+    preset: Preset = None,
     metadata: Annotated[
         Path | None, typer.Option(help="CSV or TSV with the groups.", show_default="the tables' own columns")
     ] = None,

@@ -14,9 +14,7 @@ from ..console import doing, note, out, report_files
 def card(
     folder: Annotated[
         Path,
-        typer.Argument(
-            metavar="DIR", help="A checkpoint, or an export of `export --format datasets`.", show_default=False
-        ),
+        typer.Argument(metavar="DIR", help="A checkpoint, or a dataset (see `publish dataset`).", show_default=False),
     ],
     repo: Annotated[str | None, typer.Option("--id", help="NAMESPACE/NAME on the Hub, of a new card.")] = None,
     license_id: Annotated[
@@ -38,6 +36,7 @@ def card(
         from ...hub.entry import is_table, write_entry
         from ...hub.generated import write_generated
         from ...hub.manifest import ENTRY, REPO_ID, load_entry, set_remote_code
+        from ...hub.training_datasets import training_dataset
     path = folder / ENTRY
     if not path.is_file():
         if repo is None or not REPO_ID.fullmatch(repo):
@@ -51,7 +50,7 @@ def card(
     if repo is not None or license_id is not None or title is not None:
         raise InputError(f"{path} exists already; change id, license and title in it.")
     if with_code:
-        if is_table(folder):
+        if is_table(folder) or training_dataset(folder) is not None:
             raise InputError(f"{folder} is a dataset, which has no code; leave out --with-code.")
         with doing("writing code"):
             from ...hub.remote_code import export_remote_code

@@ -16,7 +16,10 @@ def dataset(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR", help="An export of `export --format datasets`, with its card.", show_default=False
+            metavar="DIR",
+            help="With its card: an export of `export --format datasets`, a folder of `sequences prepare`, or the "
+            "folder dataset of `genome embed --format datasets`.",
+            show_default=False,
         ),
     ],
     repo: Repo,
@@ -27,7 +30,7 @@ def dataset(
     tag: Tag = None,
     message: Message = None,
 ) -> None:
-    """Publish abundance vectors as a dataset: list each file and what would change; --push commits.
+    """Publish abundance vectors, prepared sequences or embedded genomes: list each file; --push commits.
 
     Columns that seem to hold personal data are refused, unless personal_columns in card.toml names them.
     """

@@ -12,12 +12,13 @@ from ...runs.progress import Progress
 from ..console import doing, note, one_line, out, report_files
 from ..options import Revision
 from ..output import check_overwritable
+from ..presets import Preset
 
 if TYPE_CHECKING:
     from ...sequences import PreparedSequences, TokenLengths
 
 Task = Literal["classification", "multi_label", "regression"]
-Edges = Literal["drop", "shift", "clip"]
+Edges = Literal["drop", "shift", "clip", "pad"]
 Split = Literal["random", "chromosome", "cluster", "group"]
 
 
@@ -31,6 +32,7 @@ def prepare(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", show_default=False)],
+    preset: Preset = None,
     task: Annotated[Task, typer.Option(help="Kind of labels; several labels of multi_label are separated by ';'.")] = (
         "classification"
     ),
@@ -44,8 +46,12 @@ def prepare(
     ] = None,
     length: Annotated[int, typer.Option(min=1, help="Bases of a window around a summit.")] = 1000,
     edges: Annotated[
-        Edges, typer.Option(help="Windows that cross a contig's end: drop, shift inside, or clip.")
+        Edges, typer.Option(help="Windows that cross a contig's end: drop, shift inside, clip, or pad with N.")
     ] = "drop",
+    canonical_contigs: Annotated[
+        bool,
+        typer.Option("--canonical-contigs", help="Drop intervals on contigs other than 1, 2, ..., X, Y, Z, W."),
+    ] = False,
     max_n: Annotated[
         float, typer.Option(min=0, max=1, help="Largest fraction of N; sequences above it are dropped.")
     ] = 0.1,
@@ -116,6 +122,7 @@ def prepare(
         positive=positive,
         length=length,
         edges=edges,
+        canonical_contigs=canonical_contigs,
         max_n=max_n,
         min_length=min_length,
         sequence_column=sequence_column,

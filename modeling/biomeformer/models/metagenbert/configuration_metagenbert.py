@@ -9,9 +9,10 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 POOLING_MODES = ("mean", "mean_over_max_length", "cls")
 ABUNDANCE_TRANSFORMS = ("none", "clr")
-ZERO_REPLACEMENTS = ("fixed", "sq")
+ZERO_REPLACEMENTS = ("fixed", "sq", "epsilon")
 HEADS = ("linear", "deep_sets")
 SET_ELEMENTS = ("centroids", "reads")
+HEAD_LAYOUTS = ("default", "published")
 SET_POOLING_MODES = ("mean", "sum", "max", "attention")
 CHOICES = {
     "pooling": POOLING_MODES,
@@ -20,6 +21,7 @@ CHOICES = {
     "zero_replacement": ZERO_REPLACEMENTS,
     "set_elements": SET_ELEMENTS,
     "set_pooling": SET_POOLING_MODES,
+    "head_layout": HEAD_LAYOUTS,
 }
 # Config classes of read encoders by model_type, of those whose code comes with a checkpoint and is unknown to
 # transformers.
@@ -40,8 +42,9 @@ class MetagenBertConfig(PreTrainedConfig):
         head: Head of a phenotype model: `linear` on the abundance vector, or `deep_sets` on a set of vectors of the
             sample.
         abundance_transform: Input of a linear head: `none` (fractions of reads) or `clr` (their centred log-ratios).
-        zero_replacement: Replacement of zeros for log-ratios: `fixed` (1/n² of the whole for n clusters), or `sq`
-            (1/(n(√N + 1)) for N reads), which needs counts rather than fractions.
+        zero_replacement: Replacement of zeros for log-ratios: `fixed` (1/n² of the whole for n clusters), `sq`
+            (1/(n(√N + 1)) for N reads), which needs counts rather than fractions, or `epsilon` (1e-12 is added to
+            every fraction, as in the published MetagenBERT scripts).
         set_elements: Elements of a DeepSets head's set: `centroids` of a k-means over the sample's own reads
             (MetagenBERT-Local), or `reads` drawn from the sample (MetagenBERT-Sub).
         set_size: Number of elements of a set.
@@ -49,8 +52,12 @@ class MetagenBertConfig(PreTrainedConfig):
             `set_size`, over which predictions are averaged.
         set_seed: Seed of the draw and of k-means.
         set_pooling: Pooling of a set: `mean`, `sum`, `max` or `attention`.
-        head_hidden_size: Width of a DeepSets head.
-        head_dropout: Dropout of a DeepSets head.
+        head_layout: Layers of a DeepSets head: `default`, or `published`: those of the MetagenBERT scripts, for which
+            all elements of a set count alike.
+        head_hidden_size: Width of a DeepSets head; of the network for each element (Phi) in the published layout.
+        head_dropout: Dropout of a DeepSets head, or of Phi.
+        pooled_hidden_size: Width of the network for the pooled vector (Rho) in the published layout.
+        pooled_dropout: Dropout of Rho.
         initializer_range: Standard deviation of new centroids.
 
     Raises:
@@ -73,8 +80,11 @@ class MetagenBertConfig(PreTrainedConfig):
     set_reads: int = 10_000
     set_seed: int = 0
     set_pooling: str = "attention"
+    head_layout: str = "default"
     head_hidden_size: int = 64
     head_dropout: float = 0.1
+    pooled_hidden_size: int = 256
+    pooled_dropout: float = 0.2
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -97,7 +107,7 @@ class MetagenBertConfig(PreTrainedConfig):
                 raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(choices)}.")
         if self.pooling == "mean_over_max_length" and not self.max_length:
             raise ValueError("pooling 'mean_over_max_length' needs max_length, the divisor in tokens.")
-        for name in ("n_clusters", "set_size", "set_reads", "head_hidden_size"):
+        for name in ("n_clusters", "set_size", "set_reads", "head_hidden_size", "pooled_hidden_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.set_reads < self.set_size:

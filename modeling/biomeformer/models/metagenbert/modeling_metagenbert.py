@@ -17,7 +17,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_metagenbert import MetagenBertConfig
-from .deep_sets import DeepSets
+from .deep_sets import DeepSets, make_deep_sets
 from .exact_batches import by_length, exact_batch_size
 from .full_float32 import full_float32_matmul
 from .head_loss import head_loss
@@ -429,7 +429,7 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
         super().__init__(config)
         self.metagenbert = MetagenBertModel(config)
         self.head: nn.Module = (
-            nn.Linear(config.n_clusters, config.num_labels) if config.head == "linear" else DeepSets(config)
+            nn.Linear(config.n_clusters, config.num_labels) if config.head == "linear" else make_deep_sets(config)
         )
         self.post_init()
 
@@ -460,8 +460,8 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
         """Score samples: abundance vectors with a linear head, sets of vectors or of reads with a DeepSets head.
 
         Args:
-            counts: `(n_samples, n_clusters)`, counts of reads per cluster, or fractions if `zero_replacement` is
-                `fixed`; for a linear head.
+            counts: `(n_samples, n_clusters)`, counts of reads per cluster, or fractions unless `zero_replacement`
+                is `sq`; for a linear head.
             elements: `(n_samples, n_elements, hidden_size)`, vectors of sets; for a DeepSets head.
             weights: `(n_samples, n_elements)`, shares of the elements; 0 marks padding. Equal by default.
             input_ids: `(n_tokens,)`, concatenated tokens of reads, to be embedded with gradients, instead of
@@ -579,7 +579,8 @@ def transform_abundance(counts: torch.Tensor, transform: str, zeros: str = "fixe
         counts: `(n_samples, n_clusters)`, of which no row is zero.
         transform: `none`; or `clr`, the centred log-ratio (as scikit-bio's `clr`) after zeros are replaced.
         zeros: Replacement of zeros: `fixed`, `1 / n_clusters**2` (scikit-bio's `multi_replace`); or `sq`,
-            `1 / (n_clusters * (sqrt(n_reads) + 1))` (zCompositions' `cmultRepl`, method SQ).
+            `1 / (n_clusters * (sqrt(n_reads) + 1))` (zCompositions' `cmultRepl`, method SQ); or `epsilon`, by which
+            1e-12 is added to every share.
 
     Returns:
         float64 `(n_samples, n_clusters)`.
@@ -589,6 +590,9 @@ def transform_abundance(counts: torch.Tensor, transform: str, zeros: str = "fixe
     shares = shares / depth
     if transform == "none":
         return shares
+    if zeros == "epsilon":
+        logs = (shares + 1e-12).log()
+        return logs - logs.mean(1, keepdim=True)
     n = shares.shape[1]
     delta = torch.full_like(depth, 1 / n**2) if zeros == "fixed" else 1 / (n * (depth.sqrt() + 1))
     is_zero = shares == 0
