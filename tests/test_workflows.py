@@ -366,6 +366,7 @@ def test_multiqc_renders_the_numbers_of_every_sample(tmp_path, environment):
     assert {"biomeformer_reads_plot", "biomeformer_clusters_plot"} <= set(plots)
     bars = plots["biomeformer_clusters_plot"]["datasets"][0]
     assert len(bars["cats"]) == N_BARS + 1 and bars["cats"][-1]["name"] == "other clusters"
+    assert len({cat["color"] for cat in bars["cats"]}) == N_BARS + 1
     assert len(bars["samples"]) == len(table.sample_ids)
     assert sum(sum(cat["data"]) for cat in bars["cats"]) == table.counts.sum()
     fates = plots["biomeformer_reads_plot"]["datasets"][0]["cats"]
@@ -386,10 +387,11 @@ def test_multiqc_content_is_valid_without_multiqc(tmp_path):
         configuration, frame = read_content(folder / file)
         assert configuration["plot_type"] == kind and re.fullmatch(r"[a-z_]+", configuration["id"])
         assert len(frame) == len(table.sample_ids) and frame.index.is_unique
-    _, clusters = read_content(folder / CLUSTERS_FILE)
+    configuration, clusters = read_content(folder / CLUSTERS_FILE)
+    assert list(configuration["categories"]) == list(clusters.columns)
     assert clusters.sum(axis=1).tolist() == table.counts.sum(axis=1).tolist()
     means = table.abundance.mean(axis=0)
-    assert clusters.columns[0] == f"cluster {means.argmax()}"
+    assert configuration["categories"][clusters.columns[0]]["name"] == f"cluster {means.argmax()}"
     assert yaml.safe_load((folder / VERSIONS_FILE).read_text()) == {"biomeformer": "0.1.0"}
 
 

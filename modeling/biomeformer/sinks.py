@@ -46,8 +46,11 @@ def html(text: object) -> str:
 
 
 def multiqc(text: object) -> str:
-    """Return text for a cell of MultiQC's custom content, which becomes HTML; a `#` at the start would be a comment."""
-    escaped = html(text).strip()
+    """Return text for a cell of MultiQC's custom content, which becomes HTML; a `#` at the start would be a comment.
+
+    Quotes become numbers, since its plots show `&quot;` as it is written.
+    """
+    escaped = html(text).replace("&quot;", "&#34;").strip()
     return f"&#35;{escaped[1:]}" if escaped.startswith("#") else escaped
 
 

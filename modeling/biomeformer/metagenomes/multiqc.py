@@ -23,8 +23,13 @@ READS_FILE = "biomeformer_reads_mqc.tsv"
 FATES_FILE = "biomeformer_read_fates_mqc.tsv"
 CLUSTERS_FILE = "biomeformer_clusters_mqc.tsv"
 VERSIONS_FILE = "biomeformer_mqc_versions.yml"
-# Bars of more clusters have colours that nobody tells apart.
-N_BARS = 20
+# Of the bars of clusters (matplotlib's tab20), and of the other clusters together: MultiQC's own repeat after ten.
+COLOURS = (
+    "#1f77b4", "#aec7e8", "#ff7f0e", "#ffbb78", "#2ca02c", "#98df8a", "#d62728", "#ff9896", "#9467bd", "#c5b0d5",
+    "#8c564b", "#c49c94", "#e377c2", "#f7b6d2", "#7f7f7f", "#c7c7c7", "#bcbd22", "#dbdb8d", "#17becf", "#9edae5",
+)  # fmt: skip
+OTHERS_COLOUR = "#e8e8e8"
+N_BARS = len(COLOURS)
 # Files of one parent are sections of one module of the report.
 PARENT = {
     "parent_id": "biomeformer",
@@ -65,8 +70,9 @@ def write_multiqc(table: AbundanceTable, folder: Path, descriptions: ClusterDesc
     )
     fates = _section("Reads", "What became of the reads of each sample.", "reads", "Reads")
     _write(_fates(table).set_axis(index), folder / FATES_FILE, fates)
-    clusters, description = _largest_clusters(table, descriptions)
-    _write(clusters.set_axis(index), folder / CLUSTERS_FILE, _section("Clusters", description, "clusters", "Reads"))
+    clusters, categories, description = _largest_clusters(table, descriptions)
+    section = _section("Clusters", description, "clusters", "Reads") | {"categories": categories}
+    _write(clusters.set_axis(index), folder / CLUSTERS_FILE, section)
     version = str(table.provenance.get("versions", {}).get("biomeformer", "unknown"))
     (folder / VERSIONS_FILE).write_text(yaml.safe_dump({"biomeformer": version}), encoding="utf-8")
 
@@ -178,15 +184,26 @@ def _fates(table: AbundanceTable) -> pd.DataFrame:
     )
 
 
-def _largest_clusters(table: AbundanceTable, descriptions: ClusterDescriptions | None) -> tuple[pd.DataFrame, str]:
-    """Return the counts of the clusters with the largest mean abundance and of the others together, and a sentence."""
+def _largest_clusters(
+    table: AbundanceTable, descriptions: ClusterDescriptions | None
+) -> tuple[pd.DataFrame, dict[str, dict[str, str]], str]:
+    """Return the counts of the clusters with the largest mean abundance and of the others together.
+
+    Returns:
+        The counts, one row per sample; names and colours of the columns; and a sentence on them.
+    """
     n_clusters = table.counts.shape[1]
     # Stable, so that ties are in the order of the clusters.
     largest = np.argsort(-table.abundance.mean(axis=0), kind="stable")[:N_BARS]
-    label = (lambda i: f"cluster {i}") if descriptions is None else descriptions.label
-    columns = {multiqc(label(int(i))): table.counts[:, i] for i in largest}
+    columns: dict[str, np.ndarray] = {}
+    categories: dict[str, dict[str, str]] = {}
+    for i, colour in zip(map(int, largest), COLOURS, strict=False):
+        columns[f"cluster_{i}"] = table.counts[:, i]
+        name = f"cluster {i}" if descriptions is None else descriptions.label(i)
+        categories[f"cluster_{i}"] = {"name": multiqc(name), "color": colour}
     if n_clusters > len(largest):
-        columns["other clusters"] = table.counts.sum(axis=1) - table.counts[:, largest].sum(axis=1)
+        columns["others"] = table.counts.sum(axis=1) - table.counts[:, largest].sum(axis=1)
+        categories["others"] = {"name": "other clusters", "color": OTHERS_COLOUR}
     share = table.abundance[:, largest].sum(axis=1).mean()
     sentence = (
         f"Reads of the {len(largest)} clusters with the largest mean abundance, of {n_clusters:,}; "
@@ -194,7 +211,7 @@ def _largest_clusters(table: AbundanceTable, descriptions: ClusterDescriptions |
     )
     if descriptions is not None:
         sentence += " Names are those of reference genomes whose reads the cluster receives."
-    return pd.DataFrame(columns), sentence
+    return pd.DataFrame(columns), categories, sentence
 
 
 __all__ = ["CLUSTERS_FILE", "FATES_FILE", "READS_FILE", "VERSIONS_FILE", "write_multiqc"]
