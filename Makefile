@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check fuzz clean
+.PHONY: demo test conformance check fuzz clean
 
 demo: $(VENV)/.demo-ready  ## the main job on the example cohort, with the shipped checkpoint
 	$(BIN)/biomeformer demo --output demo-output
 
 test: check $(VENV)/workflows/.ready  ## linters, type checker and all tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+conformance: $(VENV)/.test-ready  ## the common test suites of transformers, from its source distribution, on every class
+	PYTHONPATH=tests $(BIN)/python -m conformance
 
 N ?= 10000
 SEED ?= 0

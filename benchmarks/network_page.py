@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -143,6 +144,8 @@ def main() -> None:
         raise SystemExit("no Chromium is installed.")
     with tempfile.TemporaryDirectory() as folder:
         page = network_report(GeneInteractionNetwork.load(args.network), Path(folder) / "report.html").read_text()
+    # The page permits no other script than its own.
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     timings = drive(program, page.replace("</body>", DRIVER + "</body>"), 120)
     size, first = timings.pop("shown"), timings.pop("ready")
     results = {

@@ -30,12 +30,12 @@ from typing import Any
 import transformers
 
 from biomeformer import load_read_encoder
+from biomeformer.checkpoints.admission import make_processor
 from biomeformer.checkpoints.loading import DTYPES
 from biomeformer.errors import InputError
 from biomeformer.io.atomic import wrap_write_errors
 from biomeformer.io.locks import locked_folder
 from biomeformer.metagenomes import fit_several_centroids
-from biomeformer.models.metagenbert import MetagenBertProcessor
 from biomeformer.reads import read_cohort
 from biomeformer.runs.control import CallbackObserver, RunControl
 from biomeformer.runs.process_group import ProcessGroup
@@ -120,10 +120,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     encoder, tokenizer = load_read_encoder(
         config.read_encoder, revision=config.revision, device=processes.device(args.device), dtype=config.dtype
     )
-    try:
-        processor = MetagenBertProcessor(tokenizer, **config.preprocessing)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{args.config}, preprocessing config: {error}") from error
+    processor = make_processor(config.read_encoder, encoder, tokenizer, **config.preprocessing)
 
     def on_finish(sample_id: str, reason: str | None) -> None:
         note(f"process {processes.rank}: {sample_id} {'drawn' if reason is None else 'failed'}")

@@ -41,6 +41,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from biomeformer import load_read_encoder
+from biomeformer.checkpoints.admission import make_processor
 from biomeformer.errors import InputError
 from biomeformer.inference.batching import embed_vectors
 from biomeformer.io.atomic import atomic_directory
@@ -48,7 +49,7 @@ from biomeformer.io.digests import FileDigest, check_files, digest_files
 from biomeformer.io.records import DamagedFileError, RecordType
 from biomeformer.metagenomes import run_kmeans
 from biomeformer.models.kmer_encoder import KmerTokenizer
-from biomeformer.models.metagenbert import MetagenBertModel, MetagenBertProcessor
+from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.reads import GenomeSet, ReadBatch
 from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.runs.progress import out
@@ -270,7 +271,7 @@ class Trainer:
     ) -> None:
         self.config, self.run, self.accelerator = config, run, run.accelerator
         self.encoder, self.tokenizer, self.checkpoint = encoder, tokenizer, source
-        self.processor = MetagenBertProcessor(tokenizer, **config.preprocessing)
+        self.processor = make_processor(source or "the new encoder", encoder, tokenizer, **config.preprocessing)
         copies = config.diverged_copies
         species = train
         if copies is not None and config.stages:

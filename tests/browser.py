@@ -8,8 +8,9 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,13 +25,17 @@ FLAGS = [
     "--disable-sync",
     "--hide-scrollbars",
 ]
+# Reports permit their own scripts alone; those that look at a page, or break it, are none of them.
+POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 # Appended to a copy of the page: tells how it is laid out once all pictures are there.
 PROBE = """<script>
 window.addEventListener("load", () => {
-  const boxes = [...document.querySelectorAll("img, figcaption, table, h1, h2, h3, p")].map(e => {
-    const r = e.getBoundingClientRect();
-    return {tag: e.tagName, left: r.left, right: r.right, top: r.top, bottom: r.bottom,
-            scrolls: e.closest(".wide") !== null, drawn: e.tagName !== "IMG" || e.naturalWidth > 0};
+  const boxes = [...document.querySelectorAll("img, svg.drawing, figcaption, table, h1, h2, h3, p")].map(e => {
+    const r = e.getBoundingClientRect(), frame = e.closest(".wide");
+    // What lies in a scrolled frame is seen down to the frame's end.
+    const bottom = frame === null ? r.bottom : Math.min(r.bottom, frame.getBoundingClientRect().bottom);
+    return {tag: e.tagName.toUpperCase(), left: r.left, right: r.right, top: r.top, bottom,
+            scrolls: frame !== null, drawn: e.tagName === "IMG" ? e.naturalWidth > 0 : r.width > 0};
   });
   const found = document.createElement("pre");
   found.id = "probe";
@@ -47,7 +52,7 @@ class Seen:
     Attributes:
         width: Of the window, in pixels.
         scroll_width: Of the page; wider than the window where it must be scrolled sideways.
-        boxes: Of pictures, captions, tables, headings and paragraphs.
+        boxes: Of pictures and drawings, captions, tables, headings and paragraphs.
         console: Lines of the console.
         requests: Addresses the page asked for, other than its own and what lies within it.
     """
@@ -78,12 +83,49 @@ def run(folder: Path, *options: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+def permissive(text: str) -> str:
+    """A page without its content security policy."""
+    return POLICY.sub("", text)
+
+
+def drive(page: Path, folder: Path, script: str, width: int = 1200, expected: str | None = None) -> Any:
+    """What a script returns that runs in a page once it is loaded; the console must stay empty but for `expected`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / "driven.html"
+    driver = f"""<script>addEventListener("load", async () => {{
+const sleep = () => new Promise(done => setTimeout(done, 20));
+const result = document.createElement("pre");
+result.textContent = JSON.stringify(await (async () => {{ {script} }})());
+result.id = "driven";
+document.body.append(result);
+}});</script>"""
+    head, _, tail = permissive(page.read_text()).rpartition("</body>")
+    copy.write_text(f"{head}{driver}</body>{tail}")
+    options = [f"--window-size={width},900", "--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom"]
+    done = run(folder, *options, copy.as_uri())
+    found = re.search(r'<pre id="driven">(.*?)</pre>', done.stdout, re.S)
+    console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    complaints = [line for line in console if expected is None or expected not in line]
+    assert found is not None and not complaints, (complaints, done.stderr[-1500:])
+    return json.loads(unescape(found.group(1)))
+
+
+def without_scripts(page: Path, folder: Path) -> str:
+    """The body of a page as HTML, in a frame that runs no scripts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    outer = folder / "frame.html"
+    content = escape(page.read_text())
+    outer.write_text(f'<!doctype html><body><iframe sandbox="allow-same-origin" srcdoc="{content}"></iframe></body>')
+    script = "return frames[0].document.body.innerHTML"
+    return str(drive(outer, folder, script, expected="Blocked script execution"))
+
+
 def look(page: Path, folder: Path, width: int) -> Seen:
     """Open a page in a window of some width."""
     folder.mkdir(parents=True, exist_ok=True)
     # A window is at least 500 pixels wide; a frame within it may be narrower.
     inner = folder / "inner.html"
-    inner.write_text(page.read_text().replace("</body>", f"{PROBE}</body>"))
+    inner.write_text(permissive(page.read_text()).replace("</body>", f"{PROBE}</body>"))
     outer = folder / "outer.html"
     outer.write_text(
         '<!doctype html><link rel="icon" href="data:,"><body style="margin:0">'

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Conda's names of packages that PyPI calls otherwise.
 CONDA_NAMES = {
+    "adjustText": "adjusttext",
     "isal": "python-isal",
     "lazy-loader": "lazy_loader",
     "matplotlib": "matplotlib-base",

@@ -23,7 +23,7 @@ LAZY_PACKAGES = sorted(
     ".".join(stub.parent.relative_to(PACKAGE.parent).parts) for stub in PACKAGE.rglob("__init__.pyi")
 )
 # Classes that a model folder has a copy of, since it must stand alone when it is exported as remote code.
-COPIED_CLASSES = {"StrictPreTrainedModel", "WeightRules"}
+COPIED_CLASSES = {"StrictPreTrainedModel", "WeightMismatchError", "WeightRules"}
 HEAVY = ("torch", "transformers", "pandas", "matplotlib", "scipy", "sklearn", "skbio", "datasets", "pyarrow", "numpy")
 # Seconds of CPU time: several times what it takes, for slow and busy machines.
 MOST_SECONDS = 1.5

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from html import escape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -27,6 +28,7 @@ from biomeformer.metagenomes import READ_STATS, AbundanceTable
 from biomeformer.metagenomes.export import dataset_card_text, export_table
 from biomeformer.reports import cohort_report
 from biomeformer.reports.figure import make_cohort_figure
+from biomeformer.reports.page import environment
 from biomeformer.runs.progress import cell, error_line, note, out, out_lines
 from biomeformer.sequences.dataset_card import dataset_card
 
@@ -66,6 +68,7 @@ PROVENANCE = {
     "contract": {"pooling": "mean", "min_read_length": 32, "max_length": 42},
     "versions": {"biomeformer": "0"},
 }
+PARAGRAPH = environment().from_string('<p title="{{ text }}">{{ text }}</p>')
 FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\u3164\ud800-\udfff]")
 
@@ -132,7 +135,7 @@ def test_markup_of_names_is_text_in_rich_tables(name):
 
 @given(st.text(max_size=20) | st.sampled_from(HOSTILE))
 def test_html_holds_text_only(text):
-    page = f'<p title="{sinks.html(text)}">{sinks.html(text)}</p>'
+    page = PARAGRAPH.render(text=text)
     elements = Elements(page)
     assert elements.tags == ["p"] and elements.attributes == {"title"}
 
@@ -176,7 +179,7 @@ def test_ordinary_names_stay_legible_in_markdown():
 def test_markdown_shows_the_name_itself():
     for name in HOSTILE:
         shown = MarkdownIt("commonmark").renderInline(sinks.markdown(name))
-        assert shown == sinks.html(name).replace("&#x27;", "'")
+        assert shown == escape(sinks.terminal(name)).replace("&#x27;", "'")
 
 
 @given(st.text() | st.sampled_from(HOSTILE) | st.from_regex(r"'*[=+\-@]?[0-9.eE]*\Z"))
@@ -230,7 +233,7 @@ def test_a_cohort_of_hostile_names_is_reported_and_exported(tmp_path):
     assert not [text for text in figure.findobj(Text) if CONTROL.search(text.get_text().replace("\n", ""))]
     page = cohort_report(table, tmp_path / "report.html", colour_by="group", title=HOSTILE[8]).read_text()
     elements = Elements(page)
-    assert "script" not in elements.tags and "onerror" not in elements.attributes
+    assert elements.tags.count("script") == 1 and "onerror" not in elements.attributes
     assert not CONTROL.search(page)
     assert set(inline(dataset_card_text(table).split("centroids\n")[1].split("\n")[0])) <= {"text", "code_inline"}
     (tmp_path / "csv").mkdir()

@@ -11,7 +11,11 @@ from . import (
     sequences as sequences,
 )
 from .attribution import attribute as attribute
-from .checkpoints.loading import load as load, load_read_encoder as load_read_encoder
+from .checkpoints.loading import (
+    load as load,
+    load_encoder_with_processor as load_encoder_with_processor,
+    load_read_encoder as load_read_encoder,
+)
 from .genomes import EmbeddedGenomes as EmbeddedGenomes, read_genome as read_genome
 from .metagenomes import (
     AbundanceTable as AbundanceTable,

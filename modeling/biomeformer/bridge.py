@@ -12,12 +12,21 @@ from typing import Any
 
 from .checkpoints.loader import load_strict
 
+Files = str | Path | list[str | Path] | tuple[str | Path, ...]
 
-def sample_reads(fastq_1: str | Path, fastq_2: str | Path | None = None) -> Any:
-    """Return the reads of one file, or of two mates' files, as `biomeformer.reads.SampleReads`."""
+
+def sample_reads(fastq_1: Files, fastq_2: Files | None = None) -> Any:
+    """Return the reads of one sample, in one file or several (runs, lanes), as `biomeformer.reads.SampleReads`.
+
+    Args:
+        fastq_1: File of single reads or of first mates, or a list of such files.
+        fastq_2: File of second mates, or a list of as many.
+    """
     from .reads import SampleReads
 
-    return SampleReads.single(fastq_1) if fastq_2 is None else SampleReads.paired(fastq_1, fastq_2)
+    if fastq_2 is not None:
+        return SampleReads.paired(fastq_1, fastq_2)
+    return SampleReads.single(*fastq_1) if isinstance(fastq_1, list | tuple) else SampleReads.single(fastq_1)
 
 
 def embed_sample(model: Any, reads: Any, **options: Any) -> Any:

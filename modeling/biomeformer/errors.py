@@ -51,6 +51,10 @@ class CheckpointNotFoundError(CheckpointError, OSError):
     """No checkpoint, or a file of it that is missing; an `OSError` as transformers raises it."""
 
 
+class CheckpointWeightsError(CheckpointError, RuntimeError):
+    """Weights that do not fit their model, or cannot be loaded as asked; a `RuntimeError` as transformers raises it."""
+
+
 class TableError(InputError):
     """An abundance table that is malformed or does not fit another."""
 

@@ -53,6 +53,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "biomeformer.phenotypes.metrics": ("biomeformer.metrics",),
     "biomeformer.phenotypes.telling": ("biomeformer.phenotypes.discriminative",),
     "biomeformer.pretraining": ("biomeformer.training.objectives",),
+    "biomeformer.reports.html": ("biomeformer.reports.cohort",),
     "biomeformer.sequence_cnn": ("biomeformer.models.sequence_cnn",),
     "biomeformer.sequences.nucleotides": ("biomeformer.io.nucleotides",),
 }

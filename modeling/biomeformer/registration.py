@@ -11,10 +11,11 @@ from collections import UserDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
-from wrapt import register_post_import_hook
+from wrapt import ObjectProxy, register_post_import_hook, wrap_function_wrapper
 
 # Classes by model type and Auto class.
 MODELS: dict[str, dict[str, str]] = {
@@ -70,9 +71,18 @@ AUTO_MAPPINGS: dict[str, dict[str, str]] = {
 }
 
 
+# Functions of transformers that take the name of a checkpoint, by module.
+TAKE_NAMES: dict[str, str] = {
+    "transformers.models.auto.configuration_auto": "AutoConfig.from_pretrained",
+    "transformers.models.auto.auto_factory": "_BaseAutoModelClass.from_pretrained",
+    "transformers.models.auto.tokenization_auto": "AutoTokenizer.from_pretrained",
+    "transformers.models.auto.processing_auto": "AutoProcessor.from_pretrained",
+}
+
+
 @dataclass(frozen=True)
 class ClassReference:
-    """A class that is imported on first use.
+    """A class of this package that is imported on first use.
 
     Attributes:
         path: Path of the class, `module.Class`.
@@ -85,6 +95,47 @@ class ClassReference:
         module, name = self.path.rsplit(".", 1)
         cls: type = getattr(import_module(module), name)
         return cls
+
+
+@dataclass(frozen=True)
+class ReadEncoderPlugin:
+    """A read encoder of another installed package, whose classes are imported and registered on first use.
+
+    Its entry point is in the group `biomeformer.read_encoders`, has the model type as its name, and names a mapping of
+    Auto classes to classes, such as `{"AutoConfig": MyConfig, "AutoModel": MyModel, "AutoTokenizer": MyTokenizer}`.
+
+    Attributes:
+        entry_point: The entry point.
+    """
+
+    entry_point: EntryPoint
+
+    def load(self) -> type:
+        """Register the classes with transformers; return the config class.
+
+        Raises:
+            CheckpointError: The package cannot be imported, or its entry point is something else.
+        """
+        from .errors import CheckpointError
+
+        name, dist = self.entry_point.name, getattr(self.entry_point.dist, "name", self.entry_point.value)
+        where = f"the read encoder {name!r} of the installed package {dist} (entry point {self.entry_point.value})"
+        try:
+            classes = dict(self.entry_point.load())
+            config = classes["AutoConfig"]
+            if config.model_type != name:
+                raise ValueError(f"its config's model_type is {config.model_type!r}")
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise CheckpointError(
+                f"{where} cannot be used: {type(error).__name__}: {reason}; update or remove that package."
+            ) from error
+        for module, mappings in AUTO_MAPPINGS.items():
+            for auto_class, mapping_name in mappings.items():
+                if auto_class in classes and auto_class != "AutoConfig":
+                    getattr(import_module(module), mapping_name).register(config, classes[auto_class], exist_ok=True)
+        loaded: type = config
+        return loaded
 
 
 class LazyClasses(UserDict[Any, Any]):
@@ -100,7 +151,7 @@ class LazyClasses(UserDict[Any, Any]):
 
     def __getitem__(self, key: Any) -> Any:
         value = self.data[key]
-        if isinstance(value, ClassReference):
+        if isinstance(value, ClassReference | ReadEncoderPlugin):
             value = self.data[key] = value.load()
         return value
 
@@ -125,6 +176,8 @@ def register() -> None:
         register_post_import_hook(_set_bridge, f"biomeformer.models.{model_type}.strict_loading")
     for module in AUTO_MAPPINGS:
         register_post_import_hook(_after_import(_register_auto_classes), module)
+    for module in TAKE_NAMES:
+        register_post_import_hook(_after_import(_resolve_shipped_names), module)
     register_post_import_hook(_after_import(_register_pipelines), "transformers.pipelines")
 
 
@@ -147,10 +200,34 @@ def _register_auto_classes(module: ModuleType) -> None:
         # The registry has no public interface for classes that are not imported yet.
         if not isinstance(mapping._extra_content, LazyClasses):
             mapping._extra_content = LazyClasses(mapping._extra_content)
+        if auto_class == "AutoConfig":
+            from .checkpoints import READ_ENCODERS
+
+            for entry_point in entry_points(group=READ_ENCODERS):
+                if entry_point.name not in MODELS and entry_point.name not in mapping:
+                    mapping.register(entry_point.name, ReadEncoderPlugin(entry_point), exist_ok=True)
         for model_type, classes in MODELS.items():
             if auto_class in classes:
                 key = model_type if auto_class == "AutoConfig" else ClassReference(classes["AutoConfig"]).load()
                 mapping.register(key, ClassReference(classes[auto_class]), exist_ok=True)
+
+
+def _resolve_shipped_names(module: ModuleType) -> None:
+    """Let an Auto class find the checkpoints that ship in the package by name, as the package's classes do."""
+    from .checkpoints import resolve_checkpoint
+
+    def from_pretrained(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        argument = "pretrained_model_name_or_path"
+        if args:
+            args = (resolve_checkpoint(args[0]), *args[1:])
+        elif argument in kwargs:
+            kwargs = {**kwargs, argument: resolve_checkpoint(kwargs[argument])}
+        return wrapped(*args, **kwargs)
+
+    class_name, _, method = TAKE_NAMES[module.__name__].partition(".")
+    # A second call, after a reload of the package, finds it wrapped.
+    if not isinstance(vars(getattr(module, class_name))[method], ObjectProxy):
+        wrap_function_wrapper(module, f"{class_name}.{method}", from_pretrained)
 
 
 def _register_pipelines(module: ModuleType) -> None:
@@ -165,4 +242,13 @@ def _register_pipelines(module: ModuleType) -> None:
         module.PIPELINE_REGISTRY.supported_tasks[task] = entry
 
 
-__all__ = ["AUTO_MAPPINGS", "MODELS", "PIPELINES", "ClassReference", "LazyClasses", "LazyModule", "register"]
+__all__ = [
+    "AUTO_MAPPINGS",
+    "MODELS",
+    "PIPELINES",
+    "ClassReference",
+    "LazyClasses",
+    "LazyModule",
+    "ReadEncoderPlugin",
+    "register",
+]

@@ -7,7 +7,7 @@ as they are in memory and in data files, and go through the sink's function when
 
 from __future__ import annotations
 
-import html as _html
+import html
 import re
 
 # Printable to Python, yet shown as nothing: fillers, joiners and variation selectors.
@@ -40,17 +40,12 @@ def terminal_lines(text: str) -> str:
     return "\n".join("\t".join(map(terminal, line.split("\t"))) for line in text.split("\n"))
 
 
-def html(text: object) -> str:
-    """Return text for HTML, between tags and in attributes."""
-    return _html.escape(terminal(str(text)))
-
-
 def multiqc(text: object) -> str:
     """Return text for a cell of MultiQC's custom content, which becomes HTML; a `#` at the start would be a comment.
 
     Quotes become numbers, since its plots show `&quot;` as it is written.
     """
-    escaped = html(text).replace("&quot;", "&#34;").strip()
+    escaped = html.escape(terminal(str(text))).replace("&quot;", "&#34;").strip()
     return f"&#35;{escaped[1:]}" if escaped.startswith("#") else escaped
 
 
@@ -110,7 +105,6 @@ def _escaped(letter: str) -> str:
 
 __all__ = [
     "from_spreadsheet",
-    "html",
     "markdown",
     "markdown_code",
     "multiqc",

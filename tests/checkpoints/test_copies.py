@@ -14,7 +14,11 @@ from biomeformer import bridge
 PACKAGE = Path(biomeformer.__file__).parent
 MODEL_FOLDERS = ("dnabert2", "genome_transformer", "kmer_encoder", "metagenbert", "sequence_cnn")
 # Functions that a model folder copies from another one.
-COPIED_FUNCTIONS = {("kmer_encoder", "dnabert2"): ("to_device",)}
+COPIED_FUNCTIONS = {
+    ("genome_transformer", "dnabert2"): ("is_traced",),
+    ("kmer_encoder", "dnabert2"): ("is_traced", "to_device"),
+    ("metagenbert", "dnabert2"): ("is_traced",),
+}
 
 
 @pytest.mark.parametrize("name", ["head_loss.py", "strict_loading.py"])

@@ -70,7 +70,7 @@ def test_describe_then_every_report_and_export_names_the_clusters(planted, sampl
     result = run([*evaluate, "--model", "l1", "--threads", 1, "--output", tmp_path / "study"])
     assert result.exit_code == 0, result.output
     page = (tmp_path / "study" / "report.html").read_text()
-    assert any(f"<td>{label}</td>" in page for label in labels)
+    assert any(f'<td class="text">{label}</td>' in page for label in labels)
     report = ["phenotype", "report", tmp_path / "study", "--cohort", samples, "--model", planted / "model"]
     result = run([*report, "--threads", 1, "--permutations", 9, "--output", tmp_path / "r.html"])
     assert result.exit_code == 0, result.output

@@ -379,12 +379,12 @@ def test_report_of_a_study(work, run):
     arguments = ["phenotype", "evaluate", work / "run", "--target", "state", "--species", work / "species.tsv"]
     assert run([*arguments, *QUICK, "--output", work / "out"]).exit_code == 0
     first = (work / "out" / "report.html").read_text()
-    assert "Predicting state" in first and first.count("<figure>") == 11 and "selected by L1" in first
+    assert "Predicting state" in first and first.count("<figure") == 11 and "selected by L1" in first
     result = run(["phenotype", "report", work / "out", "--title", "Mine", "--remark", "Of noise.", "--permutations", 9])
     assert result.exit_code == 0, result.output
     assert result.stdout == f"report  {work / 'out' / 'report.html'}\n"
     page = (work / "out" / "report.html").read_text()
-    assert "<h1>Mine</h1>" in page and "Of noise." in page and page.count("<figure>") == 11
+    assert "<h1>Mine</h1>" in page and "Of noise." in page and page.count("<figure") == 11
     (work / "species.tsv").write_text((work / "species.tsv").read_text().replace("s__X1", "s__Y1"))
     result = run(["phenotype", "report", work / "out"])
     assert result.exit_code == 2 and "species.tsv has changed since the study was computed from it" in result.stderr
@@ -532,12 +532,12 @@ def test_what_is_left_out_stands_on_screen_in_the_study_and_in_the_report(specie
     assert study["target"]["missing_words"] == {"NA": 1, "unknown": 1, "Not collected": 1, "": 1}
     assert study["target"]["not_in_metadata"] == ["BLANK"] and missing in study["methods"]
     report = (folder / "out" / "report.html").read_text()
-    assert "33 % of the abundance" in report and "Warning." in report and "&#x27;Not collected&#x27; in 1" in report
+    assert "33 % of the abundance" in report and "Warning." in report and "&#39;Not collected&#39; in 1" in report
     # The report made again leaves the same columns out and says the same.
     result = run(["phenotype", "report", folder / "out", "--permutations", 9, "--output", folder / "again.html"])
     assert result.exit_code == 0, result.output
     again = (folder / "again.html").read_text()
-    assert "33 % of the abundance" in again and "&#x27;Not collected&#x27; in 1" in again
+    assert "33 % of the abundance" in again and "&#39;Not collected&#39; in 1" in again
 
 
 def test_words_are_classes_or_missing_as_the_options_say(species_cohort, run):

@@ -6,6 +6,7 @@ import os
 import signal
 
 import datasets
+import pyarrow.parquet as pq
 import pytest
 
 from biomeformer.sequences import prepare as library
@@ -49,6 +50,21 @@ def test_sequences_prepare_prints_counts_and_writes_the_dataset(inputs, run, tmp
     again = run(command)
     assert again.exit_code == 2 and "is a folder that is not empty; give a new one, or --overwrite" in again.stderr
     assert run([*command, "--overwrite", "--balance", "--seed", 3]).exit_code == 0
+
+
+def test_load_dataset_gives_the_sequences_of_each_of_two_folders_of_one_name(inputs, run, tmp_path):
+    """The same numbers of equally long sequences, so that only content tells the two apart."""
+    found = []
+    for place, seed in (("a", 1), ("b", 2)):
+        result = run(["sequences", "prepare", *inputs, "--output", tmp_path / place / "out", "--seed", seed])
+        assert result.exit_code == 0, result.output
+        for path in (tmp_path / place / "out").rglob("*.parquet"):
+            os.utime(path, (1e9, 1e9))
+        read = datasets.load_dataset(str(tmp_path / place / "out"), cache_dir=str(tmp_path / "cache"))
+        written = pq.read_table(next((tmp_path / place / "out" / "data").glob("test-*")))
+        assert read["test"]["id"][:] == written["id"].to_pylist() and set(read) == {"train", "validation", "test"}
+        found.append(set(read["test"]["id"][:]))
+    assert found[0] != found[1]
 
 
 def test_intervals_are_cut_from_the_genome_and_split_by_contig(run, tmp_path):

@@ -21,6 +21,7 @@ from biomeformer.hub.generated import write_generated
 from biomeformer.hub.manifest import load_entry
 from biomeformer.hub.remote_code import export_remote_code
 from biomeformer.metagenomes import describe_by_genomes
+from biomeformer.metagenomes.abundance_table import table_file
 from biomeformer.metagenomes.cluster_descriptions import NAME as DESCRIPTIONS
 from biomeformer.metagenomes.cluster_extraction import write_cluster_reads
 from biomeformer.metagenomes.export import export_table
@@ -365,6 +366,25 @@ def test_published_dataset_is_read_back_online_and_offline(hub, hub_process, dat
         assert disease == list(table.metadata["disease"])
 
 
+def test_a_table_published_again_replaces_its_rows(hub, hub_process, dataset, tmp_path):
+    hub_process(publish, dataset, "lab/table", token="hf_ada").check()
+    first = table_file(dataset).name
+    table = small_table()
+    shutil.rmtree(dataset / "data")
+    for name in ("README.md", "provenance.json"):
+        (dataset / name).unlink()
+    entry = (dataset / "card.toml").read_text()
+    (dataset / "card.toml").unlink()
+    export_table(replace(table, counts=table.counts[:, ::-1].copy()), dataset, "datasets")
+    (dataset / "card.toml").write_text(entry)
+    write_generated(dataset, load_entry(dataset))
+    hub_process(publish, dataset, "lab/table", token="hf_ada").check()
+    files = hub.files("lab/table", repo_type="dataset")
+    assert f"data/{first}" not in files and f"data/{table_file(dataset).name}" in files
+    counts, rows, *_ = hub_process(read_table, "lab/table").check()
+    assert np.array_equal(counts, table.counts[:, ::-1]) and np.array_equal(rows, counts)
+
+
 # What must not go, seen without a Hub.
 
 
@@ -538,12 +558,12 @@ def test_a_dataset_that_discloses_a_path_or_token_is_refused(dataset):
     with pytest.raises(InputError, match=r"provenance\.json, model: it holds a path of a machine"):
         dataset_contents(dataset)
     (dataset / "provenance.json").write_text(json.dumps(provenance))
-    file = dataset / "data" / "train.parquet"
+    file = table_file(dataset)
     table = pq.read_table(file)
     metadata = table.schema.metadata | {b"pandas": json.dumps({"creator": "/home/ada/x"}).encode()}
     pq.write_table(table.replace_schema_metadata(metadata), file)
     write_generated(dataset, load_entry(dataset))
-    with pytest.raises(InputError, match=r"train\.parquet, metadata pandas\.creator: it holds a path of a machine"):
+    with pytest.raises(InputError, match=r"train-\S+\.parquet, metadata pandas\.creator: it holds a path of a machine"):
         dataset_contents(dataset)
 
 
@@ -626,7 +646,8 @@ def test_columns_about_single_persons(tmp_path):
     with pytest.raises(InputError, match=r"single persons \(SubjectID.*sampled"):
         dataset_contents(folder)
     (folder / "card.toml").write_text('personal_columns = ["age", "SubjectID", "sampled"]\n' + text)
-    assert set(dataset_contents(folder).files) == {"README.md", "data/train.parquet", "provenance.json"}
+    data = table_file(folder).relative_to(folder).as_posix()
+    assert set(dataset_contents(folder).files) == {"README.md", data, "provenance.json"}
     write_fastq(folder / "reads.fastq", random_sequences(2))
     with pytest.raises(InputError, match=r"reads\.fastq seems to hold reads"):
         dataset_contents(folder)

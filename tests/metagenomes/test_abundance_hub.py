@@ -47,6 +47,7 @@ def make(ids, metadata=None, **provenance) -> AbundanceTable:
     counts = np.arange(3 * len(ids), dtype=np.int64).reshape(-1, 3) + 2**40
     first = READ_STATS.index("n_used")
     read_stats = pd.DataFrame({name: counts.sum(1) + abs(i - first) for i, name in enumerate(READ_STATS)}, index=index)
+    read_stats["n_windows"] = read_stats["n_used"]
     columns = {"age": [str(i) for i in range(len(ids))]} if metadata is None else metadata
     return AbundanceTable(ids, counts, read_stats, pd.DataFrame(columns, index=index), PROVENANCE | provenance)
 
@@ -72,7 +73,7 @@ def in_cache(cache: Path, name: str, commit: str, table: AbundanceTable, ref: st
     exported(table, folder / "snapshots" / commit)
     (folder / "refs").mkdir(exist_ok=True)
     (folder / "refs" / ref).write_text(commit)
-    return folder / "snapshots" / commit / "data" / "train.parquet"
+    return table_file(folder / "snapshots" / commit)
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_one_file_is_a_dataset_and_a_table(tmp_path):
     table = make(["S1", "s 2", "日本"], cohort)
     folder = exported(table, tmp_path / "data set")
     read = AbundanceTable.read(folder)
-    assert same(read, table) and same(AbundanceTable.read(folder / "data" / "train.parquet"), table)
+    assert same(read, table) and same(AbundanceTable.read(table_file(folder)), table)
     assert read.source == str(folder) and table.source is None
     shortest = {"age": ["34", "7", "61"], "bmi": ["22.5", "", "10"], "zero": ["0", "-1.25", "1e-07"]}
     assert read.metadata.to_dict("list") == cohort | shortest
@@ -129,7 +130,7 @@ def test_many_rows_in_groups(tmp_path, monkeypatch):
     monkeypatch.setattr("biomeformer.metagenomes.export.ROW_GROUP_BYTES", 100)
     table = make([f"s{i}" for i in range(7)])
     folder = exported(table, tmp_path / "x")
-    assert pq.ParquetFile(folder / "data" / "train.parquet").num_row_groups == 4
+    assert pq.ParquetFile(table_file(folder)).num_row_groups == 4
     assert same(AbundanceTable.read(folder), table)
 
 
@@ -188,9 +189,9 @@ def test_the_clients_own_settings(tmp_path):
 
 
 class Answers(BaseHTTPRequestHandler):
-    """One answer a repository."""
+    """One answer per repository."""
 
-    table = b""
+    table, file = b"", ""
     codes = {"none": (404, "RepoNotFound"), "gated": (403, "GatedRepo"), "empty": (404, "RevisionNotFound")}
 
     def do_HEAD(self):
@@ -198,8 +199,17 @@ class Answers(BaseHTTPRequestHandler):
         status, code = self.codes.get(name, (404, "EntryNotFound") if name == "bare" else (200, ""))
         if name == "login":
             status = 401
-        self.send_response(status)
         body = b"no parquet" if name == "text" else self.table
+        if self.path.startswith("/api/"):
+            name = self.path.split("/")[4]
+            status, code = self.codes.get(name, (200, "")) if name != "gated" else (200, "")
+            status = 401 if name == "login" else status
+            files = [] if name == "bare" else [self.file]
+            siblings = [{"rfilename": file} for file in files]
+            tree = [{"type": "file", "path": file, "size": 1, "oid": "0"} for file in files]
+            info = {"id": f"lab/{name}", "sha": MAIN, "siblings": siblings, "private": False, "tags": []}
+            body = json.dumps(tree if "/tree/" in self.path else info | {"downloads": 0, "likes": 0}).encode()
+        self.send_response(status)
         headers = {"X-Error-Code": code, "X-Repo-Commit": MAIN, "ETag": '"1"', "Content-Length": str(len(body))}
         for key, value in headers.items():
             if value and (status == 200 or key != "Content-Length"):
@@ -217,7 +227,8 @@ class Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(tmp_path, cache, monkeypatch):
     folder = exported(make(["S1"]), tmp_path / "published")
-    monkeypatch.setattr(Answers, "table", (folder / "data" / "train.parquet").read_bytes())
+    monkeypatch.setattr(Answers, "table", table_file(folder).read_bytes())
+    monkeypatch.setattr(Answers, "file", table_file(folder).relative_to(folder).as_posix())
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_port}"
@@ -232,14 +243,14 @@ def hub(tmp_path, cache, monkeypatch):
 
 def test_what_the_hub_answers(hub, tmp_path):
     assert AbundanceTable.read("lab/good").sample_ids == ("S1",)
-    assert (tmp_path / "hub" / "datasets--lab--good" / "snapshots" / MAIN / "data" / "train.parquet").exists()
+    assert table_file(tmp_path / "hub" / "datasets--lab--good" / "snapshots" / MAIN).name == Path(Answers.file).name
     for name, message in {
         "none": "no such file or folder here, and no such dataset on the Hub that this login may see; check the name",
         "gated": "this login may not read it; ask for access",
         "empty": "has no revision 'main'",
-        "bare": "has no data/train.parquet, so it is no abundance table",
+        "bare": r"has no data/train-\*.parquet, so it is no abundance table",
         "login": "cannot be fetched|that this login may see",
-        "text": r"lab/text \(data/train.parquet\): cannot be read as Parquet",
+        "text": r"lab/text \(data/train-\S+.parquet\): cannot be read as Parquet",
     }.items():
         with pytest.raises(TableError, match=message) as raised:
             AbundanceTable.read(f"lab/{name}")
@@ -247,7 +258,7 @@ def test_what_the_hub_answers(hub, tmp_path):
 
 
 def test_files_that_are_no_sound_table(tmp_path):
-    good = exported(make(["S1", "S2"]), tmp_path / "x") / "data" / "train.parquet"
+    good = table_file(exported(make(["S1", "S2"]), tmp_path / "x"))
     table = pq.read_table(good)
     record = json.loads(table.schema.metadata[METADATA_KEY])
     del record["checksum"]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,9 @@ import pytest
 from typer.testing import CliRunner
 
 from biomeformer.cli import app
+from biomeformer.errors import TableError
 from biomeformer.metagenomes import AbundanceTable
+from biomeformer.metagenomes.abundance_table import table_file
 from biomeformer.metagenomes.export import FORMATS, export_table, sample_frame
 from biomeformer.metagenomes.sample import READ_STATS
 from biomeformer.runs.output_folder import RECORD
@@ -44,7 +49,7 @@ def table() -> AbundanceTable:
 
 
 def export(table: AbundanceTable, folder: Path, file_format: str) -> Path:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     export_table(table, folder, file_format)
     assert json.loads((folder / "provenance.json").read_text()) == table.provenance
     return folder
@@ -80,6 +85,36 @@ def test_datasets_export_is_read_back_by_datasets(table, tmp_path, monkeypatch):
     np.testing.assert_array_equal(np.array(data["abundance"][:]), table.abundance)
     assert data["disease"][:] == ["ibd", None, "healthy, or not", "ibd"] and data["bmi"][:] == [22.5, None, 31, 10]
     assert data.features["age"].dtype == "int64" and data.features["counts"].length == 3
+
+
+@pytest.mark.parametrize("same_time", [False, True], ids=["own times", "equal times"])
+def test_load_dataset_gives_the_rows_of_each_of_two_cohorts_and_of_a_second_export(table, tmp_path, same_time):
+    """With one cache; the folders have one name, and files may come with equal times, as from an archive."""
+    from datasets import load_dataset
+
+    def rows(folder):
+        for path in folder.rglob("*.parquet") if same_time else ():
+            os.utime(path, (1e9, 1e9))
+        return load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))["counts"][:]
+
+    other = replace(table, counts=table.counts[:, ::-1].copy())
+    one, two = (export(each, tmp_path / name / "datasets", "datasets") for each, name in ((table, "a"), (other, "b")))
+    assert rows(one) == table.counts.tolist() and rows(two) == other.counts.tolist() != rows(one)
+    shutil.rmtree(one)
+    assert rows(export(other, one, "datasets")) == other.counts.tolist()
+    assert "configs:" not in (one / "README.md").read_text()
+    # The same table has the same name, so that a copy of it is no new content.
+    assert table_file(one).name == table_file(two).name
+
+
+def test_a_dataset_is_read_by_the_file_name_of_version_0_1_and_refused_with_two_files(table, tmp_path):
+    folder = export(table, tmp_path / "datasets", "datasets")
+    shutil.copy(table_file(folder), folder / "data" / "train.parquet")
+    with pytest.raises(TableError, match=r"has 2 files data/train-.* delete those of earlier exports"):
+        AbundanceTable.read(folder)
+    table_file_of_now = next(folder.glob("data/train-*"))
+    table_file_of_now.unlink()
+    assert np.array_equal(AbundanceTable.read(folder).counts, table.counts)
 
 
 def test_biom_export_is_read_back_by_biom(table, tmp_path):

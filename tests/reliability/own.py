@@ -149,8 +149,8 @@ def _kinds() -> list[Format]:
                 kind.write(example)
             for path in kind.files(example):
                 file = path.relative_to(example).as_posix()
-                # Names of segments are random.
-                pattern = re.sub(r"[0-9a-f]{32}", "*", file)
+                # Names of segments are random, and those of datasets hold a digest.
+                pattern = re.sub(r"[0-9a-f]{32}|(?<=-)[0-9a-f]{16}(?=\.parquet)", "*", file)
                 each = Format(f"{name}: {pattern}", pattern, mutations.get(path.suffix, BINARY), kind.write, kind.read)
                 if each.name not in {other.name for other in formats}:
                     formats.append(each)

@@ -10,13 +10,13 @@ from urllib.parse import unquote
 
 import networkx as nx
 import numpy as np
-import pandas as pd
 import pytest
 
 import browser
 from biomeformer.attribution import GeneInteractionNetwork
 from biomeformer.reports.network_layout import network_layout
 from biomeformer.reports.network_report import MAX_NODES, network_report, shown_graph
+from report_factories import made_up
 
 # Does what a person would, and writes down what came of it.
 # Frames come from the clock, which a browser without a screen keeps running.
@@ -88,76 +88,6 @@ addEventListener("load", async () => {
 </script>"""
 
 
-def made_up(n_families: int, n_pairs: int, seed: int = 0) -> GeneInteractionNetwork:
-    """Pairs of families drawn at random, with names that must be escaped."""
-    rng = np.random.default_rng(seed)
-    ends = np.sort(np.stack([rng.permutation(n_families)[:2] for _ in range(n_pairs)]), 1)
-    genomes = rng.integers(0, 40, n_pairs)
-    pairs = pd.DataFrame(
-        {
-            "genome_id": [f"g{i}" for i in genomes],
-            "class": np.where(genomes % 2, "host", "soil"),
-            "true_class": np.where(genomes % 2, "host", "soil"),
-            "attention": rng.random(n_pairs),
-            "rollout": rng.random(n_pairs),
-            "ablation": rng.normal(size=n_pairs),
-            "cluster": np.where(ends[:, 0] < 30, ends[:, 0] % 6, -1),
-            "x": rng.normal(size=n_pairs),
-            "y": rng.normal(size=n_pairs),
-        }
-    )
-    for side in (0, 1):
-        pairs[f"gene_{side + 1}"] = [f"gene{i}_{row}" for row, i in enumerate(ends[:, side])]
-        pairs[f"family_{side + 1}"] = [f"F{i:04d}" for i in ends[:, side]]
-        pairs[f"annotation_{side + 1}"] = [
-            f"<b>kinase</b> & $co_{i}$ </script>" if i % 3 else "" for i in ends[:, side]
-        ]
-    names = sorted({*pairs["genome_id"]}, key=lambda name: int(name[1:]))
-    rows = pd.DataFrame({"genome_id": names, "n_genes": 3000, "n_pseudo_genes": 100, "pseudo_class": "soil"})
-    rows["class"] = rows["true_class"] = ["host" if int(name[1:]) % 2 else "soil" for name in names]
-    rows["correct"], rows["ablation"], rows["random_ablation"] = True, 0.2, 0.01
-    clusters = pd.DataFrame(
-        {
-            "cluster": range(6),
-            "n_pairs": 9,
-            "n_genomes": 5,
-            "n_taxa": 3,
-            "classes": "host 3; soil 2",
-            "mean_distance": 0.2,
-            "mean_distance_shuffled": 1.1,
-            "p_coherence": 0.005,
-            "common_annotations": "<b>kinase</b>",
-        }
-    )
-    enrichment = pd.DataFrame(
-        [[0, "product", "<i>kinase</i>", 5, 9, 40, 90000, 30.0, 1e-6, 1e-4]],
-        columns=[
-            "cluster",
-            "kind",
-            "term",
-            "n_in_cluster",
-            "n_cluster",
-            "n_background",
-            "n_all",
-            "odds_ratio",
-            "p",
-            "q",
-        ],
-    )
-    spans = {name: [0.5, 0.4, 0.6] for name in ("accuracy", "balanced_accuracy", "pseudo_examples_minus_this")}
-    record = {
-        "model": {"name": "m", "weights_sha256": "0" * 64, "label": "habitat", "classes": ["host", "soil"]},
-        "settings": {"method": "attention", "beside": ["rollout"], "top": 100, "symmetry": "mean", "n_ablated": 20,
-                     "n_controls": 5, "seed": 0},
-        "clustering": {"eps": None, "min_samples": 5, "n_directions": 64, "n_shuffles": 200},
-        "figures": {"n_genomes": 40, "n_correct": 40, "labels_known": True, "n_pairs": n_pairs, "n_clusters": 6,
-                    "n_pairs_of_correct": n_pairs, "n_pairs_in_clusters": 9, "n_families": n_families, "eps": 0.5,
-                    "family_distance": 0.3, "variance_kept": 0.9, "taxon": "genus"},
-        "pseudo_examples": [{"from": "whole genomes", "genes": 3000.0, **spans}],
-    }  # fmt: skip
-    return GeneInteractionNetwork(pairs, clusters, pd.DataFrame(), rows, enrichment, record)
-
-
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     return network_report(made_up(90, 160), tmp_path_factory.mktemp("network") / "report.html")
@@ -166,7 +96,7 @@ def page(tmp_path_factory):
 def drive(page, folder, searched):
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / "page.html"
-    text = page.read_text().replace("<head>", f"<head>{FRAMES}", 1)
+    text = browser.permissive(page.read_text()).replace("<head>", f"<head>{FRAMES}", 1)
     copy.write_text(text.replace("</body>", DRIVER.replace("SEARCHED", searched) + "</body>"))
     done = browser.run(
         folder, "--window-size=1200,900", "--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom",

@@ -5,100 +5,24 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from itertools import combinations
 
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Text
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from biomeformer.metagenomes.cluster_reads import ClusterReads
-from biomeformer.metrics.probabilities import METRICS, score
-from biomeformer.phenotypes import FeatureTable, Study, Target
+from biomeformer.metrics.probabilities import METRICS
+from biomeformer.phenotypes import FeatureTable, Study
 from biomeformer.phenotypes.discriminative import discriminative_features
-from biomeformer.phenotypes.evaluation import Evaluation, interval
-from biomeformer.phenotypes.study import _comparisons
+from biomeformer.phenotypes.evaluation import interval
 from biomeformer.reports import phenotype_figures as draw
-from biomeformer.reports.phenotype import discriminative_clusters, lead_model, phenotype_report
+from biomeformer.reports.colouring import Colouring
+from biomeformer.reports.ordination import ordination_scatter
+from biomeformer.reports.phenotype import lead_model, phenotype_report, tested_rows
 from browser import look, overlaps, print_to_pdf
-
-PROVENANCE = {
-    "model": "a <model>",
-    "weights_sha256": "0123456789abcdef" * 4,
-    "dtype": "float32",
-    "n_clusters": 30,
-    "read_fraction": 1.0,
-    "seed": 3,
-    "contract": {"pooling": "mean", "min_read_length": 32, "max_length": 42},
-    "versions": {"biomeformer": "0"},
-}
-LONG = "Clostridium_sp._of_a_name_that_goes_on_and_on"
-
-
-def target(n_classes=2, n=60):
-    classes = ("healthy controls", "ill with a disease of a long name & <more>", "c", "d", "e")[:n_classes]
-    ids = tuple(f"sample {i}" for i in range(n))
-    return Target("state $of$ <the> host", ids, classes, np.arange(n) % n_classes, n_missing=2)
-
-
-def evaluation(rng, labels, features, model, shift, n_classes):
-    scores = rng.normal(size=(len(labels), n_classes))
-    scores[np.arange(len(labels)), labels] += shift
-    probabilities = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
-    folds = np.array_split(np.arange(len(labels)), 4)
-    found = [score(labels[rows], probabilities[rows]) for rows in folds]
-    fold_scores = {metric: np.array([one[metric] for one in found]) for metric in METRICS}
-    return Evaluation(
-        features,
-        model,
-        "clr" if model == "l1" else "none",
-        {metric: interval(values, 0.5).clipped() for metric, values in fold_scores.items()},
-        fold_scores,
-        probabilities,
-        0.5,
-        1,
-        4,
-        rng.uniform(0.3, 0.7, 9),
-        {"cluster_3": 0.75} if model == "l1" else {},
-        zeros=("sq", "fixed") if model == "l1" else (),
-    )
-
-
-def study(n_classes=2, sets=("vectors", "species", "both"), models=("l1", "forest", "boosting"), inputs=None):
-    goal, rng = target(n_classes), np.random.default_rng(0)
-    found = [
-        evaluation(rng, goal.labels, name, model, 1 + i, n_classes) for i, name in enumerate(sets) for model in models
-    ]
-    sources = {name: f"/data/{name}.tsv" for name in sets}
-    return Study(goal, tuple(found), tuple(_comparisons(found)), 4, 1, 9, 7, sources, inputs or {})
-
-
-def depth_study():
-    fractions = {"100 %": 1.0, "50 %": 0.5, "10 %": 0.1, "5 %": 0.05, "1 %": 0.01}
-    return study(sets=tuple(fractions), inputs={"read_fractions": fractions})
-
-
-def tables(n_classes=2):
-    goal, rng = target(n_classes), np.random.default_rng(1)
-    counts = rng.poisson(20, (60, 30)).astype(float)
-    counts[:, 3] += 40 * goal.labels
-    counts[:, 5] *= goal.labels
-    vectors = FeatureTable(goal.sample_ids, tuple(f"cluster_{i}" for i in range(30)), counts, PROVENANCE)
-    names = tuple(f"k__Bacteria|g__X|s__{LONG}_{i}" for i in range(20))
-    return {"vectors": vectors, "species": FeatureTable(goal.sample_ids, names, rng.dirichlet(np.ones(20), 60))}
-
-
-def cluster_reads():
-    rng = np.random.default_rng(2)
-    reads = ["".join(rng.choice(list("ACGT"), 150)) for _ in range(3)]
-    clusters = discriminative_clusters(tables()["vectors"], study())
-    full = [
-        ClusterReads(cluster, 200, rng.beta(20, 20, 200), rng.integers(75, 151, 200), tuple(reads))
-        for cluster in clusters[:-1]
-    ]
-    return [*full, ClusterReads(clusters[-1], 0, np.empty(0), np.empty(0, int), ())]
+from figure_layout import check_texts
+from report_factories import LONG, cluster_reads, depth_study, study, tables, target
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +40,13 @@ def report(tmp_path_factory):
     )
 
 
+def ordination(n_classes=2):
+    one, table = target(n_classes), tables(n_classes)["vectors"]
+    return ordination_scatter(one.sample_ids, table.shares, Colouring.of_target(one), "PCoA")
+
+
 FIGURES = {
-    "ordination": lambda n: draw.ordination_figure(tables(n)["vectors"], target(n)),
+    "ordination": lambda n: ordination(n).figure,
     "roc": lambda n: draw.roc_figure(study(n), "forest"),
     "precision": lambda n: draw.precision_recall_figure(study(n), "forest"),
     "comparison": lambda n: draw.comparison_figure(study(n)),
@@ -135,32 +64,7 @@ FIGURES = {
 @pytest.mark.parametrize("n_classes", [2, 5])
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_text_covers_another_or_leaves_the_figure(name, n_classes):
-    figure = FIGURES[name](n_classes)
-    FigureCanvasAgg(figure).draw()
-    renderer = figure.canvas.get_renderer()
-    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    boxes = {text: text.get_window_extent(renderer) for text in shown}
-    # Ticks beyond the axis are not drawn.
-    hidden = {
-        label
-        for axes in figure.axes
-        for axis in (axes.xaxis, axes.yaxis)
-        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]
-        for label in (tick.label1, tick.label2)
-        if not min(axis.get_view_interval()) - 1e-9 <= tick.get_loc() <= max(axis.get_view_interval()) + 1e-9
-    }
-    boxes = {text: box.padded(-0.5) for text, box in boxes.items() if text not in hidden}
-    assert len(boxes) > 3
-    assert not [text.get_text() for text in shown if "\\math" in text.get_text() or "$\\" in text.get_text()]
-    for a, b in combinations(boxes, 2):
-        # Slanted labels: their boxes overlap, their text does not.
-        if a.get_rotation() == b.get_rotation() == 40:
-            continue
-        assert not boxes[a].overlaps(boxes[b]), (a.get_text(), b.get_text())
-    width, height = figure.canvas.get_width_height()
-    for text, box in boxes.items():
-        inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
-        assert inside, (text.get_text(), box)
+    check_texts(FIGURES[name](n_classes))
 
 
 def test_legends_name_the_area_of_the_curve_drawn_and_the_mean_over_folds():
@@ -206,7 +110,7 @@ def test_a_model_that_learned_nothing_is_said_first(tmp_path):
     nothing = replace(one, evaluations=(empty,))
     page = phenotype_report(nothing, tmp_path / "r.html").read_text()
     assert page.index("learned nothing in any of 4 folds") < page.index("ROC-AUC from vectors")
-    assert "0.500 (no interval)" in page and "<td>undefined</td>" in page
+    assert "0.500 (no interval)" in page and re.search(r"<td class=.\w+.>undefined</td>", page)
     record = nothing.record
     assert "learned nothing" in record["warnings"][0] and record["folds"][0]["n_empty"] == 4
     json.dumps(record, allow_nan=False)
@@ -218,25 +122,26 @@ def test_a_model_that_learned_nothing_is_said_first(tmp_path):
 
 def test_tables_say_first_whether_any_feature_passes(report, tmp_path):
     page = report.read_text()
-    vectors = page[page.index("Most discriminative features: vectors") :]
+    vectors = page[page.index("<h2>Most discriminative features: vectors") :]
     n = int((discriminative_features(tables()["vectors"], target())["q"] < 0.05).sum())
     sentence = f"{n} of 30 features differ between the classes at a false discovery rate of 5% (q &lt; 0.05)."
     assert n > 0 and vectors.index(sentence) < vectors.index("<table")
-    species = page[page.index("Most discriminative features: species") :]
+    species = page[page.index("<h2>Most discriminative features: species") :]
     assert species.index("None of 20 features differs") < species.index("<table")
     # Permutations cannot give less than 1/20.
-    assert "<td>&lt; 0.05</td>" in page
+    assert re.search(r"<td class=.\w+.>&lt; 0.05</td>", page)
 
 
 def test_what_it_says(report):
     page = report.read_text()
-    assert page.count("<figure>") == 13 and page.count("data:image/svg+xml;base64,") == 13
+    assert page.count("<figure") == 13 and page.count("data:image/svg+xml;base64,") == 11
+    assert page.count('class="drawing"') == 2 and page.count('<g class="point"') == 2 * 60
     assert "These &lt;reads&gt; were simulated." in page and "<reads>" not in page and "<more>" not in page
     for section in ("Predictive performance", "Read depth", "Ordination and diversity", "All scores", "Methods"):
         assert f"<h2>{section}</h2>" in page
     for words in ("Most discriminative features: vectors", "Most discriminative features: species", "selected by L1"):
         assert words in page
-    first = re.search(r"<tr>\s*<td>cluster 5</td>(.*?)</tr>", page, re.S).group(1)
+    first = re.search(r"<tr>\s*<td class=.\w+.>cluster 5</td>(.*?)</tr>", page, re.S).group(1)
     assert "1.000" in first
     assert len(re.findall(r'<code class="read">[ACGT]{150}</code>', page)) == 27
     assert "none of the reads drawn" in page
@@ -252,7 +157,7 @@ def test_what_it_says(report):
         "√N",
     ):
         assert setting in methods, setting
-    assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page and "<script" not in page
+    assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
 
 
 def test_equal_studies_give_equal_files(report, tmp_path):
@@ -274,10 +179,10 @@ def test_in_a_browser(report, tmp_path, width):
     seen = look(report, tmp_path, width)
     assert seen.console == [] and seen.requests == []
     assert seen.width == width and seen.scroll_width <= width
-    assert sum(box["tag"] == "IMG" for box in seen.boxes) == 13 and all(box["drawn"] for box in seen.boxes)
+    assert sum(box["tag"] in ("IMG", "SVG") for box in seen.boxes) == 13 and all(box["drawn"] for box in seen.boxes)
     assert overlaps(seen.boxes) == []
     assert all(box["right"] <= width + 1 for box in seen.boxes if not box["scrolls"])
-    assert all(box["right"] - box["left"] > 300 for box in seen.boxes if box["tag"] == "IMG")
+    assert all(box["right"] - box["left"] > 300 for box in seen.boxes if box["tag"] in ("IMG", "SVG"))
 
 
 def test_the_browser_would_have_found_faults(report, tmp_path):
@@ -302,11 +207,22 @@ def test_reads_are_printed_only_where_asked_for(tmp_path):
     assert not any(sequence in page for one in cluster_reads() for sequence in one.examples)
 
 
+def test_of_many_samples_some_are_tested_and_the_report_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("biomeformer.reports.phenotype.MAX_TESTED_SAMPLES", 20)
+    rare = np.r_[np.zeros(37, int), 1, 1, 2, np.zeros(20, int)]
+    rows = tested_rows(rare, 0)
+    assert np.bincount(rare[rows]).tolist() == [19, 2, 1] and len(set(rows)) == len(rows)
+    options = {"tables": {"vectors": tables()["vectors"]}, "n_permutations": 9}
+    page = phenotype_report(study(sets=("vectors",)), tmp_path / "r.html", **options).read_text()
+    assert "Tested on 20 of the 60 samples, drawn at random from each group" in page
+    assert page.count('<g class="point"') == 60
+
+
 def test_several_classes_without_tables(tmp_path):
     one = study(3, sets=("own centroids",), models=("deep_sets",))
     assert lead_model(one) == "deep_sets" and lead_model(study()) == "forest"
     page = phenotype_report(replace(one, n_permutations=0), tmp_path / "r.html").read_text()
-    assert page.count("<figure>") == 5 and "Ordination and diversity" not in page and "DeepSets" in page
+    assert page.count("<figure") == 5 and "Ordination and diversity" not in page and "DeepSets" in page
     assert (
         "One line per class, one class against the rest." in page
         and "Feature sets compared on the same folds" not in page

@@ -1,6 +1,7 @@
 """Figures and reports hold what the table holds."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,9 @@ import pytest
 from biomeformer.errors import InputError, TableError
 from biomeformer.metagenomes import READ_STATS, AbundanceTable
 from biomeformer.reports import bray_curtis_pcoa, cohort_figure, cohort_report
-from biomeformer.reports.figure import default_colour_column, make_cohort_figure
+from biomeformer.reports.colouring import default_colour_column
+from biomeformer.reports.figure import make_cohort_figure
+from biomeformer.reports.heatmap import robust_maximum
 
 PROVENANCE = {
     "model": "a <model>",
@@ -54,6 +57,9 @@ def test_pcoa_tells_groups_apart():
 def test_default_colours_are_of_a_column_that_groups_samples():
     assert default_colour_column(table(6, {"age": [*"123456"], "group": [*"ababab"]}).metadata) == "group"
     assert default_colour_column(table(3, {"group": [*"abc"]}).metadata) is None
+    # One that is named as a target goes before others.
+    columns = {"sex": [*"mmffmf"], "Study condition": [*"ababab"], "site": [*"xxyyxx"]}
+    assert default_colour_column(table(6, columns).metadata) == "Study condition"
     assert default_colour_column(table(3).metadata) is None
 
 
@@ -100,26 +106,85 @@ def test_names_do_not_overlap():
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+def test_names_cover_no_point():
+    figure = make_cohort_figure(table(12, {"group": [*"ab" * 6]}))
+    axes = figure.axes[0]
+    figure.canvas.draw()
+    pixels = axes.transData.transform(np.concatenate([points.get_offsets() for points in axes.collections]))
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(box.contains(*point) for box in boxes for point in pixels)
+    frame = axes.get_window_extent().padded(12)
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+
+
+def test_metadata_columns_of_the_names_of_statistics_are_listed_beside_them(tmp_path):
+    page = cohort_report(table(4, {"reads": [*"wxyz"], "sample": [*"1234"]}), tmp_path / "r.html").read_text()
+    heads = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', page)
+    assert heads.count("reads") == heads.count("sample") == 2 and all(f">{name}</td>" in page for name in "wxyz")
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 3, 16])
+def test_samples_in_one_place_are_drawn(tmp_path, n_samples):
+    """Of names that no place is left for, neither text nor line is left."""
+    same = table(n_samples, {"group": ["ab"[i % 2] for i in range(n_samples)]})
+    same = replace(same, counts=np.repeat(same.counts[:1], n_samples, 0))
+    page = cohort_report(same, tmp_path / "r.html").read_text()
+    assert page.count('<g class="point"') == n_samples
+    assert cohort_figure(same, tmp_path / "c.png").is_file()
+
+
+def test_ordinations_have_one_scale_on_both_axes():
+    axes = make_cohort_figure(table(30)).axes[0]
+    axes.figure.canvas.draw()
+    (x0, y0), (x1, y1) = axes.transData.transform([(0, 0), (0.1, 0.1)])
+    assert x1 - x0 == pytest.approx(y1 - y0)
+    assert "% of variance" in axes.get_xlabel() and "% of variance" in axes.get_ylabel()
+
+
+def test_one_large_value_leaves_the_others_of_a_heat_map_apart():
+    plain = table(40)
+    counts = plain.counts.copy()
+    counts[0, 0] = 200 * counts.sum(1).max()
+    extreme = AbundanceTable(plain.sample_ids, counts, plain.read_stats, plain.metadata, PROVENANCE)
+    axes = make_cohort_figure(extreme).axes
+    image = axes[1].images[0]
+    shades = image.norm(image.get_array())
+    others = np.sort(np.asarray(shades).ravel())[:-1]
+    # On a linear scale that ends at the largest value they would lie within a tenth of the colours.
+    assert np.quantile(others, 0.9) - np.quantile(others, 0.1) > 0.4 and float(shades.max()) == 1
+    label = next(one.get_ylabel() for one in axes if "reads in cluster" in one.get_ylabel())
+    assert "square-root scale" in label and "ends at the 99th percentile; largest: 99" in label
+    # Without such a value the scale has all values.
+    assert robust_maximum(np.linspace(0, 5, 1000)) == 5 and robust_maximum(np.zeros(9)) == 1
+
+
 def test_report_is_one_file_with_every_sample(tmp_path):
     path = cohort_report(table(12, {"group": ["<b>", "c"] * 6}), tmp_path / "report.html", title="Gut & soil")
     page = path.read_text()
     assert "Gut &amp; soil" in page and "&lt;b&gt;" in page and "<b>&" not in page and "a &lt;model&gt;" in page
     assert all(f"sample_{i}" in page for i in range(12))
     assert "A fraction 0.5 of the reads" in page and "at most 42 tokens" in page and "0123456789ab…" in page
-    assert not re.search(r"(src|href)=\"(?!data:)", page) and "@import" not in page and "url(" not in page
+    assert (
+        not re.search(r"(src|href)=\"(?!data:|#)", page)
+        and "@import" not in page
+        and not re.search(r"url\((?!#)", page)
+    )
 
 
 def test_of_many_samples_some_are_drawn_and_listed_and_the_page_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("biomeformer.reports.ordination.MAX_DRAWN_SAMPLES", 10)
-    monkeypatch.setattr("biomeformer.reports.html.MAX_LISTED_SAMPLES", 5)
+    monkeypatch.setattr("biomeformer.reports.cohort.MAX_LISTED_SAMPLES", 5)
     many = table(40, {"group": [*"ab" * 20]})
     figure = make_cohort_figure(many)
     assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == 10
     assert figure.axes[1].images[0].get_array().shape[1] == 10
     assert figure.get_supxlabel() == "10 of 40 samples, drawn at random"
     page = cohort_report(many, tmp_path / "r.html", failed={f"x{i}": "broken" for i in range(9)}).read_text()
-    assert "10 of the 40 samples are drawn, chosen at random" in page
-    assert "The first 5 of 40 are listed; the abundance table has all" in page and page.count("<tr>") == 5
+    assert "10 of the 40 samples are drawn, chosen at random" in page and page.count('<g class="point"') == 10
+    assert (
+        "The first 5 of 40 are listed; the abundance table has all" in page
+        and len(re.findall("<td[^>]*>sample_", page)) == 5
+    )
     assert "The first 5 of 9 are listed; biomeformer status" in page and page.count("broken") == 5
     few = cohort_report(table(4), tmp_path / "few.html").read_text()
     assert "drawn, chosen" not in few and "are listed" not in few and not make_cohort_figure(table(4)).get_supxlabel()

@@ -85,7 +85,9 @@ def attention_gradient_map(
     hidden = _last_layer_input(model, proteins, contig_ids)
     encoder = model.genome_transformer
     with torch.enable_grad():
-        state, weights = encoder.layers[-1](hidden.requires_grad_(True), None, True)
+        attentions: list[torch.Tensor] = []
+        state = encoder.layers[-1](hidden.requires_grad_(True), None, attentions)
+        (weights,) = attentions
         mask = torch.ones(state.shape[:2], dtype=torch.bool, device=state.device)
         logit = model.classifier(encoder.pool(encoder.norm(state), mask))[0, label]
         (gradient,) = torch.autograd.grad(logit, weights)
@@ -115,9 +117,9 @@ def rollout_map(
         hidden = encoder.embeddings(proteins[None], contig_ids[None])
         rolled: torch.Tensor | None = None
         for layer in encoder.layers:
-            hidden, weights = layer(hidden, None, True)
-            flow = weights[0].float().mean(0)
-            del weights
+            attentions: list[torch.Tensor] = []
+            hidden = layer(hidden, None, attentions)
+            flow = attentions.pop()[0].float().mean(0)
             # The residual connection: half of a position's state is passed on unchanged.
             flow.diagonal().add_(1.0)
             flow /= 2
@@ -143,7 +145,7 @@ def _last_layer_input(
     with torch.no_grad():
         hidden = encoder.embeddings(proteins[None], contig_ids[None])
         for layer in encoder.layers[:-1]:
-            hidden, _ = layer(hidden, None, False)
+            hidden = layer(hidden, None)
     return hidden
 
 

@@ -18,6 +18,7 @@ from ..io.atomic import atomic_write
 from ..io.digests import FileDigest, check_files, digest_files
 from ..io.parquet import CheckedParquet, write_parquet
 from ..io.records import DamagedFileError, RecordType
+from ..io.short_repr import short_repr
 from ..io.spreadsheets import undo_spreadsheet, write_spreadsheet
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class GeneInteractionNetwork:
     genomes: pd.DataFrame
     enrichment: pd.DataFrame
     record: dict[str, Any]
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return len(self.pairs)

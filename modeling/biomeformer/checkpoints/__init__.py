@@ -7,6 +7,8 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 FOLDER = Path(__file__).parent
+# Group of the entry points of read encoders in other installed packages.
+READ_ENCODERS = "biomeformer.read_encoders"
 
 
 def shipped_checkpoints() -> list[str]:

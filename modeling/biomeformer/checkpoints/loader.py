@@ -13,17 +13,29 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, CheckpointWeightsError
+from ..models.metagenbert.modeling_metagenbert import UNUSED_PARTS, MetagenBertPreTrainedModel
 from ..models.shared.strict_loading import HUB_OPTIONS, WeightRules, new_head_request, untied_weights
+from . import READ_ENCODERS
+from .admission import admit_model
 from .errors import LOAD_ERRORS, format_load_error, is_load_error, wrong_model_type
 from .integrity import Shapes, verify_files
 from .source import CONFIG, TOKENIZER_FILE, CheckpointSource, open_checkpoint
 
 # Sequences by which tokenizers are compared.
 TOKENIZER_PROBES = ("ACGTTGCAAGGCTTATCCGATTACAGCATGCCGTAANTTGC", "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ")
-POOLER, CONTACT_HEAD = "pooler.", "contact_head."
+# Prefixes of the weights of parts that hidden states do not need.
+UNUSED = tuple(f"{name}." for name in UNUSED_PARTS)
+POOLER = "pooler."
 
 
 def load_strict(cls: Any, name: str | Path, *args: Any, **kwargs: Any) -> Any:
@@ -81,8 +93,12 @@ def load_from(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any) -> 
     except Exception as error:
         if not is_load_error(error):
             raise
-        raise CheckpointError(format_load_error(source.name, error)) from error
-    _check_finite(source, loaded[0] if isinstance(loaded, tuple) else loaded)
+        kind = CheckpointWeightsError if isinstance(error, RuntimeError) else CheckpointError
+        raise kind(format_load_error(source.name, error)) from error
+    model = loaded[0] if isinstance(loaded, tuple) else loaded
+    _check_finite(source, model)
+    if isinstance(model, MetagenBertPreTrainedModel):
+        admit_model(source.name, model)
     return loaded
 
 
@@ -133,7 +149,7 @@ def _check_shapes(
         new_head_request(cls, source.path, kwargs.get("new_head"), kwargs),
     )
     if problem is not None:
-        raise CheckpointError(problem.format(name=source.name))
+        raise CheckpointWeightsError(problem.format(name=source.name))
 
 
 def _own_name(key: str, expected: Shapes, prefix: str) -> str:
@@ -160,7 +176,7 @@ def _load_foreign(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any)
     )
     prefix, base = model.base_model_prefix, model.base_model
     inside = (f"{prefix}.", *(f"{name}." for name, _ in base.named_children()))
-    rules = WeightRules(optional=(POOLER, CONTACT_HEAD))
+    rules = WeightRules(optional=UNUSED)
     unexpected = info["unexpected_keys"]
     if base is not model:
         heads = tuple(f"{name}." for name, _ in model.named_children() if name != prefix)
@@ -180,10 +196,11 @@ def _load_foreign(source: CheckpointSource, cls: Any, *args: Any, **kwargs: Any)
         asks_for_head,
     )
     if problem is not None:
-        raise CheckpointError(problem.format(name=source.name))
-    if base is model and any(key.startswith(POOLER) for key in info["missing_keys"]):
-        # The pooler's weights are random: better no pooled output than a meaningless one.
-        model.pooler = None
+        raise CheckpointWeightsError(problem.format(name=source.name))
+    for name in UNUSED_PARTS if base is model else ():
+        if any(key.startswith(f"{name}.") for key in info["missing_keys"]):
+            # Its weights are random: better no pooled output than a meaningless one.
+            setattr(model, name, None)
     model.config._commit_hash = source.options.get("revision") if source.folder is None else None
     return (model, info) if wants_info else model
 
@@ -196,6 +213,9 @@ def _check_finite(source: CheckpointSource, model: PreTrainedModel) -> None:
         CheckpointError: A weight does; it is named.
     """
     for name, value in model.state_dict().items():
+        if type(value) not in (torch.Tensor, torch.nn.Parameter):
+            # A quantised tensor of torchao or quanto has few operations of its own.
+            value = value.dequantize()
         if value.is_floating_point() and value.itemsize > 1 and value.numel() and not value.is_meta:
             low, high = torch.aminmax(value.detach())
             if not (torch.isfinite(low) and torch.isfinite(high)):
@@ -215,6 +235,13 @@ def mapped_class(source: CheckpointSource, mapping: Any) -> Any:
     Raises:
         CheckpointError: Neither transformers nor this package has a class for its model type.
     """
+    if source.model_type not in CONFIG_MAPPING:
+        has_code = "; the code beside it is not run" if "auto_map" in source.config else ""
+        raise CheckpointError(
+            f"{source.name} is a checkpoint of model_type {source.model_type!r}, which neither transformers nor an "
+            f"installed package has{has_code}; install a package that registers it under the entry points "
+            f"{READ_ENCODERS}, or give another checkpoint."
+        )
     try:
         config_class = type(AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.load_options))
         classes = mapping[config_class]
@@ -223,6 +250,8 @@ def mapped_class(source: CheckpointSource, mapping: Any) -> Any:
             f"{source.name} is a checkpoint of model_type {source.model_type!r}, which has no such model in "
             "transformers; give another checkpoint."
         ) from error
+    except CheckpointError:
+        raise
     except LOAD_ERRORS as error:
         raise CheckpointError(format_load_error(source.name, error)) from error
     if not isinstance(classes, tuple | list):
@@ -281,9 +310,9 @@ def _with_special_tokens(tokenizer: Any) -> Any:
     """Name the special tokens that a tokenizer has in its vocabulary and nobody has named."""
     vocabulary = tokenizer.get_vocab()
     for name in ("unk", "cls", "sep", "pad", "mask"):
-        token = f"[{name.upper()}]"
-        if token in vocabulary and getattr(tokenizer, f"{name}_token", None) is None:
-            setattr(tokenizer, f"{name}_token", token)
+        for token in (f"[{name.upper()}]", f"<{name}>"):
+            if token in vocabulary and getattr(tokenizer, f"{name}_token", None) is None:
+                setattr(tokenizer, f"{name}_token", token)
     return tokenizer
 
 

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from transformers import MODEL_MAPPING, PreTrainedModel
 
-from ..errors import CheckpointError, InputError
+from ..errors import InputError
 from ..models.dnabert2 import DnaBert2Model
 from ..models.genome_transformer import GenomeTransformerForSequenceClassification
-from ..models.metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel
+from ..models.metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel, MetagenBertProcessor
+from ..models.metagenbert.modeling_metagenbert import as_read_encoder
 from ..runs.devices import resolve_device
 from . import checkpoint_name
+from .admission import is_protein_tokenizer, make_processor
 from .loader import load_from, load_tokenizer, mapped_class
 from .source import open_checkpoint
 
@@ -121,8 +123,11 @@ def load_read_encoder(
 ) -> tuple[PreTrainedModel, Any]:
     """Load a read encoder and its tokenizer: one of this package, a published DNABERT-2, or any transformers encoder.
 
+    `load_encoder_with_processor` also returns the preprocessing config that an encoder of transformers needs.
+
     Args:
-        name: A folder or a Hub id. If it is a MetagenBERT checkpoint, also a shipped one, its encoder is loaded.
+        name: A folder or a Hub id. If it is a MetagenBERT checkpoint, also a shipped one, its encoder is loaded; of an
+            encoder-decoder, the encoder.
         revision: Branch, tag or commit of a Hub id.
         device: As for `load`.
         dtype: As for `load`.
@@ -131,26 +136,70 @@ def load_read_encoder(
         The encoder in evaluation mode, and its tokenizer.
 
     Raises:
-        CheckpointError: The checkpoint cannot be found, is damaged, or is inconsistent.
+        CheckpointError: The checkpoint cannot be found, is damaged, is inconsistent, or cannot embed DNA (for encoders
+            of proteins: translated DNA) with its tokenizer.
         InputError: The device or the dtype is unknown or not available.
     """
-    target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
+    encoder, tokenizer, _ = _load_read_encoder(name, revision, device, dtype)
+    if not hasattr(encoder, "embed_packed"):
+        make_processor(
+            str(name), encoder, tokenizer, **{"translation": "longest_frame"} if is_protein_tokenizer(tokenizer) else {}
+        )
+    return encoder.to(resolve_device(device)), tokenizer
+
+
+def load_encoder_with_processor(
+    name: str | Path, *, revision: str | None = None, device: str = "cpu", dtype: str = "float32", **preprocessing: Any
+) -> tuple[PreTrainedModel, MetagenBertProcessor]:
+    """Load a read encoder with the processor under which it embeds reads.
+
+    Args:
+        name: As for `load_read_encoder`.
+        revision: Branch, tag or commit of a Hub id.
+        device: As for `load`.
+        dtype: As for `load`.
+        **preprocessing: Fields of `MetagenBertProcessor`. The others are those of a MetagenBERT checkpoint; of other
+            encoders, `max_length` is the number of tokens that the encoder takes, and `kmer_size` that of its
+            vocabulary, if its tokenizer splits at blanks.
+
+    Returns:
+        The encoder in evaluation mode, and the processor.
+
+    Raises:
+        CheckpointError: As for `load_read_encoder`; or the encoder is one of proteins and no translation is asked for.
+        InputError: The preprocessing config is inconsistent, or asks for more tokens than the encoder takes.
+    """
+    encoder, tokenizer, own = _load_read_encoder(name, revision, device, dtype)
+    fields = own | preprocessing
+    if fields.get("pooling") == "mean_over_max_length" and not fields.get("max_length"):
+        raise InputError("pooling mean_over_max_length divides by max_length; give it.")
+    processor = make_processor(str(name), encoder, tokenizer, **fields)
+    return encoder.to(resolve_device(device)), processor
+
+
+def _load_read_encoder(
+    name: str | Path, revision: str | None, device: str, dtype: str
+) -> tuple[PreTrainedModel, Any, dict[str, Any]]:
+    """Return a read encoder on the CPU, its tokenizer, and the preprocessing config of a MetagenBERT checkpoint."""
+    resolve_device(device)
+    torch_dtype = resolve_dtype(dtype)
     source = open_checkpoint(name, revision=revision)
     if source.model_type == "metagenbert":
-        model = load(name, revision=revision, device=device, dtype=dtype)
+        model = load(name, revision=revision, dtype=dtype)
         assert model.processor is not None
-        return model.encoder, model.processor.tokenizer
+        return model.encoder, model.processor.tokenizer, model.processor.preprocessing
     # Published DNABERT-2 checkpoints have BERT's model type.
     cls = DnaBert2Model if DnaBert2Model.reads_config(dict(source.config)) else mapped_class(source, MODEL_MAPPING)
-    encoder = load_from(source, cls, dtype=torch_dtype)
-    tokenizer = load_tokenizer(source)
-    if not hasattr(encoder.config, "hidden_size"):
-        raise CheckpointError(f"{name}: a {source.model_type} model has no hidden_size; give an encoder.")
-    return encoder.to(target).eval(), tokenizer
+    model = load_from(source, cls, dtype=torch_dtype)
+    commit = getattr(model.config, "_commit_hash", None)
+    encoder = as_read_encoder(model)
+    encoder.config._commit_hash = commit
+    return encoder.eval(), load_tokenizer(source), {}
 
 
 __all__ = [
     "load",
+    "load_encoder_with_processor",
     "load_genome_model",
     "load_phenotype_model",
     "load_read_encoder",

@@ -62,6 +62,10 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no remarks and no progress; after any command.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show the messages of transformers and other libraries too.")
+    ] = False,
     max_record_bases: Annotated[
         float, typer.Option(help="Longest record of a FASTQ or FASTA file that is read; after any command.")
     ] = RECORD_BASES.default,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..runs.progress import cell, error_line, note, one_line, out, out_lines
+from ..runs.progress import cell, error_line, note, one_line, out, out_lines, shows_remarks
 
 
 def report_files(files: dict[str, Path]) -> None:
@@ -21,7 +21,7 @@ def report_files(files: dict[str, Path]) -> None:
 @contextmanager
 def doing(task: str) -> Iterator[None]:
     """Show a spinner with the name of a slow task, in a terminal and on the main process only."""
-    if not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
+    if not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0" or not shows_remarks():
         yield
         return
     from rich.console import Console

@@ -52,6 +52,16 @@ def embed(
     compile_encoder: Annotated[
         bool, typer.Option("--compile", help="Compile the encoder first: takes seconds per run, for an NVIDIA GPU.")
     ] = False,
+    windows: Annotated[
+        bool,
+        typer.Option(
+            "--windows", help="Cut longer reads into windows of --max-length, each counted by itself, for long reads."
+        ),
+    ] = False,
+    max_length: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --windows: their length in tokens.", show_default="the checkpoint's"),
+    ] = None,
     batch_tokens: BatchTokens = None,
     threads: Threads = None,
     revision: Revision = None,
@@ -80,6 +90,8 @@ def embed(
 
     check_run_output(output, overwrite=overwrite)
     check_read_fraction(read_fraction)
+    if max_length is not None and not windows:
+        raise InputError("--max-length is the length of windows; add --windows, or leave it out.")
     samples = read_cohort(cohort, allow_shared_files=allow_shared_files)
     if colour_by is not None and colour_by not in samples.columns:
         columns = ", ".join(samples.columns) or "none"
@@ -90,11 +102,14 @@ def embed(
         from ..inference import compiling
         from ..metagenomes.cluster_descriptions import NAME
         from ..metagenomes.cohort import RESULTS, run_cohort
+        from ..metagenomes.windows import use_windows
         from ..runs.process_group import ProcessGroup
 
     with ProcessGroup.from_environment(timeout * 60) as processes:
         with doing(f"loading {model}"):
             loaded = load(model, revision=revision, device=processes.device(device), dtype=dtype)
+            if windows:
+                use_windows(loaded, max_length)
         if dtype == "float8" and not compile_encoder and processes.is_main:
             note("float8 without --compile moves more data than it saves; add --compile for speed.")
         if compile_encoder:
@@ -143,5 +158,4 @@ def _write_reports(
     with wrap_write_errors(output), lock_of_run(output):
         with atomic_write(output / RESULTS["figure"]) as figure:
             cohort_figure(table, figure, **shown)
-        with atomic_write(output / RESULTS["report"]) as report:
-            cohort_report(table, report, failed=failed, **shown)
+        cohort_report(table, output / RESULTS["report"], failed=failed, **shown)

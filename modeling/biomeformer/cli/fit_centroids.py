@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,9 @@ from .output import check_output, hold_output
 from .presets import Preset
 from .runs import list_failures, watch_run
 from .units import parse_bytes
+
+if TYPE_CHECKING:
+    from ..models.metagenbert import MetagenBertProcessor
 
 Pooling = Literal["mean", "mean_over_max_length", "cls"]
 
@@ -63,8 +66,20 @@ def fit_centroids(
     ] = None,
     max_length: Annotated[
         int | None,
-        typer.Option(min=1, help="Longest read in tokens; the tail is cut.", show_default="the checkpoint's, or none"),
+        typer.Option(
+            min=1, help="Longest read in tokens; the tail is cut.", show_default="the checkpoint's, or the encoder's"
+        ),
     ] = None,
+    windows: Annotated[
+        bool,
+        typer.Option(
+            "--windows", help="Cut longer reads into windows of --max-length, each a point of its own, for long reads."
+        ),
+    ] = False,
+    translate: Annotated[
+        bool,
+        typer.Option("--translate", help="Translate reads to their longest open frame, for encoders of proteins."),
+    ] = False,
     vectors: Annotated[
         Path | None,
         typer.Option(
@@ -100,15 +115,27 @@ def fit_centroids(
     samples = read_cohort(cohort, allow_shared_files=allow_shared_files)
     with doing(f"loading {read_encoder}"):
         start(threads)
+        from ..checkpoints.loading import load_encoder_with_processor
         from ..io.atomic import atomic_directory, wrap_write_errors
         from ..metagenomes.centroids import fit_several_centroids, memory_needed
         from ..runs.process_group import ProcessGroup
 
     with ProcessGroup.from_environment(timeout * 60) as processes:
         with doing(f"loading {read_encoder}"):
-            encoder, processor = load_encoder(
-                read_encoder, revision, processes.device(device), {"pooling": pooling, "max_length": max_length}
+            asked: dict[str, Any] = {
+                "pooling": pooling,
+                "max_length": max_length,
+                "truncation": "windows" if windows else None,
+                "translation": "longest_frame" if translate else None,
+            }
+            encoder, processor = load_encoder_with_processor(
+                read_encoder,
+                revision=revision,
+                device=processes.device(device),
+                **{field: value for field, value in asked.items() if value is not None},
             )
+        for what in described(processor) if processes.is_main else ():
+            note(what)
         note_device(encoder.device, processes)
         if processes.is_main:
             is_capped = max_points_per_centroid is not None
@@ -151,8 +178,9 @@ def fit_centroids(
         return
     for fit in fits:
         kmeans = fit.kmeans
+        points = "windows of reads" if processor.truncation == "windows" else "reads"
         sampled = "" if kmeans.n_trained == kmeans.n_points else f", fitted on {kmeans.n_trained:,} of them"
-        out(f"{len(kmeans.centroids)} clusters of {kmeans.n_points:,} reads{sampled}, {kmeans.n_empty} empty")
+        out(f"{len(kmeans.centroids)} clusters of {kmeans.n_points:,} {points}{sampled}, {kmeans.n_empty} empty")
     with wrap_write_errors(output):
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
         if len(fits) == 1:
@@ -170,32 +198,16 @@ def fit_centroids(
     report_files(written)
 
 
-def load_encoder(name: str, revision: str | None, device: str, asked: dict[str, Any]) -> tuple[Any, Any]:
-    """Load read encoder and processor; of a MetagenBERT checkpoint with its preprocessing config, changed as asked for.
-
-    Raises:
-        CheckpointError: It cannot be loaded.
-        InputError: The preprocessing config asked for is inconsistent.
-    """
-    from ..checkpoints.loading import load, load_read_encoder
-    from ..checkpoints.source import open_checkpoint
-    from ..models.metagenbert import MetagenBertProcessor
-
-    preprocessing: dict[str, Any] = {}
-    if open_checkpoint(name, revision=revision).model_type == "metagenbert":
-        source = load(name, revision=revision, device=device)
-        assert source.processor is not None
-        encoder, tokenizer, preprocessing = (
-            source.encoder,
-            source.processor.tokenizer,
-            source.processor.preprocessing,
+def described(processor: MetagenBertProcessor) -> list[str]:
+    """Return what the preprocessing config makes of reads beside tokens, a sentence each."""
+    lines = []
+    if processor.translation != "none":
+        lines.append("reads are translated to their longest open frame")
+    if processor.kmer_size is not None:
+        lines.append(
+            f"reads are written as {processor.kmer_size}-mers with blanks between, as the vocabulary is of them"
         )
-    else:
-        encoder, tokenizer = load_read_encoder(name, revision=revision, device=device)
-    preprocessing |= {field: value for field, value in asked.items() if value is not None}
-    if preprocessing.get("pooling") == "mean_over_max_length" and not preprocessing.get("max_length"):
-        raise InputError("--pooling mean_over_max_length divides by --max-length; give it.")
-    try:
-        return encoder, MetagenBertProcessor(tokenizer, **preprocessing)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    if processor.max_length is not None:
+        rest = "cut into windows" if processor.truncation == "windows" else "truncated"
+        lines.append(f"reads of more than {processor.max_length:,} tokens are {rest}")
+    return lines

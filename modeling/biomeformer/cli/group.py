@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -12,11 +13,15 @@ from typer.core import TyperGroup
 
 from ..errors import DEBUG_ADVICE, BiomeformerError, InputError, RankStopped, describe_unexpected
 from ..io.limits import LIMITS, Limit
+from ..runs.command_line import set_command
 from ..runs.debugging import hide_tracebacks, show_tracebacks
+from ..runs.progress import logger
 from .console import error_line
 from .output import release_outputs
 
 INTERRUPTED = 130
+# What each option shows of remarks and of the libraries' messages.
+VERBOSITY = {"--quiet": logging.WARNING, "--verbose": logging.DEBUG}
 
 
 class BiomeformerGroup(TyperGroup):
@@ -34,14 +39,22 @@ class BiomeformerGroup(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run the command line and exit with its code; `--debug` and limits are accepted at any position."""
+        """Run the command line and exit with its code.
+
+        `--debug`, `--quiet`, `--verbose` and limits are accepted at any position.
+        """
         arguments = list(sys.argv[1:] if args is None else args)
+        set_command(["biomeformer", *arguments])
         options = arguments[: arguments.index("--")] if "--" in arguments else arguments
         debug = "--debug" in options
         if debug:
             arguments.remove("--debug")
             show_tracebacks()
+        level = logger.level
         try:
+            for option in VERBOSITY.keys() & set(options):
+                arguments.remove(option)
+                logger.setLevel(VERBOSITY[option])
             for limit in LIMITS:
                 _take_limit(arguments, limit)
             code = super().main(arguments, prog_name, complete_var, False, windows_expand_args, **extra)
@@ -55,6 +68,7 @@ class BiomeformerGroup(TyperGroup):
             code = self._report(error, debug)
         finally:
             release_outputs()
+            logger.setLevel(level)
             if debug:
                 hide_tracebacks()
         sys.exit(code if isinstance(code, int) else 0)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
+from logging import DEBUG
 from typing import TYPE_CHECKING
 
+from ..runs.progress import logger
 from .console import note
 
 if TYPE_CHECKING:
@@ -32,7 +34,10 @@ def start(threads: int | None = None) -> None:
     import torch
     from transformers.utils import logging
 
-    logging.set_verbosity_error()
+    if logger.isEnabledFor(DEBUG):
+        logging.set_verbosity_info()
+    else:
+        logging.set_verbosity_error()
     logging.disable_progress_bar()
     if threads is not None:
         torch.set_num_threads(threads)

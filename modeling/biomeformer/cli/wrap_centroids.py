@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import InputError
 from .console import doing, out, report_files
-from .fit_centroids import Pooling, load_encoder
+from .fit_centroids import Pooling
 from .options import Revision
 from .output import check_output, hold_output
 from .presets import Preset
@@ -59,6 +59,7 @@ def wrap_centroids(
 
         start()
         from ..checkpoints.integrity import hash_file
+        from ..checkpoints.loading import load_encoder_with_processor
         from ..checkpoints.source import model_source, open_checkpoint
         from ..models.metagenbert import MetagenBertModel
 
@@ -68,7 +69,10 @@ def wrap_centroids(
                 "--pooling is not given, and nothing in a file of centroids tells it; give mean_over_max_length with "
                 "--max-length (as published with MetagenBERT: --preset metagenbert-paper), mean or cls."
             )
-        encoder, processor = load_encoder(read_encoder, revision, "cpu", {"pooling": pooling, "max_length": max_length})
+        asked: dict[str, Any] = {"pooling": pooling, "max_length": max_length}
+        encoder, processor = load_encoder_with_processor(
+            read_encoder, revision=revision, **{field: value for field, value in asked.items() if value is not None}
+        )
     hidden_size = int(encoder.config.hidden_size)
     if values.shape[1] != hidden_size:
         hint = "; the array seems to be transposed" if len(values) == hidden_size else ""

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import TableError
-from ..io.digests import digest_file
+from ..io.dataset_files import DATA, name_by_content, shard_path
 from ..io.parquet import DAMAGE
 from .catalog import GENOME_ID
 from .embedding import CHECKSUMS, RESULTS, EmbeddedGenomes, value_checksum
@@ -206,18 +206,15 @@ class StreamedGenomes(_GenomeTable):
 def write_genome_dataset(genomes: EmbeddedGenomes, folder: str | Path) -> Path:
     """Write embedded genomes as a dataset that the Hub takes: Parquet with one genome per row group; return the file.
 
-    The name of the file has a digest of its content, since `datasets` caches local folders by the names of their files.
-
     Args:
         genomes: The genomes.
         folder: Folder of the dataset; the file is in its folder `data`.
     """
-    data = Path(folder) / "data"
+    data = Path(folder) / DATA
     data.mkdir(parents=True, exist_ok=True)
-    partial_file = data / "partial.parquet"
-    genomes.to_dataset().to_parquet(str(partial_file), batch_size=1)
-    file = data / f"train-00000-of-00001-{digest_file(partial_file)['xxh3'][:16]}.parquet"
-    return partial_file.rename(file)
+    file = shard_path(data, "train")
+    genomes.to_dataset().to_parquet(str(file), batch_size=1)
+    return name_by_content(file)
 
 
 @contextmanager

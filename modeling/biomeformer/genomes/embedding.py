@@ -20,6 +20,7 @@ from ..errors import InputError, TableError
 from ..io.atomic import wrap_write_errors
 from ..io.parquet import CheckedParquet, CheckedParquetWriter, write_parquet
 from ..io.records import DamagedFileError, RecordType
+from ..io.short_repr import short_repr
 from ..runs.control import RunControl, RunOptions, resolve_control
 from ..runs.run_folder import Part, RunFolder
 from ..runs.scheduler import ItemResult, RunOutcome, run_items
@@ -257,6 +258,8 @@ class EmbeddedGenomes:
     genomes: pd.DataFrame
     record: GenomesRecord
     folder: Path
+
+    __repr__ = short_repr
 
     @classmethod
     def read(cls, folder: str | Path) -> EmbeddedGenomes:

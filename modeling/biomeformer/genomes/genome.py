@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..io.short_repr import short_repr
 from ..moved import renamed
 
 GENE_STATS = (
@@ -75,6 +76,8 @@ class Genome:
     method: str
     gc: float = float("nan")
     notes: tuple[str, ...] = ()
+
+    __repr__ = short_repr
 
     tallies = renamed("tallies", "gene_stats")
 

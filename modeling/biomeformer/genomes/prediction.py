@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import CheckpointError, InputError
+from ..io.short_repr import short_repr
 from ..models.genome_transformer import GenomeTransformerForSequenceClassification
 from ..moved import renamed
 from .genome import Genome
@@ -37,6 +38,8 @@ class GenomePrediction:
     n_dropped_genes: int
     n_truncated: int
     differences: tuple[str, ...] | None = None
+
+    __repr__ = short_repr
 
     n_cut = renamed("n_cut", "n_dropped_genes")
 

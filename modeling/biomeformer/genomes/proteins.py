@@ -36,6 +36,7 @@ from ..errors import CheckpointError, InputError
 from ..inference.batching import embed_batches
 from ..inference.packed_esm import mean_residue_vectors
 from ..inference.token_budget import TokenBudget
+from ..io.short_repr import short_repr
 from ..models.metagenbert.weight_hash import hash_weights
 from ..moved import renamed
 
@@ -56,6 +57,8 @@ class ProteinVectors:
 
     vectors: np.ndarray
     n_truncated: int
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)

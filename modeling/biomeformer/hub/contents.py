@@ -16,9 +16,10 @@ from ..checkpoints.integrity import CHECKSUMS, PICKLES, weight_files
 from ..checkpoints.source import open_checkpoint, refuse_unsafe_config
 from ..errors import CheckpointError, InputError
 from ..metagenomes import AbundanceTable
-from ..metagenomes.abundance_table import DATASET_FILE
+from ..metagenomes.abundance_table import DATASET_FILE, dataset_file
 from ..metagenomes.cluster_descriptions import NAME as DESCRIPTIONS
 from ..metagenomes.cluster_descriptions import ClusterDescriptions
+from ..models.kmer_encoder.modeling_kmer_encoder import SENTENCE_TRANSFORMERS
 from ..runs.output_folder import RECORD as OWNERSHIP_RECORD
 from .card_types import card_type_of
 from .cards import EVAL_RESULTS
@@ -31,7 +32,7 @@ from .privacy import holds_sequences, personal_columns
 from .remote_code import exported_files
 from .training_datasets import training_dataset
 
-MODEL_FILES = (CONFIG, PREPROCESSING, RECORD, CARD, CHECKSUMS, EVAL_RESULTS)
+MODEL_FILES = (CONFIG, PREPROCESSING, RECORD, CARD, CHECKSUMS, EVAL_RESULTS, *SENTENCE_TRANSFORMERS)
 ON_PURPOSE = "or, if it is to be public, add it to allowed in {entry}"
 WAYS_OUT = {
     TOKEN: "remove it, and revoke it where it was issued if anyone may have read it",
@@ -40,7 +41,7 @@ WAYS_OUT = {
     + ON_PURPOSE,
     USER: f"remove it, {ON_PURPOSE}",
 }
-TABLE_FILES = (DATASET_FILE, CARD, "provenance.json", DESCRIPTIONS)
+TABLE_FILES = (CARD, "provenance.json", DESCRIPTIONS)
 TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".biom", ".h5ad", ".arrow", ".feather", ".db", ".sqlite")
 
 
@@ -148,7 +149,8 @@ def dataset_contents(folder: Path) -> Contents:
         _check_disclosures(files, entry)
         _check_generated(folder, entry)
         return Contents(folder, entry, "dataset", files)
-    if not is_table(folder):
+    data = dataset_file(folder, str(folder))
+    if data is None or not is_table(folder):
         raise InputError(
             f"{folder} has no {DATASET_FILE}; make a dataset of a run with: biomeformer export RUN --format datasets "
             f"--output {folder} (of sequences with `biomeformer sequences prepare`, of genomes with `biomeformer "
@@ -166,7 +168,7 @@ def dataset_contents(folder: Path) -> Contents:
             f"`biomeformer export --drop {','.join(undeclared)}`, or, if everyone agreed to that, type "
             f"personal_columns = [{declared}] into {folder / ENTRY}."
         )
-    files = _named_files(folder, TABLE_FILES, entry)
+    files = _named_files(folder, (data.relative_to(folder).as_posix(), *TABLE_FILES), entry)
     if DESCRIPTIONS in files and not ClusterDescriptions.read(files[DESCRIPTIONS]).agrees_with(table.provenance):
         raise InputError(
             f"{files[DESCRIPTIONS]} describes the clusters of other weights than the table's; remove it, or export the "

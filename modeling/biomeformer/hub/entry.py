@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..metagenomes.abundance_table import DATASET_FILE
+from ..metagenomes.abundance_table import dataset_file
 from .card_types import card_type_of
 from .folder import CheckpointFolder
 from .manifest import ENTRY, TABLE_CLASS, TO_DO
@@ -32,7 +32,7 @@ N_METRICS = 6
 
 def is_table(folder: Path) -> bool:
     """Return whether a folder holds an abundance table exported as a dataset."""
-    return (folder / DATASET_FILE).is_file() and not (folder / "config.json").is_file()
+    return dataset_file(folder, str(folder)) is not None and not (folder / "config.json").is_file()
 
 
 def new_entry(folder: Path, repo_id: str, license_id: str | None = None, title: str | None = None) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HTTPError,
@@ -21,6 +21,8 @@ from huggingface_hub.hf_api import RepoFile
 
 from ..checkpoints.integrity import hash_file
 from ..errors import InputError, PublishError
+from ..io.dataset_files import is_shard
+from ..metagenomes.abundance_table import DATASET_SPLIT
 from .contents import Contents
 
 NEW, CHANGED, SAME, UNKNOWN = "new", "changed", "same", "?"
@@ -56,6 +58,8 @@ class UploadPlan:
         revision: Branch to commit to.
         files: Files of the folder.
         kept: Files of the repository that the folder does not have; they stay.
+        replaced: Files of the repository that hold a table's rows as they were published before, under another name;
+            they are deleted, since a dataset is all of its files.
         exists: Whether the repository exists; None if the Hub was not asked.
         private: Whether the repository is private.
         parent: Commit of the branch that was compared with; None if the repository or branch is yet to be created.
@@ -67,6 +71,7 @@ class UploadPlan:
     revision: str
     files: tuple[PlannedFile, ...]
     kept: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
     exists: bool | None = None
     private: bool | None = None
     parent: str | None = None
@@ -131,8 +136,11 @@ def plan_upload(
         PlannedFile(name, path, size, digest, _state(path, size, digest, remote.get(name)))
         for name, (path, size, digest) in sorted(local.items())
     )
-    kept = tuple(sorted(name for name in remote if name not in local and name != ".gitattributes"))
-    return UploadPlan(contents, repo_id, branch, files, kept, exists, private, parent)
+    others = sorted(name for name in remote if name not in local and name != ".gitattributes")
+    is_dataset = contents.repo_type == "dataset"
+    replaced = tuple(name for name in others if is_dataset and is_shard(name, DATASET_SPLIT))
+    kept = tuple(name for name in others if name not in replaced)
+    return UploadPlan(contents, repo_id, branch, files, kept, replaced, exists, private, parent)
 
 
 def push(
@@ -146,8 +154,9 @@ def push(
 ) -> Published:
     """Carry out a plan, as one commit on top of the one that was compared with.
 
-    Nothing in the repository is deleted. Content that an interrupted attempt sent is not sent again. The Hub refuses
-    the commit if the branch has changed since the plan was made.
+    Nothing in the repository is deleted but earlier files of a table's rows (`UploadPlan.replaced`). Content that an
+    interrupted attempt sent is not sent again. The Hub refuses the commit if the branch has changed since the plan was
+    made.
 
     Args:
         plan: Plan to carry out.
@@ -173,10 +182,13 @@ def push(
             parent = str(api.repo_info(plan.repo_id, repo_type=repo_type, revision=plan.revision).sha)
         files, commit = plan.to_send, parent
         url = f"{api.endpoint}/{'datasets/' if repo_type == 'dataset' else ''}{plan.repo_id}"
-        if files:
+        if files or plan.replaced:
             info = api.create_commit(
                 plan.repo_id,
-                [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file.path) for file in files],
+                [
+                    *(CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file.path) for file in files),
+                    *(CommitOperationDelete(path_in_repo=name) for name in plan.replaced),
+                ],
                 commit_message=message or f"Publish {plan.contents.entry.texts['title']}",
                 repo_type=repo_type,
                 revision=plan.revision,

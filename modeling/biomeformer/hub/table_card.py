@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from ..io.markdown import grid, pairs
 from ..io.tables import is_missing
 from ..metagenomes import AbundanceTable
-from ..metagenomes.abundance_table import DATASET_FILE
+from ..metagenomes.abundance_table import table_file
 from ..sinks import markdown, markdown_code
 from .cards import citation, front_matter, template
 from .manifest import CardEntry
@@ -30,13 +30,16 @@ MEANINGS = {
     "sample_id": "name of the sample",
     "n_reads": "reads in the files; mates count as two",
     "n_selected": "reads that were kept at the read fraction",
-    "n_used": "reads counted in a cluster; the sum of `counts`",
+    "n_used": "reads that were counted",
     "n_too_short": "selected reads that were too short",
     "n_no_tokens": "selected reads without any token",
     "n_truncated": "used reads that were truncated",
     "n_ambiguous": "used reads with a base other than A, C, G, T",
     "n_lower_case": "used reads with a lower-case base",
-    "counts": "reads nearest to each centroid",
+    "n_windows": "windows of the used reads; one per read unless the preprocessing config cuts long reads",
+    "n_tokens": "tokens of the used reads, special ones not counted; 0 where they were not counted",
+    "n_unknown_tokens": "tokens that the tokenizer does not know",
+    "counts": "reads, or windows of reads, nearest to each centroid",
     "abundance": "`counts` as shares of `n_used`",
 }
 
@@ -46,7 +49,7 @@ def table_card(entry: CardEntry, folder: Path) -> str:
 
     Args:
         entry: What the table does not say.
-        folder: An export for `datasets`: `data/train.parquet`.
+        folder: An export for `datasets`.
 
     Returns:
         Markdown with the Hub's metadata as front matter.
@@ -55,13 +58,12 @@ def table_card(entry: CardEntry, folder: Path) -> str:
         TableError: The folder holds no such table.
     """
     table = AbundanceTable.read(folder)
-    schema = pq.read_schema(folder / DATASET_FILE)
+    schema = pq.read_schema(table_file(folder))
     metadata = {
         "license": entry.license,
         "tags": list(entry.tags),
         "task_categories": ["other"],
         "size_categories": [_size(len(table.sample_ids))],
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": DATASET_FILE}]}],
     }
     record = table.provenance
     facts = {

@@ -17,16 +17,19 @@ import xxhash
 
 from ..errors import TableError
 from ..io.atomic import atomic_write
+from ..io.dataset_files import DATA, shards
 from ..io.parquet import DAMAGE
 from ..io.records import DamagedFileError, RecordType, checksum_of_arrays
+from ..io.short_repr import short_repr
 from ..moved import renamed
-from .sample import SampleEmbedding
+from .sample import SampleEmbedding, complete_read_stats
 
 METADATA_KEY = b"biomeformer"
 FORMAT_VERSION = 1
 TABLE_NAME = "abundance.parquet"
-# Path of the table in a dataset, on the Hub or in a folder.
-DATASET_FILE = "data/train.parquet"
+# Split of the table's rows in a dataset, on the Hub or in a folder, and what its file is called in messages.
+DATASET_SPLIT = "train"
+DATASET_FILE = "data/train-*.parquet"
 # Names with these endings are files, never datasets of the Hub.
 FILE_ENDINGS = {
     ".parquet", ".csv", ".tsv", ".txt", ".biom", ".json", ".gz", ".fastq", ".fq", ".fasta", ".fa", ".fna"
@@ -74,7 +77,9 @@ class AbundanceTable:
     Attributes:
         sample_ids: Ids of the samples, one per row.
         counts: int64 `(n_samples, n_clusters)`.
-        read_stats: Reads found, selected and used, and why others were not; one row per sample.
+        read_stats: Reads found, selected and used, and why others were not; the windows of the used ones, which the
+            counts add up to; and their tokens, of which `n_unknown_tokens` are unknown to the tokenizer; one row per
+            sample. In tables of version 0.1, and their rows in joined tables, tokens were not counted, and are 0.
         metadata: Phenotypes and covariates of the cohort table, as text; one row per sample.
         provenance: Model, weights' hash, preprocessing, read fraction, seed and versions.
         source: Path or Hub id that `read` read it from, for messages.
@@ -87,12 +92,41 @@ class AbundanceTable:
     provenance: dict[str, Any] = field(default_factory=dict)
     source: str | None = field(default=None, compare=False)
 
+    __repr__ = short_repr
+
     tallies = renamed("tallies", "read_stats")
 
     @property
     def abundance(self) -> np.ndarray:
         """Abundance vectors: float64 `(n_samples, n_clusters)`, rows sum to one."""
         return self.counts / np.maximum(self.counts.sum(1, keepdims=True), 1)
+
+    def to_anndata(self) -> Any:
+        """Return an `anndata.AnnData`, for scanpy: abundance as `X`, counts as a layer, samples in `obs`.
+
+        Raises:
+            MissingDependencyError: `anndata` is not installed.
+        """
+        from .cluster_descriptions import find_descriptions
+        from .export import to_anndata
+
+        return to_anndata(self, find_descriptions(self.provenance))
+
+    def to_biom(self) -> Any:
+        """Return a `biom.Table` of counts, clusters by samples.
+
+        Raises:
+            MissingDependencyError: `biom-format` is not installed.
+        """
+        from .export import to_biom
+
+        return to_biom(self)
+
+    def to_dataset(self) -> Any:
+        """Return a `datasets.Dataset`: one row per sample, as `biomeformer export --format datasets` writes it."""
+        from .export import to_dataset
+
+        return to_dataset(self)
 
     @classmethod
     def from_samples(
@@ -103,7 +137,9 @@ class AbundanceTable:
         return cls(
             ids,
             np.stack([sample.counts for sample in samples]),
-            pd.DataFrame([sample.read_stats for sample in samples], index=pd.Index(ids, name="sample_id")),
+            pd.DataFrame(
+                [complete_read_stats(sample.read_stats) for sample in samples], index=pd.Index(ids, name="sample_id")
+            ),
             metadata.loc[list(ids)],
             provenance,
         )
@@ -131,6 +167,7 @@ class AbundanceTable:
         """
         if not tables:
             raise TableError("there is no table to join; give one or more.")
+        tables = [replace(table, read_stats=_complete(table.read_stats)) for table in tables]
         names = [table._name(i) for i, table in enumerate(tables)]
         first, where = tables[0], names[0]
         tables_of: dict[str, str] = {}
@@ -209,7 +246,8 @@ class AbundanceTable:
         path = Path(path)
         if (sample := _first_that_differs(self.sample_ids, self.counts, self.read_stats)) is not None:
             raise TableError(
-                f"{path} is not written: the counts of sample {sample!r} do not add up to its reads used (n_used); "
+                f"{path} is not written: the counts of sample {sample!r} do not add up to its reads used (n_used) or "
+                "their windows (n_windows); "
                 "correct the table."
             )
         columns: dict[str, pa.Array] = {"sample_id": pa.array(self.sample_ids, pa.string())}
@@ -232,9 +270,9 @@ class AbundanceTable:
         shortest form, missing values empty.
 
         Args:
-            path_or_id: An `abundance.parquet` or the folder of its run; a `data/train.parquet` of an export
-                for `datasets`, or its folder; or, where there is no such path, the id of a dataset (`namespace/name`),
-                taken from the Hub or its cache.
+            path_or_id: An `abundance.parquet` or the folder of its run; the Parquet file of an
+                export for `datasets`, or its folder; or, where there is no such path, the id of a dataset
+                (`namespace/name`), taken from the Hub or its cache.
             revision: Branch, tag or commit of the dataset; its main branch by default.
 
         Raises:
@@ -243,7 +281,7 @@ class AbundanceTable:
         path = table_file(path_or_id, revision)
         source = str(path_or_id)
         # A path, or the name of a dataset, since its file is in a cache.
-        where = str(path) if path.is_relative_to(source) else f"{source} ({DATASET_FILE})"
+        where = str(path) if path.is_relative_to(source) else f"{source} ({DATA}/{path.name})"
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 record = _record(file.schema_arrow, where)
@@ -297,7 +335,8 @@ class AbundanceTable:
             )
         if (sample := _first_that_differs(ids, counts, read_stats)) is not None:
             raise TableError(
-                f"{where}: the counts of sample {sample!r} do not add up to its reads used (n_used), so it is damaged "
+                f"{where}: the counts of sample {sample!r} do not add up to its reads used (n_used) or "
+                "their windows (n_windows), so it is damaged "
                 "or was edited; fetch or export the table again."
             )
         return cls(ids, counts, read_stats, pd.DataFrame(texts, index=index), record["provenance"], source)
@@ -350,16 +389,39 @@ def table_file(path_or_id: str | Path, revision: str | None = None) -> Path:
         )
     if not path.is_dir():
         return path
-    return next((path / name for name in (TABLE_NAME, DATASET_FILE) if (path / name).is_file()), path / TABLE_NAME)
+    own = path / TABLE_NAME
+    return own if own.is_file() else dataset_file(path, str(path)) or own
+
+
+def dataset_file(folder: Path, name: str) -> Path | None:
+    """Return the Parquet file of a table that was exported for `datasets`; None if the folder has none.
+
+    Args:
+        folder: The dataset.
+        name: What to call it in messages.
+
+    Raises:
+        TableError: It has several.
+    """
+    files = shards((f"{DATA}/{path.name}" for path in (folder / DATA).glob("*.parquet")), DATASET_SPLIT)
+    if len(files) > 1:
+        raise TableError(
+            f"{name} has {len(files)} files {DATASET_FILE} ({', '.join(files[:2])}), and a table is one; delete those "
+            "of earlier exports."
+        )
+    return folder / files[0] if files else None
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
-    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub import errors, snapshot_download
 
     nothing_here = f"{name}: there is no such file or folder here, and"
     dataset = name if revision is None else f"{name} at {revision!r}"
+    at = "" if revision is None else f" at {revision!r}"
     try:
-        return Path(hf_hub_download(name, DATASET_FILE, repo_type="dataset", revision=revision))
+        folder = snapshot_download(
+            name, repo_type="dataset", revision=revision, allow_patterns=f"{DATA}/{DATASET_SPLIT}*.parquet"
+        )
     except errors.GatedRepoError as error:
         raise TableError(
             f"{name}: the dataset is there and this login may not read it; ask for access on its page, and log in with "
@@ -376,19 +438,20 @@ def _from_hub(name: str, revision: str | None) -> Path:
         ) from error
     except errors.LocalEntryNotFoundError as error:
         reason = _first_line(error.__cause__ or error)
-        at = "" if revision is None else f" at {revision!r}"
         raise TableError(
             f"{nothing_here} the {DATASET_FILE} of a dataset of that name{at} is not in the cache and the Hub gives "
             f"none ({reason}); check the name, or the network."
         ) from error
-    except errors.EntryNotFoundError as error:
-        raise TableError(
-            f"{dataset}: the dataset has no {DATASET_FILE}, so it is no abundance table; give one that was exported "
-            "with `biomeformer export --format datasets`."
-        ) from error
     except (errors.HTTPError, OSError) as error:
         reason = _first_line(error)
         raise TableError(f"{dataset}: the dataset cannot be fetched ({reason}); check login and network.") from error
+    file = dataset_file(Path(folder), dataset)
+    if file is None:
+        raise TableError(
+            f"{dataset}: the dataset has no {DATASET_FILE}, so it is no abundance table; give one that was exported "
+            "with `biomeformer export --format datasets`."
+        )
+    return file
 
 
 def _first_line(error: BaseException) -> str:
@@ -425,11 +488,18 @@ def _content_checksum(
     return checksum_of_arrays(arrays, metadata)
 
 
+def _complete(read_stats: pd.DataFrame) -> pd.DataFrame:
+    """Return read statistics with those that tables of version 0.1 do not have."""
+    rows = [complete_read_stats(row) for row in read_stats.to_dict("records")]
+    return pd.DataFrame(rows, index=read_stats.index)
+
+
 def _first_that_differs(sample_ids: Sequence[str], counts: np.ndarray, read_stats: pd.DataFrame) -> str | None:
-    """Return the first sample whose counts do not add up to its reads used; None if all do."""
-    if "n_used" not in read_stats.columns or not len(sample_ids):
+    """Return the first sample whose counts do not add up to its reads used, or their windows; None if all do."""
+    counted = "n_windows" if "n_windows" in read_stats.columns else "n_used"
+    if counted not in read_stats.columns or not len(sample_ids):
         return None
-    differing = np.flatnonzero(counts.sum(1) != read_stats["n_used"].to_numpy())
+    differing = np.flatnonzero(counts.sum(1) != read_stats[counted].to_numpy())
     return sample_ids[differing[0]] if len(differing) else None
 
 
@@ -552,6 +622,7 @@ __all__ = [
     "AbundanceTable",
     "check_agreement",
     "cohort_texts",
+    "dataset_file",
     "file_columns",
     "is_abundance_source",
     "is_dataset_id",

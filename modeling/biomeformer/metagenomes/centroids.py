@@ -14,11 +14,14 @@ import torch
 from transformers import PreTrainedModel
 
 from ..checkpoints import public_name
+from ..checkpoints.admission import require_admitted
 from ..checkpoints.source import model_source
 from ..errors import InputError, RankStopped
 from ..inference.batching import check_batch_tokens, embed_vectors
 from ..io.atomic import atomic_directory, write_json
+from ..io.short_repr import short_repr
 from ..models.metagenbert import MetagenBertModel, MetagenBertProcessor
+from ..models.metagenbert.modeling_metagenbert import as_read_encoder
 from ..reads import Cohort, draw_reads, read_cohort
 from ..reads.cohort import CohortSample
 from ..runs.control import RunControl, RunOptions, resolve_control
@@ -28,6 +31,8 @@ from ..runs.scheduler import ItemResult, run_items
 from .cohort import computed_by
 from .kmeans import DEVICES, KMeansFit, check_kmeans, kmeans_memory, run_distributed_kmeans
 from .points import Points
+from .quality import empty_clusters_remark
+from .sample import complete_read_stats
 
 DEFAULT_MAX_MEMORY = 4 << 30
 # Of a candidate read: its letters, number and offset, in the pool and in the copy that is sorted.
@@ -42,7 +47,7 @@ class CentroidFit:
         model: Read encoder, centroids and processor.
         kmeans: Objective per iteration, cluster sizes, empty clusters, device.
         n_reads_drawn: Reads drawn from each sample.
-        n_reads_used: Reads of each sample that gave a vector.
+        n_reads_used: Reads of each sample that gave a vector, or one per window.
         base_model: Where the encoder came from: `id`, and `revision` where that is on the Hub.
         memory: What each process was allowed and took, in bytes.
     """
@@ -53,6 +58,8 @@ class CentroidFit:
     n_reads_used: dict[str, int]
     base_model: dict[str, Any]
     memory: dict[str, Any]
+
+    __repr__ = short_repr
 
     @property
     def record(self) -> dict[str, Any]:
@@ -164,13 +171,16 @@ def fit_several_centroids(
         A model and its record for each of `n_clusters`.
 
     Raises:
-        InputError: There are fewer usable reads than clusters, an argument is out of range, or the memory allowed is
-            not enough.
+        CheckpointError: The encoder cannot embed DNA with the processor's tokenizer.
+        InputError: There are fewer usable reads than clusters, an argument is out of range, the memory allowed is not
+            enough, or the preprocessing config allows more tokens than the encoder takes.
         SamplesFailedError: Samples cannot be used; the vectors of the others are kept. Raised by the main process, and
             `RankStopped` by the others.
         MissingDependencyError: No faiss is installed.
         RankError: Another process failed.
     """
+    encoder = as_read_encoder(encoder)
+    require_admitted(encoder, processor)
     if not isinstance(cohort, Cohort):
         cohort = read_cohort(cohort)
     control = resolve_control(control, options)
@@ -198,10 +208,10 @@ def fit_several_centroids(
             control.observer.advance(sample.sample_id, n_reads, bytes_done, bytes_total)
 
         batch, n_reads = draw_reads(sample.reads, reads_per_sample, seed=seed, progress=seen, check=processes.check)
-        sample_vectors, _ = embed_vectors(model, processor, batch, batch_tokens)
+        sample_vectors, packed = embed_vectors(model, processor, batch, batch_tokens)
         if not np.isfinite(sample_vectors).all():
             raise InputError("the read encoder gives NaN or infinity; check its weights, or use float32.")
-        stats = {"n_reads": n_reads, "n_drawn": len(batch), "n_used": len(sample_vectors)}
+        stats = {"n_reads": n_reads, "n_drawn": len(batch), **packed.read_stats}
         return {"vectors": sample_vectors}, stats
 
     def gather(parts: dict[str, Part], failed: dict[str, str]) -> list[tuple[str, str, dict[str, int]]]:
@@ -222,19 +232,20 @@ def fit_several_centroids(
             raise RankStopped("samples failed")
         outcome.raise_for_failures()
         parts = processes.all_gather(outcome.result)[0]
-        n_used = sum(read_stats["n_used"] for _, _, read_stats in parts)
-        if n_used < max(n_clusters):
+        parts = [(name, path, complete_read_stats(read_stats)) for name, path, read_stats in parts]
+        n_vectors = sum(read_stats["n_windows"] for _, _, read_stats in parts)
+        if n_vectors < max(n_clusters):
             raise InputError(
-                f"{max(n_clusters)} clusters were asked for and the cohort gives {n_used} usable reads; ask for fewer "
-                "clusters or draw more reads per sample."
+                f"{max(n_clusters)} clusters were asked for and the cohort gives {n_vectors} usable reads; ask for "
+                "fewer clusters or draw more reads per sample."
             )
-        scarce = [k for k in n_clusters if n_used < k * (min_points_per_centroid or 0)]
+        scarce = [k for k in n_clusters if n_vectors < k * (min_points_per_centroid or 0)]
         if scarce and processes.is_main:
             control.observer.remark(
-                f"{n_used:,} reads are fewer than {min_points_per_centroid} per centroid for K = "
+                f"{n_vectors:,} reads are fewer than {min_points_per_centroid} per centroid for K = "
                 f"{', '.join(map(str, scarce))}; draw more reads per sample, or ask for fewer clusters"
             )
-        files = [(Path(path), read_stats["n_used"]) for _, path, read_stats in parts]
+        files = [(Path(path), read_stats["n_windows"]) for _, path, read_stats in parts]
         points = Points.from_files(files, hidden_size, processes.rank, processes.size, max_memory - needed)
         fits = run_distributed_kmeans(
             points,
@@ -247,6 +258,9 @@ def fit_several_centroids(
             processes=processes,
             progress=on_iteration,
         )
+    for fit in fits if processes.is_main else ():
+        if (remark := empty_clusters_remark(np.asarray(fit.cluster_sizes))) is not None:
+            control.observer.remark(remark)
     memory = {
         "allowed_bytes": max_memory,
         "vectors_bytes": [points.n_local * hidden_size * 4, "on disk" if points.on_disk else "in memory"],
@@ -293,8 +307,9 @@ def _fingerprint(model: MetagenBertModel, reads_per_sample: int, seed: int) -> d
 def _inconsistency(arrays: dict[str, np.ndarray], read_stats: dict[str, int]) -> str | None:
     """Return why a sample's vectors and statistics do not fit, or None."""
     vectors = arrays.get("vectors")
-    if vectors is None or len(vectors) != read_stats.get("n_used"):
-        return f"it has not one vector for each of {read_stats.get('n_used')} reads"
+    n_vectors = complete_read_stats(read_stats).get("n_windows")
+    if vectors is None or len(vectors) != n_vectors:
+        return f"it has not one vector for each of {n_vectors} reads, or windows of reads"
     return None
 
 

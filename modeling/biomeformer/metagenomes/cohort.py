@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from ..checkpoints import public_name
+from ..checkpoints.admission import admit_model
 from ..errors import InputError
 from ..inference.batching import check_batch_tokens
 from ..inference.float8 import precision
@@ -27,7 +28,16 @@ from ..runs.scheduler import ItemResult, RunOutcome, run_items
 from .abundance_table import TABLE_NAME, AbundanceTable
 from .cluster_descriptions import NAME as DESCRIPTIONS
 from .cluster_descriptions import descriptions_of, find_descriptions
-from .sample import ProgressCallback, SampleEmbedding, combine, embed_sample, require_processor, why_nothing_used
+from .quality import table_remarks
+from .sample import (
+    ProgressCallback,
+    SampleEmbedding,
+    combine,
+    complete_read_stats,
+    embed_sample,
+    require_processor,
+    why_nothing_used,
+)
 
 # Files of a finished run's folder.
 RESULTS = {"table": TABLE_NAME, "figure": "cohort.png", "report": "report.html"}
@@ -91,6 +101,7 @@ def run_cohort(
         The table, on the main process, and which samples failed.
 
     Raises:
+        CheckpointError: The encoder cannot embed DNA with the processor's tokenizer.
         CohortError: The cohort table is malformed.
         InputError: The folder holds another run, or a run is under way there.
         SamplesFailedError: A sample failed and `fail_fast` was asked for.
@@ -102,6 +113,7 @@ def run_cohort(
         cohort = read_cohort(cohort)
     control = resolve_control(control, options)
     processes = control.processes
+    admit_model(model.name_or_path or "the model", model)
     check_read_fraction(read_fraction)
     check_batch_tokens(batch_tokens, model)
     record = provenance(model, read_fraction=read_fraction, seed=seed)
@@ -154,6 +166,8 @@ def run_cohort(
         table = AbundanceTable.from_samples(samples, cohort.metadata(), run.fingerprint)
         with wrap_write_errors(run.folder):
             table.write(run.folder / TABLE_NAME)
+            for remark in table_remarks(table.counts, table.read_stats):
+                control.observer.remark(remark)
             # Those of shipped checkpoints are found without a copy.
             if descriptions is not None and find_descriptions(table.provenance) is None:
                 descriptions.write(run.folder / DESCRIPTIONS)
@@ -167,8 +181,9 @@ def _inconsistency(arrays: dict[str, np.ndarray], read_stats: dict[str, int]) ->
     counts = arrays.get("counts")
     if counts is None or counts.dtype != np.int64 or counts.ndim != 1 or (counts < 0).any():
         return "its counts are not whole numbers of 0 or more"
-    if counts.sum() != read_stats.get("n_used"):
-        return f"its counts add up to {counts.sum():,} and {read_stats.get('n_used')} reads were used"
+    n_windows = complete_read_stats(read_stats).get("n_windows")
+    if counts.sum() != n_windows:
+        return f"its counts add up to {counts.sum():,} and {n_windows} reads, or windows of reads, were used"
     return None
 
 
@@ -238,13 +253,17 @@ def embed_cohort(
         return AbundanceTable.read(output) if outcome.result is None else outcome.result
     if options or control is not None:
         raise TypeError(f"{', '.join(options) or 'control'}: of use only with output, the folder of a run.")
+    admit_model(model.name_or_path or "the model", model)
     samples = [
         embed_sample(model, sample.reads, sample_id=sample.sample_id, progress=progress, **common)
         for sample in cohort.samples
     ]
-    return AbundanceTable.from_samples(
+    table = AbundanceTable.from_samples(
         samples, cohort.metadata(), provenance(model, read_fraction=read_fraction, seed=seed)
     )
+    for remark in table_remarks(table.counts, table.read_stats):
+        CallbackObserver().remark(remark)
+    return table
 
 
 __all__ = [

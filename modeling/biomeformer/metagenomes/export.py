@@ -16,10 +16,11 @@ from pandas.api.types import is_numeric_dtype
 
 from ..errors import MissingDependencyError
 from ..io.atomic import write_json
+from ..io.dataset_files import DATA, name_by_content, shard_path
 from ..io.spreadsheets import write_spreadsheet
 from ..io.tables import is_missing
 from ..sinks import markdown_code
-from .abundance_table import DATASET_FILE, AbundanceTable, cohort_texts, file_columns
+from .abundance_table import DATASET_SPLIT, AbundanceTable, cohort_texts, file_columns
 from .cluster_descriptions import NAME as DESCRIPTIONS
 from .cluster_descriptions import ClusterDescriptions, find_descriptions
 from .multiqc import write_multiqc
@@ -38,9 +39,9 @@ def export_table(
     Cohort columns are text in the table; here those whose values are all whole numbers or numbers become numbers, and
     empty fields become missing values. In a column of numbers, words such as NA (`biomeformer.io.tables`) do too.
 
-    * `datasets`: `data/train.parquet` and a `README.md`, for `datasets.load_dataset(folder)`: one row per sample with
-      its read_stats, cohort columns, `counts` and `abundance`. `AbundanceTable.read` reads the same folder, and the
-      dataset on the Hub that it becomes.
+    * `datasets`: `data/train-00000-of-00001-DIGEST.parquet` and a `README.md`, for `datasets.load_dataset(folder)`: one
+      row per sample with its read_stats, cohort columns, `counts` and `abundance`. `AbundanceTable.read` reads the same
+      folder, and the dataset on the Hub that it becomes.
     * `csv`: `abundance.csv`, `counts.csv` and `samples.csv` (read_stats and cohort columns), one row per sample.
     * `biom`: `counts.biom` (BIOM 2.1, clusters by samples) and `sample-metadata.tsv` as QIIME 2 reads it.
     * `anndata`: `abundance.h5ad` with abundance vectors as `X`, the layer `counts`, and samples in `obs`.
@@ -120,7 +121,12 @@ def _csv(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions 
         write_spreadsheet(described_clusters(table, descriptions), folder / "clusters.csv")
 
 
-def _datasets(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions | None) -> None:
+def arrow_table(table: AbundanceTable) -> pa.Table:
+    """Return a table's rows as `datasets` and the Hub have them: read statistics, cohort columns, counts, abundance.
+
+    Raises:
+        MissingDependencyError: `datasets` is not installed.
+    """
     try:
         from datasets import Features, List, Value
     except ImportError as error:
@@ -141,16 +147,30 @@ def _datasets(table: AbundanceTable, folder: Path, descriptions: ClusterDescript
     cohort = file_columns(table.metadata.columns, {"sample_id", "counts", "abundance", *table.read_stats.columns})
     texts = {name: cohort_texts(columns[schema.get_field_index(column)]) for name, column in cohort.items()}
     schema = schema.with_metadata((schema.metadata or {}) | table.parquet_metadata(texts))
-    path = folder / DATASET_FILE
+    return pa.table(columns, schema=schema)
+
+
+def to_dataset(table: AbundanceTable) -> Any:
+    """Return a table as a `datasets.Dataset`; see `AbundanceTable.to_dataset`."""
+    rows = arrow_table(table)
+    from datasets import Dataset
+
+    return Dataset(rows)
+
+
+def _datasets(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions | None) -> None:
+    rows = arrow_table(table)
+    path = shard_path(folder / DATA, DATASET_SPLIT)
     path.parent.mkdir()
     pq.write_table(
-        pa.table(columns, schema=schema),
+        rows,
         path,
-        row_group_size=max(1, ROW_GROUP_BYTES // (16 * k)),
+        row_group_size=max(1, ROW_GROUP_BYTES // (16 * table.counts.shape[1])),
         use_content_defined_chunking=True,
         write_page_index=True,
         write_page_checksum=True,
     )
+    name_by_content(path)
     (folder / "README.md").write_text(dataset_card_text(table), encoding="utf-8")
     if descriptions is not None:
         descriptions.write(folder / DESCRIPTIONS)
@@ -160,11 +180,6 @@ def dataset_card_text(table: AbundanceTable) -> str:
     """Return the `README.md` of a table that is exported for `datasets`: its card on the Hub."""
     record = table.provenance
     return f"""---
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: {DATASET_FILE}
 tags:
 - metagenomics
 - biomeformer
@@ -174,7 +189,7 @@ tags:
 
 One row per sample: `counts` holds the number of its reads that are nearest to each of {record["n_clusters"]} centroids
 of {markdown_code(record["model"])} (weights SHA-256 `{record["weights_sha256"]}`), `abundance` their shares.
-The columns `n_reads` to `n_lower_case` say what became of its reads; the others are the cohort's. `provenance.json`
+The columns `n_reads` to `n_unknown_tokens` say what became of its reads; the others are the cohort's. `provenance.json`
 holds the preprocessing config and all else that decides the numbers. The dataset holds no reads.
 
 ```python
@@ -206,13 +221,21 @@ def _hdf5(path: Path) -> Iterator[Any]:
     path.write_bytes(content)
 
 
-def _biom(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions | None) -> None:
+def to_biom(table: AbundanceTable) -> Any:
+    """Return a table as a `biom.Table`; see `AbundanceTable.to_biom`.
+
+    Raises:
+        MissingDependencyError: `biom-format` is not installed.
+    """
     try:
         from biom import Table
     except ImportError as error:
         raise _needs("biom-format", error) from error
-    frame = sample_frame(table)
-    biom = Table(table.counts.T.astype(np.float64), cluster_names(table), list(table.sample_ids), type="Function table")
+    return Table(table.counts.T.astype(np.float64), cluster_names(table), list(table.sample_ids), type="Function table")
+
+
+def _biom(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions | None) -> None:
+    biom, frame = to_biom(table), sample_frame(table)
     with _hdf5(folder / "counts.biom") as file:
         biom.to_hdf5(file, f"biomeformer {table.provenance['versions']['biomeformer']}")
     # Not as a spreadsheet: the ids must be those of counts.biom.
@@ -223,10 +246,18 @@ def _biom(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions
         write_metadata(clusters.rename_axis("#OTU ID"), folder / "cluster-metadata.tsv")
 
 
-def _anndata(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions | None) -> None:
+def to_anndata(table: AbundanceTable, descriptions: ClusterDescriptions | None = None) -> Any:
+    """Return a table as an `anndata.AnnData`; see `AbundanceTable.to_anndata`.
+
+    Args:
+        table: The table.
+        descriptions: What the clusters are, for `var`.
+
+    Raises:
+        MissingDependencyError: `anndata` is not installed.
+    """
     try:
         from anndata import AnnData
-        from anndata.io import write_elem
     except ImportError as error:
         raise _needs("anndata", error) from error
     frame = sample_frame(table)
@@ -258,10 +289,28 @@ def _anndata(table: AbundanceTable, folder: Path, descriptions: ClusterDescripti
     )
     data.layers["counts"] = table.counts
     data.uns["biomeformer"] = json.dumps(table.provenance)
+    return data
+
+
+def _anndata(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions | None) -> None:
+    data = to_anndata(table, descriptions)
+    from anndata.io import write_elem
+
     with _hdf5(folder / "abundance.h5ad") as file:
         write_elem(file, "/", data)
 
 
 FORMATS |= {"datasets": _datasets, "csv": _csv, "biom": _biom, "anndata": _anndata, "multiqc": write_multiqc}
 
-__all__ = ["FORMATS", "cluster_names", "dataset_card_text", "described_clusters", "export_table", "sample_frame"]
+__all__ = [
+    "FORMATS",
+    "arrow_table",
+    "cluster_names",
+    "dataset_card_text",
+    "described_clusters",
+    "export_table",
+    "sample_frame",
+    "to_anndata",
+    "to_biom",
+    "to_dataset",
+]

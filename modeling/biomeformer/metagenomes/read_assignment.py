@@ -32,7 +32,8 @@ def assign_reads(model: MetagenBertModel, batch: ReadBatch, batch_tokens: int | 
         batch_tokens: Token budget of one pass through the encoder.
 
     Returns:
-        Number of the cluster of each read, int64 `(n_reads,)`; -1 of reads that the preprocessing config leaves out.
+        Number of the cluster of each read, int64 `(n_reads,)`; -1 of reads that the preprocessing config leaves out. Of
+        reads that it cuts into windows, the cluster that holds most of these.
 
     Raises:
         InputError: `batch_tokens` is not positive, or the model has no processor.
@@ -41,6 +42,7 @@ def assign_reads(model: MetagenBertModel, batch: ReadBatch, batch_tokens: int | 
     packed = require_processor(model).encode_reads(batch.sequence, batch.offsets)
     budget = read_budget(model, check_batch_tokens(batch_tokens, model))
     clusters = np.full(len(batch), NOT_USED, np.int64)
+    of_window = np.empty(len(packed.lengths), np.int64)
 
     def assign_pass(input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         return model.assign_packed(to_device(input_ids, model.device), lengths).cpu()
@@ -53,7 +55,15 @@ def assign_reads(model: MetagenBertModel, batch: ReadBatch, batch_tokens: int | 
     parts = iter_token_batches(packed, budget.tokens, sort=not is_lookup_encoder(model))
     with closing(map_per_core(assign, parts, model.device)) as assigned:
         for numbers, positions in assigned:
-            clusters[packed.rows[positions]] = numbers
+            of_window[positions] = numbers
+    if len(packed.rows) == packed.read_stats["n_used"]:
+        clusters[packed.rows] = of_window
+        return clusters
+    # The cluster of most of a read's windows; of equally many, the first in number.
+    votes = np.zeros((len(batch), model.config.n_clusters), np.int32)
+    np.add.at(votes, (packed.rows, of_window), 1)
+    rows = np.unique(packed.rows)
+    clusters[rows] = votes[rows].argmax(1)
     return clusters
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..inference.batching import embed_vectors
+from ..io.short_repr import short_repr
 from ..models.metagenbert import MetagenBertModel
 from ..reads import SampleReads, draw_reads
 from .kmeans import run_kmeans
@@ -28,6 +29,8 @@ class ReadSet:
 
     vectors: np.ndarray
     weights: np.ndarray
+
+    __repr__ = short_repr
 
     def parts(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Return sets of at most `size` elements, as even as possible: every n-th element each.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from ..errors import InputError
 from ..inference.batching import check_batch_tokens, is_lookup_encoder, map_per_core
+from ..io.short_repr import short_repr
 from ..models.metagenbert import MetagenBertModel, MetagenBertProcessor, PackedReads
 from ..moved import renamed
 from ..reads import ReadBatch, SampleReader, SampleReads
@@ -28,7 +30,13 @@ READ_STATS = (
     "n_truncated",
     "n_ambiguous",
     "n_lower_case",
+    "n_windows",
+    "n_tokens",
+    "n_unknown_tokens",
 )
+# Statistics that version 0.1 does not have, and the value they get: reads had one window each, and 0 tokens stands for
+# tokens that were not counted.
+LATER_READ_STATS: dict[str, str | int] = {"n_windows": "n_used", "n_tokens": 0, "n_unknown_tokens": 0}
 ProgressCallback = Callable[[str, int, int, int], None]
 
 
@@ -37,9 +45,10 @@ class SampleEmbedding:
     """Cluster counts of one sample.
 
     Attributes:
-        counts: int64 `(n_clusters,)`, reads per cluster.
+        counts: int64 `(n_clusters,)`, reads per cluster; windows of reads, if the preprocessing config cuts reads.
         read_stats: `n_reads` in the files, `n_selected` by subsampling, of which `n_used + n_too_short + n_no_tokens`;
-            and of the used ones `n_truncated`, `n_ambiguous`, `n_lower_case`.
+            of the used ones `n_truncated`, `n_ambiguous`, `n_lower_case`; their windows, `n_windows`, which `counts`
+            add up to; and `n_tokens` in these, of which the tokenizer does not know `n_unknown_tokens`.
         sample_id: Name of the sample in its cohort.
     """
 
@@ -47,12 +56,24 @@ class SampleEmbedding:
     read_stats: dict[str, int]
     sample_id: str | None = None
 
+    __repr__ = short_repr
+
     tallies = renamed("tallies", "read_stats")
 
     @property
     def abundance(self) -> np.ndarray:
-        """Abundance vector: float64 `(n_clusters,)`, the share of the used reads each cluster holds."""
+        """Abundance vector: float64 `(n_clusters,)`, the share of the used reads, or windows, each cluster holds."""
         return self.counts / max(int(self.counts.sum()), 1)
+
+
+def complete_read_stats(read_stats: Mapping[str, int]) -> dict[str, int]:
+    """Return read statistics with those that version 0.1 did not count."""
+    if "n_used" not in read_stats:
+        return dict(read_stats)
+    complete = dict(read_stats)
+    for name, value in LATER_READ_STATS.items():
+        complete.setdefault(name, read_stats[value] if isinstance(value, str) else value)
+    return {name: complete[name] for name in READ_STATS if name in complete} | complete
 
 
 def require_processor(model: MetagenBertModel) -> MetagenBertProcessor:
@@ -72,7 +93,7 @@ def require_processor(model: MetagenBertModel) -> MetagenBertProcessor:
 @torch.inference_mode()
 def embed_sample(
     model: MetagenBertModel,
-    reads: SampleReads,
+    reads: SampleReads | str | Path | Sequence[str | Path],
     *,
     sample_id: str | None = None,
     read_fraction: float = 1.0,
@@ -86,7 +107,7 @@ def embed_sample(
 
     Args:
         model: Model with its processor, on the device to use.
-        reads: The sample's files.
+        reads: The sample's files: `SampleReads`, or the path of a file, or a list of paths of files of single reads.
         sample_id: Name for progress and results.
         read_fraction: Share of the reads to use; read *i* is kept or not by a hash of *i* and the seed, and mates stay
             together, so equal arguments keep equal reads however the work is split.
@@ -107,6 +128,8 @@ def embed_sample(
         InputError: An argument is out of range, or no read can be used.
     """
     processor = require_processor(model)
+    if not isinstance(reads, SampleReads):
+        reads = SampleReads.single(*([reads] if isinstance(reads, str | Path) else reads))
     budget = check_batch_tokens(batch_tokens, model)
     was_training = model.training
     model.eval()

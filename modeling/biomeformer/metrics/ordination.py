@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..io.short_repr import short_repr
 
 CENTERS = ("median", "centroid")
 # Axes of a smaller share of the largest eigenvalue are rounding errors; vegan's betadisper uses the same limit.
@@ -31,6 +32,8 @@ class PrincipalCoordinates:
 
     coordinates: np.ndarray
     eigenvalues: np.ndarray
+
+    __repr__ = short_repr
 
     @property
     def real(self) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import InputError
+from ..io.short_repr import short_repr
 from ..metrics.resampling import bootstrap
 from ..metrics.scorers import Task
 from ..metrics.targets import MAIN_METRIC, weighted_scorer
@@ -66,6 +67,8 @@ class Transfer:
     probabilities: np.ndarray
     learned_nothing: bool = False
     task: Task = "binary"
+
+    __repr__ = short_repr
 
     @property
     def main_metric(self) -> str:

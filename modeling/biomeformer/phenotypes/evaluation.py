@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..io.short_repr import short_repr
 from ..metrics.p_values import permutation_p
 from ..metrics.scorers import Task
 from ..metrics.targets import MAIN_METRIC, metric_range, score_target
@@ -99,6 +100,8 @@ class Evaluation:
     n_empty: int = 0
     zeros: tuple[str, ...] = ()
     task: Task = "binary"
+
+    __repr__ = short_repr
 
     @property
     def main_metric(self) -> str:

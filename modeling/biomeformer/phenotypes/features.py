@@ -16,6 +16,7 @@ import pandas as pd
 from ..errors import InputError, MissingDependencyError, TableError
 from ..io.compression import StreamError, open_bytes
 from ..io.limits import EXPANDED_BYTES, expands_too_far
+from ..io.short_repr import short_repr
 from ..io.tables import is_number, why_no_number
 from ..metagenomes import AbundanceTable
 from ..metagenomes.abundance_table import check_agreement, is_abundance_source, table_file
@@ -61,6 +62,8 @@ class FeatureTable:
     metadata_columns: tuple[str, ...] = ()
     is_composition: bool = True
     refit: Callable[[Sequence[str], Sequence[str]], np.ndarray] | None = field(default=None, compare=False)
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return len(self.sample_ids)

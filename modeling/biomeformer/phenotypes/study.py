@@ -19,6 +19,7 @@ from ..errors import InputError, TableError
 from ..io.atomic import atomic_write
 from ..io.digests import FileDigest, check_files, digest_files
 from ..io.records import DamagedFileError, MissingChecksumError, RecordType
+from ..io.short_repr import short_repr
 from ..io.spreadsheets import undo_spreadsheet, write_spreadsheet
 from ..metrics.targets import CHANCE, score_target
 from .confounding import Confounding
@@ -120,6 +121,8 @@ class Study:
     inputs: dict[str, Any] = field(default_factory=dict)
     confounding: Confounding | None = None
     importance: tuple[GroupImportance, ...] = ()
+
+    __repr__ = short_repr
 
     @property
     def notes(self) -> list[str]:

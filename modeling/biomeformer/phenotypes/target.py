@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
+from ..io.short_repr import short_repr
 from ..io.tables import MISSING_VALUES, TableFormat, is_missing, read_table, why_no_number
 from ..metrics.scorers import Task
 
@@ -64,6 +65,8 @@ class Target:
     missing_words: dict[str, int] = field(default_factory=dict)
     not_in_metadata: tuple[str, ...] = ()
     kind: Kind = "classification"
+
+    __repr__ = short_repr
 
     def describe_missing(self) -> str:
         """Describe which samples were left out and which words marked missing values; empty if there are none."""

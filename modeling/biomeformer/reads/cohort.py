@@ -15,6 +15,8 @@ from biomeformer.io.tables import Table, TableFormat, read_table
 from biomeformer.reads.sample import PathLike, SampleReads, local_path
 from biomeformer.reads.sheets import FileCell, parse_sheet
 
+from ..io.short_repr import short_repr
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -66,6 +68,8 @@ class Cohort:
     samples: tuple[CohortSample, ...]
     columns: tuple[str, ...]
     allow_shared_files: bool = False
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return len(self.samples)

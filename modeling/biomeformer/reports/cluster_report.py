@@ -7,16 +7,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..io.atomic import atomic_write
 from ..metagenomes.cluster_descriptions import ClusterDescriptions
-from ..sinks import html
-from . import page
+from .blocks import Cards, DataTable, Paragraph, Section
+from .page import write_page
+from .run_details import command_text, provenance
+
+# Rows of the table; a page with more opens slowly.
+MAX_LISTED_CLUSTERS = 2000
 
 
 def cluster_table(descriptions: ClusterDescriptions, clusters: list[int] | None = None) -> pd.DataFrame:
     """Return the descriptions of clusters, all by default, as a table to show."""
     frame = descriptions.frame if clusters is None else descriptions.frame.iloc[clusters]
-    cells = pd.DataFrame({"cluster": frame["cluster"], "reads": [f"{n:,}" for n in frame["n_reads"]]})
+    cells = pd.DataFrame({"cluster": frame["cluster"].astype(str), "reads": [f"{n:,}" for n in frame["n_reads"]]})
     for rank in descriptions.ranks:
         cells[rank] = frame[rank]
         cells[f"{rank}: purity"] = _percent(frame[f"{rank}_purity"])
@@ -53,16 +56,22 @@ def cluster_report(descriptions: ClusterDescriptions, path: str | Path) -> Path:
     for rank in descriptions.ranks:
         weights = reached["n_reads"].to_numpy()
         numbers[f"mean purity, {rank}"] = f"{np.average(reached[f'{rank}_purity'], weights=weights):.0%}"
-    values = {name: str(value) for name, value in record.items()}
-    body = f"""{page.cards(numbers)}
-<p>{html(descriptions.summary())} Purity: share of the cluster's reads that are of the taxon. Lift: purity over the
-taxon's share of all reads. Entropy: of the taxa of the cluster's reads. Mean purity: over all reads.</p>
-<h2>Clusters</h2>{page.table(cluster_table(descriptions, order))}
-<h2>Provenance</h2>{page.pairs(values)}"""
-    path = Path(path)
-    with atomic_write(path) as partial:
-        partial.write_text(page.page(f"Clusters of {record['model']}", body), encoding="utf-8")
-    return path
+    listed = []
+    if len(order) > MAX_LISTED_CLUSTERS:
+        listed = [Paragraph(f"The largest {MAX_LISTED_CLUSTERS:,} of {len(order):,} are listed; clusters.tsv has all.")]
+    text = (
+        f"{descriptions.summary()} Purity: share of the cluster's reads that are of the taxon. Lift: purity over the "
+        "taxon's share of all reads. Entropy: of the taxa of the cluster's reads. Mean purity: over all reads."
+    )
+    table = DataTable(cluster_table(descriptions, order[:MAX_LISTED_CLUSTERS]), "clusters")
+    return write_page(
+        path,
+        f"Clusters of {record['model']}",
+        [Cards(numbers), Paragraph(text)],
+        [Section("Clusters", [*listed, table])],
+        parameters=provenance(record),
+        next_command=command_text("embed", "cohort.csv", "--model", record["model"], "--output", "results"),
+    )
 
 
 def _percent(values: pd.Series) -> list[str]:

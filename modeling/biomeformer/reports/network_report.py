@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import matplotlib
 import networkx as nx
 import numpy as np
 import pandas as pd
@@ -15,14 +14,15 @@ import pandas as pd
 from ..attribution.explanation import ABLATION
 from ..attribution.network import GeneInteractionNetwork
 from ..errors import InputError
-from ..io.atomic import atomic_write
 from ..metrics.p_values import format_p
-from ..sinks import html, script_json, terminal
+from ..sinks import script_json, terminal
 from ..version import __version__
-from . import page
-from .figure import COLOURS, REST_COLOUR
-from .network_figures import pair_map_figure
+from .blocks import Block, Cards, DataTable, Figures, Note, Paragraph, Section
+from .network_figures import pair_map
 from .network_layout import network_layout
+from .page import write_page
+from .run_details import command_text
+from .style import COLOURS, REST_COLOUR, figure_style
 
 MAX_NODES = 2000
 MAX_PROVENANCE = 240
@@ -42,24 +42,26 @@ TRUST = (
     "ablation, 58 % by rollout, 23 % by attention and 14 % by attention x gradient (means; docs/attribution.md). If "
     "methods disagree, trust ablation, which measures the model's response directly."
 )
-STYLE = """
-#network { border: 1px solid #ccc; border-radius: 6px; }
-#network .bar { display: flex; flex-wrap: wrap; gap: 0.4rem 0.9rem; align-items: center; padding: 0.5rem 0.7rem;
-  border-bottom: 1px solid #ddd; font-size: 0.88rem; }
-#network .bar input.search { width: 13rem; } #network .bar .status { color: #555; margin-left: auto; }
-#network .view { display: flex; } #network canvas { flex: 1 1 auto; width: 0; height: 34rem; touch-action: none;
-  cursor: grab; display: block; }
-#network .details { flex: 0 0 19rem; height: 34rem; box-sizing: border-box; overflow-y: auto; padding: 0.6rem 0.8rem;
-  border-left: 1px solid #ddd; font-size: 0.85rem; overflow-wrap: anywhere; }
-#network .details h3 { margin-top: 0; } #network .details h4 { margin: 0.8rem 0 0.2rem; }
-#network .details ul { padding-left: 1rem; margin: 0; } #network .details li { margin-bottom: 0.4rem; }
-#network .details small { display: block; color: #666; } #network .details dl { margin: 0; }
-#network .details button { border: 0; background: none; padding: 0; color: #0057a8; cursor: pointer; font: inherit;
-  text-align: left; text-decoration: underline; }
-@media (max-width: 48rem) { #network .view { flex-direction: column; }
-  #network canvas { width: 100%; flex: none; height: 24rem; }
-  #network .details { flex: none; height: 16rem; border-left: 0; border-top: 1px solid #ddd; } }
-"""
+
+
+@dataclass(frozen=True)
+class NetworkView(Block):
+    """An interactive network.
+
+    Attributes:
+        data: Nodes, edges and colours for `templates/network.js`.
+        classes: Classes to filter by.
+        max_genomes: Largest number of genomes of an edge.
+    """
+
+    template: ClassVar[str] = "network.html.j2"
+    data: dict[str, Any]
+    classes: list[str]
+    max_genomes: int
+
+    def json(self) -> str:
+        """Return the data as JSON that cannot end the element it is in."""
+        return script_json(json.dumps(_printable(self.data), separators=(",", ":")))
 
 
 def network_report(network: GeneInteractionNetwork, path: str | Path, *, title: str | None = None) -> Path:
@@ -73,29 +75,45 @@ def network_report(network: GeneInteractionNetwork, path: str | Path, *, title: 
     Returns:
         The path written.
     """
-    with matplotlib.rc_context({"text.parse_math": False}):
-        parts = [
-            f"<style>{STYLE}</style>",
-            _caution(network),
-            _summary(network),
-            _interactive(network),
-            _map(network),
-            _clusters(network),
-            _enrichment(network),
-            _pseudo(network),
-            _methods_compared(network),
-            _genomes(network),
-            f"<h2>Methods</h2>{_methods(network)}",
-        ]
     label = network.record["model"]["label"]
-    text = page.page(title or f"Gene pairs important for {label}", "\n".join(parts))
-    path = Path(path)
-    with atomic_write(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-    return path
+    with figure_style():
+        sections = [
+            Section("Network", _interactive(network)),
+            Section("Clusters of pairs", [*_map(network), *_clusters(network)]),
+            Section("Enrichment", _enrichment(network)),
+            Section("Pseudo-examples", _pseudo(network)),
+            Section("Comparison of attribution methods", _methods_compared(network)),
+            Section("Genomes", _genomes(network)),
+            Section("Methods", [Paragraph(methods_text(network))]),
+        ]
+        return write_page(
+            path,
+            title or f"Gene pairs important for {label}",
+            [_caution(network), _summary(network)],
+            sections,
+            parameters=_parameters(network),
+            next_command=_next_command(network, Path(path).parent),
+        )
 
 
-def _caution(network: GeneInteractionNetwork) -> str:
+def _parameters(network: GeneInteractionNetwork) -> dict[str, Any]:
+    model, settings = network.record["model"], network.record["settings"]
+    start = {"model": model["name"], "weights_sha256": model["weights_sha256"]}
+    return start | settings | {"clustering": network.record["clustering"]}
+
+
+def _next_command(network: GeneInteractionNetwork, folder: Path) -> str:
+    """Return the command that scores the pairs by the most reliable method, or else one that predicts new genomes."""
+    model = network.record["model"]["name"]
+    if network.method == ABLATION:
+        return command_text("genome", "predict", "new.fna.gz", "--model", model)
+    output = folder.with_name(f"{folder.name}-ablation") if folder.name else Path("ablation")
+    embedded = network.record.get("genomes", {}).get("folder") or "EMBEDDED"
+    options = ("--model", model, "--method", ABLATION, "--output", output)
+    return command_text("genome", "attribute", embedded, *options)
+
+
+def _caution(network: GeneInteractionNetwork) -> Note:
     notes = []
     if not network.record["figures"]["labels_known"]:
         notes.append("True classes were not given, so every genome counts as correctly classified.")
@@ -109,12 +127,12 @@ def _caution(network: GeneInteractionNetwork) -> str:
     notes.append(
         "Importance for a model is not evidence of a biological interaction: these pairs are hypotheses to test."
     )
-    return f'<p class="note">{html(" ".join(notes))}</p>'
+    return Note(" ".join(notes))
 
 
-def _summary(network: GeneInteractionNetwork) -> str:
+def _summary(network: GeneInteractionNetwork) -> Cards:
     figures = network.record["figures"]
-    return page.cards(
+    return Cards(
         {
             "genomes": f"{figures['n_genomes']:,}",
             "correctly classified": f"{figures['n_correct']:,}" if figures["labels_known"] else "unknown",
@@ -148,33 +166,19 @@ def shown_graph(network: GeneInteractionNetwork, max_nodes: int = MAX_NODES) -> 
     return graph.edge_subgraph(edges).copy()
 
 
-def _interactive(network: GeneInteractionNetwork) -> str:
+def _interactive(network: GeneInteractionNetwork) -> list[Block]:
     graph = shown_graph(network)
     if graph is None:
-        return "<h2>Network</h2><p>No two gene families form a pair.</p>"
-    n_families = network.record["figures"]["n_families"]
-    data = _data(graph, network.record["model"]["classes"])
-    names = map(html, network.record["model"]["classes"])
-    options = "".join(f'<option value="{name}">{name}</option>' for name in names)
+        return [Paragraph("No two gene families form a pair.")]
+    classes, n_families = network.record["model"]["classes"], network.record["figures"]["n_families"]
+    shown = f"{len(graph):,} of {n_families:,} families are shown. " if len(graph) < n_families else ""
+    text = (
+        "A node is a family of similar genes; an edge is a pair of families that was important in at least one genome. "
+        f"{shown}Drag a node or the background, scroll to zoom, click a node for its genes; the arrow keys, + and - "
+        "work too."
+    )
     max_genomes = max(edge["n_genomes"] for _, _, edge in graph.edges(data=True))
-    script = files("biomeformer.reports").joinpath("network.js").read_text(encoding="utf-8")
-    content = script_json(json.dumps(_printable(data), separators=(",", ":")))
-    return f"""<h2>Network</h2>
-<p>A node is a family of similar genes; an edge is a pair of families that was important in at least one genome.
-{f"{len(graph):,} of {n_families:,} families are shown. " if len(graph) < n_families else ""}
-Drag a node or the background, scroll to zoom, click a node for its genes; the arrow keys, + and - work too.</p>
-<div id="network"><div class="bar">
-<label>Search <input type="search" class="search" placeholder="name or annotation"></label>
-<label>Class <select class="class"><option value="">all</option>{options}</select></label>
-<label>Minimum genomes <input type="range" class="least" min="1" max="{max_genomes}" value="1">
-<span class="least-value">1</span></label>
-<label>Colour by <select class="colour"><option value="community">community</option>
-<option value="class">majority class</option></select></label>
-<button type="button" class="fit">Fit</button><button type="button" class="save-svg">Save SVG</button>
-<button type="button" class="save-png">Save PNG</button><span class="status" role="status"></span></div>
-<div class="view"><canvas tabindex="0" role="img" aria-label="Network of gene families"></canvas>
-<div class="details" aria-live="polite"></div></div></div>
-<script type="application/json" id="network-data">{content}</script><script>{script}</script>"""
+    return [Paragraph(text), NetworkView(_data(graph, classes), classes, max_genomes)]
 
 
 def _data(graph: nx.Graph, classes: list[str]) -> dict[str, Any]:
@@ -231,26 +235,27 @@ def _shorten_provenance(text: str) -> str:
     return text if len(text) <= MAX_PROVENANCE else f"{text[:MAX_PROVENANCE].rsplit('; ', 1)[0]}; …"
 
 
-def _map(network: GeneInteractionNetwork) -> str:
+def _map(network: GeneInteractionNetwork) -> list[Block]:
     if not np.isfinite(network.pairs["x"]).any():
-        return ""
+        return []
     figures = [
-        page.figure(
-            pair_map_figure(network.pairs, column),
+        pair_map(
+            network.pairs,
+            column,
             f"Pairs by {column}",
-            "UMAP of the pairs of correctly classified genomes, by the vectors of their two genes. {colours}",
+            f"UMAP of the pairs of correctly classified genomes, by the vectors of their two genes. {colours}",
         )
         for column, colours in (
             ("cluster", "Colours: the largest clusters of DBSCAN."),
             ("class", "Colours: predicted class of the genome."),
         )
     ]
-    return f'<h2>Clusters of pairs</h2><div class="figures">{"".join(figures)}</div>'
+    return [Figures(figures)]
 
 
-def _clusters(network: GeneInteractionNetwork) -> str:
+def _clusters(network: GeneInteractionNetwork) -> list[Block]:
     if not len(network.clusters):
-        return "<p>No pairs are close enough to form a cluster.</p>"
+        return [Paragraph("No pairs are close enough to form a cluster.")]
     frame = network.clusters.head(N_LISTED)
     shown = pd.DataFrame(
         {
@@ -267,19 +272,19 @@ def _clusters(network: GeneInteractionNetwork) -> str:
     )
     if network.record["figures"]["taxon"] is None:
         shown = shown.drop(columns="taxa")
-    more = f"<p>The {N_LISTED} largest of {len(network.clusters):,}; all are in clusters.tsv.</p>"
-    return page.table(shown) + (more if len(network.clusters) > N_LISTED else "")
+    more = [Paragraph(f"The {N_LISTED} largest of {len(network.clusters):,}; all are in clusters.tsv.")]
+    return [*(more if len(network.clusters) > N_LISTED else []), DataTable(shown, "clusters")]
 
 
-def _enrichment(network: GeneInteractionNetwork) -> str:
+def _enrichment(network: GeneInteractionNetwork) -> list[Block]:
     frame = network.enrichment[network.enrichment["q"] < 0.05].head(N_LISTED)
     tests = f"{len(network.enrichment):,} tests, Fisher's exact, one-sided; q by Benjamini and Hochberg."
     if not len(frame):
-        return (
-            "<h2>Enrichment</h2><p>No annotation or class is enriched in a cluster "
-            f"(q &lt; 0.05; {html(tests)}) Genes called from FASTA have no annotations: add a table of "
-            "eggNOG-mapper, or start from GenBank or GFF3.</p>"
+        text = (
+            f"No annotation or class is enriched in a cluster (q < 0.05; {tests}) Genes called from FASTA have no "
+            "annotations: add a table of eggNOG-mapper, or start from GenBank or GFF3."
         )
+        return [Paragraph(text)]
     shown = pd.DataFrame(
         {
             "cluster": frame["cluster"],
@@ -294,10 +299,10 @@ def _enrichment(network: GeneInteractionNetwork) -> str:
     )
     n = int((network.enrichment["q"] < 0.05).sum())
     passing = f"{n:,} of {len(network.enrichment):,} terms are enriched in a cluster (q < 0.05)."
-    return f"<h2>Enrichment</h2><p>{html(f'{passing} {tests}')}</p>{page.table(shown)}"
+    return [Paragraph(f"{passing} {tests}"), DataTable(shown, "terms")]
 
 
-def _pseudo(network: GeneInteractionNetwork) -> str:
+def _pseudo(network: GeneInteractionNetwork) -> list[Block]:
     rows = network.record["pseudo_examples"]
     shown = pd.DataFrame(
         [
@@ -313,19 +318,19 @@ def _pseudo(network: GeneInteractionNetwork) -> str:
     )
     known = network.record["figures"]["labels_known"]
     truth = "the true class" if known else "the class predicted from the whole genome"
-    return (
-        "<h2>Pseudo-examples</h2><p>Genomes reduced to the genes of their strongest pairs, in random order: how often "
-        f"the model still predicts {truth}, compared with random genes. 95 % bootstrap intervals over genomes. On "
-        "genomes the model was trained on, these figures describe the model, not its performance on new genomes.</p>"
-        f"{page.table(shown)}"
+    text = (
+        "Genomes reduced to the genes of their strongest pairs, in random order: how often the model still predicts "
+        f"{truth}, compared with random genes. 95 % bootstrap intervals over genomes. On genomes the model was trained "
+        "on, these figures describe the model, not its performance on new genomes."
     )
+    return [Paragraph(text), DataTable(shown, "rows")]
 
 
 def _span(values: list[float]) -> str:
     return f"{values[0]:.3f} ({values[1]:.3f} to {values[2]:.3f})"
 
 
-def _methods_compared(network: GeneInteractionNetwork) -> str:
+def _methods_compared(network: GeneInteractionNetwork) -> list[Block]:
     first = network.method
     rows = []
     for method in [name for name in METHOD_NAMES if name in network.pairs.columns and name != first]:
@@ -338,7 +343,7 @@ def _methods_compared(network: GeneInteractionNetwork) -> str:
                 {"method": METHOD_NAMES[method], "agreement (Spearman)": f"{middle:.2f} ({low:.2f} to {high:.2f})"}
             )
     if not rows:
-        return ""
+        return []
     text = (
         f"How well other methods agree with the ranking by {METHOD_NAMES[first]}: median over genomes, with "
         f"quartiles. {TRUST}"
@@ -352,10 +357,10 @@ def _methods_compared(network: GeneInteractionNetwork) -> str:
             f"single effects, of a random pair by {random:+.3g}; the effect of strong pairs is larger in {larger:.0%} "
             "of genomes."
         )
-    return f"<h2>Comparison of attribution methods</h2><p>{html(text)}</p>{page.table(pd.DataFrame(rows))}"
+    return [Paragraph(text), DataTable(pd.DataFrame(rows), "methods")]
 
 
-def _genomes(network: GeneInteractionNetwork) -> str:
+def _genomes(network: GeneInteractionNetwork) -> list[Block]:
     frame = network.genomes
     known = network.record["figures"]["labels_known"]
     shown = pd.DataFrame({"genome": frame["genome_id"]})
@@ -365,9 +370,8 @@ def _genomes(network: GeneInteractionNetwork) -> str:
     shown["from strongest pairs"] = frame["pseudo_class"]
     shown["genes"] = frame["n_genes"].map("{:,}".format)
     shown["genes in pairs"] = frame["n_pseudo_genes"]
-    more = f"<p>The first {N_GENOMES_LISTED} of {len(frame):,}; all are in genomes.tsv.</p>"
-    listed = page.table(shown.head(N_GENOMES_LISTED)) + (more if len(frame) > N_GENOMES_LISTED else "")
-    return f"<h2>Genomes</h2>{listed}"
+    more = [Paragraph(f"The first {N_GENOMES_LISTED} of {len(frame):,}; all are in genomes.tsv.")]
+    return [*(more if len(frame) > N_GENOMES_LISTED else []), DataTable(shown.head(N_GENOMES_LISTED), "genomes")]
 
 
 def methods_text(network: GeneInteractionNetwork) -> str:
@@ -421,10 +425,6 @@ def methods_text(network: GeneInteractionNetwork) -> str:
         f"the genes of the strongest pairs in random order; controls were drawn {settings['n_controls']} times (seed "
         f"{settings['seed']}). biomeformer {__version__}."
     )
-
-
-def _methods(network: GeneInteractionNetwork) -> str:
-    return f"<p>{html(methods_text(network))}</p>"
 
 
 __all__ = ["MAX_NODES", "methods_text", "network_report", "shown_graph"]

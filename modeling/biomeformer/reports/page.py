@@ -1,95 +1,91 @@
-"""Building blocks of self-contained HTML pages: no network, no second file, no script."""
+"""Self-contained HTML pages: one file without network, with and without a script, on screen and on paper."""
 
 from __future__ import annotations
 
 import base64
-import io
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-import matplotlib
-import pandas as pd
-from matplotlib.figure import Figure
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from ..sinks import html, terminal
+from ..io.atomic import atomic_write
+from ..sinks import terminal
+from .blocks import Block, Section
+from .run_details import run_details
+from .style import figure_style
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 0 auto; padding: 1rem; max-width: 72rem; }
-h1 { font-size: 1.6rem; margin: 0.5rem 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem; } h3 { font-size: 1rem; margin: 1.2rem 0 0.3rem; }
-p { overflow-wrap: anywhere; max-width: 60rem; }
-img { width: 100%; height: auto; } img.broad { min-width: 40rem; }
-.numbers { display: flex; flex-wrap: wrap; gap: 0.75rem; padding: 0; }
-.numbers li { list-style: none; border: 1px solid #ddd; border-radius: 6px; padding: 0.5rem 0.9rem; }
-.numbers b { display: block; font-size: 1.3rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); gap: 1rem 1.5rem; }
-figure { margin: 0; max-width: 36rem; } figcaption { color: #555; font-size: 0.85rem; overflow-wrap: anywhere; }
-figure b { display: block; margin-bottom: 0.2rem; }
-.wide { overflow-x: auto; }
-.note { border-left: 4px solid #E69F00; padding: 0.3rem 0.8rem; background: #fdf6e7; }
-table { border-collapse: collapse; font-size: 0.85rem; }
-th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #e5e5e5; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #888; }
-dt { font-weight: 600; } dd { margin: 0 0 0.4rem 1rem; overflow-wrap: anywhere; }
-code.read { display: block; font-size: 0.75rem; line-height: 1.35; overflow-wrap: anywhere; margin: 0.2rem 0 0.5rem; }
-@media print {
-  @page { margin: 14mm; }
-  html { font-size: 10px; } body { max-width: none; font-size: 10.5px; padding: 0; } img.broad { min-width: 0; }
-  .figures { grid-template-columns: 1fr 1fr; } .wide { overflow: visible; }
-  th, td { padding: 0.1rem 0.4rem; } th { white-space: normal; }
-  h2, h3 { break-after: avoid; } tr, figure, img, .cluster { break-inside: avoid; }
-}
-"""
+# With more sections a page starts with links to them.
+MIN_LINKED = 4
 
 
-def page(title: str, body: str) -> str:
-    """Return a complete HTML document.
+def write_page(
+    path: str | Path,
+    title: str,
+    lead: Sequence[Block],
+    sections: Sequence[Section],
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    next_command: str | None = None,
+) -> Path:
+    """Write a report atomically; every text in it is escaped, and control and bidirectional characters are shown.
 
     Args:
-        title: Plain text, escaped here.
-        body: HTML of the body below the heading.
+        path: HTML file to write.
+        title: Heading.
+        lead: Blocks before the first section.
+        sections: The sections; those without blocks are left out.
+        parameters: Values for the table at the foot, which has date, command and versions.
+        next_command: Command to name as the next step.
+
+    Returns:
+        The path written.
     """
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><title>{html(title)}</title><style>{STYLE}</style></head><body>
-<h1>{html(title)}</h1>
-{body}
-</body></html>
-"""
+    path = Path(path)
+    shown = [section for section in sections if section.blocks]
+    with figure_style():
+        template = environment().get_template("page.html.j2")
+        text = template.render(
+            title=title,
+            lead=lead,
+            sections=shown,
+            has_links=len(shown) >= MIN_LINKED,
+            details=run_details(parameters),
+            next_command=next_command,
+        )
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path
 
 
-def cards(numbers: dict[str, str]) -> str:
-    """Return a row of key figures, given by name."""
-    items = "".join(f"<li><b>{html(value)}</b>{html(name)}</li>" for name, value in numbers.items())
-    return f'<ul class="numbers">{items}</ul>'
-
-
-def table(frame: pd.DataFrame) -> str:
-    """Return a table that scrolls sideways if it is wide; cells are escaped."""
-    shown = frame.map(lambda value: terminal(value) if isinstance(value, str) else value)
-    shown.columns = [terminal(str(name)) for name in frame.columns]
-    return f'<div class="wide">{shown.to_html(border=0, escape=True, index=False)}</div>'
-
-
-def pairs(values: dict[str, str]) -> str:
-    """Return a definition list; names and values are escaped."""
-    items = "".join(f"<dt>{html(name)}</dt><dd>{html(value)}</dd>" for name, value in values.items())
-    return f"<dl>{items}</dl>"
-
-
-def figure(drawn: Figure, title: str, caption: str) -> str:
-    """Return a figure element with an inline SVG whose text is drawn as outlines, so that it needs no fonts."""
-    return (
-        f"<figure><b>{html(title)}</b>"
-        f'<img alt="{html(title)}" src="data:image/svg+xml;base64,{base64.b64encode(svg(drawn)).decode()}">'
-        f"<figcaption>{html(caption)}</figcaption></figure>"
+@cache
+def environment() -> Environment:
+    """Return the templates' environment: each expression is neutralised as for a terminal, then escaped."""
+    made = Environment(
+        loader=PackageLoader("biomeformer.reports"),
+        autoescape=True,
+        finalize=lambda value: value if isinstance(value, Markup) else terminal(str(value)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
     )
+    made.globals |= {"file": _file, "digest": _digest}
+    return made
 
 
-def svg(drawn: Figure) -> bytes:
-    """Return a figure as SVG; equal figures give equal bytes."""
-    content = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "biomeformer", "svg.fonttype": "path"}):
-        drawn.savefig(content, format="svg", metadata={"Date": None})
-    return content.getvalue()
+def _file(name: str) -> Markup:
+    """Return the text of a style sheet or script of the package, which is put into the page as it is."""
+    source, _, _ = PackageLoader("biomeformer.reports").get_source(Environment(), name)
+    return Markup(source)
 
 
-__all__ = ["cards", "figure", "page", "pairs", "svg", "table"]
+def _digest(text: str) -> str:
+    """Return the digest by which a content security policy permits a script."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+__all__ = ["environment", "write_page"]

@@ -3,32 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-import matplotlib
 import numpy as np
 import pandas as pd
 
-from ..io.atomic import atomic_write
 from ..metagenomes import ClusterDescriptions, find_descriptions
 from ..metagenomes.cluster_reads import ClusterReads
 from ..metrics.p_values import format_p
 from ..metrics.targets import CHANCE, MAIN_METRIC, metric_name
 from ..phenotypes import FeatureTable, Study, compare_groups
 from ..phenotypes.discriminative import discriminative_features
-from ..sinks import html
 from ..version import __version__
-from . import page
 from . import phenotype_figures as draw
-from .html import methods_sentence
+from .blocks import (
+    Block,
+    Cards,
+    DataTable,
+    Details,
+    Figures,
+    Heading,
+    Items,
+    Note,
+    Paragraph,
+    Picture,
+    Scatter,
+    Section,
+)
+from .cluster_report import cluster_table
+from .cohort import methods_sentence
+from .colouring import Colouring
+from .ordination import ordination_scatter
+from .page import write_page
 from .phenotype_confounders import confounder_section, importance_section
 from .regression_figures import error_figure, prediction_figure
+from .run_details import command_text, public_text
+from .style import figure_style
 
 N_DISCRIMINATIVE = 10
 N_LISTED = 25
 MAX_Q = 0.05
+# The time of tests of distances grows with the third power of the samples, and their memory with the second.
+MAX_TESTED_SAMPLES = 2000
 TEST_NAMES = {"permanova": "PERMANOVA (centroids)", "permdisp": "PERMDISP (dispersions)", "entropy": "Shannon entropy"}
 DISTANCE_NAMES = {"bray_curtis": "Bray-Curtis", "jensen_shannon": "Jensen-Shannon", "aitchison": "Aitchison", "": ""}
+
+
+@dataclass(frozen=True)
+class ReadsOfCluster(Block):
+    """What the reads of a cluster are like, and some of them if they are to be printed."""
+
+    template: ClassVar[str] = "cluster_reads.html.j2"
+    name: str
+    summary: str
+    sequences: Sequence[str] = ()
 
 
 def lead_model(study: Study) -> str:
@@ -75,32 +105,37 @@ def phenotype_report(
         The path written.
     """
     tables = tables or {}
-    # Names are plain text: a $ in a name must not start a formula.
-    with matplotlib.rc_context({"text.parse_math": False}):
-        parts = [
-            f'<p class="note">{html(remark)}</p>' if remark else "",
-            _warnings(study),
-            _summary(study),
-            _remarks(study),
-            _prediction(study),
-            confounder_section(study),
-            importance_section(study, lead_model(study)),
-            _depth(depth) if depth is not None else "",
-            _samples(study, tables, n_permutations) if tables else "",
+    model = lead_model(study)
+    with figure_style():
+        lead = [*([Note(remark)] if remark else []), *_warnings(study), _summary(study)]
+        sections = [
+            Section("Input", _remarks(study)),
+            Section("Predictive performance", _prediction(study, model)),
+            Section("Confounders", confounder_section(study)),
+            Section("Importance of features", importance_section(study, model)),
+            Section("Read depth", [] if depth is None else _depth(depth)),
+            Section("Ordination and diversity", _samples(study, tables, n_permutations) if tables else []),
             *(
-                _discriminative(study, name, tables[name], cluster_reads if i == 0 else (), show_reads)
+                Section(
+                    f"Most discriminative features: {name}",
+                    _discriminative(study, name, tables[name], cluster_reads if i == 0 else (), show_reads),
+                )
                 for i, name in enumerate(tables)
             ),
-            f"<h2>All scores</h2>{page.table(_score_table(study))}",
-            f"<h2>Methods</h2>{_methods(study, tables, depth, n_permutations)}",
+            Section("All scores", [DataTable(_score_table(study), "scores")]),
+            Section("Methods", _methods(study, tables, depth, n_permutations)),
         ]
-    path = Path(path)
-    with atomic_write(path) as partial:
-        partial.write_text(page.page(title or f"Predicting {study.target.column}", "\n".join(parts)), encoding="utf-8")
-    return path
+        return write_page(
+            path,
+            title or f"Predicting {study.target.column}",
+            lead,
+            sections,
+            parameters=_parameters(study),
+            next_command=_next_command(study, tables),
+        )
 
 
-def _summary(study: Study) -> str:
+def _summary(study: Study) -> Cards:
     model = lead_model(study)
     numbers = {"samples": f"{len(study.target.labels):,}"}
     prefix = {"classification": "class ", "multilabel": "label "}.get(study.target.kind, "")
@@ -111,27 +146,52 @@ def _summary(study: Study) -> str:
         numbers[f"{metric_name(metric)} from {name}, {draw.model_name(study, model)}"] = str(evaluation.scores[metric])
         if evaluation.permutation_p is not None:
             numbers[f"permutation p, {name}"] = format_p(evaluation.permutation_p, len(evaluation.permuted))
-    return page.cards(numbers)
+    return Cards(numbers)
 
 
-def _remarks(study: Study) -> str:
+def _parameters(study: Study) -> dict[str, object]:
+    tables = {name: record.get("path", "") for name, record in study.inputs.get("tables", {}).items()}
+    return {
+        **({"tables": tables} if tables else {}),
+        "target": study.target.column,
+        "models": [draw.model_name(study, name) for name in study.models],
+        "folds": study.n_splits,
+        "repeats": study.n_repeats,
+        "permutations": study.n_permutations,
+        "seed": study.seed,
+    }
+
+
+def _next_command(study: Study, tables: dict[str, FeatureTable]) -> str:
+    """Return the command that fits a model of abundance vectors on all samples, or tests other features elsewhere."""
+    name = next(iter(tables), "")
+    path = Path(study.inputs.get("tables", {}).get(name, {}).get("path") or "TABLE")
+    model = tables[name].provenance.get("model") if tables else "MODEL"
+    if not model:
+        return command_text("phenotype", "transfer", path, "OTHER_COHORT", "--target", study.target.column)
+    folder = path.parent if path.name == "abundance.parquet" else path
+    return command_text(
+        "phenotype", "train", folder, "--model", model, "--target", study.target.column, "--output", "phenotype-model"
+    )
+
+
+def _remarks(study: Study) -> list[Block]:
     """Return notes on the tables, and which samples were left out."""
     notes = list(study.notes)
     if study.target.n_missing:
         notes.append(f"{study.target.column}: left out: {study.target.describe_missing()}")
-    items = "".join(f"<li>{html(text)}</li>" for text in notes)
-    return f"<h2>Input</h2><ul>{items}</ul>" if items else ""
+    return [Items(notes)] if notes else []
 
 
-def _warnings(study: Study) -> str:
+def _warnings(study: Study) -> list[Note]:
     """Return what may change the results, to be read before them."""
-    return "".join(f'<p class="note"><b>Warning.</b> {html(text)}</p>' for text in study.warnings)
+    return [Note(text, is_warning=True) for text in study.warnings]
 
 
-def _prediction(study: Study) -> str:
-    model, metric = lead_model(study), MAIN_METRIC[study.target.task]
+def _prediction(study: Study, model: str) -> list[Block]:
+    metric = MAIN_METRIC[study.target.task]
     figures = [
-        page.figure(
+        Picture(
             draw.comparison_figure(study),
             "Feature sets and models",
             "Mean over test folds, 95 % intervals of the corrected resampled t-test. Dotted line: chance "
@@ -139,7 +199,7 @@ def _prediction(study: Study) -> str:
         ),
         *(_regression_figures(study, model) if study.target.kind == "regression" else _class_figures(study, model)),
     ]
-    comparisons = ""
+    blocks: list[Block] = [Figures(figures)]
     if study.comparisons:
         frame = pd.DataFrame(
             [
@@ -152,20 +212,20 @@ def _prediction(study: Study) -> str:
                 for comparison in study.comparisons
             ]
         )
-        comparisons = f"<h3>Feature sets compared on the same folds</h3>{page.table(frame)}"
-    return f'<h2>Predictive performance</h2><div class="figures">{"".join(figures)}</div>{comparisons}'
+        blocks += [Heading("Feature sets compared on the same folds"), DataTable(frame, "comparisons")]
+    return blocks
 
 
-def _regression_figures(study: Study, model: str) -> list[str]:
+def _regression_figures(study: Study, model: str) -> list[Picture]:
     name = draw.model_name(study, model)
     return [
-        page.figure(
+        Picture(
             prediction_figure(study, model),
             f"Predictions, {name}",
             "Out-of-fold predictions of all samples, averaged over repeats. Scores of these pooled predictions with "
             "95 % bootstrap intervals over samples. Dotted line: perfect prediction.",
         ),
-        page.figure(
+        Picture(
             error_figure(study, model),
             f"Errors, {name} on {study.feature_sets[0]}",
             "Predicted minus true number. A downward slope is a model that predicts near the mean.",
@@ -173,20 +233,20 @@ def _regression_figures(study: Study, model: str) -> list[str]:
     ]
 
 
-def _class_figures(study: Study, model: str) -> list[str]:
+def _class_figures(study: Study, model: str) -> list[Picture]:
     name, task = draw.model_name(study, model), study.target.task
     lines = {
         "multi_class": "One line per class, one class against the rest.",
         "multi_label": f"One line per label, on {study.feature_sets[0]}.",
     }.get(task, "One line per feature set.")
     figures = [
-        page.figure(
+        Picture(
             draw.roc_figure(study, model),
             f"ROC, {name}",
             f"Pooled out-of-fold probabilities of all samples. {lines} Bands: 95 % bootstrap intervals over samples. "
             "Pooled: area under the curve drawn. Folds' mean: as in the table of all scores.",
         ),
-        page.figure(
+        Picture(
             draw.precision_recall_figure(study, model),
             f"Precision-recall, {name}",
             "As for ROC, with average precision. Dotted line: prevalence of the class in the cohort, the precision of "
@@ -197,13 +257,13 @@ def _class_figures(study: Study, model: str) -> list[str]:
         return figures
     return [
         *figures,
-        page.figure(
+        Picture(
             draw.calibration_figure(study, model),
             f"Calibration, {name}",
             "Out-of-fold probabilities of all samples, binned, with 95 % Wilson intervals. Pooled: Brier score of "
             "these probabilities. Dotted line: perfect calibration.",
         ),
-        page.figure(
+        Picture(
             draw.confusion_figure(study, study.feature_sets[0], model),
             f"Confusion matrix, {name} on {study.feature_sets[0]}",
             "Samples by true class and by class predicted out of fold; percentages are per row.",
@@ -211,36 +271,36 @@ def _class_figures(study: Study, model: str) -> list[str]:
     ]
 
 
-def _depth(depth: Study) -> str:
-    curve = page.figure(
+def _depth(depth: Study) -> list[Block]:
+    curve = Picture(
         draw.depth_figure(depth),
         f"{metric_name(MAIN_METRIC[depth.target.task])} by read depth",
         "Reads of a smaller fraction are a subset of those of a larger one; folds are the same at every depth.",
     )
-    return f'<h2>Read depth</h2><div class="figures">{curve}</div>{page.table(_score_table(depth))}'
+    return [Figures([curve]), DataTable(_score_table(depth), "scores")]
 
 
-def _samples(study: Study, tables: dict[str, FeatureTable], n_permutations: int) -> str:
-    figures, rows = [], []
+def _samples(study: Study, tables: dict[str, FeatureTable], n_permutations: int) -> list[Block]:
+    figures: list[Picture | Scatter] = []
+    rows = []
     target = study.target.grouped()
-    groups = [target.classes[label] for label in target.labels]
+    tested = tested_rows(target.labels, study.seed)
+    groups = [target.classes[label] for label in target.labels[tested]]
+    tested_ids = [target.sample_ids[row] for row in tested]
     for name, table in tables.items():
         cohort = table.take(study.target.sample_ids, name)
+        colouring = Colouring.of_target(study.target)
+        figures.append(ordination_scatter(study.target.sample_ids, cohort.shares, colouring, f"PCoA of {name}"))
         figures.append(
-            page.figure(
-                draw.ordination_figure(cohort, target),
-                f"PCoA of {name}",
-                "Principal coordinates of Bray-Curtis dissimilarities.",
-            )
-        )
-        figures.append(
-            page.figure(
+            Picture(
                 draw.entropy_figure(cohort, target),
                 f"Diversity of {name}",
                 "Shannon entropy per sample; boxes are quartiles.",
             )
         )
-        for result in compare_groups(cohort, groups, n_permutations=n_permutations, seed=study.seed):
+        for result in compare_groups(
+            cohort.take(tested_ids, name), groups, n_permutations=n_permutations, seed=study.seed
+        ):
             rows.append(
                 {
                     "test": f"{TEST_NAMES[result.test]} {DISTANCE_NAMES[result.distance]}".strip(),
@@ -255,14 +315,45 @@ def _samples(study: Study, tables: dict[str, FeatureTable], n_permutations: int)
     frame = pd.DataFrame(rows)
     if not frame["remark"].any():
         frame = frame.drop(columns="remark")
-    tests = page.table(frame)
-    return (
-        f'<h2>Ordination and diversity</h2>{_grouping(study)}<div class="figures">{"".join(figures)}</div>'
-        f"<h3>Differences between classes</h3>{tests}<p>Effect sizes: R² (share of variance between classes) for "
-        "PERMANOVA, the ratio of the largest to the smallest mean distance to the class's spatial median for PERMDISP, "
-        "the range of class means in bits for entropy. A statistic that is undefined has no p value. If dispersions "
-        "differ, they may explain a small p of PERMANOVA.</p>"
+    return [
+        *_grouping(study),
+        Figures(figures),
+        Heading("Differences between classes"),
+        *_sampling(len(tested), len(target.labels)),
+        DataTable(frame, "tests"),
+        Paragraph(
+            "Effect sizes: R² (share of variance between classes) for PERMANOVA, the ratio of the largest to the "
+            "smallest mean distance to the class's spatial median for PERMDISP, the range of class means in bits for "
+            "entropy. A statistic that is undefined has no p value. If dispersions differ, they may explain a small p "
+            "of PERMANOVA."
+        ),
+    ]
+
+
+def tested_rows(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Return the rows of the samples that groups are compared on: all, or of many some of each group, at random.
+
+    Args:
+        labels: Group of each sample, int64 `(n_samples,)`.
+        seed: Seed of the choice.
+    """
+    if len(labels) <= MAX_TESTED_SAMPLES:
+        return np.arange(len(labels))
+    rng, share = np.random.default_rng(seed), MAX_TESTED_SAMPLES / len(labels)
+    rows = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    # Groups of one sample cannot be compared.
+    return np.sort(np.concatenate([group[: max(round(share * len(group)), 2)] for group in rows]))
+
+
+def _sampling(n_tested: int, n_samples: int) -> list[Block]:
+    """Say that samples were drawn for the tests."""
+    if n_tested == n_samples:
+        return []
+    text = (
+        f"Tested on {n_tested:,} of the {n_samples:,} samples, drawn at random from each group; biomeformer phenotype "
+        "robustness tests all."
     )
+    return [Note(text)]
 
 
 def _descriptions(study: Study, name: str, table: FeatureTable) -> ClusterDescriptions | None:
@@ -274,15 +365,15 @@ def _descriptions(study: Study, name: str, table: FeatureTable) -> ClusterDescri
 
 def _discriminative(
     study: Study, name: str, table: FeatureTable, cluster_reads: Sequence[ClusterReads], show_reads: bool
-) -> str:
+) -> list[Block]:
     frame = discriminative_features(table, study.target)
     top = frame[:N_DISCRIMINATIVE]
     if top.empty:
-        return ""
+        return []
     descriptions = _descriptions(study, name, table)
     names = draw.feature_labels(top, None if descriptions is None else descriptions.short_label)
     figures = [
-        page.figure(
+        Picture(
             draw.discriminative_figure(table, study.target.grouped(), top["feature"].tolist(), names),
             f"Most discriminative {name}",
             f"Medians and quartiles of the features that {_found_by(study)}, over all samples.",
@@ -291,7 +382,7 @@ def _discriminative(
     with_reads = [cluster for cluster in cluster_reads if cluster.n_reads]
     if with_reads:
         figures.append(
-            page.figure(
+            Picture(
                 draw.gc_figure(
                     [_cluster_label(reads.cluster, descriptions, short=True) for reads in with_reads],
                     [reads.gc for reads in with_reads],
@@ -313,23 +404,24 @@ def _discriminative(
     cells["p"], cells["q"] = ([format_p(value) for value in listed[column]] for column in ("p", "q"))
     if chosen:
         cells["selected by L1 (folds)"] = [f"{chosen.get(feature, 0.0):.0%}" for feature in listed["feature"]]
-    reads = "".join(_cluster(one, descriptions, show_reads) for one in cluster_reads)
-    read_section = f"<h3>Reads of these clusters</h3>{reads}" if reads else ""
-    about = "" if descriptions is None else f"<p>{html(descriptions.summary())}</p>"
-    return (
-        f"<h2>Most discriminative features: {html(name)}</h2><p>{html(_significance(frame, study))}</p>"
-        f'<div class="figures">{"".join(figures)}</div>'
-        f"{page.table(cells)}{about}{read_section}"
-    )
+    blocks: list[Block] = [Paragraph(_significance(frame, study)), Figures(figures), DataTable(cells, "features")]
+    if descriptions is not None:
+        clusters = [int(feature.removeprefix("cluster_")) for feature in listed["feature"]]
+        described = DataTable(cluster_table(descriptions, clusters), "clusters")
+        blocks += [Heading("What these clusters are"), Paragraph(descriptions.summary()), described]
+    if cluster_reads:
+        blocks.append(Heading("Reads of these clusters"))
+        blocks += [_cluster(one, descriptions, show_reads) for one in cluster_reads]
+    return blocks
 
 
-def _grouping(study: Study) -> str:
+def _grouping(study: Study) -> list[Block]:
     """Say how samples are grouped where the target has no classes."""
     if study.target.kind == "regression":
-        return f"<p>For figures and tests of groups, {html(study.target.column)} is divided into thirds.</p>"
+        return [Paragraph(f"For tests of groups and diversity, {study.target.column} is divided into thirds.")]
     if study.target.kind == "multilabel":
-        return "<p>For figures and tests of groups, samples are grouped by their combination of labels.</p>"
-    return ""
+        return [Paragraph("For figures and tests of groups, samples are grouped by their combination of labels.")]
+    return []
 
 
 def _found_by(study: Study) -> str:
@@ -344,7 +436,7 @@ def _significance(frame: pd.DataFrame, study: Study) -> str:
     n = int((frame["q"] < MAX_Q).sum())
     is_number = study.target.kind == "regression"
     verb, what = ("correlate", "with the number") if is_number else ("differ", "between the classes")
-    passing = f"{n:,} of {len(frame):,} features {verb}" if n else f"None of {len(frame):,} features {verb}s"
+    passing = f"{f'{n:,}' if n else 'None'} of {len(frame):,} features {verb}{'s' if n < 2 else ''}"
     rest = "" if n else " The table shows those with the smallest p values, which chance alone would also give."
     return f"{passing} {what} at a false discovery rate of {MAX_Q:.0%} (q < {MAX_Q}).{rest}"
 
@@ -359,18 +451,16 @@ def _cluster_label(cluster: int, descriptions: ClusterDescriptions | None, *, sh
     return descriptions.short_label(cluster) if short else descriptions.label(cluster)
 
 
-def _cluster(reads: ClusterReads, descriptions: ClusterDescriptions | None, show_reads: bool) -> str:
-    name = html(f"C{_cluster_label(reads.cluster, descriptions)[1:]}")
+def _cluster(reads: ClusterReads, descriptions: ClusterDescriptions | None, show_reads: bool) -> ReadsOfCluster:
+    name = f"C{_cluster_label(reads.cluster, descriptions)[1:]}"
     if not reads.n_reads:
-        return f'<div class="cluster"><b>{name}</b>: none of the reads drawn.</div>'
+        return ReadsOfCluster(name, "none of the reads drawn.")
     shortest, middle, longest = np.quantile(reads.lengths, [0, 0.5, 1]).astype(int)
-    examples = "".join(f'<code class="read">{html(sequence)}</code>' for sequence in reads.examples)
-    printed = f" Nearest to the centroid:{examples}" if show_reads and examples else ""
-    return (
-        f'<div class="cluster"><b>{name}</b>: {reads.n_reads:,} reads drawn, GC '
-        f"{100 * reads.gc.mean():.1f} ± {100 * reads.gc.std():.1f} %, {shortest} to {longest} bases (median {middle})."
-        f"{printed}</div>"
+    summary = (
+        f"{reads.n_reads:,} reads drawn, GC {100 * reads.gc.mean():.1f} ± {100 * reads.gc.std():.1f} %, {shortest} to "
+        f"{longest} bases (median {middle})."
     )
+    return ReadsOfCluster(name, summary, reads.examples if show_reads else ())
 
 
 def _score_table(study: Study) -> pd.DataFrame:
@@ -384,7 +474,7 @@ def _score_table(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _methods(study: Study, tables: dict[str, FeatureTable], depth: Study | None, n_permutations: int) -> str:
+def _methods(study: Study, tables: dict[str, FeatureTable], depth: Study | None, n_permutations: int) -> list[Block]:
     sentences = [methods_sentence(table.provenance, len(table)) for table in tables.values() if table.provenance][:1]
     sentences.append(study.methods)
     if depth is not None:
@@ -403,8 +493,8 @@ def _methods(study: Study, tables: dict[str, FeatureTable], depth: Study | None,
             f"feature by feature by {by_feature}, each with Benjamini-Hochberg correction."
         )
     sentences.append(f"Computed with biomeformer {__version__}.")
-    sources = page.pairs({f"features: {name}": source for name, source in study.sources.items()})
-    return f"<p>{html(' '.join(sentences))}</p>{sources}"
+    sources = {f"features: {name}": public_text(source) for name, source in study.sources.items()}
+    return [Paragraph(" ".join(sentences)), Details(sources)]
 
 
 __all__ = ["discriminative_clusters", "lead_model", "phenotype_report"]

@@ -11,20 +11,19 @@ from ..metrics.targets import MAIN_METRIC, METRIC_NAMES
 from ..phenotypes import Study
 from ..phenotypes.confounding import ALL_COLUMNS, ASSOCIATIONS, Confounder
 from ..phenotypes.importance import LEAST_CORRELATION, N_REPEATS, GroupImportance
-from ..sinks import html
-from . import page
-from .figure import COLOURS, shorten
+from .blocks import Block, DataTable, Figures, Paragraph, Picture
 from .phenotype_figures import MODEL_NAMES
+from .style import COLOURS, make_figure, shorten
 
 N_GROUPS = 15
 N_NAMED = 3
 
 
-def confounder_section(study: Study) -> str:
-    """Return the section on metadata columns that predict the target or explain the features; empty if not tested."""
+def confounder_section(study: Study) -> list[Block]:
+    """Return the blocks on metadata columns that predict the target or explain the features; empty if not tested."""
     confounding = study.confounding
     if confounding is None or not (confounding.columns or confounding.left_out):
-        return ""
+        return []
     order = {name: i for i, name in enumerate(confounding.table["column"])}
     rows = [
         _row(one, confounding.n_permutations, METRIC_NAMES[confounding.metric])
@@ -32,16 +31,20 @@ def confounder_section(study: Study) -> str:
     ]
     measures = dict.fromkeys(ASSOCIATIONS[one.measure] for one in confounding.columns if one.measure)
     left_out = "; ".join(f"{name} ({reason})" for name, reason in (confounding.left_out or {}).items())
-    left_out = f" Not tested: {html(left_out)}." if left_out else ""
-    rows_html = page.table(pd.DataFrame(rows)) if rows else ""
-    return (
-        f"<h2>Confounders</h2><p>Metadata columns that predict {html(study.target.column)} or explain "
-        f"{html(confounding.features)}. A column that predicts as well as the features may be what they tell of."
-        f"{left_out}</p>{rows_html}<p>{METRIC_NAMES[confounding.metric]}: a regression on the column alone, on the "
-        f"folds of the study. Association: {html('; '.join(measures) or 'none')}. R²: share of the variance of "
-        f"{html(confounding.features)} that the column explains (PERMANOVA on Bray-Curtis dissimilarities, "
-        f"{confounding.n_permutations} permutations). q: Benjamini-Hochberg over the columns.</p>"
-    )
+    left_out = f" Not tested: {left_out}." if left_out else ""
+    return [
+        Paragraph(
+            f"Metadata columns that predict {study.target.column} or explain {confounding.features}. A column that "
+            f"predicts as well as the features may be what they tell of.{left_out}"
+        ),
+        *([DataTable(pd.DataFrame(rows), "columns")] if rows else []),
+        Paragraph(
+            f"{METRIC_NAMES[confounding.metric]}: a regression on the column alone, on the folds of the study. "
+            f"Association: {'; '.join(measures) or 'none'}. R²: share of the variance of {confounding.features} that "
+            f"the column explains (PERMANOVA on Bray-Curtis dissimilarities, {confounding.n_permutations} "
+            "permutations). q: Benjamini-Hochberg over the columns."
+        ),
+    ]
 
 
 def _row(one: Confounder, n_permutations: int, score: str) -> dict[str, str]:
@@ -61,16 +64,24 @@ def _row(one: Confounder, n_permutations: int, score: str) -> dict[str, str]:
     }
 
 
-def importance_section(study: Study, model: str) -> str:
-    """Return the section on the importance of groups of features; empty if it was not computed."""
+def importance_section(study: Study, model: str) -> list[Block]:
+    """Return the blocks on the importance of groups of features; empty if it was not computed."""
     if not study.importance:
-        return ""
-    parts, score = [], METRIC_NAMES[MAIN_METRIC[study.target.task]]
+        return []
+    score = METRIC_NAMES[MAIN_METRIC[study.target.task]]
+    blocks: list[Block] = [
+        Paragraph(
+            "Features that go together across samples (mean absolute Spearman correlation of at least "
+            f"{LEAST_CORRELATION}, average linkage) are one group, since a feature whose copy stays in place loses "
+            f"nothing when it alone is permuted. Each group was permuted {N_REPEATS} times among the held-out samples "
+            "of each fold of one repeat. All groups are in importance.csv, with the L1 selection of each."
+        )
+    ]
     for name in study.feature_sets:
         groups = [one for one in study.importance if (one.features, one.model) == (name, model)][:N_GROUPS]
         if not groups:
             continue
-        drawn = page.figure(
+        drawn = Picture(
             importance_figure(groups, score),
             f"Importance of {name}, {MODEL_NAMES.get(model, model)}",
             f"Mean drop of the {score} over test folds when the features of a group are permuted together, with 95 % "
@@ -85,21 +96,13 @@ def importance_section(study: Study, model: str) -> str:
             }
             for one in groups
         ]
-        parts.append(f'<div class="figures">{drawn}</div>{page.table(pd.DataFrame(rows))}')
-    return (
-        "<h2>Importance of features</h2><p>Features that go together across samples (mean absolute Spearman "
-        f"correlation of at least {LEAST_CORRELATION}, average linkage) are one group, since a feature whose copy "
-        f"stays in place loses nothing when it alone is permuted. Each group was permuted {N_REPEATS} times among the "
-        "held-out samples of each fold of one repeat. All groups are in importance.csv, with the L1 selection of each."
-        f"</p>{''.join(parts)}"
-    )
+        blocks += [Figures([drawn]), DataTable(pd.DataFrame(rows), "groups")]
+    return blocks
 
 
 def importance_figure(groups: list[GroupImportance], score: str) -> Figure:
     """Draw the importance of groups with intervals, the most important on top."""
-    figure = Figure(figsize=(5.2, 1.2 + 0.3 * len(groups)), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
+    figure, axes = make_figure((5.2, 1.2 + 0.3 * len(groups)))
     for row, one in enumerate(groups):
         if one.importance is None:
             continue

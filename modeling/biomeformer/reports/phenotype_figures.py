@@ -15,10 +15,18 @@ from ..metrics.diversity import shannon_entropy
 from ..metrics.probabilities import METRICS
 from ..metrics.targets import CHANCE, MAIN_METRIC, metric_name
 from ..phenotypes import FeatureTable, Interval, Study, Target
-from .figure import COLOURS, MARKERS, shorten, use_plain_numbers
-from .ordination import bray_curtis_pcoa, drawn_rows
+from .style import (
+    COLOURS,
+    DOTTED,
+    class_ticks,
+    group_style,
+    is_rasterized,
+    make_figure,
+    outside_legend,
+    shorten,
+    use_plain_numbers,
+)
 
-SIZE = (5.2, 4.0)
 CLUSTER = re.compile(r"cluster_\d+")
 MODEL_NAMES = {
     "l1": "L1 logistic",
@@ -37,55 +45,11 @@ def model_name(study: Study, model: str) -> str:
     return MODEL_NAMES.get(model, model)
 
 
-def _figure(size: tuple[float, float] = SIZE) -> tuple[Figure, Any]:
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _legend(axes: Any, side: str = "lower", n_columns: int = 1) -> None:
-    """Draw the legend outside the axes, in one column if names are long."""
-    handles, labels = axes.get_legend_handles_labels()
-    n_columns = n_columns if max(map(len, labels)) <= 20 else 1
-    axes.figure.legend(handles, labels, loc=f"outside {side} center", ncols=n_columns, frameon=False)
-
-
 def _ends(span: Interval) -> tuple[float, float]:
     """Return how far an interval extends below and above its mean; 0 if it is undefined."""
     if np.isnan(span.low) or np.isnan(span.high):
         return 0.0, 0.0
     return max(span.mean - span.low, 0.0), max(span.high - span.mean, 0.0)
-
-
-def _class_ticks(axes: Any, positions: range, classes: Sequence[str]) -> None:
-    """Label the x axis with class names, rotated if there are many."""
-    names = [shorten(name, 16) for name in classes]
-    if len(names) <= 3:
-        axes.set_xticks(positions, names)
-    else:
-        axes.set_xticks(positions, names, rotation=40, ha="right")
-
-
-def ordination_figure(table: FeatureTable, target: Target) -> Figure:
-    """Draw principal coordinates of Bray-Curtis dissimilarities, samples coloured by class; of many samples some."""
-    drawn = drawn_rows(len(target.sample_ids))
-    points, shares = bray_curtis_pcoa(table.take([target.sample_ids[row] for row in drawn]).shares)
-    figure, axes = _figure((5.2, 4.4))
-    if len(drawn) < len(target.sample_ids):
-        axes.set_title(f"{len(drawn):,} of {len(target.sample_ids):,} samples, drawn at random", fontsize=9, loc="left")
-    for i, name in enumerate(target.classes):
-        rows = target.labels[drawn] == i
-        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-        label = f"{shorten(name)} (n = {rows.sum()})"
-        axes.scatter(*points[rows].T, s=30, edgecolor="white", linewidth=0.6, label=label, **style)
-    axes.axhline(0, color="#dddddd", linewidth=0.8, zorder=0)
-    axes.axvline(0, color="#dddddd", linewidth=0.8, zorder=0)
-    axes.set_xlabel(f"PCo 1 ({shares[0]:.0%} of variance)")
-    axes.set_ylabel(f"PCo 2 ({shares[1]:.0%} of variance)")
-    axes.locator_params(nbins=6)
-    _legend(axes, n_columns=2)
-    return figure
 
 
 def _columns(study: Study, model: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
@@ -106,7 +70,7 @@ def _columns(study: Study, model: str) -> list[tuple[str, np.ndarray, np.ndarray
 def _draw_curves(study: Study, model: str, kind: CurveKind, metric: str, labels: tuple[str, str]) -> Figure:
     """Draw curves of pooled out-of-fold predictions; the legend names their own area and the mean over folds."""
     columns = _columns(study, model)
-    figure, axes = _figure((5.2, 4.6 + 0.2 * (len(columns) - 1)))
+    figure, axes = make_figure((5.2, 4.6 + 0.2 * (len(columns) - 1)))
     axes.spines[["top", "right"]].set_visible(True)
     for i, (name, truth, probability) in enumerate(columns):
         curve = curve_with_band(kind, truth, probability, seed=study.seed)
@@ -118,7 +82,7 @@ def _draw_curves(study: Study, model: str, kind: CurveKind, metric: str, labels:
         axes.plot(curve.x, curve.y, color=colour, linewidth=1.8, label=f"{shorten(name)}: {score}")
         axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=labels[0], ylabel=labels[1], aspect="equal")
-    _legend(axes)
+    outside_legend(axes)
     return figure
 
 
@@ -126,7 +90,7 @@ def roc_figure(study: Study, model: str) -> Figure:
     """Draw ROC curves of out-of-fold predictions with bootstrap bands."""
     labels = ("false positive rate", "true positive rate")
     figure = _draw_curves(study, model, "roc", "roc_auc", labels)
-    figure.axes[0].plot([0, 1], [0, 1], color="#888888", linewidth=0.9, linestyle=":", zorder=0)
+    figure.axes[0].plot([0, 1], [0, 1], **DOTTED)
     return figure
 
 
@@ -135,7 +99,7 @@ def precision_recall_figure(study: Study, model: str) -> Figure:
     figure = _draw_curves(study, model, "precision_recall", "pr_auc", ("recall", "precision"))
     if study.target.task == "binary":
         prevalence = float((study.target.labels == 1).mean())
-        figure.axes[0].axhline(prevalence, color="#888888", linewidth=0.9, linestyle=":", zorder=0)
+        figure.axes[0].axhline(prevalence, **DOTTED)
     return figure
 
 
@@ -143,12 +107,12 @@ def comparison_figure(study: Study) -> Figure:
     """Draw the main score of every feature set and model with its interval."""
     metric = MAIN_METRIC[study.target.task]
     n_rows = len(study.evaluations)
-    figure, axes = _figure((5.2, 1.3 + 0.34 * n_rows))
+    figure, axes = make_figure((5.2, 1.3 + 0.34 * n_rows))
     names = []
     for row, (model, features) in enumerate((m, f) for m in study.models for f in study.feature_sets):
         span = study.evaluation(features, model).scores[metric]
         i = study.feature_sets.index(features)
-        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "fmt": MARKERS[i % len(MARKERS)]}
+        style: dict[str, Any] = group_style(i) | {"linestyle": "none"}
         # Without an interval there is a marker and no bar.
         below, above = _ends(span)
         axes.errorbar(span.mean, row, xerr=[[below], [above]], capsize=3 if below + above else 0, markersize=6, **style)
@@ -156,7 +120,7 @@ def comparison_figure(study: Study) -> Figure:
     for border in range(len(study.feature_sets), n_rows, len(study.feature_sets)):
         axes.axhline(border - 0.5, color="#e5e5e5", linewidth=0.8)
     if metric in CHANCE:
-        axes.axvline(CHANCE[metric], color="#888888", linewidth=0.9, linestyle=":")
+        axes.axvline(CHANCE[metric], **DOTTED)
     axes.set_yticks(range(n_rows), names)
     axes.set(ylim=(n_rows - 0.5, -0.5), xlabel=f"{metric_name(metric)} (95 % interval)")
     axes.grid(axis="x", color="#eeeeee")
@@ -168,24 +132,24 @@ def depth_figure(study: Study) -> Figure:
     """Draw the main score against the fraction of reads used, one line per model."""
     metric = MAIN_METRIC[study.target.task]
     fractions = study.inputs["read_fractions"]
-    figure, axes = _figure()
+    figure, axes = make_figure()
     for i, model in enumerate(study.models):
         spans = [study.evaluation(name, model).scores[metric] for name in study.feature_sets]
         # Shift models sideways, so that intervals do not overlap.
         x = np.array([fractions[name] for name in study.feature_sets]) * 1.06 ** (i - (len(study.models) - 1) / 2)
         y = np.array([span.mean for span in spans])
         ends = np.array([_ends(span) for span in spans]).T
-        style: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i]}
+        style: dict[str, Any] = group_style(i)
         axes.errorbar(x, y, yerr=ends, capsize=3, linewidth=1.5, label=model_name(study, model), **style)
     axes.set_xscale("log")
     ticks = [fractions[name] for name in study.feature_sets]
     axes.set_xticks(ticks, [shorten(name) for name in study.feature_sets])
     axes.minorticks_off()
-    axes.axhline(CHANCE[metric], color="#888888", linewidth=0.9, linestyle=":")
+    axes.axhline(CHANCE[metric], **DOTTED)
     axes.set(xlabel="fraction of reads", ylabel=f"{metric_name(metric)} (95 % interval)")
     axes.grid(axis="y", color="#eeeeee")
     axes.set_axisbelow(True)
-    _legend(axes, n_columns=3)
+    outside_legend(axes, n_columns=3)
     return figure
 
 
@@ -194,9 +158,9 @@ def calibration_figure(study: Study, model: str, n_bins: int = 8) -> Figure:
 
     For two classes, of the second class; for more, of the most probable class being correct.
     """
-    figure, axes = _figure((5.2, 4.6))
+    figure, axes = make_figure((5.2, 4.6))
     axes.spines[["top", "right"]].set_visible(True)
-    axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.9, linestyle=":", zorder=0)
+    axes.plot([0, 1], [0, 1], **DOTTED)
     labels = study.target.labels
     for i, name in enumerate(study.feature_sets):
         evaluation = study.evaluation(name, model)
@@ -207,14 +171,14 @@ def calibration_figure(study: Study, model: str, n_bins: int = 8) -> Figure:
         curve = calibration_curve(truth, predicted, n_bins=n_bins, equal_sizes=True)
         x, y = curve.predicted, curve.observed
         ends = np.array([y - curve.low, curve.high - y])
-        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+        style: dict[str, Any] = group_style(i)
         pooled = METRICS["brier"](labels, evaluation.probabilities)
         label = f"{shorten(name)}: Brier score pooled {pooled:.3f}; folds' mean {evaluation.scores['brier']}"
         axes.errorbar(x, y, yerr=np.clip(ends, 0, None), capsize=2, linewidth=1.4, markersize=5, label=label, **style)
     event = shorten(study.target.classes[1]) if len(study.target.classes) == 2 else "the most probable class"
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.set(xlabel=f"predicted probability of {event}", ylabel="observed fraction")
-    _legend(axes)
+    outside_legend(axes)
     return figure
 
 
@@ -225,7 +189,7 @@ def confusion_figure(study: Study, features: str, model: str) -> Figure:
     counts = np.zeros((len(classes), len(classes)), int)
     np.add.at(counts, (labels, predicted), 1)
     shares = counts / counts.sum(1, keepdims=True)
-    figure, axes = _figure((5.2, 4.2))
+    figure, axes = make_figure((5.2, 4.2))
     axes.spines[:].set_visible(False)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     font_size = 11 if len(classes) <= 4 else 7
@@ -234,7 +198,7 @@ def confusion_figure(study: Study, features: str, model: str) -> Figure:
         colour = "white" if shares[i, j] > 0.55 else "#222222"
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=font_size)
     names = [shorten(name, 16) for name in classes]
-    _class_ticks(axes, range(len(classes)), classes)
+    class_ticks(axes, range(len(classes)), classes)
     axes.set_yticks(range(len(classes)), names)
     axes.set(xlabel="predicted", ylabel="true")
     return figure
@@ -243,15 +207,16 @@ def confusion_figure(study: Study, features: str, model: str) -> Figure:
 def entropy_figure(table: FeatureTable, target: Target) -> Figure:
     """Draw the Shannon entropy of the samples of each class."""
     entropy = shannon_entropy(table.take(target.sample_ids).shares)
-    figure, axes = _figure()
+    figure, axes = make_figure()
     groups = [entropy[target.labels == i] for i in range(len(target.classes))]
     boxes = axes.boxplot(groups, widths=0.5, showfliers=False, patch_artist=True, medianprops={"color": "#222222"})
     rng = np.random.default_rng(0)
+    dots: dict[str, Any] = {"s": 8, "alpha": 0.7, "linewidth": 0, "rasterized": is_rasterized(len(entropy))}
     for i, (box, values) in enumerate(zip(boxes["boxes"], groups, strict=True)):
         colour = COLOURS[i % len(COLOURS)]
         box.set(facecolor=colour, alpha=0.25, edgecolor=colour)
-        axes.scatter(i + 1 + rng.uniform(-0.17, 0.17, len(values)), values, s=8, color=colour, alpha=0.7, linewidth=0)
-    _class_ticks(axes, range(1, len(groups) + 1), target.classes)
+        axes.scatter(i + 1 + rng.uniform(-0.17, 0.17, len(values)), values, **(dots | {"color": colour}))
+    class_ticks(axes, range(1, len(groups) + 1), target.classes)
     axes.set_ylabel("Shannon entropy (bits)")
     return figure
 
@@ -262,12 +227,12 @@ def discriminative_figure(table: FeatureTable, target: Target, features: Sequenc
     columns = {name: i for i, name in enumerate(table.names)}
     values = 100 * shares[:, [columns[name] for name in features]]
     floor = max(float(values[values > 0].min(initial=1.0)) / 2, 1e-5)
-    figure, axes = _figure((5.2, 1.8 + 0.42 * len(features)))
+    figure, axes = make_figure((5.2, 1.8 + 0.42 * len(features)))
     n_classes = len(target.classes)
     for i, name in enumerate(target.classes):
         low, middle, high = np.quantile(values[target.labels == i], [0.25, 0.5, 0.75], axis=0).clip(floor)
         y = np.arange(len(features)) + (i - (n_classes - 1) / 2) * 0.6 / n_classes
-        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "fmt": MARKERS[i % len(MARKERS)]}
+        style: dict[str, Any] = group_style(i) | {"linestyle": "none"}
         axes.errorbar(middle, y, xerr=[middle - low, high - middle], markersize=5, label=shorten(name), **style)
     axes.set_xscale("log")
     use_plain_numbers(axes.xaxis)
@@ -275,13 +240,13 @@ def discriminative_figure(table: FeatureTable, target: Target, features: Sequenc
     axes.set(ylim=(len(features) - 0.5, -0.5), xlabel="relative abundance (%)")
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
-    _legend(axes, "upper", 3)
+    outside_legend(axes, "upper", 3)
     return figure
 
 
 def gc_figure(names: Sequence[str], gc: Sequence[np.ndarray]) -> Figure:
     """Draw the distribution of GC content of each cluster's reads, one ridge per cluster."""
-    figure, axes = _figure((5.2, 1.2 + 0.42 * len(names)))
+    figure, axes = make_figure((5.2, 1.2 + 0.42 * len(names)))
     edges = np.linspace(0, 100, 51)
     middles = (edges[:-1] + edges[1:]) / 2
     for row, values in enumerate(gc):

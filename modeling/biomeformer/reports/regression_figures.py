@@ -10,14 +10,13 @@ from matplotlib.figure import Figure
 from ..metrics.resampling import bootstrap
 from ..metrics.targets import metric_name, weighted_scorer
 from ..phenotypes import Study
-from .figure import COLOURS, MARKERS, shorten
+from .style import COLOURS, DOTTED, group_style, is_rasterized, make_figure, shorten
 
 
 def prediction_figure(study: Study, model: str) -> Figure:
     """Draw out-of-fold predictions against the true numbers, one colour per feature set, with pooled scores."""
     truth = study.target.labels
-    figure = Figure(figsize=(5.2, 4.6 + 0.4 * (len(study.feature_sets) - 1)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = make_figure((5.2, 4.6 + 0.4 * (len(study.feature_sets) - 1)))
     for i, name in enumerate(study.feature_sets):
         predicted = study.evaluation(name, model).probabilities
         scores = bootstrap(weighted_scorer("regression", truth, predicted), len(truth), seed=study.seed)
@@ -26,14 +25,15 @@ def prediction_figure(study: Study, model: str) -> Figure:
             for metric, score in scores.items()
             if metric != "mae"
         )
-        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-        axes.scatter(truth, predicted[:, 0], s=22, alpha=0.7, linewidth=0, label=f"{shorten(name)}: {text}", **style)
+        style: dict[str, Any] = group_style(i)
+        style |= {"s": 22, "alpha": 0.7, "linewidth": 0, "rasterized": is_rasterized(len(truth))}
+        axes.scatter(truth, predicted[:, 0], label=f"{shorten(name)}: {text}", **style)
     values = np.concatenate(
         [truth, *(study.evaluation(name, model).probabilities[:, 0] for name in study.feature_sets)]
     )
     margin = 0.03 * float(np.ptp(values))
     limits = (float(values.min()) - margin, float(values.max()) + margin)
-    axes.plot(limits, limits, color="#888888", linewidth=0.9, linestyle=":", zorder=0)
+    axes.plot(limits, limits, **DOTTED)
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.set(xlabel=f"true {shorten(study.target.column)}", ylabel=f"predicted {shorten(study.target.column)}")
     figure.legend(loc="outside lower center", frameon=False, fontsize=8)
@@ -44,11 +44,10 @@ def error_figure(study: Study, model: str) -> Figure:
     """Draw the errors of out-of-fold predictions from the first feature set against the true numbers."""
     truth = study.target.labels
     errors = study.evaluation(study.feature_sets[0], model).probabilities[:, 0] - truth
-    figure = Figure(figsize=(5.2, 4.0), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.scatter(truth, errors, s=22, alpha=0.7, linewidth=0, color=COLOURS[0])
-    axes.axhline(0, color="#888888", linewidth=0.9, linestyle=":", zorder=0)
+    figure, axes = make_figure()
+    style: dict[str, Any] = {"s": 22, "alpha": 0.7, "linewidth": 0, "rasterized": is_rasterized(len(truth))}
+    axes.scatter(truth, errors, color=COLOURS[0], **style)
+    axes.axhline(0, **DOTTED)
     axes.set(xlabel=f"true {shorten(study.target.column)}", ylabel="predicted - true")
     return figure
 

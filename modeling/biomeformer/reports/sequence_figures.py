@@ -11,16 +11,26 @@ from matplotlib.figure import Figure
 from ..metrics.curves import MAX_POINTS, CurveKind, calibration_curve, curve_with_band, threshold_curve
 from ..sequences.evaluation import SequenceEvaluation
 from ..sequences.prediction_table import SplitPredictions
-from .figure import COLOURS, MARKERS, shorten, use_plain_numbers
-from .phenotype_figures import SIZE, _class_ticks, _figure, _legend
+from .style import (
+    COLOURS,
+    DOTTED,
+    MARKERS,
+    MAX_VECTOR_POINTS,
+    SEQUENTIAL,
+    SIZE,
+    class_ticks,
+    group_style,
+    make_figure,
+    outside_legend,
+    shorten,
+    use_plain_numbers,
+)
 
 MAX_CURVES = len(COLOURS)
-MAX_SCATTERED = 2000
 MAX_CELLS_NAMED = 25
 MAX_LABELS_SHOWN = 25
 N_BINS = 10
 EDGES = np.linspace(0, 1, 41)
-DOTTED: dict[str, Any] = {"color": "#888888", "linewidth": 0.9, "linestyle": ":", "zorder": 0}
 MARK: dict[str, Any] = {"marker": "o", "color": "#222222", "markersize": 6, "markeredgecolor": "white", "zorder": 4}
 
 
@@ -43,7 +53,7 @@ def _draw_curves(
     labels: tuple[str, str],
 ) -> Figure:
     classes = shown_classes(evaluation)
-    figure, axes = _figure((5.2, 4.6 + 0.2 * (len(classes) - 1)))
+    figure, axes = make_figure((5.2, 4.6 + 0.2 * (len(classes) - 1)))
     axes.spines[["top", "right"]].set_visible(True)
     for i, label in enumerate(classes):
         curve = curve_with_band(kind, *predictions.column("test", label), seed=evaluation.seed)
@@ -56,7 +66,7 @@ def _draw_curves(
         axes.plot(curve.x, curve.y, color=COLOURS[i], linewidth=1.8, label=f"{shorten(name)}: {score}")
         axes.fill_between(curve.x, curve.low, curve.high, color=COLOURS[i], alpha=0.15, linewidth=0)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=labels[0], ylabel=labels[1], aspect="equal")
-    _legend(axes)
+    outside_legend(axes)
     return figure
 
 
@@ -89,7 +99,7 @@ def threshold_figure(evaluation: SequenceEvaluation, predictions: SplitPredictio
     """
     classes = shown_classes(evaluation, "validation")
     binary = evaluation.task == "binary"
-    figure, axes = _figure((5.2, 4.0 if binary else 4.2 + 0.2 * len(classes)))
+    figure, axes = make_figure((5.2, 4.0 if binary else 4.2 + 0.2 * len(classes)))
     for i, label in enumerate(classes):
         curve = threshold_curve(*predictions.column("validation", label))
         threshold = evaluation.thresholds[0 if binary else label]
@@ -102,7 +112,7 @@ def threshold_figure(evaluation: SequenceEvaluation, predictions: SplitPredictio
         else:
             name = f"{shorten(evaluation.label_names[label])}: {threshold:.3f}"
             axes.plot(curve.thresholds, curve.f1, color=COLOURS[i], linewidth=1.6, label=name)
-            style: dict[str, Any] = {"marker": MARKERS[i], "color": COLOURS[i], "markersize": 7}
+            style: dict[str, Any] = group_style(i) | {"markersize": 7}
             axes.plot(threshold, curve.best_f1, markeredgecolor="white", **style)
     axes.set(
         xlim=(-0.01, 1.01),
@@ -112,7 +122,7 @@ def threshold_figure(evaluation: SequenceEvaluation, predictions: SplitPredictio
     )
     axes.grid(color="#eeeeee")
     axes.set_axisbelow(True)
-    _legend(axes, n_columns=2)
+    outside_legend(axes, n_columns=2)
     return figure
 
 
@@ -157,7 +167,7 @@ def confusion_figure(evaluation: SequenceEvaluation, predictions: SplitPredictio
     labels = (predicted[:, 1] >= evaluation.thresholds[0]).astype(int) if binary else predicted.argmax(1)
     counts = np.bincount(truth * len(classes) + labels, minlength=len(classes) ** 2).reshape(len(classes), -1)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure, axes = _figure((5.2, 4.2 if len(classes) <= 8 else 5.2))
+    figure, axes = make_figure((5.2, 4.2 if len(classes) <= 8 else 5.2))
     axes.spines[:].set_visible(False)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set(xlabel="predicted", ylabel="true")
@@ -170,7 +180,7 @@ def confusion_figure(evaluation: SequenceEvaluation, predictions: SplitPredictio
     else:
         figure.colorbar(image, ax=axes, label="fraction of row", shrink=0.8)
     if len(classes) <= MAX_CELLS_NAMED:
-        _class_ticks(axes, range(len(classes)), classes)
+        class_ticks(axes, range(len(classes)), classes)
         axes.set_yticks(range(len(classes)), [shorten(name, 16) for name in classes])
         axes.tick_params(labelsize=10 if len(classes) <= 12 else 6)
     return figure
@@ -193,7 +203,7 @@ def histogram_figure(evaluation: SequenceEvaluation, predictions: SplitPredictio
     else:
         groups = [("without the label", predicted[truth == 0]), ("with the label", predicted[truth == 1])]
         label = "probability of a label"
-    figure, axes = _figure((SIZE[0], SIZE[1] + 0.3))
+    figure, axes = make_figure((SIZE[0], SIZE[1] + 0.3))
     for i, (name, values) in enumerate(groups):
         heights = 100 * np.histogram(values, EDGES)[0] / max(len(values), 1)
         axes.stairs(heights, EDGES, color=COLOURS[i], linewidth=1.6, label=f"{name} (n = {len(values):,})")
@@ -203,12 +213,12 @@ def histogram_figure(evaluation: SequenceEvaluation, predictions: SplitPredictio
     axes.set(
         xlim=(-0.01, 1.01), xlabel=label, ylabel="sequences (%)" if evaluation.task == "binary" else "predictions (%)"
     )
-    _legend(axes)
+    outside_legend(axes)
     return figure
 
 
 def _ridges(names: list[str], probabilities: list[np.ndarray]) -> Figure:
-    figure, axes = _figure((SIZE[0], 1.2 + 0.5 * len(names)))
+    figure, axes = make_figure((SIZE[0], 1.2 + 0.5 * len(names)))
     for row, values in enumerate(probabilities):
         heights = np.histogram(values, EDGES)[0].astype(float)
         heights *= 0.85 / heights.max()
@@ -227,7 +237,7 @@ def label_figure(evaluation: SequenceEvaluation) -> Figure:
     if len(names) > MAX_LABELS_SHOWN:
         half = MAX_LABELS_SHOWN // 2
         names = names[: MAX_LABELS_SHOWN - half] + names[-half:]
-    figure, axes = _figure((5.2, 1.6 + 0.3 * len(names)))
+    figure, axes = make_figure((5.2, 1.6 + 0.3 * len(names)))
     for i, (metric, name) in enumerate((("roc_auc", "ROC-AUC"), ("pr_auc", "PR-AUC"), ("f1", "F1"))):
         values = [scores[label][metric] for label in names]
         axes.plot(values, range(len(names)), MARKERS[i], color=COLOURS[i], markersize=6, label=name)
@@ -235,16 +245,16 @@ def label_figure(evaluation: SequenceEvaluation) -> Figure:
     axes.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="score")
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
-    _legend(axes, n_columns=3)
+    outside_legend(axes, n_columns=3)
     return figure
 
 
 def _many_points(figure: Figure, axes: Any, x: np.ndarray, y: np.ndarray) -> None:
     """Draw points, or hexagons with counts if there are many."""
-    if len(x) <= MAX_SCATTERED:
+    if len(x) <= MAX_VECTOR_POINTS:
         axes.scatter(x, y, s=14, color=COLOURS[0], alpha=0.5, linewidth=0)
         return
-    hexagons = axes.hexbin(x, y, gridsize=45, bins="log", cmap="viridis", mincnt=1, linewidths=0.1)
+    hexagons = axes.hexbin(x, y, gridsize=45, bins="log", cmap=SEQUENTIAL, mincnt=1, linewidths=0.1)
     bar = figure.colorbar(hexagons, ax=axes, label="sequences", shrink=0.8)
     use_plain_numbers(bar.ax.yaxis)
 
@@ -252,7 +262,7 @@ def _many_points(figure: Figure, axes: Any, x: np.ndarray, y: np.ndarray) -> Non
 def regression_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
     """Draw predicted against true values of the test split."""
     truth, predicted = predictions.arrays["test"]
-    figure, axes = _figure((5.2, 4.4))
+    figure, axes = make_figure((5.2, 4.4))
     _many_points(figure, axes, truth, predicted)
     ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
     axes.plot(ends, ends, **(DOTTED | {"zorder": 3}))
@@ -265,7 +275,7 @@ def regression_figure(evaluation: SequenceEvaluation, predictions: SplitPredicti
 def residual_figure(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> Figure:
     """Draw residuals (predicted minus true) of the test split against predicted values."""
     truth, predicted = predictions.arrays["test"]
-    figure, axes = _figure((5.2, 4.4))
+    figure, axes = make_figure((5.2, 4.4))
     _many_points(figure, axes, predicted, predicted - truth)
     axes.axhline(0, **(DOTTED | {"zorder": 3}))
     axes.set(xlabel=f"predicted {shorten(evaluation.label_names[0])}", ylabel="predicted - true")
@@ -276,7 +286,7 @@ def residual_figure(evaluation: SequenceEvaluation, predictions: SplitPrediction
 def training_figure(training: pd.DataFrame) -> Figure:
     """Draw the losses against epochs, or against steps if there is no column `epoch`; missing columns are left out."""
     x = "epoch" if "epoch" in training else "step"
-    figure, axes = _figure()
+    figure, axes = make_figure()
     shown = [name for name in ("training_loss", "validation_loss") if name in training]
     for i, name in enumerate(shown):
         rows = training[[x, name]].dropna()
@@ -288,7 +298,7 @@ def training_figure(training: pd.DataFrame) -> Figure:
     axes.locator_params(axis="x", integer=True, nbins=8)
     axes.grid(axis="y", color="#eeeeee")
     axes.set_axisbelow(True)
-    _legend(axes, n_columns=2)
+    outside_legend(axes, n_columns=2)
     return figure
 
 

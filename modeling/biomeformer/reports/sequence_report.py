@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 
-from ..io.atomic import atomic_write
 from ..sequences.evaluation import SequenceEvaluation
 from ..sequences.prediction_table import SplitPredictions
-from ..sinks import html
 from ..version import __version__
-from . import page
 from . import sequence_figures as draw
+from .blocks import Block, Cards, DataTable, Figures, Note, Paragraph, Picture, Section
+from .page import write_page
+from .run_details import command_text
+from .style import figure_style
 
 METRIC_NAMES = {
     "roc_auc": "ROC-AUC",
@@ -78,24 +77,33 @@ def sequence_report(
         TableError: The predictions do not match the evaluation's task and labels.
     """
     arrays = SplitPredictions.from_table(predictions, evaluation.task, evaluation.label_names)
-    # Names are plain text: a $ in a name must not start a formula.
-    with matplotlib.rc_context({"text.parse_math": False}):
-        parts = [
-            _summary(evaluation),
-            f"<h2>Scores</h2>{_scores(evaluation)}",
-            _figures(evaluation, arrays),
-            _classes(evaluation),
-            _training(training) if training is not None and len(training) else "",
-            f"<h2>Methods</h2><p>{html(_methods(evaluation))}</p>",
-            _settings(evaluation),
-        ]
-    heading = title or f"Sequences classified by {evaluation.model or 'a fine-tuned model'}"
+    name = evaluation.model or "a fine-tuned model"
+    heading = title or f"Sequences classified by {name}"
     if evaluation.task == "regression" and not title:
-        heading = f"{evaluation.label_names[0]} predicted by {evaluation.model or 'a fine-tuned model'}"
-    path = Path(path)
-    with atomic_write(path) as partial:
-        partial.write_text(page.page(heading, "\n".join(parts)), encoding="utf-8")
-    return path
+        heading = f"{evaluation.label_names[0]} predicted by {name}"
+    unit = "label" if evaluation.task == "multi_label" else "class"
+    has_losses = training is not None and len(training) > 0
+    with figure_style():
+        sections = [
+            Section("Scores", _scores(evaluation)),
+            Section("Predictive performance", _figures(evaluation, arrays)),
+            Section(f"Scores per {unit} against the rest, on test", _classes(evaluation, unit)),
+            Section("Training", _training(training) if training is not None and has_losses else []),
+            Section("Methods", [Paragraph(_methods(evaluation))]),
+        ]
+        return write_page(
+            path,
+            heading,
+            _summary(evaluation),
+            sections,
+            parameters=evaluation.settings,
+            next_command=_next_command(Path(path).parent),
+        )
+
+
+def _next_command(folder: Path) -> str:
+    model, output = folder / "model", "predictions.tsv"
+    return command_text("sequences", "predict", "new.fasta", "--model", model, "--output", output)
 
 
 def _metric_name(evaluation: SequenceEvaluation, metric: str) -> str:
@@ -117,7 +125,7 @@ def _span(score: dict[str, float]) -> str:
     return f"{_number(score['value'])} ({_number(score['low'])}{separator}{_number(score['high'])})"
 
 
-def _summary(evaluation: SequenceEvaluation) -> str:
+def _summary(evaluation: SequenceEvaluation) -> list[Block]:
     numbers = {"test sequences": f"{evaluation.n_sequences['test']:,}"}
     if evaluation.task == "binary":
         positive = evaluation.label_names[1]
@@ -133,10 +141,10 @@ def _summary(evaluation: SequenceEvaluation) -> str:
         f"{evaluation.model or 'The model'}{base} predicts {TASK_NAMES[evaluation.task]}. Scores are on the test "
         "split, with 95 % intervals."
     )
-    return f"<p>{html(sentence)}</p>{page.cards(numbers)}"
+    return [Paragraph(sentence), Cards(numbers)]
 
 
-def _scores(evaluation: SequenceEvaluation) -> str:
+def _scores(evaluation: SequenceEvaluation) -> list[Block]:
     rows = [
         {
             "score": _metric_name(evaluation, metric) + (" (lower is better)" if metric in LOWER_IS_BETTER else ""),
@@ -149,30 +157,29 @@ def _scores(evaluation: SequenceEvaluation) -> str:
     if evaluation.thresholds:
         note += " Thresholds were chosen on the validation split, so its F1 is optimistic; judge by the test split."
     sizes = {split: f"{split}, {n:,} sequences" for split, n in evaluation.n_sequences.items()}
-    return f"{page.table(pd.DataFrame(rows).rename(columns=sizes))}<p>{html(note)}</p>"
+    return [DataTable(pd.DataFrame(rows).rename(columns=sizes), "scores"), Paragraph(note)]
 
 
-def _figures(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> str:
+def _figures(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> list[Block]:
     task = evaluation.task
     if task == "regression":
         shown = [
-            page.figure(
+            Picture(
                 draw.regression_figure(evaluation, predictions),
                 "Predicted against true",
                 "Test sequences; hexagons show counts if there are many. Dotted line: perfect predictions.",
             ),
-            page.figure(
+            Picture(
                 draw.residual_figure(evaluation, predictions),
                 "Residuals",
                 "Predicted minus true values. A trend or an uneven spread shows where the model is biased.",
             ),
         ]
-        return f'<h2>Predictive performance</h2><div class="figures">{"".join(shown)}</div>'
-    shown, note = _curves(evaluation, predictions), ""
-    if not shown:
-        note = '<p class="note">All test sequences belong to one class: there are no curves to draw.</p>'
+        return [Figures(shown)]
+    shown = _curves(evaluation, predictions)
+    notes = [] if shown else [Note("All test sequences belong to one class: there are no curves to draw.")]
     shown.append(
-        page.figure(
+        Picture(
             draw.calibration_figure(evaluation, predictions),
             "Calibration",
             "Test predictions in ten bins of probability, with 95 % Wilson intervals, and the number of predictions "
@@ -182,7 +189,7 @@ def _figures(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> s
     if task != "multi_label":
         rule = "at the threshold chosen on the validation split" if task == "binary" else "as the most probable class"
         shown.append(
-            page.figure(
+            Picture(
                 draw.confusion_figure(evaluation, predictions),
                 "Confusion matrix",
                 f"Test sequences by true and by predicted class, {rule}; percentages are per row.",
@@ -193,12 +200,12 @@ def _figures(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> s
         "multi_class": "Probability of the true class, one ridge per class, each scaled to its own maximum. Best: 1.",
         "multi_label": "All labels pooled. Where the two overlap, the model cannot separate them.",
     }
-    shown.append(page.figure(draw.histogram_figure(evaluation, predictions), "Probabilities", captions[task]))
-    return f'<h2>Predictive performance</h2>{note}<div class="figures">{"".join(shown)}</div>'
+    shown.append(Picture(draw.histogram_figure(evaluation, predictions), "Probabilities", captions[task]))
+    return [*notes, Figures(shown)]
 
 
-def _curves(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> list[str]:
-    shown = []
+def _curves(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> list[Picture]:
+    shown: list[Picture] = []
     n_shown, n_classes = len(draw.shown_classes(evaluation)), len(evaluation.label_names)
     point = "Point: the threshold chosen on the validation split. "
     lines = {"binary": point, "multi_class": "One line per class, one class against the rest. "}.get(
@@ -208,13 +215,13 @@ def _curves(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> li
         lines += f"The {n_shown} most frequent of {n_classes:,} are drawn. "
     if n_shown:
         shown += [
-            page.figure(
+            Picture(
                 draw.roc_figure(evaluation, predictions),
                 "ROC",
                 f"Test split, with the area under each curve. {lines}Bands: 95 % bootstrap intervals over sequences. "
                 "Dotted line: chance.",
             ),
-            page.figure(
+            Picture(
                 draw.precision_recall_figure(evaluation, predictions),
                 "Precision-recall",
                 f"As for ROC, with average precision. {lines}Dotted line: prevalence of the class in the test split, "
@@ -223,7 +230,7 @@ def _curves(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> li
         ]
     if evaluation.thresholds and draw.shown_classes(evaluation, "validation"):
         shown.append(
-            page.figure(
+            Picture(
                 draw.threshold_figure(evaluation, predictions),
                 "Threshold selection",
                 "Validation split. A sequence is predicted positive if its probability is at least the threshold; the "
@@ -235,7 +242,7 @@ def _curves(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> li
         if n_classes > draw.MAX_LABELS_SHOWN:
             note = " Only the best and the worst are shown."
         shown.append(
-            page.figure(
+            Picture(
                 draw.label_figure(evaluation),
                 "Labels",
                 f"Scores of each label that some but not all test sequences have.{note}",
@@ -244,27 +251,25 @@ def _curves(evaluation: SequenceEvaluation, predictions: SplitPredictions) -> li
     return shown
 
 
-def _classes(evaluation: SequenceEvaluation) -> str:
+def _classes(evaluation: SequenceEvaluation, unit: str) -> list[Block]:
     if not evaluation.per_class:
-        return ""
+        return []
     rows = []
     for label, scores in evaluation.per_class.items():
-        row = {"class": label}
+        row = {unit: label}
         row |= {f"{split} sequences": f"{n[label]:,}" for split, n in reversed(evaluation.n_by_class.items())}
         row |= {METRIC_NAMES.get(name, name): _number(value) for name, value in scores.items() if name != "n"}
         rows.append(row)
-    unit = "label" if evaluation.task == "multi_label" else "class"
-    frame = pd.DataFrame(rows).rename(columns={"class": unit})
-    return f"<h2>Scores per {unit} against the rest, on test</h2>{page.table(frame)}"
+    return [DataTable(pd.DataFrame(rows), "labels" if unit == "label" else "classes")]
 
 
-def _training(training: pd.DataFrame) -> str:
-    losses = page.figure(
+def _training(training: pd.DataFrame) -> list[Block]:
+    losses = Picture(
         draw.training_figure(training),
         "Losses",
         "If the validation loss rises while the training loss falls, the model overfits.",
     )
-    return f'<h2>Training</h2><div class="figures">{losses}</div>'
+    return [Figures([losses])]
 
 
 def _methods(evaluation: SequenceEvaluation) -> str:
@@ -305,15 +310,6 @@ def _methods(evaluation: SequenceEvaluation) -> str:
     )
     sentences.append(f"Computed with biomeformer {__version__}.")
     return " ".join(sentences)
-
-
-def _settings(evaluation: SequenceEvaluation) -> str:
-    if not evaluation.settings:
-        return ""
-    values = {
-        name: value if isinstance(value, str) else json.dumps(value) for name, value in evaluation.settings.items()
-    }
-    return f"<h2>Settings</h2>{page.pairs(values)}"
 
 
 __all__ = ["sequence_report"]

@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..io.atomic import atomic_write
 from ..metrics.targets import CHANCE, METRIC_NAMES, metric_name
 from ..phenotypes.cohort_transfer import N_BOOTSTRAPS, LabelledCohort, Transfer
-from ..sinks import html
 from ..version import __version__
-from . import page
-from .figure import COLOURS, MARKERS, shorten
+from .blocks import Cards, DataTable, Figures, Note, Paragraph, Picture, Section
+from .page import write_page
 from .phenotype_figures import MODEL_NAMES
+from .run_details import command_text
+from .style import DOTTED, figure_style, group_style, make_figure, outside_legend, shorten
 
 
 def transfer_report(
@@ -43,28 +42,35 @@ def transfer_report(
     """
     target = cohorts[0].target
     unit = "cohort" if column is None else column
-    with matplotlib.rc_context({"text.parse_math": False}):
-        parts = [
-            page.cards({"samples tested": f"{sum(len(one.target.labels) for one in cohorts):,}"} | _means(results)),
-            *(f'<p class="note"><b>Warning.</b> {html(text)}</p>' for text in transfer_warnings(results)),
-            "<h2>Scores on what was left out</h2>",
-            '<div class="figures">',
-            page.figure(
-                transfer_figure(results),
-                f"{METRIC_NAMES[results[0].main_metric]} by {unit} tested",
-                "The model was trained on the others. Bars: 95 % intervals over bootstraps of the tested samples. "
-                "Dotted line: chance.",
+    lead = [
+        Cards({"samples tested": f"{sum(len(one.target.labels) for one in cohorts):,}"} | _means(results)),
+        *(Note(text, is_warning=True) for text in transfer_warnings(results)),
+    ]
+    with figure_style():
+        drawn = Picture(
+            transfer_figure(results),
+            f"{METRIC_NAMES[results[0].main_metric]} by {unit} tested",
+            "The model was trained on the others. Bars: 95 % intervals over bootstraps of the tested samples. "
+            "Dotted line: chance.",
+        )
+        sections = [
+            Section(
+                "Scores on what was left out", [Figures([drawn]), DataTable(_table(results, cohorts, unit), "scores")]
             ),
-            "</div>",
-            page.table(_table(results, cohorts, unit)),
-            "<h2>Methods</h2>",
-            f"<p>{html(_methods(results, cohorts, column))}</p>",
+            Section("Methods", [Paragraph(_methods(results, cohorts, column))]),
         ]
-    path = Path(path)
-    with atomic_write(path) as partial:
         heading = title or f"Predicting {target.column} across {'cohorts' if column is None else f'values of {column}'}"
-        partial.write_text(page.page(heading, "\n".join(parts)), encoding="utf-8")
-    return path
+        models = dict.fromkeys(MODEL_NAMES.get(one.model, one.model) for one in results)
+        parameters = {"target": target.column, "cohorts": [one.name for one in cohorts], "models": list(models)}
+        options = ("--target", target.column, "--model", "MODEL", "--output", "my-model")
+        return write_page(
+            path,
+            heading,
+            lead,
+            sections,
+            parameters=parameters,
+            next_command=command_text("phenotype", "train", "TABLE", *options),
+        )
 
 
 def transfer_warnings(results: Sequence[Transfer]) -> list[str]:
@@ -86,11 +92,9 @@ def transfer_figure(results: Sequence[Transfer]) -> Figure:
     """Draw the score of every model on every tested cohort with its interval."""
     tested = list(dict.fromkeys(one.tested_on for one in results))
     models = list(dict.fromkeys(one.model for one in results))
-    figure = Figure(figsize=(5.2, 1.5 + 0.24 * len(tested) * (len(models) + 1)), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
+    figure, axes = make_figure((5.2, 1.5 + 0.24 * len(tested) * (len(models) + 1)))
     for i, model in enumerate(models):
-        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "fmt": MARKERS[i % len(MARKERS)], "markersize": 6}
+        style: dict[str, Any] = group_style(i) | {"linestyle": "none", "markersize": 6}
         label: str | None = MODEL_NAMES.get(model, model)
         for one in results:
             span = one.scores[results[0].main_metric]
@@ -100,14 +104,12 @@ def transfer_figure(results: Sequence[Transfer]) -> Figure:
             ends = np.nan_to_num([[span.mean - span.low], [span.high - span.mean]])
             axes.errorbar(span.mean, row, xerr=ends, capsize=3 if ends.any() else 0, label=label, **style)
             label = None
-    axes.axvline(CHANCE[results[0].main_metric], color="#888888", linewidth=0.9, linestyle=":")
+    axes.axvline(CHANCE[results[0].main_metric], **DOTTED)
     axes.set_yticks(range(len(tested)), [shorten(name) for name in tested])
     axes.set(ylim=(len(tested) - 0.5, -0.5), xlabel=f"{METRIC_NAMES[results[0].main_metric]} (95 % interval)")
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
-    handles, labels = axes.get_legend_handles_labels()
-    if labels:
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    outside_legend(axes, n_columns=3)
     return figure
 
 

@@ -8,7 +8,7 @@ import sys
 PACKAGE = "biomeformer"
 
 
-class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]
+class StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]
     """A handler that writes to what `sys.stderr` is at the time."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -17,7 +17,7 @@ class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]
         super().emit(record)
 
 
-_handler = _StderrHandler()
+_handler = StderrHandler()
 
 
 def show_tracebacks() -> None:
@@ -39,4 +39,4 @@ def shows_tracebacks() -> bool:
     return logging.getLogger(PACKAGE).isEnabledFor(logging.DEBUG)
 
 
-__all__ = ["hide_tracebacks", "show_tracebacks", "shows_tracebacks"]
+__all__ = ["StderrHandler", "hide_tracebacks", "show_tracebacks", "shows_tracebacks"]

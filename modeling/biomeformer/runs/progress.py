@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import time
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..sinks import terminal, terminal_lines
+from .debugging import StderrHandler
 
 if TYPE_CHECKING:
     from typing import Self
@@ -20,6 +22,16 @@ if TYPE_CHECKING:
 ANSI_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 # Between lines on one task where there is no terminal.
 SECONDS_BETWEEN_LINES = 30.0
+
+
+# Remarks and progress are messages of this logger, at level INFO: its level, or `--quiet`, silences them.
+logger = logging.getLogger("biomeformer.console")
+
+
+if not logger.handlers:
+    logger.addHandler(StderrHandler())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def describe_duration(seconds: float) -> str:
@@ -45,8 +57,13 @@ def out_lines(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print a remark on stderr."""
-    print(terminal(text), file=sys.stderr, flush=True)
+    """Log a remark, which is printed on stderr."""
+    logger.info("%s", terminal(text))
+
+
+def shows_remarks() -> bool:
+    """Return whether remarks and progress are shown."""
+    return logger.isEnabledFor(logging.INFO)
 
 
 def error_line(text: str) -> None:
@@ -72,7 +89,7 @@ class Progress:
     """
 
     def __init__(self, *, enabled: bool = True) -> None:
-        self.enabled = enabled
+        self.enabled = enabled and shows_remarks()
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
         self._last_line: dict[str, float] = {}
@@ -246,4 +263,15 @@ class RunProgress(Progress):
         self.processes.report = {"n_done": self.n_done, "units_per_second": self.units_per_second}
 
 
-__all__ = ["Progress", "RunProgress", "cell", "error_line", "note", "one_line", "out", "out_lines"]
+__all__ = [
+    "Progress",
+    "RunProgress",
+    "cell",
+    "error_line",
+    "logger",
+    "note",
+    "one_line",
+    "out",
+    "out_lines",
+    "shows_remarks",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
+from ..checkpoints.admission import position_limit
 from ..checkpoints.loader import load_from, load_tokenizer, mapped_class
 from ..checkpoints.loading import resolve_device, resolve_dtype
 from ..checkpoints.source import open_checkpoint
@@ -64,9 +65,12 @@ class SequenceClassifier:
             )
         model_class = mapped_class(source, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING)
         model = load_from(source, model_class, dtype=torch_dtype)
-        return cls(
-            model.to(target).eval(), load_tokenizer(source), SequencePreprocessing.read_from(model.config, source.name)
-        )
+        preprocessing = SequencePreprocessing.read_from(model.config, source.name)
+        limit = position_limit(model.base_model)
+        if preprocessing.max_tokens is None and limit.is_hard:
+            # Longer sequences were an error, so no prediction differs.
+            preprocessing = replace(preprocessing, max_tokens=limit.n_tokens)
+        return cls(model.to(target).eval(), load_tokenizer(source), preprocessing)
 
     @property
     def label_names(self) -> list[str]:

@@ -59,12 +59,6 @@ def dataset_card(record: Mapping[str, Any], n_bytes: Mapping[str, int]) -> str:
         "license": "other",
         "task_categories": ["text-classification"],
         "tags": ["dna", "genomics", "biomeformer"],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": name, "path": f"data/{name}-*.parquet"} for name in splits],
-            }
-        ],
         "dataset_info": {
             "features": feature_list(task, names),
             "splits": [

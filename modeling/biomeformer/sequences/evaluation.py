@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..errors import TableError
 from ..io.records import MissingChecksumError, RecordType
+from ..io.short_repr import short_repr
 from ..metrics.tasks import (
     Task,
     bootstraps_within_budget,
@@ -81,6 +82,8 @@ class SequenceEvaluation:
     settings: dict[str, Any] = field(default_factory=dict)
     n_bootstraps: dict[str, int] = field(default_factory=dict)
     seed: int = 0
+
+    __repr__ = short_repr
 
     @classmethod
     def from_predictions(

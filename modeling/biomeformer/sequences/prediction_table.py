@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from ..errors import InputError, TableError
 from ..io.parquet import CheckedParquet, write_parquet
+from ..io.short_repr import short_repr
 from ..metrics.tasks import Task, check_predictions
 
 SPLITS = ("validation", "test")
@@ -96,6 +97,8 @@ class SplitPredictions:
     task: Task
     label_names: tuple[str, ...]
     arrays: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    __repr__ = short_repr
 
     @classmethod
     def from_table(cls, table: pd.DataFrame, task: Task, label_names: Sequence[str]) -> SplitPredictions:

@@ -8,12 +8,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..io.dataset_files import name_by_content, shard_path
+
 SHARD_ROWS = 500_000
 GROUP_ROWS, GROUP_BYTES = 8192, 32 << 20
 
 
 class SplitFiles:
-    """Writes `SPLIT-00000-of-0000N.parquet`, at most 500,000 sequences each, in row groups of bounded size.
+    """Writes `SPLIT-00000-of-0000N-DIGEST.parquet`, at most 500,000 sequences each, in row groups of bounded size.
 
     Args:
         folder: Folder of the files.
@@ -29,7 +31,7 @@ class SplitFiles:
         self.schema = schema
         self.n_bytes = 0
         n_shards = -(-n_rows // SHARD_ROWS)
-        self._paths = [folder / f"{split}-{i:05d}-of-{n_shards:05d}.parquet" for i in range(n_shards)]
+        self._paths = [shard_path(folder, split, i, n_shards) for i in range(n_shards)]
         self._n_written = self._n_pending = 0
         self._pending: list[pa.RecordBatch] = []
         self._writer: Any = None
@@ -42,10 +44,12 @@ class SplitFiles:
             self._write()
 
     def close(self) -> None:
-        """Write pending sequences and close the file."""
+        """Write pending sequences, close the last file, and give all files their final names."""
         self._write()
         if self._writer is not None:
             self._writer.close()
+        for path in self._paths:
+            name_by_content(path)
 
     def _write(self) -> None:
         table = pa.Table.from_batches(self._pending, self.schema)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from ..checkpoints.admission import position_limit, require_admitted
 from ..checkpoints.loading import load_read_encoder
 from ..errors import CheckpointError, InputError, MissingDependencyError
 from ..models.kmer_encoder import KmerTokenizer
+from ..models.metagenbert import MetagenBertProcessor
 from ..models.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
 from .classifier import SequenceClassifier
 from .preprocessing import SequencePreprocessing
@@ -64,6 +67,14 @@ def new_classifier(
             raise InputError(" ".join(str(error).split())) from error
         return _finished(cnn, KmerTokenizer(k=1, canonical=False), preprocessing)
     encoder, tokenizer = load_read_encoder(base, revision=revision)
+    if preprocessing.max_tokens is None:
+        preprocessing = replace(preprocessing, max_tokens=position_limit(encoder).n_tokens)
+    try:
+        processor = MetagenBertProcessor(tokenizer, max_length=preprocessing.max_tokens)
+    except ValueError as error:
+        raise InputError(f"max_tokens: {error}") from error
+    # Sequences are tokenised as they are, neither as k-mers nor translated.
+    require_admitted(encoder, processor)
     config = type(encoder.config).from_dict(encoder.config.to_dict())
     _check_sizes(sizes, set(config.to_dict()), base)
     if dropout is not None:

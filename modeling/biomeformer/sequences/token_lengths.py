@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..checkpoints import public_name
+from ..checkpoints.admission import require_known_tokens
 from ..checkpoints.loader import load_tokenizer
 from ..checkpoints.source import open_checkpoint
 
@@ -55,7 +56,7 @@ class TokenCounter:
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
-        CheckpointError: The checkpoint cannot be found or has no tokenizer.
+        CheckpointError: The checkpoint cannot be found, or has no tokenizer of DNA.
     """
 
     def __init__(self, read_encoder: str, revision: str | None = None) -> None:
@@ -63,7 +64,9 @@ class TokenCounter:
 
         tokenizer = load_tokenizer(open_checkpoint(read_encoder, revision=revision))
         self.read_encoder = public_name(read_encoder)
-        self._encode = MetagenBertProcessor(tokenizer).encode_reads
+        processor = MetagenBertProcessor(tokenizer)
+        require_known_tokens(self.read_encoder, processor)
+        self._encode = processor.encode_reads
         self._lengths: list[np.ndarray] = []
 
     def add(self, sequences: list[bytes]) -> None:

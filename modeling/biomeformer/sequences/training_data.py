@@ -15,6 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from ..errors import TableError
 from ..io.digests import check_files
 from ..io.records import DamagedFileError
+from ..io.short_repr import short_repr
 from .folder import ADVICE, PREPARE_RECORD, RECORD
 from .splitting import SPLITS
 
@@ -62,6 +63,8 @@ class TrainingData:
     task: str
     label_names: tuple[str, ...]
     splits: dict[str, LabelledSequences]
+
+    __repr__ = short_repr
 
     @property
     def fingerprint(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from ..errors import DEBUG_ADVICE, BiomeformerError, RankStopped, describe_unexpected
 from ..io.atomic import describe_error
+from ..runs.command_line import current_command, set_command
 from ..runs.debugging import show_tracebacks, shows_tracebacks
 from ..runs.interruption import Interruption
 from ..runs.process_group import DEFAULT_TIMEOUT, ProcessGroup
@@ -51,6 +52,9 @@ class RecipeParser(argparse.ArgumentParser):
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse options and overrides in any order, and resolve the name of a shipped config."""
         arguments = list(sys.argv[1:] if args is None else args)
+        # `biomeformer recipes run` has set its own.
+        if not current_command():
+            set_command(["python", sys.argv[0], *arguments])
         # Overrides are removed first, since options with several values would consume them.
         is_override = [
             OVERRIDE.match(argument) is not None and not previous.startswith("--")

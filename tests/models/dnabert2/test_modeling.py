@@ -131,7 +131,7 @@ def test_mixup_mixes_at_the_input_of_a_layer(model, layer):
             layout = PackedLayout.from_sorted_lengths([shared])
             bias = model.encoder.alibi_bias(shared, hidden.device, hidden.dtype)
             for module in model.encoder.layer[layer:]:
-                hidden, _ = module(hidden, layout, bias, False)
+                hidden = module(hidden, layout, bias)
             torch.testing.assert_close(mixed[i], hidden.mean(0), atol=1e-5, rtol=0)
         plain = model.embed_packed(torch.cat(sequences), torch.tensor(lengths))
     torch.testing.assert_close(mixed[2], plain[2], atol=1e-5, rtol=0)

@@ -1,9 +1,14 @@
 """The preprocessing config, read by read."""
 
+import itertools
+
 import numpy as np
 import pytest
 
+from biomeformer.models.kmer_encoder import KmerTokenizer
 from biomeformer.models.metagenbert import MetagenBertProcessor
+from biomeformer.models.metagenbert.packed_tokenizer import spaced_kmers
+from biomeformer.models.metagenbert.processing_metagenbert import PREPROCESSING_FIELDS
 from factories import bpe_tokenizer, random_sequences
 
 READ = "ACGTTGCAACGGTTAACCGATAGCATCGACTG"
@@ -22,7 +27,8 @@ def test_equals_the_tokenizer():
     ids, packed = encode(reads)
     assert ids == bpe_tokenizer()(reads)["input_ids"]
     assert packed.read_stats == {
-        "n_used": 30, "n_too_short": 0, "n_no_tokens": 0, "n_truncated": 0, "n_ambiguous": 0, "n_lower_case": 0
+        "n_used": 30, "n_too_short": 0, "n_no_tokens": 0, "n_truncated": 0, "n_ambiguous": 0, "n_lower_case": 0,
+        "n_windows": 30, "n_tokens": sum(len(i) - 2 for i in ids), "n_unknown_tokens": 0,
     }  # fmt: skip
 
 
@@ -34,7 +40,8 @@ def test_folding_and_tallies():
     assert ids[0] == ids[1] == ids[2] and ids[3] == ids[4] and ids[0] != ids[3]
     assert 0 in ids[3]
     assert packed.read_stats == {
-        "n_used": 5, "n_too_short": 2, "n_no_tokens": 1, "n_truncated": 0, "n_ambiguous": 2, "n_lower_case": 2
+        "n_used": 5, "n_too_short": 2, "n_no_tokens": 1, "n_truncated": 0, "n_ambiguous": 2, "n_lower_case": 2,
+        "n_windows": 5, "n_tokens": sum(len(i) - 2 for i in ids), "n_unknown_tokens": 2,
     }  # fmt: skip
 
 
@@ -74,9 +81,73 @@ def test_call_pads_with_the_tokenizers_pad():
         processor([READ], padding=True)
 
 
+@pytest.mark.parametrize("max_length", [7, 30])
+def test_windows_hold_all_tokens_of_a_read_in_equal_parts(max_length):
+    reads = [*random_sequences(6, 100, 400), "", "ACG", *random_sequences(2, 10, 20)]
+    ids, packed = encode(reads, max_length=max_length, truncation="windows")
+    tokenizer = bpe_tokenizer()
+    for row, read in enumerate(reads):
+        whole = tokenizer(read, add_special_tokens=False)["input_ids"]
+        windows = [window for window, of in zip(ids, packed.rows, strict=True) if of == row]
+        assert [token for window in windows for token in window[1:-1]] == whole
+        assert all(window[0] == 1 and window[-1] == 2 and len(window) <= max_length for window in windows)
+        assert len(windows) == -(-len(whole) // (max_length - 2))
+        sizes = [len(window) for window in windows]
+        assert not sizes or max(sizes) - min(sizes) <= 1
+    stats = packed.read_stats
+    assert (stats["n_used"], stats["n_too_short"], stats["n_truncated"]) == (9, 1, 0)
+    assert stats["n_windows"] == len(ids) > 9
+
+
+def test_windows_of_a_kmer_tokenizer_hold_all_of_its_tokens():
+    (read,) = random_sequences(1, 500, 500)
+    tokenizer = KmerTokenizer(k=4)
+    processor = MetagenBertProcessor(tokenizer, max_length=64, truncation="windows")
+    packed = processor.encode_reads(np.frombuffer(read.encode(), np.uint8), np.array([0, 500]))
+    assert packed.lengths.tolist() == [62, 62, 62, 62, 62, 62, 62, 63] and packed.rows.tolist() == [0] * 8
+    assert packed.input_ids.tolist() == tokenizer(read)["input_ids"]
+
+
+def test_windows_without_a_length_are_an_error():
+    with pytest.raises(ValueError, match="'windows' needs max_length"):
+        MetagenBertProcessor(bpe_tokenizer(), truncation="windows")
+
+
+@pytest.mark.parametrize("k", [1, 3, 6])
+def test_spaced_kmers_equal_those_of_a_loop(k):
+    reads = [*random_sequences(10, 1, 40), "", "AC"]
+    text, offsets = spaced_kmers(np.frombuffer("".join(reads).encode(), np.uint8), np.cumsum([0, *map(len, reads)]), k)
+    written = [text[begin:end].tobytes().decode() for begin, end in itertools.pairwise(offsets)]
+    assert written == ["".join(f"{read[i : i + k]} " for i in range(len(read) - k + 1)) for read in reads]
+
+
+def test_fields_of_later_versions_are_in_the_preprocessing_config_only_if_used():
+    old = MetagenBertProcessor(bpe_tokenizer()).preprocessing
+    assert set(old) == set(PREPROCESSING_FIELDS)
+    new = MetagenBertProcessor(bpe_tokenizer(), kmer_size=3, translation="longest_frame").preprocessing
+    assert new == old | {"kmer_size": 3, "translation": "longest_frame"}
+
+
+def test_saved_processor_keeps_windows_kmers_and_translation(tmp_path):
+    fields = {"kmer_size": 3, "translation": "longest_frame", "truncation": "windows", "max_length": 12}
+    processor = MetagenBertProcessor(bpe_tokenizer(), **fields)
+    processor.save_pretrained(tmp_path)
+    assert MetagenBertProcessor.from_pretrained(tmp_path).preprocessing == processor.preprocessing
+    assert processor.replace(max_length=20).preprocessing == processor.preprocessing | {"max_length": 20}
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("case", "lower"), ("ambiguous_bases", "drop"), ("truncation", "tail"), ("min_read_length", 0), ("max_length", 2)],
+    [
+        ("case", "lower"),
+        ("ambiguous_bases", "drop"),
+        ("truncation", "tail"),
+        ("min_read_length", 0),
+        ("max_length", 2),
+        ("translation", "all"),
+        ("kmer_size", 0),
+        ("kmer_size", "3"),
+    ],
 )
 def test_unknown_choices_are_errors(field, value):
     with pytest.raises(ValueError, match=field):

@@ -171,8 +171,8 @@ def depth(
     for line in study_lines(study):
         out(line)
     with output_folder.publish() as partial:
-        from ...reports.page import svg
         from ...reports.phenotype_figures import depth_figure
+        from ...reports.svg import svg
 
         written = study.write(partial)
         written["figure"] = partial / FIGURE

@@ -132,6 +132,7 @@ def _cluster_reads(
         start(threads)
         from ...checkpoints.loading import load
         from ...metagenomes.cluster_reads import describe_clusters
+        from ...metagenomes.windows import adopt_windows
         from ...phenotypes.checkpoint import check_same_provenance
         from ...reads import read_cohort
         from ...reports.phenotype import discriminative_clusters
@@ -140,6 +141,7 @@ def _cluster_reads(
         if first is None or not first.provenance:
             raise InputError("the study has no abundance vectors whose clusters could be shown; leave --cohort out.")
         loaded = load(model, revision=revision)
+        adopt_windows(loaded, first.provenance)
         check_same_provenance(loaded, first.provenance)
         in_study = set(study.target.sample_ids)
         samples = [sample for sample in read_cohort(cohort, allow_shared_files=True) if sample.sample_id in in_study]

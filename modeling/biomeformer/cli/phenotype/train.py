@@ -57,6 +57,7 @@ def train(
         from ...checkpoints.source import model_source, public_record
         from ...metagenomes import AbundanceTable
         from ...metagenomes.cohort import computed_by
+        from ...metagenomes.windows import adopt_windows
         from ...phenotypes import make_target, read_metadata, train_checkpoint
 
         abundance = AbundanceTable.read(table)
@@ -75,6 +76,7 @@ def train(
         )
         note_assumptions(classes, task)
         loaded = load(model, revision=revision)
+        adopt_windows(loaded, abundance.provenance)
     with Progress() as progress:
         trained, study = train_checkpoint(
             loaded,

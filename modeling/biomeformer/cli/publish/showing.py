@@ -84,6 +84,8 @@ def show_plan(plan: UploadPlan, private: bool) -> None:
         out(f"  {file.state:<7}  {one_line(file.name):<{width}}  {size(file.size):>9}  {file.sha256}")
     for name in plan.kept:
         out(f"  {'kept':<7}  {one_line(name)} (only on the Hub; nothing is deleted)")
+    for name in plan.replaced:
+        out(f"  {'replaced':<7}  {one_line(name)} (the table as it was published before)")
     n, total = len(plan.to_send), sum(file.size for file in plan.to_send)
     out(f"to send    {n} of {len(plan.files)} files, {size(total)}")
     for remark in plan.remarks:

@@ -2,6 +2,8 @@
 
 Behaviour follows `bert_layers.py` of `zhihan1996/DNABERT-2-117M`. Padding never reaches a matrix product: the tokens of
 a batch are concatenated, sequences in order of length, and attention is computed for groups of equally long sequences.
+In `forward`, each layer packs and unpacks for itself, so that its inputs and outputs, and the gradients of both, are in
+the order of the batch. Where a graph is traced (`torch.export`, ONNX, `torch.compile`), the batch remains padded.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from transformers.utils import can_return_tuple
 
 from .configuration_dnabert2 import DnaBert2Config, is_published_layout
 from .head_loss import head_loss, masked_lm_loss
+from .layouts import BatchPacking, Layout, PackedLayout, PaddedLayout
 from .strict_loading import StrictPreTrainedModel, WeightRules
 
 POOLING_MODES = ("mean", "mean_over_max_length", "cls")
@@ -44,41 +46,6 @@ def alibi_slopes(n_heads: int) -> list[float]:
     return slopes
 
 
-@dataclass(frozen=True)
-class PackedLayout:
-    """Positions of the sequences in a packed batch.
-
-    Attributes:
-        groups: `(first_token, n_sequences, length)` of each group of equally long sequences, in packed order.
-    """
-
-    groups: tuple[tuple[int, int, int], ...]
-
-    @classmethod
-    def from_sorted_lengths(cls, lengths: list[int]) -> PackedLayout:
-        """Return the layout of sequences in ascending order of length; empty sequences have no place in it."""
-        groups: list[tuple[int, int, int]] = []
-        first = 0
-        for length in lengths:
-            if groups and groups[-1][2] == length:
-                start, n, _ = groups[-1]
-                groups[-1] = (start, n + 1, length)
-            elif length:
-                groups.append((first, 1, length))
-            first += length
-        return cls(tuple(groups))
-
-    @property
-    def max_length(self) -> int:
-        """Length of the longest sequence in tokens; 0 without sequences."""
-        return max((length for _, _, length in self.groups), default=0)
-
-    def views(self, packed: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yield each group of `packed` `(n_tokens, ...)` as `(n_sequences, length, ...)`, without copying."""
-        for first, n, length in self.groups:
-            yield packed[first : first + n * length].unflatten(0, (n, length))
-
-
 def eager_attention_forward(
     module: nn.Module,
     query: torch.Tensor,
@@ -87,6 +54,7 @@ def eager_attention_forward(
     attention_mask: torch.Tensor | None,
     scaling: float,
     dropout: float = 0.0,
+    query_mask: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute softmax attention.
@@ -99,6 +67,7 @@ def eager_attention_forward(
         attention_mask: Bias that is added to the scores, broadcastable to `(batch, n_heads, length, length)`.
         scaling: Factor of the scores.
         dropout: Dropout of the weights in training.
+        query_mask: bool `(batch, length)`; the weights of the other positions, which are padding, are zero.
         **kwargs: Ignored options of other attention functions.
 
     Returns:
@@ -108,8 +77,15 @@ def eager_attention_forward(
     if attention_mask is not None:
         scores = scores + attention_mask
     weights = nn.functional.softmax(scores, dim=-1)
+    if query_mask is not None:
+        weights = weights * query_mask[:, None, :, None]
     weights = nn.functional.dropout(weights, p=dropout, training=module.training)
     return torch.matmul(weights, value).transpose(1, 2), weights
+
+
+def is_traced() -> bool:
+    """Return whether a graph of this call is recorded, in which no operation may depend on a tensor's values."""
+    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
 @contextmanager
@@ -122,7 +98,12 @@ def without_cudnn_attention(device: torch.device) -> Iterator[None]:
     """
     settings = torch.backends.cuda
     others = (settings.flash_sdp_enabled, settings.mem_efficient_sdp_enabled, settings.math_sdp_enabled)
-    if device.type != "cuda" or not settings.cudnn_sdp_enabled() or not any(enabled() for enabled in others):
+    if (
+        device.type != "cuda"
+        or is_traced()
+        or not settings.cudnn_sdp_enabled()
+        or not any(enabled() for enabled in others)
+    ):
         yield
         return
     settings.enable_cudnn_sdp(False)
@@ -142,13 +123,17 @@ class DnaBert2Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None = None) -> torch.Tensor:
-        words = self.word_embeddings(input_ids)
-        types = (
-            self.token_type_embeddings.weight[0]
-            if token_type_ids is None
-            else self.token_type_embeddings(token_type_ids)
-        )
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+        if token_type_ids is None:
+            # By a call, so that weights which a hook fetches or an adapter changes are those used.
+            token_type_ids = torch.zeros(1, dtype=torch.long, device=words.device)
+        types = self.token_type_embeddings(token_type_ids)
         return self.dropout(self.LayerNorm(words + types))
 
 
@@ -164,12 +149,14 @@ class DnaBert2SelfAttention(nn.Module):
         self.Wqkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
 
     def forward(
-        self, hidden_states: torch.Tensor, layout: PackedLayout, bias: torch.Tensor, output_attentions: bool
-    ) -> tuple[torch.Tensor, list[torch.Tensor] | None]:
+        self, hidden_states: torch.Tensor, layout: Layout, bias: torch.Tensor, output_attentions: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         implementation = "eager" if output_attentions else self.config._attn_implementation
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+        # A padded batch is one group, so that its weights are one tensor.
+        options = {"query_mask": layout.mask} if output_attentions and isinstance(layout, PaddedLayout) else {}
         qkv = self.Wqkv(hidden_states).unflatten(-1, (3, self.config.num_attention_heads, self.head_dim))
-        contexts, attentions = [], []
+        contexts, weights = [], None
         # Set in each layer, not once around all, since gradient checkpointing runs layers again in the backward pass.
         with without_cudnn_attention(qkv.device):
             for group in layout.views(qkv):
@@ -183,11 +170,10 @@ class DnaBert2SelfAttention(nn.Module):
                     bias[:, :, :length, :length],
                     dropout=self.config.attention_probs_dropout_prob if self.training else 0.0,
                     scaling=self.scaling,
+                    **options,
                 )
-                contexts.append(context.reshape(-1, self.config.hidden_size))
-                attentions.append(weights)
-        context = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
-        return context, attentions if output_attentions else None
+                contexts.append(context.flatten(2))
+        return layout.join(contexts), weights if output_attentions else None
 
 
 class DnaBert2SelfOutput(nn.Module):
@@ -215,8 +201,8 @@ class DnaBert2Attention(nn.Module):
         self.output = DnaBert2SelfOutput(config)
 
     def forward(
-        self, hidden_states: torch.Tensor, layout: PackedLayout, bias: torch.Tensor, output_attentions: bool
-    ) -> tuple[torch.Tensor, list[torch.Tensor] | None]:
+        self, hidden_states: torch.Tensor, layout: Layout, bias: torch.Tensor, output_attentions: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         context, attentions = self.self(hidden_states, layout, bias, output_attentions)
         return self.output(context, hidden_states), attentions
 
@@ -248,10 +234,17 @@ class DnaBert2Layer(GradientCheckpointingLayer):
         self.mlp = DnaBert2GatedMLP(config)
 
     def forward(
-        self, hidden_states: torch.Tensor, layout: PackedLayout, bias: torch.Tensor, output_attentions: bool = False
-    ) -> tuple[torch.Tensor, list[torch.Tensor] | None]:
-        hidden_states, attentions = self.attention(hidden_states, layout, bias, output_attentions)
-        return self.mlp(hidden_states), attentions
+        self,
+        hidden_states: torch.Tensor,
+        layout: Layout,
+        bias: torch.Tensor,
+        attentions: list[torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        # Weights are collected in a list, not returned, so that hooks on a layer see one tensor.
+        mixed, weights = self.attention(layout.pack(hidden_states), layout, bias, attentions is not None)
+        if attentions is not None and weights is not None:
+            attentions.append(weights)
+        return layout.unpack(self.mlp(mixed))
 
 
 class DnaBert2Encoder(nn.Module):
@@ -267,17 +260,42 @@ class DnaBert2Encoder(nn.Module):
     def alibi_bias(self, length: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
         """Return ALiBi's bias, minus slope times distance: `(1, n_heads, length, length)`; cached for later batches."""
         bias = self._last_bias
+        if is_traced():
+            return self._new_bias(length, device, dtype)
         if bias is None or bias.device != device or bias.dtype != dtype or bias.shape[-1] < length:
             # A tensor made in inference mode could not be used in training afterwards.
             with torch.inference_mode(False):
-                slopes = to_device(torch.tensor(alibi_slopes(self.config.num_attention_heads)), device)
-                position = torch.arange(length + -length % BIAS_MULTIPLE, device=device)
-                distance = (position[None, :] - position[:, None]).abs()
-                bias = (-slopes[:, None, None] * distance).to(dtype)[None]
+                bias = self._new_bias(length + -length % BIAS_MULTIPLE, device, dtype)
             # The bias of a long sequence is large, and such sequences are rare.
             if length <= KEPT_BIAS_LENGTH:
                 self._last_bias = bias
         return bias[:, :, :length, :length]
+
+    def _new_bias(self, length: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+        slopes = torch.tensor(alibi_slopes(self.config.num_attention_heads))
+        slopes = slopes.to(device) if is_traced() else to_device(slopes, device)
+        position = torch.arange(length, device=device)
+        distance = (position[None, :] - position[:, None]).abs()
+        return (-slopes[:, None, None] * distance).to(dtype)[None]
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        layout: Layout,
+        bias: torch.Tensor,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+        """Run all layers; also return the input of each and the last output, and attention weights, if asked for."""
+        all_hidden: list[torch.Tensor] = []
+        all_attentions: list[torch.Tensor] = []
+        for layer in self.layer:
+            if output_hidden_states:
+                all_hidden.append(hidden_states)
+            hidden_states = layer(hidden_states, layout, bias, all_attentions if output_attentions else None)
+        if output_hidden_states:
+            all_hidden.append(hidden_states)
+        return hidden_states, all_hidden, all_attentions
 
 
 class DnaBert2Pooler(nn.Module):
@@ -376,39 +394,19 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
     def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.embeddings.word_embeddings = value
 
-    def forward_packed(
-        self,
-        input_ids: torch.Tensor,
-        layout: PackedLayout,
-        token_type_ids: torch.Tensor | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-    ) -> tuple[torch.Tensor, list[torch.Tensor], list[list[torch.Tensor]]]:
+    def forward_packed(self, input_ids: torch.Tensor, layout: PackedLayout) -> torch.Tensor:
         """Encode packed tokens.
 
         Args:
             input_ids: `(n_tokens,)`, concatenated sequences in the order of `layout`.
             layout: Positions of the sequences.
-            token_type_ids: `(n_tokens,)`; zeros by default.
-            output_hidden_states: Whether to return every layer's input.
-            output_attentions: Whether to return attention weights, which are then computed eagerly.
 
         Returns:
-            Token vectors `(n_tokens, hidden_size)`, the hidden states (one more than layers, or none), and for each
-            layer the groups' attention weights `(n_sequences, n_heads, length, length)` (or none).
+            Token vectors `(n_tokens, hidden_size)`.
         """
-        hidden_states = self.embeddings(input_ids, token_type_ids)
+        hidden_states = self.embeddings(input_ids)
         bias = self.encoder.alibi_bias(layout.max_length, hidden_states.device, hidden_states.dtype)
-        all_hidden, all_attentions = [], []
-        for layer in self.encoder.layer:
-            if output_hidden_states:
-                all_hidden.append(hidden_states)
-            hidden_states, attentions = layer(hidden_states, layout, bias, output_attentions)
-            if attentions is not None:
-                all_attentions.append(attentions)
-        if output_hidden_states:
-            all_hidden.append(hidden_states)
-        return hidden_states, all_hidden, all_attentions
+        return self.encoder(hidden_states, layout, bias)[0]
 
     def embed_packed(
         self, input_ids: torch.Tensor, lengths: torch.Tensor, pooling: str = "mean", max_length: int | None = None
@@ -435,13 +433,13 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         lengths = lengths.cpu()
         if bool((lengths[1:] >= lengths[:-1]).all()):
             layout = PackedLayout.from_sorted_lengths(lengths.tolist())
-            return _pool_groups(self.forward_packed(input_ids, layout)[0], layout, pooling, max_length)
+            return _pool_groups(self.forward_packed(input_ids, layout), layout, pooling, max_length)
         order = torch.argsort(lengths, stable=True)
         sorted_lengths = lengths[order]
         starts = torch.cumsum(lengths, 0) - lengths
         input_ids = input_ids[to_device(_token_indices(starts[order], sorted_lengths), input_ids.device)]
         layout = PackedLayout.from_sorted_lengths(sorted_lengths.tolist())
-        hidden_states, _, _ = self.forward_packed(input_ids, layout)
+        hidden_states = self.forward_packed(input_ids, layout)
         vectors = _pool_groups(hidden_states, layout, pooling, max_length)
         return vectors[to_device(_inverse(order), vectors.device)]
 
@@ -482,7 +480,7 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         hidden_states = self.embeddings(input_ids[to_device(indices, input_ids.device)])
         bias = self.encoder.alibi_bias(layout.max_length, hidden_states.device, hidden_states.dtype)
         for module in self.encoder.layer[:layer]:
-            hidden_states, _ = module(hidden_states, layout, bias, False)
+            hidden_states = module(hidden_states, layout, bias)
 
         # From here on each mixed sequence has the length that it shares with its partner, so the packing changes.
         sorted_starts = torch.cumsum(lengths[order], 0) - lengths[order]
@@ -500,15 +498,16 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
         )[:, None]
         hidden_states = share * hidden_states[own] + (1 - share) * hidden_states[other]
         for module in self.encoder.layer[layer:]:
-            hidden_states, _ = module(hidden_states, layout, bias, False)
+            hidden_states = module(hidden_states, layout, bias)
         return _pool_groups(hidden_states, layout, "mean", None)[to_device(_inverse(order), device)]
 
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         **kwargs: Any,
@@ -519,8 +518,10 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
             input_ids: `(batch, length)`.
             attention_mask: `(batch, length)`, 1 on tokens and 0 on padding, which may be on either side.
             token_type_ids: `(batch, length)`; zeros by default.
-            output_hidden_states: Whether to return every layer's vectors.
-            output_attentions: Whether to return attention weights, which are then computed eagerly.
+            inputs_embeds: `(batch, length, hidden_size)`, vectors of tokens instead of `input_ids`.
+            output_hidden_states: Whether to return every layer's input and the last output; by default as the config
+                says.
+            output_attentions: Whether to return attention weights, which are then computed eagerly; likewise.
             **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
@@ -529,91 +530,53 @@ class DnaBert2Model(DnaBert2PreTrainedModel):
             for.
 
         Raises:
-            ValueError: A row of `attention_mask` has padding between tokens, or no token at all.
+            ValueError: Not exactly one of `input_ids` and `inputs_embeds` is given, shapes differ, or a row of
+                `attention_mask` has padding between tokens, or no token at all.
         """
-        output_hidden_states = (
-            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give either input_ids or inputs_embeds, and not both.")
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
+        hidden = self.embeddings(input_ids, token_type_ids, inputs_embeds)
+        mask = None if attention_mask is None else attention_mask.bool()
+        if mask is not None and mask.shape != hidden.shape[:2]:
+            raise ValueError(
+                f"attention_mask is {tuple(mask.shape)} and the sequences are {tuple(hidden.shape[:2])}; they must "
+                "agree."
+            )
+        bias = self.encoder.alibi_bias(hidden.shape[1], hidden.device, hidden.dtype)
+        layout = self._layout(mask, bool(output_attentions))
+        if isinstance(layout, PaddedLayout) and layout.mask is not None:
+            bias = torch.where(layout.mask[:, None, None, :], bias, torch.finfo(bias.dtype).min)
+        hidden = hidden if mask is None else hidden * mask[:, :, None]
+        hidden, all_hidden, all_attentions = self.encoder(
+            hidden, layout, bias, bool(output_hidden_states), bool(output_attentions)
         )
-        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
-        packing = BatchPacking.from_mask(input_ids, attention_mask)
-        token_types = None if token_type_ids is None else packing.pack(token_type_ids)
-        hidden, all_hidden, all_attentions = self.forward_packed(
-            packing.pack(input_ids), packing.layout, token_types, bool(output_hidden_states), bool(output_attentions)
-        )
-        last_hidden_state = packing.unpack(hidden)
-        first_tokens = last_hidden_state[torch.arange(len(input_ids), device=hidden.device), packing.first_token]
+        pooled = None
+        if self.pooler is not None:
+            first = 0 if mask is None else mask.int().argmax(1)
+            pooled = self.pooler(hidden[torch.arange(hidden.shape[0], device=hidden.device), first])
         return BaseModelOutputWithPooling(
-            last_hidden_state=last_hidden_state,
-            pooler_output=None if self.pooler is None else self.pooler(first_tokens),
-            hidden_states=tuple(packing.unpack(states) for states in all_hidden) if output_hidden_states else None,
-            attentions=tuple(packing.unpack_attentions(a) for a in all_attentions) if output_attentions else None,
+            last_hidden_state=hidden,
+            pooler_output=pooled,
+            hidden_states=tuple(all_hidden) if output_hidden_states else None,
+            attentions=tuple(all_attentions) if output_attentions else None,
         )
 
-
-@dataclass(frozen=True)
-class BatchPacking:
-    """Conversion between a padded batch and its packed tokens, sequences ordered by length.
-
-    Attributes:
-        shape: `(batch, length)` of the padded batch.
-        source: `(n_tokens,)` flat position in the padded batch of each packed token.
-        order: `(batch,)` row of each packed sequence.
-        first_token: `(batch,)` column of each row's first token.
-        layout: Groups of the packed sequences.
-    """
-
-    shape: tuple[int, int]
-    source: torch.Tensor
-    order: torch.Tensor
-    first_token: torch.Tensor
-    layout: PackedLayout
-
-    @classmethod
-    def from_mask(cls, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> BatchPacking:
-        """Derive the packing from an attention mask; without one, every position is a token.
+    def _layout(self, mask: torch.Tensor | None, output_attentions: bool) -> Layout:
+        """Return the layout in which to compute a padded batch with a mask, bool `(batch, length)`.
 
         Raises:
-            ValueError: Shapes differ, or a row has padding between tokens, or no token at all.
+            ValueError: A row of the mask has padding between tokens, or no token at all.
         """
-        batch, length = input_ids.shape
-        mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
-        if mask.shape != input_ids.shape:
-            raise ValueError(
-                f"attention_mask is {tuple(mask.shape)} and input_ids {tuple(input_ids.shape)}; they must agree."
-            )
-        lengths = mask.sum(1)
-        first = mask.int().argmax(1)
-        column = torch.arange(length, device=mask.device)
-        run = (column >= first[:, None]) & (column < (first + lengths)[:, None])
-        bad = (lengths == 0) | (run != mask).any(1)
-        if bool(bad.any()):
-            row = int(bad.nonzero()[0])
-            what = "has no token" if int(lengths[row]) == 0 else "has padding between tokens"
-            raise ValueError(f"attention_mask row {row} {what}; padding may only stand before or after a sequence.")
-        order = torch.argsort(lengths, stable=True)
-        flat = torch.arange(batch * length, device=mask.device).view(batch, length)
-        source = flat[order][mask[order]]
-        return cls((batch, length), source, order, first, PackedLayout.from_sorted_lengths(lengths[order].tolist()))
-
-    def pack(self, padded: torch.Tensor) -> torch.Tensor:
-        """Pack `(batch, length, ...)` to `(n_tokens, ...)`."""
-        return padded.reshape(-1, *padded.shape[2:])[self.source]
-
-    def unpack(self, packed: torch.Tensor) -> torch.Tensor:
-        """Unpack `(n_tokens, ...)` to `(batch, length, ...)`, zero on padding."""
-        batch, length = self.shape
-        padded = packed.new_zeros(batch * length, *packed.shape[1:])
-        return padded.index_copy(0, self.source, packed).unflatten(0, (batch, length))
-
-    def unpack_attentions(self, groups: list[torch.Tensor]) -> torch.Tensor:
-        """Unpack the groups' weights to one `(batch, n_heads, length, length)`, zero on padding."""
-        batch, length = self.shape
-        padded = groups[0].new_zeros(batch, groups[0].shape[1], length, length)
-        sequences = (weights for group in groups for weights in group)
-        for row, weights in zip(self.order.tolist(), sequences, strict=True):
-            first, size = int(self.first_token[row]), weights.shape[-1]
-            padded[row, :, first : first + size, first : first + size] = weights
-        return padded
+        if mask is None or is_traced():
+            return PaddedLayout(mask)
+        packing = BatchPacking.from_mask(mask)
+        if len(packing.source) == mask.numel():
+            return PaddedLayout()
+        return PaddedLayout(mask) if output_attentions else packing
 
 
 class DnaBert2PredictionHeadTransform(nn.Module):
@@ -653,7 +616,8 @@ class DnaBert2ForMaskedLM(DnaBert2PreTrainedModel):
     weight_rules = WeightRules(
         head=("cls.",),
         no_head="language-model head; give a checkpoint that was pretrained with one",
-        ignored=(*POSITION_IDS, "bert.pooler.", "cls.seq_relationship.", "cls.predictions.bias"),
+        # The pooler of an encoder that was saved alone has no prefix.
+        ignored=(*POSITION_IDS, "bert.pooler.", "pooler.", "cls.seq_relationship.", "cls.predictions.bias"),
     )
 
     def __init__(self, config: DnaBert2Config) -> None:
@@ -671,9 +635,10 @@ class DnaBert2ForMaskedLM(DnaBert2PreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> MaskedLMOutput:
         """Predict masked tokens.
@@ -682,12 +647,15 @@ class DnaBert2ForMaskedLM(DnaBert2PreTrainedModel):
             input_ids: `(batch, length)`.
             attention_mask: `(batch, length)`.
             labels: `(batch, length)`, token ids; positions with -100 do not count towards the loss.
+            inputs_embeds: `(batch, length, hidden_size)`, vectors of tokens instead of `input_ids`.
             **kwargs: As for `DnaBert2Model.forward`.
 
         Returns:
             `logits (batch, length, vocab_size)`, and `loss` (mean cross-entropy) with labels.
         """
-        outputs = self.bert(input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
+        outputs = self.bert(
+            input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, return_dict=True, **kwargs
+        )
         logits = self.cls(outputs.last_hidden_state)
         loss = None
         if labels is not None:
@@ -719,9 +687,10 @@ class DnaBert2ForSequenceClassification(DnaBert2PreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
         """Classify sequences.
@@ -731,12 +700,15 @@ class DnaBert2ForSequenceClassification(DnaBert2PreTrainedModel):
             attention_mask: `(batch, length)`.
             labels: `(batch,)` class numbers, `(batch, num_labels)` of 0 and 1 for several labels at once, or floats for
                 regression, by `config.problem_type`.
+            inputs_embeds: `(batch, length, hidden_size)`, vectors of tokens instead of `input_ids`.
             **kwargs: As for `DnaBert2Model.forward`.
 
         Returns:
             `logits (batch, num_labels)`, and `loss` with labels.
         """
-        outputs = self.bert(input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
+        outputs = self.bert(
+            input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, return_dict=True, **kwargs
+        )
         logits = self.classifier(self.dropout(outputs.pooler_output))
         loss = None
         if labels is not None:

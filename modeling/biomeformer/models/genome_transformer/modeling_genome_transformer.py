@@ -56,6 +56,12 @@ def eager_attention_forward(
     return torch.matmul(dropped, value).transpose(1, 2).contiguous(), weights
 
 
+# Copied from biomeformer/models/dnabert2/modeling_dnabert2.py
+def is_traced() -> bool:
+    """Return whether a graph of this call is recorded, in which no operation may depend on a tensor's values."""
+    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())
+
+
 class GenomeTransformerEmbeddings(nn.Module):
     """Projection of protein vectors, plus positional encodings."""
 
@@ -76,7 +82,7 @@ class GenomeTransformerEmbeddings(nn.Module):
             ranks = self._ranks(proteins, contig_ids)
             hidden = hidden + sinusoids(ranks, self.config.hidden_size).to(hidden.dtype)
         if self.config.pooling == "cls":
-            hidden = torch.cat([self.cls.expand(len(hidden), 1, -1), hidden], 1)
+            hidden = torch.cat([self.cls.expand(hidden.shape[0], 1, -1), hidden], 1)
         return self.dropout(hidden)
 
     def _ranks(self, proteins: torch.Tensor, contig_ids: torch.Tensor | None) -> torch.Tensor:
@@ -84,8 +90,12 @@ class GenomeTransformerEmbeddings(nn.Module):
         rank = torch.arange(proteins.shape[1], device=proteins.device).expand(proteins.shape[:2])
         if self.config.positions == "genome" or contig_ids is None:
             return rank
-        is_first = torch.ones_like(contig_ids, dtype=torch.bool)
-        is_first[:, 1:] = contig_ids[:, 1:] != contig_ids[:, :-1]
+        changes = contig_ids[:, 1:] != contig_ids[:, :-1]
+        is_first = nn.functional.pad(changes, (1, 0), value=True)
+        if is_traced():
+            # ONNX has no running maximum: of each gene, the smallest rank among those of its contig.
+            contig = torch.cumsum(is_first, 1)
+            return rank - torch.where(contig[:, :, None] == contig[:, None], rank[:, None], rank.shape[1]).amin(2)
         # Subtract the rank of the contig's first gene, which is the last one seen so far.
         return rank - (rank * is_first).cummax(1).values
 
@@ -152,13 +162,19 @@ class GenomeTransformerLayer(GradientCheckpointingLayer):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
-        self, hidden: torch.Tensor, attention_mask: torch.Tensor | None, output_attentions: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the hidden states of the next layer, and the attention weights if they are asked for."""
-        mixed, weights = self.attention(self.attention_norm(hidden), attention_mask, output_attentions)
+        self,
+        hidden: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        attentions: list[torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """Return the hidden states of the next layer; append the attention weights to a list, if one is given."""
+        # They are not returned, so that hooks on a layer see one tensor.
+        mixed, weights = self.attention(self.attention_norm(hidden), attention_mask, attentions is not None)
+        if attentions is not None and weights is not None:
+            attentions.append(weights)
         hidden = hidden + self.dropout(mixed)
         inner = self.dropout(self.activation(self.intermediate(self.feed_forward_norm(hidden))))
-        return hidden + self.dropout(self.output(inner)), weights
+        return hidden + self.dropout(self.output(inner))
 
 
 class GenomeTransformerPreTrainedModel(StrictPreTrainedModel):
@@ -177,7 +193,8 @@ class GenomeTransformerPreTrainedModel(StrictPreTrainedModel):
     processor_class = GenomeTransformerProcessor
     input_kinds = ("vectors of proteins", "genomes")
     _supports_sdpa = True
-    _supports_flash_attn = True
+    # Padding is a bias on the scores, which FlashAttention does not take.
+    _supports_flash_attn = False
     supports_gradient_checkpointing = True
     _no_split_modules = ["GenomeTransformerLayer"]
 
@@ -186,6 +203,14 @@ class GenomeTransformerPreTrainedModel(StrictPreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, GenomeTransformerEmbeddings) and hasattr(module, "cls"):
             init.normal_(module.cls, std=self.config.initializer_range)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the projection of protein vectors, which is what a table of embeddings is to other models."""
+        return self.base_model.embeddings.projection
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the projection of protein vectors."""
+        self.base_model.embeddings.projection = value
 
     def _finish_loading(self, info: dict[str, Any], options: dict[str, Any]) -> None:
         self.hub_options = {key: value for key, value in options.items() if key != "subfolder"}
@@ -211,8 +236,8 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
         proteins: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         contig_ids: torch.Tensor | None = None,
-        output_attentions: bool = False,
-        output_hidden_states: bool = False,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPooling:
         """Encode genomes.
@@ -222,8 +247,8 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
             attention_mask: `(batch, n_genes)`, 1 on genes, 0 on padding; all genes by default.
             contig_ids: `(batch, n_genes)`, contig index of each gene; one contig by default.
             output_attentions: Whether to return attention weights `(batch, n_heads, n_genes, n_genes)` of each layer,
-                which are then computed eagerly.
-            output_hidden_states: Whether to return the input of each layer, and the output of the last.
+                which are then computed eagerly; by default as the config says.
+            output_hidden_states: Whether to return the input of each layer, and the output of the last; likewise.
             **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
@@ -233,6 +258,10 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
         Raises:
             ValueError: A genome has more genes than `config.max_genes`, or a shape does not fit.
         """
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
         if proteins.ndim != 3 or proteins.shape[2] != self.config.protein_size:
             raise ValueError(
                 f"proteins have shape {tuple(proteins.shape)}; this model reads (batch, n_genes, "
@@ -248,18 +277,19 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
             mask = torch.cat([torch.ones_like(mask[:, :1]), mask], 1)
         mask = mask.bool()
         hidden = self.embeddings(proteins, contig_ids)
-        # Without padding there is no bias, so that attention can use its fastest kernel.
+        # Without padding there is no bias, so that attention can use its fastest kernel. In a graph that is recorded,
+        # nothing may depend on the mask's values.
         bias = None
-        if not bool(mask.all()):
+        if is_traced() or not bool(mask.all()):
             bias = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, torch.finfo(hidden.dtype).min)
             bias = bias[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
-        attentions, states = [], []
+        attentions: list[torch.Tensor] = []
+        states: list[torch.Tensor] = []
         for layer in self.layers:
             # States are kept only if they are asked for: that of 4,096 genes takes 10 MB.
             if output_hidden_states:
                 states.append(hidden)
-            hidden, weights = layer(hidden, bias, output_attentions)
-            attentions.append(weights)
+            hidden = layer(hidden, bias, attentions if output_attentions else None)
         hidden = self.norm(hidden).masked_fill(~mask[:, :, None], 0.0)
         return BaseModelOutputWithPooling(
             last_hidden_state=hidden,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -16,6 +18,17 @@ from .head_loss import head_loss
 from .strict_loading import StrictPreTrainedModel, WeightRules
 
 CODON = 3
+# Files with which sentence-transformers takes `pooler_output`, and does not pool token vectors itself.
+SENTENCE_TRANSFORMERS: dict[str, Any] = {
+    "modules.json": [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}
+    ],
+    "sentence_bert_config.json": {
+        "transformer_task": "feature-extraction",
+        "modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}},
+        "module_output_name": "sentence_embedding",
+    },
+}
 # Prefixes of the weights of a classifier on top of the encoder.
 HEAD = ("norm.", "dense.", "classifier.")
 # Columns of a table that are summed at once: 4**6 rows of 64 float32 are 1 MB, which stays in a CPU's cache.
@@ -53,6 +66,20 @@ class KmerEncoderPreTrainedModel(StrictPreTrainedModel):
             init.ones_(module.weight)
             init.zeros_(module.bias)
 
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
+        """Return the table of k-mers, which has one size.
+
+        Raises:
+            ValueError: Another size is asked for.
+        """
+        table: nn.Embedding = self.get_input_embeddings()
+        if new_num_tokens not in (None, table.num_embeddings):
+            raise ValueError(
+                f"A k-mer encoder has {table.num_embeddings} tokens, which follow from k = {self.config.k}, and cannot "
+                f"have {new_num_tokens}; k-mer tokenizers take no added tokens with a model."
+            )
+        return table
+
 
 class KmerEncoderModel(KmerEncoderPreTrainedModel):
     """An encoder with one vector per k-mer and one vector per read, the same for both strands.
@@ -67,6 +94,17 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
     """
 
     weight_rules = WeightRules(ignored=HEAD)
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """Save config and weights; with gates also how sentence-transformers gets a read's vector, if it loads them.
+
+        It would average the vectors of k-mers, as is right without gates.
+        """
+        super().save_pretrained(save_directory, **kwargs)
+        if self.gates is not None:
+            for name, content in SENTENCE_TRANSFORMERS.items():
+                Path(save_directory, name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
     # A read's vector is summed in the order of its own tokens, so it is bitwise the same in every batch.
     embeds_reads_independently = True
 
@@ -159,7 +197,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
             `(vocab_size, 2 * width)`.
         """
         assert self.gates is not None
-        own = [table.weight for table in (self.gates, self.embeddings) if type(table) is nn.Embedding]
+        own = [table.weight for table in (self.gates, self.embeddings) if _is_plain(table)]
         # Layers with an adapter such as LoRA's are no plain embeddings; a comparison would make the CPU wait for a GPU.
         may_keep = len(own) == 2 and not torch.is_grad_enabled() and own[0].device.type == "cpu"
         if may_keep and self._cached_tables is not None:
@@ -217,23 +255,128 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
 
     @can_return_tuple
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPooling:
         """Embed padded reads.
 
         Args:
             input_ids: `(batch, length)`.
-            attention_mask: `(batch, length)`, 1 on tokens.
+            attention_mask: `(batch, length)`, 1 on tokens; by default all but padding.
+            inputs_embeds: `(batch, length, hidden_size)`, vectors of k-mers instead of `input_ids`; without gates only.
+            output_hidden_states: Whether to return `hidden_states`: `last_hidden_state` alone, since the embedding is
+                the only layer; by default as the config says.
+            output_attentions: Accepted and without effect: there is no attention.
             **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
             `last_hidden_state (batch, length, hidden_size)`, the k-mers' own vectors, zero on padding; `pooler_output
             (batch, hidden_size)`, as `embed_packed` with mean pooling.
+
+        Raises:
+            ValueError: Not exactly one of `input_ids` and `inputs_embeds` is given, or the latter to a model with
+                gates.
         """
-        mask = input_ids != 0 if attention_mask is None else attention_mask.bool()
-        hidden = self.embeddings(input_ids) * mask[:, :, None]
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        hidden, pooled = self.embed_padded(input_ids, attention_mask, inputs_embeds)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=hidden, pooler_output=pooled, hidden_states=(hidden,) if output_hidden_states else None
+        )
+
+    def embed_padded(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        with_kmers: bool = True,
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Embed padded reads.
+
+        Args:
+            input_ids: `(batch, length)`.
+            attention_mask: `(batch, length)`, 1 on tokens; by default all but padding.
+            inputs_embeds: As for `forward`.
+            with_kmers: Whether to return the k-mers' vectors, which are not needed for those of reads.
+
+        Returns:
+            `last_hidden_state` of `forward`, or None without `with_kmers`, and its `pooler_output`.
+
+        Raises:
+            ValueError: As for `forward`.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give either input_ids or inputs_embeds, and not both.")
+        if inputs_embeds is not None and self.gates is not None:
+            raise ValueError(
+                "inputs_embeds were given to a k-mer encoder with gates, which needs each k-mer's reverse complement "
+                "too; give input_ids."
+            )
+        if attention_mask is not None:
+            mask = attention_mask.bool()
+        elif input_ids is not None:
+            mask = input_ids != 0
+        else:
+            assert inputs_embeds is not None
+            mask = torch.ones_like(inputs_embeds[:, :, 0], dtype=torch.bool)
+        if input_ids is None or self._is_observed():
+            return self._embed_traceably(input_ids, mask, inputs_embeds)
         pooled = self.embed_packed(input_ids[mask], mask.sum(1))
-        return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=pooled)
+        return self.embeddings(input_ids) * mask[:, :, None] if with_kmers else None, pooled
+
+    def _is_observed(self) -> bool:
+        """Return whether the vector of each k-mer matters: a graph is recorded, or a hook looks at the embeddings."""
+        return is_traced() or bool(self.embeddings._forward_hooks or self.embeddings._forward_pre_hooks)
+
+    def _embed_traceably(
+        self, input_ids: torch.Tensor | None, mask: torch.Tensor, inputs_embeds: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embed padded reads from the vectors of their k-mers, by operations that depend on no values.
+
+        With gates, the module `embeddings` gives each k-mer's vector and that of its reverse complement in one call:
+        `(batch, length, 2, hidden_size)`.
+
+        Args:
+            input_ids: `(batch, length)`, or None with `inputs_embeds`.
+            mask: bool `(batch, length)`, true on tokens.
+            inputs_embeds: `(batch, length, hidden_size)`, or None.
+
+        Returns:
+            `last_hidden_state` and `pooler_output` of `forward`, equal to those of packed reads up to rounding.
+        """
+        n_known = mask if input_ids is None else mask & (input_ids != 0)
+        divisor = n_known.sum(1, keepdim=True).clamp_min(1)
+        if self.gates is None:
+            vectors = self.embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+            hidden = vectors * mask[:, :, None]
+            return hidden, hidden.sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
+        assert input_ids is not None
+        ids = torch.where(mask, input_ids, 0)
+        reverse = reverse_complement_ids(self.config.k, ids.device)
+        both = torch.stack([ids, reverse[ids]], -1)
+        known = n_known[:, :, None, None]
+        vectors = self.embeddings(both) * known
+        scores = self.gates(both) * known
+        # Which reading frame of its read each token is in, wherever the read begins.
+        frame = (torch.cumsum(mask, 1) - 1) % CODON
+        in_frame = (frame[:, :, None] == torch.arange(CODON, device=ids.device)).to(vectors.dtype)
+        by_frame = torch.einsum("blf,blsh->bfsh", in_frame, scores)
+        weights = by_frame.flatten(1, 2).softmax(1).unflatten(1, (CODON, 2))
+        n_heads = self.config.num_gate_heads
+        sums = torch.einsum("blf,blsd->bfsd", in_frame, vectors).unflatten(-1, (n_heads, -1))
+        pooled = (sums * weights[..., None]).sum((1, 2)).flatten(1)
+        return vectors[:, :, 0], pooled * (2 * CODON) / divisor
+
+
+# Copied from biomeformer/models/dnabert2/modeling_dnabert2.py
+def is_traced() -> bool:
+    """Return whether a graph of this call is recorded, in which no operation may depend on a tensor's values."""
+    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
 # Copied from biomeformer/models/dnabert2/modeling_dnabert2.py
@@ -313,11 +456,17 @@ def _exponentials(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _rows(table: nn.Module) -> torch.Tensor:
     """Return all rows of a table, `(vocab_size, width)`; if an adapter such as LoRA wraps it, including its update."""
-    if type(table) is nn.Embedding:
+    if _is_plain(table):
         return table.weight
     base: Any = getattr(table, "base_layer", table)
-    rows: torch.Tensor = table(torch.arange(base.num_embeddings, device=base.weight.device))
+    device = "cpu" if base.weight.is_meta else base.weight.device
+    rows: torch.Tensor = table(torch.arange(base.num_embeddings, device=device))
     return rows
+
+
+def _is_plain(table: nn.Module) -> TypeGuard[nn.Embedding]:
+    """Return whether a table's rows are its weights: without an adapter, and not offloaded by accelerate's hooks."""
+    return type(table) is nn.Embedding and not hasattr(table, "_hf_hook")
 
 
 class KmerEncoderForSequenceClassification(KmerEncoderPreTrainedModel):
@@ -342,9 +491,11 @@ class KmerEncoderForSequenceClassification(KmerEncoderPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
         """Classify sequences.
@@ -354,20 +505,27 @@ class KmerEncoderForSequenceClassification(KmerEncoderPreTrainedModel):
             attention_mask: `(batch, length)`, 1 on tokens; by default all but padding.
             labels: `(batch,)` class numbers, `(batch, num_labels)` of 0 and 1 for several labels at once, or floats for
                 regression, by `config.problem_type`.
+            inputs_embeds: `(batch, length, hidden_size)`, vectors of k-mers instead of `input_ids`; without gates only.
+            output_hidden_states: As for `KmerEncoderModel.forward`.
             **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
             `logits (batch, num_labels)`, and `loss` with labels.
         """
-        mask = input_ids != 0 if attention_mask is None else attention_mask.bool()
-        hidden = self.dropout(self.norm(self.kmer_encoder.embed_packed(input_ids[mask], mask.sum(1))))
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        kmers, pooled = self.kmer_encoder.embed_padded(
+            input_ids, attention_mask, inputs_embeds, with_kmers=bool(output_hidden_states)
+        )
+        hidden = self.dropout(self.norm(pooled))
         if self.dense is not None:
             hidden = self.dropout(nn.functional.gelu(self.dense(hidden)))
         logits = self.classifier(hidden)
         loss = None
         if labels is not None:
             loss = head_loss(logits, labels, self.config, num_items_in_batch=kwargs.get("num_items_in_batch"))
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        states = (kmers,) if output_hidden_states else None
+        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=states)
 
 
 __all__ = ["KmerEncoderForSequenceClassification", "KmerEncoderModel", "KmerEncoderPreTrainedModel"]

@@ -89,6 +89,9 @@ class KmerTokenizer(PreTrainedTokenizer):
     otherwise it becomes `[PAD]`, so that the k-mers after it keep their reading frame. A read without any valid k-mer
     has no token. The only special token is `[PAD]`, with id 0.
 
+    Tokens that are added (`add_tokens`) are split off by calls, as by every tokenizer; `encode_packed`, which tokenises
+    reads, refuses to work with them, and k-mer encoders have no vectors for them.
+
     Args:
         k: Length of a k-mer in bases, 1 to 10.
         canonical: Whether a k-mer and its reverse complement are the same token.
@@ -119,8 +122,8 @@ class KmerTokenizer(PreTrainedTokenizer):
         return (n_canonical_kmers(self.k) if self.canonical else 4**self.k) + 1
 
     def get_vocab(self) -> dict[str, int]:
-        """Return all tokens with their ids."""
-        return {str(self.pad_token): 0, **_kmer_ids(self.k, self.canonical)}
+        """Return all tokens with their ids, added ones included."""
+        return {str(self.pad_token): 0, **_kmer_ids(self.k, self.canonical), **self.added_tokens_encoder}
 
     def encode_packed(self, sequence: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tokenise many reads at once.
@@ -131,7 +134,20 @@ class KmerTokenizer(PreTrainedTokenizer):
 
         Returns:
             Token ids, int32 `(n_tokens,)`, and the number of tokens of each read, int64 `(n_reads,)`.
+
+        Raises:
+            ValueError: The tokenizer has added tokens.
         """
+        if len(self._added_tokens_decoder) > 1:
+            added = [str(token) for index, token in self._added_tokens_decoder.items() if index]
+            raise ValueError(
+                f"This tokenizer has added tokens ({', '.join(added[:3])}), which reads are not split at; load it "
+                "again without them."
+            )
+        return self._encode_kmers(sequence, offsets)
+
+    def _encode_kmers(self, sequence: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tokenise as `encode_packed`, whatever tokens have been added."""
         k = self.k
         lengths = np.maximum(np.diff(offsets) - k + 1, 0).astype(np.int64)
         if len(sequence) < k:
@@ -168,7 +184,7 @@ class KmerTokenizer(PreTrainedTokenizer):
 
     def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
         raw = np.frombuffer(text.encode("ascii", "replace"), np.uint8)
-        ids, _ = self.encode_packed(raw, np.array([0, len(raw)]))
+        ids, _ = self._encode_kmers(raw, np.array([0, len(raw)]))
         return [self._convert_id_to_token(int(i)) for i in ids]
 
     def _convert_token_to_id(self, token: str) -> int:

@@ -119,6 +119,11 @@ class MetagenBertConfig(PreTrainedConfig):
             kwargs.pop("auto_map", None)
         super().__post_init__(**kwargs)
 
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
+        """Return the encoder's config, which is the one with a vocabulary."""
+        assert isinstance(self.encoder_config, PreTrainedConfig)
+        return self.encoder_config
+
     @property
     def hidden_size(self) -> int:
         """Width of a read's vector and of a centroid."""

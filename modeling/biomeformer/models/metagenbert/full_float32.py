@@ -83,8 +83,12 @@ def full_float32_matmul() -> Iterator[None]:
     tolerance within which two distances count as equal.
 
     The setting is global to the process: other threads compute in full float32 meanwhile too. The context may be
-    entered by several threads at once, and nested.
+    entered by several threads at once, and nested. While a graph is recorded, which has no such settings, it does
+    nothing.
     """
+    if torch.compiler.is_compiling():
+        yield
+        return
     _FULL_FLOAT32.begin()
     try:
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,8 +39,35 @@ if TYPE_CHECKING:
 TIE_TOLERANCE = 1e-5
 # Reads whose distances are computed at once on a CPU, so that these stay in the cache.
 DISTANCE_ROWS = 256
+# Parts of encoders that read vectors do not need. Checkpoints of masked language models lack them.
+UNUSED_PARTS = ("pooler", "contact_head")
 # Largest number of column blocks in `two_nearest`.
 MINIMUM_BLOCKS = 16
+
+
+def as_read_encoder(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the part of a model that embeds reads, such that a read's vector depends on the read only.
+
+    It is the encoder of an encoder-decoder, and of others the whole model. BigBird's sparse attention is made full: it
+    attends to blocks drawn at random, and is replaced by full attention for good at the first short batch.
+    """
+    encoder, decoder = getattr(model, "encoder", None), getattr(model, "decoder", None)
+    if isinstance(encoder, PreTrainedModel) and isinstance(decoder, nn.Module):
+        encoder.name_or_path = model.name_or_path
+        model = encoder
+    if getattr(model.config, "attention_type", None) == "block_sparse" and hasattr(model, "set_attention_type"):
+        model.set_attention_type("original_full")
+        model.config.attention_type = "original_full"
+    return model
+
+
+def token_vectors(encoder: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tensor:
+    """Return the last hidden states of equally long reads, `(n_reads, length, hidden_size)`, from their tokens."""
+    # Causal models would keep what they need to go on with a read.
+    options = {"use_cache": False} if "use_cache" in signature(encoder.forward).parameters else {}
+    output = encoder(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), **options)
+    hidden: torch.Tensor = output.last_hidden_state
+    return hidden
 
 
 @dataclass
@@ -50,11 +78,15 @@ class MetagenBertOutput(ModelOutput):
         read_embeddings: `(n_reads, hidden_size)`, float32.
         cluster_ids: `(n_reads,)`, int64, index of each read's nearest centroid.
         squared_distances: `(n_reads, n_clusters)`, float32.
+        hidden_states: The encoder's, `(n_reads, length, hidden_size)` each, if asked for.
+        attentions: The encoder's, `(n_reads, n_heads, length, length)` each, if asked for.
     """
 
     read_embeddings: torch.Tensor | None = None
     cluster_ids: torch.Tensor | None = None
     squared_distances: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class NearestCentroids(NamedTuple):
@@ -84,7 +116,7 @@ class MetagenBertPreTrainedModel(StrictPreTrainedModel):
     processor_class = MetagenBertProcessor
     processor_required = True
     input_kinds = ("tokens", "FASTQ files")
-    _keep_in_fp32_modules_strict = {"centroids", "head"}
+    _keep_in_fp32_modules_strict = {"centroids"}
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -102,6 +134,11 @@ class MetagenBertPreTrainedModel(StrictPreTrainedModel):
     def _finish_loading(self, info: dict[str, Any], options: dict[str, Any]) -> None:
         # `from_pretrained` makes every weight trainable, but centroids are constant.
         self.base_model.centroids.requires_grad_(False)
+        # Parts of an encoder that read vectors do not need, and that its checkpoint did not have: they are random now.
+        for name in UNUSED_PARTS:
+            if any(f"encoder.{name}." in key for key in info["missing_keys"]):
+                setattr(self.base_model.encoder, name, None)
+                info["missing_keys"] = {key for key in info["missing_keys"] if f"encoder.{name}." not in key}
 
 
 class MetagenBertModel(MetagenBertPreTrainedModel):
@@ -111,11 +148,11 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
     abundance vectors.
     """
 
-    weight_rules = WeightRules(ignored=("head.",))
+    weight_rules = WeightRules(ignored=("head.",), optional=tuple(f"encoder.{name}." for name in UNUSED_PARTS))
 
     def __init__(self, config: MetagenBertConfig) -> None:
         super().__init__(config)
-        self.encoder = AutoModel.from_config(config.encoder_config)
+        self.encoder = as_read_encoder(AutoModel.from_config(config.encoder_config))
         self.centroids = nn.Parameter(
             torch.empty(config.n_clusters, config.hidden_size, dtype=torch.float32), requires_grad=False
         )
@@ -160,6 +197,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
             ValueError: The array is not finite, or its shape does not fit the encoder.
             OSError: The file cannot be read.
         """
+        encoder = as_read_encoder(encoder)
         if isinstance(centroids, (str, Path)):
             centroids = np.load(centroids, allow_pickle=False)
         values = torch.as_tensor(np.asarray(centroids, dtype=np.float32))
@@ -186,6 +224,14 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         model.centroids = nn.Parameter(values.clone().to(encoder.device), requires_grad=False)
         model.processor = processor
         return model.eval()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the encoder's embeddings of tokens."""
+        return self.encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the encoder's embeddings of tokens."""
+        self.encoder.set_input_embeddings(value)
 
     @property
     def weights_sha256(self) -> str:
@@ -219,19 +265,28 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         first = 0
         for n in torch.unique(lengths, return_counts=True)[1].tolist():
             ids = torch.stack([reads[row] for row in order[first : first + n].tolist()])
-            hidden = self.encoder(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-            vectors.append(self._pool(hidden, torch.ones_like(ids)).float())
+            vectors.append(self._pool(token_vectors(self.encoder, ids), torch.ones_like(ids)).float())
             first += n
         return torch.cat(vectors)[torch.argsort(order).to(input_ids.device)]
 
     def _pool(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Pool token vectors `(n_reads, length, hidden_size)` to one vector per read, as the config says."""
         if self.config.pooling == "cls":
-            return hidden[:, 0]
+            return hidden[torch.arange(len(hidden), device=hidden.device), mask.int().argmax(1)]
         total = (hidden.float() * mask[:, :, None]).sum(1)
         if self.config.pooling == "mean_over_max_length":
             return total / self.config.max_length
         return total / mask.sum(1, keepdim=True)
+
+    def _pool_encoded(self, encoded: Any, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Pool the encoder's output for padded reads to one vector per read, as the config says."""
+        if not getattr(self.encoder, "embeds_reads_independently", False):
+            return self._pool(encoded.last_hidden_state, mask)
+        # A k-mer encoder pools by reading frame, which its token vectors do not show: its mean is over known k-mers.
+        if self.config.pooling == "mean":
+            return encoded.pooler_output
+        n_known = (mask.bool() & (input_ids != 0)).sum(1, keepdim=True)
+        return encoded.pooler_output * n_known / self.config.max_length
 
     def _finish(self, vectors: torch.Tensor) -> torch.Tensor:
         """Cast vectors to float32, and scale them to unit length if the config asks for it."""
@@ -286,6 +341,11 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
             Cluster ids, near ties and vectors. Near ties are decided by `nearest_exactly` if
             `settles_near_ties_by_distance`, and otherwise by `assign_exact`.
         """
+        if self.centroids.is_meta:
+            raise ValueError(
+                "The centroids are offloaded (device_map), and reads are only assigned by a model that is whole on one "
+                "device; load it without device_map."
+            )
         vectors = self.embed_packed(input_ids, lengths)
         norms = torch.linalg.vector_norm(self.centroids, dim=1).square()
         tiles = vectors.split(DISTANCE_ROWS) if vectors.device.type == "cpu" else (vectors,)
@@ -360,29 +420,52 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
 
     @can_return_tuple
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        **kwargs: Any,
     ) -> MetagenBertOutput:
         """Embed reads and find their nearest centroids.
 
         Args:
             input_ids: `(n_reads, length)`.
             attention_mask: `(n_reads, length)`, 1 on tokens.
+            output_hidden_states: Whether to return the encoder's hidden states, of which the read embeddings are then
+                pooled; by default as the config says.
+            output_attentions: Whether to return the encoder's attention weights; likewise.
             **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
-            Read embeddings, cluster ids and squared distances.
+            Read embeddings, cluster ids and squared distances; hidden states and attentions if asked for.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        vectors = self.embed_packed(input_ids[mask.bool()], mask.sum(1).cpu())
+        states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        weights = self.config.output_attentions if output_attentions is None else output_attentions
+        encoded: Any = {}
+        if states or weights or is_traced():
+            encoded = self.encoder(
+                input_ids=input_ids, attention_mask=mask, output_hidden_states=states, output_attentions=weights
+            )
+            vectors = self._finish(self._pool_encoded(encoded, input_ids, mask))
+        else:
+            vectors = self.embed_packed(input_ids[mask.bool()], mask.sum(1).cpu())
         distances = self.squared_distances(vectors)
-        return MetagenBertOutput(read_embeddings=vectors, cluster_ids=distances.argmin(1), squared_distances=distances)
+        return MetagenBertOutput(
+            read_embeddings=vectors,
+            cluster_ids=distances.argmin(1),
+            squared_distances=distances,
+            hidden_states=encoded.get("hidden_states"),
+            attentions=encoded.get("attentions"),
+        )
 
     def embed_sample(self, fastq_1: str | Path, fastq_2: str | Path | None = None, **options: Any) -> SampleEmbedding:
         """Compute the abundance vector of a sample; see `biomeformer.metagenomes.sample.embed_sample` for the options.
 
         Args:
-            fastq_1: FASTQ or FASTA file, plain or compressed.
-            fastq_2: Second file of a paired sample.
+            fastq_1: FASTQ or FASTA file, plain or compressed, or a list of those of one sample, such as of lanes.
+            fastq_2: Second file of a paired sample, or a list of as many.
             **options: `read_fraction`, `seed`, `batch_tokens`, `progress`.
 
         Returns:
@@ -423,7 +506,10 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
     weight_rules = WeightRules(
         head=("head.",),
         no_head="head for a phenotype; make one with `biomeformer phenotype train TABLE --model CHECKPOINT`",
+        optional=tuple(f"metagenbert.encoder.{name}." for name in UNUSED_PARTS),
     )
+    main_input_name = "counts"
+    _keep_in_fp32_modules_strict = {"centroids", "head"}
 
     def __init__(self, config: MetagenBertConfig) -> None:
         super().__init__(config)
@@ -570,6 +656,12 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
             read_set = package.read_set(self.metagenbert, reads, **set_options(self.config), **options)
             values = self.predict_sets(*read_set.parts(self.config.set_size))
         return {self.config.id2label[i]: float(value) for i, value in enumerate(values)}
+
+
+# Copied from biomeformer/models/dnabert2/modeling_dnabert2.py
+def is_traced() -> bool:
+    """Return whether a graph of this call is recorded, in which no operation may depend on a tensor's values."""
+    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
 def transform_abundance(counts: torch.Tensor, transform: str, zeros: str = "fixed") -> torch.Tensor:

@@ -12,6 +12,7 @@ from transformers import BatchFeature, ProcessorMixin
 
 from .configuration_metagenbert import MetagenBertConfig
 from .packed_tokenizer import PackedTokenizer
+from .translation import translate_longest_frame
 
 PREPROCESSING_FIELDS = (
     "case",
@@ -25,11 +26,15 @@ PREPROCESSING_FIELDS = (
     "pooling",
     "distance_dtype",
 )
+# Fields that came later, with the values at which reads are tokenised as without them. They are left out of the
+# preprocessing config of a fingerprint at these values, so that it equals those of earlier versions.
+LATER_FIELDS: dict[str, Any] = {"translation": "none", "kmer_size": None}
 CHOICES = {
     "case": ("upper", "keep"),
     "uracil": ("to_t", "keep"),
     "ambiguous_bases": ("to_n", "keep"),
-    "truncation": ("keep_head",),
+    "truncation": ("keep_head", "windows"),
+    "translation": ("none", "longest_frame"),
     "reverse_complement": ("none",),
     "pooling": ("mean", "mean_over_max_length", "cls"),
     "distance_dtype": ("float32",),
@@ -41,14 +46,17 @@ LOWER_CASE = b"abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class PackedReads:
-    """Concatenated tokens of the usable reads of a batch.
+    """Concatenated tokens of the usable reads of a batch, or of their windows.
 
     Attributes:
         input_ids: int64 `(n_tokens,)`.
-        lengths: int64 `(n_used,)`, number of tokens of each usable read, special ones included.
-        rows: int64 `(n_used,)`, index of each usable read in the batch.
+        lengths: int64 `(n_windows,)`, number of tokens of each window, special ones included. A read is one window,
+            unless the preprocessing config cuts reads into several.
+        rows: int64 `(n_windows,)`, index in the batch of the read of each window.
         read_stats: Numbers of reads: `n_used`, `n_too_short`, `n_no_tokens`; and of the used ones, `n_truncated`,
-            `n_ambiguous` (with a base other than A, C, G, T, U) and `n_lower_case` (with a lower-case base).
+            `n_ambiguous` (with a base other than A, C, G, T, U) and `n_lower_case` (with a lower-case base). Their
+            windows `n_windows`; and the tokens in these, without the special ones, `n_tokens`, of which the tokenizer
+            does not know `n_unknown_tokens`.
     """
 
     input_ids: np.ndarray
@@ -67,12 +75,18 @@ class MetagenBertProcessor(ProcessorMixin):
         ambiguous_bases: `to_n` replaces every base other than A, C, G, T with N, which becomes `[UNK]` in a BPE
             tokenizer, and whose k-mers a k-mer tokenizer leaves out; `keep` leaves IUPAC codes as they are.
         min_read_length: Reads of fewer bases are not used, and counted as too short.
-        max_length: Longest read in tokens, special ones included. None: no limit.
-        truncation: How longer reads are truncated: `keep_head` keeps their beginning.
+        max_length: Longest read or window in tokens, special ones included. None: no limit.
+        truncation: What becomes of reads of more tokens than `max_length`: `keep_head` truncates them; `windows` cuts
+            them into as few windows as that takes, of equal length up to one token, which are embedded and counted each
+            by itself.
         add_special_tokens: Whether the tokenizer adds its special tokens.
         reverse_complement: `none`: reads are used as they are.
         pooling: Pooling of token vectors; must agree with the model's config.
         distance_dtype: Type in which distances to centroids are computed.
+        translation: `longest_frame` translates each read in six frames with the standard genetic code and keeps its
+            longest stretch without a stop codon, for encoders of proteins; `none` leaves DNA.
+        kmer_size: Write reads, or their translations, as overlapping k-mers with blanks between, for tokenizers of
+            words such as DNABERT's. None: they are tokenised as they are.
         **kwargs: Options of `ProcessorMixin`.
 
     Raises:
@@ -92,6 +106,8 @@ class MetagenBertProcessor(ProcessorMixin):
         reverse_complement: str = "none",
         pooling: str = "mean",
         distance_dtype: str = "float32",
+        translation: str = "none",
+        kmer_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(tokenizer, **kwargs)
@@ -105,23 +121,48 @@ class MetagenBertProcessor(ProcessorMixin):
         self.reverse_complement = reverse_complement
         self.pooling = pooling
         self.distance_dtype = distance_dtype
+        self.translation = translation
+        self.kmer_size = kmer_size
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; this version knows {', '.join(choices)}.")
-        for field, value in (("min_read_length", min_read_length), ("max_length", max_length)):
-            if type(value) is not int and not (field == "max_length" and value is None):
+        numbers = {"min_read_length": min_read_length, "max_length": max_length, "kmer_size": kmer_size}
+        for field, value in numbers.items():
+            if type(value) is not int and not (field != "min_read_length" and value is None):
                 raise ValueError(f"{field} is {value!r}; it must be a whole number.")
         if not isinstance(add_special_tokens, bool):
             raise ValueError(f"add_special_tokens is {add_special_tokens!r}; it must be true or false.")
         if min_read_length < 1:
             raise ValueError(f"min_read_length is {min_read_length}; it must be at least 1 base.")
+        if kmer_size is not None and kmer_size < 1:
+            raise ValueError(f"kmer_size is {kmer_size}; it must be at least 1 base.")
+        if truncation == "windows" and max_length is None:
+            raise ValueError("truncation 'windows' needs max_length, the length of a window in tokens.")
         self._table = translation_table(case, uracil, ambiguous_bases)
-        self._backend = PackedTokenizer(tokenizer, add_special_tokens, max_length)
+        self._backend = PackedTokenizer(tokenizer, add_special_tokens, max_length, kmer_size)
 
     @property
     def preprocessing(self) -> dict[str, Any]:
         """Everything that determines a read's tokens besides the vocabulary, for fingerprints."""
-        return {field: getattr(self, field) for field in PREPROCESSING_FIELDS}
+        later = {field: getattr(self, field) for field, value in LATER_FIELDS.items() if getattr(self, field) != value}
+        return {field: getattr(self, field) for field in PREPROCESSING_FIELDS} | later
+
+    def replace(self, **changes: Any) -> MetagenBertProcessor:
+        """Return a processor with the same tokenizer and other values of some fields.
+
+        Raises:
+            ValueError: A value is unknown to this version, or out of range.
+        """
+        return MetagenBertProcessor(self.tokenizer, **self.preprocessing | changes)
+
+    def limit_length(self, n_tokens: int) -> None:
+        """Truncate reads at a number of tokens even if the preprocessing config sets no limit, or a larger one.
+
+        For encoders that cannot take more tokens. The preprocessing config stays as it is: longer reads could not be
+        embedded under it, so nothing that was computed under it differs.
+        """
+        if self.max_length is None or self.max_length > n_tokens:
+            self._backend = PackedTokenizer(self.tokenizer, self.add_special_tokens, n_tokens, self.kmer_size)
 
     @property
     def contract(self) -> dict[str, Any]:
@@ -174,19 +215,31 @@ class MetagenBertProcessor(ProcessorMixin):
             kept_offsets = np.concatenate([[0], np.cumsum(n_bases[rows])])
         else:
             rows, kept_offsets = np.arange(len(n_bases)), offsets
-        ids, lengths, truncated = self._backend.encode(folded, kept_offsets)
-        if (lengths == 0).any():
-            has_tokens = lengths > 0
-            rows, truncated, lengths = rows[has_tokens], truncated[has_tokens], lengths[has_tokens]
+        if self.translation == "longest_frame":
+            folded, kept_offsets = translate_longest_frame(folded, kept_offsets)
+        if self.truncation == "windows":
+            ids, lengths, window_rows = self._backend.encode_windows(folded, kept_offsets)
+            window_rows, n_truncated = rows[window_rows], 0
+            rows = np.unique(window_rows)
+        else:
+            ids, lengths, truncated = self._backend.encode(folded, kept_offsets)
+            has_tokens = lengths > self._backend.n_special
+            if not has_tokens.all():
+                ids = ids[np.repeat(has_tokens, lengths)]
+                rows, truncated, lengths = rows[has_tokens], truncated[has_tokens], lengths[has_tokens]
+            window_rows, n_truncated = rows, int(truncated.sum())
         read_stats = {
             "n_used": len(rows),
             "n_too_short": n_too_short,
             "n_no_tokens": len(n_bases) - n_too_short - len(rows),
-            "n_truncated": int(truncated.sum()),
+            "n_truncated": n_truncated,
             "n_ambiguous": 0 if ambiguous is None else int((ambiguous[rows] > 0).sum()),
             "n_lower_case": 0 if lower is None else int((lower[rows] > 0).sum()),
+            "n_windows": len(window_rows),
+            "n_tokens": len(ids) - len(lengths) * self._backend.n_special,
+            "n_unknown_tokens": self._backend.count_unknown(ids, len(lengths)),
         }
-        return PackedReads(ids, lengths, rows, read_stats)
+        return PackedReads(ids, lengths, window_rows, read_stats)
 
     def __call__(self, reads: str | list[str], return_tensors: str | None = "pt", **kwargs: Any) -> BatchFeature:
         """Tokenise reads into a padded batch for `MetagenBertModel.forward`.
@@ -197,7 +250,7 @@ class MetagenBertProcessor(ProcessorMixin):
             **kwargs: There are no other options; any is an error.
 
         Returns:
-            `input_ids` and `attention_mask`, `(n_reads, longest)`.
+            `input_ids` and `attention_mask`, `(n_reads, longest)`; with `truncation="windows"` one row per window.
 
         Raises:
             ValueError: A read cannot be used under the preprocessing config: it is too short, or has no token.
@@ -208,7 +261,7 @@ class MetagenBertProcessor(ProcessorMixin):
         sequence = np.frombuffer("".join(texts).encode(), np.uint8)
         offsets = np.cumsum([0, *map(len, texts)])
         packed = self.encode_reads(sequence, offsets)
-        if len(packed.rows) < len(texts):
+        if packed.read_stats["n_used"] < len(texts):
             missing = sorted(set(range(len(texts))) - set(packed.rows.tolist()))[0]
             raise ValueError(
                 f"Read {missing} ({len(texts[missing])} bases) gives no token under the preprocessing config "

@@ -46,5 +46,10 @@ class SequenceCnnConfig(PreTrainedConfig):
                 "least 1."
             )
 
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens: padding, A, C, G and T."""
+        return 5
+
 
 __all__ = ["SequenceCnnConfig"]

@@ -56,9 +56,11 @@ class SequenceCnnForSequenceClassification(StrictPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
         """Classify sequences.
@@ -68,22 +70,40 @@ class SequenceCnnForSequenceClassification(StrictPreTrainedModel):
             attention_mask: `(batch, length)`, 1 on bases; by default all but 0.
             labels: `(batch,)` class numbers, `(batch, num_labels)` of 0 and 1 for several labels at once, or floats for
                 regression, by `config.problem_type`.
+            inputs_embeds: `(batch, length, 4)` instead of `input_ids`: one-hot bases, or weights of A, C, G and T.
+            output_hidden_states: Whether to return `hidden_states`: the output of each convolution after pooling,
+                `(batch, length, n_filters)`, ever shorter; by default as the config says.
             **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
-            `logits (batch, num_labels)`, and `loss` with labels.
+            `logits (batch, num_labels)`, and `loss` with labels; hidden states if asked for.
+
+        Raises:
+            ValueError: Not exactly one of `input_ids` and `inputs_embeds` is given.
         """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give either input_ids or inputs_embeds, and not both.")
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if input_ids is not None:
+            bases = nn.functional.one_hot(input_ids.long(), N_BASES + 1)[..., 1:].to(self.dense.weight.dtype)
+            tokens = input_ids != 0
+        else:
+            assert inputs_embeds is not None
+            bases, tokens = inputs_embeds, torch.ones_like(inputs_embeds[:, :, 0], dtype=torch.bool)
         # `(batch, 1, length)`, shortened along with the hidden states. Padding is zeroed before each operation that
         # looks at neighbouring positions.
-        mask = (input_ids != 0 if attention_mask is None else attention_mask.bool())[:, None]
-        hidden = (
-            nn.functional.one_hot(input_ids.long(), N_BASES + 1)[..., 1:].to(self.dense.weight.dtype).transpose(1, 2)
-        )
+        mask = (tokens if attention_mask is None else attention_mask.bool())[:, None]
+        states: list[torch.Tensor] = []
+        hidden = bases.transpose(1, 2)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             hidden = norm(convolution(hidden * mask).transpose(1, 2)).transpose(1, 2).relu()
             size = min(self.config.pool_size, hidden.shape[2])
             hidden = nn.functional.max_pool1d(hidden * mask, size, ceil_mode=True)
             mask = nn.functional.max_pool1d(mask.to(hidden.dtype), size, ceil_mode=True).bool()
+            # What is returned is also what is used, so that gradients reach it.
+            states.append(hidden.transpose(1, 2))
+            hidden = states[-1].transpose(1, 2)
         largest = (hidden * mask).amax(2)
         mean = (hidden * mask).sum(2) / mask.sum(2).clamp_min(1)
         hidden = self.dense(self.dropout(torch.cat([largest, mean], 1))).relu()
@@ -91,7 +111,9 @@ class SequenceCnnForSequenceClassification(StrictPreTrainedModel):
         loss = None
         if labels is not None:
             loss = head_loss(logits, labels, self.config, num_items_in_batch=kwargs.get("num_items_in_batch"))
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=tuple(states) if output_hidden_states else None
+        )
 
 
 __all__ = ["SequenceCnnForSequenceClassification"]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from logging import LogRecord
 from pathlib import Path
 from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import CONFIG_NAME, PROCESSOR_NAME, cached_file, extract_commit_hash
+from transformers.utils import CONFIG_NAME, PROCESSOR_NAME, cached_file, extract_commit_hash, logging
+
+logger = logging.get_logger(__name__)
 
 HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "token", "subfolder")
 LABEL_OPTIONS = ("num_labels", "id2label", "label2id")
@@ -84,6 +88,10 @@ class WeightRules:
         )
 
 
+class WeightMismatchError(ValueError, RuntimeError):
+    """Weights that do not fit a model; a `RuntimeError` as transformers raises it."""
+
+
 class StrictPreTrainedModel(PreTrainedModel):
     """A model that never predicts with weights that its checkpoint does not have.
 
@@ -150,9 +158,11 @@ class StrictPreTrainedModel(PreTrainedModel):
                 kwargs["revision"] = commit
         options = hub_options(kwargs)
         has_processor = path is not None and cls._has_processor(path, options)
-        model, info = super().from_pretrained(
-            path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
-        )
+        # Problems are an error below, so transformers' table of them is of use only where it is an answer.
+        with nullcontext() if accepts_other_shapes else _without_load_report():
+            model, info = super().from_pretrained(
+                path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+            )
         problem = cls.weight_rules.problem(
             cls.__name__,
             untied_weights(model),
@@ -162,7 +172,14 @@ class StrictPreTrainedModel(PreTrainedModel):
             asks_for_head,
         )
         if problem is not None:
-            raise ValueError(problem.format(name=path))
+            raise WeightMismatchError(problem.format(name=path))
+        head = cls.weight_rules.head
+        is_new = sorted(key for key in info["missing_keys"] if head and key.startswith(head))
+        if is_new and path is not None:
+            logger.warning(
+                f"The head of this {cls.__name__} is new: {path} has none, so {len(is_new)} weights "
+                f"({', '.join(is_new[:N_NAMED])}) are random; train it before you predict with it."
+            )
         if path is not None:
             model.config._commit_hash = commit
         if has_processor:
@@ -204,7 +221,19 @@ class StrictPreTrainedModel(PreTrainedModel):
         """
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
-        """Save config, weights and the processor, if there is one, in one folder."""
+        """Save config, weights and the processor, if there is one, in one folder.
+
+        A model without the processor that its checkpoints must have is saved with a warning: its weights may be all
+        that is left of a training, but `from_pretrained` will refuse them.
+        """
+        if self.processor_required and self.processor is None:
+            logger.warning(
+                f"This {type(self).__name__} is saved without {PROCESSOR_NAME}, the preprocessing config, and cannot "
+                f"be loaded again until a processor is saved beside it; set model.processor before saving."
+            )
+        # Under the names of the weights in memory: transformers would write those of encoders such as ESM under the
+        # names of older checkpoints, which strict loading does not translate.
+        self._weight_conversions: list[Any] = []
         super().save_pretrained(save_directory, **kwargs)
         open_weights(save_directory)
         if self.processor is not None:
@@ -223,6 +252,21 @@ class StrictPreTrainedModel(PreTrainedModel):
                 "`pip install biomeformer`, then `import biomeformer` and load the model again."
             )
         return self.bridge
+
+
+@contextmanager
+def _without_load_report() -> Iterator[None]:
+    """Drop transformers' table of missing and unexpected weights from the log."""
+
+    def is_other(record: LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    reporter = logging.get_logger("transformers.modeling_utils")
+    reporter.addFilter(is_other)
+    try:
+        yield
+    finally:
+        reporter.removeFilter(is_other)
 
 
 def new_head_request(cls: Any, path: Any, new_head: bool | None, kwargs: dict[str, Any]) -> Callable[[], bool]:
@@ -290,6 +334,7 @@ def find_file(path: Any, name: str, **options: Any) -> str | None:
 __all__ = [
     "HUB_OPTIONS",
     "StrictPreTrainedModel",
+    "WeightMismatchError",
     "WeightRules",
     "complete_groups",
     "find_file",
