@@ -1,7 +1,8 @@
 """Train a DeepSets head on a cohort's phenotype, or the read encoder with it end to end, and cross-validate it.
 
 A sample is a set of vectors: its own centroids (MetagenBERT-Local) or some of its reads (MetagenBERT-Sub; arXiv
-2601.03295). The head pools them by mean, sum, maximum or attention.
+2601.03295). The head pools them by mean, sum, maximum or attention. The phenotype is a class, a number, or labels of
+which a sample may have several.
 
 * Samples are split into stratified folds; with `--group` no subject or batch is in two folds. Part of the training
   folds is held out for validation, on which training stops early; the test fold is not involved. Scores are those of
@@ -39,7 +40,6 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from torch import nn
 
 import biomeformer
 from biomeformer import MetagenBertForPhenotypeClassification
@@ -49,11 +49,15 @@ from biomeformer.io.file_identity import InputFile, compare_files, identify_file
 from biomeformer.io.records import DamagedFileError
 from biomeformer.io.tables import missing_words
 from biomeformer.metagenomes import read_set
+from biomeformer.metrics.targets import metric_name, shown_metrics
 from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.models.metagenbert.configuration_metagenbert import HEAD_LAYOUTS, SET_ELEMENTS, SET_POOLING_MODES
+from biomeformer.models.shared.head_loss import head_loss
 from biomeformer.phenotypes import Study, Target, make_target, read_metadata, with_deep_sets_head
+from biomeformer.phenotypes.checkpoint import PROBLEM_TYPES
 from biomeformer.phenotypes.evaluation import folds
 from biomeformer.phenotypes.study import STUDY_FILES
+from biomeformer.phenotypes.target import KINDS
 from biomeformer.phenotypes.trained_folds import evaluate_folds
 from biomeformer.reads import draw_reads, read_cohort
 from biomeformer.reads.cohort import CohortSample
@@ -75,7 +79,7 @@ from biomeformer.training.config import (
 )
 from biomeformer.training.folds import median_epoch
 from biomeformer.training.loop import Plan, Validation, train
-from biomeformer.training.losses import negative_log_likelihood
+from biomeformer.training.losses import prediction_loss
 from biomeformer.training.run import TrainingRun
 
 transformers.utils.logging.disable_progress_bar()
@@ -102,7 +106,7 @@ class RecipeConfig(Config):
         train_encoder: Whether to train the read encoder too.
         n_epochs: Maximum number of epochs.
         patience: Epochs without a validation loss that is lower by `min_improvement` after which training stops.
-        min_improvement: Minimum improvement, in nats per sample.
+        min_improvement: Minimum improvement, in nats per sample; of numbers, in variances of the training samples.
         batch_samples: Samples per step, shared among processes.
         micro_batches: Parts of a step's batch, each of which is one forward pass; one per process by default. With
             dropout, losses do not depend on the number of processes only if this is set.
@@ -310,7 +314,7 @@ class Sets:
 
 
 def new_model(
-    config: RecipeConfig, start: MetagenBertModel, classes: Sequence[str], *key: int
+    config: RecipeConfig, start: MetagenBertModel, target: Target, *key: int
 ) -> MetagenBertForPhenotypeClassification:
     """Build a model from the original encoder and a new head initialized from the seed and `key`.
 
@@ -320,7 +324,8 @@ def new_model(
     torch.manual_seed(int(np.random.default_rng([config.seed, *key]).integers(2**31)))
     model = with_deep_sets_head(
         copy.deepcopy(start) if config.train_encoder else start,
-        classes,
+        target.classes,
+        problem_type=PROBLEM_TYPES[target.kind],
         set_elements=config.elements,
         set_size=config.set_size,
         set_reads=config.reads_per_sample,
@@ -361,8 +366,13 @@ class Trainer:
             stage: Number of this training in the run.
             key: Key of this training's random numbers.
         """
-        config, labels = self.config, self.target.labels
-        model = new_model(config, self.start, self.target.classes, *key).to(self.accelerator.device)
+        config, task, labels = self.config, self.target.task, self.target.labels
+        mean, spread = 0.0, 1.0
+        if task == "regression":
+            # The head learns standardised numbers, and is rescaled at the end.
+            mean, spread = float(labels[rows].mean()), float(labels[rows].std()) or 1.0
+            labels = (labels - mean) / spread
+        model = new_model(config, self.start, self.target, *key).to(self.accelerator.device)
         self._fit_scale(model, rows, key)
         # Frozen weights are neither saved nor distributed.
         trained = model if config.train_encoder else model.head
@@ -389,10 +399,11 @@ class Trainer:
         def loss(wrapped: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, float]:
             outputs = wrapped(**batch["inputs"])
             logits = outputs.logits if config.train_encoder else outputs
-            return nn.functional.cross_entropy(logits, batch["labels"], reduction="sum"), float(len(logits))
+            # Divided by one: the sum.
+            return head_loss(logits, batch["labels"], model.config, num_items_in_batch=1), float(len(logits))
 
         def validate() -> Validation:
-            return Validation(loss=negative_log_likelihood(self.predict(model, validation), labels[validation]))
+            return Validation(loss=prediction_loss(task, self.predict(model, validation), labels[validation]))
 
         early_stopping = len(validation) > 0
         plan = Plan.of_epochs(
@@ -408,6 +419,10 @@ class Trainer:
         outcome = train(
             self.run, stage, trained, optimizer, plan, draw, loss, validate if early_stopping else None, name="sets"
         )
+        with torch.no_grad():
+            last = model.head.whole[-1]
+            last.weight.mul_(spread)
+            last.bias.mul_(spread).add_(mean)
         return model.eval(), outcome.best_step // epochs.steps_per_epoch
 
     @torch.no_grad()
@@ -432,7 +447,7 @@ class Trainer:
 
     @torch.no_grad()
     def predict(self, model: MetagenBertForPhenotypeClassification, rows: np.ndarray) -> np.ndarray:
-        """Predict probabilities `(n_rows, n_classes)` of samples, which are divided among the processes."""
+        """Predict probabilities `(n_rows, n_classes)`, or numbers, of samples, which are divided among processes."""
 
         def compute(own: np.ndarray) -> Iterator[np.ndarray]:
             for i in own:
@@ -441,7 +456,7 @@ class Trainer:
                     with self.accelerator.autocast():
                         batch = to_device(self.sets.batch([(name, part)]), self.accelerator.device)
                         logits.append(model(**batch).logits)
-                yield torch.cat(logits).double().softmax(1).mean(0, keepdim=True).cpu().numpy()
+                yield model.probabilities(torch.cat(logits).double()).mean(0, keepdim=True).cpu().numpy()
 
         return evaluate_rows(self.run.processes, len(rows), len(self.target.classes), compute)
 
@@ -461,7 +476,6 @@ def evaluate(trainer: Trainer) -> tuple[Study, list[dict[str, Any]]]:
         n_folds=config.n_folds,
         n_repeats=config.n_repeats,
         seed=config.seed,
-        metric="roc_auc",
         features="end-to-end" if config.train_encoder else f"own {config.elements}",
         model="deep_sets",
         source=f"{config.set_size} of each sample's {config.elements}",
@@ -473,7 +487,9 @@ def identity_of(config: RecipeConfig, target: Target, model: MetagenBertModel, g
     """Return what determines a run's results, as JSON values."""
     assert model.processor is not None
     labels = [f"{name}\t{label}" for name, label in zip(target.sample_ids, target.labels.tolist(), strict=True)]
-    return {
+    # Runs of classes are those of version 0.1, which knew no other task.
+    kind = {} if target.kind == "classification" else {"kind": target.kind}
+    return kind | {
         "config": asdict(config),
         "target": target.column,
         "classes": list(target.classes),
@@ -489,8 +505,14 @@ def parser() -> RecipeParser:
     parser = RecipeParser(__file__, __doc__)
     parser.add_training_options()
     parser.add_argument("--cohort", type=Path, required=True, help="CSV or TSV: sample_id, fastq, phenotypes")
-    parser.add_argument("--target", required=True, help="column with the classes")
-    parser.add_argument("--metadata", type=Path, help="CSV or TSV with the classes, instead of the cohort")
+    parser.add_argument("--target", required=True, help="column with the classes, numbers or labels")
+    parser.add_argument(
+        "--task",
+        choices=("auto", *KINDS),
+        default="auto",
+        help="what the column holds: classes, numbers, or labels joined by ';'; auto: numbers if more than 20 differ",
+    )
+    parser.add_argument("--metadata", type=Path, help="CSV or TSV with the target, instead of the cohort")
     parser.add_argument("--positive", action="append", help="value to predict against all others; may be given again")
     parser.add_argument(
         "--missing", action="append", default=[], help="further word for a missing value; may be given again"
@@ -517,7 +539,14 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     where = str(args.metadata or args.cohort)
     words = missing_words(args.missing, args.not_missing)
     target = make_target(
-        columns, args.target, ids, positive=args.positive, group_column=args.group, where=where, missing=words
+        columns,
+        args.target,
+        ids,
+        positive=args.positive,
+        group_column=args.group,
+        where=where,
+        missing=words,
+        task=args.task,
     )
     if target.n_missing and (processes is None or processes.rank == 0):
         note(f"{args.target}: left out: {target.describe_missing()}")
@@ -525,7 +554,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
     accelerator = make_accelerator(config.mixed_precision, cpu=args.cpu, processes=processes)
     start = biomeformer.load(config.model, revision=config.revision, device=str(accelerator.device))
     try:
-        new_model(config, start, target.classes)
+        new_model(config, start, target)
     except ValueError as error:
         raise InputError(f"{args.config}: {error}") from error
     identity = identity_of(config, target, start, args.group)
@@ -559,7 +588,8 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
             study.write(args.output)
             folder = run.write_model(model.save_pretrained, record)
             scores = study.evaluations[0].scores
-            out(f"{target.column}: ROC-AUC {scores['roc_auc']}, PR-AUC {scores['pr_auc']}")
+            shown = ", ".join(f"{metric_name(metric)} {scores[metric]}" for metric in shown_metrics(target.task))
+            out(f"{target.column}: {shown}")
             for warning in study.fit_warnings:
                 out(f"warning: {warning}")
             out(f"Wrote {folder}")

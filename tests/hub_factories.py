@@ -14,7 +14,8 @@ from biomeformer import AbundanceTable, SequenceClassifier
 from biomeformer.metagenomes.cohort import provenance
 from biomeformer.models.kmer_encoder import KmerEncoderConfig, KmerEncoderForSequenceClassification, KmerTokenizer
 from biomeformer.models.metagenbert import MetagenBertModel
-from biomeformer.phenotypes import make_target, train_checkpoint
+from biomeformer.phenotypes import FeatureTable, make_target, train_checkpoint, train_predictor
+from biomeformer.phenotypes.covariates import make_covariates
 from biomeformer.sequences.preprocessing import SequencePreprocessing
 from factories import tiny_metagenbert
 
@@ -50,6 +51,20 @@ def phenotype_checkpoint(folder: Path) -> Path:
     trained, study = train_checkpoint(model, table, target, n_splits=3, n_jobs=1)
     trained.save_pretrained(folder)
     record = {"base_model": {"id": "lab/centroids", "revision": "a" * 40}, **study.record}
+    (folder / "training_record.json").write_text(json.dumps(record))
+    return folder
+
+
+def predictor_checkpoint(folder: Path) -> Path:
+    """Boosting on vectors and age, and the record of its training."""
+    table = small_table()
+    target = make_target(table.metadata, "disease", table.sample_ids, where="table")
+    covariates = make_covariates(table.metadata, ["age"], table.sample_ids)
+    blocks = {"vectors": FeatureTable.from_abundance(table), "covariates": covariates}
+    base = {"id": "lab/centroids", "revision": "a" * 40, "weights_sha256": table.provenance["weights_sha256"]}
+    predictor, study = train_predictor(blocks, target, "boosting", base_model=base, n_splits=3, n_jobs=1)
+    predictor.save_pretrained(folder)
+    record = {"base_model": base, **study.record, "versions": predictor.versions}
     (folder / "training_record.json").write_text(json.dumps(record))
     return folder
 

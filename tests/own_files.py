@@ -378,6 +378,29 @@ def read_descriptions(folder: Path) -> str:
     return text(read.frame.fillna(-1), read.record)
 
 
+def write_predictor(folder: Path) -> None:
+    from biomeformer.phenotypes import FeatureTable, make_target, train_predictor
+    from biomeformer.phenotypes.covariates import make_covariates
+
+    rng, ids = np.random.default_rng(0), tuple(f"s{i}" for i in range(24))
+    values = rng.random((24, 5)) + 0.01
+    frame = pd.DataFrame({"age": [f"{20 + i}" for i in range(24)]}, index=pd.Index(ids, name="sample_id"))
+    frame["state"] = np.where(values[:, 0] > values[:, 1], *CLASSES)
+    blocks = {"species": FeatureTable(ids, tuple("abcde"), values), "covariates": make_covariates(frame, ["age"], ids)}
+    target = make_target(frame, "state", ids)
+    train_predictor(blocks, target, "l1", n_splits=2, n_jobs=1, force=True)[0].save_pretrained(folder)
+
+
+def read_predictor(folder: Path) -> str:
+    from biomeformer.phenotypes import PhenotypePredictor
+
+    predictor = PhenotypePredictor.from_pretrained(folder)
+    rows = np.linspace(-2, 2, 6 * 3).reshape(3, 6)
+    return text(
+        predictor.needs, predictor.classes, predictor.predict_columns(rows), [b.record for b in predictor.blocks]
+    )
+
+
 KINDS = {
     "cluster descriptions": Kind(write_descriptions, read_descriptions),
     "abundance table": Kind(lambda folder: abundance_table().write(folder / "abundance.parquet"), read_abundance),
@@ -385,6 +408,7 @@ KINDS = {
     "protein store": Kind(write_store, read_store),
     "embedded genomes": Kind(write_genomes, read_genomes),
     "dataset of genomes": Kind(write_dataset, read_dataset),
+    "phenotype predictor": Kind(write_predictor, read_predictor),
     "study": Kind(write_study, read_study, ("scores.csv",)),
     "network": Kind(write_network, read_network, ("network.graphml",)),
     "predictions": Kind(write_predictions, read_predictions),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 
@@ -367,6 +368,167 @@ def test_train_and_predict(tmp_path, model_dir, run):
     assert run(other).exit_code == 0
     result = run([*train, "--model", tmp_path / "m", "--output", tmp_path / "no"])
     assert result.exit_code == 2 and "the table was embedded by" in result.stderr and not (tmp_path / "no").exists()
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory, model_dir):
+    """A cohort whose ill samples hold copies of one read, with ages and species, and its run."""
+    folder, rng = tmp_path_factory.mktemp("embedded"), np.random.default_rng(0)
+    rows = ["sample_id,fastq,state,age"]
+    for i in range(16):
+        sequences = random_sequences(20, seed=i) + [random_sequences(1, seed=99)[0]] * (40 * (i % 2))
+        write_fastq(folder / f"s{i}.fastq", sequences)
+        rows.append(f"s{i},s{i}.fastq,{['healthy', 'ill'][i % 2]},{30 + 2 * i}")
+    (folder / "cohort.csv").write_text("\n".join(rows) + "\n")
+    names = [f"k__B|s__X{i}" for i in range(6)]
+    species = pd.DataFrame(100 * rng.dirichlet(np.ones(6), 16).T, index=names, columns=[f"s{i}" for i in range(16)])
+    species.to_csv(folder / "species.tsv", sep="\t", index_label="ID")
+    arguments = ["embed", folder / "cohort.csv", "--model", model_dir, "--output", folder / "run"]
+    assert CliRunner().invoke(app, [str(argument) for argument in arguments]).exit_code == 0
+    return folder
+
+
+FIT = ["--target", "state", "--folds", 2, "--threads", 1]
+
+
+def test_a_predictor_of_vectors_species_and_covariates(embedded, tmp_path, model_dir, run):
+    train = ["phenotype", "train", embedded / "run", *FIT, "--estimator", "boosting", "--model", model_dir]
+    train += ["--species", embedded / "species.tsv", "--covariates", "age"]
+    result = run([*train, "--output", tmp_path / "test"])
+    assert result.exit_code == 0, result.output
+    assert "vectors + species + covariates boosting" in result.stdout
+    assert "the predictor needs vectors, species and covariates (age)" in result.stderr
+    assert sorted(path.name for path in (tmp_path / "test").iterdir()) == [
+        "config.json",
+        "estimator.skops",
+        "training_record.json",
+    ]
+    record = json.loads((tmp_path / "test" / "training_record.json").read_text())
+    assert record["base_model"]["weights_sha256"] and record["inputs"]["covariates"]["columns"] == "age"
+    predict = ["phenotype", "predict", tmp_path / "test"]
+    species = ["--species", embedded / "species.tsv"]
+    result = run([*predict, embedded / "run", *species, "--output", tmp_path / "p.csv"])
+    assert result.exit_code == 0 and result.stdout == f"predictions  {tmp_path / 'p.csv'}\n", result.output
+    from_table = pd.read_csv(tmp_path / "p.csv", index_col="sample_id")
+    assert ((from_table["ill"] > 0.5) == [False, True] * 8).all() and list(from_table) == ["healthy", "ill"]
+    # From reads, with the model that embeds them.
+    sheet = [*predict, embedded / "cohort.csv", *species, "--output", tmp_path / "sheet.csv"]
+    assert run([*sheet, "--model", model_dir]).exit_code == 0
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "sheet.csv", index_col="sample_id"), from_table)
+    result = run(sheet)
+    assert result.exit_code == 2 and "cannot be loaded" in result.stderr and "by --model" in result.stderr
+    # A sample without age, and one that the species table lacks.
+    metadata = pd.read_csv(embedded / "cohort.csv", dtype=str).set_index("sample_id")
+    metadata.loc["s3", "age"] = "NA"
+    metadata.to_csv(tmp_path / "metadata.csv")
+    few = pd.read_csv(embedded / "species.tsv", sep="\t", index_col="ID").drop(columns="s5")
+    few.to_csv(tmp_path / "few.tsv", sep="\t", index_label="ID")
+    others = ["--species", tmp_path / "few.tsv", "--metadata", tmp_path / "metadata.csv"]
+    result = run([*predict, embedded / "run", *others])
+    assert result.exit_code == 1 and "2 of 16 samples could not be used" in result.stderr
+    assert "s3: " in result.stderr and "no value in the covariate 'age'" in result.stderr
+    assert "few.tsv has no sample 's5'" in result.stderr
+    assert len(result.stdout.splitlines()) == 15
+    for arguments, text in (
+        ([embedded / "run"], "species is missing"),
+        ([embedded / "s3.fastq", *species], "give a cohort's sheet, which names the samples"),
+        ([embedded / "run", *species, "--metadata", tmp_path / "few.tsv"], "has no column 'age'"),
+        ([embedded / "species.tsv", *species], "no column sample_id"),
+    ):
+        result = run([*predict, *arguments])
+        assert result.exit_code == 2 and text in result.stderr.splitlines()[-1], result.stderr
+
+
+def test_a_predictor_of_vectors_alone_predicts_reads(embedded, tmp_path, model_dir, run):
+    train = ["phenotype", "train", embedded / "run", *FIT, "--output", tmp_path / "test"]
+    result = run(train)
+    assert result.exit_code == 2 and "give that by --model" in result.stderr and not (tmp_path / "test").exists()
+    assert run([*train, "--estimator", "boosting"]).exit_code == 0
+    predict = ["phenotype", "predict", tmp_path / "test"]
+    table = pd.read_csv(io.StringIO(run([*predict, embedded / "run"]).stdout), index_col="sample_id")
+    result = run([*predict, embedded / "s3.fastq", "--model", model_dir])
+    (row,) = csv.DictReader(result.stdout.splitlines())
+    assert row["sample_id"] == "s3.fastq" and float(row["ill"]) == pytest.approx(table.loc["s3", "ill"])
+    result = run([*predict, embedded / "s3.fastq", "--model", "metagenbert-mini"])
+    assert result.exit_code == 2 and "the table was embedded by" in result.stderr
+    result = run([*predict, embedded / "run", "--species", embedded / "species.tsv"])
+    assert result.exit_code == 2 and "was fitted on vectors, and species is none of them" in result.stderr
+    result = run([*predict, embedded / "run", "--calibrated"])
+    calibrated = pd.read_csv(io.StringIO(result.stdout), index_col="sample_id")
+    assert list(calibrated) == list(table) and ((calibrated["ill"] > 0.5) == (table["ill"] > 0.5)).all()
+    result = run(["inspect", tmp_path / "test", "--json"])
+    described = json.loads(result.stdout)
+    assert (
+        described["model"]["needs"] == "vectors" and described["provenance"]["training"]["target"]["column"] == "state"
+    )
+
+
+def test_a_predictor_of_species_and_covariates_needs_no_reads(embedded, tmp_path, model_dir, run):
+    metadata = ["--metadata", embedded / "cohort.csv"]
+    train = ["phenotype", "train", embedded / "species.tsv", *metadata, *FIT, "--covariates", "age", "--force"]
+    assert run([*train, "--output", tmp_path / "test"]).exit_code == 0
+    predict = ["phenotype", "predict", tmp_path / "test", embedded / "species.tsv"]
+    result = run([*predict, *metadata])
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 17
+    result = run(predict)
+    assert result.exit_code == 2 and "has no such columns; give the table with them by --metadata" in result.stderr
+    result = run([*predict, *metadata, "--model", model_dir])
+    assert result.exit_code == 2 and "which needs no --model" in result.stderr
+    for options, text in (
+        (["--model", model_dir], "the features are features and covariates"),
+        (["--features", "features+vectors"], "is no combination of features, covariates"),
+    ):
+        result = run([*train, *options, "--output", tmp_path / "no"])
+        assert result.exit_code == 2 and text in result.stderr
+    # Numbers, with the interval that held the held-out ones.
+    age = ["phenotype", "train", embedded / "species.tsv", *metadata, "--target", "age", "--task", "regression"]
+    assert run([*age, "--folds", 2, "--threads", 1, "--force", "--output", tmp_path / "number"]).exit_code == 0
+    result = run(["phenotype", "predict", tmp_path / "number", embedded / "species.tsv"])
+    (first, *_) = csv.DictReader(result.stdout.splitlines())
+    assert list(first) == ["sample_id", "age", "age_low", "age_high"]
+    assert float(first["age_low"]) < float(first["age"]) < float(first["age_high"])
+    # One block of those given.
+    assert run([*train, "--features", "covariates", "--output", tmp_path / "age"]).exit_code == 0
+    result = run(["phenotype", "predict", tmp_path / "age", embedded / "cohort.csv"])
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 17
+
+
+def telling_species(work):
+    """A species table of which one species tells the state, beside the noise of the other tables."""
+    noise = pd.read_csv(work / "species.tsv", sep="\t", index_col="ID")
+    told = pd.DataFrame([[5, 50][i % 2] for i in range(noise.shape[1])], index=noise.columns, columns=["k__B|s__T"]).T
+    table = pd.concat([noise / 2, told])
+    table.to_csv(work / "telling.tsv", sep="\t", index_label="ID")
+    return work / "telling.tsv"
+
+
+def test_a_species_table_is_a_block_of_transfer(work, run, monkeypatch):
+    monkeypatch.setattr("biomeformer.phenotypes.cohort_transfer.N_BOOTSTRAPS", 50)
+    arguments = ["phenotype", "transfer", work / "species.tsv", "--metadata", two_sites(work), "--target", "state"]
+    arguments += ["--estimator", "l1", "--threads", 1, "--leave-out-column", "site"]
+    alone = run([*arguments, "--output", work / "alone"])
+    beside = run([*arguments, "--species", telling_species(work), "--output", work / "beside"])
+    assert alone.exit_code == beside.exit_code == 0, beside.output
+    assert "1 -> 2, l1: ROC-AUC 1.000" in beside.stdout and "ROC-AUC 1.000" not in alone.stdout
+
+
+def test_a_species_table_is_a_block_of_depth(work, run):
+    table = AbundanceTable.read(work / "run")
+    folders = []
+    for share in (1.0, 0.5):
+        folders.append(work / f"reads-{share}")
+        folders[-1].mkdir()
+        # Clusters that tell nothing.
+        counts = np.tile(table.counts[:1], (40, 1)) + np.arange(40)[:, None] % 3
+        stats = pd.DataFrame({name: counts.sum(1) for name in table.read_stats}, index=table.read_stats.index)
+        part = AbundanceTable(
+            table.sample_ids, counts, stats, table.metadata, table.provenance | {"read_fraction": share}
+        )
+        part.write(folders[-1] / "abundance.parquet")
+    arguments = ["phenotype", "depth", *folders, "--target", "state", *QUICK]
+    result = run([*arguments, "--species", telling_species(work), "--output", work / "depth"])
+    assert result.exit_code == 0, result.output
+    assert "100 %     l1        1.000" in result.stdout and "50 %      l1        1.000" in result.stdout
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "train", "predict", "transfer", "robustness"])

@@ -7,17 +7,21 @@ import sysconfig
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pytest
 import torch
 
 from biomeformer import GenomeTransformerForSequenceClassification, MetagenBertModel, SequenceClassifier
 from biomeformer.checkpoints import resolve_checkpoint
+from biomeformer.errors import InputError
 from biomeformer.hub.contents import model_contents
 from biomeformer.hub.entry import write_entry
 from biomeformer.hub.generated import write_generated
 from biomeformer.hub.manifest import load_entry
 from biomeformer.hub.remote_code import export_remote_code
+from biomeformer.phenotypes import FeatureTable, PhenotypePredictor
 from factories import random_contig, random_sequences, tiny_metagenbert
-from hub_factories import fill_in, sequence_checkpoint
+from hub_factories import fill_in, predictor_checkpoint, sequence_checkpoint, small_table
 
 # An editable install is not seen by an interpreter that reads no .pth files, so this one has not got the package.
 WITHOUT_PACKAGE = """
@@ -85,6 +89,53 @@ def test_a_classifier_of_sequences(hub, hub_process, tmp_path):
     hub.commit("lab/enhancers", {"model.safetensors": bytes(weights)})
     found = hub_process(use_classifier, "lab/enhancers", sequences, None)
     assert found.error.startswith("CheckpointError") and "is not the file that SHA256SUMS" in found.error
+
+
+def use_predictor(name, table, metadata, revision=None):
+    from biomeformer.phenotypes import PhenotypePredictor
+
+    predictor = PhenotypePredictor.from_pretrained(name, revision=revision)
+    return predictor.predict({"vectors": table}, metadata).frame, predictor.revision, predictor.needs
+
+
+def test_a_predictor_of_vectors_and_covariates_is_published_and_predicts_by_its_id(hub, hub_process, tmp_path):
+    folder = predictor_checkpoint(tmp_path / "model")
+    write_entry(folder, "lab/disease", "cc-by-4.0")
+    fill_in(folder)
+    (folder / "notes.txt").write_text("mine")
+    write_generated(folder, load_entry(folder))
+    with pytest.raises(InputError, match=r"notes.txt is not named by the manifest"):
+        model_contents(folder)
+    (folder / "notes.txt").unlink()
+    contents = model_contents(folder)
+    assert set(contents.files) == {"README.md", "SHA256SUMS", "config.json", "estimator.skops", "training_record.json"}
+    card = (folder / "README.md").read_text()
+    assert (
+        "| Needs covariates | age (a number) |" in card and "| Needs vectors |" in card and "gradient-boosted" in card
+    )
+    assert (
+        "clusters of `lab/centroids`" in card and "| ROC-AUC |" in card and "PhenotypePredictor.from_pretrained" in card
+    )
+    commit = hub.commit("lab/disease", {name: path.read_bytes() for name, path in contents.files.items()})
+    table = small_table()
+    vectors = FeatureTable.from_abundance(table)
+    expected = PhenotypePredictor.from_pretrained(folder).predict({"vectors": vectors}, table.metadata).frame
+    found = hub_process(use_predictor, "lab/disease", vectors, table.metadata)
+    frame, revision, needs = found.check()
+    pd.testing.assert_frame_equal(frame, expected)
+    assert revision == commit and needs == "vectors and covariates (age)"
+    again = hub_process(use_predictor, "lab/disease", vectors, table.metadata, cache=found.cache, offline=True)
+    pd.testing.assert_frame_equal(again.check()[0], expected)
+    # What was changed on the Hub is refused, and the commit before still loads.
+    content = bytearray((folder / "estimator.skops").read_bytes())
+    content[len(content) // 2] ^= 1
+    hub.commit("lab/disease", {"estimator.skops": bytes(content)})
+    changed = hub_process(use_predictor, "lab/disease", vectors, table.metadata)
+    assert (
+        changed.error.startswith("CheckpointError") and "estimator.skops does not match its checksum" in changed.error
+    )
+    pinned = hub_process(use_predictor, "lab/disease", vectors, table.metadata, commit)
+    pd.testing.assert_frame_equal(pinned.check()[0], expected)
 
 
 def test_without_the_package(hub, hub_command, tmp_path):

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from typer.testing import CliRunner
 
 import biomeformer
 from biomeformer import MetagenBertForPhenotypeClassification
 from biomeformer.checkpoints.loading import load_phenotype_model
+from biomeformer.cli import app
 from biomeformer.errors import InputError
 from biomeformer.metagenomes import read_set
 from biomeformer.models.metagenbert.modeling_metagenbert import set_options
@@ -178,6 +180,57 @@ def test_the_whole_stack_learns(dnabert2, tmp_path):
     assert list(predicted.values()) == pytest.approx(trained.predict_sets(*found.parts(16)).tolist(), abs=1e-7)
 
 
+@pytest.fixture(scope="module")
+def mixtures(tmp_path_factory) -> tuple[Path, Path]:
+    """A tiny model, and a cohort of two kinds of reads whose share is a number; with labels of which some have both."""
+    folder = tmp_path_factory.mktemp("mixtures")
+    tiny_metagenbert(min_read_length=20).save_pretrained(folder / "model")
+    rows = ["sample_id,fastq,bmi,labels"]
+    for i in range(24):
+        reads, share = random_sequences(48, seed=i), i / 23
+        n_changed = round(share * len(reads))
+        reads = [read.replace("G", "A").replace("C", "T") for read in reads[:n_changed]] + reads[n_changed:]
+        write_fastq(folder / f"s{i}.fastq", reads)
+        labels = [name for name, has in (("low", share < 0.7), ("high", share > 0.3)) if has]
+        rows.append(f"s{i},s{i}.fastq,{20 + 15 * share:.3f},{';'.join(labels)}")
+    (folder / "cohort.csv").write_text("\n".join(rows) + "\n")
+    return folder / "model", folder / "cohort.csv"
+
+
+@pytest.mark.parametrize(
+    ("column", "task", "problem", "metric"),
+    [
+        ("bmi", "auto", "regression", "R²"),
+        ("labels", "multilabel", "multi_label_classification", "ROC-AUC"),
+    ],
+)
+def test_numbers_and_labels_are_learned(mixtures, tmp_path, column, task, problem, metric):
+    model, cohort = mixtures
+    values = {"elements": "reads", "set_size": 48, "reads_per_sample": 48, "n_epochs": 40, "pooling": "mean"}
+    config = write_config(tmp_path / "c.yaml", model=str(model), learning_rate=3e-3, n_folds=3, **values)
+    options = ["--target", column, "--task", task]
+    job = launch(tmp_path, 1, config, tmp_path / "run", cohort, *options)
+    assert job.wait() == [0] and f"{column}: {metric} " in job.text(), job.text()
+    study = Study.read(tmp_path / "run")
+    main = study.evaluations[0].scores[study.evaluations[0].main_metric].mean
+    assert main > (0.7 if column == "bmi" else 0.8)
+    trained = load_phenotype_model(tmp_path / "run" / "model")
+    assert trained.config.problem_type == problem
+    # In the unit of the numbers, though the head learns standardised ones.
+    predicted = [list(trained.predict(*one.reads.paths()).values()) for one in list(read_cohort(cohort))[::8]]
+    if column == "bmi":
+        assert list(trained.predict(cohort.parent / "s0.fastq")) == ["bmi"]
+        np.testing.assert_allclose(np.ravel(predicted), [20, 25.2, 30.4], atol=3)
+    else:
+        assert list(trained.config.id2label.values()) == ["high", "low"]
+        assert predicted[0][1] > 0.5 > predicted[0][0]
+    record = json.loads((tmp_path / "run" / "training_record.json").read_text())
+    assert record["target"]["kind"] == study.target.kind
+    page = tmp_path / "report.html"
+    assert CliRunner().invoke(app, ["phenotype", "report", str(tmp_path / "run"), "--output", str(page)]).exit_code == 0
+    assert metric in page.read_text()
+
+
 @pytest.mark.parametrize(
     ("values", "options", "fragments"),
     [
@@ -189,6 +242,7 @@ def test_the_whole_stack_learns(dnabert2, tmp_path):
         ({"n_folds": 9}, [], ["9 folds", "rarest class has 6"]),
         ({"model": "metagenbert-mimi"}, [], ["metagenbert-mimi", "did you mean"]),
         ({}, ["--target", "diagnosis"], ["no column 'diagnosis'"]),
+        ({}, ["--task", "regression"], ["column 'group' of", "which is no number"]),
         ({}, ["--group", "group"], ["1 group of column 'group'"]),
     ],
 )

@@ -72,6 +72,9 @@ COMMANDS = {
     "phenotype train": Command(
         "phenotype train INPUTS/run --model INPUTS/model --target group --folds 2 --threads 1 --output OUTPUT"
     ),
+    "phenotype train, predictor": Command(
+        "phenotype train INPUTS/run --estimator boosting --target group --folds 2 --threads 1 --output OUTPUT"
+    ),
     "phenotype predict": Command("phenotype predict INPUTS/phenotype INPUTS/cohort/s0.fastq.gz --output OUTPUT.csv"),
     "phenotype depth": Command(
         "phenotype depth INPUTS/cohort/cohort.csv --model INPUTS/model --target group --fraction 1 --fraction 0.5 "

@@ -29,6 +29,9 @@ from .source import (
 )
 
 CHECKSUMS = "SHA256SUMS"
+# Of checkpoints whose weights are no tensors: estimators of scikit-learn, as skops writes them.
+ESTIMATOR = "estimator.skops"
+WEIGHT_PATTERNS = ("*.safetensors", "*.skops")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib", "*.distcp")
 # transformers prefers a distributed checkpoint to the weights next to it, and its index is a pickle.
 DISTRIBUTED_INDEX = ".metadata"
@@ -47,7 +50,8 @@ def hash_file(path: Path) -> str:
 
 def weight_hashes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each weight file of a checkpoint, including those in subfolders, by relative path."""
-    files = sorted(path for path in folder.rglob("*.safetensors") if not path.name.startswith("."))
+    paths = (path for pattern in WEIGHT_PATTERNS for path in folder.rglob(pattern))
+    files = sorted(path for path in paths if not path.name.startswith("."))
     return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
 
 
@@ -308,7 +312,9 @@ def _adapter_file(source: CheckpointSource) -> str | None:
 
 __all__ = [
     "CHECKSUMS",
+    "ESTIMATOR",
     "PICKLES",
+    "WEIGHT_PATTERNS",
     "Shapes",
     "checksum_file",
     "checksums",

@@ -247,7 +247,7 @@ def hash_checkpoint(name: str) -> str | None:
     if not name or not (folder / CONFIG).is_file():
         return None
     digests = []
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.skops")]):
         with path.open("rb") as file:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     if len(digests) == 1:

@@ -67,11 +67,14 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
     from ..checkpoints.integrity import checksum_file
     from ..checkpoints.loading import load, load_genome_model, load_phenotype_model, load_read_encoder
     from ..checkpoints.source import open_checkpoint
+    from ..phenotypes.predictor import MODEL_TYPE as PREDICTOR
     from ..sequences.classifier import SequenceClassifier
 
     source = open_checkpoint(name, revision=revision)
     config = source.config
     record: dict[str, Any] = {"checkpoint": name}
+    if source.model_type == PREDICTOR:
+        return record | _predictor(source)
     loaded_model: PreTrainedModel
     if source.model_type == "metagenbert":
         if "MetagenBertForPhenotypeClassification" in (config.get("architectures") or ()):
@@ -112,6 +115,36 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
         **_training_record(source),
     }
     return record
+
+
+def _predictor(source: CheckpointSource) -> dict[str, Any]:
+    """Return the sections of a predictor of phenotypes, which is loaded."""
+    from ..checkpoints.integrity import checksum_file
+    from ..phenotypes import PhenotypePredictor
+
+    predictor = PhenotypePredictor.from_source(source)
+    blocks = {
+        block.name: {"kind": block.kind, "n_columns": block.n_columns, "transform": block.transform or None}
+        for block in predictor.blocks
+    }
+    return {
+        "model": {
+            "model_type": source.model_type,
+            "target": predictor.target,
+            "kind": predictor.kind,
+            "classes": list(predictor.classes),
+            "estimator": predictor.estimator_name,
+            "needs": predictor.needs,
+            "blocks": blocks,
+        },
+        "provenance": {
+            "revision": predictor.revision,
+            "base_model": predictor.base_model or None,
+            "weights_verified": checksum_file(source)[0] is not None,
+            "versions": source.config.get("versions"),
+            **_training_record(source),
+        },
+    }
 
 
 def _genome_transformer(model: PreTrainedModel) -> dict[str, Any]:

@@ -87,9 +87,10 @@ def _explain(error: RunInterrupted, folder: Path, processes: ProcessGroup) -> Bi
     )
 
 
-def list_failures(failed: dict[str, str], folder: Path) -> None:
-    """Print which items failed, and why."""
+def list_failures(failed: dict[str, str], folder: Path | None) -> None:
+    """Print which items failed, and why; `folder` is that of their run, if they have one."""
     for item_id, reason in list(failed.items())[:MOST_LISTED]:
         note(f"failed  {one_line(item_id)}: {one_line(reason)}")
     if len(failed) > MOST_LISTED:
-        note(f"… and {len(failed) - MOST_LISTED:,} more: biomeformer status {folder}")
+        where = "" if folder is None else f": biomeformer status {folder}"
+        note(f"… and {len(failed) - MOST_LISTED:,} more{where}")

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from ..checkpoints.integrity import CHECKSUMS, PICKLES, weight_files
+from ..checkpoints.integrity import CHECKSUMS, ESTIMATOR, PICKLES, weight_files
 from ..checkpoints.source import open_checkpoint, refuse_unsafe_config
 from ..errors import CheckpointError, InputError
 from ..metagenomes import AbundanceTable
@@ -20,6 +20,7 @@ from ..metagenomes.abundance_table import DATASET_FILE, dataset_file
 from ..metagenomes.cluster_descriptions import NAME as DESCRIPTIONS
 from ..metagenomes.cluster_descriptions import ClusterDescriptions
 from ..models.kmer_encoder.modeling_kmer_encoder import SENTENCE_TRANSFORMERS
+from ..phenotypes.predictor import MODEL_TYPE as PREDICTOR
 from ..runs.output_folder import RECORD as OWNERSHIP_RECORD
 from .card_types import card_type_of
 from .cards import EVAL_RESULTS
@@ -193,7 +194,10 @@ def _weights(folder: Path, part: str) -> list[str]:
     """
     if not (folder / part / CONFIG).is_file():
         return []
-    names = weight_files(open_checkpoint(folder / part))
+    source = open_checkpoint(folder / part)
+    if source.model_type == PREDICTOR:
+        return [ESTIMATOR]
+    names = weight_files(source)
     if (folder / part / SAFE_WEIGHTS_INDEX_NAME).is_file() and names != [SAFE_WEIGHTS_NAME]:
         names.append(SAFE_WEIGHTS_INDEX_NAME)
     return [(PurePosixPath(part) / name).as_posix() for name in names]

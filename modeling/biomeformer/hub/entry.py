@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..metagenomes.abundance_table import dataset_file
+from ..metrics.targets import METRIC_NAMES
 from .card_types import card_type_of
 from .folder import CheckpointFolder
 from .manifest import ENTRY, TABLE_CLASS, TO_DO
@@ -26,7 +27,7 @@ COMMENT = """\
 # What the files beside this one do not say; the rest of the card is read from them. Fill in every {todo}, then write
 # the card: biomeformer publish card {folder}
 """
-SCORES = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "balanced_accuracy": "balanced accuracy"}
+SCORES = ("roc_auc", "pr_auc", "balanced_accuracy", "r2", "mae", "spearman")
 N_METRICS = 6
 
 
@@ -107,12 +108,12 @@ def _metrics(record: Mapping[str, Any], task: str) -> list[dict[str, str]]:
     target = (record.get("target") or {}).get("column")
     if isinstance(scores, list) and scores:
         metrics = []
-        for key, name in SCORES.items():
+        for key in SCORES:
             if isinstance(scores[0].get(key), (int, float)):
                 parts = {"key": key, "low": f"{key}_low", "high": f"{key}_high"}
                 paths = {end: f"scores/0/{part}" for end, part in parts.items() if _is_number(scores[0].get(part))}
                 dataset = "its own samples, cross-validated"
-                metrics.append(_metric(key, name, f"{target}: {task}", dataset) | _all_or_key(paths))
+                metrics.append(_metric(key, METRIC_NAMES[key], f"{target}: {task}", dataset) | _all_or_key(paths))
         return metrics
     if isinstance(scores, dict):
         return [

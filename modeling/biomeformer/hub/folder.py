@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.integrity import weight_hashes
+from ..checkpoints.integrity import WEIGHT_PATTERNS, weight_hashes
 from ..errors import CheckpointError
 from ..sinks import markdown_code
 
@@ -21,7 +21,7 @@ class CheckpointFolder:
         path: The folder.
 
     Raises:
-        CheckpointError: The folder has no `config.json`, or no safetensors weights.
+        CheckpointError: The folder has no `config.json`, or neither safetensors weights nor an estimator of skops.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -30,8 +30,8 @@ class CheckpointFolder:
             raise CheckpointError(f"{self.path} has no {CONFIG}, so it is not a checkpoint; give the folder of one.")
         if not self.weight_files:
             raise CheckpointError(
-                f"{self.path} has no safetensors weights, and no other format is published; save the model with "
-                "save_pretrained."
+                f"{self.path} has no safetensors weights, and of other formats none but skops is published; save the "
+                "model with save_pretrained."
             )
 
     def json(self, name: str) -> dict[str, Any]:
@@ -76,8 +76,8 @@ class CheckpointFolder:
 
     @property
     def weight_files(self) -> list[Path]:
-        """Safetensors files of the model itself."""
-        return sorted(self.path.glob("*.safetensors"))
+        """Weight files of the model itself."""
+        return sorted(path for pattern in WEIGHT_PATTERNS for path in self.path.glob(pattern))
 
     @cached_property
     def sha256(self) -> dict[str, str]:

@@ -25,12 +25,17 @@ def load_check(folder: str) -> None:
     from ..genomes.proteins import PROTEIN_ENCODER, load_protein_encoder
     from ..metagenomes.cluster_descriptions import descriptions_of
     from ..models.metagenbert import MetagenBertModel
+    from ..phenotypes.predictor import MODEL_TYPE as PREDICTOR
+    from ..phenotypes.predictor import PhenotypePredictor
     from ..registration import MODELS, ClassReference
     from .card_types import card_type_of
 
     source = open_checkpoint(folder, local_files_only=True)
     class_name = (source.config.get("architectures") or [""])[0]
     card_type_of(class_name, folder)
+    if source.model_type == PREDICTOR:
+        PhenotypePredictor.from_source(source)
+        return
     paths = {path.rpartition(".")[2]: path for classes in MODELS.values() for path in classes.values()}
     cls: Any = ClassReference(paths[class_name]).load()
     model, info = load_from(source, cls, dtype=torch.float32, output_loading_info=True)

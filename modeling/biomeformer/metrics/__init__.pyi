@@ -9,11 +9,22 @@ from .curves import (
 )
 from .evaluate_metrics import (
     EVALUATE_MODULE as EVALUATE_MODULE,
+    R2 as R2,
     BalancedAccuracy as BalancedAccuracy,
     BrierScore as BrierScore,
     CalibrationError as CalibrationError,
+    MeanAbsoluteError as MeanAbsoluteError,
+    MultiLabelBrierScore as MultiLabelBrierScore,
+    MultiLabelF1 as MultiLabelF1,
+    MultiLabelMicroF1 as MultiLabelMicroF1,
+    MultiLabelPrAuc as MultiLabelPrAuc,
+    MultiLabelRocAuc as MultiLabelRocAuc,
+    PearsonCorrelation as PearsonCorrelation,
     PrAuc as PrAuc,
     RocAuc as RocAuc,
+    RootMeanSquaredError as RootMeanSquaredError,
+    SpearmanCorrelation as SpearmanCorrelation,
+    SubsetAccuracy as SubsetAccuracy,
 )
 from .probabilities import LOWER_IS_BETTER as LOWER_IS_BETTER, METRICS as METRICS, score as score
 from .tasks import (

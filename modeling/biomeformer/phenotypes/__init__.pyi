@@ -19,8 +19,9 @@ from .evaluation import (
     cross_validate as cross_validate,
 )
 from .features import FeatureTable as FeatureTable, read_feature_table as read_feature_table
-
+from .fitting import train_predictor as train_predictor
 from .models import MODELS as MODELS, make_model as make_model
+from .predictor import PhenotypePredictor as PhenotypePredictor, Predictions as Predictions
 from .statistics import (
     DISTANCES as DISTANCES,
     GroupTest as GroupTest,

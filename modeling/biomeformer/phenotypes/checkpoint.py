@@ -15,13 +15,12 @@ from ..metagenomes.sample import require_processor
 from ..models.metagenbert import MetagenBertConfig, MetagenBertForPhenotypeClassification, MetagenBertModel
 from ..models.metagenbert.configuration_metagenbert import ZERO_REPLACEMENTS
 from ..models.metagenbert.deep_sets import make_deep_sets
-from .evaluation import INNER_SPLITS, inner_folds
 from .features import FeatureTable
-from .models import learned_nothing, make_model
+from .fitting import fit_and_evaluate
 from .multi_label import OneVsRest
-from .study import Study, run_study
+from .study import Study
 from .target import Kind, Target
-from .transforms import TRANSFORMS, block_rules, design_matrix
+from .transforms import TRANSFORMS, block_rules
 
 SINGLE_LABEL = "single_label_classification"
 # Of transformers.
@@ -181,28 +180,18 @@ def train_checkpoint(
             f"a checkpoint replaces zeros sample by sample, which the rule {rule!r} does not; give auto or "
             f"{' or '.join(ZERO_REPLACEMENTS)}."
         )
-    study = run_study(
-        {"vectors": [features]},
+    fitted, _, study = fit_and_evaluate(
+        {"vectors": features},
         target,
-        models=["l1"],
+        "l1",
         transform=transform,
         zeros=rule,
         n_splits=n_splits,
-        n_repeats=1,
         seed=seed,
         n_jobs=n_jobs,
+        force=force,
         progress=progress,
     )
-    matrix = design_matrix([features.take(target.sample_ids)], transform, rule)
-    inner = inner_folds(target.strata(n_folds=INNER_SPLITS), target.groups, seed)
-    fitted = make_model("l1", len(target.classes), inner, seed, n_jobs, task=target.task).fit(matrix, target.labels)
-    nothing = study.fit_warnings[0] if study.evaluations[0].learned_nothing else ""
-    if learned_nothing(fitted):
-        nothing = "Fitted on all samples, the model has no coefficient that differs from zero."
-    if nothing and not force:
-        raise InputError(
-            f"{nothing} No checkpoint was made; give more samples or another target, or force it (--force)."
-        )
     return with_linear_head(model, fitted, target.classes, transform, rule, PROBLEM_TYPES[target.kind]), study
 
 
@@ -258,7 +247,7 @@ def _linear(fitted: Any) -> tuple[np.ndarray, np.ndarray]:
     if not hasattr(classifier, "coef_") or len(steps) > 2 or (len(steps) == 2 and not hasattr(steps[0], "mean_")):
         raise InputError(
             f"a {type(classifier).__name__} is not a linear classifier of scaled features, the only kind that a "
-            "checkpoint can hold; fit the model l1."
+            "head can hold; fit the model l1, or save a predictor of it (train_predictor)."
         )
     weight, bias = np.atleast_2d(classifier.coef_), np.atleast_1d(classifier.intercept_)
     if len(steps) == 2:

@@ -216,16 +216,12 @@ def aligned(table: FeatureTable, names: Sequence[str]) -> FeatureTable:
     """
     if not table.is_composition:
         return replace(table, names=tuple(names), values=align_covariates(table, names))
-    column_of = {name: i for i, name in enumerate(table.names)}
-    values = np.zeros((len(table), len(names)))
-    shared = [i for i, name in enumerate(names) if name in column_of]
-    # Counts stay counts: their sum is the depth.
-    values[:, shared] = table.values[:, [column_of[names[i]] for i in shared]]
-    empty = values.sum(1) == 0
+    alike = table.with_features(names)
+    empty = alike.values.sum(1) == 0
     if empty.any():
         sample = table.sample_ids[int(np.argmax(empty))]
         raise InputError(f"sample {sample!r} has none of the features that the model was trained on; leave it out.")
-    return FeatureTable(table.sample_ids, tuple(names), values, table.provenance)
+    return alike
 
 
 def _stacked(tables: Sequence[FeatureTable], counts: bool) -> FeatureTable:

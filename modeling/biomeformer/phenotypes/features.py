@@ -20,6 +20,7 @@ from ..io.short_repr import short_repr
 from ..io.tables import is_number, why_no_number
 from ..metagenomes import AbundanceTable
 from ..metagenomes.abundance_table import check_agreement, is_abundance_source, table_file
+from .metadata_columns import Covariate
 from .profiles.dialects import Profile, read_text
 from .profiles.folders import holds_profiles, read_folder
 from .profiles.lineages import TOTALS, is_stratified, is_taxon, is_unassigned, partition
@@ -48,6 +49,7 @@ class FeatureTable:
         unusable: What is wrong with samples that cannot be used, whose values are zero; `take` refuses them.
         metadata_columns: Columns that were left out since the metadata has columns of these names.
         is_composition: Whether rows are compositions; else they are covariates, numbers of any kind, NaN if missing.
+        covariates: Of covariates, how each metadata column became features.
         refit: For features that are fitted on the training samples of each fold: returns the values of all rows, given
             the ids of the training samples and of the rows. `values` are then those fitted on all samples.
     """
@@ -61,6 +63,7 @@ class FeatureTable:
     unusable: dict[str, str] = field(default_factory=dict)
     metadata_columns: tuple[str, ...] = ()
     is_composition: bool = True
+    covariates: tuple[Covariate, ...] = ()
     refit: Callable[[Sequence[str], Sequence[str]], np.ndarray] | None = field(default=None, compare=False)
 
     __repr__ = short_repr
@@ -102,6 +105,15 @@ class FeatureTable:
             if name in self.unusable:
                 raise TableError(self.unusable[name])
         return replace(self, sample_ids=tuple(sample_ids), values=self.values[[row_of[name] for name in sample_ids]])
+
+    def with_features(self, names: Sequence[str]) -> FeatureTable:
+        """Return a composition of exactly these features, in this order: those it lacks are 0, others are dropped."""
+        column_of = {name: i for i, name in enumerate(self.names)}
+        values = np.zeros((len(self), len(names)))
+        shared = [i for i, name in enumerate(names) if name in column_of]
+        # Counts stay counts: their sum is the depth.
+        values[:, shared] = self.values[:, [column_of[names[i]] for i in shared]]
+        return replace(self, names=tuple(names), values=values)
 
     def check_joins(self, other: FeatureTable, where: str, other_where: str) -> None:
         """Check that the features of two tables are comparable.

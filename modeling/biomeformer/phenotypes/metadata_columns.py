@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..io.tables import MISSING_VALUES, is_missing
+from ..io.tables import MISSING_VALUES, is_missing, is_number
 
 ColumnKind = Literal["number", "category"]
+# Between column and word in the name of a feature, and the word of missing values.
+SEPARATOR, MISSING_WORD = "=", "missing"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,12 @@ class MetadataColumn:
         """Whether a sample has a value, bool `(n_samples,)`."""
         return self.values >= 0 if self.kind == "category" else ~np.isnan(self.values)
 
+    def texts(self, missing: str) -> list[str]:
+        """Return the values of a category, or of numbers their shortest form, and `missing` where they are missing."""
+        if self.kind == "category":
+            return [self.levels[code] if code >= 0 else missing for code in self.values]
+        return [missing if np.isnan(value) else f"{value:g}" for value in self.values]
+
     def take(self, rows: np.ndarray) -> MetadataColumn:
         """Return the values of some samples, without the classes that none of them has."""
         values = self.values[rows]
@@ -58,6 +66,31 @@ class MetadataColumn:
             middle = float(np.median(self.values[known])) if known.any() else 0.0
             columns = np.where(known, self.values, middle)[:, None]
         return columns if known.all() else np.hstack([columns, (~known)[:, None].astype(np.float64)])
+
+
+@dataclass(frozen=True)
+class Covariate:
+    """How a metadata column becomes features: a number as it is, of words a column of zeros and ones each.
+
+    Attributes:
+        column: Name of the metadata column.
+        words: The words, of which the last may be `missing`; empty for a column of numbers.
+    """
+
+    column: str
+    words: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the features: `COLUMN`, or `COLUMN=WORD` of each word."""
+        return [f"{self.column}{SEPARATOR}{word}" for word in self.words] or [self.column]
+
+    def encode(self, values: MetadataColumn) -> np.ndarray:
+        """Return the features of samples, float64 `(n_samples, n_names)`: missing numbers are NaN, unknown words 0."""
+        if not self.words:
+            return (values.values if values.kind == "number" else np.full(len(values.values), np.nan))[:, None]
+        texts = np.array(values.texts(MISSING_WORD), dtype=object)
+        return (texts[:, None] == np.array(self.words, dtype=object)).astype(np.float64)
 
 
 def metadata_column(
@@ -88,7 +121,7 @@ def metadata_column(
     texts = metadata[name].reindex(list(sample_ids)).fillna("").astype(str).str.strip().tolist()
     known = [not is_missing(text, missing) for text in texts]
     if not categorical:
-        numbers = [_number(text) if has_value else np.nan for text, has_value in zip(texts, known, strict=True)]
+        numbers = [as_number(text) if has_value else np.nan for text, has_value in zip(texts, known, strict=True)]
         if None not in numbers:
             return MetadataColumn(name, "number", np.array(numbers, np.float64))
     levels = tuple(sorted({text for text, has_value in zip(texts, known, strict=True) if has_value}))
@@ -97,13 +130,10 @@ def metadata_column(
     return MetadataColumn(name, "category", np.array(codes, np.int64), levels)
 
 
-def _number(text: str) -> float | None:
+def as_number(text: str) -> float | None:
     """Return a finite number; None if the text is none."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
+    value = float(text) if is_number(text) else np.nan
     return value if np.isfinite(value) else None
 
 
-__all__ = ["ColumnKind", "MetadataColumn", "metadata_column"]
+__all__ = ["MISSING_WORD", "SEPARATOR", "ColumnKind", "Covariate", "MetadataColumn", "as_number", "metadata_column"]

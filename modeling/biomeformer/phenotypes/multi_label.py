@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,13 @@ class OneVsRest:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self.make = make
+
+    @classmethod
+    def of_fitted(cls, models: Sequence[Any], frequencies: np.ndarray) -> OneVsRest:
+        """Return fitted classifiers of each label, or None, and the labels' frequencies as one."""
+        fitted = cls(lambda: None)
+        fitted.models, fitted.frequencies = list(models), frequencies
+        return fitted
 
     def fit(self, matrix: np.ndarray, labels: np.ndarray) -> OneVsRest:
         """Fit float64 `(n_samples, n_features)` and 0 or 1 of each label, `(n_samples, n_labels)`."""

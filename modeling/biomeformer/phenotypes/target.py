@@ -101,9 +101,7 @@ class Target:
     @property
     def task(self) -> Task:
         """The task of `biomeformer.metrics`."""
-        if self.kind == "classification":
-            return "binary" if len(self.classes) == 2 else "multi_class"
-        return "regression" if self.kind == "regression" else "multi_label"
+        return task_of(self.kind, len(self.classes))
 
     @property
     def summary(self) -> dict[str, str]:
@@ -170,6 +168,13 @@ class Target:
             groups = np.array([names.index(value) if value in kept else len(kept) for value in values])
         numbers, labels = np.unique(groups, return_inverse=True)
         return replace(self, kind="classification", classes=tuple(names[i] for i in numbers), labels=labels)
+
+
+def task_of(kind: Kind, n_classes: int) -> Task:
+    """Return the task of `biomeformer.metrics` of a kind of target."""
+    if kind == "classification":
+        return "binary" if n_classes == 2 else "multi_class"
+    return "regression" if kind == "regression" else "multi_label"
 
 
 def read_metadata(path: str | Path) -> pd.DataFrame:
@@ -380,4 +385,4 @@ def _listed(values: pd.Series) -> str:
     return ", ".join(map(repr, names[:8])) + (", …" if len(names) > 8 else "")
 
 
-__all__ = ["KINDS", "LABEL_SEPARATOR", "Kind", "Target", "make_target", "read_metadata"]
+__all__ = ["KINDS", "LABEL_SEPARATOR", "Kind", "Target", "make_target", "read_metadata", "task_of"]

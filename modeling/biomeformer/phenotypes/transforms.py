@@ -57,7 +57,11 @@ def resolve_zeros(values: np.ndarray, zeros: str) -> str:
 
 
 def replace_zeros(
-    values: np.ndarray, zeros: str = "fixed", training_rows: np.ndarray | None = None, names: Sequence[str] = ()
+    values: np.ndarray,
+    zeros: str = "fixed",
+    training_rows: np.ndarray | None = None,
+    names: Sequence[str] = (),
+    prior_counts: np.ndarray | None = None,
 ) -> np.ndarray:
     """Scale rows to a sum of one and replace their zeros multiplicatively: the ratios of other features stay the same.
 
@@ -72,6 +76,8 @@ def replace_zeros(
         training_rows: For `gbm`: rows of the training samples; all by default. The prior of a sample is from all
             training samples but itself.
         names: Names of the features, for errors.
+        prior_counts: For `gbm`: summed counts of training samples that are not among the rows, `(n_features,)`; then
+            the prior is from them alone.
 
     Returns:
         float64 `(n_samples, n_features)`, rows that sum to one.
@@ -90,7 +96,7 @@ def replace_zeros(
     elif zeros == "sq":
         replacement = np.broadcast_to(1 / (n_features * (np.sqrt(depth) + 1)), values.shape)
     elif zeros == "gbm":
-        prior = _prior_counts(values, training_rows)
+        prior = _prior_counts(values, training_rows) if prior_counts is None else prior_counts[None]
         if (prior <= 0).any():
             column = int(np.argmax((prior <= 0).any(0)))
             feature = repr(names[column]) if len(names) else f"number {column}"
@@ -123,6 +129,7 @@ def transform_shares(
     zeros: str = "fixed",
     training_rows: np.ndarray | None = None,
     names: Sequence[str] = (),
+    prior_counts: np.ndarray | None = None,
 ) -> np.ndarray:
     """Transform compositions (Aitchison geometry through scikit-bio).
 
@@ -132,6 +139,7 @@ def transform_shares(
         zeros: Rule for zeros: see `replace_zeros`.
         training_rows: As for `replace_zeros`.
         names: As for `replace_zeros`.
+        prior_counts: As for `replace_zeros`.
 
     Returns:
         float64 `(n_samples, n_features)`, one column fewer for `ilr`.
@@ -147,7 +155,7 @@ def transform_shares(
         raise InputError(f"a log-ratio needs two features, and there is {values.shape[1]}; use the transform none.")
     from skbio.stats.composition import clr, ilr
 
-    replaced = replace_zeros(values, zeros, training_rows, names)
+    replaced = replace_zeros(values, zeros, training_rows, names, prior_counts)
     return np.asarray(clr(replaced) if transform == "clr" else ilr(replaced)).reshape(len(values), -1)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..metrics.scorers import Task
+
 
 def class_weights(labels: np.ndarray, n_classes: int) -> np.ndarray:
     """Weight classes inversely to their frequency, so that each contributes equally to the loss.
@@ -28,4 +30,23 @@ def negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> fl
     return float(-np.log(probabilities[np.arange(len(labels)), labels].clip(1e-12)).mean())
 
 
-__all__ = ["class_weights", "negative_log_likelihood"]
+def prediction_loss(task: Task, predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Return the mean loss of a task's predictions: that of training, for early stopping.
+
+    Args:
+        task: One of `biomeformer.metrics.TASKS`.
+        predicted: Probabilities `(n, n_labels)`, or predicted numbers `(n, 1)`.
+        truth: Class numbers, int `(n,)`; 0 or 1 of each label, `(n, n_labels)`; or numbers, float `(n,)`.
+
+    Returns:
+        Nats per sample; of several labels summed over them; of numbers the mean squared error.
+    """
+    if task == "regression":
+        return float(((predicted[:, 0] - truth) ** 2).mean())
+    if task == "multi_label":
+        likelihood = np.where(truth == 1, predicted, 1 - predicted).clip(1e-12)
+        return float(-np.log(likelihood).sum(1).mean())
+    return negative_log_likelihood(predicted, truth)
+
+
+__all__ = ["class_weights", "negative_log_likelihood", "prediction_loss"]

@@ -104,7 +104,7 @@ def predict(
             partial.write_text("\n".join(lines) + "\n")
         report_files({"predictions": output})
     if failed:
-        list_failures(failed, Path())
+        list_failures(failed, None)
         common = all_failed_alike(failed, len(catalog))
         if common is not None:
             raise SamplesFailedError(

@@ -37,7 +37,12 @@ app.command(
 """
 )(depth)
 app.command(
-    epilog="Example: `biomeformer phenotype train results --model metagenbert-mini --target disease --output my-test`"
+    epilog="""**Examples**
+
+    biomeformer phenotype train results --model metagenbert-mini --target disease --output my-test
+
+    biomeformer phenotype train results --target bmi --estimator forest --covariates age,sex --output my-predictor
+"""
 )(train)
 app.command(
     epilog="""**Examples**
@@ -47,6 +52,8 @@ app.command(
     biomeformer phenotype predict my-test cohort.csv --output predictions.csv
 
     biomeformer phenotype predict my-test results --output predictions.csv
+
+    biomeformer phenotype predict my-predictor results --metadata people.csv --output predictions.csv
 """
 )(predict)
 app.command(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -27,11 +26,12 @@ from .options import (
     NotMissing,
     Overwrite,
     Positive,
+    Species,
     TargetColumn,
     Task,
     Zeros,
 )
-from .reading import note_assumptions, print_remarks, read_covariates
+from .reading import FurtherBlocks, TargetOptions, print_remarks, samples_in_all
 from .summary import study_lines
 
 WRITER, FIGURE = "phenotype depth", "depth.svg"
@@ -58,6 +58,7 @@ def depth(
     preset: Preset = None,
     task: Task = "auto",
     metadata: Metadata = None,
+    species: Species = None,
     covariates: Covariates = None,
     impute: Impute = False,
     positive: Positive = None,
@@ -88,7 +89,8 @@ def depth(
     from ...phenotypes.study import STUDY_FILES
     from ...runs.run_folder import is_run_folder
 
-    words = missing_words(missing or (), not_missing or ())
+    options = TargetOptions(target, task, positive, group, missing_words(missing or (), not_missing or ()))
+    further = FurtherBlocks(species, covariates, impute)
     failure: SamplesFailedError | None = None
     if model is None:
         if fraction or len(cohort) < 2:
@@ -106,7 +108,7 @@ def depth(
             raise InputError(f"a curve needs two fractions of the reads; --fraction is only {fractions[0]}; give more.")
         folders = [output / f"reads-{share:.6g}" for share in fractions]
         output_folder = open_output(output, WRITER, overwrite=overwrite, resume=any(map(is_run_folder, folders)))
-        _check_target(cohort[0], metadata, target, task, positive, group, words, allow_shared_files)
+        _check_target(cohort[0], metadata, options, allow_shared_files)
         output.mkdir(parents=True, exist_ok=True)
         # Folders of earlier versions have no record; runs in it have their own.
         output_folder.claim([] if output_folder.ownership() else [*STUDY_FILES, FIGURE], adopt=True)
@@ -132,7 +134,7 @@ def depth(
                 failure = error
     with doing("reading the tables"):
         from ...metagenomes import AbundanceTable
-        from ...phenotypes import MODELS, make_target, read_metadata
+        from ...phenotypes import MODELS, read_metadata
         from ...phenotypes.depth import depth_name, depth_tables
         from ...phenotypes.study import run_study
 
@@ -144,18 +146,14 @@ def depth(
         if metadata is not None:
             columns, where = read_metadata(metadata), str(metadata)
         ids = next(iter(by_fraction.values())).sample_ids
-        classes = make_target(
-            columns, target, ids, positive=positive, group_column=group, where=where, missing=words, task=task
-        )
-        note_assumptions(classes, task)
+        beside = further.read_species(columns)
+        classes = options.read(columns, samples_in_all(ids, beside), where)
+        beside |= further.read_covariates(columns, classes, where, options.missing)
         inputs: dict[str, Any] = {"read_fractions": {depth_name(share): share for share in by_fraction}}
-        beside = []
-        if covariates is not None:
-            beside = [read_covariates(covariates, columns, classes, impute=impute, where=where, missing=words)]
-            inputs["covariates"] = {"columns": covariates, "impute": impute}
+        inputs |= further.record()
     with Progress() as progress:
         study = run_study(
-            {depth_name(share): [features, *beside] for share, features in by_fraction.items()},
+            {depth_name(share): [features, *beside.values()] for share, features in by_fraction.items()},
             classes,
             models=estimator or MODELS,
             transform=transform,
@@ -182,29 +180,11 @@ def depth(
         raise failure
 
 
-def _check_target(
-    cohort: Path,
-    metadata: Path | None,
-    target: str,
-    task: Literal["auto", "classification", "regression", "multilabel"],
-    positive: list[str] | None,
-    group: str | None,
-    missing: Collection[str],
-    allow_shared_files: bool,
-) -> None:
+def _check_target(cohort: Path, metadata: Path | None, options: TargetOptions, allow_shared_files: bool) -> None:
     """Check the target before anything is embedded."""
-    from ...phenotypes import make_target, read_metadata
+    from ...phenotypes import read_metadata
     from ...reads import read_cohort
 
     samples = read_cohort(cohort, allow_shared_files=allow_shared_files)
     columns = samples.metadata() if metadata is None else read_metadata(metadata)
-    make_target(
-        columns,
-        target,
-        [sample.sample_id for sample in samples],
-        positive=positive,
-        group_column=group,
-        where=str(metadata or cohort),
-        missing=missing,
-        task=task,
-    )
+    options.make(columns, [sample.sample_id for sample in samples], str(metadata or cohort))

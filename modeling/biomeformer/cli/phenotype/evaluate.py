@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,7 +11,7 @@ from ...errors import InputError
 from ...io.spreadsheets import write_spreadsheet
 from ...io.tables import missing_words
 from ...runs.progress import Progress
-from ..console import doing, note, out, report_files
+from ..console import doing, out, report_files
 from ..options import Threads
 from ..output import open_output
 from ..presets import Preset
@@ -27,13 +27,14 @@ from .options import (
     NotMissing,
     Overwrite,
     Positive,
+    Species,
     TargetColumn,
     Task,
     Zeros,
     chosen_estimators,
     column_names,
 )
-from .reading import note_assumptions, print_remarks, read_covariates, read_source, read_species, table_record
+from .reading import FurtherBlocks, TargetOptions, feature_set, read_study_tables
 from .summary import study_lines
 
 
@@ -49,9 +50,7 @@ def evaluate(
     preset: Preset = None,
     task: Task = "auto",
     metadata: Metadata = None,
-    species: Annotated[
-        Path | None, typer.Option(help="Species table to compare with: MetaPhlAn, BIOM, CSV, curatedMetagenomicData.")
-    ] = None,
+    species: Species = None,
     covariates: Covariates = None,
     impute: Impute = False,
     read_vectors: Annotated[
@@ -121,35 +120,19 @@ def evaluate(
     folder = open_output(output, "phenotype evaluate", overwrite=overwrite)
     with doing("reading the tables"):
         from ...checkpoints import public_name
-        from ...phenotypes import MODELS, make_target
+        from ...phenotypes import MODELS
         from ...phenotypes.study import run_study
 
-        main_table, columns, where = read_source(table, metadata, target)
-        main_name = "vectors" if main_table.provenance else "features"
-        tables, paths = {main_name: main_table}, {main_name: table}
-        if species is not None:
-            paths["species"] = species
-            tables["species"] = read_species(species, columns)
-        for name, read in tables.items():
-            print_remarks(name, read)
-        common = [name for name in main_table.sample_ids if all(name in t.sample_ids for t in tables.values())]
-        if not common:
-            raise InputError(f"{table} and {species} have no sample in common; use the same sample ids in both.")
-        if len(common) < len(main_table):
-            note(f"{len(main_table) - len(common)} samples are not in every table and were left out")
-        classes = make_target(
-            columns, target, common, positive=positive, group_column=group, where=where, missing=words, task=task
-        )
-        note_assumptions(classes, task)
-        blocks = dict(tables)
-        inputs: dict[str, Any] = {"tables": {name: table_record(path, tables[name]) for name, path in paths.items()}}
-        sources = {main_name: str(table), "species": str(species), "both": "both side by side"}
-        if covariates is not None:
-            blocks["covariates"] = read_covariates(
-                covariates, columns, classes, impute=impute, where=where, missing=words
-            )
-            inputs["covariates"] = {"columns": covariates, "impute": impute}
-            sources["covariates"] = f"the columns {covariates}"
+        further = FurtherBlocks(species, covariates, impute)
+        read = read_study_tables(table, metadata, TargetOptions(target, task, positive, group, words), further)
+        tables, blocks, classes = read.tables, read.blocks, read.target
+        inputs = read.inputs | further.record()
+        sources = {
+            read.main_name: str(table),
+            "species": str(species),
+            "both": "both side by side",
+            "covariates": f"the columns {covariates}",
+        }
         sets = {name: [blocks[part] for part in parts] for name, parts in _feature_sets(list(blocks), features).items()}
     if read_vectors is not None:
         with doing("reading the vectors"):
@@ -187,12 +170,12 @@ def evaluate(
             from ...phenotypes.confounding import find_confounders
 
             confounding = find_confounders(
-                columns,
+                read.metadata,
                 classes,
-                main_table,
-                name=main_name,
-                columns=column_names(confounders, columns.columns) or None,
-                where=where,
+                tables[read.main_name],
+                name=read.main_name,
+                columns=column_names(confounders, read.metadata.columns) or None,
+                where=read.where,
                 missing=words,
                 n_splits=folds,
                 n_repeats=repeats,
@@ -226,16 +209,8 @@ def evaluate(
 def _feature_sets(blocks: list[str], chosen: list[str] | None) -> dict[str, list[str]]:
     """Return the blocks of each feature set, by its name: those of `--features`, or by default a useful choice."""
     if chosen:
-        sets = {}
-        for text in chosen:
-            parts = [part.strip() for part in text.split("+")]
-            unknown = [part for part in parts if part not in blocks]
-            if unknown or len(set(parts)) < len(parts):
-                raise InputError(
-                    f"--features {text!r} is no combination of {', '.join(blocks)}; join different ones by +."
-                )
-            sets[" + ".join(parts)] = parts
-        return sets
+        each = [feature_set(text, blocks) for text in chosen]
+        return {" + ".join(parts): parts for parts in each}
     sets = {name: [name] for name in blocks}
     tables = [name for name in blocks if name != "covariates"]
     if len(tables) > 1:

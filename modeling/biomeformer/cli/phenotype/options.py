@@ -25,6 +25,12 @@ Metadata = Annotated[
     Path | None, typer.Option(help="CSV or TSV with the target.", show_default="the table's own columns")
 ]
 Positive = Annotated[list[str] | None, typer.Option(help="Value to predict against all others; may be repeated.")]
+Species = Annotated[
+    Path | None,
+    typer.Option(
+        help="Species table of the same samples: MetaPhlAn, BIOM, CSV, curatedMetagenomicData.", show_default=False
+    ),
+]
 Covariates = Annotated[
     str | None,
     typer.Option(help="Columns of the metadata beside the features, such as age,sex.", show_default=False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from ...phenotypes import FeatureTable, Target
     from ...phenotypes.cohort_transfer import LabelledCohort
     from ...phenotypes.metadata_columns import MetadataColumn
+
+    Blocks = dict[str, FeatureTable]
 
 
 def read_source(table: Path, metadata: Path | None, target: str) -> tuple[FeatureTable, pd.DataFrame, str]:
@@ -65,33 +68,190 @@ def note_assumptions(target: Target, task: str) -> None:
             note(f"{name!r} is taken as a class; if it marks a missing value, give --missing {name}")
 
 
-def read_cohort_and_metadata(
-    table: Path,
-    metadata: Path | None,
-    target: str,
-    positive: list[str] | None,
-    missing: Collection[str],
-    task: Literal["auto", "classification", "regression", "multilabel"] = "classification",
-    covariates: str | None = None,
-    impute: bool = False,
+@dataclass(frozen=True)
+class TargetOptions:
+    """What to predict, as the options of a command say.
+
+    Attributes:
+        column: Column with the classes, numbers or labels.
+        task: `--task`.
+        positive: Values of `--positive`.
+        group: Column of `--group`.
+        missing: Words that mark a missing value, in lower case.
+    """
+
+    column: str
+    task: Literal["auto", "classification", "regression", "multilabel"] = "classification"
+    positive: list[str] | None = None
+    group: str | None = None
+    missing: Collection[str] = ()
+
+    def make(self, metadata: pd.DataFrame, sample_ids: Sequence[str], where: str) -> Target:
+        """Return the target of samples."""
+        from ...phenotypes import make_target
+
+        return make_target(
+            metadata,
+            self.column,
+            sample_ids,
+            positive=self.positive,
+            group_column=self.group,
+            where=where,
+            missing=self.missing,
+            task=self.task,
+        )
+
+    def read(self, metadata: pd.DataFrame, sample_ids: Sequence[str], where: str) -> Target:
+        """Return the target of samples, and say what was assumed about it."""
+        target = self.make(metadata, sample_ids, where)
+        note_assumptions(target, self.task)
+        return target
+
+
+@dataclass(frozen=True)
+class FurtherBlocks:
+    """Blocks of features beside the main table, as the options of a command say.
+
+    Attributes:
+        species: Table of `--species`.
+        covariates: Columns of `--covariates`, joined by commas.
+        impute: Whether covariates may be missing.
+    """
+
+    species: Path | None = None
+    covariates: str | None = None
+    impute: bool = False
+
+    def read_species(self, metadata: pd.DataFrame) -> dict[str, FeatureTable]:
+        """Return the table of `--species` by its name, if it was given, and print how it was read."""
+        if self.species is None:
+            return {}
+        table = read_species(self.species, metadata)
+        print_remarks("species", table)
+        return {"species": table}
+
+    def read_covariates(self, metadata: pd.DataFrame, target: Target, where: str, missing: Collection[str]) -> Blocks:
+        """Return the block of `--covariates` by its name, if it was given."""
+        if self.covariates is None:
+            return {}
+        from ...phenotypes.covariates import make_covariates
+
+        names = [name.strip() for name in self.covariates.split(",") if name.strip()]
+        if not names:
+            raise InputError("--covariates names no column; give names of the metadata, joined by commas.")
+        block = make_covariates(
+            metadata,
+            names,
+            target.sample_ids,
+            impute=self.impute,
+            exclude=(target.column, target.group_column),
+            where=where,
+            missing=missing,
+        )
+        return {"covariates": block}
+
+    def record(self) -> dict[str, Any]:
+        """Return the covariates as `inputs` of a study."""
+        return {} if self.covariates is None else {"covariates": {"columns": self.covariates, "impute": self.impute}}
+
+
+@dataclass(frozen=True)
+class StudyTables:
+    """The tables of a study and its target.
+
+    Attributes:
+        tables: The main table, `vectors` of `biomeformer embed` or `features` of any other, and `species`, by name.
+        covariates: The block `covariates` by its name; empty if none were asked for.
+        target: What is predicted of the samples that are in all tables.
+        metadata: The metadata as text, indexed by sample.
+        where: Name of the metadata, for errors.
+        paths: Path of each table.
+    """
+
+    tables: Blocks
+    covariates: Blocks
+    target: Target
+    metadata: pd.DataFrame
+    where: str
+    paths: dict[str, Path]
+
+    @property
+    def main_name(self) -> str:
+        """Name of the main table."""
+        return next(iter(self.tables))
+
+    @property
+    def blocks(self) -> Blocks:
+        """All blocks by name."""
+        return {**self.tables, **self.covariates}
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Paths, digests and remarks of the tables, for the study's record."""
+        return {"tables": {name: table_record(path, self.tables[name]) for name, path in self.paths.items()}}
+
+
+def read_study_tables(
+    table: Path, metadata: Path | None, target: TargetOptions, further: FurtherBlocks, label: str = ""
+) -> StudyTables:
+    """Read the blocks of features of a study and its target, and print how they were read.
+
+    Args:
+        table: The main table.
+        metadata: File of `--metadata`.
+        target: What to predict.
+        further: Blocks beside the main table.
+        label: Name of the main table in remarks; the block's by default.
+
+    Raises:
+        InputError: The tables have no sample in common, or as for `make_target` and `make_covariates`.
+    """
+    main, columns, where = read_source(table, metadata, target.column)
+    name = "vectors" if main.provenance else "features"
+    print_remarks(label or name, main)
+    tables = {name: main, **further.read_species(columns)}
+    paths = {name: table} | ({} if further.species is None else {"species": further.species})
+    common = samples_in_all(main.sample_ids, tables)
+    if not common:
+        raise InputError(f"{table} and {further.species} have no sample in common; use the same sample ids in both.")
+    classes = target.read(columns, common, where)
+    covariates = further.read_covariates(columns, classes, where, target.missing)
+    return StudyTables(tables, covariates, classes, columns, where, paths)
+
+
+def samples_in_all(sample_ids: Sequence[str], tables: Blocks) -> list[str]:
+    """Return the samples that every table has, and say how many others were left out."""
+    known = [set(table.sample_ids) for table in tables.values()]
+    common = [sample for sample in sample_ids if all(sample in ids for ids in known)]
+    if 0 < len(common) < len(sample_ids):
+        note(f"{len(sample_ids) - len(common)} samples are not in every table and were left out")
+    return common
+
+
+def feature_set(text: str, blocks: Collection[str]) -> list[str]:
+    """Return the blocks that `--features` joins by `+`.
+
+    Raises:
+        InputError: One does not exist, or stands twice.
+    """
+    parts = [part.strip() for part in text.split("+")]
+    if len(set(parts)) < len(parts) or not set(parts) <= set(blocks):
+        raise InputError(f"--features {text!r} is no combination of {', '.join(blocks)}; join different ones by +.")
+    return parts
+
+
+def read_labelled_cohort(
+    table: Path, metadata: Path | None, target: TargetOptions, further: FurtherBlocks = FurtherBlocks()
 ) -> tuple[LabelledCohort, pd.DataFrame, str]:
-    """Read a table's features and target, and print what was left out; return also the metadata and its path."""
+    """Read a cohort's blocks and target, and print what was left out; return also the metadata and its name."""
     from ...checkpoints.source import public_record
-    from ...phenotypes import make_target
     from ...phenotypes.cohort_transfer import LabelledCohort
 
-    features, columns, where = read_source(table, metadata, target)
-    print_remarks(str(table), features)
-    classes = make_target(
-        columns, target, features.sample_ids, positive=positive, where=where, missing=missing, task=task
-    )
-    if classes.n_missing:
-        note(f"{table}: left out: {classes.describe_missing()}")
-    note_assumptions(classes, task)
-    blocks = [features.take(classes.sample_ids, str(table))]
-    if covariates is not None:
-        blocks.append(read_covariates(covariates, columns, classes, impute=impute, where=where, missing=missing))
-    return LabelledCohort(public_record(str(table)), tuple(blocks), classes), columns, where
+    read = read_study_tables(table, metadata, target, further, str(table))
+    if read.target.n_missing:
+        note(f"{table}: left out: {read.target.describe_missing()}")
+    blocks = tuple(block.take(read.target.sample_ids, str(table)) for block in read.blocks.values())
+    return LabelledCohort(public_record(str(table)), blocks, read.target), read.metadata, read.where
 
 
 def with_columns(
@@ -126,21 +286,6 @@ def with_columns(
         is_known &= column.is_known
     rows = np.flatnonzero(is_known)
     return cohort.take(rows), {name: column.take(rows) for name, column in columns.items()}
-
-
-def read_covariates(
-    columns: str, metadata: pd.DataFrame, target: Target, *, impute: bool, where: str, missing: Collection[str]
-) -> FeatureTable:
-    """Return the block of the covariates named by `--covariates`, such as `age,sex`."""
-    from ...phenotypes.covariates import make_covariates
-
-    names = [name.strip() for name in columns.split(",") if name.strip()]
-    if not names:
-        raise InputError("--covariates names no column; give names of the metadata, joined by commas.")
-    exclude = (target.column, target.group_column)
-    return make_covariates(
-        metadata, names, target.sample_ids, impute=impute, exclude=exclude, where=where, missing=missing
-    )
 
 
 def table_record(path: Path, features: FeatureTable | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ..console import doing, out, report_files
 from ..output import open_output
 from ..presets import Preset
 from .options import Categorical, Missing, NotMissing, Overwrite, Strata, Zeros, column_names
-from .reading import read_cohort_and_metadata, with_columns
+from .reading import TargetOptions, read_labelled_cohort, with_columns
 
 
 def robustness(
@@ -69,7 +69,9 @@ def robustness(
 
         cohorts, covariates = [], []
         for path in tables:
-            cohort, columns, where = read_cohort_and_metadata(path, metadata, target, positive, words)
+            cohort, columns, where = read_labelled_cohort(
+                path, metadata, TargetOptions(target, positive=positive, missing=words)
+            )
             names = column_names(terms, columns.columns)
             given = [*([strata] if strata else []), *names]
             cohort, known = with_columns(

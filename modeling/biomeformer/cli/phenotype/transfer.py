@@ -23,12 +23,13 @@ from .options import (
     NotMissing,
     Overwrite,
     Positive,
+    Species,
     TargetColumn,
     Task,
     Zeros,
     chosen_estimators,
 )
-from .reading import read_cohort_and_metadata, with_columns
+from .reading import FurtherBlocks, TargetOptions, read_labelled_cohort, with_columns
 from .summary import score_line
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def transfer(
     positive: Positive = None,
     missing: Missing = None,
     not_missing: NotMissing = None,
+    species: Species = None,
     covariates: Covariates = None,
     impute: Impute = False,
     estimator: Models = None,
@@ -88,8 +90,11 @@ def transfer(
         from ...phenotypes.leave_out import split_cohort, transfer_predictions
         from ...phenotypes.study import DEFAULT_TRANSFORMS, score_columns
 
+        options = TargetOptions(target, task, positive, None, words)
+        further = FurtherBlocks(species, covariates, impute)
+
         def read(path: Path) -> tuple[LabelledCohort, pd.DataFrame, str]:
-            return read_cohort_and_metadata(path, metadata, target, positive, words, task, covariates, impute)
+            return read_labelled_cohort(path, metadata, options, further)
 
         tested = None if test is None else read(test)[0]
         if leave_out_column is None:
@@ -102,7 +107,7 @@ def transfer(
             cohorts = split_cohort(whole, known[leave_out_column])
     rows, all_results = [], []
     for name in estimator or MODELS:
-        options: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "transform": transform or DEFAULT_TRANSFORMS.get(name, "none"),
             "zeros": zeros,
             "seed": seed,
@@ -110,9 +115,9 @@ def transfer(
         }
         with doing(f"{name}: training and testing"):
             if tested is None:
-                results = leave_one_out(cohorts, name, **options)
+                results = leave_one_out(cohorts, name, **settings)
             else:
-                results = [transfer_to(cohorts, tested, name, **options)]
+                results = [transfer_to(cohorts, tested, name, **settings)]
         all_results += results
         for result in results:
             trained_on, tested_on = result.trained_on, result.tested_on

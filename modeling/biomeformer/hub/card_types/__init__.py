@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ...errors import InputError
-from . import encoder, genome, metagenbert, phenotype, sequences
+from . import encoder, genome, metagenbert, phenotype, predictor, sequences
 from .card_type import CardType
 
 CARD_TYPES: dict[str, CardType] = {
     "MetagenBertModel": metagenbert.CARD_TYPE,
     "MetagenBertForPhenotypeClassification": phenotype.CARD_TYPE,
+    "PhenotypePredictor": predictor.CARD_TYPE,
     "GenomeTransformerForSequenceClassification": genome.CARD_TYPE,
     "DnaBert2ForSequenceClassification": sequences.CARD_TYPE,
     "KmerEncoderForSequenceClassification": sequences.CARD_TYPE,

@@ -1,5 +1,5 @@
-"""Scores of class probabilities, as a metric module that `evaluate.load` takes from a folder or from the Hub."""
+"""Scores of classes, labels and numbers, as a metric module for `evaluate.load` from a folder or the Hub."""
 
-from biomeformer.metrics.evaluate_metrics import ProbabilityMetric as BiomeformerScore
+from biomeformer.metrics.evaluate_metrics import Score as BiomeformerScore
 
 __all__ = ["BiomeformerScore"]

@@ -593,7 +593,7 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
         elements = vectors.new_zeros(*mask.shape, vectors.shape[1])
         return elements.masked_scatter(mask[:, :, None], vectors), mask.float()
 
-    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the probabilities of logits `(n_samples, num_labels)`; outputs of a regression are unchanged."""
         if self.config.problem_type == "multi_label_classification":
             return logits.sigmoid()
@@ -613,7 +613,7 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
             ValueError: The head is not linear.
         """
         values = torch.as_tensor(np.asarray(counts), device=self.metagenbert.centroids.device)
-        return self._probabilities(self(counts=values).logits).cpu().numpy()
+        return self.probabilities(self(counts=values).logits).cpu().numpy()
 
     @torch.no_grad()
     def predict_sets(self, elements: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -630,7 +630,7 @@ class MetagenBertForPhenotypeClassification(MetagenBertPreTrainedModel):
         logits = self(
             elements=torch.as_tensor(elements, device=device), weights=torch.as_tensor(weights, device=device)
         ).logits
-        return self._probabilities(logits.double()).mean(0).cpu().numpy()
+        return self.probabilities(logits.double()).mean(0).cpu().numpy()
 
     def predict(self, fastq_1: str | Path, fastq_2: str | Path | None = None, **options: Any) -> dict[str, float]:
         """Predict the phenotype of one sample from its reads.
