@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from ..errors import TableError
+from ..errors import TableError, reason_of
 from .abundance_table import file_columns
 
 # The start of the row of column types, as scikit-bio and as QIIME 2 write it.
@@ -35,7 +35,7 @@ def write_metadata(frame: pd.DataFrame, path: Path) -> None:
     try:
         metadata = SampleMetadata(pd.DataFrame(typed, index=frame.index))
     except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = reason_of(error, None).rstrip(".")
         raise TableError(f"{path.name} cannot be written: QIIME 2 does not allow it ({reason}); rename it.") from error
     metadata.save(str(path))
     path.write_bytes(path.read_bytes().replace(SKBIO_TYPES, QIIME2_TYPES, 1))
