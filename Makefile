@@ -11,7 +11,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 demo: $(VENV)/.demo-ready  ## the main job on the example cohort, with the shipped checkpoint
 	$(BIN)/biomeformer demo --output demo-output
 
-test: check  ## linters, type checker and all tests
+test: check $(VENV)/workflows/.ready  ## linters, type checker and all tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 conformance: $(VENV)/.test-ready  ## the common test suites of transformers, from its source distribution, on every class
@@ -38,6 +38,12 @@ $(VENV)/.demo-ready: pyproject.toml constraints.txt
 
 $(VENV)/.test-ready: $(VENV)/.demo-ready
 	$(PIP_INSTALL) -c constraints.txt -e '.[cpu,dev]'
+	@touch $@
+
+# An environment of their own, since they require other versions than constraints.txt.
+$(VENV)/workflows/.ready: packaging/workflows.txt | $(VENV)/.test-ready
+	$(PYTHON) -m venv $(VENV)/workflows
+	$(VENV)/workflows/bin/pip install --quiet --disable-pip-version-check -r packaging/workflows.txt
 	@touch $@
 
 clean:

@@ -8,6 +8,16 @@ from .sinks import terminal
 DEBUG_ADVICE = "re-run with --debug for the traceback"
 
 
+def reason_of(error: BaseException, limit: int | None = 150) -> str:
+    """Return the message of another library's error on one line, cut at a limit, or else the error's type.
+
+    Args:
+        error: The error.
+        limit: Number of characters; None for all.
+    """
+    return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
 class BiomeformerError(Exception):
     """A failure of the package itself; the command line exits with `exit_code`.
 

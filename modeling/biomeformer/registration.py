@@ -116,7 +116,7 @@ class ReadEncoderPlugin:
         Raises:
             CheckpointError: The package cannot be imported, or its entry point is something else.
         """
-        from .errors import CheckpointError
+        from .errors import CheckpointError, reason_of
 
         name, dist = self.entry_point.name, getattr(self.entry_point.dist, "name", self.entry_point.value)
         where = f"the read encoder {name!r} of the installed package {dist} (entry point {self.entry_point.value})"
@@ -126,7 +126,7 @@ class ReadEncoderPlugin:
             if config.model_type != name:
                 raise ValueError(f"its config's model_type is {config.model_type!r}")
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = reason_of(error, None)
             raise CheckpointError(
                 f"{where} cannot be used: {type(error).__name__}: {reason}; update or remove that package."
             ) from error

@@ -7,6 +7,7 @@ as they are in memory and in data files, and go through the sink's function when
 
 from __future__ import annotations
 
+import html
 import re
 
 # Printable to Python, yet shown as nothing: fillers, joiners and variation selectors.
@@ -37,6 +38,15 @@ def terminal(text: str) -> str:
 def terminal_lines(text: str) -> str:
     """Return text of several lines, such as a table, for a terminal: as `terminal`, but line breaks and tabs stay."""
     return "\n".join("\t".join(map(terminal, line.split("\t"))) for line in text.split("\n"))
+
+
+def multiqc(text: object) -> str:
+    """Return text for a cell of MultiQC's custom content, which becomes HTML; a `#` at the start would be a comment.
+
+    Quotes become numbers, since its plots show `&quot;` as it is written.
+    """
+    escaped = html.escape(terminal(str(text))).replace("&quot;", "&#34;").strip()
+    return f"&#35;{escaped[1:]}" if escaped.startswith("#") else escaped
 
 
 def script_json(text: str) -> str:
@@ -97,6 +107,7 @@ __all__ = [
     "from_spreadsheet",
     "markdown",
     "markdown_code",
+    "multiqc",
     "script_json",
     "spreadsheet",
     "terminal",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import html
 import io
 import json
 import re
@@ -700,6 +702,26 @@ def test_what_is_left_out_stands_on_screen_in_the_study_and_in_the_report(specie
     assert result.exit_code == 0, result.output
     again = (folder / "again.html").read_text()
     assert "33 % of the abundance" in again and "&#39;Not collected&#39; in 1" in again
+
+
+def test_what_is_left_out_stands_in_the_record_and_report_of_a_transfer(species_cohort, run, monkeypatch):
+    monkeypatch.setattr("biomeformer.phenotypes.cohort_transfer.N_BOOTSTRAPS", 50)
+    folder = species_cohort
+    metadata = pd.read_csv(folder / "m.tsv", sep="\t", keep_default_na=False)
+    metadata["study"] = ["1", "1", "2", "2"] * 10
+    metadata.to_csv(folder / "m.tsv", sep="\t", index=False)
+    arguments = ["phenotype", "transfer", folder / "t.tsv", "--metadata", folder / "m.tsv", "--target", "state"]
+    arguments += ["--estimator", "l1", "--threads", 1, "--leave-out-column", "study", "--output", folder / "out"]
+    result = run(arguments)
+    assert result.exit_code == 0, result.output
+    record = json.loads((folder / "out" / "transfer.json").read_text())
+    (warning,) = [text for text in record["warnings"] if "33 % of the abundance" in text and text.startswith("1: ")]
+    assert any("'Not collected' in 1" in text for text in record["notes"])
+    assert (
+        record["tables"][str(folder / "t.tsv")]["sha256"] == hashlib.sha256((folder / "t.tsv").read_bytes()).hexdigest()
+    )
+    report = html.unescape((folder / "out" / "report.html").read_text())
+    assert warning in report and "'Not collected' in 1" in report
 
 
 def test_words_are_classes_or_missing_as_the_options_say(species_cohort, run):

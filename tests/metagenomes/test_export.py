@@ -126,7 +126,7 @@ def test_biom_export_is_read_back_by_biom(table, tmp_path):
     assert read.ids("observation").tolist() == ["cluster_0", "cluster_1", "cluster_2"]
     assert np.array_equal(read.matrix_data.toarray().T, table.counts)
     lines = (folder / "sample-metadata.tsv").read_text(encoding="utf-8").splitlines()
-    assert lines[0].split("\t")[0] == "sample-id" and len(lines) == 5
+    assert [line.split("\t")[0] for line in lines] == ["sample-id", "#q2:types", *table.sample_ids]
 
 
 def test_anndata_export_is_read_back_by_anndata(table, tmp_path):

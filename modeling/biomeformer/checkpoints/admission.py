@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..errors import CheckpointError, InputError
+from ..errors import CheckpointError, InputError, reason_of
 from ..models.metagenbert import MetagenBertProcessor
 from ..models.metagenbert.modeling_metagenbert import token_vectors
 from ..models.metagenbert.translation import translate_longest_frame
@@ -186,7 +186,7 @@ def require_vectors(name: str, encoder: PreTrainedModel, processor: MetagenBertP
             if "not implemented for" in str(error):
                 # An operation that this device lacks in this dtype: the encoder may be meant for another one.
                 return
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = reason_of(error, 200)
             raise CheckpointError(
                 f"{name}: a {encoder.config.model_type} model gives no hidden state per token of a read ({reason}); "
                 "give an encoder of sequences."

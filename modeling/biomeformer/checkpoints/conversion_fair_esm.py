@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import EsmForMaskedLM
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, reason_of
 from ..io.atomic import atomic_directory, is_new_or_empty
 from .esm2 import VOCAB_SIZE, esm_config, esm_tokenizer
 
@@ -106,7 +106,7 @@ def _load(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such file; check the path.") from None
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = reason_of(error, 200)
         raise CheckpointError(f"{path} cannot be read as a fair-esm checkpoint ({reason}).") from error
     if not isinstance(content, dict) or "model" not in content:
         raise CheckpointError(f"{path} holds no fair-esm checkpoint (no 'model' in it).")

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from safetensors import SafetensorError
 
-from ..errors import CheckpointError, CheckpointNotFoundError
+from ..errors import CheckpointError, CheckpointNotFoundError, reason_of
 from . import shipped_checkpoints
 
 # Exceptions of transformers, safetensors and huggingface_hub for checkpoints that are damaged, missing or inconsistent.
@@ -38,7 +38,7 @@ def format_load_error(name: str, error: Exception) -> str:
     """Format an exception of a library as one sentence that contains the checkpoint's name."""
     if "tokenizer" in str(error) and "instantiate" in str(error):
         return f"{name}: its tokenizer is missing or damaged (tokenizer.json); fetch the checkpoint again."
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = reason_of(error, None)
     if type(error) is Exception:
         return f"{name}: its tokenizer.json is damaged ({text}); fetch the checkpoint again."
     if isinstance(error, IndexError | ArithmeticError | AssertionError):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CheckpointError, CheckpointNotFoundError
+from ..errors import CheckpointError, CheckpointNotFoundError, reason_of
 from ..io.atomic import atomic_write
 from ..io.limits import EXPANDED_BYTES, MAX_RATIO, RATIO_FLOOR, expands_too_far
 from .integrity import ESTIMATOR, verify_checksums
@@ -107,7 +107,7 @@ def load_estimator(source: CheckpointSource, trusted: Collection[str] = ()) -> A
         raise
     # A damaged file makes skops, zipfile, NumPy or scikit-learn raise any exception.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = reason_of(error, 200)
         raise CheckpointError(
             f"{file} is damaged or no skops file of estimators ({reason}); fetch the checkpoint again."
         ) from error

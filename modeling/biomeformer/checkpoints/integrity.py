@@ -16,7 +16,7 @@ from transformers.utils import (
     SAFE_WEIGHTS_NAME,
 )
 
-from ..errors import CheckpointError, CheckpointNotFoundError
+from ..errors import CheckpointError, CheckpointNotFoundError, reason_of
 from .source import (
     CONFIG,
     PROCESSOR,
@@ -197,7 +197,7 @@ def read_shapes(source: CheckpointSource, names: list[str]) -> Shapes:
             with safe_open(file, "pt") as weights:
                 shapes |= {key: tuple(weights.get_slice(key).get_shape()) for key in weights.keys()}
         except (SafetensorError, OSError) as error:
-            reason = " ".join(str(error).split())
+            reason = reason_of(error, None)
             raise CheckpointError(
                 f"{file} is damaged or no safetensors file ({reason}); fetch the checkpoint again."
             ) from error

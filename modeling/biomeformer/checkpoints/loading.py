@@ -172,7 +172,7 @@ def load_encoder_with_processor(
     encoder, tokenizer, own = _load_read_encoder(name, revision, device, dtype)
     fields = own | preprocessing
     if fields.get("pooling") == "mean_over_max_length" and not fields.get("max_length"):
-        raise InputError("pooling mean_over_max_length divides by max_length; give it.")
+        raise InputError("pooling mean_over_max_length (--pooling) divides by max_length; give it (--max-length).")
     processor = make_processor(str(name), encoder, tokenizer, **fields)
     return encoder.to(resolve_device(device)), processor
 

@@ -11,7 +11,7 @@ from ..errors import InputError
 from .console import doing, note, report_files
 from .output import open_output
 
-Format = Literal["datasets", "csv", "biom", "anndata"]
+Format = Literal["datasets", "csv", "biom", "anndata", "multiqc"]
 
 
 def export(
@@ -32,7 +32,8 @@ def export(
     """Export a cohort's abundance table to other formats; reads are never exported.
 
     `datasets`: a folder for `datasets.load_dataset` and the Hub. `csv`: CSV tables. `biom`: BIOM 2.1 and sample
-    metadata for QIIME 2. `anndata`: an h5ad file for scanpy.
+    metadata for QIIME 2. `anndata`: an h5ad file for scanpy. `multiqc`: read statistics and the largest clusters for a
+    MultiQC report.
     """
     target = folder / file_format if output is None else output
     written = open_output(target, f"export --format {file_format}", overwrite=overwrite)

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import TableError
+from ..errors import TableError, reason_of
 from ..io.dataset_files import DATA, name_by_content, shard_path
 from ..io.parquet import DAMAGE
 from .catalog import GENOME_ID
@@ -225,7 +225,7 @@ def _reading(name: str) -> Iterator[None]:
     except TableError:
         raise
     except DAMAGE as error:
-        reason = " ".join(str(error).split())[:150] or type(error).__name__
+        reason = reason_of(error)
         raise TableError(f"{name} cannot be read ({reason}); fetch it or make it again.") from error
 
 
@@ -272,7 +272,7 @@ def open_genomes(
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         if isinstance(error, TableError):
             raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = reason_of(error, 200)
         raise TableError(
             f"{source} holds no embedded genomes ({reason}); give a folder that `biomeformer genome embed` wrote, or a "
             "dataset."

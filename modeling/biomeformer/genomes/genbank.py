@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..errors import GenomeError, InputError
+from ..errors import GenomeError, InputError, reason_of
 from ..io.nucleotides import codon_table, translate
 from .fasta import NOT_NUCLEOTIDE, NOT_RESIDUE
 from .genome import Gene
@@ -174,7 +174,7 @@ def _parse(path: Path, chunk: str, messages: Counter[str]) -> Any:
         except MemoryError:
             raise
         except Exception as error:
-            reason = (" ".join(str(error).split()) or type(error).__name__).rstrip(".")
+            reason = reason_of(error, None).rstrip(".")
             advice = f"; {LOCUS_ADVICE}" if "LOCUS line" in reason else ""
             raise GenomeError(f"{where}: it is no GenBank record that can be read ({reason}){advice}.") from error
     for warning in caught:

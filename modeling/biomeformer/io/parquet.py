@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
+from ..errors import reason_of
 from .atomic import atomic_write
 from .records import DamagedFileError, RecordType
 
@@ -249,7 +250,7 @@ class CheckedParquet:
         except DamagedFileError:
             raise
         except DAMAGE as error:
-            reason = " ".join(str(error).split())[:150] or type(error).__name__
+            reason = reason_of(error)
             raise DamagedFileError(
                 f"{self.path} cannot be read as Parquet ({reason}), so it is damaged; {self.advice}."
             ) from error

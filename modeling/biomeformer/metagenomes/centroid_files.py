@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, reason_of
 from ..io.limits import EXPANDED_BYTES
 
 ADVICE = "give the float array (n_clusters, hidden_size) of k-means, as .npy, .npz, or a flat L2 index of FAISS"
@@ -129,7 +129,7 @@ def _checked(path: Path, values: np.ndarray) -> np.ndarray:
 
 
 def _reason(error: BaseException) -> Any:
-    return " ".join(str(error).split())[:150] or type(error).__name__
+    return reason_of(error)
 
 
 __all__ = ["read_centroids"]

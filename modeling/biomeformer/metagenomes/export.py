@@ -23,6 +23,8 @@ from ..sinks import markdown_code
 from .abundance_table import DATASET_SPLIT, AbundanceTable, cohort_texts, file_columns
 from .cluster_descriptions import NAME as DESCRIPTIONS
 from .cluster_descriptions import ClusterDescriptions, find_descriptions
+from .multiqc import write_multiqc
+from .qiime2 import write_metadata
 
 FORMATS: dict[str, Callable[[AbundanceTable, Path, ClusterDescriptions | None], None]] = {}
 # Largest row group that the Hub's viewer supports well.
@@ -43,6 +45,7 @@ def export_table(
     * `csv`: `abundance.csv`, `counts.csv` and `samples.csv` (read_stats and cohort columns), one row per sample.
     * `biom`: `counts.biom` (BIOM 2.1, clusters by samples) and `sample-metadata.tsv` as QIIME 2 reads it.
     * `anndata`: `abundance.h5ad` with abundance vectors as `X`, the layer `counts`, and samples in `obs`.
+    * `multiqc`: `*_mqc.tsv` that MultiQC shows in its report (`biomeformer.metagenomes.multiqc`).
 
     Each also gets `provenance.json`. Descriptions of the clusters, if there are any, become `clusters.csv`,
     `cluster-metadata.tsv` (BIOM), columns of `var` (anndata), or `cluster_descriptions.parquet` (datasets), which
@@ -51,7 +54,7 @@ def export_table(
     Args:
         table: The table.
         folder: An existing, empty folder.
-        file_format: `datasets`, `csv`, `biom` or `anndata`.
+        file_format: `datasets`, `csv`, `biom`, `anndata` or `multiqc`.
         descriptions: What the clusters are; by default those of the shipped checkpoint that made the table, if one did.
 
     Returns:
@@ -236,12 +239,11 @@ def _biom(table: AbundanceTable, folder: Path, descriptions: ClusterDescriptions
     with _hdf5(folder / "counts.biom") as file:
         biom.to_hdf5(file, f"biomeformer {table.provenance['versions']['biomeformer']}")
     # Not as a spreadsheet: the ids must be those of counts.biom.
-    frame.index.name = "sample-id"
-    frame.to_csv(folder / "sample-metadata.tsv", sep="\t")
+    write_metadata(frame.rename_axis("sample-id"), folder / "sample-metadata.tsv")
     if descriptions is not None:
         clusters = described_clusters(table, descriptions)
-        clusters.index.name = "#OTU ID"
-        clusters.to_csv(folder / "cluster-metadata.tsv", sep="\t")
+        # A header of ids that `biom add-metadata` takes too; for it the types are a comment.
+        write_metadata(clusters.rename_axis("#OTU ID"), folder / "cluster-metadata.tsv")
 
 
 def to_anndata(table: AbundanceTable, descriptions: ClusterDescriptions | None = None) -> Any:
@@ -298,7 +300,7 @@ def _anndata(table: AbundanceTable, folder: Path, descriptions: ClusterDescripti
         write_elem(file, "/", data)
 
 
-FORMATS |= {"datasets": _datasets, "csv": _csv, "biom": _biom, "anndata": _anndata}
+FORMATS |= {"datasets": _datasets, "csv": _csv, "biom": _biom, "anndata": _anndata, "multiqc": write_multiqc}
 
 __all__ = [
     "FORMATS",

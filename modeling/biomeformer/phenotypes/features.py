@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import InputError, MissingDependencyError, TableError
+from ..errors import InputError, MissingDependencyError, TableError, reason_of
 from ..io.compression import StreamError, open_bytes
 from ..io.limits import EXPANDED_BYTES, expands_too_far
 from ..io.short_repr import short_repr
@@ -185,7 +185,7 @@ def _read_biom(path: Path) -> Profile:
     try:
         table = load_table(str(path))
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = reason_of(error, None)
         raise TableError(f"{path} is no BIOM table that can be read ({reason}).") from error
     n_bytes, limit = table.shape[0] * table.shape[1] * np.dtype(np.float64).itemsize, EXPANDED_BYTES.get()
     if n_bytes > limit:
@@ -260,7 +260,7 @@ def _check_biom_json(path: Path, content: bytes) -> None:
         wrong = next((value for value in values if len(value) != 3), None)
         n_distinct = len({(row, column) for row, column, _ in values}) if wrong is None else 0
     except (ValueError, RecursionError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = reason_of(error, None)
         raise TableError(f"{path} is no BIOM table that can be read ({reason}).") from error
     if wrong is not None:
         raise TableError(f"{path}: its data hold {str(wrong)[:40]}, which is not row, column and value; fix the table.")

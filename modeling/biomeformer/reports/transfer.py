@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ..metrics.targets import CHANCE, METRIC_NAMES, metric_name
 from ..phenotypes.cohort_transfer import N_BOOTSTRAPS, LabelledCohort, Transfer
 from ..version import __version__
-from .blocks import Cards, DataTable, Figures, Note, Paragraph, Picture, Section
+from .blocks import Cards, DataTable, Figures, Items, Note, Paragraph, Picture, Section
 from .page import write_page
 from .phenotype_figures import MODEL_NAMES
 from .run_details import command_text
@@ -27,25 +27,29 @@ def transfer_report(
     *,
     column: str | None = None,
     title: str | None = None,
+    trained_on: Sequence[LabelledCohort] = (),
 ) -> Path:
     """Write a self-contained HTML report.
 
     Args:
         results: One per model and tested cohort.
-        cohorts: The tested cohorts.
+        cohorts: The tested cohorts; what their tables warn of is shown.
         path: HTML file to write.
         column: Column whose values were left out in turn; None if the cohorts are tables.
         title: Heading.
+        trained_on: Further cohorts that were read, whose warnings are shown too.
 
     Returns:
         The path written.
     """
+    read = [*trained_on, *cohorts]
     target = cohorts[0].target
     unit = "cohort" if column is None else column
     lead = [
         Cards({"samples tested": f"{sum(len(one.target.labels) for one in cohorts):,}"} | _means(results)),
-        *(Note(text, is_warning=True) for text in transfer_warnings(results)),
+        *(Note(text, is_warning=True) for text in (*reading_remarks(read, "warnings"), *transfer_warnings(results))),
     ]
+    notes = reading_remarks(read, "notes")
     with figure_style():
         drawn = Picture(
             transfer_figure(results),
@@ -57,7 +61,7 @@ def transfer_report(
             Section(
                 "Scores on what was left out", [Figures([drawn]), DataTable(_table(results, cohorts, unit), "scores")]
             ),
-            Section("Methods", [Paragraph(_methods(results, cohorts, column))]),
+            Section("Methods", [Paragraph(_methods(results, cohorts, column)), *([Items(notes)] if notes else [])]),
         ]
         heading = title or f"Predicting {target.column} across {'cohorts' if column is None else f'values of {column}'}"
         models = dict.fromkeys(MODEL_NAMES.get(one.model, one.model) for one in results)
@@ -71,6 +75,20 @@ def transfer_report(
             parameters=parameters,
             next_command=command_text("phenotype", "train", "TABLE", *options),
         )
+
+
+def reading_remarks(cohorts: Sequence[LabelledCohort], kind: Literal["notes", "warnings"]) -> list[str]:
+    """Return what was said when the tables of cohorts were read, and, as notes, which samples were left out."""
+    remarks = [
+        f"{cohort.name}: {text}" for cohort in cohorts for block in cohort.blocks for text in getattr(block, kind)
+    ]
+    if kind == "notes":
+        remarks += [
+            f"{cohort.name}: left out: {cohort.target.describe_missing()}"
+            for cohort in cohorts
+            if cohort.target.n_missing
+        ]
+    return list(dict.fromkeys(remarks))
 
 
 def transfer_warnings(results: Sequence[Transfer]) -> list[str]:
@@ -150,4 +168,4 @@ def _methods(results: Sequence[Transfer], cohorts: Sequence[LabelledCohort], col
     )
 
 
-__all__ = ["transfer_figure", "transfer_report", "transfer_warnings"]
+__all__ = ["reading_remarks", "transfer_figure", "transfer_report", "transfer_warnings"]

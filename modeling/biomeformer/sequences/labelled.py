@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import InputError
+from ..errors import InputError, reason_of
 from ..io.compression import StreamError, open_bytes, open_text
 from ..io.tables import TableFormat, TableReader, foreign_content, is_missing, missing_words
 from ..reads.records import RecordFile, usual_letters
@@ -206,7 +206,7 @@ def _parquet(file: LabelledFile, settings: PreparationSettings) -> Iterator[Batc
             if batch.ids or batch.dropped:
                 yield batch
     except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = reason_of(error, 120)
         raise InputError(f"{file.path} is a damaged Parquet file ({reason}); copy it again.") from error
 
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from ..checkpoints.admission import position_limit, require_admitted
 from ..checkpoints.loading import load_read_encoder
-from ..errors import CheckpointError, InputError, MissingDependencyError
+from ..errors import CheckpointError, InputError, MissingDependencyError, reason_of
 from ..models.kmer_encoder import KmerTokenizer
 from ..models.metagenbert import MetagenBertProcessor
 from ..models.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
@@ -64,7 +64,7 @@ def new_classifier(
         try:
             cnn = SequenceCnnForSequenceClassification(SequenceCnnConfig(**sizes, **labels))
         except (TypeError, ValueError) as error:
-            raise InputError(" ".join(str(error).split())) from error
+            raise InputError(reason_of(error, None)) from error
         return _finished(cnn, KmerTokenizer(k=1, canonical=False), preprocessing)
     encoder, tokenizer = load_read_encoder(base, revision=revision)
     if preprocessing.max_tokens is None:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 from huggingface_hub.errors import HfHubHTTPError
 
-from ..errors import TableError
+from ..errors import TableError, reason_of
 from ..io.digests import check_files
 from ..io.records import DamagedFileError
 from ..io.short_repr import short_repr
@@ -100,7 +100,7 @@ def read_training_data(name: str | Path, *, revision: str | None = None) -> Trai
     try:
         loaded = datasets.load_dataset(str(name), revision=revision)
     except (OSError, ValueError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = reason_of(error, 200)
         raise TableError(f"{name} is no dataset ({reason}); make one with `biomeformer sequences prepare`.") from error
     for split in SPLITS:
         if split not in loaded:

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
-from ..errors import InputError
+from ..errors import InputError, reason_of
 from ..runs.devices import device_name
 from ..runs.process_group import ProcessGroup
 
@@ -62,7 +62,7 @@ def make_accelerator(
     try:
         accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision, **options)
     except (ValueError, ImportError) as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error, None)
         tracker = f", tracker {options['log_with']}" if options.get("log_with") else ""
         raise InputError(f"{reason} (mixed_precision {mixed_precision}{tracker})") from error
     kind = accelerator.distributed_type

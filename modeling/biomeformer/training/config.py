@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import yaml
 
-from ..errors import InputError
+from ..errors import InputError, reason_of
 
 Fields = TypeVar("Fields")
 NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -110,7 +110,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         values = yaml.load(Path(path).read_text(encoding="utf-8"), UniqueKeyLoader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         # ValueError: text that is not UTF-8, or a number of more digits than Python converts.
-        reason = " ".join(str(error).split())
+        reason = reason_of(error, None)
         raise InputError(f"{path} cannot be read ({reason}); give one of recipes/configs.") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no fields; give one of recipes/configs.")

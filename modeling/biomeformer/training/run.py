@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from ..checkpoints.source import public_record
-from ..errors import InputError
+from ..errors import InputError, reason_of
 from ..io.atomic import (
     atomic_directory,
     atomic_write,
@@ -313,7 +313,7 @@ class TrainingRun:
             self.accelerator.load_state(str(folder))
         # Verified files fail only if they are those of another model or another version of a library.
         except (RuntimeError, ValueError, KeyError, OSError) as error:
-            reason = " ".join(str(error).split())[:150]
+            reason = reason_of(error)
             raise DamagedFileError(f"{folder} does not fit the model ({reason}); {START_OVER}.") from error
         if self.is_main:
             self._restore_history(state.history)

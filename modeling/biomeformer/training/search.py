@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from torch import nn
 
-from ..errors import MissingDependencyError
+from ..errors import MissingDependencyError, reason_of
 from ..io.records import DamagedFileError, RecordType
 from ..runs.progress import out
 from .loop import Validation
@@ -88,7 +88,7 @@ class Search:
                 self.study.get_trials(deepcopy=False)
             # SQLite, SQLAlchemy and Optuna each have their own.
             except Exception as error:
-                reason = " ".join(str(error).split())[:150]
+                reason = reason_of(error)
                 raise DamagedFileError(f"{file} cannot be read ({reason}), so it is damaged; {START_OVER}.") from error
             self._check_trials(file)
             self._write_trials()

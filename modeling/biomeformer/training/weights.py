@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from ..errors import reason_of
 from ..io.atomic import atomic_directory
 from ..io.digests import FileDigest, check_files, digest_files
 from ..io.records import DamagedFileError, RecordType
@@ -47,7 +48,7 @@ def load_weights(module: nn.Module, folder: Path) -> None:
     try:
         load_model(module, folder / WEIGHTS)
     except (SafetensorError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:150]
+        reason = reason_of(error)
         raise DamagedFileError(f"{folder / WEIGHTS} does not fit the model ({reason}); {ADVICE}.") from error
 
 

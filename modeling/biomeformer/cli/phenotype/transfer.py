@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import InputError
+from ...io.atomic import write_json
 from ...io.spreadsheets import write_spreadsheet
 from ...io.tables import missing_words
+from ...version import __version__
 from ..console import doing, out, report_files
 from ..options import Threads
 from ..output import open_output
@@ -29,7 +31,7 @@ from .options import (
     Zeros,
     chosen_estimators,
 )
-from .reading import FurtherBlocks, TargetOptions, read_labelled_cohort, with_columns
+from .reading import FurtherBlocks, TargetOptions, read_labelled_cohort, table_record, with_columns
 from .summary import score_line
 
 if TYPE_CHECKING:
@@ -74,8 +76,8 @@ def transfer(
     """Train on cohorts and test on another, or leave out each cohort, or each study of one table, in turn.
 
     The penalty of l1 is chosen on folds that leave whole cohorts out. Tables of different checkpoints or preprocessing
-    configs are refused. Intervals are over bootstraps of the tested samples. Writes transfer.csv, predictions.csv and
-    report.html.
+    configs are refused. Intervals are over bootstraps of the tested samples. Writes transfer.csv, predictions.csv,
+    transfer.json (settings, tables with their digests, warnings) and report.html.
     """
     estimator = chosen_estimators(estimator, model)
     if leave_out_column is not None and (len(tables) > 1 or test is not None):
@@ -85,6 +87,7 @@ def transfer(
     with doing("reading the tables"):
         import pandas as pd
 
+        from ...checkpoints.source import public_record
         from ...phenotypes import MODELS, leave_one_out
         from ...phenotypes import transfer as transfer_to
         from ...phenotypes.leave_out import split_cohort, transfer_predictions
@@ -132,13 +135,37 @@ def transfer(
         write_spreadsheet(pd.DataFrame(rows), partial / "transfer.csv", index=False)
         write_spreadsheet(transfer_predictions(all_results, tested_cohorts), partial / "predictions.csv")
         with doing("drawing the report"):
-            from ...reports.transfer import transfer_report
+            from ...reports.transfer import reading_remarks, transfer_report, transfer_warnings
 
-            transfer_report(all_results, tested_cohorts, partial / "report.html", column=leave_out_column)
+            cohorts_read = cohorts if tested is None else [*cohorts, tested]
+            paths = {str(path): path for path in (*tables, *([] if test is None else [test]))}
+            record = {
+                "target": target,
+                "task": tested_cohorts[0].target.kind,
+                "leave_out_column": leave_out_column,
+                "models": list(estimator or MODELS),
+                "transform": transform,
+                "zeros": zeros,
+                "seed": seed,
+                "tables": {name: table_record(path) for name, path in paths.items()},
+                **further.record(),
+                "notes": reading_remarks(cohorts_read, "notes"),
+                "warnings": [*reading_remarks(cohorts_read, "warnings"), *transfer_warnings(all_results)],
+                "versions": {"biomeformer": __version__},
+            }
+            write_json(partial / "transfer.json", public_record(record), ensure_ascii=False)
+            transfer_report(
+                all_results,
+                tested_cohorts,
+                partial / "report.html",
+                column=leave_out_column,
+                trained_on=[] if tested is None else cohorts,
+            )
     report_files(
         {
             "scores": output / "transfer.csv",
             "predictions": output / "predictions.csv",
+            "all": output / "transfer.json",
             "report": output / "report.html",
         }
     )
