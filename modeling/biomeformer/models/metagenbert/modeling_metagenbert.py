@@ -341,7 +341,7 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
             Cluster ids, near ties and vectors. Near ties are decided by `nearest_exactly` if
             `settles_near_ties_by_distance`, and otherwise by `assign_exact`.
         """
-        if self.centroids.is_meta:
+        if self.centroids.device.type == "meta" != input_ids.device.type:
             raise ValueError(
                 "The centroids are offloaded (device_map), and reads are only assigned by a model that is whole on one "
                 "device; load it without device_map."
