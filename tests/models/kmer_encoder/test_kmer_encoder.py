@@ -242,7 +242,8 @@ def test_under_the_contract(encoder, tokenizer):
     outputs = model(**processor([reads[0], reads[4]]))
     np.testing.assert_allclose(outputs.read_embeddings.detach().numpy(), vectors, atol=1e-5)
     assert packed.read_stats == {
-        "n_used": 2, "n_too_short": 1, "n_no_tokens": 2, "n_truncated": 1, "n_ambiguous": 0, "n_lower_case": 1
+        "n_used": 2, "n_too_short": 1, "n_no_tokens": 2, "n_truncated": 1, "n_ambiguous": 0, "n_lower_case": 1,
+        "n_windows": 2, "n_tokens": 18, "n_unknown_tokens": 0,
     }  # fmt: skip
 
 
