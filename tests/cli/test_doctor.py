@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -51,6 +52,14 @@ def test_packages_that_do_not_fit_are_named(monkeypatch, run, package, version, 
     monkeypatch.setattr(health, "_version", lambda one: version if one == package else real(one))
     record = findings(run, 1 if status == "problem" else 0)[area][name]
     assert record["status"] == status and detail in record["detail"]
+
+
+def test_two_builds_of_faiss_are_a_problem(monkeypatch, run):
+    state = health.faiss_state()
+    both = replace(state, state="both", advice="pip uninstall faiss-cpu faiss-gpu, then install one build.")
+    monkeypatch.setattr(health, "faiss_state", lambda: both)
+    record = findings(run, 1)["package"]["faiss"]
+    assert record["status"] == "problem" and record["detail"].startswith("pip uninstall faiss-cpu faiss-gpu")
 
 
 def test_a_damaged_shipped_checkpoint_is_a_problem(tmp_path, monkeypatch, run):

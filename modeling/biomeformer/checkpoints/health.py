@@ -12,6 +12,7 @@ from huggingface_hub.errors import CacheNotFound
 from packaging.requirements import Requirement
 
 from ..errors import BiomeformerError
+from ..inference.faiss_build import faiss_state
 from . import shipped_checkpoints
 from .integrity import verify_files
 from .source import open_checkpoint
@@ -36,7 +37,7 @@ class Finding:
     Attributes:
         area: What it belongs to: `package`, `extra`, `checkpoint` or `cache`.
         name: Its name.
-        status: `ok`; `missing`, for an extra that is not installed; or `problem`.
+        status: `ok`; `missing`, for what is not installed and not always needed; or `problem`.
         detail: Its state in words, and what to do if it is not `ok`.
     """
 
@@ -48,7 +49,7 @@ class Finding:
 
 def check_installation() -> list[Finding]:
     """Check required packages, extras, shipped checkpoints and the Hub's cache. Nothing is downloaded."""
-    return [*check_packages(), *check_shipped_checkpoints(), *check_cache()]
+    return [*check_packages(), check_faiss(), *check_shipped_checkpoints(), *check_cache()]
 
 
 def processor_instructions() -> dict[str, bool | None]:
@@ -84,6 +85,15 @@ def check_packages() -> list[Finding]:
             else Finding("extra", extra, "ok", installed)
         )
     return findings
+
+
+def check_faiss() -> Finding:
+    """Check that one build of FAISS is installed and can be imported."""
+    state = faiss_state()
+    if state.state in ("cpu", "gpu"):
+        return Finding("package", "faiss", "ok", f"{state.version}, {state.state} build")
+    reason = f"{state.error}; " if state.error else ""
+    return Finding("package", "faiss", "missing" if state.state == "none" else "problem", f"{reason}{state.advice}")
 
 
 def check_shipped_checkpoints() -> list[Finding]:
