@@ -16,10 +16,11 @@ from biomeformer.metrics.probabilities import METRICS
 from biomeformer.phenotypes import FeatureTable, Study
 from biomeformer.phenotypes.discriminative import discriminative_features
 from biomeformer.phenotypes.evaluation import interval
+from biomeformer.reports import phenotype
 from biomeformer.reports import phenotype_figures as draw
 from biomeformer.reports.colouring import Colouring
 from biomeformer.reports.ordination import ordination_scatter
-from biomeformer.reports.phenotype import lead_model, phenotype_report, tested_rows
+from biomeformer.reports.phenotype import lead_model, phenotype_report
 from browser import look, overlaps, print_to_pdf
 from figure_layout import check_texts
 from report_factories import LONG, cluster_reads, depth_study, study, tables, target
@@ -210,7 +211,7 @@ def test_reads_are_printed_only_where_asked_for(tmp_path):
 def test_of_many_samples_some_are_tested_and_the_report_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("biomeformer.reports.phenotype.MAX_TESTED_SAMPLES", 20)
     rare = np.r_[np.zeros(37, int), 1, 1, 2, np.zeros(20, int)]
-    rows = tested_rows(rare, 0)
+    rows = phenotype.tested_rows(rare, 0)
     assert np.bincount(rare[rows]).tolist() == [19, 2, 1] and len(set(rows)) == len(rows)
     options = {"tables": {"vectors": tables()["vectors"]}, "n_permutations": 9}
     page = phenotype_report(study(sets=("vectors",)), tmp_path / "r.html", **options).read_text()

@@ -24,13 +24,23 @@ from .style import figure_style
 MAX_LISTED_SAMPLES = 1000
 
 
+def _left_out(statistics: pd.DataFrame) -> list[str]:
+    """Return statistics that say nothing more of these samples: windows that are reads, tokens that are all known."""
+    names = ["n_tokens"]
+    if "n_windows" in statistics and (statistics["n_windows"] == statistics["n_used"]).all():
+        names.append("n_windows")
+    if "n_unknown_tokens" in statistics and not statistics["n_unknown_tokens"].any():
+        names.append("n_unknown_tokens")
+    return names
+
+
 def _sample_table(table: AbundanceTable) -> pd.DataFrame:
     rows = slice(MAX_LISTED_SAMPLES)
     counts, statistics = table.counts[rows], table.read_stats.iloc[rows]
     # Pairs, since a column of the metadata may have the name of a statistic.
     columns: list[tuple[str, Any]] = [("sample", table.sample_ids[rows])]
     columns += [(str(name), table.metadata[name].iloc[rows].to_numpy()) for name in table.metadata]
-    for name in statistics:
+    for name in statistics.columns.difference(_left_out(statistics), sort=False):
         label = "reads" if name == "n_reads" else f"reads: {str(name).removeprefix('n_').replace('_', ' ')}"
         columns.append((label, [f"{value:,}" for value in statistics[name]]))
     entropy = shannon_entropy(counts / np.maximum(counts.sum(1, keepdims=True), 1))
