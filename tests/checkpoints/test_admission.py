@@ -272,6 +272,8 @@ def install(tmp_path, monkeypatch):
 
     from biomeformer.registration import _register_auto_classes
 
+    installed = []
+
     def install(model_type: str, classes: str = "{'AutoConfig': MadeConfig, 'AutoModel': MadeModel}") -> None:
         site = tmp_path / "site"
         info = site / f"{model_type}-1.0.dist-info"
@@ -281,9 +283,12 @@ def install(tmp_path, monkeypatch):
         group = f"[biomeformer.read_encoders]\n{model_type} = {model_type}:CLASSES\n"
         (info / "entry_points.txt").write_text(group)
         monkeypatch.syspath_prepend(site)
+        installed.append(model_type)
         _register_auto_classes(configuration_auto)
 
-    return install
+    yield install
+    for model_type in installed:
+        del configuration_auto.CONFIG_MAPPING._extra_content[model_type]
 
 
 def with_remote_code(folder, model_type):
