@@ -57,7 +57,16 @@ from biomeformer.runs.progress import out
 from biomeformer.training.accelerator import describe_device, make_accelerator
 from biomeformer.training.batches import to_device
 from biomeformer.training.command import RecipeParser, run_main
-from biomeformer.training.config import Config
+from biomeformer.training.config import (
+    AT_LEAST_ONE,
+    FRACTION,
+    MIXED_PRECISION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    Config,
+    Range,
+)
 from biomeformer.training.loop import Plan, Validation, torch_seed, train
 from biomeformer.training.objectives import (
     ContrastiveLearning,
@@ -128,17 +137,37 @@ class StageConfig(Config):
     patience: int | None = None
     save_every: int = 1000
 
+    ranges = {
+        "objective": OBJECTIVES,
+        "n_steps": AT_LEAST_ONE,
+        "micro_batches": AT_LEAST_ONE,
+        "micro_batch_reads": AT_LEAST_ONE,
+        "learning_rate": POSITIVE,
+        "warmup": FRACTION,
+        "weight_decay": NOT_NEGATIVE,
+        "max_grad_norm": POSITIVE,
+        "read_length": AT_LEAST_ONE,
+        "error_rate": FRACTION,
+        "mask_fraction": Range(0, 1, is_open=True),
+        "scale": POSITIVE,
+        "temperature": POSITIVE,
+        "simclr_share": FRACTION,
+        "mixup_alpha": POSITIVE,
+        "projection_size": AT_LEAST_ONE,
+        "head_learning_rate_factor": POSITIVE,
+        "evaluate_every": NOT_NEGATIVE,
+        "patience": AT_LEAST_ONE,
+        "save_every": AT_LEAST_ONE,
+    }
+
     def check(self, where: str) -> None:
-        """Raise `InputError` if a value is out of range."""
-        if self.objective not in OBJECTIVES:
-            raise InputError(f"{where}: objective is {self.objective!r}; give {', '.join(OBJECTIVES)}.")
-        self.require_at_least_one(where, "n_steps", "micro_batches", "micro_batch_reads", "save_every")
+        """Raise `InputError` if the longest read is shorter than the shortest."""
         if not 0 < self.read_length[0] <= self.read_length[1]:
             raise InputError(f"{where}: read_length is {list(self.read_length)}; give shortest and longest, in bases.")
 
 
 @dataclass
-class CentroidsConfig:
+class CentroidsConfig(Config):
     """K-means under the encoder.
 
     Attributes:
@@ -155,9 +184,17 @@ class CentroidsConfig:
     read_length: tuple[int, int] = (75, 150)
     error_rate: float = 0.005
 
+    ranges = {
+        "n_clusters": AT_LEAST_ONE,
+        "reads_per_genome": AT_LEAST_ONE,
+        "n_iterations": AT_LEAST_ONE,
+        "read_length": AT_LEAST_ONE,
+        "error_rate": FRACTION,
+    }
+
 
 @dataclass
-class DivergedCopiesConfig:
+class DivergedCopiesConfig(Config):
     """Diverged copies of genomes as further species: see `biomeformer.training.objectives.divergence`.
 
     Attributes:
@@ -167,6 +204,8 @@ class DivergedCopiesConfig:
 
     n_copies: int
     rate: tuple[float, float] = (0.05, 0.25)
+
+    ranges = {"n_copies": AT_LEAST_ONE, "rate": FRACTION}
 
 
 @dataclass
@@ -207,12 +246,12 @@ class RecipeConfig(Config):
     mixed_precision: str = "auto"
     seed: int = 0
 
+    ranges = {"evaluation_reads": AT_LEAST_ONE, "mixed_precision": MIXED_PRECISION, "seed": SEED}
+
     def check(self, where: str) -> None:
         """Raise `InputError` if a value is out of range."""
         for i, stage in enumerate(self.stages, 1):
             stage.check(f"{where}, stage {i}")
-        if self.mixed_precision not in ("auto", "bf16", "no"):
-            raise InputError(f"{where}: mixed_precision is {self.mixed_precision!r}; give auto, bf16 or no.")
 
 
 def draw(source: ReadSource, stage: StageConfig, *key: int) -> dict[str, Any]:

@@ -131,20 +131,25 @@ RECIPES = [
     "finetune_sequence_classifier",
     "fit_glob_centroids",
     "pretrain_protein_encoder",
+    "pretrain_read_encoder",
     "train_genome_transformer",
 ]
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_number_of_a_recipe_has_a_range_that_its_defaults_lie_in(name):
-    config = recipe(name).RecipeConfig
-    kinds = typing.get_type_hints(config)
-    for each in dataclasses.fields(config):
-        parts = {kinds[each.name], *typing.get_args(kinds[each.name])}
-        if parts & {int, float}:
-            assert isinstance(config.ranges[each.name], Range), each.name
-        if each.name in config.ranges and each.default not in (None, dataclasses.MISSING):
-            assert each.default in config.ranges[each.name], each.name
+    left = [recipe(name).RecipeConfig]
+    while left:
+        config = left.pop()
+        kinds = typing.get_type_hints(config)
+        for each in dataclasses.fields(config):
+            parts = {kinds[each.name], *typing.get_args(kinds[each.name])}
+            left += [part for part in parts if isinstance(part, type) and issubclass(part, Config)]
+            if parts & {int, float}:
+                assert isinstance(config.ranges[each.name], Range), each.name
+            if each.name in config.ranges and each.default not in (None, dataclasses.MISSING):
+                defaults = each.default if isinstance(each.default, tuple) else (each.default,)
+                assert all(default in config.ranges[each.name] for default in defaults), each.name
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,10 @@ class Config:
         return config
 
     def check_ranges(self, where: str) -> None:
-        """Raise `InputError` if a field is outside of its range in `ranges`; None is within every range."""
+        """Raise `InputError` if a field is outside of its range in `ranges`; None is within every range.
+
+        Configs within this one, alone or in lists, are checked by their own ranges.
+        """
         for name, allowed in self.ranges.items():
             value = getattr(self, name)
             for part in value if isinstance(value, list | tuple) else [value]:
@@ -88,6 +91,11 @@ class Config:
                 if isinstance(allowed, Range):
                     raise InputError(f"{where}: {name} is {part}; it must be {allowed}.")
                 raise InputError(f"{where}: {name} is {part!r}; give {', '.join(allowed)}.")
+        for name, value in vars(self).items():
+            several = isinstance(value, list)
+            for i, one in enumerate(value if several else [value], 1):
+                if isinstance(one, Config):
+                    one.check_ranges(f"{where}, {name.removesuffix('s')} {i}" if several else f"{where}, {name}")
 
     def check(self, where: str) -> None:
         """Raise `InputError` if a value is out of range; the message begins with `where`."""
