@@ -143,6 +143,8 @@ class RecipeConfig(Config):
 
     ranges = {
         "objective": OBJECTIVES,
+        # 0 where the objective has no network to train; see `check`.
+        **dict.fromkeys((*SIZES, "n_steps"), NOT_NEGATIVE),
         "micro_batches": AT_LEAST_ONE,
         "micro_batch_tokens": AT_LEAST_ONE,
         "max_residues": AT_LEAST_ONE,

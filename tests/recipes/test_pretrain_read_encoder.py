@@ -92,10 +92,10 @@ def test_shipped_configs_cover_the_published_stages():
         ({"stages": [{"objective": "mlm", "n_steps": 1, "read_length": [9, 5]}]}, r"read_length is \[9, 5\]"),
         (
             {"stages": [{"objective": "mlm", "n_steps": 1, "warmup": 2}]},
-            "stage 1: warmup is 2; it must be at",
+            "stage 1: warmup is 2.0; it must be at",
         ),
         ({"centroids": {"n_clusters": 0}}, "centroids: n_clusters is 0; it must be at least 1"),
-        ({"mixed_precision": "fp8"}, "mixed_precision is 'fp8'; give auto, bf16 or no"),
+        ({"mixed_precision": "fp8"}, "mixed_precision is 'fp8'; give auto, bf16, no"),
         ({"centroids": {"reads_per_genome": 5}}, "centroids: n_clusters is missing"),
     ],
 )
