@@ -65,9 +65,13 @@ def test_the_time_for_a_long_record_is_linear(tmp_path):
     for n in (4_000_000, 16_000_000):
         path = tmp_path / f"{n}.fq"
         path.write_text(fastq([n]))
-        start = time.process_time()
-        assert lengths_of(path) == [n]
-        seconds.append(time.process_time() - start)
+        attempts = []
+        # The shortest of several: others share the processor.
+        for _ in range(4):
+            start = time.process_time()
+            assert lengths_of(path) == [n]
+            attempts.append(time.process_time() - start)
+        seconds.append(min(attempts))
     assert seconds[1] < 10 * seconds[0]
 
 
