@@ -30,7 +30,8 @@ from biomeformer.models.kmer_encoder import (
     KmerEncoderModel,
     KmerTokenizer,
 )
-from factories import bpe_tokenizer, random_sequences, tiny_dnabert2
+from biomeformer.models.metagenbert import MetagenBertModel
+from factories import bpe_tokenizer, random_sequences, tiny_dnabert2, tiny_metagenbert
 
 
 def labelled_reads(tokenizer, n=32):
@@ -199,3 +200,14 @@ def test_feature_extraction_gives_token_vectors(tmp_path):
     with torch.no_grad():
         expected = AutoModel.from_pretrained(tmp_path)(torch.tensor([tokenizer(read)["input_ids"]])).last_hidden_state
     torch.testing.assert_close(vectors, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_metagenbert_offloaded_to_disk_says_how_to_assign_reads(tmp_path):
+    """Its forward pass runs; reads are assigned by arithmetic on the centroids, which must be there."""
+    tiny_metagenbert(min_read_length=8).save_pretrained(tmp_path / "model")
+    options = {"device_map": {"": "disk"}, "offload_folder": tmp_path / "offloaded"}
+    model = MetagenBertModel.from_pretrained(tmp_path / "model", **options)
+    assert model(**model.processor(["ACGTTGCAACGG" * 4])).cluster_ids.shape == (1,)
+    (tmp_path / "r.fastq").write_text(f"@a\n{'ACGTTGCAACGG' * 4}\n+\n{'I' * 48}\n")
+    with pytest.raises(ValueError, match=r"The centroids are offloaded .*load it without device_map"):
+        model.embed_sample(tmp_path / "r.fastq")

@@ -341,7 +341,8 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
             Cluster ids, near ties and vectors. Near ties are decided by `nearest_exactly` if
             `settles_near_ties_by_distance`, and otherwise by `assign_exact`.
         """
-        if self.centroids.device.type == "meta" != input_ids.device.type:
+        # Not of a model that is wholly on the meta device.
+        if self.centroids.is_meta and getattr(self, "hf_device_map", None):
             raise ValueError(
                 "The centroids are offloaded (device_map), and reads are only assigned by a model that is whole on one "
                 "device; load it without device_map."
