@@ -58,6 +58,27 @@ def test_a_recipe_s_own_help_and_exit_code(tmp_path, monkeypatch):
     assert result.exit_code == 2 and "genomes.tsv: there is no such list of genomes" in result.output
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("finetune_phenotype", ["--config", "local", "--cohort", "nowhere", "--target", "a", "--cpu"]),
+        ("finetune_sequence_classifier", ["--config", "smoke", "--data", "./nowhere", "--cpu"]),
+        ("fit_glob_centroids", ["--config", "smoke", "--cohort", "nowhere"]),
+        ("pretrain_protein_encoder", ["--config", "smoke", "--genomes", "nowhere", "--cpu"]),
+        ("pretrain_read_encoder", ["--config", "smoke", "--genomes", "nowhere", "--cpu"]),
+        ("train_genome_transformer", ["--config", "smoke", "--genomes", "./nowhere", "--target", "a", "--cpu"]),
+    ],
+)
+def test_every_recipe_reads_its_config_and_then_its_input(name, options, tmp_path, monkeypatch):
+    """Types of fields are looked up in the recipe's module, which runs as `__main__`."""
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+    monkeypatch.chdir(tmp_path)
+    assert config_names(name)
+    result = invoke("run", name, *options, "--output", str(tmp_path / "run"), "seed=1")
+    assert result.exit_code == 2 and "nowhere" in result.output and "Error" not in result.output, result.output
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_wheel_has_the_recipes_and_their_configs():
     """By the rules that setuptools builds it by."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]

@@ -109,7 +109,8 @@ def run(
     if processes > 1:
         raise typer.Exit(launch(["-m", module, *context.args], processes))
     sys.argv = [f"biomeformer recipes run {name}", *context.args]
-    runpy.run_module(module, run_name="__main__")
+    # In place of this command as `__main__`, where the types of the config's fields are looked up.
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def launch(arguments: list[str], n_processes: int) -> int:
