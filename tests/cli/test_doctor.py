@@ -48,8 +48,8 @@ def test_a_sound_installation(run):
     ],
 )
 def test_packages_that_do_not_fit_are_named(monkeypatch, run, package, version, area, name, status, detail):
-    real = health._version
-    monkeypatch.setattr(health, "_version", lambda one: version if one == package else real(one))
+    real = health.installed_version
+    monkeypatch.setattr(health, "installed_version", lambda one: version if one == package else real(one))
     record = findings(run, 1 if status == "problem" else 0)[area][name]
     assert record["status"] == status and detail in record["detail"]
 

@@ -12,6 +12,7 @@ from huggingface_hub.errors import CacheNotFound
 from packaging.requirements import Requirement
 
 from ..errors import BiomeformerError
+from ..inference.environment import installed_version
 from ..inference.faiss_build import faiss_state
 from . import shipped_checkpoints
 from .integrity import verify_files
@@ -78,7 +79,7 @@ def check_packages() -> list[Finding]:
         own = [one for one in requirements if one.marker and one.marker.evaluate({"extra": extra})]
         own = [one for one in own if one not in required]
         wrong = [problem for problem in map(_problem, own) if problem]
-        installed = ", ".join(f"{one.name} {_version(one.name)}" for one in own)
+        installed = ", ".join(f"{one.name} {installed_version(one.name)}" for one in own)
         findings.append(
             Finding("extra", extra, "missing", f"{', '.join(wrong)}; to have it: pip install '{PACKAGE}[{extra}]'")
             if wrong
@@ -127,19 +128,12 @@ def check_cache() -> list[Finding]:
 
 def _problem(requirement: Requirement) -> str | None:
     """Return what is wrong with a required package, or None."""
-    version = _version(requirement.name)
+    version = installed_version(requirement.name)
     if version is None:
         return f"{requirement.name} is not installed"
     if not requirement.specifier.contains(version, prereleases=True):
         return f"{requirement.name} is {version}, needed is {requirement.specifier}"
     return None
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def as_record(findings: list[Finding]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def describe_environment() -> dict[str, Any]:
             "python": platform.python_version(),
             "platform": platform.platform(),
             "torch": torch.__version__,
-            **{name: _version(name) for name in LIBRARIES},
+            **{name: installed_version(name) for name in LIBRARIES},
         },
         "devices": _devices(),
         "faiss": asdict(faiss_state()),
@@ -42,7 +42,8 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-def _version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """Return the version of an installed distribution, or None if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -87,4 +88,4 @@ def _cuda_device(number: int) -> dict[str, Any]:
     return device
 
 
-__all__ = ["describe_environment"]
+__all__ = ["describe_environment", "installed_version"]
