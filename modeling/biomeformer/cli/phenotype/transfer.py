@@ -130,30 +130,30 @@ def transfer(
             row: dict[str, Any] = {"trained_on": ";".join(trained_on), "tested_on": tested_on, "model": name}
             row["learned_nothing"] = result.learned_nothing
             rows.append(row | score_columns(result.scores))
+    from ...reports.transfer import reading_remarks, transfer_report, transfer_warnings
+
     with folder.publish() as partial:
         tested_cohorts = cohorts if tested is None else [tested]
         write_spreadsheet(pd.DataFrame(rows), partial / "transfer.csv", index=False)
         write_spreadsheet(transfer_predictions(all_results, tested_cohorts), partial / "predictions.csv")
+        cohorts_read = cohorts if tested is None else [*cohorts, tested]
+        paths = {str(path): path for path in (*tables, *([] if test is None else [test]))}
+        record = {
+            "target": target,
+            "task": tested_cohorts[0].target.kind,
+            "leave_out_column": leave_out_column,
+            "models": list(estimator or MODELS),
+            "transform": transform,
+            "zeros": zeros,
+            "seed": seed,
+            "tables": {name: table_record(path) for name, path in paths.items()},
+            **further.record(),
+            "notes": reading_remarks(cohorts_read, "notes"),
+            "warnings": [*reading_remarks(cohorts_read, "warnings"), *transfer_warnings(all_results)],
+            "versions": {"biomeformer": __version__},
+        }
+        write_json(partial / "transfer.json", public_record(record), ensure_ascii=False)
         with doing("drawing the report"):
-            from ...reports.transfer import reading_remarks, transfer_report, transfer_warnings
-
-            cohorts_read = cohorts if tested is None else [*cohorts, tested]
-            paths = {str(path): path for path in (*tables, *([] if test is None else [test]))}
-            record = {
-                "target": target,
-                "task": tested_cohorts[0].target.kind,
-                "leave_out_column": leave_out_column,
-                "models": list(estimator or MODELS),
-                "transform": transform,
-                "zeros": zeros,
-                "seed": seed,
-                "tables": {name: table_record(path) for name, path in paths.items()},
-                **further.record(),
-                "notes": reading_remarks(cohorts_read, "notes"),
-                "warnings": [*reading_remarks(cohorts_read, "warnings"), *transfer_warnings(all_results)],
-                "versions": {"biomeformer": __version__},
-            }
-            write_json(partial / "transfer.json", public_record(record), ensure_ascii=False)
             transfer_report(
                 all_results,
                 tested_cohorts,
