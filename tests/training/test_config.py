@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from dataclasses import dataclass, field
 
@@ -163,6 +164,13 @@ def test_every_number_of_a_recipe_has_a_range_that_its_defaults_lie_in(name):
 def test_ranges(allowed, inside, outside, text):
     assert all(value in allowed for value in inside) and not any(value in allowed for value in outside)
     assert str(allowed) == text
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1E999", "1.5e+400"])
+def test_a_number_beyond_floats_is_refused(tmp_path, number):
+    (tmp_path / "c.yaml").write_text(f"sizes: {{hidden_size: {number}}}\n")
+    with pytest.raises(InputError, match=rf"the number {re.escape(number)} is too large"):
+        read_yaml(tmp_path / "c.yaml")
 
 
 def test_numbers_with_an_exponent_need_no_point(tmp_path):

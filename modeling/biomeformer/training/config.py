@@ -143,7 +143,21 @@ class UniqueKeyLoader(yaml.SafeLoader):
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
+    def construct_finite(self, node: yaml.ScalarNode) -> float:
+        """Construct a number.
 
+        Raises:
+            ConstructorError: It is too large for a float, which would make it infinite.
+        """
+        value: float = self.construct_yaml_float(node)
+        if math.isinf(value) and "inf" not in node.value.lower():
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the number {node.value} is too large", node.start_mark
+            )
+        return value
+
+
+UniqueKeyLoader.add_constructor("tag:yaml.org,2002:float", UniqueKeyLoader.construct_finite)
 # YAML 1.2 has it so; PyYAML, of YAML 1.1, takes a number with an exponent and no point for text.
 UniqueKeyLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
