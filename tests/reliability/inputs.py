@@ -115,7 +115,7 @@ def _good_id(name: str) -> bool:
 
 
 def _cohort_reference(folder: Path) -> Any:
-    columns, rows = references.table(folder / "cohort.csv", semicolons=False)
+    columns, rows = references.table(folder / "cohort.csv", semicolons=False, comments=True)
     references.unique(columns)
     if "sample_id" not in columns or "fastq" not in columns or not rows:
         raise Unreadable
