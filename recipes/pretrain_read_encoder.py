@@ -15,10 +15,11 @@ only on the seed, the stage, the step and the micro-batch: a resumed run gives t
 and so does any number of processes.
 
     accelerate launch recipes/pretrain_read_encoder.py --config recipes/configs/pretrain_read_encoder/mini.yaml \
-        --genomes GENOMES --output RUN
+        --genomes GENOMES [GENOMES ...] --markers FASTA --marker-groups TABLE --output RUN
 
 GENOMES holds one FASTA per genome, plain or compressed, and `genomes.tsv` with the columns genome_id, species, genus
-and file. RUN gets `encoder/` and, after centroids, `model/`, which `from_pretrained` loads, with `history.csv` (the
+and file. FASTA and TABLE, which a config with `markers` needs, are marker genes of further species, such as those of
+Debian's `metaphlan2-data`, and the organism of each accession or shotgun project. RUN gets `encoder/` and, after centroids, `model/`, which `from_pretrained` loads, with `history.csv` (the
 loss of every step and the validation results) and `training_record.json`. The same command resumes an interrupted run.
 
 Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
@@ -52,6 +53,7 @@ from biomeformer.metagenomes import run_kmeans
 from biomeformer.models.kmer_encoder import KmerTokenizer
 from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.reads import GenomeSet, ReadBatch
+from biomeformer.reads.markers import load_markers
 from biomeformer.runs.process_group import ProcessGroup
 from biomeformer.runs.progress import out
 from biomeformer.training.accelerator import describe_device, make_accelerator
@@ -173,6 +175,7 @@ class CentroidsConfig(Config):
     Attributes:
         n_clusters: Number of centroids.
         reads_per_genome: Reads of each genome for k-means.
+        marker_reads_per_genus: Reads of the markers of each genus for k-means, whatever its number of species.
         n_iterations: Iterations of k-means.
         read_length: Shortest and longest read, in bases.
         error_rate: Substitutions per base.
@@ -180,6 +183,7 @@ class CentroidsConfig(Config):
 
     n_clusters: int
     reads_per_genome: int = 2000
+    marker_reads_per_genus: int = 0
     n_iterations: int = 25
     read_length: tuple[int, int] = (75, 150)
     error_rate: float = 0.005
@@ -187,6 +191,7 @@ class CentroidsConfig(Config):
     ranges = {
         "n_clusters": AT_LEAST_ONE,
         "reads_per_genome": AT_LEAST_ONE,
+        "marker_reads_per_genus": NOT_NEGATIVE,
         "n_iterations": AT_LEAST_ONE,
         "read_length": AT_LEAST_ONE,
         "error_rate": FRACTION,
@@ -209,6 +214,23 @@ class DivergedCopiesConfig(Config):
 
 
 @dataclass
+class MarkersConfig(Config):
+    """Marker genes of species without a genome, as further species: see `biomeformer.reads.markers.load_markers`.
+
+    Attributes:
+        share: Share of the reads of a batch that are of markers; the others are of genomes.
+        min_bases: Species with fewer bases of markers are left out.
+        excluded: Species left out, beside those of held-out genera, such as these under their former names.
+    """
+
+    share: float
+    min_bases: int = 10_000
+    excluded: list[str] = field(default_factory=list)
+
+    ranges = {"share": Range(0, 1, is_open=True), "min_bases": NOT_NEGATIVE}
+
+
+@dataclass
 class RecipeConfig(Config):
     """Fields of the YAML file.
 
@@ -224,6 +246,7 @@ class RecipeConfig(Config):
         held_out_genera: File with one genus per line, relative to the YAML file; these genera are held out of all
             training and used for evaluation.
         diverged_copies: Copies of the genomes with random mutational biases, as further species; null for none.
+        markers: Marker genes of further species; null for none.
         evaluation_reads: Reads per species in an evaluation.
         gradient_checkpointing: Whether to recompute activations instead of keeping them.
         mixed_precision: `auto` (bf16 on a GPU that supports it), `bf16` or `no`.
@@ -241,6 +264,7 @@ class RecipeConfig(Config):
     normalize_embeddings: bool = False
     held_out_genera: str | None = None
     diverged_copies: DivergedCopiesConfig | None = None
+    markers: MarkersConfig | None = None
     evaluation_reads: int = 100
     gradient_checkpointing: bool = False
     mixed_precision: str = "auto"
@@ -308,6 +332,7 @@ class Trainer:
         encoder: PreTrainedModel,
         tokenizer: Any,
         source: str | None,
+        markers: GenomeSet | None = None,
     ) -> None:
         self.config, self.run, self.accelerator = config, run, run.accelerator
         self.encoder, self.tokenizer, self.checkpoint = encoder, tokenizer, source
@@ -318,7 +343,13 @@ class Trainer:
             rate = (float(copies.rate[0]), float(copies.rate[1]))
             species = with_diverged_copies(train, copies.n_copies, rate, config.seed)
         self.genomes = ReadSource(train, self.processor, config.seed)
-        self.source = ReadSource(species, self.processor, config.seed)
+        self.markers = None if markers is None else ReadSource(markers, self.processor, config.seed)
+        parts = None
+        if markers is not None and config.markers is not None:
+            share = config.markers.share
+            parts = [(len(species.ids), 1 - share), (len(markers.ids), share)]
+            species = species + markers
+        self.source = ReadSource(species, self.processor, config.seed, parts)
         self.validation_source = ReadSource(held_out or train, self.processor, config.seed)
         if getattr(encoder, "pooler", None) is not None:
             # Reads are mean-pooled, so a pooler gets no gradient.
@@ -488,6 +519,12 @@ class Trainer:
             which = np.full(config.reads_per_genome, genome)
             rng = self.genomes.rng(10_004, genome)
             vectors.append(self._vectors(self.genomes, which, length, config.error_rate, rng)[0])
+        if self.markers is not None and config.marker_reads_per_genus:
+            genera = np.array(self.markers.genomes.genera)
+            for number, genus in enumerate(self.run.track(np.unique(genera).tolist(), "embedding reads of markers")):
+                rng = self.markers.rng(10_006, number)
+                which = np.sort(rng.choice(np.flatnonzero(genera == genus), config.marker_reads_per_genus))
+                vectors.append(self._vectors(self.markers, which, length, config.error_rate, rng)[0])
         self.encoder.cpu()
         fit = run_kmeans(
             np.concatenate(vectors),
@@ -551,7 +588,9 @@ def parser() -> RecipeParser:
     """Build the argument parser."""
     parser = RecipeParser(__file__, __doc__)
     parser.add_training_options()
-    parser.add_argument("--genomes", type=Path, required=True, help="folder with genomes.tsv")
+    parser.add_argument("--genomes", type=Path, nargs="+", required=True, help="folders with genomes.tsv")
+    parser.add_argument("--markers", type=Path, help="FASTA of marker genes, for a config with markers")
+    parser.add_argument("--marker-groups", type=Path, help="table of their accessions: group and organism")
     parser.add_argument(
         "--stages", nargs="+", choices=[*OBJECTIVES, "centroids"], help="run only these stages; all by default"
     )
@@ -574,6 +613,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         raise InputError(f"{args.config} has none of the requested stages.")
     genomes = GenomeSet.load(args.genomes, held_out)
     validation = GenomeSet.load(args.genomes, held_out, only_held_out=True) if held_out else None
+    markers = read_markers(args, config, held_out)
     accelerator = make_accelerator(
         config.mixed_precision,
         cpu=args.cpu,
@@ -581,10 +621,12 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
         log_with=args.tracker,
         project_dir=str(args.output),
     )
-    digest = hashlib.sha256("".join(genomes.sha256).encode()).hexdigest()
+    digest = digest_of(genomes)
     identity = {"config": asdict(config), "genomes": digest, "held_out": sorted(held_out)}
+    if markers is not None:
+        identity["markers"] = digest_of(markers)
     if validation is not None:
-        identity["held_out_genomes"] = hashlib.sha256("".join(validation.sha256).encode()).hexdigest()
+        identity["held_out_genomes"] = digest_of(validation)
     with TrainingRun(args.output, identity, accelerator, processes, files=FILES).open(args.overwrite) as run:
         accelerator.init_trackers("pretrain_read_encoder", config={"seed": config.seed, "config": args.config.name})
         encoder, tokenizer, source = starting_point(config, genomes, run)
@@ -595,7 +637,7 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
             encoder, tokenizer = load_read_encoder(source)
             encoder.config._name_or_path = ""
             accelerator.print(f"Resuming after stage {done[-1] + 1}, which is finished.")
-        trainer = Trainer(config, run, genomes, validation, encoder, tokenizer, source)
+        trainer = Trainer(config, run, genomes, validation, encoder, tokenizer, source, markers)
         metrics: dict[str, Any] = {}
         for number, stage in enumerate(config.stages):
             kept = finished_stage(run, number)
@@ -603,6 +645,28 @@ def run_recipe(args: argparse.Namespace, processes: ProcessGroup | None = None) 
             metrics[f"{number + 1} {stage.objective}"] = figures
         accelerator.end_training()
         run.processes.on_main(lambda: write_results(config, trainer, genomes, held_out, metrics))
+
+
+def read_markers(args: argparse.Namespace, config: RecipeConfig, held_out: set[str]) -> GenomeSet | None:
+    """Load the marker genes that a config asks for, or return None.
+
+    Raises:
+        InputError: The config asks for markers and their files are not given, or the other way round.
+    """
+    files = args.markers, args.marker_groups
+    if config.markers is None:
+        if any(files):
+            raise InputError(f"{args.config} has no markers; add them to it, or leave out --markers, --marker-groups.")
+        return None
+    if not all(files):
+        raise InputError(f"{args.config} trains on markers; give --markers and --marker-groups, or set markers: null.")
+    excluded, min_bases = config.markers.excluded, config.markers.min_bases
+    return load_markers(*files, held_out, excluded=excluded, min_bases=min_bases)
+
+
+def digest_of(genomes: GenomeSet) -> str:
+    """Return the SHA-256 of the digests of all sequences."""
+    return hashlib.sha256("".join(genomes.sha256).encode()).hexdigest()
 
 
 def write_results(
@@ -629,6 +693,7 @@ def write_results(
         "config": asdict(config),
         "genomes": [{"genome_id": g, "sha256": h} for g, h in zip(genomes.ids, genomes.sha256, strict=True)],
         "held_out_genera": sorted(held_out),
+        **markers_record(trainer),
         "n_reads": sum(
             n_reads * metrics[f"{i} {stage.objective}"]["n_steps"]
             for i, (stage, n_reads) in enumerate(zip(config.stages, reads_per_step, strict=True), 1)
@@ -641,6 +706,22 @@ def write_results(
     for name, save in outputs.items():
         run.write_model(save, record, name)
     out(f"Wrote {', '.join(str(run.path / name) for name in outputs)}")
+
+
+def markers_record(trainer: Trainer) -> dict[str, Any]:
+    """Return what the training record says of marker genes, if there are any: their species, and a digest of all."""
+    if trainer.markers is None:
+        return {}
+    genomes = trainer.markers.genomes
+    return {
+        "markers": {
+            "n_species": len(genomes.ids),
+            "n_genera": len(set(genomes.genera)),
+            "n_bases": sum(map(len, genomes.sequences)),
+            "sha256": digest_of(genomes),
+            "species": genomes.species,
+        }
+    }
 
 
 def _rounded(values: Any) -> Any:

@@ -62,6 +62,23 @@ def embed(
         int | None,
         typer.Option(min=1, help="With --windows: their length in tokens.", show_default="the checkpoint's"),
     ] = None,
+    own_centroids: Annotated[
+        int | None,
+        typer.Option(
+            "--fit-centroids",
+            min=1,
+            help="Fit so many centroids on the cohort's own reads first, for species unlike those of the checkpoint's.",
+            show_default="the checkpoint's",
+        ),
+    ] = None,
+    refine_centroids: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Move the checkpoint's centroids by so many iterations of k-means on the cohort's own reads first.",
+            show_default="not at all",
+        ),
+    ] = None,
     batch_tokens: BatchTokens = None,
     threads: Threads = None,
     revision: Revision = None,
@@ -92,6 +109,8 @@ def embed(
     check_read_fraction(read_fraction)
     if max_length is not None and not windows:
         raise InputError("--max-length is the length of windows; add --windows, or leave it out.")
+    if own_centroids is not None and refine_centroids is not None:
+        raise InputError("--fit-centroids fits new centroids and --refine-centroids moves the checkpoint's; give one.")
     samples = read_cohort(cohort, allow_shared_files=allow_shared_files)
     if colour_by is not None and colour_by not in samples.columns:
         columns = ", ".join(samples.columns) or "none"
@@ -102,12 +121,35 @@ def embed(
         from ..inference import compiling
         from ..metagenomes.cluster_descriptions import NAME
         from ..metagenomes.cohort import RESULTS, run_cohort
+        from ..metagenomes.own_centroids import fit_own_centroids
         from ..metagenomes.windows import use_windows
         from ..runs.process_group import ProcessGroup
 
+    source = model
     with ProcessGroup.from_environment(timeout * 60) as processes:
-        with doing(f"loading {model}"):
-            loaded = load(model, revision=revision, device=processes.device(device), dtype=dtype)
+        if own_centroids is not None or refine_centroids is not None:
+            with doing(f"loading {model}"):
+                # In float32, in which the new checkpoint is saved.
+                loaded = load(model, revision=revision, device=processes.device(device))
+                if windows:
+                    use_windows(loaded, max_length)
+            centroids = output.with_name(f"{output.name}.centroids")
+            with watch_run(RunProgress(len(samples), processes), centroids, device=loaded.device) as control:
+                is_new = fit_own_centroids(
+                    loaded,
+                    samples,
+                    centroids,
+                    n_clusters=own_centroids,
+                    refine_iterations=refine_centroids,
+                    seed=seed,
+                    batch_tokens=batch_tokens,
+                    control=control,
+                )
+            if processes.is_main:
+                note(f"{'fitted' if is_new else 'kept'} the cohort's centroids; further samples: --model {centroids}")
+            source, revision = str(centroids), None
+        with doing(f"loading {source}"):
+            loaded = load(source, revision=revision, device=processes.device(device), dtype=dtype)
             if windows:
                 use_windows(loaded, max_length)
         if dtype == "float8" and not compile_encoder and processes.is_main:

@@ -39,6 +39,8 @@ MEANINGS = {
     "n_windows": "windows of the used reads; one per read unless the preprocessing config cuts long reads",
     "n_tokens": "tokens of the used reads, special ones not counted; 0 where they were not counted",
     "n_unknown_tokens": "tokens that the tokenizer does not know",
+    "n_compared": "some of the used reads, whose distance to the centroids was compared; 0 where it was not",
+    "n_far": "compared reads farther than 95 % of the reads of their length that the centroids were learned on",
     "counts": "reads, or windows of reads, nearest to each centroid",
     "abundance": "`counts` as shares of `n_used`",
 }

@@ -11,6 +11,7 @@ from typing import Any, Unpack
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from ..checkpoints import public_name
@@ -29,7 +30,8 @@ from ..runs.process_group import ProcessGroup
 from ..runs.run_folder import Part, RunFolder, peak_memory
 from ..runs.scheduler import ItemResult, run_items
 from .cohort import computed_by
-from .kmeans import DEVICES, KMeansFit, check_kmeans, kmeans_memory, run_distributed_kmeans
+from .distances import MAX_FITTED_READS, far_distances
+from .kmeans import DEVICES, KMeansFit, check_kmeans, kmeans_memory, nearest_centroids, run_distributed_kmeans
 from .points import Points
 from .quality import empty_clusters_remark
 from .sample import complete_read_stats
@@ -78,16 +80,17 @@ class CentroidFit:
             **computed_by(self.model),
         }
 
-    def save(self, folder: str | Path, *, locked: bool = False) -> Path:
+    def save(self, folder: str | Path, *, locked: bool = False, **record: Any) -> Path:
         """Write checkpoint and record atomically to a folder that does not exist yet or is empty; return its path.
 
         Args:
             folder: The folder.
             locked: Whether the caller holds its lock.
+            **record: Further fields of the record.
         """
         with atomic_directory(folder, locked=locked) as partial:
             self.model.save_pretrained(partial)
-            write_json(partial / "training_record.json", self.record, indent=2)
+            write_json(partial / "training_record.json", self.record | record, indent=2)
         return Path(folder)
 
 
@@ -131,6 +134,7 @@ def fit_several_centroids(
     spherical: bool = False,
     min_points_per_centroid: int | None = None,
     max_points_per_centroid: int | None = None,
+    initial: np.ndarray | None = None,
     batch_tokens: int | None = None,
     vectors: str | Path | None = None,
     max_memory: int = DEFAULT_MAX_MEMORY,
@@ -157,6 +161,8 @@ def fit_several_centroids(
         min_points_per_centroid: With fewer reads per centroid the run says so and goes on, as FAISS does.
         max_points_per_centroid: Fit on a random sample of this many reads per centroid where there are more, drawn as
             FAISS draws it; on all reads by default.
+        initial: Centroids to start from, float32 `(n_clusters, hidden_size)`, with one number of clusters; by default
+            reads drawn at random.
         batch_tokens: Token budget of one pass through the encoder.
         vectors: Folder of the run that draws and embeds the reads, one part per sample, shared by all machines: an
             interrupted run resumes there, and other numbers of clusters need no new draw. A temporary one by default.
@@ -212,7 +218,7 @@ def fit_several_centroids(
         if not np.isfinite(sample_vectors).all():
             raise InputError("the read encoder gives NaN or infinity; check its weights, or use float32.")
         stats = {"n_reads": n_reads, "n_drawn": len(batch), **packed.read_stats}
-        return {"vectors": sample_vectors}, stats
+        return {"vectors": sample_vectors, "n_tokens": packed.lengths.astype(np.int32)}, stats
 
     def gather(parts: dict[str, Part], failed: dict[str, str]) -> list[tuple[str, str, dict[str, int]]]:
         return [(name, str(part.path), part.stats) for name, part in parts.items()]
@@ -254,10 +260,12 @@ def fit_several_centroids(
             seed=seed,
             spherical=spherical,
             max_points_per_centroid=max_points_per_centroid,
+            initial=initial,
             device=str(device),
             processes=processes,
             progress=on_iteration,
         )
+        far = [_far_distances([path for path, _ in files], fit.centroids) for fit in fits]
     for fit in fits if processes.is_main else ():
         if (remark := empty_clusters_remark(np.asarray(fit.cluster_sizes))) is not None:
             control.observer.remark(remark)
@@ -267,19 +275,42 @@ def fit_several_centroids(
         "process_bytes_at_start": processes.all_gather(at_start),
         "peak_process_bytes": processes.all_gather(peak_memory()),
     }
+    models = [
+        MetagenBertModel.from_encoder_and_centroids(
+            encoder, fit.centroids, processor=processor, normalize_embeddings=spherical
+        )
+        for fit in fits
+    ]
+    for fitted, record in zip(models, far, strict=True):
+        fitted.config.far_distances = record
+        how = "fitted" if initial is None else f"refined by {n_iterations} iterations"
+        fitted.config.centroids_from = f"{how} on reads of {len(parts)} samples, seed {seed}"
     return [
         CentroidFit(
-            MetagenBertModel.from_encoder_and_centroids(
-                encoder, fit.centroids, processor=processor, normalize_embeddings=spherical
-            ),
+            fitted,
             fit,
             {name: read_stats["n_drawn"] for name, _, read_stats in parts},
             {name: read_stats["n_used"] for name, _, read_stats in parts},
             model_source(encoder),
             memory,
         )
-        for fit in fits
+        for fitted, fit in zip(models, fits, strict=True)
     ]
+
+
+def _far_distances(files: Sequence[Path], centroids: np.ndarray) -> list[list[float]] | None:
+    """Return `MetagenBertConfig.far_distances` of new centroids, by some vectors of each file; None without lengths."""
+    n_rows = -(-MAX_FITTED_READS // len(files))
+    distances, n_tokens = [], []
+    for path in files:
+        with safe_open(path, "numpy") as file:
+            # Vectors that an earlier version drew lack them.
+            if "n_tokens" not in file.keys():
+                return None
+            n_tokens.append(file.get_tensor("n_tokens")[:n_rows])
+            vectors = torch.from_numpy(file.get_slice("vectors")[: len(n_tokens[-1])])
+        distances.append(nearest_centroids(vectors, torch.from_numpy(centroids))[0].sqrt().numpy())
+    return far_distances(np.concatenate(distances), np.concatenate(n_tokens))
 
 
 def memory_needed(

@@ -64,6 +64,7 @@ def provenance(model: MetagenBertModel, *, read_fraction: float, seed: int) -> d
         "n_clusters": model.config.n_clusters,
         "read_fraction": read_fraction,
         "seed": seed,
+        **({"centroids": model.config.centroids_from} if model.config.centroids_from else {}),
         **computed_by(model),
     }
 

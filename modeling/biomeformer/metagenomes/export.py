@@ -189,7 +189,7 @@ tags:
 
 One row per sample: `counts` holds the number of its reads that are nearest to each of {record["n_clusters"]} centroids
 of {markdown_code(record["model"])} (weights SHA-256 `{record["weights_sha256"]}`), `abundance` their shares.
-The columns `n_reads` to `n_unknown_tokens` say what became of its reads; the others are the cohort's. `provenance.json`
+The columns `n_reads` to `n_far` say what became of its reads; the others are the cohort's. `provenance.json`
 holds the preprocessing config and all else that decides the numbers. The dataset holds no reads.
 
 ```python

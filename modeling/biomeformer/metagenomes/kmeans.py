@@ -128,6 +128,7 @@ def run_distributed_kmeans(
     seed: int = 0,
     spherical: bool = False,
     max_points_per_centroid: int | None = None,
+    initial: np.ndarray | None = None,
     device: str = "cpu",
     processes: ProcessGroup | None = None,
     progress: Callable[[int, dict[int, float]], None] | None = None,
@@ -144,6 +145,8 @@ def run_distributed_kmeans(
         spherical: Scale centroids to unit length at each iteration.
         max_points_per_centroid: Fit on a random sample of this many points per centroid where there are more, the
             sample that FAISS draws with this limit; on all points by default.
+        initial: Centroids to start from, float32 `(n_clusters, hidden_size)`, with one number of clusters; by default
+            points drawn at random.
         device: Of this process: `cpu`, `cuda` or `cuda:N`.
         processes: The processes.
         progress: Called after each iteration with its number from 1, and the objective by number of clusters.
@@ -171,11 +174,18 @@ def run_distributed_kmeans(
         room = int(RESIDENT_SHARE * (free_memory(where) - kmeans_device_memory(n_clusters, points.hidden_size)))
     local = DevicePoints.from_points(points, where, room, processes.check)
     samples = [_sample(faiss, points.n_points, k, max_points_per_centroid, seed) for k in n_clusters]
+    if initial is None:
+        starts = _initial_centroids(faiss, points, local, n_clusters, samples, seed, processes)
+    elif [initial.shape] == [(k, points.hidden_size) for k in n_clusters]:
+        starts = [initial]
+    else:
+        raise InputError(
+            f"The centroids to start from are {initial.shape}; give (n_clusters, hidden_size), with one number of "
+            "clusters."
+        )
     states = [
         _Clusters(faiss, centroids, where, spherical, points, sample)
-        for centroids, sample in zip(
-            _initial_centroids(faiss, points, local, n_clusters, samples, seed, processes), samples, strict=True
-        )
+        for centroids, sample in zip(starts, samples, strict=True)
     ]
     objectives: list[list[float]] = [[] for _ in states]
     for iteration in range(n_iterations):

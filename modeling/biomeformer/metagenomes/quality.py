@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from .distances import far_remark
+
 # With this many reads per cluster, clusters without reads are not a matter of depth.
 READS_PER_CLUSTER = 10
 # Share of unknown tokens above which vectors say little of the reads.
@@ -12,7 +14,7 @@ MANY_UNKNOWN = 0.1
 
 
 def table_remarks(counts: np.ndarray, read_stats: pd.DataFrame) -> list[str]:
-    """Return remarks on tokens that the tokenizer does not know, truncated reads, and clusters without reads.
+    """Return remarks on unknown tokens, truncated reads, reads far from the centroids, and clusters without reads.
 
     Args:
         counts: int64 `(n_samples, n_clusters)`.
@@ -35,8 +37,8 @@ def table_remarks(counts: np.ndarray, read_stats: pd.DataFrame) -> list[str]:
             f"{n_truncated:,} of {n_used:,} reads used ({n_truncated / n_used:.1%}) were truncated at the encoder's "
             "max_length (n_truncated in the table); windows count them whole (--windows)"
         )
-    remark = empty_clusters_remark(counts.sum(0))
-    return remarks if remark is None else [*remarks, remark]
+    far = far_remark(int(totals.get("n_compared", 0)), int(totals.get("n_far", 0)))
+    return [*remarks, *(remark for remark in (far, empty_clusters_remark(counts.sum(0))) if remark is not None)]
 
 
 def empty_clusters_remark(cluster_sizes: np.ndarray) -> str | None:

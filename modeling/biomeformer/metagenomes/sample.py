@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..inference.batching import check_batch_tokens, is_lookup_encoder, map_per_core
+from ..inference.batching import check_batch_tokens, embed_vectors, is_lookup_encoder, map_per_core
 from ..io.short_repr import short_repr
 from ..models.metagenbert import MetagenBertModel, MetagenBertProcessor, PackedReads
 from ..moved import renamed
 from ..reads import ReadBatch, SampleReader, SampleReads
 from ..runs.prefetch import prefetch
 from .counting import ClusterCounter
+from .distances import MAX_COMPARED_READS, count_far
+from .kmeans import nearest_centroids
 
 READ_STATS = (
     "n_reads",
@@ -33,10 +35,14 @@ READ_STATS = (
     "n_windows",
     "n_tokens",
     "n_unknown_tokens",
+    "n_compared",
+    "n_far",
 )
 # Statistics that version 0.1 does not have, and the value they get: reads had one window each, and 0 tokens stands for
-# tokens that were not counted.
-LATER_READ_STATS: dict[str, str | int] = {"n_windows": "n_used", "n_tokens": 0, "n_unknown_tokens": 0}
+# tokens that were not counted, as 0 reads compared for reads whose distances were not looked at.
+LATER_READ_STATS: dict[str, str | int] = {
+    "n_windows": "n_used", "n_tokens": 0, "n_unknown_tokens": 0, "n_compared": 0, "n_far": 0
+}  # fmt: skip
 ProgressCallback = Callable[[str, int, int, int], None]
 
 
@@ -48,7 +54,9 @@ class SampleEmbedding:
         counts: int64 `(n_clusters,)`, reads per cluster; windows of reads, if the preprocessing config cuts reads.
         read_stats: `n_reads` in the files, `n_selected` by subsampling, of which `n_used + n_too_short + n_no_tokens`;
             of the used ones `n_truncated`, `n_ambiguous`, `n_lower_case`; their windows, `n_windows`, which `counts`
-            add up to; and `n_tokens` in these, of which the tokenizer does not know `n_unknown_tokens`.
+            add up to; `n_tokens` in these, of which the tokenizer does not know `n_unknown_tokens`; and of some of
+            the first windows, `n_compared` whose distance to the centroids was compared with those of the reads these
+            were learned on, `n_far` of them far (see `biomeformer.metagenomes.distances`).
         sample_id: Name of the sample in its cohort.
     """
 
@@ -147,7 +155,13 @@ def embed_sample(
     reader = SampleReader(reads, read_fraction=read_fraction, seed=seed)
     try:
         # Closed at once if a batch fails, so that no thread reads on.
-        mine = islice(reader, share[0], None, share[1])
+        mine: Iterator[ReadBatch] = islice(reader, share[0], None, share[1])
+        if share[0] == 0 and model.config.far_distances is not None:
+            # The first reads of the whole sample, by whichever share has them.
+            first = next(mine, None)
+            if first is not None:
+                read_stats |= _compare(model, processor, first)
+                mine = chain([first], mine)
         with ExitStack() as stack:
             if is_lookup_encoder(model) and model.device.type == "cpu":
                 # Tokenising is the larger part of the work, and is shared out with it.
@@ -173,6 +187,16 @@ def embed_sample(
         if reason is not None:
             raise InputError(reason)
     return embedding
+
+
+def _compare(model: MetagenBertModel, processor: MetagenBertProcessor, batch: ReadBatch) -> dict[str, int]:
+    """Return how many of a batch's first reads have a length on record, and how many are far from the centroids."""
+    vectors, packed = embed_vectors(model, processor, batch.select(np.arange(len(batch)) < MAX_COMPARED_READS))
+    if not len(vectors):
+        return {}
+    squares, _ = nearest_centroids(torch.from_numpy(vectors), model.centroids.cpu())
+    n_compared, n_far = count_far(squares.sqrt().numpy(), packed.lengths, model.config.far_distances)
+    return {"n_compared": n_compared, "n_far": n_far}
 
 
 def combine(shares: Sequence[SampleEmbedding]) -> SampleEmbedding:

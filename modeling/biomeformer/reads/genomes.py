@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from biomeformer.io.tables import TableFormat, read_table
 from biomeformer.reads.sample import SampleReader, SampleReads
 
 FORMAT = TableFormat("list of genomes", "it must list genome_id, species, genus and file", InputError)
+# Of a read that crosses from one contig into another; where contigs are shorter than the read, it may cross after all.
+REDRAWS = 20
 COMPLEMENT = np.arange(256, dtype=np.uint8)
 COMPLEMENT[list(b"ACGT")] = list(b"TGCA")
 
@@ -28,6 +30,7 @@ class GenomeSet:
         genera: Genus of each.
         sequences: uint8 `(length,)` of each, contigs joined by N.
         sha256: Of each sequence.
+        joins: Positions of the N between contigs, int64, of each, where reads are to lie within a contig; else None.
     """
 
     ids: list[str]
@@ -35,31 +38,40 @@ class GenomeSet:
     genera: list[str]
     sequences: list[np.ndarray]
     sha256: list[str]
+    joins: list[np.ndarray] | None = None
 
     @classmethod
-    def load(cls, folder: Path, held_out: Set[str] = frozenset(), *, only_held_out: bool = False) -> GenomeSet:
-        """Load the genomes of `folder` that are not of held-out genera, or only those that are.
+    def load(
+        cls, folders: Path | Sequence[Path], held_out: Set[str] = frozenset(), *, only_held_out: bool = False
+    ) -> GenomeSet:
+        """Load the genomes of one or several folders that are not of held-out genera, or only those that are.
 
         Args:
-            folder: Holds FASTA files and `genomes.tsv` with columns genome_id, species, genus and file.
+            folders: Each holds FASTA files and `genomes.tsv` with columns genome_id, species, genus and file.
             held_out: Genera.
             only_held_out: Take these genera instead of the others.
 
         Returns:
-            The genomes, in the table's order.
+            The genomes, in the order of the folders and their tables.
 
         Raises:
-            InputError: The table is missing, malformed, or names no genome to use.
+            InputError: A table is missing or malformed, a genome is listed twice, or there is no genome to use.
         """
-        table = folder / "genomes.tsv"
-        content = read_table(table, FORMAT)
-        content.require(("genome_id", "species", "genus", "file"))
-        rows = [row for _, row in content.records()]
-        unknown = held_out - {row["genus"] for row in rows}
+        tables = [folder / "genomes.tsv" for folder in ([folders] if isinstance(folders, Path) else folders)]
+        listed = ", ".join(map(str, tables))
+        rows: dict[str, tuple[Path, dict[str, str]]] = {}
+        for table in tables:
+            content = read_table(table, FORMAT)
+            content.require(("genome_id", "species", "genus", "file"))
+            for _, row in content.records():
+                if row["genome_id"] in rows:
+                    raise InputError(f"{listed}: genome {row['genome_id']} is listed twice; list each genome once.")
+                rows[row["genome_id"]] = table.parent, row
+        unknown = held_out - {row["genus"] for _, row in rows.values()}
         if unknown:
-            raise InputError(f"{table} has no genus {sorted(unknown)[0]}, which is to be held out; correct the list.")
+            raise InputError(f"{listed} has no genus {sorted(unknown)[0]}, which is to be held out; correct the list.")
         genomes = cls([], [], [], [], [])
-        for row in rows:
+        for folder, row in rows.values():
             if (row["genus"] in held_out) != only_held_out:
                 continue
             parts = []
@@ -72,8 +84,23 @@ class GenomeSet:
             genomes.sequences.append(np.frombuffer(raw, np.uint8))
             genomes.sha256.append(hashlib.sha256(raw).hexdigest())
         if not genomes.ids:
-            raise InputError(f"{table} lists no genome to use; hold out fewer genera.")
+            raise InputError(f"{listed} lists no genome to use; hold out fewer genera.")
         return genomes
+
+    def __add__(self, other: GenomeSet) -> GenomeSet:
+        """Return the genomes of both sets."""
+        joins = None
+        if self.joins is not None or other.joins is not None:
+            none = np.empty(0, np.int64)
+            joins = [*(self.joins or [none] * len(self.ids)), *(other.joins or [none] * len(other.ids))]
+        return GenomeSet(
+            self.ids + other.ids,
+            self.species + other.species,
+            self.genera + other.genera,
+            self.sequences + other.sequences,
+            self.sha256 + other.sha256,
+            joins,
+        )
 
     def draw(
         self, which: np.ndarray, length: tuple[int, int], error_rate: float, rng: np.random.Generator
@@ -96,11 +123,25 @@ class GenomeSet:
             rows = np.flatnonzero(which == genome)
             sequence, size = self.sequences[genome], lengths[rows]
             starts = rng.integers(0, len(sequence) - size)
+            if self.joins is not None:
+                self._keep_within_contigs(genome, starts, size, rng)
             step = np.where(rng.random(len(rows)) < 0.5, 1, -1)
             within = np.arange(int(size.sum())) - np.repeat(np.cumsum(size) - size, size)
             flat[np.repeat(offsets[rows], size) + within] = cut_reads(sequence, starts, size, step)
         substitute(flat, error_rate, rng)
         return flat, offsets
+
+    def _keep_within_contigs(
+        self, genome: int, starts: np.ndarray, sizes: np.ndarray, rng: np.random.Generator
+    ) -> None:
+        """Draw starts of reads that cross from one contig into another again, in place; at most `REDRAWS` times."""
+        assert self.joins is not None
+        joins, n_bases = self.joins[genome], len(self.sequences[genome])
+        for _ in range(REDRAWS):
+            crosses = np.searchsorted(joins, starts) != np.searchsorted(joins, starts + sizes)
+            if not crosses.any():
+                return
+            starts[crosses] = rng.integers(0, n_bases - sizes[crosses])
 
 
 def cut_reads(sequence: np.ndarray, starts: np.ndarray, sizes: np.ndarray, steps: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..metagenomes import AbundanceTable, ClusterDescriptions, find_descriptions
+from ..metagenomes.distances import FAR_SHARE, far_remark
 from ..metrics.diversity import shannon_entropy
 from .blocks import Cards, DataTable, Figures, Paragraph, Picture, Section
 from .cluster_report import cluster_table
@@ -31,6 +32,8 @@ def _left_out(statistics: pd.DataFrame) -> list[str]:
         names.append("n_windows")
     if "n_unknown_tokens" in statistics and not statistics["n_unknown_tokens"].any():
         names.append("n_unknown_tokens")
+    if "n_compared" in statistics and not statistics["n_compared"].any():
+        names += ["n_compared", "n_far"]
     return names
 
 
@@ -120,6 +123,9 @@ def cohort_report(
         listed = pd.DataFrame(islice(failed.items(), MAX_LISTED_SAMPLES), columns=["sample", "reason"])
         why = [Paragraph("They are not in the table."), *_first_of(len(failed), "biomeformer status lists all")]
         sections.append(Section("Samples that failed", [*why, DataTable(listed, "samples")]))
+    far = far_remark(*(int(table.read_stats.get(name, pd.Series([0])).sum()) for name in ("n_compared", "n_far")))
+    if far is not None:
+        sections.insert(1, Section("Reads far from the centroids", [Paragraph(f"{far[0].upper()}{far[1:]}.")]))
     sections.append(Section("Methods", [Paragraph(methods_sentence(table.provenance, n_samples))]))
     return write_page(
         path,
@@ -141,6 +147,7 @@ def _key_figures(table: AbundanceTable) -> Cards:
             "reads selected": f"{int(totals['n_selected']):,}",
             "of these, used": f"{used:.1%}",
             **_tokens(totals),
+            "reads far from the centroids": _far(totals),
             "clusters": f"{table.counts.shape[1]:,}",
         }
     )
@@ -157,6 +164,14 @@ def _tokens(totals: pd.Series) -> dict[str, str]:
     if n_tokens:
         numbers["unknown tokens"] = f"{int(totals['n_unknown_tokens']) / n_tokens:.1%}"
     return numbers
+
+
+def _far(totals: pd.Series) -> str:
+    """Return the share of reads far from the centroids beside that of the reads that these were learned on."""
+    n_compared = int(totals.get("n_compared", 0))
+    if not n_compared:
+        return "unknown"
+    return f"{int(totals['n_far']) / n_compared:.1%} (of those learned on: {FAR_SHARE:.0%})"
 
 
 def _figures(table: AbundanceTable, colour_by: str | None, descriptions: ClusterDescriptions | None) -> Figures:

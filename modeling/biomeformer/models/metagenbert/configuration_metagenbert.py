@@ -39,6 +39,9 @@ class MetagenBertConfig(PreTrainedConfig):
             `mean_over_max_length` (the sum divided by `max_length`, as in the published MetagenBERT scripts), or `cls`.
         max_length: Longest read in tokens, special ones included; longer reads are truncated. None: no limit.
         normalize_embeddings: Whether read vectors are scaled to unit length before they are assigned to centroids.
+        far_distances: Distance from its nearest centroid that 5 % of the reads that the centroids were learned on
+            exceed, by length: a list of the fewest and most tokens of a read, and the distance. None: unknown.
+        centroids_from: What the centroids were fitted on, if on the cohort that is embedded, for tables' provenance.
         head: Head of a phenotype model: `linear` on the abundance vector, or `deep_sets` on a set of vectors of the
             sample.
         abundance_transform: Input of a linear head: `none` (fractions of reads) or `clr` (their centred log-ratios).
@@ -72,6 +75,8 @@ class MetagenBertConfig(PreTrainedConfig):
     pooling: str = "mean"
     max_length: int | None = None
     normalize_embeddings: bool = False
+    far_distances: list[list[float]] | None = None
+    centroids_from: str | None = None
     head: str = "linear"
     abundance_transform: str = "none"
     zero_replacement: str = "fixed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,19 @@ class ReadSource:
         genomes: Genomes to sample reads from.
         processor: Tokenizer and preprocessing config.
         seed: First part of every key.
+        parts: Number of genomes and share of the reads of consecutive parts of the genomes, within which reads are
+            drawn evenly; by default one part.
     """
 
-    def __init__(self, genomes: GenomeSet, processor: MetagenBertProcessor, seed: int) -> None:
+    def __init__(
+        self,
+        genomes: GenomeSet,
+        processor: MetagenBertProcessor,
+        seed: int,
+        parts: Sequence[tuple[int, float]] | None = None,
+    ) -> None:
         self.genomes, self.processor, self.seed = genomes, processor, seed
+        self.parts = parts or [(len(genomes.ids), 1.0)]
         self.names = sorted(set(genomes.species))
         self.species = np.array([self.names.index(name) for name in genomes.species])
 
@@ -31,9 +41,14 @@ class ReadSource:
         return np.random.default_rng([self.seed, *key])
 
     def evenly(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Draw `n` genome numbers, each genome equally often up to one."""
-        n_genomes = len(self.genomes.ids)
-        return np.concatenate([rng.permutation(n_genomes) for _ in range(-(-n // n_genomes))])[:n]
+        """Draw `n` genome numbers, each genome of a part equally often up to one."""
+        drawn, first, left = [], 0, n
+        for i, (n_genomes, share) in enumerate(self.parts, 1):
+            n_drawn = left if i == len(self.parts) else min(round(share * n), left)
+            rounds = [first + rng.permutation(n_genomes) for _ in range(-(-n_drawn // n_genomes))]
+            drawn.append(np.concatenate(rounds)[:n_drawn] if rounds else np.empty(0, np.int64))
+            first, left = first + n_genomes, left - n_drawn
+        return np.concatenate(drawn)
 
     def reads(
         self, which: np.ndarray, length: tuple[int, int], error_rate: float, rng: np.random.Generator
