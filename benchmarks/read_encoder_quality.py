@@ -5,14 +5,17 @@ genomes of seen and of unseen genera.
 
 * Per read (150 bp, 0.5 % errors): NMI and ARI of k-means with as many clusters as species; accuracy of a linear probe
   with 1, 5 and 20 reads per species; recall of the nearest species mean.
+* Per read length: the share of reads far from the first model's centroids (`biomeformer.metagenomes.distances`).
 * Per cohort: **simulated** reads of real species tables (a simulator given with --simulator), centroids learnt on the
   cohort's reads, and the 10-fold ROC-AUC of a random forest and an L1 logistic regression on the abundance vector. The
   true species abundances are the ceiling; the gap closed is (ours - 4-mers) / (truth - 4-mers), by random forest.
+  Each model's shipped centroids are judged too, as they are and refined on the cohort by a few iterations of k-means;
+  and 4-mers with centroids of reads of the genomes that the cohort was simulated from.
 
-    python benchmarks/read_encoder_quality.py --genomes GENOMES --models metagenbert-mini \
+    python benchmarks/read_encoder_quality.py --genomes GENOMES [GENOMES ...] --models metagenbert-mini \
         --simulator simulate_cohort.py --cohorts COHORTS --names cirrhosis ibd --seeds 0 1 2
 
-The first model's own centroids are judged too; further models are compared with it.
+Results of single cohorts are kept in --cache, so that an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import platform
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +48,18 @@ from sklearn.preprocessing import StandardScaler
 import biomeformer
 from biomeformer.checkpoints import resolve_checkpoint
 from biomeformer.inference.batching import embed_vectors
-from biomeformer.metagenomes import embed_cohort, fit_centroids, run_kmeans
+from biomeformer.metagenomes import run_kmeans
+from biomeformer.metagenomes.distances import count_far
+from biomeformer.metagenomes.kmeans import nearest_centroids, run_distributed_kmeans
+from biomeformer.metagenomes.points import Points
 from biomeformer.models.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
 from biomeformer.models.metagenbert import MetagenBertModel, MetagenBertProcessor
-from biomeformer.reads import GenomeSet, ReadBatch
+from biomeformer.reads import Cohort, GenomeSet, ReadBatch, SampleReader
 
 ROOT = Path(__file__).resolve().parents[1]
 HELD_OUT = ROOT / "recipes" / "configs" / "held_out_genera.txt"
+SAME_GENOMES = "4-mers, centroids of the same genomes"
+FAR_LENGTHS = (75, 100, 150, 250)
 READ_LENGTH, ERROR_RATE = (150, 150), 0.005
 
 
@@ -115,6 +124,23 @@ def per_read(model: MetagenBertModel, genomes: GenomeSet, n_reads: int, seed: in
     return figures
 
 
+def far_shares(model: MetagenBertModel, genomes: GenomeSet, n_reads: int, seed: int) -> dict[str, float]:
+    """Share of reads far from a model's centroids, by read length, over `n_reads` reads of each genome."""
+    record = model.config.far_distances
+    assert record is not None and model.processor is not None
+    centroids = model.centroids.detach()
+    which = np.repeat(np.arange(len(genomes.ids)), n_reads)
+    shares = {}
+    for length in FAR_LENGTHS:
+        sequence, offsets = genomes.draw(which, (length, length), ERROR_RATE, np.random.default_rng(seed))
+        batch = ReadBatch(sequence, offsets, np.arange(len(which)))
+        vectors, packed = embed_vectors(model, model.processor, batch)
+        squares, _ = nearest_centroids(torch.from_numpy(vectors), centroids)
+        n_compared, n_far = count_far(squares.sqrt().numpy(), packed.lengths, record)
+        shares[str(length)] = round(n_far / n_compared, 4)
+    return shares
+
+
 def simulated(args: argparse.Namespace, name: str, genera: str, seed: int, genomes: list[str]) -> Path:
     """Folder of a simulated cohort, made unless it was kept."""
     return simulated_cohort(
@@ -141,36 +167,102 @@ def auc(features: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]
     return scores
 
 
+def centroid_sets(
+    model: MetagenBertModel, name: str, vectors: np.ndarray, samples: np.ndarray, args: argparse.Namespace, seed: int
+) -> dict[str, Callable[[], np.ndarray]]:
+    """The sets of centroids to judge with a model's vectors, by name: own ones of the cohort, and shipped ones."""
+    spherical = model.config.normalize_embeddings
+    # Reads of a simulated sample are in random order.
+    is_first = np.zeros(len(samples), bool)
+    for number in np.unique(samples):
+        is_first[np.flatnonzero(samples == number)[: args.fit_reads]] = True
+    first = vectors[is_first]
+    sets: dict[str, Callable[[], np.ndarray]] = {}
+    for k in args.n_clusters if name in args.more else args.n_clusters[:1]:
+        label = name if k == args.n_clusters[0] else f"{name}, K {k}"
+        sets[label] = lambda k=k: run_kmeans(first, k, seed=seed, spherical=spherical).centroids
+    if len(model.centroids) > 1:
+        shipped = model.centroids.detach().numpy()
+        sets[f"{name}, shipped centroids"] = lambda: shipped
+        for n in args.refine:
+            sets[f"{name}, shipped centroids, {n} iterations"] = lambda n=n: (
+                run_distributed_kmeans(
+                    Points.from_array(first),
+                    [len(shipped)],
+                    n_iterations=n,
+                    spherical=spherical,
+                    initial=shipped,
+                )[0].centroids
+            )
+    return sets
+
+
 def per_cohort(
-    models: dict[str, MetagenBertModel], shipped: MetagenBertModel, args: argparse.Namespace, folder: Path, seed: int
+    models: dict[str, MetagenBertModel], genomes: GenomeSet, args: argparse.Namespace, folder: Path, seed: int
 ) -> dict[str, dict[str, float]]:
-    """AUCs of every encoder and of the truth on one simulated cohort."""
-    results = {}
+    """AUCs of every encoder and set of centroids, and of the truth, on one simulated cohort."""
     cohort = biomeformer.read_cohort(folder / "cohort.csv")
     labels = cohort.metadata()["label"].astype(int).to_numpy()
-    for encoder, model in models.items():
-        assert model.processor is not None
-        fit = fit_centroids(
-            cohort,
-            model.encoder,
-            model.processor,
-            n_clusters=args.n_clusters,
-            reads_per_sample=1000,
-            seed=seed,
-            spherical=model.config.normalize_embeddings,
-        )
-        results[encoder] = auc(embed_cohort(fit.model, cohort).abundance, labels, seed)
-    results["shipped centroids"] = auc(embed_cohort(shipped, cohort).abundance, labels, seed)
-    with gzip.open(folder / "truth.tsv.gz", "rt") as handle:
-        truth = np.array([line.split("\t")[1:] for line in handle.read().splitlines()[1:]], float)
-    results["truth"] = auc(truth, labels, seed)
-    return results
+    known = args.cache / "results" / f"{folder.parent.name}-{args.fit_reads}.json"
+    results: dict[str, dict[str, float]] = json.loads(known.read_text()) if known.is_file() else {}
+
+    def judge(name: str, features: np.ndarray) -> None:
+        results[name] = auc(features, labels, seed)
+        known.parent.mkdir(exist_ok=True)
+        known.write_text(json.dumps(results, indent=1))
+
+    if "truth" not in results:
+        with gzip.open(folder / "truth.tsv.gz", "rt") as handle:
+            truth = np.array([line.split("\t")[1:] for line in handle.read().splitlines()[1:]], float)
+        judge("truth", truth)
+    for name, model in models.items():
+        # The names are known before reads are embedded.
+        empty = np.empty((0, model.config.hidden_size), np.float32), np.empty(0, np.int64)
+        names = list(centroid_sets(model, name, *empty, args, seed))
+        if name == "4-mers":
+            names.append(SAME_GENOMES)
+        if all(label in results for label in names):
+            continue
+        vectors, samples = cohort_vectors(model, cohort)
+        sets = centroid_sets(model, name, vectors, samples, args, seed)
+        if name == "4-mers":
+            sets[SAME_GENOMES] = lambda vectors=vectors, model=model: (
+                run_kmeans(read_vectors(model, genomes, 2000, seed)[0], args.n_clusters[0], seed=seed).centroids
+            )
+        for label, make in sets.items():
+            if label not in results:
+                judge(label, counts_of(vectors, samples, make()))
+    return {label: scores for label, scores in results.items() if _is_of(label, models)}
+
+
+def _is_of(label: str, models: dict[str, MetagenBertModel]) -> bool:
+    return label == "truth" or any(label == name or label.startswith(f"{name}, ") for name in models)
+
+
+def cohort_vectors(model: MetagenBertModel, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of all reads of a cohort, float32 `(n_reads, hidden_size)`, and the number of each read's sample."""
+    vectors, samples = [], []
+    assert model.processor is not None
+    for number, sample in enumerate(cohort.samples):
+        for batch in SampleReader(sample.reads):
+            vectors.append(embed_vectors(model, model.processor, batch)[0])
+            samples.append(np.full(len(vectors[-1]), number))
+    return np.concatenate(vectors), np.concatenate(samples)
+
+
+def counts_of(vectors: np.ndarray, samples: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """Share of each sample's reads nearest to each centroid, `(n_samples, n_clusters)`."""
+    table = torch.from_numpy(np.ascontiguousarray(centroids, np.float32))
+    _, nearest = nearest_centroids(torch.from_numpy(vectors), table)
+    counts = np.zeros((samples.max() + 1, len(table)))
+    np.add.at(counts, (samples, nearest.numpy()), 1)
+    return counts / counts.sum(1, keepdims=True)
 
 
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--genomes", type=Path, required=True)
+    parser.add_argument("--genomes", type=Path, nargs="+", required=True)
     parser.add_argument("--models", nargs="+", default=["metagenbert-mini"], help="names or folders")
     parser.add_argument("--simulator", type=Path)
     parser.add_argument("--cohorts", type=Path)
@@ -178,7 +270,14 @@ def main() -> None:
     parser.add_argument("--compare-on", nargs="*", help="cohorts for the models after the first; default all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--reads", type=int, default=4000, help="reads a simulated sample")
-    parser.add_argument("--n-clusters", type=int, default=1024)
+    parser.add_argument("--genera", nargs="+", choices=["seen", "unseen"], default=["seen", "unseen"])
+    parser.add_argument(
+        "--n-clusters", type=int, nargs="+", default=[512], help="further ones for the models of --more"
+    )
+    parser.add_argument("--more", nargs="*", default=[], help="names of models for further K and refined centroids")
+    parser.add_argument("--refine", type=int, nargs="*", default=[], help="iterations by which to refine centroids")
+    parser.add_argument("--fit-reads", type=int, default=1000, help="reads a sample to fit centroids on")
+    parser.add_argument("--skip-reads", action="store_true", help="judge cohorts only")
     parser.add_argument("--cache", type=Path, help="keep simulated cohorts here; default a temporary folder")
     parser.add_argument("--reads-per-species", type=int, default=200)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "read_encoder_quality.json")
@@ -199,21 +298,12 @@ def measure(args: argparse.Namespace) -> None:
     start = time.monotonic()
     loaded = {Path(name).name if Path(name).is_dir() else name: biomeformer.load(name) for name in args.models}
     first = next(iter(loaded))
-    shipped = loaded[first]
     held_out = set(HELD_OUT.read_text().split())
-    sets = {
-        "seen": GenomeSet.load(args.genomes, held_out),
-        "unseen": GenomeSet.load(args.genomes, held_out, only_held_out=True),
-    }
-    models = {
-        name: as_model(model.encoder, model.processor.tokenizer, spherical=model.config.normalize_embeddings)
-        for name, model in loaded.items()
-        if model.processor is not None
-    }
-    models |= {"untrained": untrained(shipped), "4-mers": four_mers()}
+    sets = {genera: GenomeSet.load(args.genomes, held_out, only_held_out=genera == "unseen") for genera in args.genera}
+    models = loaded | {"4-mers": four_mers(), "untrained": untrained(loaded[first])}
     console = Console()
     reads: dict[str, Any] = {}
-    for genera, genomes in sets.items():
+    for genera, genomes in () if args.skip_reads else sets.items():
         reads[genera] = {"n_species": len(set(genomes.species))}
         for encoder, model in models.items():
             runs = [per_read(model, genomes, args.reads_per_species, seed) for seed in args.seeds]
@@ -223,6 +313,11 @@ def measure(args: argparse.Namespace) -> None:
             table.add_row(encoder, *(f"{value:.3f}" for value in reads[genera][encoder].values()))
         console.print(table)
 
+    far = {
+        genera: far_shares(loaded[first], genomes, args.reads_per_species, args.seeds[0])
+        for genera, genomes in sets.items()
+        if loaded[first].config.far_distances is not None
+    }
     cohorts: dict[str, Any] = {}
     for name in args.names if args.simulator else []:
         for genera, genomes in sets.items():
@@ -231,7 +326,7 @@ def measure(args: argparse.Namespace) -> None:
             if args.compare_on is not None and name not in args.compare_on:
                 here = {encoder: model for encoder, model in models.items() if encoder not in list(loaded)[1:]}
             runs = [
-                per_cohort(here, shipped, args, folder, seed) for seed, folder in zip(args.seeds, folders, strict=True)
+                per_cohort(here, genomes, args, folder, seed) for seed, folder in zip(args.seeds, folders, strict=True)
             ]
             mean = {
                 encoder: {
@@ -254,11 +349,13 @@ def measure(args: argparse.Namespace) -> None:
             for label, name in zip(loaded, args.models, strict=True)
         },
         "reads": reads,
+        "far": far,
         "cohorts": cohorts,
         "settings": {
             "seeds": args.seeds,
             "reads_per_sample": args.reads,
-            "n_clusters": args.n_clusters,
+            "n_clusters": args.n_clusters[0],
+            "fit_reads": args.fit_reads,
             "reads_per_species": args.reads_per_species,
         },
         "wall_time_s": round(time.monotonic() - start, 1),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from biomeformer.io.atomic import atomic_directory
 
+COLUMNS = ("genome_id", "species", "genus", "file")
 TO_N = bytes(code if not 65 <= code <= 90 or chr(code) in "ACGT" else ord("N") for code in range(256))
 
 
@@ -21,7 +22,7 @@ def simulated_cohort(
     simulator: Path,
     cohorts: Path,
     name: str,
-    genomes: Path,
+    genomes: Path | Sequence[Path],
     genome_ids: Sequence[str] | None = None,
     n_reads: int,
     seed: int,
@@ -33,7 +34,7 @@ def simulated_cohort(
         simulator: A script that draws reads of genomes by a species table.
         cohorts: Folder of the tables and labels.
         name: Of the cohort.
-        genomes: Folder of the genomes, with `genomes.tsv`.
+        genomes: Folder of the genomes, with `genomes.tsv`, or several.
         genome_ids: Those to draw from; all by default.
         n_reads: Reads a sample.
         seed: Of the simulation.
@@ -41,7 +42,8 @@ def simulated_cohort(
     if not folder.is_dir():
         with atomic_directory(folder) as partial:
             (partial / "genomes").mkdir()
-            n_genomes = _link_genomes(genomes, partial / "genomes", genome_ids)
+            folders = [genomes] if isinstance(genomes, Path) else genomes
+            n_genomes = _link_genomes(folders, partial / "genomes", genome_ids)
             table, labels = (cohorts / f"{name}.{suffix}" for suffix in ("species_abundance.tsv.gz", "samples.tsv"))
             numbers = ["--reads", str(n_reads), "--species", str(min(100, n_genomes)), "--seed", str(seed)]
             paths = ["--table", table, "--labels", labels, "--genomes", partial / "genomes", "--out", partial / "reads"]
@@ -50,16 +52,19 @@ def simulated_cohort(
     return folder / "reads"
 
 
-def _link_genomes(genomes: Path, folder: Path, genome_ids: Sequence[str] | None) -> int:
+def _link_genomes(folders: Sequence[Path], folder: Path, genome_ids: Sequence[str] | None) -> int:
     """The genomes wanted, with letters the simulator knows; gives how many."""
-    with (genomes / "genomes.tsv").open(newline="") as handle:
-        rows = list(csv.DictReader(handle, delimiter="\t"))
-    rows = [row for row in rows if genome_ids is None or row["genome_id"] in set(genome_ids)]
+    rows: list[tuple[Path, dict[str, str]]] = []
+    for genomes in folders:
+        with (genomes / "genomes.tsv").open(newline="") as handle:
+            listed = csv.DictReader(handle, delimiter="\t")
+            rows += [(genomes, {name: row[name] for name in COLUMNS}) for row in listed]
+    rows = [row for row in rows if genome_ids is None or row[1]["genome_id"] in set(genome_ids)]
     with (folder / "genomes.tsv").open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]), delimiter="\t")
+        writer = csv.DictWriter(handle, COLUMNS, delimiter="\t")
         writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
+        writer.writerows(row for _, row in rows)
+    for genomes, row in rows:
         source = (genomes / row["file"]).resolve()
         lines = gzip.decompress(source.read_bytes()).split(b"\n")
         # The simulator complements A, C, G, T and N alone, so other IUPAC codes must not reach it.

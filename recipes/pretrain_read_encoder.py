@@ -14,13 +14,14 @@ Reads are sampled on the fly, evenly by genome, from both strands, with substitu
 only on the seed, the stage, the step and the micro-batch: a resumed run gives the same losses as an uninterrupted one,
 and so does any number of processes.
 
-    accelerate launch recipes/pretrain_read_encoder.py --config recipes/configs/pretrain_read_encoder/mini.yaml \
+    accelerate launch recipes/pretrain_read_encoder.py --config recipes/configs/pretrain_read_encoder/mini_markers.yaml \
         --genomes GENOMES [GENOMES ...] --markers FASTA --marker-groups TABLE --output RUN
 
 GENOMES holds one FASTA per genome, plain or compressed, and `genomes.tsv` with the columns genome_id, species, genus
 and file. FASTA and TABLE, which a config with `markers` needs, are marker genes of further species, such as those of
-Debian's `metaphlan2-data`, and the organism of each accession or shotgun project. RUN gets `encoder/` and, after centroids, `model/`, which `from_pretrained` loads, with `history.csv` (the
-loss of every step and the validation results) and `training_record.json`. The same command resumes an interrupted run.
+Debian's `metaphlan2-data`, and the organism of each accession or shotgun project. RUN gets
+`encoder/` and, after centroids, `model/`, which `from_pretrained` loads, with `history.csv` (the loss of every step and
+the validation results) and `training_record.json`. The same command resumes an interrupted run.
 
 Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
 """
@@ -50,6 +51,8 @@ from biomeformer.io.atomic import atomic_directory
 from biomeformer.io.digests import FileDigest, check_files, digest_files
 from biomeformer.io.records import DamagedFileError, RecordType
 from biomeformer.metagenomes import run_kmeans
+from biomeformer.metagenomes.distances import far_distances
+from biomeformer.metagenomes.kmeans import nearest_centroids
 from biomeformer.models.kmer_encoder import KmerTokenizer
 from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.reads import GenomeSet, ReadBatch
@@ -436,7 +439,7 @@ class Trainer:
         vectors, species = [], []
         for half in range(2):
             which = np.repeat(np.arange(len(self.validation_source.genomes.ids)), self.config.evaluation_reads)
-            new, used = self._vectors(
+            new, used, _ = self._vectors(
                 self.validation_source, which, length, stage.error_rate, self.validation_source.rng(10_002, half)
             )
             vectors.append(new / np.maximum(np.linalg.norm(new, axis=1, keepdims=True), 1e-12))
@@ -452,13 +455,13 @@ class Trainer:
         length: tuple[int, int],
         error_rate: float,
         rng: np.random.Generator,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Embed reads of the given genomes: float32 `(n_used, hidden_size)`, and the genomes of the reads used."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Embed reads of given genomes: float32 `(n_used, hidden_size)`, genomes and tokens of the reads used."""
         batch = ReadBatch(*source.genomes.draw(which, length, error_rate, rng), np.arange(len(which)))
         vectors, packed = embed_vectors(
             self.as_model(np.zeros((1, self.encoder.config.hidden_size))), self.processor, batch
         )
-        return vectors, which[packed.rows]
+        return vectors, which[packed.rows], packed.lengths
 
     def as_model(self, centroids: np.ndarray) -> MetagenBertModel:
         """Combine the encoder with centroids in a MetagenBERT model."""
@@ -513,28 +516,32 @@ class Trainer:
     def fit_centroids(self, config: CentroidsConfig) -> tuple[MetagenBertModel, dict[str, Any]]:
         """Learn centroids by k-means over reads of every genome, on the main process."""
         self.encoder.to(self.accelerator.device).eval()
-        vectors = []
+        drawn = []
         length = (int(config.read_length[0]), int(config.read_length[1]))
         for genome in self.run.track(range(len(self.genomes.genomes.ids)), "embedding reads for centroids"):
             which = np.full(config.reads_per_genome, genome)
             rng = self.genomes.rng(10_004, genome)
-            vectors.append(self._vectors(self.genomes, which, length, config.error_rate, rng)[0])
+            drawn.append(self._vectors(self.genomes, which, length, config.error_rate, rng))
         if self.markers is not None and config.marker_reads_per_genus:
             genera = np.array(self.markers.genomes.genera)
             for number, genus in enumerate(self.run.track(np.unique(genera).tolist(), "embedding reads of markers")):
                 rng = self.markers.rng(10_006, number)
                 which = np.sort(rng.choice(np.flatnonzero(genera == genus), config.marker_reads_per_genus))
-                vectors.append(self._vectors(self.markers, which, length, config.error_rate, rng)[0])
+                drawn.append(self._vectors(self.markers, which, length, config.error_rate, rng))
         self.encoder.cpu()
+        vectors, _, n_tokens = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
         fit = run_kmeans(
-            np.concatenate(vectors),
+            vectors,
             config.n_clusters,
             n_iterations=config.n_iterations,
             seed=self.config.seed,
             spherical=self.config.normalize_embeddings,
         )
         figures = {"kmeans_objective": fit.objective[-1], "n_empty_clusters": fit.n_empty, "n_reads": fit.n_points}
-        return self.as_model(fit.centroids), figures
+        model = self.as_model(fit.centroids)
+        squares, _ = nearest_centroids(torch.from_numpy(vectors), torch.from_numpy(fit.centroids))
+        model.config.far_distances = far_distances(squares.sqrt().numpy(), n_tokens)
+        return model, figures
 
 
 def new_tokenizer(config: RecipeConfig, genomes: GenomeSet) -> Any:

@@ -310,3 +310,36 @@ def test_errors_are_one_line_and_an_exit_code(genomes, tmp_path, monkeypatch, ca
 def test_a_tracker_follows(genomes, tmp_path):
     run(genomes, tmp_path / "run", mini_like(tmp_path / "mini.yaml", n_steps=2), "--tracker", "tensorboard")
     assert list((tmp_path / "run").rglob("events.out.tfevents*"))
+
+
+def test_markers_are_further_species_and_genera_of_the_centroids(genomes, tmp_path):
+    rng = np.random.default_rng(7)
+    genes = {f"NC_{i}.1": "".join(rng.choice(list("ACGT"), 900, p=rng.dirichlet([4] * 4))) for i in range(3)}
+    (tmp_path / "markers.fasta").write_text("".join(f">gi|1|ref|{a}|:1-900\n{g}\n" for a, g in genes.items()))
+    (tmp_path / "groups.tsv").write_text("group\torganism\n" + "".join(f"{a}\tM{a[3]} m 1\n" for a in genes))
+    stages = [{**yaml.safe_load(SMOKE.read_text())["stages"][2], "n_steps": 3, "micro_batch_reads": 20}]
+    centroids = {"n_clusters": 4, "reads_per_genome": 200, "marker_reads_per_genus": 100, "read_length": [60, 90]}
+    config = write_config(
+        tmp_path / "config.yaml", stages=stages, centroids=centroids, markers={"share": 0.6, "min_bases": 100}
+    )
+    files = ("--markers", tmp_path / "markers.fasta", "--marker-groups", tmp_path / "groups.tsv")
+    record = run(genomes, tmp_path / "run", config, *files)
+    assert record["markers"]["species"] == ["M0 m", "M1 m", "M2 m"] and record["markers"]["n_bases"] == 3 * 901
+    assert record["metrics"]["1 species"]["n_species"] == 6 + 3
+    assert record["metrics"]["centroids"]["n_reads"] == 6 * 200 + 3 * 100
+    # The centroids know from which distance a read is far.
+    assert biomeformer.load(tmp_path / "run" / "model").config.far_distances is not None
+    with pytest.raises(InputError, match="trains on markers"):
+        run(genomes, tmp_path / "other", config)
+    with pytest.raises(InputError, match="has no markers"):
+        run(genomes, tmp_path / "other", SMOKE, *files)
+
+
+def test_a_batch_has_its_share_of_markers(genomes):
+    loaded = GenomeSet.load(genomes)
+    processor = MetagenBertProcessor(recipe.KmerTokenizer(k=4), min_read_length=20)
+    source = recipe.ReadSource(loaded, processor, 0, [(4, 0.25), (2, 0.75)])
+    drawn = source.evenly(40, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.bincount(drawn, minlength=6)[:4].sum(), 10)
+    counts = np.bincount(drawn, minlength=6)
+    assert counts[:4].max() - counts[:4].min() <= 1 and counts[4:].tolist() == [15, 15]

@@ -12,10 +12,11 @@ import numpy as np
 FAR_SHARE = 0.05
 # Share of far reads from which a cohort is better served by centroids of its own. Measured on simulated reads: see
 # docs/clusters.md.
-MANY_FAR = 0.075
+MANY_FAR = 0.065
 CLASSES_PER_OCTAVE = 4
-# A class of length needs so many reads for its quantile.
+# Reads that a class of length needs for its quantile, and a cohort for a remark: then the share is known to 0.7 %.
 MIN_READS = 200
+MIN_COMPARED_READS = 1_000
 # Reads of a fit that are looked at, and of each sample that are compared.
 MAX_FITTED_READS = 50_000
 MAX_COMPARED_READS = 1_000
@@ -61,12 +62,12 @@ def count_far(distances: np.ndarray, n_tokens: np.ndarray, record: list[list[flo
 
 def far_remark(n_compared: int, n_far: int) -> str | None:
     """Return a remark if many of the reads compared are far, or None."""
-    if n_compared < MIN_READS or n_far < MANY_FAR * n_compared:
+    if n_compared < MIN_COMPARED_READS or n_far < MANY_FAR * n_compared:
         return None
     return (
         f"{n_far / n_compared:.1%} of the reads compared lie far from the centroids (n_far in the table), against "
-        f"{FAR_SHARE:.0%} of those that the centroids were learned on, so these are other species; centroids of the "
-        "cohort's own reads fit them better (--fit-centroids, or `biomeformer fit-centroids`)"
+        f"{FAR_SHARE:.0%} of those that the centroids were learned on: the cohort holds other species. Centroids of the "
+        "cohort's own reads fit better (embed --fit-centroids, or fit-centroids for several cohorts)"
     )
 
 
