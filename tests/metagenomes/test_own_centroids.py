@@ -125,3 +125,18 @@ def test_records_of_a_fit_do_not_depend_on_unrelated_vectors():
     nearest = cdist(vectors, fit.centroids).min(1)
     record = far_distances(nearest, np.full(600, 100))
     assert record == [[100.0, 100.0, pytest.approx(np.quantile(nearest, 0.95), abs=1e-6)]]
+
+
+def test_the_report_says_how_many_reads_are_far_or_that_it_is_unknown(small, tmp_path):
+    from biomeformer.reports import cohort_report
+
+    model = biomeformer.load("metagenbert-mini")
+    # Every read is far from centroids of which all reads lay nearer.
+    model.config.far_distances = [[40.0, 400.0, 0.0]] + [[float(n), float(n), 0.0] for n in (64, 77, 91, 108, 128)]
+    table = embed_cohort(model, small)
+    assert (table.read_stats["n_far"] == table.read_stats["n_compared"]).all() and table.read_stats["n_far"].all()
+    page = cohort_report(table, tmp_path / "far.html").read_text()
+    assert "100.0%" in page and "fit-centroids" in page
+    model.config.far_distances = None
+    page = cohort_report(embed_cohort(model, small), tmp_path / "unknown.html").read_text()
+    assert "unknown" in page and "reads: far" not in page

@@ -22,7 +22,7 @@ from biomeformer.reads import ReadBatch, read_cohort
 from factories import random_sequences, tiny_bert, tiny_metagenbert, write_cohort, write_fastq
 from read_encoders import LAYOUTS
 
-NEW_COLUMNS = ["n_windows", "n_tokens", "n_unknown_tokens"]
+NEW_COLUMNS = ["n_windows", "n_tokens", "n_unknown_tokens", "n_compared", "n_far"]
 
 
 @pytest.fixture(scope="module")

@@ -176,6 +176,8 @@ def embed(
     if processes.size == 1:
         n_done = progress.n_done - progress.n_failed
         note(f"{progress.n_units:,} reads of {n_done} samples, {progress.units_per_second:,.0f} reads/s")
+    if loaded.config.far_distances is None:
+        note("whether reads lie far from the centroids is unknown: the checkpoint does not record it (n_far is 0)")
     if outcome.result is not None:
         title = title or f"{cohort.stem}, embedded with {Path(model).name}"
         with doing("drawing the figure and the report"):

@@ -147,7 +147,7 @@ def _key_figures(table: AbundanceTable) -> Cards:
             "reads selected": f"{int(totals['n_selected']):,}",
             "of these, used": f"{used:.1%}",
             **_tokens(totals),
-            "reads far from the centroids": _far(totals),
+            f"reads far from the centroids ({FAR_SHARE:.0%} expected)": _far(totals),
             "clusters": f"{table.counts.shape[1]:,}",
         }
     )
@@ -167,11 +167,11 @@ def _tokens(totals: pd.Series) -> dict[str, str]:
 
 
 def _far(totals: pd.Series) -> str:
-    """Return the share of reads far from the centroids beside that of the reads that these were learned on."""
+    """Return the share of the reads compared that are far from the centroids."""
     n_compared = int(totals.get("n_compared", 0))
     if not n_compared:
         return "unknown"
-    return f"{int(totals['n_far']) / n_compared:.1%} (of those learned on: {FAR_SHARE:.0%})"
+    return f"{int(totals['n_far']) / n_compared:.1%}"
 
 
 def _figures(table: AbundanceTable, colour_by: str | None, descriptions: ClusterDescriptions | None) -> Figures:
