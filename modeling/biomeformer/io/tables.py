@@ -56,6 +56,7 @@ _WITH_COMMAS = re.compile(r"[+-]?[0-9]+(,[0-9]+)+([.][0-9]+)?([eE][+-]?[0-9]+)?"
 # Comments among the rows, however long: eggNOG-mapper's footer, and the column types of QIIME 2.
 _COMMENT_ROWS = ("##", "#q2:")
 _NOT_A_TABLE = (
+    *((tag, "a profile in the format of CAMI") for tag in (b"@SampleID:", b"@Version:", b"@@TAXID")),
     (b"@", "a FASTQ file"),
     (b">", "a FASTA file"),
     (b"\x1f\x8b", "gzip-compressed twice"),
