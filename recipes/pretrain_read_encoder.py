@@ -1,6 +1,6 @@
 """Pretrain a read encoder on genomes, then learn centroids under it.
 
-`metagenbert-mini` was trained from scratch with it; it also repeats the training of DNABERT-MS on other genomes.
+`metagenbert-mini` was trained from scratch with it (`mini.yaml`); it also repeats the training of DNABERT-MS on other genomes.
 
 Stages, each alone or in sequence:
 
@@ -14,7 +14,8 @@ Reads are sampled on the fly, evenly by genome, from both strands, with substitu
 only on the seed, the stage, the step and the micro-batch: a resumed run gives the same losses as an uninterrupted one,
 and so does any number of processes.
 
-    accelerate launch recipes/pretrain_read_encoder.py --config recipes/configs/pretrain_read_encoder/mini_markers.yaml \
+    accelerate launch recipes/pretrain_read_encoder.py \
+        --config recipes/configs/pretrain_read_encoder/mini_markers.yaml \
         --genomes GENOMES [GENOMES ...] --markers FASTA --marker-groups TABLE --output RUN
 
 GENOMES holds one FASTA per genome, plain or compressed, and `genomes.tsv` with the columns genome_id, species, genus

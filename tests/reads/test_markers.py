@@ -55,7 +55,10 @@ def test_one_entry_per_named_species_with_its_genes(files):
     assert markers.sequences[1].tobytes().decode() == f"{genes[2].upper()}N"
     assert markers.joins[0].tolist() == [400, 901]
     assert load_markers(fasta, table, {"Gamma"}).genera == ["Alpha", "Beta"]
-    assert load_markers(fasta, table, excluded=["Beta secunda"], min_bases=100).species == ["Alpha prima", "Gamma tertia"]
+    assert load_markers(fasta, table, excluded=["Beta secunda"], min_bases=100).species == [
+        "Alpha prima",
+        "Gamma tertia",
+    ]
     with pytest.raises(InputError, match="no species Delta quarta"):
         load_markers(fasta, table, excluded=["Delta quarta"])
     with pytest.raises(InputError, match="no marker genes"):

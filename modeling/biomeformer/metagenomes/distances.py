@@ -66,8 +66,8 @@ def far_remark(n_compared: int, n_far: int) -> str | None:
         return None
     return (
         f"{n_far / n_compared:.1%} of the reads compared lie far from the centroids (n_far in the table), against "
-        f"{FAR_SHARE:.0%} of those that the centroids were learned on: the cohort holds other species. Centroids of the "
-        "cohort's own reads fit better (embed --fit-centroids, or fit-centroids for several cohorts)"
+        f"{FAR_SHARE:.0%} of those that the centroids were learned on: the cohort holds other species. Centroids of "
+        "the cohort's own reads fit better (embed --fit-centroids, or fit-centroids for several cohorts)"
     )
 
 
