@@ -1,6 +1,7 @@
 """Pretrain a read encoder on genomes, then learn centroids under it.
 
-`metagenbert-mini` was trained from scratch with it (`mini.yaml`); it also repeats the training of DNABERT-MS on other genomes.
+`metagenbert-mini` was trained from scratch with it (`mini.yaml`); it also repeats the training of DNABERT-MS on other
+genomes.
 
 Stages, each alone or in sequence:
 

@@ -1,6 +1,8 @@
 """Marker genes as further species: what is left out, and that reads lie within genes."""
 
+import csv
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from biomeformer.errors import InputError
 from biomeformer.reads import GenomeSet
 from biomeformer.reads.markers import group_of, load_markers, species_name
 
+ROOT = Path(__file__).resolve().parents[2]
 ORGANISMS = {
     "NC_000001.1": "Alpha prima str. 1",
     "ABCD01": "Alpha prima 98/2",
@@ -105,11 +108,7 @@ def test_reads_lie_within_genes(files):
 
 def test_the_real_markers_leave_out_held_out_genera(shared_data):
     """Every group of the published table that names a held-out genus is left out by name."""
-    import csv
-    from pathlib import Path
-
-    root = Path(__file__).resolve().parents[2]
-    held_out = set((root / "recipes" / "configs" / "held_out_genera.txt").read_text().split())
+    held_out = set((ROOT / "recipes" / "configs" / "held_out_genera.txt").read_text().split())
     with gzip.open(shared_data / "marker_groups.tsv.gz", "rt", newline="") as handle:
         organisms = [row["organism"] for row in csv.DictReader(handle, delimiter="\t") if row["organism"]]
     names = {species_name(organism) for organism in organisms}
