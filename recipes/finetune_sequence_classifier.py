@@ -392,13 +392,13 @@ class Trainer:
         score = float(scorer(np.ones((1, len(split))))[self.config.select_by][0])
         if math.isnan(score):
             raise InputError(
-                f"{self.data.name} has validation sequences of one class only, for which {self.config.select_by} is not "
-                "defined; give select_by=loss."
+                f"{self.data.name} has validation sequences of one class only, of which there is no "
+                f"{self.config.select_by}; give select_by=loss."
             )
         return Validation(loss=loss, score=score)
 
     def shortened(self, options: dict[str, Any]) -> Trainer:
-        """Return a trainer of a search's trials: on a part of the sequences or for fewer steps, if its options say so."""
+        """Return a trainer of a search's trials: on a part of the sequences or for fewer steps, if options say so."""
         if not any(name in options for name in SHORTENED):
             return self
         splits = dict(self.data.splits)
