@@ -21,7 +21,6 @@ from typing import Any
 import pandas as pd
 import sklearn
 import torch
-from phenotypes import Results
 from rich.console import Console
 from rich.table import Table
 from simulation import simulated_cohort
@@ -31,6 +30,7 @@ from biomeformer.metagenomes import fit_centroids
 from biomeformer.metagenomes.drawn_vectors import DrawnVectors
 from biomeformer.phenotypes import make_target, run_study
 from biomeformer.phenotypes.refitting import leak_table, refitted_tables
+from phenotypes import Results
 
 # Transform and rule for zeros by model; the defaults of each where there is none.
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -80,8 +80,8 @@ def train(
 
     L1 or lasso on the vectors of `biomeformer embed` alone becomes the head of the checkpoint that embedded them, with
     encoder and centroids. All others become a predictor, which names the tables that it needs. The score shown, and
-    kept in training_record.json, is cross-validated; the checkpoint is fitted on all samples. A fit that learned nothing
-    makes no checkpoint without --force.
+    kept in training_record.json, is cross-validated; the checkpoint is fitted on all samples. A fit that learned
+    nothing makes no checkpoint without --force.
     """
     check_output(output)
     words = missing_words(missing or (), not_missing or ())
