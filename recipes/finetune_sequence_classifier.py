@@ -203,7 +203,7 @@ def _check_search(search: dict[str, Any], where: str) -> None:
             raise InputError(f"{where}: search: {name} is {values!r}; give a list of the least and the largest value.")
         allowed = RecipeConfig.ranges[name]
         for value in values:
-            kinds = int | float if isinstance(allowed, Range) else str
+            kinds: tuple[type, ...] = (int, float) if isinstance(allowed, Range) else (str,)
             is_of_type = isinstance(value, kinds) and not isinstance(value, bool)
             if not is_of_type or value not in allowed:
                 must = f"must be {allowed}" if isinstance(allowed, Range) else f"is one of {', '.join(allowed)}"
