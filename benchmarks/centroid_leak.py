@@ -73,7 +73,8 @@ def leak(name: str, n_clusters: int, args: argparse.Namespace) -> dict[str, Any]
     target = make_target(metadata, "label", tuple(metadata.index))
     tables = refitted_tables(vectors, target.sample_ids, n_clusters, seed=args.seed)
     rows = []
-    for model, options in SETTINGS.items():
+    for model in args.models:
+        options = SETTINGS[model]
         sets = {kind: [table] for kind, table in tables.items()}
         study = run_study(
             sets, target, models=[model], n_splits=10, n_repeats=args.repeats, seed=args.seed, n_jobs=1, **options
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument("--names", nargs="+", default=["cirrhosis", "ibd"])
     parser.add_argument("--read-encoder", default="metagenbert-mini")
     parser.add_argument("--n-clusters", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--models", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--reads", type=int, default=1000, help="reads a simulated sample, all of which are used")
     parser.add_argument("--repeats", type=int, default=1, help="of the cross-validation")
     parser.add_argument("--seed", type=int, default=0)
