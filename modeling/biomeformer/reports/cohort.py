@@ -111,8 +111,10 @@ def cohort_report(
     descriptions = find_descriptions(table.provenance) if descriptions is None else descriptions
     n_samples = len(table.sample_ids)
     first = _first_of(n_samples, "the abundance table has all")
+    far = far_remark(*(int(table.read_stats.get(name, pd.Series([0])).sum()) for name in ("n_compared", "n_far")))
+    remark = [] if far is None else [Paragraph(f"{far[0].upper()}{far[1:]}.")]
     sections = [
-        Section("Overview", [_figures(table, colour_by, descriptions)]),
+        Section("Overview", [*remark, _figures(table, colour_by, descriptions)]),
         Section("Samples", [*first, DataTable(_sample_table(table), "samples")]),
     ]
     if descriptions is not None:
@@ -123,9 +125,6 @@ def cohort_report(
         listed = pd.DataFrame(islice(failed.items(), MAX_LISTED_SAMPLES), columns=["sample", "reason"])
         why = [Paragraph("They are not in the table."), *_first_of(len(failed), "biomeformer status lists all")]
         sections.append(Section("Samples that failed", [*why, DataTable(listed, "samples")]))
-    far = far_remark(*(int(table.read_stats.get(name, pd.Series([0])).sum()) for name in ("n_compared", "n_far")))
-    if far is not None:
-        sections.insert(1, Section("Reads far from the centroids", [Paragraph(f"{far[0].upper()}{far[1:]}.")]))
     sections.append(Section("Methods", [Paragraph(methods_sentence(table.provenance, n_samples))]))
     return write_page(
         path,
