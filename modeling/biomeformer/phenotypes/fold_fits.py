@@ -102,13 +102,16 @@ def fit_folds(
     from sklearn.utils.parallel import Parallel, delayed
 
     n_processes, jobs = effective_n_jobs(n_jobs), iter(jobs)
-    n_done, began = 0, process_time()
-    while n_processes == 1 or (process_time() - began) / max(n_done, 1) * (n_jobs_in_all - n_done) <= WORTH_PROCESSES:
+    n_done, seconds = 0, 0.0
+    while n_processes == 1 or seconds / max(n_done, 1) * (n_jobs_in_all - n_done) <= WORTH_PROCESSES:
         job = next(jobs, None)
         if job is None:
             return
-        yield job, fit_fold(job, rows(job))
-        n_done += 1
+        # Without what `next` takes, which imports scikit-learn for the first one.
+        began = process_time()
+        fit = fit_fold(job, rows(job))
+        seconds, n_done = seconds + process_time() - began, n_done + 1
+        yield job, fit
     n_at_once = n_processes * (AT_ONCE if rows_are_shared else COPIES_AT_ONCE)
     while part := list(islice(jobs, n_at_once)):
         with parallel_config(backend="loky", inner_max_num_threads=1):
