@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import InputError, TableError
-from ..console import doing, report_files
+from ..console import doing, next_command, record, report_files
 from ..options import Revision, Threads
 from .reading import table_record
 
@@ -92,6 +92,10 @@ def report(
             n_permutations=permutations,
         )
     report_files({"report": target})
+    record(target=evaluated.target.column, feature_sets=evaluated.feature_sets, warnings=evaluated.warnings)
+    for described in evaluated.inputs.get("tables", {}).values():
+        next_command("phenotype", "robustness", described["path"], "--target", evaluated.target.column)
+        break
 
 
 def study_tables(study: Study) -> dict[str, FeatureTable]:
