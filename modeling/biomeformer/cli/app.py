@@ -20,6 +20,7 @@ from .genome import app as genome
 from .group import BiomeformerGroup
 from .inspect import inspect
 from .join import join
+from .page import app as page
 from .phenotype import app as phenotype
 from .publish import app as publish
 from .recipes import app as recipes
@@ -140,6 +141,7 @@ app.command(
 """
 )(inspect)
 app.command(epilog="Example: `biomeformer doctor --json`")(doctor)
+app.command("app", epilog="Example: `biomeformer app --phenotype-model my-test --cohort results`")(page)
 app.add_typer(clusters, name="clusters")
 app.add_typer(phenotype, name="phenotype")
 app.add_typer(genome, name="genome")
