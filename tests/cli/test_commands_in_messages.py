@@ -14,7 +14,7 @@ from command_tree import fault, verbs
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(biomeformer.__file__).parent
-# The name, and words up to what cannot belong to a command: quotes, backticks, parentheses and punctuation before a space.
+# The name, and words up to what cannot belong to a command: quotes, backticks, parentheses and punctuation.
 LINE = re.compile(r"(?<![\w./-])biomeformer((?: (?!\s)[^\s`'\"();,|]+)*)")
 
 

@@ -12,19 +12,20 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from ..errors import BiomeformerError, describe_unexpected
+from ..errors import BiomeformerError, InputError, describe_unexpected
+from ..genomes.prediction import GenomePrediction
 from ..io.atomic import describe_error
 from ..io.spreadsheets import write_spreadsheet
 from ..reports.svg import svg
 from ..sinks import spreadsheet, terminal
-from .analysis import Analyses, gene_table
+from .analysis import Analyses, SampleResult, gene_table
 from .sessions import COMPRESSION_SUFFIXES, GENOME_SUFFIXES, READ_SUFFIXES, Sessions
 
 TITLE = "biomeformer"
 # Nothing is fetched: fonts are those of the visitor's system.
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
 CSS = """
-.gradio-container { max-width: 60rem !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; min-width: 0 !important; max-width: 60rem !important; margin: 0 auto; }
 .status { padding: 0.6rem 0.8rem; border-left: 4px solid #2a7ab0; overflow-wrap: anywhere; }
 .status.error { border-color: #b3261e; }
 .ordination img { width: 100%; height: auto; background: white; }
@@ -45,8 +46,8 @@ def make_page(analyses: Analyses, sessions: Sessions) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CACHE_SECONDS) as page:
         gr.Markdown(
             f"# {TITLE}\n\nReads become an abundance vector; a genome becomes the probabilities of its "
-            f"{_text(analyses.genome_model.config.label_name or 'label')}. What you upload is deleted when the result is "
-            "computed, and the result when you close the page. Research use only, not for diagnosis."
+            f"{_text(analyses.genome_model.config.label_name or 'label')}. What you upload is deleted when the result "
+            "is computed, and the result when you close the page. Research use only, not for diagnosis."
         )
         with gr.Tab("Sample"):
             _sample_tab(analyses, sessions)
@@ -104,7 +105,7 @@ def _sample_tab(analyses: Analyses, sessions: Sessions) -> None:
                 None,
                 _status(_sample_summary(result, names, analyses.cohort_name)),
                 gr.update(value=result.read_stats, visible=True),
-                gr.update(value=_image(svg(result.figure()), _alt_text(result, analyses.cohort_name)), visible=True),
+                gr.update(value=_image(svg(result.figure()), _alt_text(analyses.cohort_name)), visible=True),
                 _label(result.probabilities),
                 gr.update(value=[str(frame), str(table)], visible=True),
             ]
@@ -181,9 +182,7 @@ def _guarded(work: Callable[[], list[Any]], n_outputs: int) -> list[Any]:
     return [None, _status([reason], is_error=True), *[gr.update(value=None, visible=False)] * (n_outputs - 2)]
 
 
-def _nothing() -> BiomeformerError:
-    from ..errors import InputError
-
+def _nothing() -> InputError:
     return InputError("no file was chosen; drop one into the box, or click it.")
 
 
@@ -216,11 +215,11 @@ def _label(probabilities: dict[str, float] | None) -> Any:
     return gr.update(value={terminal(name): value for name, value in probabilities.items()}, visible=True)
 
 
-def _alt_text(result: Any, cohort_name: str) -> str:
-    return f"Ordination of your sample among those of {cohort_name}: principal coordinates of Bray-Curtis dissimilarities"
+def _alt_text(cohort_name: str) -> str:
+    return f"Ordination of your sample among {cohort_name}: principal coordinates of Bray-Curtis dissimilarities"
 
 
-def _sample_summary(result: Any, names: list[str], cohort_name: str) -> list[str]:
+def _sample_summary(result: SampleResult, names: list[str], cohort_name: str) -> list[str]:
     row = result.table.read_stats.iloc[0]
     nearest = ", ".join(f"{name} ({distance:.2f})" for name, distance in result.nearest)
     return [
@@ -231,7 +230,7 @@ def _sample_summary(result: Any, names: list[str], cohort_name: str) -> list[str
     ]
 
 
-def _genome_summary(prediction: Any, name: str) -> list[str]:
+def _genome_summary(prediction: GenomePrediction, name: str) -> list[str]:
     lines = [f"{name}: {prediction.label}, from {len(prediction.genome):,} genes ({prediction.genome.method})."]
     if prediction.n_dropped_genes:
         lines.append(f"Note: {prediction.n_dropped_genes:,} genes beyond the model's limit were not seen.")

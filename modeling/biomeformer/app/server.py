@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, MissingDependencyError
+from ..runs.interruption import Interruption
 from .sessions import Sessions
 
 if TYPE_CHECKING:
     from .analysis import Analyses
 
 LOOPBACK = "127.0.0.1"
+SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def serve(
@@ -76,10 +79,10 @@ def serve(
         if on_start is not None:
             on_start(url)
         if block:
-            try:
-                page.block_thread()
-            finally:
-                page.close(verbose=False)
+            with Interruption() as interruption:
+                while interruption.signal_number is None:
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
+            page.close(verbose=False)
         return page, sessions
     finally:
         if block:

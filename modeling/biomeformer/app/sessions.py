@@ -1,4 +1,4 @@
-"""Folders of sessions: what a visitor uploads and gets is deleted when the page is closed, and at the end at the latest."""
+"""Folders of sessions: what a visitor uploads and gets is deleted when the page is closed, or when the server ends."""
 
 from __future__ import annotations
 
@@ -51,10 +51,9 @@ class Sessions:
             InputError: The name has none of the suffixes, or the file is gone.
         """
         source = Path(path)
-        suffix = next(
-            (kind + how for kind in suffixes for how in COMPRESSION_SUFFIXES if source.name.lower().endswith(kind + how)),
-            None,
-        )
+        name = source.name.lower()
+        known = (kind + how for kind in suffixes for how in COMPRESSION_SUFFIXES)
+        suffix = next((each for each in known if name.endswith(each)), None)
         if suffix is None:
             raise InputError(
                 f"{source.name}: this kind of file is not read here; give one that ends in {', '.join(suffixes)}, also "

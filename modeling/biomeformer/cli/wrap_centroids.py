@@ -100,9 +100,7 @@ def wrap_centroids(
         scale += f", at most {processor.max_length} tokens per read"
     out(f"{len(values):,} centroids of {hidden_size:,} dimensions, {scale}")
     report_files({"checkpoint": output})
-    record(
-        n_clusters=len(values), hidden_size=hidden_size, pooling=processor.pooling, max_length=processor.max_length
-    )
+    record(n_clusters=len(values), hidden_size=hidden_size, pooling=processor.pooling, max_length=processor.max_length)
     next_command("embed", "cohort.csv", "--model", output, "--output", "results")
 
 

@@ -1,4 +1,4 @@
-"""The log of commands in a file, with time stamps: remarks, progress, results and errors, whatever the terminal shows."""
+"""The log of a command in a file: remarks, progress, results and errors with time stamps, also with `--quiet`."""
 
 from __future__ import annotations
 

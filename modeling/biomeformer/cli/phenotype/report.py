@@ -108,14 +108,14 @@ def study_tables(study: Study) -> dict[str, FeatureTable]:
     from ...phenotypes import read_feature_table
 
     tables = {}
-    for name, record in study.inputs.get("tables", {}).items():
-        path = Path(record["path"])
+    for name, read in study.inputs.get("tables", {}).items():
+        path = Path(read["path"])
         if not path.exists() and not is_dataset_id(path):
             raise TableError(f"{path}, a table of the study, does not exist; restore it, or evaluate again.")
-        if table_record(path)["sha256"] != record["sha256"]:
+        if table_record(path)["sha256"] != read["sha256"]:
             raise TableError(f"{path} has changed since the study was computed from it; evaluate again.")
         tables[name] = read_feature_table(
-            path, study.target.sample_ids, metadata_columns=record.get("metadata_columns", ())
+            path, study.target.sample_ids, metadata_columns=read.get("metadata_columns", ())
         )
     return tables
 

@@ -47,7 +47,11 @@ def carry_out(
         asked: dict[str, str | None] = {"--revision": revision, "--tag": tag, "--message": message}
         words = [word for name, value in asked.items() if value is not None for word in (name, value)]
         words += ["--private"] * private + ["--create-pr"] * create_pr
-        next_command("publish", contents.repo_type, contents.folder, repo, *words, "--push")
+        if contents.repo_type == "space":
+            where = [repo, "--folder", str(contents.folder)]
+        else:
+            where = [str(contents.folder), repo]
+        next_command("publish", contents.repo_type, *where, *words, "--push")
         return
     options: dict[str, Any] = {"private": private, "create_pr": create_pr, "tag": tag, "message": message}
     published = publish(plan, **options)
