@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
+from transformers import PreTrainedModel
 
 from ..checkpoints.loading import load, load_genome_model, load_phenotype_model
 from ..checkpoints.source import open_checkpoint
@@ -201,12 +202,13 @@ class Analyses:
     def _predict(self, table: AbundanceTable) -> tuple[dict[str, float] | None, list[str]]:
         if self.phenotype is None:
             return None, []
-        if isinstance(self.phenotype, PhenotypePredictor):
+        remarks: list[str] = []
+        if isinstance(self.phenotype, PreTrainedModel):
+            frame = predict_table(self.phenotype, table)
+        else:
             block = self.phenotype.blocks[0].name
             predicted = self.phenotype.predict({block: FeatureTable.from_abundance(table)})
             frame, remarks = predicted.frame, [*predicted.notes, *predicted.warnings]
-        else:
-            frame, remarks = predict_table(self.phenotype, table), []
         row = frame.select_dtypes("number").iloc[0]
         return {str(name): float(value) for name, value in row.items()}, remarks
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, MissingDependencyError
@@ -59,30 +60,30 @@ def serve(
 
         page = make_page(analyses, sessions)
         page.queue(max_size=20)
-        try:
-            _, url, _ = page.launch(
-                server_name=host,
-                server_port=port,
-                share=False,
-                inbrowser=False,
-                quiet=True,
-                prevent_thread_lock=True,
-                max_file_size=analyses.limits.upload_bytes,
-                footer_links=[],
-                enable_monitoring=False,
-                ssr_mode=False,
-                theme=gr.themes.Default(**FONTS),
-                css=CSS,
-            )
-        except OSError as error:
-            raise InputError(f"--port {port} cannot be used: {error}; give another.") from error
-        if on_start is not None:
-            on_start(url)
-        if block:
-            with Interruption() as interruption:
+        with Interruption() if block else nullcontext() as interruption:
+            try:
+                _, url, _ = page.launch(
+                    server_name=host,
+                    server_port=port,
+                    share=False,
+                    inbrowser=False,
+                    quiet=True,
+                    prevent_thread_lock=True,
+                    max_file_size=analyses.limits.upload_bytes,
+                    footer_links=[],
+                    enable_monitoring=False,
+                    ssr_mode=False,
+                    theme=gr.themes.Default(**FONTS),
+                    css=CSS,
+                )
+            except OSError as error:
+                raise InputError(f"--port {port} cannot be used: {error}; give another.") from error
+            if on_start is not None:
+                on_start(url)
+            if interruption is not None:
                 while interruption.signal_number is None:
                     time.sleep(SECONDS_BETWEEN_LOOKS)
-            page.close(verbose=False)
+                page.close(verbose=False)
         return page, sessions
     finally:
         if block:

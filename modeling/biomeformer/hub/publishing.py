@@ -175,8 +175,8 @@ def push(
     parent = plan.parent
     with hub_errors(plan.repo_id):
         if not plan.exists:
-            sdk = {"space_sdk": "gradio"} if repo_type == "space" else {}
-            api.create_repo(plan.repo_id, repo_type=repo_type, private=private, exist_ok=False, **sdk)
+            sdk = "gradio" if repo_type == "space" else None
+            api.create_repo(plan.repo_id, repo_type=repo_type, private=private, exist_ok=False, space_sdk=sdk)
         if parent is None:
             if plan.revision != MAIN:
                 api.create_branch(plan.repo_id, repo_type=repo_type, branch=plan.revision, exist_ok=False)

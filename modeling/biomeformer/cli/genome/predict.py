@@ -99,7 +99,7 @@ def predict(
         lines.append(_line([entry.genome_id, prediction.label, *values, str(len(prediction.genome))]))
         if output is None:
             out_lines(lines[-1])
-        row = {"genome_id": entry.genome_id, loaded.config.label_name: prediction.label}
+        row: dict[str, Any] = {"genome_id": entry.genome_id, loaded.config.label_name: prediction.label}
         row |= {"probabilities": prediction.probabilities, "n_genes": len(prediction.genome)}
         extend(predictions=[row | {"differences": prediction.differences}])
     if output is not None and len(lines) > 1:

@@ -117,5 +117,5 @@ def robustness(
         write_spreadsheet(pd.DataFrame(rows), partial / "tests.csv", index=False)
     report_files({"tests": output / "tests.csv"})
     record(tests=rows)
-    given = [] if metadata is None else ["--metadata", metadata]
-    next_command("phenotype", "evaluate", tables[0], "--target", target, *given)
+    columns_of = [] if metadata is None else ["--metadata", str(metadata)]
+    next_command("phenotype", "evaluate", tables[0], "--target", target, *columns_of)
