@@ -1,4 +1,4 @@
-"""Exports with the versions of anndata and pandas that the extra `export` installs, which are not those of the tests."""
+"""Exports with the anndata and pandas that the extra `export` installs, which are older than those of the tests."""
 
 from __future__ import annotations
 

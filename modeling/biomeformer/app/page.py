@@ -87,11 +87,11 @@ def _sample_tab(analyses: Analyses, sessions: Sessions) -> None:
         def work() -> list[Any]:
             if not given:
                 raise _nothing()
-            files = [
-                sessions.take(session, path, f"reads_{i}", READ_SUFFIXES) for i, path in enumerate(given[:2], start=1)
-            ]
+            if len(given) > 2 or len(set(given)) < len(given):
+                raise InputError(f"{len(given)} files were given; give one file of reads, or the two of a pair.")
+            files = [sessions.take(session, path, f"reads_{i}", READ_SUFFIXES) for i, path in enumerate(given, start=1)]
             try:
-                result = analyses.sample(files if len(given) <= 2 else [*files, Path()])
+                result = analyses.sample(files)
             except BiomeformerError as error:
                 raise type(error)(_with_names(str(error), files, names)) from error
             finally:
