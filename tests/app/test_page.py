@@ -36,7 +36,9 @@ from factories import (
 )
 
 gradio_client = pytest.importorskip("gradio_client")
+pytest.importorskip("gradio_client.exceptions")
 EMBED = "[...document.querySelectorAll('button')].find(b => b.innerText.includes('Embed')).click()"
+DOWNLOAD = "[...document.querySelectorAll('a')].some(link => link.href.endsWith('abundance.parquet'))"
 HOSTILE = "<img src=x onerror=alert(1)>\u202e.fastq"
 
 
@@ -167,14 +169,15 @@ def test_what_is_wrong_is_said_in_one_sentence_and_names_are_text(place, client,
         ([hostile], "record 1"),
         ([place / "many.fastq"], "more than 200 reads"),
         ([place / "r1.fastq.gz"] * 3, "3 files were given"),
-        ([other], "this kind of file is not read here"),
     ]
     for paths, words in cases:
         _, status, *shown = predict(client, *paths)
         assert 'class="status error"' in status and words in status and status.count("<") == 2, status
         assert str(served[1].root) not in status and "\u202e" not in status
         assert not any(one.get("visible") for one in shown)
-    # A file of another kind stays until its session ends.
+    with pytest.raises(gradio_client.exceptions.AppError, match="Invalid file type"):
+        predict(client, other)
+    # What was not taken stays until its session ends.
     assert not [path for path in kept(served[1]) if path.suffix not in (".csv", ".parquet", ".tsv", ".docx", ".gz")]
 
 
@@ -247,9 +250,7 @@ def test_the_page_in_a_browser(width, place, served, tmp_path):
             assert "40 of 40 reads" in status
             await tab.wait_for("document.querySelector('.ordination img')?.naturalWidth")
             assert await tab.evaluate("document.documentElement.scrollWidth") <= width
-            await tab.wait_for(
-                "[...document.querySelectorAll('a')].some(link => link.href.endsWith('abundance.parquet'))"
-            )
+            await tab.wait_for(DOWNLOAD)
             elsewhere = [one for one in tab.requests if not one.startswith((url.rstrip("/"), "data:", "blob:"))]
             assert (elsewhere, tab.complaints) == ([], [])
             assert any(path.name == "abundance.parquet" for path in kept(sessions))
