@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -206,8 +206,8 @@ class Analyses:
         if isinstance(self.phenotype, PreTrainedModel):
             frame = predict_table(self.phenotype, table)
         else:
-            block = self.phenotype.blocks[0].name
-            predicted = self.phenotype.predict({block: FeatureTable.from_abundance(table)})
+            predictor = cast(PhenotypePredictor, self.phenotype)
+            predicted = predictor.predict({predictor.blocks[0].name: FeatureTable.from_abundance(table)})
             frame, remarks = predicted.frame, [*predicted.notes, *predicted.warnings]
         row = frame.select_dtypes("number").iloc[0]
         return {str(name): float(value) for name, value in row.items()}, remarks
