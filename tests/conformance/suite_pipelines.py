@@ -31,7 +31,11 @@ from biomeformer.models.kmer_encoder import (
     KmerEncoderModel,
     KmerTokenizer,
 )
-from biomeformer.models.metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel
+from biomeformer.models.metagenbert import (
+    MetagenBertForPhenotypeClassification,
+    MetagenBertModel,
+    MetagenBertProcessor,
+)
 from biomeformer.models.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
 
 from .upstream import suite
@@ -72,6 +76,11 @@ def _write_models(folder: Path) -> None:
     (folder / "reports/tiny_model_summary.json").write_text(json.dumps(contents))
 
 
+def is_whole(model: Any) -> bool:
+    """Return whether a model is a read encoder with centroids."""
+    return model.config.model_type == "metagenbert"
+
+
 class TaskChecks(unittest.TestCase):
     """Checks of a task, in the form that the suite calls."""
 
@@ -91,9 +100,23 @@ class FeatureExtractionChecks(TaskChecks):
     task = "feature-extraction"
 
     def run_pipeline_test(self, run: Any, examples: list[Any]) -> None:
+        size = run.model.config.hidden_size
         for outputs, read in zip(run(examples), examples, strict=True):
-            tokens = run.tokenizer(read)["input_ids"]
-            assert torch.tensor(outputs).shape == (1, len(tokens), run.model.config.hidden_size)
+            of_tokens = (1, len(run.tokenizer(read)["input_ids"]), size)
+            assert torch.tensor(outputs).shape == ((1, size) if is_whole(run.model) else of_tokens)
+
+
+class ReadEmbeddingChecks(TaskChecks):
+    task = "read-embedding"
+
+    def get_test_pipeline(
+        self, model: Any, tokenizer: Any = None, dtype: str = "float32", **processors: Any
+    ) -> tuple[Any, list[Any]]:
+        processor = None if is_whole(model) else MetagenBertProcessor(tokenizer)
+        return pipeline(self.task, model=model, processor=processor, dtype=dtype), self.examples
+
+    def run_pipeline_test(self, run: Any, examples: list[Any]) -> None:
+        assert [vector.shape for vector in run(examples)] == [(run.model.config.hidden_size,)] * len(examples)
 
 
 class FillMaskChecks(TaskChecks):
@@ -137,10 +160,12 @@ CHECKS = {
     checks.task: checks
     for checks in (
         FeatureExtractionChecks,
+        ReadEmbeddingChecks,
         FillMaskChecks,
         TextClassificationChecks,
         MetagenomeEmbeddingChecks,
         MetagenomeClassificationChecks,
+        GenomeClassificationChecks,
     )
 }
 
@@ -160,7 +185,8 @@ def _load_suite() -> Any:
 
 class PipelineTest(_load_suite().PipelineTesterMixin, unittest.TestCase):
     pipeline_model_mapping: ClassVar[dict[str, Any]] = {
-        "feature-extraction": (DnaBert2Model, KmerEncoderModel),
+        "feature-extraction": (DnaBert2Model, KmerEncoderModel, MetagenBertModel),
+        "read-embedding": (DnaBert2Model, KmerEncoderModel, MetagenBertModel),
         "fill-mask": DnaBert2ForMaskedLM,
         "text-classification": (
             DnaBert2ForSequenceClassification,
@@ -169,7 +195,14 @@ class PipelineTest(_load_suite().PipelineTesterMixin, unittest.TestCase):
         ),
         "metagenome-embedding": MetagenBertModel,
         "metagenome-classification": MetagenBertForPhenotypeClassification,
+        "genome-classification": GenomeTransformerForSequenceClassification,
     }
+
+    def test_pipeline_read_embedding(self) -> None:
+        self.run_task_tests(task="read-embedding")
+
+    def test_pipeline_genome_classification(self) -> None:
+        self.run_task_tests(task="genome-classification")
 
     def test_pipeline_metagenome_embedding(self) -> None:
         self.run_task_tests(task="metagenome-embedding")

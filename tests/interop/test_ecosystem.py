@@ -22,6 +22,7 @@ from transformers import (
     pipeline,
 )
 
+from biomeformer.checkpoints import resolve_checkpoint
 from biomeformer.metrics import EVALUATE_MODULE
 from biomeformer.models.dnabert2 import DnaBert2ForMaskedLM, DnaBert2ForSequenceClassification
 from biomeformer.models.kmer_encoder import (
@@ -189,6 +190,27 @@ def test_sentence_transformers_gives_the_encoders_own_vectors(kind, tmp_path):
         expected = model.embed_packed(torch.cat(tokens), torch.tensor([len(ids) for ids in tokens]))
     vectors = sentence_transformers.SentenceTransformer(str(tmp_path), device="cpu").encode(reads)
     np.testing.assert_allclose(vectors, expected.numpy(), atol=1e-6)
+
+
+def test_sentence_transformers_gives_the_read_vectors_of_a_metagenbert(tmp_path):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    # Lower case is known to the preprocessing config and not to the tokenizer; all reads are truncated.
+    reads = [read.lower() for read in random_sequences(5)]
+    own = tiny_metagenbert(max_length=20, pooling="mean_over_max_length")
+    own.save_pretrained(tmp_path / "own")
+    for name in ("metagenbert-mini", str(tmp_path / "own")):
+        model = MetagenBertModel.from_pretrained(name)
+        with torch.no_grad():
+            expected = np.concatenate([model(**model.processor(read)).read_embeddings.numpy() for read in reads])
+        vectors = sentence_transformers.SentenceTransformer(resolve_checkpoint(name), device="cpu")
+        np.testing.assert_allclose(vectors.encode(reads, batch_size=2), expected, atol=1e-6)
+        assert vectors.get_embedding_dimension() == model.config.hidden_size
+        vectors.save(str(tmp_path / "again"))
+        again = sentence_transformers.SentenceTransformer(str(tmp_path / "again"), device="cpu")
+        np.testing.assert_allclose(again.encode(reads), expected, atol=1e-6)
+        assert MetagenBertModel.from_pretrained(tmp_path / "again").weights_sha256 == model.weights_sha256
+        with pytest.raises(ValueError, match="gives no token"):
+            vectors.encode(["N" * 40])
 
 
 def test_feature_extraction_gives_token_vectors(tmp_path):
