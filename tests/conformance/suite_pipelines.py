@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import unittest
 from pathlib import Path
@@ -19,12 +20,14 @@ import transformers
 from transformers import pipeline
 
 import factories
+from biomeformer.checkpoints import FOLDER as CHECKPOINTS
 from biomeformer.models.dnabert2 import (
     DnaBert2Config,
     DnaBert2ForMaskedLM,
     DnaBert2ForSequenceClassification,
     DnaBert2Model,
 )
+from biomeformer.models.genome_transformer import GenomeTransformerForSequenceClassification
 from biomeformer.models.kmer_encoder import (
     KmerEncoderConfig,
     KmerEncoderForSequenceClassification,
@@ -72,6 +75,13 @@ def _write_models(folder: Path) -> None:
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
         contents[name] = {"tokenizer_classes": [type(tokenizer).__name__], "processor_classes": []}
+    # With its protein encoder.
+    name = GenomeTransformerForSequenceClassification.__name__
+    path = shutil.copytree(CHECKPOINTS / "genome-transformer-mini", folder / "genome_transformer" / name)
+    # The suite skips models without a tokenizer; the pipeline has no use for this one.
+    proteins = transformers.PreTrainedTokenizerFast.from_pretrained(path / "protein_encoder")
+    proteins.save_pretrained(path)
+    contents[name] = {"tokenizer_classes": [type(proteins).__name__], "processor_classes": []}
     (folder / "reports").mkdir()
     (folder / "reports/tiny_model_summary.json").write_text(json.dumps(contents))
 
@@ -156,6 +166,11 @@ class MetagenomeClassificationChecks(MetagenomeEmbeddingChecks):
         assert {row["label"] for row in run(examples[0])} == set(run.model.config.id2label.values())
 
 
+class GenomeClassificationChecks(MetagenomeClassificationChecks):
+    task = "genome-classification"
+    examples = [str(factories.write_protein_genomes(Path(FOLDER.name), n_genomes=1).with_name("g0.faa"))]
+
+
 CHECKS = {
     checks.task: checks
     for checks in (
@@ -178,7 +193,8 @@ def _load_suite() -> Any:
     for task, checks in CHECKS.items():
         module.pipeline_test_mapping[task] = {"test": f"{__name__}.{checks.__name__}"}
     module.transformers_module = SimpleNamespace(
-        KmerTokenizer=KmerTokenizer, TokenizersBackend=transformers.PreTrainedTokenizerFast
+        KmerTokenizer=KmerTokenizer,
+        TokenizersBackend=transformers.PreTrainedTokenizerFast,
     )
     return module
 
