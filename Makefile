@@ -11,7 +11,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 demo: $(VENV)/.demo-ready  ## the main job on the example cohort, with the shipped checkpoint
 	$(BIN)/biomeformer demo --output demo-output
 
-test: check $(VENV)/workflows/.ready  ## linters, type checker and all tests
+test: check $(VENV)/workflows/.ready $(VENV)/quantisation/.ready  ## linters, type checker and all tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 conformance: $(VENV)/.test-ready  ## the common test suites of transformers, from its source distribution, on every class
@@ -44,6 +44,11 @@ $(VENV)/.test-ready: $(VENV)/.demo-ready
 $(VENV)/workflows/.ready: packaging/workflows.txt | $(VENV)/.test-ready
 	$(PYTHON) -m venv $(VENV)/workflows
 	$(VENV)/workflows/bin/pip install --quiet --disable-pip-version-check -r packaging/workflows.txt
+	@touch $@
+
+# Beside the environment, without what it has already.
+$(VENV)/quantisation/.ready: packaging/quantisation.txt | $(VENV)/.test-ready
+	$(PIP_INSTALL) --no-deps --upgrade --target $(VENV)/quantisation -r packaging/quantisation.txt
 	@touch $@
 
 clean:

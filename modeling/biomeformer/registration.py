@@ -77,7 +77,7 @@ AUTO_MAPPINGS: dict[str, dict[str, str]] = {
 
 
 # Functions by which a module of transformers looks a checkpoint up on the Hub. `pipeline` may have been imported before
-# this package, and Auto classes have copies of their base's methods, but both look these up in their module when called.
+# this package, and Auto classes have copies of methods, but both look these up in their module when called.
 HUB_LOOKUPS = ("resolve_revision", "find_adapter_config_file")
 # Functions of transformers that take the name of a checkpoint, by module.
 TAKE_NAMES: dict[str, tuple[str, ...]] = {
