@@ -67,9 +67,7 @@ def trial(name: str, model: Any, method: str, folder: Path) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
     expected, output = (one(**inputs(name))[0] for one in (model, loaded))
     result = {
-        "n_quantised": sum(
-            value.dtype != torch.float32 or type(value.data) is not torch.Tensor for value in weights(loaded)
-        ),
+        "n_quantised": sum(is_quantised(value) for value in [*loaded.parameters(), *loaded.buffers()]),
         "difference": float((output - expected).abs().max() / expected.abs().max()),
     }
     if name == "metagenbert":
