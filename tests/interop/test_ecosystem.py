@@ -13,6 +13,7 @@ from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoModel,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorForLanguageModeling,
@@ -89,6 +90,8 @@ def test_trainer_learns_from_datasets_and_scores_with_evaluate(tmp_path, monkeyp
 def test_a_language_model_from_a_base_checkpoint_trains_with_a_collator(tmp_path, caplog):
     tokenizer = bpe_tokenizer()
     tiny_dnabert2().save_pretrained(tmp_path / "base")
+    with pytest.raises(ValueError, match="holds no language-model head; .* or train a new one with new_head=True"):
+        AutoModelForMaskedLM.from_pretrained(tmp_path / "base")
     model = DnaBert2ForMaskedLM.from_pretrained(tmp_path / "base", new_head=True)
     assert "The head of this DnaBert2ForMaskedLM is new" in caplog.text and "UNEXPECTED" not in caplog.text
     data = Dataset.from_dict(dict(tokenizer(random_sequences(16))))
