@@ -56,7 +56,9 @@ class ReadEmbeddingPipeline(CheckpointPipeline):
                     "processor=MetagenBertProcessor(tokenizer), or the name of a checkpoint as the model."
                 )
             self._processor = processor or own
-            if own is None:
+            if isinstance(model, MetagenBertPreTrainedModel):
+                self._processor.check_agrees(model.config)
+            else:
                 require_admitted(model, self._processor)
         super().__init__(model, *args, **kwargs)
         # Batches are padded with it.
