@@ -264,7 +264,7 @@ class MetagenBertProcessor(ProcessorMixin):
             return_tensors: `pt` for tensors, `np` for arrays.
             text: Reads under the name that processors of transformers have for it, for libraries that expect one row
                 per text, such as sentence-transformers.
-            **kwargs: Options of processors by which such libraries ask for what is done here anyway: `padding` to the
+            **kwargs: With `text`, options by which such libraries ask for what is done here anyway: `padding` to the
                 longest read, and `truncation` as in the preprocessing config. Any other is an error.
 
         Returns:
@@ -276,13 +276,14 @@ class MetagenBertProcessor(ProcessorMixin):
         """
         if (reads is None) == (text is None):
             raise ValueError("Give either reads or text, and not both.")
-        groups = {group: kwargs.pop(group, None) or {} for group in MODALITY_OPTIONS}
-        for group in APPLICABLE_OPTIONS:
-            kwargs |= groups[group]
-        return_tensors = kwargs.pop("return_tensors", return_tensors)
-        refused = [f"{name}={value!r}" for name, value in kwargs.items() if value not in HARMLESS_OPTIONS.get(name, ())]
-        if refused:
-            raise ValueError(f"{', '.join(refused)}: not an option here; the preprocessing config decides.")
+        if text is not None:
+            groups = {group: kwargs.pop(group, None) or {} for group in MODALITY_OPTIONS}
+            for group in APPLICABLE_OPTIONS:
+                kwargs |= groups[group]
+            return_tensors = kwargs.pop("return_tensors", return_tensors)
+            kwargs = {name: value for name, value in kwargs.items() if value not in HARMLESS_OPTIONS.get(name, ())}
+        if kwargs:
+            raise ValueError(f"{', '.join(kwargs)}: not an option here; the preprocessing config decides.")
         if text is not None and self.truncation == "windows":
             raise ValueError(
                 "The preprocessing config cuts reads into windows, and one row per text was asked for; use a processor "
