@@ -50,12 +50,13 @@ class ReadEmbeddingPipeline(CheckpointPipeline):
     ) -> None:
         if isinstance(model, PreTrainedModel):
             own = model.processor if isinstance(model, MetagenBertPreTrainedModel) else None
-            if (processor or own) is None:
+            known = processor or own
+            if known is None:
                 raise InputError(
                     f"the {type(model).__name__} has no processor, which says how reads become tokens; give it with "
                     "processor=MetagenBertProcessor(tokenizer), or the name of a checkpoint as the model."
                 )
-            self._processor = processor or own
+            self._processor: MetagenBertProcessor = known
             if isinstance(model, MetagenBertPreTrainedModel):
                 self._processor.check_agrees(model.config)
             else:
