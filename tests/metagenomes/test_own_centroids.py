@@ -136,7 +136,7 @@ def test_the_report_says_how_many_reads_are_far_or_that_it_is_unknown(small, tmp
     table = embed_cohort(model, small)
     assert (table.read_stats["n_far"] == table.read_stats["n_compared"]).all() and table.read_stats["n_far"].all()
     page = cohort_report(table, tmp_path / "far.html").read_text()
-    assert "100.0%" in page and "fit-centroids" in page
+    assert page.count("100.0%") > 2 and "fit-centroids" in page
     model.config.far_distances = None
     page = cohort_report(embed_cohort(model, small), tmp_path / "unknown.html").read_text()
-    assert "unknown" in page and "reads: far" not in page
+    assert "unknown" in page and ">far<" not in page

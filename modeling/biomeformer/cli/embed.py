@@ -124,13 +124,14 @@ def embed(
         from ..inference import compiling
         from ..metagenomes.cluster_descriptions import NAME
         from ..metagenomes.cohort import RESULTS, run_cohort
-        from ..metagenomes.own_centroids import fit_own_centroids
         from ..metagenomes.windows import use_windows
         from ..runs.process_group import ProcessGroup
 
     source = model
     with ProcessGroup.from_environment(timeout * 60) as processes:
         if own_centroids is not None or refine_centroids is not None:
+            from ..metagenomes.own_centroids import fit_own_centroids
+
             with doing(f"loading {model}"):
                 # In float32, in which the new checkpoint is saved.
                 loaded = load(model, revision=revision, device=processes.device(device))

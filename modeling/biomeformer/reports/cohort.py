@@ -26,14 +26,12 @@ MAX_LISTED_SAMPLES = 1000
 
 
 def _left_out(statistics: pd.DataFrame) -> list[str]:
-    """Return statistics that say nothing more of these samples: windows that are reads, tokens that are all known."""
-    names = ["n_tokens"]
+    """Return statistics that say nothing more of these samples, and those of far reads, shown as a share."""
+    names = ["n_tokens", "n_compared", "n_far"]
     if "n_windows" in statistics and (statistics["n_windows"] == statistics["n_used"]).all():
         names.append("n_windows")
     if "n_unknown_tokens" in statistics and not statistics["n_unknown_tokens"].any():
         names.append("n_unknown_tokens")
-    if "n_compared" in statistics and not statistics["n_compared"].any():
-        names += ["n_compared", "n_far"]
     return names
 
 
@@ -46,6 +44,9 @@ def _sample_table(table: AbundanceTable) -> pd.DataFrame:
     for name in statistics.columns.difference(_left_out(statistics), sort=False):
         label = "reads" if name == "n_reads" else f"reads: {str(name).removeprefix('n_').replace('_', ' ')}"
         columns.append((label, [f"{value:,}" for value in statistics[name]]))
+    if "n_compared" in statistics and statistics["n_compared"].any():
+        shares = statistics["n_far"] / statistics["n_compared"]
+        columns.append(("far", [f"{share:.1%}" for share in shares]))
     entropy = shannon_entropy(counts / np.maximum(counts.sum(1, keepdims=True), 1))
     columns.append(("entropy (bits)", [f"{value:.2f}" for value in entropy]))
     columns.append(("clusters detected", (counts > 0).sum(1)))
