@@ -18,6 +18,7 @@ from ..io.atomic import atomic_write
 from ..io.digests import FileDigest, check_files, digest_files
 from ..io.parquet import CheckedParquet, write_parquet
 from ..io.records import DamagedFileError, RecordType
+from ..io.html_repr import count, html_table
 from ..io.short_repr import short_repr
 from ..io.spreadsheets import undo_spreadsheet, write_spreadsheet
 
@@ -93,6 +94,11 @@ class GeneInteractionNetwork:
     record: dict[str, Any]
 
     __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        title = f"{count(len(self), 'pair')} of genes by {self.method}, {count(len(self.clusters), 'cluster')}; plot() draws it"
+        columns = ["genome_id", "class", "gene_1", "gene_2", self.method, "cluster"]
+        return html_table(self, title, self.pairs[columns])
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -20,6 +20,7 @@ from ..errors import InputError, TableError
 from ..io.atomic import wrap_write_errors
 from ..io.parquet import CheckedParquet, CheckedParquetWriter, write_parquet
 from ..io.records import DamagedFileError, RecordType
+from ..io.html_repr import count, html_table
 from ..io.short_repr import short_repr
 from ..runs.control import RunControl, RunOptions, resolve_control
 from ..runs.run_folder import Part, RunFolder
@@ -260,6 +261,9 @@ class EmbeddedGenomes:
     folder: Path
 
     __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        return html_table(self, f"{count(len(self), 'genome')} of {self.folder}", self.metadata)
 
     @classmethod
     def read(cls, folder: str | Path) -> EmbeddedGenomes:

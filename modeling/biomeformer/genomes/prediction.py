@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from ..errors import CheckpointError, InputError
+from ..io.html_repr import count, html_table
 from ..io.short_repr import short_repr
 from ..models.genome_transformer import GenomeTransformerForSequenceClassification
 from ..moved import renamed
@@ -42,6 +44,12 @@ class GenomePrediction:
     differences: tuple[str, ...] | None = None
 
     __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        frame = pd.DataFrame({"probability": self.probabilities}).sort_values("probability", ascending=False)
+        title = f"{self.genome.genome_id}, {count(len(self.genome), 'gene')}"
+        outside = f"; unlike the training genomes in {', '.join(self.differences)}" if self.differences else ""
+        return html_table(self, title + outside, frame)
 
     n_cut = renamed("n_cut", "n_dropped_genes")
 

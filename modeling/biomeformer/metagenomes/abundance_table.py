@@ -20,6 +20,7 @@ from ..io.atomic import atomic_write
 from ..io.dataset_files import DATA, shards
 from ..io.parquet import DAMAGE
 from ..io.records import DamagedFileError, RecordType, checksum_of_arrays
+from ..io.html_repr import count, html_table
 from ..io.short_repr import short_repr
 from ..moved import renamed
 from .sample import SampleEmbedding, complete_read_stats
@@ -93,6 +94,12 @@ class AbundanceTable:
     source: str | None = field(default=None, compare=False)
 
     __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        n_samples, n_clusters = self.counts.shape
+        title = f"{count(n_samples, 'sample')}, {count(n_clusters, 'cluster')}, embedded by {self.provenance.get('model')}"
+        frame = pd.concat([self.read_stats[["n_reads", "n_used"]], self.metadata], axis=1)
+        return html_table(self, f"{title}; shares of the clusters: to_pandas()", frame)
 
     tallies = renamed("tallies", "read_stats")
 

@@ -16,6 +16,7 @@ import pandas as pd
 from ..errors import InputError, MissingDependencyError, TableError, reason_of
 from ..io.compression import StreamError, open_bytes
 from ..io.limits import EXPANDED_BYTES, expands_too_far
+from ..io.html_repr import MAX_COLUMNS, count, html_table
 from ..io.short_repr import short_repr
 from ..io.tables import is_number, why_no_number
 from ..metagenomes import AbundanceTable
@@ -67,6 +68,12 @@ class FeatureTable:
     refit: Callable[[Sequence[str], Sequence[str]], np.ndarray] | None = field(default=None, compare=False)
 
     __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        title = f"{count(len(self), 'sample')}, {count(len(self.names), 'feature')}"
+        shown = self.values[:, :MAX_COLUMNS]
+        frame = pd.DataFrame(shown, index=pd.Index(self.sample_ids, name="sample_id"), columns=list(self.names[:MAX_COLUMNS]))
+        return html_table(self, title, frame)
 
     def __len__(self) -> int:
         return len(self.sample_ids)

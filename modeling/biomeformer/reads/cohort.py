@@ -15,6 +15,7 @@ from biomeformer.io.tables import Table, TableFormat, read_table
 from biomeformer.reads.sample import PathLike, SampleReads, local_path
 from biomeformer.reads.sheets import FileCell, parse_sheet
 
+from ..io.html_repr import count, html_table
 from ..io.short_repr import short_repr
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ class Cohort:
     allow_shared_files: bool = False
 
     __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        return html_table(self, f"{count(len(self), 'sample')} of {self.path or 'memory'}", self.metadata())
 
     def __len__(self) -> int:
         return len(self.samples)
