@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test conformance check fuzz clean
+.PHONY: demo test conformance check fuzz notebooks docs clean
 
 demo: $(VENV)/.demo-ready  ## the main job on the example cohort, with the shipped checkpoint
 	$(BIN)/biomeformer demo --output demo-output
@@ -21,6 +21,12 @@ N ?= 10000
 SEED ?= 0
 fuzz: $(VENV)/.test-ready  ## N damaged files of every format; fails if one is read wrongly or not refused clearly
 	$(BIN)/python benchmarks/reliability.py --trials $(N) --seed $(SEED)
+
+notebooks: $(VENV)/.docs-ready  ## executes all notebooks
+	$(BIN)/python packaging/site/notebooks.py
+
+docs: notebooks  ## the documentation site, in site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file packaging/site/mkdocs.yml
 
 check: $(VENV)/.test-ready
 	$(BIN)/ruff check .
@@ -40,6 +46,10 @@ $(VENV)/.test-ready: $(VENV)/.demo-ready
 	$(PIP_INSTALL) -c constraints.txt -e '.[cpu,dev]'
 	@touch $@
 
+$(VENV)/.docs-ready: $(VENV)/.demo-ready
+	$(PIP_INSTALL) -c constraints.txt -e '.[cpu,tuning,docs]'
+	@touch $@
+
 # An environment of their own, since they require other versions than constraints.txt.
 $(VENV)/workflows/.ready: packaging/workflows.txt | $(VENV)/.test-ready
 	$(PYTHON) -m venv $(VENV)/workflows
@@ -47,4 +57,4 @@ $(VENV)/workflows/.ready: packaging/workflows.txt | $(VENV)/.test-ready
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo-output build *.egg-info modeling/*.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo-output build site *.egg-info modeling/*.egg-info .mypy_cache .pytest_cache .ruff_cache

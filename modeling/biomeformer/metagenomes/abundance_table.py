@@ -84,6 +84,16 @@ class AbundanceTable:
         metadata: Phenotypes and covariates of the cohort table, as text; one row per sample.
         provenance: Model, weights' hash, preprocessing, read fraction, seed and versions.
         source: Path or Hub id that `read` read it from, for messages.
+
+    Examples:
+        >>> from importlib.resources import files
+        >>> from biomeformer import load
+        >>> cohort = files("biomeformer") / "example_cohort" / "cohort.csv"
+        >>> table = load("metagenbert-mini").embed_cohort(cohort, read_fraction=0.02)
+        >>> path = table.write("abundance.parquet")
+        >>> again = AbundanceTable.read(path)
+        >>> again.sample_ids[:2], again.to_pandas().loc["case_01", "group"]
+        (('control_01', 'control_02'), 'case')
     """
 
     sample_ids: tuple[str, ...]

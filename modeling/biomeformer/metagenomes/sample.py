@@ -136,6 +136,16 @@ def embed_sample(
     Raises:
         ReadFileError: A file is damaged or holds no reads.
         InputError: An argument is out of range, or no read can be used.
+
+    Examples:
+        >>> from importlib.resources import files
+        >>> from biomeformer import load
+        >>> reads = files("biomeformer") / "example_cohort" / "reads"
+        >>> sample = embed_sample(load("metagenbert-mini"), reads / "case_01_R1.fastq.gz", read_fraction=0.1)
+        >>> sample.counts.shape, sample.read_stats["n_reads"]
+        ((512,), 2500)
+        >>> int(sample.counts.sum()) == sample.read_stats["n_used"]
+        True
     """
     processor = require_processor(model)
     if not isinstance(reads, SampleReads):

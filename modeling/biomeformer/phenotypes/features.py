@@ -155,6 +155,12 @@ def read_feature_table(
 
     Raises:
         TableError: The table cannot be read, mixes ranks, or has a value that is missing, not a number, or negative.
+
+    Examples:
+        >>> _ = Path("species.csv").write_text("sample_id,Rothia,Dialister\\ns1,30,70\\ns2,5,95\\n")
+        >>> table = read_feature_table("species.csv")
+        >>> table.names, table.shares.tolist()
+        (('Rothia', 'Dialister'), [[0.3, 0.7], [0.05, 0.95]])
     """
     path = Path(path)
     if is_profile_folder(path):

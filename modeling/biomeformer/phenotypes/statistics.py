@@ -70,6 +70,11 @@ def distance_matrix(values: np.ndarray, distance: str, zeros: str = "fixed") -> 
 
     Raises:
         InputError: The distance is unknown.
+
+    Examples:
+        >>> distance_matrix(np.array([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]]), "bray_curtis")
+        array([[0. , 0.5],
+               [0.5, 0. ]])
     """
     from scipy.spatial.distance import pdist, squareform
 

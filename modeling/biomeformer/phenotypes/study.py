@@ -411,6 +411,19 @@ def run_study(
     Raises:
         InputError: There is no feature set or model, or as for `cross_validate`.
         TableError: A table lacks a sample.
+
+    Examples:
+        >>> ids = tuple(f"s{i}" for i in range(24))
+        >>> values = np.random.default_rng(0).integers(1, 50, (24, 5)).astype(float)
+        >>> values[::2, 0] += 100
+        >>> features = FeatureTable(ids, tuple("abcde"), values)
+        >>> labels = np.array([1, 0] * 12)
+        >>> target = Target("disease", ids, ("control", "case"), labels)
+        >>> study = run_study({"genera": [features]}, target, models=["l1"], n_splits=2, n_repeats=1, n_jobs=1)
+        >>> study.evaluations[0].scores["roc_auc"].mean > 0.9
+        True
+        >>> study.predictions.columns.tolist()
+        ['class', 'genera.l1.control', 'genera.l1.case']
     """
     if not feature_sets or not models:
         raise InputError("a study needs a feature set and a model; give one of each.")

@@ -226,6 +226,12 @@ def make_target(
     Raises:
         InputError: A column or value does not exist, no sample is known, there is only one class or more than 20, a
             value is no number, or there are too few samples.
+
+    Examples:
+        >>> metadata = pd.DataFrame({"disease": ["case", "control"] * 6 + ["NA"]}, index=[f"s{i}" for i in range(13)])
+        >>> target = make_target(metadata, "disease", list(metadata.index), positive=["case"])
+        >>> target.classes, target.sizes, target.describe_missing()
+        (('not case', 'case'), {'not case': 6, 'case': 6}, "1 sample without a value ('NA' in 1)")
     """
     for name in (column, *([group_column] if group_column else [])):
         if name not in metadata.columns:

@@ -111,6 +111,14 @@ def read_cohort(path: PathLike, *, allow_shared_files: bool = False) -> Cohort:
 
     Raises:
         CohortError: The table is malformed or names files that cannot be used; file, line and column are named.
+
+    Examples:
+        >>> from importlib.resources import files
+        >>> cohort = read_cohort(files("biomeformer") / "example_cohort" / "cohort.csv")
+        >>> len(cohort), cohort.columns
+        (12, ('group', 'age'))
+        >>> cohort.samples[0].sample_id
+        'control_01'
     """
     sheet = parse_sheet(read_table(path, FORMAT))
     content = sheet.table
