@@ -46,8 +46,9 @@ def _section(command: Any, path: str, heading: str) -> list[str]:
     rows = [f"| `{_cell(name)}` | {_cell(text)} |" for name, text in filter(None, records)]
     if rows:
         lines += ["| argument or option | |", "|---|---|", *rows, ""]
-    for name, part in getattr(command, "commands", {}).items() if heading == "#" else ():
-        lines.append(f"- [`{path} {name}`](#{path.replace(' ', '-')}-{name}): {_summary(part)}")
+    parts = getattr(command, "commands", {}) if heading == "#" else {}
+    lines += [f"- [`{path} {name}`](#{path.replace(' ', '-')}-{name}): {_summary(part)}" for name, part in parts.items()]
+    lines.append("")
     if command.epilog:
         lines += ["", _examples(command.epilog), ""]
     return lines

@@ -118,4 +118,4 @@ def _summary(markdown: str) -> str:
     title = title.split(" ## ")[0]
     prose = next((block for block in blocks if block[0] not in "#-|:!["), title)
     sentence = re.split(r"(?<=[.:?]) (?=[A-Z`])", re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", prose))[0]
-    return f"{title}\n{sentence.strip()}"
+    return f"{title}\n{sentence.strip().replace('**', '')}"

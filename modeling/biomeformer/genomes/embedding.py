@@ -263,7 +263,7 @@ class EmbeddedGenomes:
     __repr__ = short_repr
 
     def _repr_html_(self) -> str:
-        return html_table(self, f"{count(len(self), 'genome')} of {self.folder}", self.genomes)
+        return html_table(self, f"{count(len(self), 'genome')} of {self.folder.name}", self.genomes)
 
     @classmethod
     def read(cls, folder: str | Path) -> EmbeddedGenomes:

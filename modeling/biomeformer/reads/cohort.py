@@ -73,7 +73,7 @@ class Cohort:
     __repr__ = short_repr
 
     def _repr_html_(self) -> str:
-        return html_table(self, f"{count(len(self), 'sample')} of {self.path or 'memory'}", self.metadata())
+        return html_table(self, f"{count(len(self), 'sample')} of {self.path.name if self.path else 'memory'}", self.metadata())
 
     def __len__(self) -> int:
         return len(self.samples)
