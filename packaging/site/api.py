@@ -28,14 +28,14 @@ INTRODUCTION = """# Python reference
 import biomeformer
 ```
 
-registers the models with transformers (`AutoModel`, `AutoConfig`, `AutoProcessor`) and imports neither torch nor transformers
-before a name needs it. Names of this page are at the root; pages list all public names of a package.
+registers the models with transformers (`AutoModel`, `AutoConfig`, `AutoProcessor`) and imports neither torch nor
+transformers before a name needs it. Names of this page are at the root; pages list all public names of a package.
 
 """
 
 
 def public_names(stub: Path) -> dict[str, str]:
-    """Return the module that each public name of a stub comes from, relative to the stub's package; "" for submodules."""
+    """Return the module of each public name of a stub, relative to the stub's package; "" for submodules."""
     found = {}
     for node in ast.parse(stub.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom):
@@ -49,12 +49,8 @@ def api_pages() -> dict[str, str]:
     rows = [f"| [`biomeformer.{name}`][{_target(module, name)}] |" for name, module in sorted(root.items())]
     packages = [f"| [`biomeformer.{name}`]({name}.md) | {text} |" for name, text in PAGES.items()]
     loading = "\n\n".join(f"::: biomeformer.checkpoints.loading.{name}" for name in LOADING)
-    pages = {
-        "index.md": "\n".join(
-            [INTRODUCTION, "| package | |", "|---|---|", *packages, "", "## Names at the root", ""]
-            + ["| name |", "|---|", *rows, "", "## Load a model", "", loading.replace(":::", ":::")]
-        )
-    }
+    lines = [INTRODUCTION, "| package | |", "|---|---|", *packages, "", "## Names at the root", "", "| name |", "|---|"]
+    pages = {"index.md": "\n".join([*lines, *rows, "", "## Load a model", "", loading])}
     for page, text in PAGES.items():
         pages[f"{page}.md"] = "\n".join([f"# biomeformer.{page}", "", text, "", *_entries(page)])
     return pages

@@ -12,7 +12,8 @@ from biomeformer.cli import app
 
 INDEX = """# Commands
 
-`biomeformer COMMAND --help` prints the same. `--debug`, `--quiet`, `--verbose` and the two limits are accepted after any command.
+`biomeformer COMMAND --help` prints the same. `--debug`, `--quiet`, `--verbose` and the two limits are accepted
+after any command.
 
 """
 
@@ -47,7 +48,8 @@ def _section(command: Any, path: str, heading: str) -> list[str]:
     if rows:
         lines += ["| argument or option | |", "|---|---|", *rows, ""]
     parts = getattr(command, "commands", {}) if heading == "#" else {}
-    lines += [f"- [`{path} {name}`](#{path.replace(' ', '-')}-{name}): {_summary(part)}" for name, part in parts.items()]
+    anchor = path.replace(" ", "-")
+    lines += [f"- [`{path} {name}`](#{anchor}-{name}): {_summary(part)}" for name, part in parts.items()]
     lines.append("")
     if command.epilog:
         lines += ["", _examples(command.epilog), ""]

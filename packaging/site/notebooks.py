@@ -2,8 +2,8 @@
 
     python packaging/site/notebooks.py [NAME ...]
 
-Notebooks are committed without outputs. Each is executed in an empty folder, two at a time; one that fails, or takes longer
-than its limit, ends the command with exit code 1.
+Notebooks are committed without outputs. Each is executed in an empty folder, two at a time; one that fails, or takes
+longer than its limit, ends the command with exit code 1.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ OUTPUT = ROOT / "build" / "notebooks"
 N_AT_ONCE = 2
 # Of one cell, in seconds: enough for a slow machine; notebooks take less than 30 on two cores.
 TIMEOUT = 240
+# A table of pandas, and the title of a result above it.
+TABLE = re.compile(r"(?:<p><b>[^\n]*</p>\s*)?<div>\s*<table.*?</table>\s*</div>", re.DOTALL)
 
 
 def execute(path: Path) -> str:
@@ -59,14 +61,14 @@ def execute(path: Path) -> str:
 def _for_the_site(text: str) -> str:
     """Return Markdown in which tables scroll in a frame, and the code's language is known."""
     text = re.sub(r"<style scoped>.*?</style>\n?", "", text, flags=re.DOTALL)
-    text = re.sub(r"(?:<p><b>.*?</b>.*?</p>\s*)?<div>\s*<table.*?</table>\s*</div>|<p><b>.*?</p>\n<table.*?</table>",
-                  lambda found: f'<div class="notebook-output">\n{_without_blanks(found[0])}\n</div>\n', text, flags=re.DOTALL)
+    text = TABLE.sub(lambda found: _framed(found[0]), text)
     return re.sub(r"```ipython3?", "```python", text)
 
 
-def _without_blanks(html: str) -> str:
+def _framed(html: str) -> str:
     # A blank line ends HTML in Markdown, and indented lines would be code.
-    return "\n".join(line.strip() for line in html.splitlines() if line.strip())
+    lines = [line.strip() for line in html.splitlines() if line.strip()]
+    return "\n".join(['<div class="notebook-output">', *lines, "</div>", ""])
 
 
 def main() -> None:

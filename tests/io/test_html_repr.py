@@ -36,7 +36,9 @@ def cells(html):
 
 def test_an_abundance_table_shows_size_columns_and_the_first_and_last_samples(table):
     html = table._repr_html_()
-    assert "30 samples, 8 clusters" in html and "s0" in cells(html) and "s29" in cells(html) and "s15" not in cells(html)
+    assert (
+        "30 samples, 8 clusters" in html and "s0" in cells(html) and "s29" in cells(html) and "s15" not in cells(html)
+    )
     assert "&lt;script&gt;lab" in html and "<script>" not in html and "&lt;b&gt;group" in html
     assert "\x1b" not in html and "con\\x1btrol" in html
 

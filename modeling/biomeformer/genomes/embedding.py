@@ -18,9 +18,9 @@ import xxhash
 from ..checkpoints import public_name
 from ..errors import InputError, TableError
 from ..io.atomic import wrap_write_errors
+from ..io.html_repr import count, html_table
 from ..io.parquet import CheckedParquet, CheckedParquetWriter, write_parquet
 from ..io.records import DamagedFileError, RecordType
-from ..io.html_repr import count, html_table
 from ..io.short_repr import short_repr
 from ..runs.control import RunControl, RunOptions, resolve_control
 from ..runs.run_folder import Part, RunFolder

@@ -23,7 +23,9 @@ def html_table(result: Any, title: str, frame: Any) -> str:
         frame: A `pandas.DataFrame`.
     """
     shown = frame.rename(index=_visible, columns=_visible).map(_visible)
-    table = shown.to_html(max_rows=MAX_ROWS, max_cols=MAX_COLUMNS, border=0, notebook=True, float_format="{:.3g}".format)
+    table = shown.to_html(
+        max_rows=MAX_ROWS, max_cols=MAX_COLUMNS, border=0, notebook=True, float_format="{:.3g}".format
+    )
     return f"<p><b>{escape(type(result).__name__)}</b>: {escape(terminal(title))}</p>\n{table}"
 
 

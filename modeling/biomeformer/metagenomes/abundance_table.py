@@ -18,9 +18,9 @@ import xxhash
 from ..errors import TableError
 from ..io.atomic import atomic_write
 from ..io.dataset_files import DATA, shards
+from ..io.html_repr import count, html_table
 from ..io.parquet import DAMAGE
 from ..io.records import DamagedFileError, RecordType, checksum_of_arrays
-from ..io.html_repr import count, html_table
 from ..io.short_repr import short_repr
 from ..moved import renamed
 from .sample import SampleEmbedding, complete_read_stats
@@ -107,9 +107,10 @@ class AbundanceTable:
 
     def _repr_html_(self) -> str:
         n_samples, n_clusters = self.counts.shape
-        title = f"{count(n_samples, 'sample')}, {count(n_clusters, 'cluster')}, embedded by {self.provenance.get('model')}"
-        frame = pd.concat([self.read_stats[["n_reads", "n_used"]], self.metadata], axis=1)
-        return html_table(self, f"{title}; shares of the clusters: to_pandas()", frame)
+        size = f"{count(n_samples, 'sample')}, {count(n_clusters, 'cluster')}"
+        title = f"{size}, embedded by {self.provenance.get('model')}; shares of the clusters: to_pandas()"
+        frame = pd.concat([self.read_stats.filter(["n_reads", "n_used"]), self.metadata], axis=1)
+        return html_table(self, title, frame)
 
     tallies = renamed("tallies", "read_stats")
 

@@ -18,8 +18,8 @@ from ..checkpoints.source import public_record
 from ..errors import InputError, TableError
 from ..io.atomic import atomic_write
 from ..io.digests import FileDigest, check_files, digest_files
-from ..io.records import DamagedFileError, MissingChecksumError, RecordType
 from ..io.html_repr import count, html_table
+from ..io.records import DamagedFileError, MissingChecksumError, RecordType
 from ..io.short_repr import short_repr
 from ..io.spreadsheets import undo_spreadsheet, write_spreadsheet
 from ..metrics.targets import CHANCE, score_target
@@ -127,7 +127,8 @@ class Study:
 
     def _repr_html_(self) -> str:
         folds = f"{self.n_splits} folds x {count(self.n_repeats, 'repeat')}"
-        title = f"{self.target.column} of {count(len(self.target.sample_ids), 'sample')}, {folds}; means with 95 % intervals"
+        n_samples = count(len(self.target.sample_ids), "sample")
+        title = f"{self.target.column} of {n_samples}, {folds}; means with 95 % intervals"
         rows = [
             {"features": one.features, "model": one.model, **{name: str(value) for name, value in one.scores.items()}}
             for one in self.evaluations

@@ -73,7 +73,8 @@ class Cohort:
     __repr__ = short_repr
 
     def _repr_html_(self) -> str:
-        return html_table(self, f"{count(len(self), 'sample')} of {self.path.name if self.path else 'memory'}", self.metadata())
+        source = "memory" if self.path is None else self.path.name
+        return html_table(self, f"{count(len(self), 'sample')} of {source}", self.metadata())
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -74,7 +74,7 @@ def prepare_sequences(
     on_progress: Progress | None = None,
     check: Callable[[], None] | None = None,
 ) -> PreparedSequences:
-    """Make a dataset for fine-tuning from labelled sequences, or from intervals of a reference.
+    r"""Make a dataset for fine-tuning from labelled sequences, or from intervals of a reference.
 
     Sequences are converted to upper case, with U as T. Of identical sequences (reverse complements included, unless the
     settings say otherwise) the first is kept; if their labels differ, none is kept. The split of a sequence depends on
@@ -101,7 +101,7 @@ def prepare_sequences(
 
     Examples:
         >>> rows = ["sequence,label", "ACGTACGTAAAC,enhancer", "GTTTACGTACGT,enhancer", "GGGTTTTACCCA,other"]
-        >>> _ = Path("labels.csv").write_text("\\n".join(rows))
+        >>> _ = Path("labels.csv").write_text("\n".join(rows))
         >>> prepared = prepare_sequences(["labels.csv"], "prepared", read_encoder=None)
         >>> prepared.n_read, prepared.n_kept, prepared.label_names
         (3, 2, ('enhancer', 'other'))
