@@ -75,8 +75,8 @@ class ClusterDescriptions:
     __repr__ = short_repr
 
     def _repr_html_(self) -> str:
-        columns = ["n_reads", *self.ranks, *(f"{rank}_purity" for rank in self.ranks)]
-        frame = self.frame[columns].assign(name=self.names)
+        purities = (f"{rank}_purity" for rank in self.ranks)
+        frame = self.frame.assign(name=self.names)[["name", "n_reads", *self.ranks, *purities]]
         return html_table(self, f"{count(len(self), 'cluster')} by {self.record['catalog']['name']}", frame)
 
     def __len__(self) -> int:
