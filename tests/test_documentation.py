@@ -188,7 +188,8 @@ class Loader(yaml.SafeLoader):
 Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix, node: suffix)
 
 
-def test_every_page_is_in_the_navigation():
+def test_the_navigation_names_pages_that_exist():
     text = json.dumps(yaml.load(CONFIG.read_text(), Loader)["nav"])
-    pages = {path.relative_to(ROOT / "docs").as_posix() for path in DOCS}
-    assert not {name for name in pages if f'"{name}"' not in text and f'"{name.split("/")[0]}/"' not in text}
+    pages = set(re.findall(r'"([a-z_0-9/]+\.md)"', text))
+    made = {"recipes.md", "benchmarks.md", "changelog.md", "contributing.md"}
+    assert len(pages) > 30 and {path for path in pages - made if not (ROOT / "docs" / path).is_file()} == set()

@@ -44,6 +44,9 @@ def on_files(files: Files, config: Any) -> Files:
     if not any(NOTEBOOKS.glob("*.md")):
         log.warning("no notebooks in %s; run `make notebooks` first", NOTEBOOKS)
     config.nav = _expand(config.nav, files)
+    unlisted = [file.src_uri for file in files.documentation_pages() if file.src_uri not in _pages(config.nav)]
+    if unlisted:
+        config.nav.append({"More": unlisted})
     return files
 
 
@@ -57,6 +60,13 @@ def _expand(nav: Any, files: Files) -> Any:
         pages = [file.src_uri for file in files.documentation_pages() if file.src_uri.startswith(nav)]
         return sorted(pages, key=lambda name: (not name.endswith("index.md"), pages.index(name)))
     return nav
+
+
+def _pages(nav: Any) -> set[str]:
+    """Return the names of the pages of a navigation."""
+    if isinstance(nav, str):
+        return {nav}
+    return set().union(*map(_pages, nav.values() if isinstance(nav, dict) else nav))
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
@@ -113,9 +123,10 @@ def _index(nav: Any, depth: int = 2) -> list[str]:
 def _summary(markdown: str) -> str:
     """Return a page's title and, on the next line, the first sentence of its first paragraph."""
     text = re.sub(r"^(```|~~~).*?^\1$|^---\n.*?\n---\n|<[^>]+>", "", markdown, flags=re.MULTILINE | re.DOTALL)
+    heading = re.search(r"^# (.+)", text, re.MULTILINE)
+    title = heading[1].strip() if heading else ""
+    text = re.sub(r"^#+ .*", "\n", text, flags=re.MULTILINE)
     blocks = [" ".join(block.split()) for block in re.split(r"\n\s*\n", text) if block.strip()]
-    title = next((block.lstrip("# ") for block in blocks if block.startswith("#")), "")
-    title = title.split(" ## ")[0]
-    prose = next((block for block in blocks if block[0] not in "#-|:!["), title)
+    prose = next((block for block in blocks if block[0] not in "-|:!["), title)
     sentence = re.split(r"(?<=[.:?]) (?=[A-Z`])", re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", prose))[0]
     return f"{title}\n{sentence.strip().replace('**', '')}"
