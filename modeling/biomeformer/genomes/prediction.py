@@ -146,7 +146,7 @@ def predict_genome(
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> GenomePrediction:
-    """Read a genome, call its genes if its file has none, embed its proteins, and classify it.
+    r"""Read a genome, call its genes if its file has none, embed its proteins, and classify it.
 
     Args:
         model: Model with its processor, on the device to use.
@@ -163,6 +163,15 @@ def predict_genome(
         GenomeError: The file cannot be read, or has no gene.
         CheckpointError: The protein encoder cannot be found, or is not the one the model was trained with.
         InputError: The model has no processor.
+
+    Examples:
+        >>> from importlib.resources import files
+        >>> checkpoint = files("biomeformer") / "checkpoints" / "genome-transformer-mini"
+        >>> model = GenomeTransformerForSequenceClassification.from_pretrained(checkpoint)
+        >>> _ = Path("few.faa").write_text(">a\nMKTAYIAKQRQISFVKSHFSRQ\n>b\nMSDNELLKAIRDQ\n")
+        >>> prediction = predict_genome(model, "few.faa")
+        >>> sorted(prediction.probabilities), bool(prediction.differences)
+        (['aquatic', 'host', 'soil'], True)
     """
     encoder = protein_encoder or protein_encoder_of(model)
     check_encoder(model, {"name": encoder.name, **encoder.preprocessing})

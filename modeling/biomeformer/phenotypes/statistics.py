@@ -147,6 +147,14 @@ def compare_groups(
 
     Raises:
         InputError: There are fewer than two groups, a group has a single sample, or a name is unknown or given twice.
+
+    Examples:
+        >>> values = np.random.default_rng(0).dirichlet(np.ones(6), 20)
+        >>> values[:10, 0] += 1
+        >>> table = FeatureTable(tuple(f"s{i}" for i in range(20)), tuple("abcdef"), values)
+        >>> tests = compare_groups(table, ["a"] * 10 + ["b"] * 10, distances=["bray_curtis"], n_permutations=99)
+        >>> tests[0].test, tests[0].p < 0.05
+        ('permanova', True)
     """
     names, labels, sizes = np.unique(list(map(str, groups)), return_inverse=True, return_counts=True)
     if len(labels) != len(table):
