@@ -11,6 +11,7 @@ import pytest
 
 import biomeformer
 from biomeformer.genomes import Genome, GenomePrediction
+from biomeformer.io import html_repr
 from biomeformer.metagenomes import AbundanceTable, SampleEmbedding
 from biomeformer.metagenomes.cluster_descriptions import descriptions_of
 from biomeformer.phenotypes import FeatureTable, Predictions, Transfer, make_target, run_study
@@ -75,3 +76,17 @@ def test_predictions_transfers_and_descriptions_show_their_numbers():
 def test_a_cohort_shows_its_columns():
     cohort = biomeformer.read_cohort(Path(biomeformer.__file__).parent / "example_cohort" / "cohort.csv")
     assert {"case_06", "control", "34"} <= set(cells(cohort._repr_html_())) and "12 samples" in cohort._repr_html_()
+
+
+def test_of_a_long_table_only_the_ends_are_converted(monkeypatch):
+    seen = []
+    monkeypatch.setattr(html_repr, "terminal", lambda text: seen.append(text) or text)
+    frame = pd.DataFrame({"x": [f"v{i}" for i in range(5_000)]})
+    shown = cells(html_repr.html_table(frame, "5,000 rows", frame))
+    assert [cell for cell in shown if cell.startswith("v")] == [
+        f"v{i}" for i in (0, 1, 2, 3, 4, 4995, 4996, 4997, 4998, 4999)
+    ]
+    assert "..." in shown and len(seen) < 20
+    for n_rows in (9, 10, 11, 12):
+        shown = cells(html_repr.html_table(frame, "", frame.head(n_rows)))
+        assert ("..." in shown) == (n_rows > html_repr.MAX_ROWS)

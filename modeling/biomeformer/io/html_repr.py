@@ -22,6 +22,10 @@ def html_table(result: Any, title: str, frame: Any) -> str:
         title: What it is and how large, as plain text.
         frame: A `pandas.DataFrame`.
     """
+    if len(frame) > MAX_ROWS:
+        # One row more than is shown of either end, so that the table says that it is cut.
+        ends = MAX_ROWS // 2 + 1
+        frame = frame.iloc[[*range(ends), *range(len(frame) - ends, len(frame))]]
     shown = frame.rename(index=_visible, columns=_visible).map(_visible)
     table = shown.to_html(
         max_rows=MAX_ROWS, max_cols=MAX_COLUMNS, border=0, notebook=True, float_format="{:.3g}".format
