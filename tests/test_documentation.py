@@ -195,9 +195,7 @@ def test_the_navigation_names_pages_that_exist():
     assert len(pages) > 30 and {path for path in pages - made if not (ROOT / "docs" / path).is_file()} == set()
 
 
-@pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "recipes/README.md", "benchmarks/README.md"]
-)
+@pytest.mark.parametrize("name", ["README.md", "SECURITY.md", "recipes/README.md", "benchmarks/README.md"])
 def test_links_to_files_of_the_repository_lead_somewhere(name):
     path = ROOT / name
     targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", path.read_text(encoding="utf-8"))
