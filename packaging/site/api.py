@@ -46,10 +46,21 @@ def public_names(stub: Path) -> dict[str, str]:
 def api_pages() -> dict[str, str]:
     """Return the pages by name, `index.md` first."""
     root = {name: module for name, module in public_names(PACKAGE / "__init__.pyi").items() if module}
-    rows = [f"| [`biomeformer.{name}`][{_target(module, name)}] |" for name, module in sorted(root.items())]
+    targets = {name: _target(module, name) for name, module in sorted(root.items())}
+    rows = [f"| [`biomeformer.{name}`][{target}] | {_first_line(target)} |" for name, target in targets.items()]
     packages = [f"| [`biomeformer.{name}`]({name}.md) | {text} |" for name, text in PAGES.items()]
     loading = "\n\n".join(f"::: biomeformer.checkpoints.loading.{name}" for name in LOADING)
-    lines = [INTRODUCTION, "| package | |", "|---|---|", *packages, "", "## Names at the root", "", "| name |", "|---|"]
+    lines = [
+        INTRODUCTION,
+        "| package | |",
+        "|---|---|",
+        *packages,
+        "",
+        "## Names at the root",
+        "",
+        "| name | |",
+        "|---|---|",
+    ]
     pages = {"index.md": "\n".join([*lines, *rows, "", "## Load a model", "", loading])}
     for page, text in PAGES.items():
         pages[f"{page}.md"] = "\n".join([f"# biomeformer.{page}", "", text, "", *_entries(page)])
@@ -62,6 +73,15 @@ def _target(module: str, name: str) -> str:
     if stub.is_file():
         module = f"{module}.{public_names(stub)[name]}"
     return f"biomeformer.{module}.{name}"
+
+
+def _first_line(target: str) -> str:
+    """Return the first line of the docstring of what a path names."""
+    *module, name = target.split(".")[1:]
+    tree = ast.parse(PACKAGE.joinpath(*module).with_suffix(".py").read_text(encoding="utf-8"))
+    node = next(node for node in tree.body if getattr(node, "name", None) == name)
+    assert isinstance(node, ast.ClassDef | ast.FunctionDef)
+    return (ast.get_docstring(node) or "").split("\n")[0]
 
 
 def _entries(page: str) -> list[str]:
