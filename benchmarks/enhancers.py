@@ -48,6 +48,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "metagenbert-mini, LoRA": ("lora.yaml", {}),
     "CNN": ("cnn.yaml", {}),
 }
+LOGISTIC = "logistic regression, 6-mers"
 METRICS = ("roc_auc", "pr_auc", "f1", "accuracy", "mcc")
 K = 6
 
@@ -109,9 +110,24 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="where folds and runs are kept")
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        choices=[LOGISTIC, *MODELS],
+        help="measure these only, and keep the other rows of --output",
+    )
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "enhancers.json")
     args = parser.parse_args()
     module, console = recipe(), Console()
+    versions = {
+        "biomeformer": biomeformer.__version__,
+        "scikit-learn": sklearn.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    earlier = None if args.models is None else json.loads(args.output.read_text())
+    if earlier is not None and (earlier["versions"], earlier["folds"]) != (versions, args.folds):
+        raise SystemExit(f"{args.output} is of other versions or folds; measure all models.")
     results: dict[str, Any] = {}
     for layer, files in LAYERS.items():
         work = args.work / layer.replace(" ", "-")
@@ -122,7 +138,12 @@ def main() -> None:
         ratio = float(np.mean([size["test"] / size["train"] for size in sizes]))
         table = Table(layer, *METRICS, title=f"{args.folds} folds, mean (95 % interval)")
         rows: dict[str, Any] = {}
-        for name in (f"logistic regression, {K}-mers", *MODELS):
+        for name in (LOGISTIC, *MODELS):
+            if earlier is not None and name not in args.models:
+                if earlier["layers"][layer]["n_sequences"] != sizes:
+                    raise SystemExit(f"{args.output} is of other sequences; measure all models.")
+                rows[name] = earlier["layers"][layer]["models"][name]
+                continue
             began, scores = time.monotonic(), []
             for i, data in enumerate(folds):
                 if name in MODELS:
@@ -147,12 +168,7 @@ def main() -> None:
         "layers": results,
         "configs": {name: [config, changes] for name, (config, changes) in MODELS.items()},
         "device": f"cpu, {os.cpu_count()} cores",
-        "versions": {
-            "biomeformer": biomeformer.__version__,
-            "scikit-learn": sklearn.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions,
     }
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(content, indent=1) + "\n")

@@ -45,8 +45,9 @@ RESULTS = Path(__file__).parent / "results" / "gue.json"
 DOCS = Path(__file__).parents[1] / "docs" / "gue.md"
 K, STRENGTHS, MAX_ITER = 6, (1e-4, 1e-3, 1e-2, 1e-1), 1000
 LOGISTIC = f"logistic regression, {K}-mers"
-# Configs of the recipe, and whether the read encoder is its base.
+# Configs of the recipe, and whether the read encoder is its base. Training stops three epochs after the best.
 MODELS = {"fine-tuned": ("mini.yaml", True), "LoRA": ("lora.yaml", True), "CNN": ("cnn.yaml", False)}
+PATIENCE = 3
 METHODS = (LOGISTIC, *MODELS)
 METRICS = ("roc_auc", "mcc")
 N_BOOTSTRAPS = 1000
@@ -56,7 +57,15 @@ TRAINED = RecordType(dict[str, Any], "delete it and run the benchmark again")
 def config_of(method: str, base: str, seed: int) -> tuple[str, dict[str, Any]]:
     """Return the config of the recipe for a method, and what is changed in it."""
     config, has_base = MODELS[method]
-    return config, {"seed": seed} | ({"base": base} if has_base else {})
+    return config, {"seed": seed, "patience": PATIENCE} | ({"base": base} if has_base else {})
+
+
+def settings_of(method: str, base: str, seed: int) -> dict[str, Any]:
+    """Return all settings of a method, of the recipe's config or of the regression."""
+    if method == LOGISTIC:
+        return {"k": K, "C": list(STRENGTHS), "max_iter": MAX_ITER}
+    config, changes = config_of(method, base, seed)
+    return dict(yaml.safe_load((CONFIGS / config).read_text()) | changes)
 
 
 def measure(module: Any, method: str, data: Path, work: Path, base: str, seed: int) -> dict[str, Any]:
@@ -74,12 +83,7 @@ def measure(module: Any, method: str, data: Path, work: Path, base: str, seed: i
         Scores on test with intervals, ROC-AUC on validation, settings, and seconds of CPU of all threads; these are
         None if the training was interrupted and resumed.
     """
-    if method == LOGISTIC:
-        settings: dict[str, Any] = {"k": K, "C": list(STRENGTHS), "max_iter": MAX_ITER}
-    else:
-        config, changes = config_of(method, base, seed)
-        settings = yaml.safe_load((CONFIGS / config).read_text()) | changes
-    settings["sequences"] = read_training_data(data).fingerprint
+    settings = settings_of(method, base, seed) | {"sequences": read_training_data(data).fingerprint}
     name = f"{method.replace(' ', '-').replace(',', '')}-{seed}"
     file = work / f"{name}.json"
     if file.is_file():
@@ -91,7 +95,7 @@ def measure(module: Any, method: str, data: Path, work: Path, base: str, seed: i
     if method == LOGISTIC:
         arrays = logistic(data, K, STRENGTHS, MAX_ITER)
     else:
-        arrays = fine_tuned(module, data, work / name, config, changes)
+        arrays = fine_tuned(module, data, work / name, *config_of(method, base, seed))
     seconds = time.process_time() - began
     names = read_training_data(data).label_names
     validation = scores_of(names, (*arrays[:2], *arrays[:2]))
@@ -177,13 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "max_train": args.max_train,
         "max_validation": args.max_validation,
         "n_bootstraps": N_BOOTSTRAPS,
-        "configs": {
-            LOGISTIC: {"k": K, "C": list(STRENGTHS), "max_iter": MAX_ITER},
-            **{
-                method: yaml.safe_load((CONFIGS / config).read_text()) | ({"base": args.base} if has_base else {})
-                for method, (config, has_base) in MODELS.items()
-            },
-        },
+        "settings": {method: settings_of(method, args.base, args.seeds[0]) for method in args.methods},
         "device": f"cpu, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s) of torch",
         "versions": {
             "biomeformer": biomeformer.__version__,

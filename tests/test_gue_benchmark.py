@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import matthews_corrcoef, roc_auc_score
-
 from benchmarks import gue, sequence_models
 from benchmarks.gue_docs import render
 from benchmarks.gue_tasks import PUBLISHED_MODELS, TASKS, prepare
+from sklearn.metrics import matthews_corrcoef, roc_auc_score
+
 from biomeformer.io.nucleotides import reverse_complement
 
 MOTIF = "TTGACGTCAA"
@@ -96,7 +96,7 @@ def test_a_second_run_trains_nothing_and_other_settings_are_refused(measured, mo
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="test.csv: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"test\.csv: no such file"):
         prepare(tmp_path, tmp_path / "data", None, None)
 
 
