@@ -46,7 +46,7 @@ DOCS = Path(__file__).parents[1] / "docs" / "gue.md"
 K, STRENGTHS, MAX_ITER = 6, (1e-4, 1e-3, 1e-2, 1e-1), 1000
 LOGISTIC = f"logistic regression, {K}-mers"
 # Configs of the recipe, and whether the read encoder is its base. Training stops three epochs after the best.
-MODELS = {"fine-tuned": ("mini.yaml", True), "LoRA": ("lora.yaml", True), "CNN": ("cnn.yaml", False)}
+MODELS = {"fine-tuned": ("mini.yaml", True), "LoRA": ("lora.yaml", True), "CNN": ("cnn_wide.yaml", False)}
 PATIENCE = 3
 METHODS = (LOGISTIC, *MODELS)
 METRICS = ("roc_auc", "mcc")
@@ -181,6 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "max_train": args.max_train,
         "max_validation": args.max_validation,
         "n_bootstraps": N_BOOTSTRAPS,
+        "configs": {method: MODELS[method][0] for method in args.methods if method in MODELS},
         "settings": {method: settings_of(method, args.base, args.seeds[0]) for method in args.methods},
         "device": f"cpu, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s) of torch",
         "versions": {

@@ -125,10 +125,11 @@ def _provenance(results: Mapping[str, Any]) -> str:
     ]
     seeds = results["seeds"]
     versions = ", ".join(f"{name} {value}" for name, value in results["versions"].items())
+    configs = ", ".join(f"`{config}` ({method})" for method, config in results["configs"].items())
     lines = [
         f"Published scores: {results['published_source']}.",
         f"Data: {results['data_source']}.",
-        f"Read encoder: {results['base']}. Configs: `recipes/configs/finetune_sequence_classifier/`.",
+        f"Read encoder: {results['base']}. Configs of the recipe `finetune_sequence_classifier`: {configs}.",
         f"Subsampling: {'; '.join(limits) or 'none'}.",
         f"Seeds: {', '.join(map(str, seeds))}{'; scores are means over them' if len(seeds) > 1 else ''}. "
         f"Bootstrap: {results['n_bootstraps']:,} draws.",

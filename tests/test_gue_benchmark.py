@@ -55,7 +55,7 @@ def test_scores_are_those_of_scikit_learn(measured):
     run = folder / "work" / "mouse_3" / "CNN-0"
     table = pd.read_parquet(run / "predictions.parquet")
     rows = table[table["split"] == "test"]
-    truth, probability = (rows["label"].astype(str) == "1").to_numpy(), rows["probability_1"].to_numpy()
+    truth, probability = (rows["truth"] == "1").to_numpy(), rows["probability 1"].to_numpy()
     threshold = json.loads((run / "evaluation.json").read_text())["thresholds"][0]
     assert len(rows) == 60
     assert method["roc_auc"][0] == pytest.approx(roc_auc_score(truth, probability), abs=1e-4)
