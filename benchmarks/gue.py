@@ -68,6 +68,11 @@ def settings_of(method: str, base: str, seed: int) -> dict[str, Any]:
     return dict(yaml.safe_load((CONFIGS / config).read_text()) | changes)
 
 
+def run_name(method: str, seed: int) -> str:
+    """Return the name of a run's files."""
+    return f"{method.replace(' ', '-').replace(',', '')}-{seed}"
+
+
 def measure(module: Any, method: str, data: Path, work: Path, base: str, seed: int) -> dict[str, Any]:
     """Train and score a model, unless that is done.
 
@@ -84,7 +89,7 @@ def measure(module: Any, method: str, data: Path, work: Path, base: str, seed: i
         None if the training was interrupted and resumed.
     """
     settings = settings_of(method, base, seed) | {"sequences": read_training_data(data).fingerprint}
-    name = f"{method.replace(' ', '-').replace(',', '')}-{seed}"
+    name = run_name(method, seed)
     file = work / f"{name}.json"
     if file.is_file():
         result = TRAINED.read(file)
@@ -135,6 +140,9 @@ def run_task(task: GueTask, args: argparse.Namespace, module: Any) -> dict[str, 
     for method in args.methods:
         # A logistic regression has no random numbers.
         seeds = args.seeds[:1] if method == LOGISTIC else args.seeds
+        if args.finished and not all((work / f"{run_name(method, seed)}.json").is_file() for seed in seeds):
+            print(f"{task.title}: {method}: not finished, left out", flush=True)
+            continue
         methods[method] = mean_of([measure(module, method, work / "data", work, args.base, seed) for seed in seeds])
         auc = methods[method]["roc_auc"]
         print(f"{task.title}: {method}: ROC-AUC {auc[0]:.3f} ({auc[1]:.3f}-{auc[2]:.3f})", flush=True)
@@ -158,6 +166,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-validation", type=int, help="validation sequences per task; default: all")
     parser.add_argument("--base", default="metagenbert-mini", help="read encoder to fine-tune")
     parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--finished", action="store_true", help="train nothing; results of what is finished in WORK")
     parser.add_argument("--write-docs", action="store_true", help="write docs/gue.md from the results, and no more")
     return parser
 

@@ -25,6 +25,9 @@ own training sequences, not that it is better than a fine-tuned DNABERT-2.
 """
 
 
+NOT_MEASURED = "not measured"
+
+
 def write_docs(results: Path, target: Path) -> None:
     """Write the page from the results."""
     target.write_text(render(json.loads(results.read_text())))
@@ -37,7 +40,7 @@ def render(results: Mapping[str, Any]) -> str:
         results: Content of the JSON of `gue.py`.
     """
     tasks = list(results["tasks"].values())
-    methods, published = list(tasks[0]["methods"]), list(tasks[0]["published_roc_auc"])
+    methods, published = list(results["settings"]), list(tasks[0]["published_roc_auc"])
     scores = (_counts, _roc_auc)
     parts = [HEADER, NOTES, *(part(tasks, methods, published) for part in scores)]
     parts += [part(tasks, methods) for part in (_intervals, _mcc, _costs)]
@@ -50,17 +53,18 @@ def _counts(tasks: list[dict[str, Any]], methods: list[str], published: list[str
     for method in methods:
         row = [method]
         for model in published:
-            pairs = [(task["methods"][method]["roc_auc"], task["published_roc_auc"][model]) for task in tasks]
+            measured = [task for task in tasks if method in task["methods"]]
+            pairs = [(task["methods"][method]["roc_auc"], task["published_roc_auc"][model]) for task in measured]
             reached = sum(value >= other for (value, _, _), other in pairs)
             above, below = (
                 sum(low > other for (_, low, _), other in pairs),
                 sum(high < other for (_, _, high), other in pairs),
             )
-            row.append(f"{reached} ({above}, {below})")
+            row.append(f"{reached} of {len(measured)} ({above}, {below})")
         rows.append(row)
     head = (
-        f"Of the {len(tasks)} tasks, number with a ROC-AUC at or above the published one (in brackets: with the whole "
-        "95 % interval above it, and below it):\n\n"
+        "Number of tasks with a ROC-AUC at or above the published one, of those measured (in brackets: with the whole\n"
+        f"95 % interval above it, and below it), {len(tasks)} tasks in all:\n\n"
     )
     return head + table(["", *(f"{model}, frozen" for model in published)], rows)
 
@@ -68,10 +72,11 @@ def _counts(tasks: list[dict[str, Any]], methods: list[str], published: list[str
 def _roc_auc(tasks: list[dict[str, Any]], methods: list[str], published: list[str]) -> str:
     rows = []
     for task in tasks:
-        values = [task["methods"][method]["roc_auc"][0] for method in methods]
-        values += [task["published_roc_auc"][model] for model in published]
-        best = max(values)
-        rows.append([task["title"], *(f"**{value:.3f}**" if value == best else f"{value:.3f}" for value in values)])
+        scores = {method: measured["roc_auc"][0] for method, measured in task["methods"].items()}
+        scores |= task["published_roc_auc"]
+        best = f"{max(scores.values()):.3f}"
+        cells = [f"{scores[name]:.3f}" if name in scores else NOT_MEASURED for name in (*methods, *published)]
+        rows.append([task["title"], *(f"**{cell}**" if cell == best else cell for cell in cells)])
     return "## ROC-AUC on test\n\n" + table(["task", *methods, *(f"{model}, frozen" for model in published)], rows)
 
 
@@ -87,10 +92,11 @@ def _mcc(tasks: list[dict[str, Any]], methods: list[str]) -> str:
 
 
 def _spans(tasks: list[dict[str, Any]], methods: list[str], metric: str) -> str:
-    rows = [
-        [task["title"], *("{:.3f} ({:.3f}-{:.3f})".format(*task["methods"][name][metric]) for name in methods)]
-        for task in tasks
-    ]
+    rows = []
+    for task in tasks:
+        spans = [task["methods"][name][metric] if name in task["methods"] else None for name in methods]
+        cells = [NOT_MEASURED if span is None else "{:.3f} ({:.3f}-{:.3f})".format(*span) for span in spans]
+        rows.append([task["title"], *cells])
     return table(["task", *methods], rows)
 
 
@@ -99,14 +105,13 @@ def _costs(tasks: list[dict[str, Any]], methods: list[str]) -> str:
     rows = []
     for task in tasks:
         sizes = task["sequences"]
-        seconds = [task["methods"][name]["cpu_seconds"] for name in methods]
         rows.append(
             [task["title"]]
             + [
                 f"{sizes[split]['used']:,} of {sizes[split]['published']:,}"
                 for split in ("train", "validation", "test")
             ]
-            + ["resumed" if value is None else number(value) for value in seconds]
+            + [_seconds(task["methods"].get(name)) for name in methods]
         )
     head = (
         "## Sequences and seconds of CPU\n\n"
@@ -115,6 +120,12 @@ def _costs(tasks: list[dict[str, Any]], methods: list[str]) -> str:
         "Seconds are CPU time of all threads, training and evaluation together, on a shared machine.\n\n"
     )
     return head + table(["task", "train", "validation", "test", *methods], rows)
+
+
+def _seconds(measured: dict[str, Any] | None) -> str:
+    if measured is None:
+        return NOT_MEASURED
+    return "resumed" if measured["cpu_seconds"] is None else number(measured["cpu_seconds"])
 
 
 def _provenance(results: Mapping[str, Any]) -> str:
