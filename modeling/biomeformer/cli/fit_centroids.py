@@ -27,7 +27,11 @@ def fit_centroids(
     cohort: Cohort,
     read_encoder: Annotated[
         str,
-        typer.Option(help="Encoder: a folder or Hub id; of a MetagenBERT checkpoint its encoder.", show_default=False),
+        typer.Option(
+            help="Encoder: a folder, Hub id or, with --translate, fair-esm's name of an ESM-2; of a MetagenBERT "
+            "checkpoint its encoder.",
+            show_default=False,
+        ),
     ],
     n_clusters: Annotated[
         list[int],

@@ -50,7 +50,7 @@ def prepare(
     ] = "drop",
     canonical_contigs: Annotated[
         bool,
-        typer.Option("--canonical-contigs", help="Drop intervals on contigs other than 1, 2, ..., X, Y, Z, W."),
+        typer.Option("--canonical-contigs", help="Drop intervals on contigs other than 1, 2, ..., X, Y, Z, W, M."),
     ] = False,
     max_n: Annotated[
         float, typer.Option(min=0, max=1, help="Largest fraction of N; sequences above it are dropped.")
