@@ -22,6 +22,9 @@ NOTES = """\
 The published scores are of classifiers on **frozen mean-pooled embeddings**: those foundation models were not
 fine-tuned, ours are trained on the task. A small model above them therefore shows that the task can be learnt from its
 own training sequences, not that it is better than a fine-tuned DNABERT-2.
+
+*fine-tuned* and *LoRA* train the read encoder that is named below, *CNN* is a convolutional network from random
+weights. What is *not measured* was not finished in this run.
 """
 
 
