@@ -24,7 +24,7 @@ fine-tuned, ours are trained on the task. A small model above them therefore sho
 own training sequences, not that it is better than a fine-tuned DNABERT-2.
 
 *fine-tuned* and *LoRA* train the read encoder that is named below, *CNN* is a convolutional network from random
-weights. What is *not measured* was not finished in this run.
+weights.
 """
 
 

@@ -123,3 +123,9 @@ def test_the_page_is_current():
     for task in results["tasks"].values():
         assert {gue.LOGISTIC, "CNN"} <= set(task["methods"]) <= set(gue.METHODS)
         assert list(task["published_roc_auc"]) == list(PUBLISHED_MODELS)
+    reached = [
+        task["methods"]["fine-tuned"]["roc_auc"][0] >= task["published_roc_auc"]["DNABERT-2"]
+        for task in results["tasks"].values()
+    ]
+    readme = (gue.DOCS.parents[1] / "README.md").read_text()
+    assert f"On {sum(reached)} of {len(reached)} tasks of GUE" in readme
