@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InputError
 from ..runs.progress import RunProgress
-from .console import doing, note, report_files
+from .console import doing, next_command, note, record, report_files
 from .options import (
     DEFAULT_DEVICE,
     AllowSharedFiles,
@@ -146,8 +146,19 @@ def embed(
         elif earlier := [path for what in ("figure", "report") if (path := results.pop(what)).is_file()]:
             note(f"{' and '.join(path.name for path in earlier)} in {output} may show an earlier table.")
         report_files({what: path for what, path in results.items() if path.is_file()})
+        record(sample_ids=outcome.result.sample_ids, read_stats=outcome.result.read_stats)
+        after_table(output, outcome.result)
+    record(n_samples=len(samples), failed=outcome.failed)
     list_failures(outcome.failed, output)
     outcome.raise_for_failures()
+
+
+def after_table(folder: Path, table: AbundanceTable) -> None:
+    """Print a command that takes an abundance table further."""
+    if len(table.metadata.columns):
+        next_command("phenotype", "evaluate", folder, "--target", table.metadata.columns[0])
+    else:
+        next_command("export", folder, "--format", "csv")
 
 
 def _write_reports(

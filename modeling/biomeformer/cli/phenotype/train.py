@@ -11,7 +11,7 @@ from ...errors import InputError
 from ...io.atomic import atomic_directory, write_json
 from ...io.tables import missing_words
 from ...runs.progress import Progress
-from ..console import doing, note, out, report_files
+from ..console import doing, next_command, note, record, report_files
 from ..options import Revision, Threads
 from ..output import check_output, hold_output
 from ..presets import Preset
@@ -30,7 +30,7 @@ from .options import (
     Zeros,
 )
 from .reading import FurtherBlocks, StudyTables, TargetOptions, feature_set, read_study_tables
-from .summary import study_lines
+from .summary import print_study
 
 if TYPE_CHECKING:
     from ...models.metagenbert import MetagenBertModel
@@ -127,16 +127,17 @@ def train(
             trained, study, computed = _train_head(loaded, table, read, estimator, transform or "clr", settings)
         else:
             trained, study, computed = _train_predictor(loaded, read, names, further, estimator, transform, settings)
-    for line in study_lines(study):
-        out(line)
+    print_study(study)
     with atomic_directory(output, locked=True) as partial:
         trained.save_pretrained(partial)
         base = trained.base_model if loaded is None else model_source(loaded)
-        record = {"base_model": base, **study.record, **computed}
-        write_json(partial / "training_record.json", public_record(record))
+        training_record = {"base_model": base, **study.record, **computed}
+        write_json(partial / "training_record.json", public_record(training_record))
     if not is_head:
         note(f"the predictor needs {trained.needs}")
     report_files({"checkpoint": output})
+    record(estimator=estimator, features=names, needs=None if is_head else trained.needs)
+    next_command("phenotype", "predict", output, table)
 
 
 def _train_head(
