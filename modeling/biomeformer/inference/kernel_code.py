@@ -126,8 +126,9 @@ def _approximate(
         index, word = n_words.type, ir.IntType(32)
         words, numbers = ir.VectorType(word, LANES), ir.VectorType(ir.FloatType(), LANES)
         four_times = ir.VectorType(ir.IntType(8), 4 * LANES)
+        # LLVM before 22 takes bytes as words of four; later versions translate this.
         multiply = builder.module.declare_intrinsic(
-            "llvm.x86.avx512.vpdpbusd.512", (), ir.FunctionType(words, [words, four_times, four_times])
+            "llvm.x86.avx512.vpdpbusd.512", (), ir.FunctionType(words, [words, words, words])
         )
         first_lane = ir.Constant(words, [0] * LANES)
 
@@ -158,9 +159,12 @@ def _approximate(
         builder.position_at_end(body)
         byte = builder.mul(position, constant(4))
         lanes_byte = builder.mul(byte, constant(LANES))
-        factors = [load(pointers[2], builder.add(start, lanes_byte), four_times) for start in block_starts]
+        factors = [
+            builder.bitcast(load(pointers[2], builder.add(start, lanes_byte), four_times), words)
+            for start in block_starts
+        ]
         for i, start in enumerate(row_starts):
-            one = builder.bitcast(spread(load(pointers[0], builder.add(start, byte), word), words), four_times)
+            one = spread(load(pointers[0], builder.add(start, byte), word), words)
             for j in range(BLOCKS):
                 sums[i][j].add_incoming(first_lane, entry)
                 sums[i][j].add_incoming(builder.call(multiply, [sums[i][j], one, factors[j]]), body)
@@ -280,7 +284,7 @@ def _sum_weighed_frames(
                 begin = end
 
 
-def _quantise(vector: Any, out: Any) -> tuple[float, float, float]:
+def _quantise(vector: Any, out: Any) -> tuple[Any, Any, Any]:
     """Round a vector to bytes, with 128 added; fills uint8 `out`, zeros (128) beyond the vector's end.
 
     Returns:
@@ -303,7 +307,8 @@ def _quantise(vector: Any, out: Any) -> tuple[float, float, float]:
     return step, np.sqrt(square), np.sqrt(lost)
 
 
-def _inner_product(first: Any, second: Any) -> float:
+def _inner_product(first: Any, second: Any) -> Any:
+    """Return the inner product of two vectors, in float32."""
     total = np.float32(0)
     for i in range(len(first)):
         total += first[i] * second[i]

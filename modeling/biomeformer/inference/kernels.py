@@ -1,7 +1,7 @@
 """When reads on a CPU are embedded and assigned by compiled kernels (`kernel_code`) instead of torch's operations.
 
 Results are the same: vectors of reads to the last bit, and clusters. Importing numba takes 0.3 s of processor time and
-compiling 4 s (once; the machine code is kept in `__pycache__`, or in the user's cache), so kernels are used from the
+compiling 3 to 6 s (once; the machine code is kept in `__pycache__`, or in the user's cache), so kernels are used from the
 `WORTHWHILE_TOKENS`-th token on that a process embeds. Without numba, or where it does not work, torch's operations are
 used throughout; NUMBA_DISABLE_JIT=1 chooses this.
 """
@@ -20,7 +20,7 @@ import torch
 
 from .kernel_layout import BLOCKS, CODON, HEADS, LANES, TILE
 
-# About 170,000 reads of 150 bases.
+# About 116,000 reads of 150 bases.
 WORTHWHILE_TOKENS = 1 << 24
 # Fewer vectors are not worth a look at whether the centroids have changed.
 WORTHWHILE_VECTORS = 256
