@@ -1,9 +1,9 @@
 """When reads on a CPU are embedded and assigned by compiled kernels (`kernel_code`) instead of torch's operations.
 
 Results are the same: vectors of reads to the last bit, and clusters. Importing numba takes 0.3 s of processor time and
-compiling 3 to 6 s (once; the machine code is kept in `__pycache__`, or in the user's cache), so kernels are used from the
-`WORTHWHILE_TOKENS`-th token on that a process embeds. Without numba, or where it does not work, torch's operations are
-used throughout; NUMBA_DISABLE_JIT=1 chooses this.
+compiling 3 to 6 s (once; the machine code is kept in `__pycache__`, or in the user's cache), so kernels are used from
+the `WORTHWHILE_TOKENS`-th token on that a process embeds. Without numba, or where it does not work, torch's operations
+are used throughout; NUMBA_DISABLE_JIT=1 chooses this.
 """
 
 from __future__ import annotations
