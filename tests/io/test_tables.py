@@ -222,6 +222,8 @@ def test_padding_of_spreadsheets_is_left_out_and_said(tmp_path, caplog):
         (b"a,b\n1,2\n3,\0\n", ", line 3: a NUL byte"),
         (b"@r\nA\n+\nI\n", " is a FASTQ file, not a table"),
         (b">r\nA\n", " is a FASTA file, not a table"),
+        (b"[Header]\nIEMFileVersion,4\n", " is the sample sheet of an Illumina sequencer "),
+        (b"@SampleID:S1\n@Version:0.9.1\n", " is a profile in the format of CAMI, not a table"),
         (b"PK\x03\x04", " is a spreadsheet or zip archive"),
         (b"<!DOCTYPE html>", " is a web page"),
         (gzip.compress(gzip.compress(b"a,b\n", mtime=0), mtime=0), " is gzip-compressed twice"),

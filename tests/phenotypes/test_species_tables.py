@@ -261,6 +261,38 @@ def test_wide_tables_of_taxpasta_are_read(tmp_path, named):
     assert "assigned to no taxon or gene ('unclassified')" in remarks
 
 
+@pytest.mark.parametrize(
+    ("header", "row", "what"),
+    [
+        ("file,percent,reads,taxon_id,taxon_name", "a.out,50.0,500,816,Bacteroides", "kaiju2table.* --profiler kaiju"),
+        (
+            "name,taxID,taxRank,genomeSize,numReads,numUniqueReads,abundance",
+            "root,1,no rank,0,5,5,0.0",
+            "a report of Centrifuge.* --profiler centrifuge",
+        ),
+        (
+            "%,reads,taxReads,kmers,dup,cov,taxID,rank,taxName",
+            "50.1,5,5,4,1,0.1,0,no rank,unclassified",
+            "a report of KrakenUniq of one sample; give the folder",
+        ),
+        ("sample,coverage,taxonomy", "S1,10.5,Root; d__Bacteria", "profile of SingleM.*singlem summarise"),
+        ("intersect_bp,f_orig_query,f_unique_weighted,name", "1000,0.5,0.6,GCF_1", "sourmash gather.*lineage_summary"),
+        ("query_name,rank,fraction,lineage", "S1,phylum,0.4,Bacteria;X", "sourmash tax.*lineage_summary"),
+        ("taxonomy_id,sample,count", "816,S1,5", "long table of taxpasta.*--wide"),
+        ("@SampleID:S1", "@Version:0.9.1", "a profile in the format of CAMI"),
+    ],
+)
+def test_tables_of_other_layouts_are_refused_by_name(tmp_path, header, row, what):
+    (tmp_path / "t.tsv").write_text("\n".join([header, row]).replace(",", "\t") + "\n")
+    with pytest.raises(TableError, match=what):
+        read_feature_table(tmp_path / "t.tsv", SAMPLES)
+
+
+def test_the_summary_of_sourmash_tax_is_read(tmp_path):
+    table = frame([f"Bacteria;Phylum{i};Genus{i}" for i in range(120)], counts(120) / 1e6)
+    assert_equal(read(tmp_path, table, header="lineage"), table)
+
+
 def test_what_motus_left_unassigned_is_left_out_with_its_share(tmp_path):
     head = "# motus version 3.0.3 | merge 3.0.3\n# call: python motus merge -d profiles\n"
     names = [f"Genus species {i} [ref_mOTU_v3_{i:05d}]" for i in range(150)]

@@ -91,9 +91,9 @@ def test_thresholds_at_the_edges():
 
 def test_thresholds_of_many_sequences_are_quick():
     truth, predicted = predictions("binary", 1_000_000)
-    start = time.perf_counter()
+    start = time.process_time()
     best_f1_threshold(truth == 1, predicted[:, 1])
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_counts_fall_with_the_threshold():

@@ -56,8 +56,10 @@ _WITH_COMMAS = re.compile(r"[+-]?[0-9]+(,[0-9]+)+([.][0-9]+)?([eE][+-]?[0-9]+)?"
 # Comments among the rows, however long: eggNOG-mapper's footer, and the column types of QIIME 2.
 _COMMENT_ROWS = ("##", "#q2:")
 _NOT_A_TABLE = (
+    *((tag, "a profile in the format of CAMI") for tag in (b"@SampleID:", b"@Version:", b"@@TAXID")),
     (b"@", "a FASTQ file"),
     (b">", "a FASTA file"),
+    (b"[Header]", "the sample sheet of an Illumina sequencer (it names no files of reads)"),
     (b"\x1f\x8b", "gzip-compressed twice"),
     (b"PK\x03\x04", "a spreadsheet or zip archive (a QIIME 2 artifact? `qiime tools export` unpacks it)"),
     (b"\xd0\xcf\x11\xe0", "a spreadsheet of an old Excel"),

@@ -23,12 +23,34 @@ _TAXPASTA = frozenset({"taxonomy_id", "name", "rank", "lineage", "id_lineage", "
 # Names of the first column by which tools say that rows are features.
 _FEATURES_IN_ROWS = frozenset(
     {"consensus_taxonomy", "clade_name", "classification", "otu id", "otu_id", "feature id", "feature-id", "feature_id"}
-    | {"asv", "asv_id", "gene family", "pathway"}
+    | {"asv", "asv_id", "gene family", "pathway", "lineage", "genome", "contig", "taxon", "species", "genus"}
 )
 _KRAKEN_RANK = re.compile(r"[URDKPCOFGS]\d*|-")
 _MERGE = (
     "this is {tool} of one sample; give the folder with one such file per sample, named after it, or the table that "
     "{merge} makes of them"
+)
+# Columns of tables with a row per sample and taxon, or of one sample in a layout that is not read: what they are, and
+# the command that makes a table of samples and taxa of them.
+_OTHER_LAYOUTS = (
+    ({"file", "percent", "reads", "taxon_name"}, "a table of kaiju2table", "`taxpasta merge --profiler kaiju --wide`"),
+    (
+        {"name", "taxid", "taxrank", "genomesize", "numreads", "numuniquereads"},
+        "a report of Centrifuge",
+        "`taxpasta merge --profiler centrifuge --wide`",
+    ),
+    (
+        {"sample", "coverage", "taxonomy"},
+        "a taxonomic profile of SingleM",
+        "`singlem summarise --output-species-by-site-relative-abundance-prefix`",
+    ),
+    (
+        {"intersect_bp", "f_unique_weighted"},
+        "the output of sourmash gather",
+        "`sourmash tax metagenome --output-format lineage_summary --rank species`",
+    ),
+    ({"query_name", "rank", "fraction", "lineage"}, "a summary of sourmash tax", "`--output-format lineage_summary`"),
+    ({"sample", "taxonomy_id", "count"}, "a long table of taxpasta", "`taxpasta merge --wide`"),
 )
 
 
@@ -55,10 +77,10 @@ def read_text(path: Path) -> Profile:
     """Read a table of text, by its header: of Bracken, taxpasta, or any with names in the first column.
 
     Raises:
-        TableError: The file is no table, or the profile of a single sample.
+        TableError: The file is no table, the profile of a single sample, or has a row per sample and taxon.
     """
     table = read_table(path, FORMAT)
-    _refuse_one_sample(table)
+    _refuse_other_layouts(table)
     if not table.rows:
         raise TableError(f"{path} holds no table: it has fewer than two lines.")
     if len(table.columns) < 2:
@@ -96,7 +118,7 @@ def is_kraken_report(fields: Sequence[str]) -> bool:
     )
 
 
-def _refuse_one_sample(table: Table) -> None:
+def _refuse_other_layouts(table: Table) -> None:
     header = {name.lower() for name in table.columns}
     tool = ""
     if is_kraken_report(table.columns):
@@ -107,10 +129,13 @@ def _refuse_one_sample(table: Table) -> None:
         tool, merge = "the profile of MetaPhlAn", "`merge_metaphlan_tables.py`"
     elif header == {"taxonomy_id", "count"}:
         tool, merge = "a profile of taxpasta", "`taxpasta merge --wide`"
+    elif {"%", "taxreads", "kmers", "taxname"} <= header:
+        tool, merge = "a report of KrakenUniq", "`taxpasta merge --profiler krakenuniq --wide`"
     if tool:
         raise TableError(f"{table.path}: {_MERGE.format(tool=tool, merge=merge)}.")
-    if table.columns[0].lower() == "taxonomy_id" and {"sample", "count"} <= header:
-        raise TableError(f"{table.path}: this is a long table of taxpasta; merge the profiles with --wide.")
+    for columns, layout, command in _OTHER_LAYOUTS:
+        if columns <= header:
+            raise TableError(f"{table.path}: this is {layout}; give the table that {command} makes.")
 
 
 def _bracken(table: Table) -> Profile:
