@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 import sys
 
 import numpy as np
@@ -28,6 +29,8 @@ def kernels_of_this_process(monkeypatch, n_tokens):
 
 @pytest.fixture
 def in_use(monkeypatch):
+    if platform.machine() not in kernels.PROCESSORS:
+        pytest.skip(f"there are no kernels for {platform.machine()}")
     own = kernels_of_this_process(monkeypatch, kernels.WORTHWHILE_TOKENS)
     assert own.load() is not None, "numba is a dependency"
     return own
@@ -189,6 +192,13 @@ def test_few_reads_load_nothing(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
     assert own.after(kernels.WORTHWHILE_TOKENS) is None and not own._is_loaded
     assert own.after(1) is None and own._is_loaded
+
+
+@pytest.mark.parametrize("machine", ["aarch64", "arm64"])
+def test_other_processors_use_torch_without_a_word(monkeypatch, caplog, machine):
+    own = kernels_of_this_process(monkeypatch, 0)
+    monkeypatch.setattr(kernels.platform, "machine", lambda: machine)
+    assert own.load() is None and not own.is_in_use and not caplog.records
 
 
 def test_without_numba_torch_is_used_with_one_warning(monkeypatch, caplog):

@@ -9,6 +9,7 @@ are used throughout; NUMBA_DISABLE_JIT=1 chooses this.
 from __future__ import annotations
 
 import logging
+import platform
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from .kernel_layout import BLOCKS, CODON, HEADS, LANES, TILE
 WORTHWHILE_TOKENS = 1 << 24
 # Fewer vectors are not worth a look at whether the centroids have changed.
 WORTHWHILE_VECTORS = 256
+
+# Where torch's sums are known to be in the same order, to the last bit.
+PROCESSORS = ("x86_64", "AMD64")
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +63,7 @@ class _Kernels:
             try:
                 from numba import config
 
-                if not config.DISABLE_JIT:
+                if not config.DISABLE_JIT and platform.machine() in PROCESSORS:
                     from . import kernel_code
 
                     _compile(kernel_code)
