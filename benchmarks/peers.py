@@ -403,7 +403,7 @@ def render(record: dict[str, Any]) -> str:
         "",
         f"Whole processes, {machine}, in turn on the same files: {record['n_reads']:,} reads in one file,",
         f"databases of {record['n_genomes']} genomes, which are made before and not part of the times; medians of",
-        f"{record['rounds']} rounds. `others` is the share of the machine that other processes took, `stolen`",
+        f"{record['rounds']} or more runs. `others` is the share of the machine that other processes took, `stolen`",
         "what its host gave to other machines: compare processor times, and wall times only where both are small. The",
         "tools answer different questions; none replaces another.",
     ]
