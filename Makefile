@@ -6,13 +6,22 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test conformance check fuzz clean
+# The tests of `make test-python`: files, scores, reads, models, imports and exports, under two minutes on two cores.
+FAST_TESTS := tests/io tests/metrics tests/reads tests/runs tests/models tests/genomes tests/pipelines \
+	tests/metagenomes/test_export.py tests/cli/test_doctor.py tests/test_registration.py tests/test_public_interface.py \
+	tests/test_optional_imports.py tests/test_sinks.py
+OTHER := $(VENV)/$(notdir $(PYTHON))
+
+.PHONY: demo test test-python conformance check fuzz clean
 
 demo: $(VENV)/.demo-ready  ## the main job on the example cohort, with the shipped checkpoint
 	$(BIN)/biomeformer demo --output demo-output
 
-test: check $(VENV)/workflows/.ready  ## linters, type checker and all tests
+test: check $(VENV)/workflows/.ready $(VENV)/export/.ready  ## linters, type checker and all tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-python: $(OTHER)/.ready  ## the fast tests on another interpreter, with what [export] installs: PYTHON=python3.13
+	$(OTHER)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(FAST_TESTS)
 
 conformance: $(VENV)/.test-ready  ## the common test suites of transformers, from its source distribution, on every class
 	PYTHONPATH=tests $(BIN)/python -m conformance
@@ -44,6 +53,19 @@ $(VENV)/.test-ready: $(VENV)/.demo-ready
 $(VENV)/workflows/.ready: packaging/workflows.txt | $(VENV)/.test-ready
 	$(PYTHON) -m venv $(VENV)/workflows
 	$(VENV)/workflows/bin/pip install --quiet --disable-pip-version-check -r packaging/workflows.txt
+	@touch $@
+
+# Packages that are put before those of .venv.
+$(VENV)/export/.ready: packaging/export.txt | $(VENV)/.test-ready
+	rm -rf $(VENV)/export
+	$(PIP_INSTALL) --no-deps --target $(VENV)/export -r packaging/export.txt
+	@touch $@
+
+$(OTHER)/.ready: pyproject.toml constraints.txt packaging/export.txt
+	$(PYTHON) -m venv $(OTHER)
+	$(OTHER)/bin/pip install --quiet '$(TORCH)' $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL))
+	$(OTHER)/bin/pip install --quiet -c constraints.txt -e '.[cpu,export]' hypothesis parameterized pytest pytest-xdist
+	$(OTHER)/bin/pip install --quiet --no-deps --upgrade -r packaging/export.txt
 	@touch $@
 
 clean:

@@ -51,7 +51,7 @@ class RecipeConfig(Config):
     """Fields of the YAML file.
 
     Attributes:
-        read_encoder: Folder, shipped name or Hub id.
+        read_encoder: Folder, shipped name, Hub id, or fair-esm's name of an ESM-2.
         n_clusters: Numbers of clusters.
         reads_per_sample: Reads drawn from each sample.
         revision: Of an encoder from the Hub.

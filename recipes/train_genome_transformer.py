@@ -21,9 +21,9 @@
 
 RUN gets `model/`, trained on all genomes for the median number of epochs of the folds (or on those of the split), with
 `scores.csv`, `predictions.csv` and `study.json` (`biomeformer phenotype report RUN` draws them), `accuracy.csv`
-(accuracy by class and of all genomes, the figures of the paper's Table 1), `history.csv` and `training_record.json`.
-The record lists the genomes that the model was trained on, which `biomeformer genome attribute` leaves out. The same
-command resumes after the last finished epoch.
+(genomes, precision, recall and F1 by class, and the accuracy of all, the paper's table of results), `history.csv` and
+`training_record.json`. The record lists the genomes that the model was trained on, which `biomeformer genome attribute`
+leaves out. The same command resumes after the last finished epoch.
 
 Exit codes: 0 done, 1 failure, 2 bad input, 130 or 143 interrupted.
 """
@@ -342,10 +342,7 @@ class Trainer:
 
 
 def accuracy_by_class(target: Target, tests: Sequence[np.ndarray], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Compute overall accuracy, accuracy by class and the confusion matrix, over all test folds.
-
-    These are the figures of the paper's Table 1.
-    """
+    """Compute overall accuracy, accuracy by class and the confusion matrix, over all test folds."""
     confusion = np.zeros((len(target.classes), len(target.classes)), np.int64)
     for test, fold in zip(tests, results, strict=True):
         np.add.at(confusion, (target.labels[test], np.array(fold["probabilities"]).argmax(1)), 1)
@@ -525,14 +522,21 @@ def evaluate_split(
 
 
 def write_accuracy(accuracy: dict[str, Any], folder: Path) -> Path:
-    """Write accuracy by class and of all genomes as CSV: class, genomes tested, correctly classified, accuracy."""
-    rows = []
-    for name, row in accuracy["confusion"].items():
-        rows.append({"class": name, "n_genomes": sum(row.values()), "n_correct": row[name]})
-    rows.append({"class": "all", **{key: sum(row[key] for row in rows) for key in ("n_genomes", "n_correct")}})
-    for row in rows:
-        row["accuracy"] = row["n_correct"] / row["n_genomes"]
-    write_spreadsheet(pd.DataFrame(rows), folder / ACCURACY, index=False)
+    """Write the scores of each class, and the accuracy of all genomes, as CSV.
+
+    The columns are `class`, `n_genomes` (tested), `n_correct`, `accuracy` (of a class its recall), `precision`,
+    `recall` and `f1`; the last row, `all`, has no precision, recall and F1.
+    """
+    confusion = pd.DataFrame(accuracy["confusion"]).T
+    hits, predicted = pd.Series(np.diagonal(confusion), confusion.index), confusion.sum()
+    table = pd.DataFrame({"n_genomes": confusion.sum(axis=1), "n_correct": hits})
+    table.loc["all"] = table.sum()
+    table["accuracy"] = table["n_correct"] / table["n_genomes"]
+    # Of a class that is never predicted there is no precision.
+    table["precision"] = hits / predicted.where(predicted > 0)
+    table["recall"] = hits / confusion.sum(axis=1)
+    table["f1"] = 2 * hits / (confusion.sum(axis=1) + predicted)
+    write_spreadsheet(table.rename_axis("class").reset_index(), folder / ACCURACY, index=False)
     return folder / ACCURACY
 
 

@@ -76,12 +76,31 @@ def test_versions_agree():
 
 
 def test_workflows_call_targets_that_exist():
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
     steps = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
     called = {command.split()[1] for command in steps if command.startswith("make ")}
-    assert called == {"test", "demo"} and called <= targets
+    assert called == {"test", "test-python", "demo"} and called <= targets
     for command in steps:
         for path in re.findall(r"packaging/\S+", command):
             assert (ROOT / path).exists()
     json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+
+
+def test_the_space_installs_the_versions_that_are_tested():
+    folder = ROOT / "modeling" / "biomeformer" / "app" / "space"
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    lines = [line for line in (folder / "requirements.txt").read_text().splitlines() if not line.startswith("--")]
+    required = dict(line.split("==") for line in lines)
+    assert required.pop("biomeformer[app,cpu]") == __version__
+    assert required == {name: pinned[name] for name in required} and "gradio" in required
+    front_matter = yaml.safe_load((folder / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    assert front_matter["sdk_version"] == pinned["gradio"] and front_matter["license"] == PROJECT["license"].lower()
+
+
+def test_the_fast_tests_exist():
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    fast = re.search(r"^FAST_TESTS := ((?:.*\\\n)*.*)", text, re.MULTILINE)
+    assert fast is not None
+    paths = fast[1].replace("\\", " ").split()
+    assert len(paths) > 5 and all((ROOT / path).exists() for path in paths)

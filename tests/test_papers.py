@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -12,11 +13,20 @@ from biomeformer.cli.presets import PRESETS
 from processes import ROOT
 
 TEXT = (ROOT / "docs" / "papers.md").read_text()
-ROWS = [
-    [cell.strip() for cell in line.strip("|").split(" | ")]
-    for line in TEXT.splitlines()
-    if line.startswith("| ") and not line.startswith("| statement")
-]
+
+
+def tables():
+    """The tables of the page: cells of each row, by the first cell of their header."""
+    for block in re.findall(r"(?:^\|.*\n)+", TEXT, re.MULTILINE):
+        header, _, *rows = ([cell.strip() for cell in line.strip("|").split(" | ")] for line in block.splitlines())
+        yield header[0], rows
+
+
+ROWS = [row for name, rows in tables() if name == "statement" for row in rows]
+
+
+def test_every_paper_has_a_table_of_statements():
+    assert [name for name, _ in tables()].count("statement") == len(re.findall("^## ", TEXT, re.MULTILINE)) - 1
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0][:50])
@@ -55,3 +65,31 @@ def test_every_preset_and_every_value_it_is_said_to_set_is_on_the_page():
         ("--shares 0.7,0.15,0.15", "enhancers-paper", "sequences prepare", "shares", "0.7,0.15,0.15"),
     ):
         assert said in TEXT and PRESETS[preset][command][key] == value
+
+
+def test_the_measured_tables_are_those_of_the_benchmarks():
+    tables_by_name = dict(tables())
+    results = ROOT / "benchmarks" / "results"
+    parts = json.loads((results / "phenotypes.json").read_text())["parts"]
+    for share, *cells in tables_by_name["reads"]:
+        found = [
+            "{:.3f} ({:.3f} to {:.3f})".format(
+                *parts[f"simulated reads, depth, {name}"]["scores"][share][model]["roc_auc"]
+            )
+            for name in ("cirrhosis", "ibd")
+            for model in ("l1", "forest")
+        ]
+        assert cells == found
+    leak = json.loads((results / "centroid_leak.json").read_text())["parts"]
+    rows = [
+        [
+            name,
+            row["model"],
+            f"{row['all_samples']:.3f}",
+            f"{row['training_samples']:.3f}",
+            f"{row['leak']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})",
+        ]
+        for name, part in leak.items()
+        for row in part["rows"]
+    ]
+    assert tables_by_name["cohort"] == rows and len(rows) >= 3

@@ -84,6 +84,49 @@ def test_read_fraction_and_seed(tmp_path, model_dir, run):
     assert selected("c", "--read-fraction", 0.2, "--seed", 6)[0] != counts
 
 
+def test_embed_draws_after_the_table_is_written_and_only_if_asked_to(tmp_path, model_dir, run):
+    output = tmp_path / "out"
+    arguments = ["embed", write_cohort(tmp_path / "cohort", n_samples=2), "--model", model_dir, "--output", output]
+    result = run([*arguments, "--no-report"])
+    assert result.exit_code == 0 and "may show" not in result.stderr
+    assert result.stdout == f"table  {output / 'abundance.parquet'}\n"
+    assert names(output) == ["abundance.parquet", "run"]
+    assert run(arguments).exit_code == 0 and names(output) == RUN
+    result = run([*arguments, "--no-report"])
+    assert "cohort.png and report.html in" in result.stderr and "may show an earlier table" in result.stderr
+    assert result.stdout == f"table  {output / 'abundance.parquet'}\n" and names(output) == RUN
+
+
+def test_embed_imports_no_library_of_analyses_or_figures_before_the_table_is_written(tmp_path, model_dir):
+    drawing = ("matplotlib", "adjustText", "biomeformer.reports.page")
+    unused = ("sklearn", "skbio", "scipy.stats", "statsmodels", "numba", "networkx", "plotly", "faiss", "datasets")
+    script = f"""import sys
+from biomeformer.metagenomes.abundance_table import AbundanceTable
+write = AbundanceTable.write
+def recorded(table, path):
+    print("loaded:", *[name for name in {drawing + unused} if name in sys.modules])
+    return write(table, path)
+AbundanceTable.write = recorded
+from biomeformer.cli.app import app
+try:
+    app(sys.argv[1:], prog_name="biomeformer")
+finally:
+    print("loaded:", *[name for name in {drawing} if name in sys.modules])
+"""
+    output = tmp_path / "out"
+    arguments = ["embed", write_cohort(tmp_path / "cohort", n_samples=2), "--model", model_dir, "--output", output]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = [line for line in done.stdout.splitlines() if line.startswith("loaded:")]
+    assert loaded == ["loaded:", " ".join(("loaded:", *drawing))]
+
+
 def test_overwrite_replaces_results_alone(tmp_path, model_dir, run):
     output = tmp_path / "out"
     output.mkdir()

@@ -335,6 +335,12 @@ def test_train_and_predict(tmp_path, model_dir, run):
     assert result.stdout.splitlines()[-1] == f"checkpoint  {tmp_path / 'deep' / 'test'}"
     record = json.loads((tmp_path / "deep" / "test" / "training_record.json").read_text())
     assert record["scores"][0]["roc_auc"] == 1 and record["target"]["classes"] == {"healthy": 6, "ill": 6}
+    result = run([*train, "--preset", "metagenbert-paper", "--model", model_dir, "--output", tmp_path / "paper"])
+    assert result.exit_code == 0 and "vectors   lasso     1.000" in result.stdout, result.output
+    assert "preset metagenbert-paper: estimator lasso, transform ilr, zeros epsilon, folds 10" in result.stderr
+    config = json.loads((tmp_path / "paper" / "config.json").read_text())
+    # A head on ilr is the same function of clr.
+    assert (config["abundance_transform"], config["zero_replacement"]) == ("clr", "epsilon")
 
     predict = ["phenotype", "predict", tmp_path / "deep" / "test"]
     result = run([*predict, tmp_path / "run", "--output", tmp_path / "p.csv"])

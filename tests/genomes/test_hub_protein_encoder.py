@@ -13,12 +13,16 @@ import numpy as np
 import pytest
 import torch
 from transformers import EsmModel, pipeline
+from typer.testing import CliRunner
 
 from biomeformer import GenomeTransformerForSequenceClassification, GenomeTransformerProcessor
+from biomeformer.checkpoints.esm2 import esm_tokenizer
+from biomeformer.checkpoints.loading import load as load_checkpoint
+from biomeformer.cli import app
 from biomeformer.errors import CheckpointError, InputError
 from biomeformer.genomes.prediction import protein_encoder_of
 from biomeformer.genomes.proteins import esm_config, load_protein_encoder
-from factories import random_genome_transformer, tiny_esm, write_protein_genomes
+from factories import random_genome_transformer, random_sequences, tiny_esm, write_fastq, write_protein_genomes
 
 MAIN, OLD, OTHER = "a" * 40, "b" * 40, "c" * 40
 SIZES = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -210,3 +214,20 @@ def test_a_name_of_fair_esm_is_found_in_the_cache_of_the_hub(tmp_path, place):
     encoder = load_protein_encoder("esm2_t36_3B_UR50D", cache_dir=tmp_path, local_files_only=True)
     assert encoder.name == "facebook/esm2_t36_3B_UR50D"
     assert encoder.weights_sha256 == load_protein_encoder(place / "esm").weights_sha256
+
+
+def test_a_name_of_fair_esm_is_a_read_encoder_of_translated_reads(tmp_path, place, cache):
+    shutil.copytree(place / "esm", tmp_path / "esm")
+    esm_tokenizer(tmp_path).save_pretrained(tmp_path / "esm")
+    cached(cache, "facebook/esm2_t6_8M_UR50D", {MAIN: tmp_path / "esm"}, main=MAIN)
+    write_fastq(tmp_path / "a.fastq", random_sequences(40, seed=1))
+    (tmp_path / "cohort.csv").write_text("sample_id,fastq\na,a.fastq\n")
+    arguments = ["fit-centroids", str(tmp_path / "cohort.csv"), "--translate", "-k", "4", "--device", "cpu"]
+    for encoder in ("esm2_t6_8M_UR50D", str(tmp_path / "esm")):
+        output = tmp_path / f"of-{Path(encoder).name}"
+        result = CliRunner().invoke(app, [*arguments, "--read-encoder", encoder, "--output", str(output)])
+        assert result.exit_code == 0, result.output
+    by_name, by_folder = (load_checkpoint(tmp_path / f"of-{name}") for name in ("esm2_t6_8M_UR50D", "esm"))
+    torch.testing.assert_close(by_name.centroids, by_folder.centroids)
+    record = json.loads((tmp_path / "of-esm2_t6_8M_UR50D" / "training_record.json").read_text())
+    assert "facebook/esm2_t6_8M_UR50D" in json.dumps(record)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
+from threadpoolctl import threadpool_limits
 
 from biomeformer.errors import InputError, TableError
 from biomeformer.io.tables import missing_words
@@ -22,10 +23,11 @@ from biomeformer.phenotypes import (
     make_target,
     read_feature_table,
     read_metadata,
+    run_study,
     transform_shares,
 )
 from biomeformer.phenotypes.evaluation import folds, inner_folds, interval, permute
-from biomeformer.phenotypes.l1_logistic import RATIOS, _fit
+from biomeformer.phenotypes.l1_logistic import RATIOS, _fit, _score
 
 
 def cohort(n_samples=60, n_features=12, effect=1.5, n_groups=None, seed=0, n_classes=2):
@@ -376,3 +378,70 @@ def test_known_score_of_a_real_cohort(shared_data):
     target = make_target(metadata, "label", table.sample_ids)
     found = cross_validate([table.take(target.sample_ids)], target, "forest", n_repeats=1)
     assert found.scores["roc_auc"].mean == pytest.approx(known, abs=0.03)
+
+
+@pytest.fixture
+def folds_in_processes(monkeypatch):
+    """Folds are fitted in other processes if more than one is allowed; returns those that were fitted in this one."""
+    here = []
+
+    def limits(n_threads):
+        here.append(n_threads)
+        return threadpool_limits(n_threads)
+
+    monkeypatch.setattr("biomeformer.phenotypes.fold_fits.threadpool_limits", limits)
+    monkeypatch.setattr("biomeformer.phenotypes.fold_fits.WORTH_PROCESSES", -1.0)
+    return here
+
+
+def small_model(name, *options):
+    model = make_model(name, *options)
+    return model.set_params(n_estimators=20) if name == "forest" else model
+
+
+def test_a_study_does_not_depend_on_the_number_of_processes(tmp_path, monkeypatch, folds_in_processes):
+    monkeypatch.setattr("biomeformer.phenotypes.evaluation.make_model", small_model)
+    table, metadata = cohort(n_samples=40)
+    target, written = target_of(table, metadata), {}
+    for n_jobs in (1, 2, 4):
+        study = run_study({"features": [table]}, target, n_splits=4, n_repeats=1, n_permutations=1, n_jobs=n_jobs)
+        folder = tmp_path / str(n_jobs)
+        folder.mkdir()
+        study.write(folder)
+        written[n_jobs] = {path.name: path.read_bytes() for path in folder.iterdir()}
+    # All fits with one thread, and none of those for several processes here.
+    assert folds_in_processes == [1] * (3 * 8)
+    assert set(written[1]) >= {"study.json", "predictions.csv"}
+    assert written[1] == written[2] == written[4]
+
+
+def test_a_model_per_label_is_fitted_in_processes_too(folds_in_processes):
+    table, metadata = cohort(n_samples=40)
+    metadata["all"] = np.where(np.arange(40) % 3 == 0, metadata["state"] + ";late", metadata["state"])
+    target = make_target(metadata, "all", table.sample_ids, task="multilabel")
+    options = {"transform": "clr", "n_splits": 3, "n_repeats": 1}
+    one, two = (cross_validate([table], target, "l1", n_jobs=n_jobs, **options) for n_jobs in (1, 2))
+    assert len(folds_in_processes) == 3 and one.task == "multi_label"
+    assert np.array_equal(one.probabilities, two.probabilities) and one.chosen == two.chosen != {}
+
+
+def test_histograms_of_few_samples_change_no_prediction():
+    """As with scikit-learn's 255 bins, each value has a bin of its own."""
+    table, metadata = cohort(n_samples=40)
+    labels = target_of(table, metadata).labels
+    small = make_model("boosting", 2, None, 0, 1, 30)
+    large = make_model("boosting", 2, None, 0, 1, 30).set_params(max_bins=255)
+    assert small.max_bins == 30 and make_model("boosting", 2, None, 0, 1, 1000).max_bins == 255
+    predicted = [model.fit(table.values[:30], labels[:30]).predict_proba(table.values[30:]) for model in (small, large)]
+    assert np.array_equal(*predicted) and len(np.unique(predicted[0][:, 0])) > 3
+
+
+def test_inner_folds_are_scored_as_pipelines_that_scale_for_each_penalty():
+    table, metadata = cohort(n_samples=40)
+    labels = target_of(table, metadata).labels
+    train, test = np.arange(30), np.arange(30, 40)
+    scores = _score(table.values, labels, train, test, RATIOS, 0)
+    for ratio, (area, likelihood) in zip(RATIOS, scores, strict=True):
+        predicted = _fit(table.values[train], labels[train], ratio, 0).predict_proba(table.values[test])
+        assert area == pytest.approx(roc_auc_score(labels[test], predicted[:, 1]))
+        assert likelihood == np.log(predicted[np.arange(10), labels[test]].clip(1e-15)).mean()

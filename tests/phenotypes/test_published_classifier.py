@@ -8,12 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from skbio.stats.composition import ilr
-from sklearn.linear_model import LogisticRegressionCV
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from biomeformer.errors import InputError
-from biomeformer.phenotypes import FeatureTable, cross_validate, make_model, make_target, transform_shares
+from biomeformer.phenotypes import (
+    FeatureTable,
+    PhenotypePredictor,
+    cross_validate,
+    make_model,
+    make_target,
+    train_predictor,
+    transform_shares,
+)
 from biomeformer.phenotypes.checkpoint import with_linear_head
 from biomeformer.phenotypes.evaluation import folds, inner_folds
 from biomeformer.phenotypes.models import selected
@@ -97,6 +105,36 @@ def test_a_checkpoint_predicts_as_the_lasso_on_ilr(counts, target):
     fitted = make_model("lasso", 2, inner_folds(target.labels, None, 0, 10), 0).fit(matrix, target.labels)
     whole = with_linear_head(tiny_metagenbert(n_clusters=K), fitted, target.classes, "ilr", "epsilon")
     np.testing.assert_allclose(whole.predict_counts(counts), fitted.predict_proba(matrix), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def table(counts):
+    return FeatureTable(ids(), tuple(f"cluster_{i}" for i in range(K)), counts)
+
+
+@pytest.fixture(scope="module")
+def predictor(table, target):
+    options = {"transform": "ilr", "zeros": "epsilon", "n_splits": 2, "n_jobs": 1}
+    predictor, study = train_predictor({"features": table}, target, "lasso", **options)
+    assert study.evaluations[0].model == "lasso"
+    return predictor
+
+
+def test_the_fit_on_all_samples_is_the_published_call(counts, target, table, predictor):
+    matrix = transform_shares(counts, "ilr", "epsilon")
+    scaler, model = published(matrix, target.labels, inner_folds(target.labels, None, 0, 10))
+    expected = model.predict_proba(scaler.transform(matrix))
+    assert expected.std() > 0.05
+    np.testing.assert_allclose(predictor.predict({"features": table}).frame, expected, atol=1e-9)
+
+
+def test_a_saved_lasso_is_the_logistic_regression_it_chose(table, predictor, tmp_path):
+    predictor.save_pretrained(tmp_path)
+    loaded = PhenotypePredictor.from_pretrained(tmp_path)
+    assert loaded.estimator_name == "lasso" and type(loaded.estimator[-1]) is LogisticRegression
+    assert loaded.estimator[-1].C == predictor.estimator[-1].C_
+    frames = [one.predict({"features": table}).frame for one in (predictor, loaded)]
+    np.testing.assert_allclose(*frames, atol=1e-12)
 
 
 @pytest.mark.parametrize(

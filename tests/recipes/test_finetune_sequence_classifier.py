@@ -243,6 +243,10 @@ def test_regression_learns_the_gc_content(tmp_path):
     assert job.wait() == [0], job.text()
     classifier = SequenceClassifier.load(tmp_path / "run" / "model")
     assert 11 < classifier.predict([rows[0][0]])[0, 0] < 14
+    for changes in ({"select_by": "pr_auc"}, {"label_smoothing": 0.1}):
+        config = write_config(tmp_path / "c.yaml", **changes)
+        refused = arguments(tmp_path / "data", tmp_path / "refused", config)
+        assert run_recipe("finetune_sequence_classifier", refused) == 2 and not (tmp_path / "refused").exists()
     assert SequenceEvaluation.load(tmp_path / "run").scores["pearson"]["value"] > 0.5
 
 
@@ -253,6 +257,11 @@ def test_regression_learns_the_gc_content(tmp_path):
         ({"search": {"learning_rate": [1, 2]}}, "search needs n_trials"),
         ({"search": {"n_trials": 2, "colour": [1, 2]}}, "search: unknown field colour"),
         ({"search": {"n_trials": 2, "dropout": 0.3}}, "search: dropout is 0.3; give a list"),
+        ({"search": {"n_trials": 2, "dropout": [0, 1.5]}}, "search: dropout has 1.5; each value must be at least 0"),
+        ({"search": {"n_trials": 2, "schedule": ["linear", "step"]}}, "schedule has 'step'; each value is one of"),
+        ({"search": {"n_trials": 2, "n_sequences": 0.5}}, "search: n_sequences is 0.5; give a whole number"),
+        ({"search": {"n_trials": 2, "evaluate_every": 5}}, "search: evaluate_every needs n_steps"),
+        ({"select_by": "f1"}, "select_by is 'f1'; give loss, pr_auc"),
         ({"n_epochs": 0}, "n_epochs is 0"),
         ({"base": "metagenbert-mni"}, "did you mean metagenbert-mini"),
         ({"model_sizes": {"width": 3}}, "cnn has no width"),

@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
+from sklearn.metrics import classification_report
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
 from biomeformer.genomes.catalog import read_catalog
@@ -217,6 +219,15 @@ def test_accuracy_is_a_table_by_class_with_its_total(split, single):
         assert int(rows[-1]["n_genomes"]) == n_tested == sum(int(row["n_genomes"]) for row in rows[:-1])
         record = json.loads((run / "training_record.json").read_text())["accuracy"]
         assert [round(float(row["accuracy"]), 4) for row in rows] == [*record["by_class"].values(), record["accuracy"]]
+        # As scikit-learn has them, from the predictions of the run.
+        told = pd.read_csv(run / "predictions.csv", index_col="sample_id")
+        predicted = told.drop(columns="class").idxmax(axis=1).str.rpartition(".")[2]
+        report = classification_report(told["class"], predicted, output_dict=True, zero_division=np.nan)
+        for row in rows[:-1]:
+            judge = [report[row["class"]][name] for name in ("precision", "recall", "f1-score", "support")]
+            ours = [float(row[name] or "nan") for name in ("precision", "recall", "f1", "n_genomes")]
+            assert ours == pytest.approx(judge, nan_ok=True)
+        assert [rows[-1][name] for name in ("precision", "recall", "f1")] == ["", "", ""]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from biomeformer.sequences.intervals import read_intervals
 from biomeformer.sequences.labelled import open_input
 from biomeformer.sequences.reference import stream_contigs
 from biomeformer.sequences.settings import PreparationSettings
-from biomeformer.sequences.windows import read_windows, window
+from biomeformer.sequences.windows import CANONICAL, read_windows, window
 
 GENOME = {"chr1": "ACGTTGCAAC", "chr2": "TTTGGGCCCAAA", "tiny": "ACG"}
 
@@ -105,6 +105,14 @@ def test_intervals_on_other_contigs_are_dropped_if_asked(tmp_path, genome):
     found, dropped = windows_of(tmp_path, genome, lines, length=4, canonical_contigs=True)
     assert [source.split(":")[0] for source, _ in found] == ["chr1", "chr2"]
     assert dropped == {"other_contig": 2}
+
+
+@pytest.mark.parametrize("prefix", ["", "chr"])
+def test_canonical_contigs_are_the_assembled_chromosomes(prefix):
+    for name in ("1", "22", "X", "Y", "M"):
+        assert CANONICAL.fullmatch(prefix + name), name
+    for name in ("0", "Un_GL000220v1", "6_apd_hap1", "17_random", "EBV", "100"):
+        assert not CANONICAL.fullmatch(prefix + name), name
 
 
 def test_edges_of_a_file(tmp_path, genome):

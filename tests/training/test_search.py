@@ -18,9 +18,12 @@ pytest.importorskip("optuna")
 PROCESSES = SimpleNamespace(on_main=lambda compute: compute(), broadcast=lambda value: value, barrier=lambda: None)
 
 
-def make_search(folder: Path, n_trials: int) -> Search:
+SPACE = {"learning_rate": [1e-4, 1e-1], "n_epochs": [1, 3]}
+
+
+def make_search(folder: Path, n_trials: int, space=SPACE, score=None) -> Search:
     run = SimpleNamespace(path=folder, is_main=True, processes=PROCESSES)
-    return Search(run, {"learning_rate": [1e-4, 1e-1], "n_epochs": [1, 3]}, n_trials, ["n_epochs"], seed=0)
+    return Search(run, space, n_trials, ["n_epochs"], 0, score)
 
 
 def train(number, values, on_epoch):
@@ -77,3 +80,21 @@ def test_damaged_record_is_refused(tmp_path):
     (tmp_path / TRIALS).write_bytes(content.replace(b'"complete"', b'"pruned"'))
     with pytest.raises(InputError, match="does not match its checksum"):
         make_search(tmp_path, 1)
+
+
+def test_a_score_is_maximized_and_recorded_by_its_name(tmp_path):
+    scores = {}
+
+    def score_trial(number, values, on_epoch):
+        scores[number] = values["warmup"] + (values["schedule"] == "cosine")
+        on_epoch(1, Validation(loss=1.0, score=scores[number]))
+        return torch.nn.Linear(2, 1), 1, -scores[number]
+
+    space = {"warmup": [0.0, 0.5], "schedule": ["linear", "cosine"]}
+    search = make_search(tmp_path, 6, space, "pr_auc")
+    search.run_trials(score_trial)
+    number, values, _ = search.best()
+    assert scores[number] == max(scores.values()) and set(values) == {"warmup", "schedule"}
+    assert values["schedule"] == "cosine" and 0 <= values["warmup"] <= 0.5
+    assert [trial["pr_auc"] for trial in search.record] == [scores[i] for i in range(6)]
+    assert not any("loss" in trial for trial in search.record)

@@ -19,6 +19,7 @@ from ..io.limits import parse_config
 from ..sinks import terminal
 from . import checkpoint_name, is_machine_path, public_name, resolve_checkpoint, shipped_checkpoints
 from .errors import no_checkpoint
+from .esm2 import hub_name
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class CheckpointSource:
     """A checkpoint that has been located and whose configs are safe to read.
 
     Attributes:
-        name: Name as the user gave it, for messages.
+        name: Name as the user gave it, for messages; of an ESM-2 by fair-esm's name, its Hub id.
         path: Folder, or Hub id.
         subfolder: Subfolder with the checkpoint's files; empty if they are at the top.
         options: `revision` (of a Hub id, its commit), `cache_dir`, `local_files_only` and `token`, if given.
@@ -107,7 +108,8 @@ def open_checkpoint(
     """Locate a checkpoint, pin its commit, and read its config.
 
     Args:
-        name: Folder, Hub id, or name of a checkpoint that ships in the package.
+        name: Folder, Hub id, name of a checkpoint that ships in the package, or fair-esm's name of an ESM-2
+            (`esm2_t36_3B_UR50D`), which stands for the one on the Hub.
         path: Folder or Hub id, if `name` is for messages only.
         revision: Branch, tag or commit of a Hub id.
         subfolder: Subfolder of the folder or repository.
@@ -117,8 +119,8 @@ def open_checkpoint(
         CheckpointNotFoundError: There is no such checkpoint, or it has no config.
         CheckpointError: Its config is not a JSON object, or asks for foreign code.
     """
-    name, subfolder = str(name), subfolder or ""
-    path = str(resolve_checkpoint(path or name))
+    name, subfolder = hub_name(str(name)), subfolder or ""
+    path = str(resolve_checkpoint(hub_name(str(path or name))))
     options = {key: value for key, value in options.items() if value is not None}
     if revision is not None:
         options["revision"] = revision

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..io.limits import EXPANDED_BYTES, RECORD_BASES
 from .clusters import app as clusters
-from .console import out
+from .console import out, record
 from .convert import convert
 from .demo import demo
 from .doctor import doctor
@@ -19,6 +20,7 @@ from .genome import app as genome
 from .group import BiomeformerGroup
 from .inspect import inspect
 from .join import join
+from .page import app as page
 from .phenotype import app as phenotype
 from .publish import app as publish
 from .recipes import app as recipes
@@ -33,6 +35,8 @@ EPILOG = """**Examples**
     biomeformer embed cohort.csv --model metagenbert-mini --output results
 
     biomeformer fit-centroids cohort.csv --read-encoder dnabert2 --n-clusters 1024 --output my-model
+
+`--json` after any command prints its result as one JSON document. `--install-completion` sets up tab completion.
 
 Exit codes: 0 done, 1 failure, 2 bad input, 130 and 143 interrupted.
 """
@@ -53,6 +57,7 @@ def _version(wanted: bool) -> None:
         from ..version import __version__
 
         out(f"biomeformer {__version__}")
+        record(version=__version__)
         raise typer.Exit
 
 
@@ -66,6 +71,14 @@ def _root(
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show the messages of transformers and other libraries too.")
     ] = False,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Append remarks, progress, results and errors to a file, with time stamps; after any command.",
+            show_default=False,
+        ),
+    ] = None,
     max_record_bases: Annotated[
         float, typer.Option(help="Longest record of a FASTQ or FASTA file that is read; after any command.")
     ] = RECORD_BASES.default,
@@ -128,6 +141,7 @@ app.command(
 """
 )(inspect)
 app.command(epilog="Example: `biomeformer doctor --json`")(doctor)
+app.command("app", epilog="Example: `biomeformer app --phenotype-model my-test --cohort results`")(page)
 app.add_typer(clusters, name="clusters")
 app.add_typer(phenotype, name="phenotype")
 app.add_typer(genome, name="genome")

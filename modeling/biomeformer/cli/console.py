@@ -1,14 +1,16 @@
-"""Console output: results on stdout, progress and errors on stderr."""
+"""Console output: results on stdout, as lines or with `--json` as one document, progress and errors on stderr."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..runs.progress import cell, error_line, note, one_line, out, out_lines, shows_remarks
+from ..runs.results import extend, is_recording, record, record_files, record_next
 
 
 def report_files(files: dict[str, Path]) -> None:
@@ -16,6 +18,14 @@ def report_files(files: dict[str, Path]) -> None:
     width = max(map(len, files))
     for name, path in files.items():
         out(f"{name:<{width}}  {path}")
+    record_files(files)
+
+
+def next_command(*words: object) -> None:
+    """Print a command that takes the result further; `words` are those after `biomeformer`."""
+    command = shlex.join(["biomeformer", *map(str, words)])
+    note(f"next: {command}")
+    record_next(command)
 
 
 @contextmanager
@@ -30,4 +40,17 @@ def doing(task: str) -> Iterator[None]:
         yield
 
 
-__all__ = ["cell", "doing", "error_line", "note", "one_line", "out", "out_lines", "report_files"]
+__all__ = [
+    "cell",
+    "doing",
+    "error_line",
+    "extend",
+    "is_recording",
+    "next_command",
+    "note",
+    "one_line",
+    "out",
+    "out_lines",
+    "record",
+    "report_files",
+]

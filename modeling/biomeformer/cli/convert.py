@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .console import doing, report_files
+from .console import doing, next_command, record, report_files
 from .options import Revision
 
 
@@ -41,6 +41,8 @@ def convert(
             from ..checkpoints.onnx_export import export_onnx, load_with_head
 
             report_files({"ONNX file": export_onnx(load_with_head(source, revision=revision), output)})
+            record(source=source)
+            next_command("inspect", source)
             return
         from ..checkpoints.conversion_dnabert2 import convert_checkpoint
         from ..checkpoints.errors import format_load_error
@@ -55,3 +57,5 @@ def convert(
         except (OSError, ValueError) as error:
             raise CheckpointError(format_load_error(source, error)) from error
     report_files({"checkpoint": folder})
+    record(source=source)
+    next_command("inspect", folder)

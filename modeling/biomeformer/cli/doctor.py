@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
-
 import typer
 
-from .console import cell, doing, out, out_lines
+from .console import cell, doing, is_recording, next_command, out, record
 
 STYLES = {"ok": "green", "missing": "yellow", "problem": "red"}
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def doctor() -> None:
     """Check this installation: packages, extras, devices, processor instructions, shipped checkpoints, the Hub's cache.
 
     Nothing is downloaded or changed. Extras that are not installed are listed with the command that installs them. The
@@ -29,10 +26,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         instructions = processor_instructions()
         environment = describe_environment()
     problems = [one for one in findings if one.status == "problem"]
-    if as_json:
-        record = {"environment": environment, "instructions": instructions, "findings": as_record(findings)}
-        out_lines(json.dumps(record | {"healthy": not problems}, indent=2, sort_keys=True))
-    else:
+    record(environment=environment, instructions=instructions, findings=as_record(findings), healthy=not problems)
+    if not is_recording():
         devices, versions = environment["devices"], environment["versions"]
         gpus = ", ".join(f"{one['device']} {one['name']}" for one in devices["cuda"]) or f"none ({devices['advice']})"
         known = ", ".join(name for name, has in instructions.items() if has) or "none of those that help"
@@ -47,6 +42,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         out(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}." if problems else "No problem.")
     if problems:
         raise typer.Exit(1)
+    next_command("demo")
 
 
 def _print_findings(findings: list) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InputError
 from ..runs.progress import RunProgress
-from .console import doing, note, report_files
+from .console import doing, next_command, note, record, report_files
 from .options import (
     DEFAULT_DEVICE,
     AllowSharedFiles,
@@ -71,6 +71,9 @@ def embed(
     title: Annotated[
         str | None, typer.Option(help="Title of the figure and the report.", show_default="cohort and model")
     ] = None,
+    report: Annotated[
+        bool, typer.Option(help="Draw the figure and the report; without, the same command draws them later.")
+    ] = True,
     resume: Resume = True,
     overwrite: Annotated[bool, typer.Option(help="Delete the run that the folder holds, and start over.")] = False,
     fail_fast: Annotated[bool, typer.Option(help="Stop at the first sample that fails.")] = False,
@@ -81,8 +84,8 @@ def embed(
 
     Each finished sample is kept in the output folder at once: after an interruption the same command resumes with the
     samples that are left, and a sample that fails does not stop the others. `biomeformer status` shows where a run
-    stands. At the end it writes abundance.parquet (counts, read_stats, phenotypes, provenance), cohort.png and
-    report.html. Under `accelerate launch` the processes share the samples.
+    stands. At the end it writes abundance.parquet (counts, read_stats, phenotypes, provenance), then draws cohort.png
+    and report.html. Under `accelerate launch` the processes share the samples.
     """
     from ..reads import read_cohort
     from ..reads.subsampling import check_read_fraction
@@ -136,12 +139,26 @@ def embed(
         note(f"{progress.n_units:,} reads of {n_done} samples, {progress.units_per_second:,.0f} reads/s")
     if outcome.result is not None:
         title = title or f"{cohort.stem}, embedded with {Path(model).name}"
-        with doing("drawing the figure and the report"):
-            _write_reports(outcome.result, output, colour_by, title, outcome.failed)
         results = {what: output / name for what, name in (RESULTS | {"clusters": NAME}).items()}
+        if report:
+            with doing("drawing the figure and the report"):
+                _write_reports(outcome.result, output, colour_by, title, outcome.failed)
+        elif earlier := [path for what in ("figure", "report") if (path := results.pop(what)).is_file()]:
+            note(f"{' and '.join(path.name for path in earlier)} in {output} may show an earlier table.")
         report_files({what: path for what, path in results.items() if path.is_file()})
+        record(sample_ids=outcome.result.sample_ids, read_stats=outcome.result.read_stats)
+        after_table(output, outcome.result)
+    record(n_samples=len(samples), failed=outcome.failed)
     list_failures(outcome.failed, output)
     outcome.raise_for_failures()
+
+
+def after_table(folder: Path, table: AbundanceTable) -> None:
+    """Print a command that takes an abundance table further."""
+    if len(table.metadata.columns):
+        next_command("phenotype", "evaluate", folder, "--target", table.metadata.columns[0])
+    else:
+        next_command("export", folder, "--format", "csv")
 
 
 def _write_reports(

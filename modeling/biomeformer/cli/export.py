@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import InputError
-from .console import doing, note, report_files
+from .console import doing, next_command, note, record, report_files
+from .embed import after_table
 from .output import open_output
 
 Format = Literal["datasets", "csv", "biom", "anndata", "multiqc"]
@@ -63,4 +64,10 @@ def export(
         export_table(table, partial, file_format, descriptions=descriptions)
     if is_run_folder(folder) and (failed := run_status(folder).failed):
         note(f"{len(failed)} samples failed and are not in the table: biomeformer status {folder}")
-    report_files({path.name: path for path in sorted(target.rglob("*")) if path.is_file() and path.name != RECORD})
+    files = {path for path in target.rglob("*") if path.is_file() and path.name != RECORD}
+    report_files({path.name: path for path in sorted(files)})
+    record(format=file_format, n_samples=len(table.sample_ids))
+    if file_format == "datasets":
+        next_command("publish", "card", target, "--id", "NAMESPACE/NAME")
+    else:
+        after_table(folder, table)

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import InputError, SamplesFailedError
 from ..runs.progress import RunProgress
-from .console import doing, note, out, report_files
+from .console import doing, next_command, note, out, record, report_files
 from .options import DEFAULT_DEVICE, AllowSharedFiles, BatchTokens, Cohort, Device, Revision, Threads, Timeout
 from .output import check_output, hold_output
 from .presets import Preset
@@ -27,7 +27,11 @@ def fit_centroids(
     cohort: Cohort,
     read_encoder: Annotated[
         str,
-        typer.Option(help="Encoder: a folder or Hub id; of a MetagenBERT checkpoint its encoder.", show_default=False),
+        typer.Option(
+            help="Encoder: a folder, Hub id or, with --translate, fair-esm's name of an ESM-2; of a MetagenBERT "
+            "checkpoint its encoder.",
+            show_default=False,
+        ),
     ],
     n_clusters: Annotated[
         list[int],
@@ -181,6 +185,13 @@ def fit_centroids(
         points = "windows of reads" if processor.truncation == "windows" else "reads"
         sampled = "" if kmeans.n_trained == kmeans.n_points else f", fitted on {kmeans.n_trained:,} of them"
         out(f"{len(kmeans.centroids)} clusters of {kmeans.n_points:,} {points}{sampled}, {kmeans.n_empty} empty")
+    fields = ("n_points", "n_trained", "n_empty", "device")
+    record(
+        fits=[
+            {"n_clusters": len(fit.kmeans.centroids)} | {name: getattr(fit.kmeans, name) for name in fields}
+            for fit in fits
+        ]
+    )
     with wrap_write_errors(output):
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
         if len(fits) == 1:
@@ -196,6 +207,7 @@ def fit_centroids(
     if vectors is None:
         shutil.rmtree(folder, ignore_errors=True)
     report_files(written)
+    next_command("embed", cohort, "--model", next(iter(written.values())), "--output", "results")
 
 
 def described(processor: MetagenBertProcessor) -> list[str]:

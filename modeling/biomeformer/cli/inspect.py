@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import InputError
-from .console import cell, doing, out_lines
+from .console import cell, doing, is_recording, next_command, record
 from .options import Revision
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ def inspect(
     environment: Annotated[
         bool, typer.Option("--environment", help="Describe this installation instead: versions, GPUs, FAISS, threads.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Describe a checkpoint (model, preprocessing config, provenance) or, with --environment, this installation.
 
@@ -42,13 +40,26 @@ def inspect(
         if model is None:
             from ..inference.environment import describe_environment
 
-            record = describe_environment()
+            found = describe_environment()
         else:
-            record = describe(model, revision)
-    if as_json:
-        out_lines(json.dumps(record, indent=2, sort_keys=True))
-    else:
-        _print_tables(record, model or "environment")
+            found = describe(model, revision)
+    record(**found)
+    if not is_recording():
+        _print_tables(found, model or "environment")
+    next_command(*(["doctor"] if model is None else _use_of(model, found["model"])))
+
+
+def _use_of(name: str, model: dict[str, Any]) -> list[str]:
+    """Return the words of a command that uses a checkpoint."""
+    if "estimator" in model or model.get("has_head"):
+        return ["phenotype", "predict", name, "results"]
+    if model["model_type"] == "metagenbert":
+        return ["embed", "cohort.csv", "--model", name, "--output", "results"]
+    if model["model_type"] == "genome_transformer":
+        return ["genome", "predict", "genome.fna", "--model", name]
+    if "classes" in model:
+        return ["sequences", "predict", "sequences.fa", "--model", name]
+    return ["fit-centroids", "cohort.csv", "--read-encoder", name, "--n-clusters", "256", "--output", "my-model"]
 
 
 def describe(name: str, revision: str | None = None) -> dict[str, Any]:
@@ -72,49 +83,50 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
 
     source = open_checkpoint(name, revision=revision)
     config = source.config
-    record: dict[str, Any] = {"checkpoint": name}
+    described: dict[str, Any] = {"checkpoint": name}
     if source.model_type == PREDICTOR:
-        return record | _predictor(source)
+        return described | _predictor(source)
     loaded_model: PreTrainedModel
     if source.model_type == "metagenbert":
         if "MetagenBertForPhenotypeClassification" in (config.get("architectures") or ()):
-            model = load_phenotype_model(name, revision=revision).metagenbert
+            model, has_head = load_phenotype_model(name, revision=revision).metagenbert, True
         else:
-            model = load(name, revision=revision)
+            model, has_head = load(name, revision=revision), False
         assert model.processor is not None
-        record["model"] = {
+        described["model"] = {
             "model_type": "metagenbert",
             "n_clusters": model.config.n_clusters,
             "centroids_dtype": str(model.centroids.dtype).removeprefix("torch."),
             "normalize_embeddings": model.config.normalize_embeddings,
+            "has_head": has_head,
         } | _encoder(model.encoder, model.processor.tokenizer, "read_encoder")
-        record["preprocessing"] = model.processor.preprocessing
+        described["preprocessing"] = model.processor.preprocessing
         loaded_model = model
         weights = {"weights_sha256": model.weights_sha256}
     elif source.model_type == "genome_transformer":
         loaded_model = load_genome_model(name, revision=revision)
-        record["model"] = _genome_transformer(loaded_model)
-        record["preprocessing"] = {} if loaded_model.processor is None else loaded_model.processor.preprocessing
+        described["model"] = _genome_transformer(loaded_model)
+        described["preprocessing"] = {} if loaded_model.processor is None else loaded_model.processor.preprocessing
         weights = {}
     elif "sequence_classification" in config:
         classifier = SequenceClassifier.load(name, revision=revision)
         loaded_model = classifier.model
-        record["model"] = _encoder(loaded_model, classifier.tokenizer, "model_type") | {
+        described["model"] = _encoder(loaded_model, classifier.tokenizer, "model_type") | {
             "classes": classifier.label_names
         }
         weights = {}
     else:
         loaded_model, tokenizer = load_read_encoder(name, revision=revision)
-        record["model"] = _encoder(loaded_model, tokenizer, "model_type")
+        described["model"] = _encoder(loaded_model, tokenizer, "model_type")
         weights = {}
-    record["provenance"] = {
+    described["provenance"] = {
         "revision": getattr(loaded_model.config, "_commit_hash", None),
         **weights,
         "weights_verified": checksum_file(source)[0] is not None,
         "saved_with_transformers": config.get("transformers_version"),
         **_training_record(source),
     }
-    return record
+    return described
 
 
 def _predictor(source: CheckpointSource) -> dict[str, Any]:
@@ -179,14 +191,14 @@ def _training_record(source: CheckpointSource) -> dict[str, Any]:
     return {} if file is None else {"training": read_json(file)}
 
 
-def _print_tables(record: dict[str, Any], title: str) -> None:
+def _print_tables(values_by_section: dict[str, Any], title: str) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     console = Console(soft_wrap=True)
     console.print(cell(title), style="bold")
-    for section, values in record.items():
+    for section, values in values_by_section.items():
         if not isinstance(values, dict):
             continue
         table = Table(title=cell(section), title_justify="left", box=box.SIMPLE_HEAD, show_header=False)

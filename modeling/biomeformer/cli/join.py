@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from .console import doing, note, report_files
+from .console import doing, note, record, report_files
+from .embed import after_table
 from .output import open_output
 
 
@@ -53,3 +54,5 @@ def join(
     for name, folder in failed.items():
         note(f"sample {name} failed and is not in the table: biomeformer status {folder}")
     report_files({"table": output / TABLE_NAME})
+    record(sample_ids=joined.sample_ids, n_tables=len(tables), failed=list(failed))
+    after_table(output, joined)

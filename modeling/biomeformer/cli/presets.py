@@ -26,6 +26,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "wrap-centroids": {"spherical": False, **_SCALE},
         "phenotype evaluate": _CLASSIFIER,
+        "phenotype train": {"estimator": "lasso", "transform": "ilr", "zeros": "epsilon", "folds": 10},
         "phenotype depth": {"fraction": [1.0, 0.1, 0.05], **_CLASSIFIER},
         "phenotype robustness": {"zeros": "epsilon", "permutations": 999},
     },

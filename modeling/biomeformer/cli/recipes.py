@@ -10,13 +10,16 @@ import runpy
 import signal
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import InputError
-from .console import error_line, out, out_lines
+from ..runs.results import record_files
+from .console import error_line, is_recording, next_command, out, out_lines, record
 from .group import BiomeformerGroup
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
@@ -59,9 +62,15 @@ def find(kind: str, name: str, names: list[str], path: Path) -> Path:
 @app.command("list")
 def list_recipes() -> None:
     """List the recipes and their configs."""
-    for name in recipe_names():
-        configs = ", ".join(config_names(name))
-        out(f"{name}: {_docstring(name).splitlines()[0]}" + (f" Configs: {configs}." if configs else ""))
+    listed = [
+        {"name": name, "description": _docstring(name).splitlines()[0], "configs": config_names(name)}
+        for name in recipe_names()
+    ]
+    for recipe in listed:
+        configs = ", ".join(recipe["configs"])
+        out(f"{recipe['name']}: {recipe['description']}" + (f" Configs: {configs}." if configs else ""))
+    record(recipes=listed)
+    next_command("recipes", "show", recipe_names()[0])
 
 
 @app.command()
@@ -72,14 +81,18 @@ def show(
     script = find("recipe", name, recipe_names(), FOLDER / f"{name}.py")
     if config is not None:
         stem = config.removesuffix(".yaml")
-        out_lines(
-            find("config", stem, config_names(name), FOLDER / "configs" / name / f"{stem}.yaml").read_text().rstrip()
-        )
+        path = find("config", stem, config_names(name), FOLDER / "configs" / name / f"{stem}.yaml")
+        out_lines(path.read_text().rstrip())
+        record(recipe=name, config=path, text=path.read_text())
+        next_command("recipes", "run", name, "--config", stem, "--help")
         return
     out_lines(f"{_docstring(name).rstrip()}\n")
     out(f"File: {script}")
-    for each in config_names(name):
-        out(f"Config: {FOLDER / 'configs' / name / each}.yaml")
+    configs = {each: FOLDER / "configs" / name / f"{each}.yaml" for each in config_names(name)}
+    for path in configs.values():
+        out(f"Config: {path}")
+    record(recipe=name, description=_docstring(name), script=script, configs=configs)
+    next_command("recipes", "run", name, "--help")
 
 
 @app.command(
@@ -106,11 +119,48 @@ def run(
         return
     find("recipe", name, recipe_names(), FOLDER / f"{name}.py")
     module = f"biomeformer.recipes.{name}"
+    record(recipe=name, processes=processes, arguments=context.args)
     if processes > 1:
-        raise typer.Exit(launch(["-m", module, *context.args], processes))
-    sys.argv = [f"biomeformer recipes run {name}", *context.args]
-    # In place of this command as `__main__`, where the types of the config's fields are looked up.
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+        with _stdout_of_processes():
+            code = launch(["-m", module, *context.args], processes)
+    else:
+        sys.argv = [f"biomeformer recipes run {name}", *context.args]
+        # In place of this command as `__main__`, where the types of the config's fields are looked up.
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    if code == 0 and (output := _output_of(context.args)) is not None:
+        record_files({"output": output})
+        if (output / "model").is_dir():
+            next_command("inspect", output / "model")
+    raise typer.Exit(code)
+
+
+def _output_of(arguments: list[str]) -> Path | None:
+    """Return the folder that a recipe wrote."""
+    for argument, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, joined = argument.partition("=")
+        if name == "--output":
+            return Path(joined if equals else value)
+    return None
+
+
+@contextmanager
+def _stdout_of_processes() -> Iterator[None]:
+    """Let processes that are started print to stderr where stdout is for the result as JSON."""
+    if not is_recording():
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def launch(arguments: list[str], n_processes: int) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import one_line, out, out_lines
+from .console import is_recording, next_command, one_line, out, record
 from .units import duration, size
 
 if TYPE_CHECKING:
@@ -20,17 +19,18 @@ def status(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="The --output of a run, finished or not.", show_default=False)
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show where a run stands: items done, failed and left, and the time to go."""
     from ..runs.run_folder import run_status
 
     run = run_status(folder)
-    if as_json:
-        out_lines(json.dumps(asdict(run), indent=2))
-        return
-    for line in describe(run):
+    record(**asdict(run))
+    for line in describe(run) if not is_recording() else ():
         out(line)
+    if (folder / "abundance.parquet").is_file():
+        next_command("export", folder, "--format", "csv")
+    elif (folder / "genomes.parquet").is_file():
+        next_command("genome", "attribute", folder, "--output", "network")
 
 
 def describe(status: RunStatus) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InputError
-from .console import doing, out, report_files
+from .console import doing, next_command, out, record, report_files
 from .fit_centroids import Pooling
 from .options import Revision
 from .output import check_output, hold_output
@@ -84,7 +84,7 @@ def wrap_centroids(
         model = MetagenBertModel.from_encoder_and_centroids(
             encoder, values, processor=processor, normalize_embeddings=spherical
         )
-        record = {
+        training_record = {
             "base_model": model_source(encoder),
             "centroids": {
                 "file": centroids.name,
@@ -94,12 +94,14 @@ def wrap_centroids(
         }
         with atomic_directory(output, locked=True) as partial:
             model.save_pretrained(partial)
-            write_json(partial / "training_record.json", record, indent=2)
+            write_json(partial / "training_record.json", training_record, indent=2)
     scale = f"pooling {processor.pooling}"
     if processor.max_length is not None:
         scale += f", at most {processor.max_length} tokens per read"
     out(f"{len(values):,} centroids of {hidden_size:,} dimensions, {scale}")
     report_files({"checkpoint": output})
+    record(n_clusters=len(values), hidden_size=hidden_size, pooling=processor.pooling, max_length=processor.max_length)
+    next_command("embed", "cohort.csv", "--model", output, "--output", "results")
 
 
 __all__ = ["wrap_centroids"]

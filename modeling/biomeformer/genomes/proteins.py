@@ -29,7 +29,6 @@ from ..checkpoints.esm2 import (
     VOCAB_SIZE,
     esm_config,
     esm_tokenizer,
-    hub_name,
 )
 from ..checkpoints.loader import load_from
 from ..checkpoints.loading import resolve_device, resolve_dtype
@@ -304,7 +303,7 @@ def load_protein_encoder(
         InputError: The device or the dtype is unknown or not available.
     """
     target, torch_dtype = resolve_device(device), resolve_dtype(dtype)
-    name = hub_name(str(name))
+    name = str(name)
     if name.endswith(".pt") and not Path(name).is_dir():
         raise CheckpointError(
             f"{name} is a pickle of fair-esm; convert it once with: biomeformer convert {name} FOLDER"

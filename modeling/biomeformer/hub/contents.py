@@ -53,7 +53,7 @@ class Contents:
     Attributes:
         folder: The folder.
         entry: Its card entry.
-        repo_type: `model` or `dataset`.
+        repo_type: `model`, `dataset` or `space`.
         files: Files to publish, by their paths in the repository.
     """
 
@@ -123,7 +123,7 @@ def model_contents(folder: Path, manifest: str | Path | None = None) -> Contents
             ClusterDescriptions.read(path)
         elif path.suffix.lower() in TABLES:
             raise InputError(f"{path} is a table, and {name} would go with the model; publish tables as datasets.")
-    _check_disclosures({name: path for name, path in files.items() if name not in code}, entry)
+    check_disclosures({name: path for name, path in files.items() if name not in code}, entry)
     _check_generated(folder, entry)
     check_loads(folder)
     return Contents(folder, entry, "model", files)
@@ -147,7 +147,7 @@ def dataset_contents(folder: Path) -> Contents:
         entry = load_entry(folder)
         kind.check(folder, entry)
         files = _named_files(folder, kind.files(folder), entry)
-        _check_disclosures(files, entry)
+        check_disclosures(files, entry)
         _check_generated(folder, entry)
         return Contents(folder, entry, "dataset", files)
     data = dataset_file(folder, str(folder))
@@ -175,7 +175,7 @@ def dataset_contents(folder: Path) -> Contents:
             f"{files[DESCRIPTIONS]} describes the clusters of other weights than the table's; remove it, or export the "
             "table again."
         )
-    _check_disclosures(files, entry)
+    check_disclosures(files, entry)
     _check_generated(folder, entry)
     return Contents(folder, entry, "dataset", files)
 
@@ -228,7 +228,7 @@ def _named_files(folder: Path, names: Iterable[str], entry: CardEntry) -> dict[s
     return files
 
 
-def _check_disclosures(files: Mapping[str, Path], entry: CardEntry) -> None:
+def check_disclosures(files: Mapping[str, Path], entry: CardEntry) -> None:
     """Refuse files that disclose a token, an e-mail address, or a path or user name of this machine.
 
     Raises:
@@ -273,4 +273,4 @@ def check_loads(folder: Path) -> None:
         raise CheckpointError(f"{folder} does not load in a fresh process: {lines[-1] if lines else 'it was killed.'}")
 
 
-__all__ = ["Contents", "check_loads", "dataset_contents", "entry_of", "model_contents"]
+__all__ = ["Contents", "check_disclosures", "check_loads", "dataset_contents", "entry_of", "model_contents"]

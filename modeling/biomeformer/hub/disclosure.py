@@ -52,7 +52,7 @@ COMMON_USERS = frozenset(
 VOCABULARY = frozenset({"model.vocab", "model.merges"})
 ROWS_PER_BATCH = 65_536
 TEXT_ENDINGS = frozenset(
-    {".csv", ".tsv", ".md", ".yaml", ".yml", ".toml", ".txt", ".html", ".jsonl", ".cfg", ".ini", ""}
+    {".csv", ".tsv", ".md", ".py", ".yaml", ".yml", ".toml", ".txt", ".html", ".jsonl", ".cfg", ".ini", ""}
 )
 
 

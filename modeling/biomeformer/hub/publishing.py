@@ -175,13 +175,14 @@ def push(
     parent = plan.parent
     with hub_errors(plan.repo_id):
         if not plan.exists:
-            api.create_repo(plan.repo_id, repo_type=repo_type, private=private, exist_ok=False)
+            sdk = "gradio" if repo_type == "space" else None
+            api.create_repo(plan.repo_id, repo_type=repo_type, private=private, exist_ok=False, space_sdk=sdk)
         if parent is None:
             if plan.revision != MAIN:
                 api.create_branch(plan.repo_id, repo_type=repo_type, branch=plan.revision, exist_ok=False)
             parent = str(api.repo_info(plan.repo_id, repo_type=repo_type, revision=plan.revision).sha)
         files, commit = plan.to_send, parent
-        url = f"{api.endpoint}/{'datasets/' if repo_type == 'dataset' else ''}{plan.repo_id}"
+        url = f"{api.endpoint}/{'' if repo_type == 'model' else f'{repo_type}s/'}{plan.repo_id}"
         if files or plan.replaced:
             info = api.create_commit(
                 plan.repo_id,

@@ -271,7 +271,9 @@ def to_anndata(table: AbundanceTable, descriptions: ClusterDescriptions | None =
             obs[name.replace("/", "_")] = pd.Categorical(values, categories=categories)
         else:
             is_whole = kind.lower() == "int64" and not has_gaps
-            obs[name.replace("/", "_")] = frame[name].to_numpy("int64" if is_whole else "float64", na_value=np.nan)
+            # pandas 2 would put the NaN into integers.
+            numbers = frame[name].to_numpy("int64") if is_whole else frame[name].to_numpy("float64", na_value=np.nan)
+            obs[name.replace("/", "_")] = numbers
     clusters = pd.DataFrame(index=pd.Index(cluster_names(table), dtype=object))
     if descriptions is not None:
         described = described_clusters(table, descriptions)

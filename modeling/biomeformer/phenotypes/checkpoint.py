@@ -47,7 +47,7 @@ def with_linear_head(
             `GridSearchCV`; of several labels, a `OneVsRest` of them.
         classes: Names of the classes, in the order of the classifier's labels; of a regression, of its number.
         transform: Transform that the classifier was fitted with: `none`, `clr` or `ilr`.
-        zeros: Rule for zeros that it was fitted with: `fixed` or `sq`.
+        zeros: Rule for zeros that it was fitted with: `fixed`, `sq` or `epsilon`.
         problem_type: `single_label_classification`, `multi_label_classification` or `regression`, as in transformers.
 
     Returns:
@@ -140,6 +140,7 @@ def train_checkpoint(
     table: AbundanceTable,
     target: Target,
     *,
+    estimator: str = "l1",
     transform: str = "clr",
     zeros: str = "auto",
     n_splits: int = 10,
@@ -156,8 +157,9 @@ def train_checkpoint(
         model: Model that embedded the table.
         table: Abundance vectors of the target's samples.
         target: Classes, numbers or labels of the samples.
+        estimator: `l1`, or `lasso` of two classes.
         transform: Transform of the vectors: `none`, `clr` or `ilr`.
-        zeros: Rule for zeros of log-ratios: `auto` (which is `sq` for counts), `fixed` or `sq`.
+        zeros: Rule for zeros of log-ratios: `auto` (which is `sq` for counts), `fixed`, `sq` or `epsilon`.
         n_splits: Folds of the cross-validation.
         seed: Seed of folds and classifier.
         n_jobs: Number of parallel jobs, as in scikit-learn.
@@ -183,7 +185,7 @@ def train_checkpoint(
     fitted, _, study = fit_and_evaluate(
         {"vectors": features},
         target,
-        "l1",
+        estimator,
         transform=transform,
         zeros=rule,
         n_splits=n_splits,

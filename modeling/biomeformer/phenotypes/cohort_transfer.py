@@ -128,7 +128,9 @@ def transfer(
     labels = np.concatenate([cohort.target.labels for cohort in train])
     rows = np.arange(len(labels))
     matrix = design_matrix(blocks, transform, zeros, rows)
-    inner = tuning_folds([cohort.target for cohort in train], seed) if model in INNER_FOLDS else None
+    inner = None
+    if model in INNER_FOLDS:
+        inner = tuning_folds([cohort.target for cohort in train], seed, INNER_FOLDS[model])
     task, n_classes = test.target.task, len(test.target.classes)
     fitted = make_model(model, n_classes, inner, seed, n_jobs, len(rows), task).fit(matrix[rows], labels)
     probabilities = predict_target(fitted, matrix[len(rows) :], task, n_classes)
@@ -167,13 +169,13 @@ def _check_same_target(test: LabelledCohort, cohort: LabelledCohort) -> None:
             )
 
 
-def tuning_folds(targets: Sequence[Target], seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def tuning_folds(targets: Sequence[Target], seed: int, most: int = INNER_SPLITS) -> list[tuple[np.ndarray, np.ndarray]]:
     """Split the concatenated samples of training cohorts for tuning: each fold leaves one cohort out.
 
-    With a single cohort the folds are stratified by class and do not divide its groups.
+    With a single cohort there are `most` folds, stratified by class, which do not divide its groups.
     """
     if len(targets) == 1:
-        return inner_folds(targets[0].strata(n_folds=INNER_SPLITS), targets[0].groups, seed)
+        return inner_folds(targets[0].strata(n_folds=most), targets[0].groups, seed, most)
     cohort = np.repeat(np.arange(len(targets)), [len(target.labels) for target in targets])
     return [(np.flatnonzero(cohort != i), np.flatnonzero(cohort == i)) for i in range(len(targets))]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from ..metrics.p_values import permutation_p
 from ..metrics.scorers import Task
 from ..metrics.targets import MAIN_METRIC, metric_range, score_target
 from .features import FeatureTable
-from .models import INNER_FOLDS, learned_nothing, make_model, predict_target, selected
+from .fold_fits import FoldJob, fit_folds
+from .models import INNER_FOLDS, make_model
 from .target import Target
 from .transforms import block_rules, design_matrix, needs_training_rows
 
@@ -311,7 +313,7 @@ def cross_validate(
         n_repeats: Repeats of the cross-validation, each with other folds.
         n_permutations: Number of cross-validations, of one repeat each, with permuted labels.
         seed: Seed of folds, models and permutations.
-        n_jobs: Number of parallel jobs, as in scikit-learn.
+        n_jobs: Number of processes that fit folds side by side, as in scikit-learn; results do not depend on it.
         progress: Called after each fold with the number of folds done and their total number.
         inspect: Called after each fold of the labels themselves with the fitted model, the features of the test samples
             and their rows.
@@ -327,7 +329,13 @@ def cross_validate(
     if n_splits < 2 or n_repeats < 1:
         raise InputError(f"n_splits is {n_splits} and n_repeats {n_repeats}; give at least 2 and 1.")
     rules = block_rules(blocks, transform, zeros)
-    matrix = None if needs_training_rows(blocks, rules) else design_matrix(blocks, transform, zeros)
+    is_shared = not needs_training_rows(blocks, rules)
+    matrix = design_matrix(blocks, transform, zeros) if is_shared else np.empty((0, 0))
+
+    def rows_of(job: FoldJob) -> np.ndarray:
+        # The prior of the rule gbm, and medians of covariates, are from the training samples only.
+        return matrix if is_shared else design_matrix(blocks, transform, zeros, job.train)
+
     rng = np.random.default_rng(seed)
     n_total = n_splits * (n_repeats + n_permutations)
     n_done = 0
@@ -336,42 +344,49 @@ def cross_validate(
     n_chosen: np.ndarray | float = 0.0
     n_empty = 0
 
-    def run(labels: np.ndarray, repeats: int, first_seed: int) -> tuple[dict[str, list[float]], np.ndarray, float]:
+    def labelings() -> Iterator[tuple[np.ndarray, int, int]]:
+        yield target.labels, n_repeats, seed
+        for i in range(n_permutations):
+            yield permute(target, rng), 1, seed + i
+
+    def jobs() -> Iterator[FoldJob]:
+        for labels, repeats, first_seed in labelings():
+            keep = labels is target.labels and inspect is not None
+            for i, (train, test) in enumerate(folds(replace(target, labels=labels), n_splits, repeats, first_seed)):
+                groups = None if target.groups is None else target.groups[train]
+                inner = None
+                if model in INNER_FOLDS:
+                    n_inner = INNER_FOLDS[model]
+                    inner = inner_folds(target.strata(labels[train], n_inner), groups, first_seed + i, n_inner)
+                untrained = make_model(model, n_classes, inner, first_seed + i, 1, len(train), task)
+                yield FoldJob(untrained, labels, train, test, task, n_classes, keep)
+
+    fits = fit_folds(jobs(), n_total, rows_of, rows_are_shared=is_shared, n_jobs=n_jobs)
+
+    def run(repeats: int) -> tuple[dict[str, list[float]], np.ndarray, float]:
         nonlocal n_done, n_chosen, n_empty
         scores: dict[str, list[float]] = {}
-        total = np.zeros((len(labels), n_classes))
+        total = np.zeros((len(target.labels), n_classes))
         ratios = []
-        permuted = replace(target, labels=labels)
-        for i, (train, test) in enumerate(folds(permuted, n_splits, repeats, first_seed)):
-            groups = None if target.groups is None else target.groups[train]
-            inner = None
-            if model in INNER_FOLDS:
-                n_inner = INNER_FOLDS[model]
-                inner = inner_folds(target.strata(labels[train], n_inner), groups, first_seed + i, n_inner)
-            # The prior of the rule gbm, and medians of covariates, are from the training samples only.
-            rows = matrix if matrix is not None else design_matrix(blocks, transform, zeros, train)
-            fitted = make_model(model, n_classes, inner, first_seed + i, n_jobs, len(train), task)
-            fitted.fit(rows[train], labels[train])
-            predicted = predict_target(fitted, rows[test], task, n_classes)
-            total[test] += predicted
-            if labels is target.labels:
-                n_empty += learned_nothing(fitted)
+        for job, fit in islice(fits, n_splits * repeats):
+            total[job.test] += fit.predicted
+            if job.labels is target.labels:
+                n_empty += fit.is_empty
                 if inspect is not None:
-                    inspect(fitted, rows[test], test)
-                chosen = selected(fitted)
-                n_chosen = n_chosen if chosen is None else n_chosen + chosen
-            for metric, value in score_target(task, labels[test], predicted, target.classes).items():
+                    inspect(fit.model, rows_of(job)[job.test], job.test)
+                n_chosen = n_chosen if fit.selected is None else n_chosen + fit.selected
+            for metric, value in score_target(task, job.labels[job.test], fit.predicted, target.classes).items():
                 scores.setdefault(metric, []).append(value)
-            ratios.append(len(test) / len(train))
+            ratios.append(len(job.test) / len(job.train))
             n_done += 1
             if progress is not None:
                 progress(n_done, n_total)
         return scores, total / repeats, 1 / len(ratios) + float(np.mean(ratios))
 
-    scores, probabilities, correction = run(target.labels, n_repeats, seed)
+    scores, probabilities, correction = run(n_repeats)
     permuted_scores = []
-    for i in range(n_permutations):
-        shuffled, _, _ = run(permute(target, rng), 1, seed + i)
+    for _ in range(n_permutations):
+        shuffled, _, _ = run(1)
         known = [value for value in shuffled[MAIN_METRIC[task]] if not np.isnan(value)]
         permuted_scores.append(float(np.mean(known)) if known else float("nan"))
     fold_scores = {metric: np.array(values) for metric, values in scores.items()}

@@ -10,17 +10,17 @@ import numpy as np
 from ..checkpoints.source import public_record
 from ..errors import InputError
 from ..training.calibration import calibrate
-from .evaluation import INNER_SPLITS, folds, inner_folds
+from .evaluation import folds, inner_folds
 from .features import FeatureTable
 from .fitted_blocks import FittedBlock, fitted_design
-from .models import learned_nothing, make_model
+from .models import INNER_FOLDS, learned_nothing, make_model
 from .predictor import PhenotypePredictor
 from .study import DEFAULT_TRANSFORMS, Study, run_study
 from .target import Target
 from .transforms import block_rules
 
 # What says that a fit on all samples learned nothing, by estimator.
-EMPTY = {"l1": "no coefficient that differs from zero"}
+EMPTY = dict.fromkeys(INNER_FOLDS, "no coefficient that differs from zero")
 
 
 def fit_and_evaluate(
@@ -44,7 +44,7 @@ def fit_and_evaluate(
     Args:
         blocks: Feature tables by name, to be concatenated by column.
         target: Classes, numbers or labels of the samples.
-        estimator: `l1`, `forest` or `boosting`.
+        estimator: `l1`, `lasso`, `forest` or `boosting`.
         transform: Transform of compositions: `none`, `clr` or `ilr`.
         zeros: Rule for zeros of log-ratios, one of `transforms.ZERO_CHOICES`.
         impute: Whether covariates may be missing.
@@ -81,7 +81,10 @@ def fit_and_evaluate(
     )
     rules = block_rules(list(tables.values()), transform, zeros)
     fitted_blocks, matrix = fitted_design(tables, transform, rules, impute)
-    inner = inner_folds(target.strata(n_folds=INNER_SPLITS), target.groups, seed) if estimator == "l1" else None
+    inner = None
+    if estimator in INNER_FOLDS:
+        n_inner = INNER_FOLDS[estimator]
+        inner = inner_folds(target.strata(n_folds=n_inner), target.groups, seed, n_inner)
     model = make_model(estimator, len(target.classes), inner, seed, n_jobs, len(matrix), target.task)
     fitted = model.fit(matrix, target.labels)
     nothing = study.fit_warnings[0] if study.evaluations[0].learned_nothing else ""
@@ -109,8 +112,8 @@ def train_predictor(
         blocks: Feature tables by name: `vectors` of `biomeformer embed` or `features` of any other table, `species`,
             and `covariates` of `make_covariates`.
         target: Classes, numbers or labels of the samples.
-        estimator: `l1`, `forest` or `boosting`.
-        transform: Transform of compositions; by default `clr` for `l1` and `none` for trees.
+        estimator: `l1`, `lasso`, `forest` or `boosting`.
+        transform: Transform of compositions; by default `none` for trees, else `clr`.
         base_model: Checkpoint of the clusters, as of `model_source`; by default what their table says.
         **options: As for `fit_and_evaluate`.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -68,12 +69,8 @@ class L1LogisticRegression(ClassifierMixin, BaseEstimator):
         from sklearn.utils.parallel import Parallel, delayed
 
         self.classes_ = np.unique(labels)
-        # For two classes each penalty by itself, for more the path of a fold at once.
-        ratios = [[ratio] for ratio in self.ratios] if len(self.classes_) == 2 else [list(self.ratios)]
         jobs = [
-            delayed(_score)(matrix, labels, train, test, part, self.seed)
-            for train, test in self.inner_splits
-            for part in ratios
+            delayed(_score)(matrix, labels, train, test, self.ratios, self.seed) for train, test in self.inner_splits
         ]
         scores = np.array(Parallel(n_jobs=self.n_jobs)(jobs)).reshape(len(self.inner_splits), len(self.ratios), 2)
         areas, likelihoods = scores[:, :, 0], scores[:, :, 1]
@@ -112,6 +109,10 @@ def _fit(matrix: np.ndarray, labels: np.ndarray, ratio: float, seed: int) -> Pip
     scaler = StandardScaler().fit(matrix)
     c = ratio * smallest_c(scaler.transform(matrix), labels)
     model = make_pipeline(scaler, _classifier(c, seed) if len(np.unique(labels)) == 2 else L1Multinomial([c]))
+    return _fit_quietly(model, matrix, labels)
+
+
+def _fit_quietly(model: Any, matrix: np.ndarray, labels: np.ndarray) -> Any:
     with warnings.catch_warnings():
         # Weak penalties of the path may not converge; they are then judged as they are.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -138,12 +139,13 @@ def _score(
     if len(np.unique(labels[train])) < len(classes):
         return [(float("nan"), float("-inf"))] * len(ratios)
     index = np.searchsorted(classes, labels[test])
+    scaler = StandardScaler().fit(matrix[train])
+    scaled, tested = scaler.transform(matrix[train]), scaler.transform(matrix[test])
+    penalties = smallest_c(scaled, labels[train]) * np.asarray(ratios)
     if len(classes) == 2:
-        fits = (_fit(matrix[train], labels[train], ratio, seed).predict_proba(matrix[test]) for ratio in ratios)
+        fits = (_fit_quietly(_classifier(c, seed), scaled, labels[train]).predict_proba(tested) for c in penalties)
     else:
-        scaler = StandardScaler().fit(matrix[train])
-        scaled, tested = scaler.transform(matrix[train]), scaler.transform(matrix[test])
-        path = L1Multinomial(smallest_c(scaled, labels[train]) * np.asarray(ratios)).fit(scaled, labels[train]).path_
+        path = L1Multinomial(penalties).fit(scaled, labels[train]).path_
         fits = (softmax(tested @ weights.T + intercept) for weights, intercept in path)
     scores = []
     for predicted in fits:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegressionCV
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -39,4 +39,20 @@ def make_lasso(inner_splits: Sequence[tuple[np.ndarray, np.ndarray]], seed: int,
     return make_pipeline(StandardScaler(), model)
 
 
-__all__ = ["N_PENALTIES", "make_lasso"]
+def without_choice(fitted: Pipeline) -> Pipeline:
+    """Return a fitted LASSO as the logistic regression that was chosen, with the same scaler and predictions."""
+    scaler, chosen = fitted[0], fitted[-1]
+    options: dict[str, Any] = {"l1_ratio": 1}
+    model = LogisticRegression(
+        C=float(np.ravel(chosen.C_)[0]),
+        solver=chosen.solver,
+        max_iter=chosen.max_iter,
+        random_state=chosen.random_state,
+        **options,
+    )
+    model.classes_, model.n_features_in_ = chosen.classes_, chosen.n_features_in_
+    model.coef_, model.intercept_ = chosen.coef_, chosen.intercept_
+    return make_pipeline(scaler, model)
+
+
+__all__ = ["N_PENALTIES", "make_lasso", "without_choice"]

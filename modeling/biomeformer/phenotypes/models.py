@@ -39,6 +39,8 @@ REGRESSION_DESCRIPTIONS = {
 # Smallest number of samples in a leaf of boosting: this fraction of the training samples, within these limits.
 # scikit-learn's fixed 20 leaves no split at all of 24 samples.
 LEAF_FRACTION, MIN_LEAF, MAX_LEAF = 0.1, 2, 20
+# Bins of boosting, scikit-learn's default and most.
+MAX_BINS = 255
 # Probabilities that differ by less are equal.
 CONSTANT = 1e-9
 
@@ -88,7 +90,10 @@ def make_model(
         from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
         kind = HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier
+        # Each value of a feature then still has a bin of its own, and histograms are no larger than that needs.
+        n_bins = MAX_BINS if n_samples is None else min(MAX_BINS, max(n_samples, 2))
         return kind(
+            max_bins=n_bins,
             max_iter=200,
             learning_rate=0.05,
             max_leaf_nodes=8,

@@ -14,6 +14,7 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import LogisticRegressionCV
 
 from ..checkpoints.estimators import ESTIMATOR, estimators_in, load_estimator, write_estimator
 from ..checkpoints.source import CONFIG, CheckpointSource, open_checkpoint
@@ -25,7 +26,8 @@ from ..training.calibration import scale
 from ..version import __version__
 from .features import FeatureTable
 from .fitted_blocks import BlockRecord, FittedBlock
-from .models import MODELS, predict_target
+from .lasso import without_choice
+from .models import ESTIMATORS, predict_target
 from .multi_label import OneVsRest
 from .target import KINDS, Kind, task_of
 
@@ -37,6 +39,7 @@ TRUSTED = ("biomeformer.phenotypes.multinomial.L1Multinomial",)
 CLASSES: dict[tuple[str, bool], list[tuple[str, ...]]] = {
     ("l1", False): [("LogisticRegression", "StandardScaler"), ("L1Multinomial", "StandardScaler")],
     ("l1", True): [("Lasso", "StandardScaler")],
+    ("lasso", False): [("LogisticRegression", "StandardScaler")],
     ("forest", False): [("RandomForestClassifier", "DecisionTreeClassifier")],
     ("forest", True): [("RandomForestRegressor", "DecisionTreeRegressor")],
     ("boosting", False): [("HistGradientBoostingClassifier",)],
@@ -96,7 +99,7 @@ class PhenotypePredictor:
         kind: `classification`, `regression` or `multilabel`.
         target: Name of the column it was fitted on.
         classes: Names of the classes or labels; of a regression, the column's.
-        estimator_name: `l1`, `forest` or `boosting`.
+        estimator_name: `l1`, `lasso`, `forest` or `boosting`.
         estimator: The fitted estimator, of scikit-learn or a `OneVsRest` of several.
         blocks: Blocks of features, in the order of their columns.
         temperature: Of classes, what calibrates their probabilities on the held-out folds (see
@@ -334,13 +337,13 @@ class PhenotypePredictor:
 
     def _problem(self, probes: list[list[float]]) -> str:
         """Return what of the estimator does not fit the config; empty if it fits."""
-        if self.kind not in KINDS or self.estimator_name not in MODELS or not self.blocks or not self.classes:
+        if self.kind not in KINDS or self.estimator_name not in ESTIMATORS or not self.blocks or not self.classes:
             return f"its {CONFIG} is of no predictor"
         if (self.temperature is not None and self.temperature <= 0) or (
             self.error_95 is not None and self.error_95 < 0
         ):
             return f"its {CONFIG} has a temperature or an error below 0"
-        expected = CLASSES[self.estimator_name, self.kind == "regression"]
+        expected = CLASSES.get((self.estimator_name, self.kind == "regression"), [])
         models: list[Any] = self.estimator.models if isinstance(self.estimator, OneVsRest) else [self.estimator]
         if isinstance(self.estimator, OneVsRest) != (self.kind == "multilabel") or len(models) != (
             len(self.classes) if self.kind == "multilabel" else 1
@@ -388,6 +391,8 @@ def _stored(fitted: Any) -> Any:
         models = [None if model is None else _stored(model) for model in fitted.models]
         return {"models": models, "frequencies": np.asarray(fitted.frequencies)}
     fitted = getattr(fitted, "best_estimator_", fitted)
+    if hasattr(fitted, "steps") and isinstance(fitted[-1], LogisticRegressionCV):
+        fitted = without_choice(fitted)
     for estimator in estimators_in(fitted):
         if "n_jobs" in estimator.get_params(deep=False):
             # What the machine had is nothing of the model.

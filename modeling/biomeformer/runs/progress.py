@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..sinks import terminal, terminal_lines
+from . import log_file, results
 from .debugging import StderrHandler
 
 if TYPE_CHECKING:
@@ -47,18 +48,24 @@ def one_line(text: str) -> str:
 
 
 def out(text: str) -> None:
-    """Print a result, on one line."""
+    """Print a result, on one line; a remark where the result is printed as JSON."""
+    if results.is_recording():
+        note(text)
+        return
     print(terminal(text))
+    log_file.logger.info("%s", terminal(text))
 
 
 def out_lines(text: str) -> None:
-    """Print a result of several lines, such as a table or JSON."""
-    print(terminal_lines(text))
+    """Print a result of several lines, such as a table; nothing where the result is printed as JSON."""
+    if not results.is_recording():
+        print(terminal_lines(text))
 
 
 def note(text: str) -> None:
     """Log a remark, which is printed on stderr."""
     logger.info("%s", terminal(text))
+    log_file.logger.info("%s", terminal(text))
 
 
 def shows_remarks() -> bool:
@@ -69,6 +76,8 @@ def shows_remarks() -> bool:
 def error_line(text: str) -> None:
     """Print an error as one line, never wrapped, so that paths can be copied."""
     print(f"error: {one_line(text)}", file=sys.stderr)
+    log_file.logger.error("%s", one_line(text))
+    results.record_error(one_line(text))
 
 
 def cell(text: str) -> Text:
@@ -250,14 +259,16 @@ class RunProgress(Progress):
         self.n_failed += reason is not None
         self._report()
         self.draw()
-        if sys.stderr.isatty():
-            return
         if self.processes.size == 1:
             where = f"{self.n_before + self.n_done}/{self.n_items}"
         else:
             where = f"process {self.processes.rank}, {self.n_done}/{self._n_mine}"
         news = self.done or f"{n_units:,} {self.unit} ({speed:,.0f} {self.unit}/s)"
-        note(f"{where} {one_line(item)}: {'failed' if reason is not None else news}")
+        line = f"{where} {one_line(item)}: {'failed' if reason is not None else news}"
+        if sys.stderr.isatty():
+            log_file.logger.info("%s", line)
+        else:
+            note(line)
 
     def _report(self) -> None:
         self.processes.report = {"n_done": self.n_done, "units_per_second": self.units_per_second}

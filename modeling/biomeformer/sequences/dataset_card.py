@@ -17,7 +17,7 @@ REASONS = {
     "too_short": "shorter than `min_length`",
     "too_many_n": "with a fraction of N above `max_n`",
     "no_label": "without a label",
-    "other_contig": "on contigs other than numbered chromosomes, X, Y, Z and W",
+    "other_contig": "on contigs other than numbered chromosomes, X, Y, Z, W and M",
     "past_contig_end": "windows across the end of a contig",
     "contig_shorter_than_window": "windows longer than their contig",
     "conflict": "identical sequences with different labels (all copies)",

@@ -26,7 +26,7 @@ class PreparationSettings:
         length: Bases of a window around an interval's summit.
         edges: How to treat a window that crosses an end of its contig: `drop` it, `shift` it inside, `clip` it, or
             `pad` what is within the contig to the full length with N on both sides alike, which count for `max_n`.
-        canonical_contigs: Whether to drop intervals on contigs other than numbered chromosomes, X, Y, Z and W.
+        canonical_contigs: Whether to drop intervals on contigs other than numbered chromosomes, X, Y, Z, W and M.
         max_n: Largest fraction of N in a sequence; sequences above it are dropped.
         min_length: Minimum length in bases; shorter sequences are dropped.
         sequence_column: Table column with the sequences.

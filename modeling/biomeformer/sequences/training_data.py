@@ -17,7 +17,7 @@ from ..io.digests import check_files
 from ..io.records import DamagedFileError
 from ..io.short_repr import short_repr
 from .folder import ADVICE, PREPARE_RECORD, RECORD
-from .splitting import SPLITS
+from .splitting import SPLITS, draw_keys, split_randomly
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,15 @@ class LabelledSequences:
     def ids(self) -> list[str]:
         """Ids of all sequences."""
         return [str(value) for value in self.dataset["id"]]
+
+    def sample(self, n: int | None, seed: int) -> LabelledSequences:
+        """Return `n` sequences drawn at random, of each class its share; all if `n` is None or there are no more."""
+        if n is None or n >= len(self):
+            return self
+        strata = self.truth if self.truth.dtype.kind == "i" else np.zeros(len(self), np.int64)
+        keys = draw_keys(np.arange(len(self), dtype=np.uint64), seed)
+        rows = np.flatnonzero(split_randomly(keys, strata, [n / len(self), 1 - n / len(self)]) == 0)
+        return LabelledSequences(self.dataset.select(rows), self.truth[rows], self.lengths[rows])
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from .settings import PreparationSettings
 
 PAST_END, SHORT_CONTIG = "past_contig_end", "contig_shorter_than_window"
 OTHER_CONTIG = "other_contig"
-# The assembled chromosomes of an animal's genome, as UCSC or Ensembl call them.
-CANONICAL = re.compile(r"(chr)?([1-9][0-9]?|[XYZW])")
+# The assembled chromosomes of an animal's genome, the mitochondrial one too, as UCSC or Ensembl call them.
+CANONICAL = re.compile(r"(chr)?([1-9][0-9]?|[XYZW]|MT?)")
 N_SHOWN = 3
 
 

@@ -16,6 +16,7 @@ from ..io.atomic import describe_error
 from ..runs.command_line import current_command, set_command
 from ..runs.debugging import show_tracebacks, shows_tracebacks
 from ..runs.interruption import Interruption
+from ..runs.log_file import open_log_file_of_parent
 from ..runs.process_group import DEFAULT_TIMEOUT, ProcessGroup
 from ..runs.progress import error_line, note
 from ..runs.scheduler import RunOutcome
@@ -95,6 +96,7 @@ def run_main(
     """
     if getattr(args, "debug", False):
         show_tracebacks()
+    open_log_file_of_parent()
     processes = ProcessGroup()
     try:
         with Interruption() as interruption, ProcessGroup.from_environment(timeout) as processes:

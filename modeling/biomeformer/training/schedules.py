@@ -39,4 +39,10 @@ def cosine_warmup_decay(n_steps: int, warmup: float) -> Schedule:
     return factor
 
 
-__all__ = ["Schedule", "constant", "cosine_warmup_decay", "linear_warmup_decay"]
+# Schedules that a config names; each takes the number of steps and the fraction of them that rises.
+WARMUP_SCHEDULES: dict[str, Callable[[int, float], Schedule]] = {
+    "linear": linear_warmup_decay,
+    "cosine": cosine_warmup_decay,
+}
+
+__all__ = ["WARMUP_SCHEDULES", "Schedule", "constant", "cosine_warmup_decay", "linear_warmup_decay"]

@@ -30,10 +30,10 @@ class _Trial(msgspec.Struct):
     Attributes:
         number: Its number.
         state: Optuna's name of its state.
-        loss: Its validation loss; of a pruned one its last, or None.
+        loss: Its validation loss, or the negative of its score; of a pruned one its last, or None.
         params: Its settings.
-        losses: Validation loss after each epoch, by the epoch.
-        best_epoch: The epoch with the lowest loss; None if pruned.
+        losses: The same after each validation, by the validation's number.
+        best_epoch: The validation with the lowest loss; None if pruned.
     """
 
     number: int
@@ -65,12 +65,20 @@ class Search:
         n_trials: Number of trials.
         integers: Names of the settings that are integers.
         seed: Seed of the sampler.
+        score: Name of the validation score that is maximized; by default the validation loss is minimized.
     """
 
     def __init__(
-        self, run: TrainingRun, space: Mapping[str, Sequence[Any]], n_trials: int, integers: Sequence[str], seed: int
+        self,
+        run: TrainingRun,
+        space: Mapping[str, Sequence[Any]],
+        n_trials: int,
+        integers: Sequence[str],
+        seed: int,
+        score: str | None = None,
     ) -> None:
         self.run, self.space, self.n_trials, self.integers, self.seed = run, space, n_trials, integers, seed
+        self.score = score
         self.study: Any = None
         if run.is_main:
             optuna = import_optuna()
@@ -97,8 +105,8 @@ class Search:
         """Run the remaining trials. All processes call it.
 
         Args:
-            train: Takes a trial's number and settings and a function to call after each epoch; returns the model after
-                its best epoch, that epoch and its validation loss.
+            train: Takes a trial's number and settings and a function to call after each validation; returns the model
+                at its best validation, that validation's number, and its loss or the negative of its score.
         """
         processes = self.run.processes
         while True:
@@ -120,7 +128,7 @@ class Search:
             processes.barrier()
 
     def best(self) -> tuple[int, dict[str, Any], int]:
-        """Return the best trial's number, settings and best epoch."""
+        """Return the best trial's number, settings and best validation."""
         number, values, epoch = self.run.processes.on_main(self._best)
         return number, values, epoch
 
@@ -138,9 +146,15 @@ class Search:
         if self.study is None:
             return []
         return [
-            {"number": trial.number, "state": trial.state.name.lower(), "loss": trial.value, **trial.params}
+            {"number": trial.number, "state": trial.state.name.lower(), **self._criterion(trial.value), **trial.params}
             for trial in self.study.trials
         ]
+
+    def _criterion(self, loss: float | None) -> dict[str, float | None]:
+        """Return what is minimized or maximized, by its name."""
+        if self.score is None:
+            return {"loss": loss}
+        return {self.score: None if loss is None else -loss}
 
     def _finished(self) -> list[dict[str, Any]]:
         """Return the finished trials as the record has them."""
@@ -192,10 +206,11 @@ class Search:
         self.study.sampler = optuna.samplers.TPESampler(seed=self.seed + number, n_startup_trials=5)
         trial = self.study.ask()
         for name, values in self.space.items():
-            low, high = min(values), max(values)
-            if len(values) > 2:
+            if len(values) > 2 or isinstance(values[0], str):
                 trial.suggest_categorical(name, values)
-            elif name in self.integers:
+                continue
+            low, high = min(values), max(values)
+            if name in self.integers:
                 trial.suggest_int(name, int(low), int(high))
             else:
                 trial.suggest_float(name, float(low), float(high), log=low > 0 and high / low >= 10)
@@ -210,7 +225,7 @@ class Search:
         def on_epoch(epoch: int, validation: Validation) -> None:
             falls_behind = False
             if trial is not None:
-                trial.report(validation.loss, epoch)
+                trial.report(-validation.merit, epoch)
                 falls_behind = trial.should_prune()
             if self.run.processes.broadcast(falls_behind):
                 raise _Pruned
@@ -225,7 +240,8 @@ class Search:
         optuna.trial.Trial(self.study, self.study.trials[number]._trial_id).set_user_attr("best_epoch", epoch)
         self.study.tell(number, loss)
         self._write_trials()
-        out(f"trial {number}: validation loss {loss:.4f} after epoch {epoch}")
+        ((criterion, value),) = self._criterion(loss).items()
+        out(f"trial {number}: validation {criterion} {value:.4f}, the best, at validation {epoch}")
 
     def _best(self) -> tuple[int, dict[str, Any], int]:
         best = self.study.best_trial

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...errors import InputError
-from ..console import doing, note, out, report_files
+from ..console import doing, next_command, note, out, record, report_files
 from ..options import DEFAULT_DEVICE, AllowSharedFiles, BatchTokens, Device, Revision, Seed, Threads
 from ..output import open_output
 
@@ -127,3 +127,6 @@ def describe(
         with wrap_write_errors(Path(model)):
             paths["beside the model"] = descriptions.write(Path(model) / NAME)
     report_files(paths)
+    record(n_reads=descriptions.record["n_reads"], n_genomes=len(catalog), n_clusters=len(descriptions))
+    record(n_empty=n_empty, n_not_used=descriptions.record["n_not_used"], genomes_without_taxon=unnamed)
+    next_command("embed", "cohort.csv", "--model", model, "--output", "results")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...errors import InputError
-from ..console import doing, note, out, report_files
+from ..console import doing, next_command, note, out, record, report_files
 from ..options import DEFAULT_DEVICE, BatchTokens, Device, Revision, Threads
 from ..output import check_output_file
 
@@ -75,3 +75,5 @@ def reads(
         out(f"{name}: {count:,} of {n_reads:,} reads")
     note("The file holds reads of the sample; keep it as confidential as the sample.")
     report_files({"reads": output})
+    record(n_reads=n_reads, n_written=written)
+    next_command("clusters", "describe", model, "--genomes", "genomes.tsv", "--output", "descriptions")

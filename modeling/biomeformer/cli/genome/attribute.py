@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ...runs.progress import RunProgress
-from ..console import doing, out, report_files
+from ..console import doing, next_command, out, record, report_files
 from ..options import DEFAULT_DEVICE, Device, Resume, Revision, Seed, Threads, Timeout
 from ..output import check_run_output
 from ..runs import list_failures, watch_run
@@ -116,6 +116,8 @@ def attribute(
     if chosen["n_trained_on"] is not None:
         out(f"{figures['n_genomes'] - chosen['n_trained_on']:,} held out, {chosen['n_trained_on']:,} trained on")
     failed = network.record["genomes"]["failed"]
+    record(**figures, pseudo_examples=network.record["pseudo_examples"], failed=failed)
+    next_command("inspect", model)
     list_failures(failed, output)
     RunOutcome(network, failed, figures["n_genomes"] + len(failed), 0, "genomes").raise_for_failures()
 

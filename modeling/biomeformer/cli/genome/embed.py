@@ -9,7 +9,7 @@ import typer
 
 from ...io.atomic import atomic_directory
 from ...runs.progress import RunProgress
-from ..console import doing, one_line, out, report_files
+from ..console import doing, next_command, one_line, out, record, report_files
 from ..options import DEFAULT_DEVICE, AllowSharedFiles, BatchTokens, Device, Resume, Revision, Threads, Timeout
 from ..output import check_run_output
 from ..runs import list_failures, watch_run
@@ -122,6 +122,15 @@ def embed(
                 write_genome_dataset(embedded, partial)
             files["dataset"] = output / "dataset"
         report_files(files)
+        record(
+            n_genes=n_genes,
+            n_distinct_proteins=n_distinct,
+            hit_rate=embedded.hit_rate,
+            left_out={str(name): int(n) for name, n in gene_stats.items()},
+            n_remarked=n_remarked,
+        )
+        next_command("recipes", "show", "train_genome_transformer")
+    record(n_genomes=len(genomes), failed=outcome.failed)
     list_failures(outcome.failed, output)
     outcome.raise_for_failures()
 

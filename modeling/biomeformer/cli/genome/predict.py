@@ -10,7 +10,7 @@ import typer
 from ...errors import InputError, SamplesFailedError
 from ...io.atomic import atomic_write
 from ...io.spreadsheets import write_spreadsheet
-from ..console import doing, note, one_line, out_lines, report_files
+from ..console import doing, extend, next_command, note, one_line, out_lines, record, report_files
 from ..options import DEFAULT_DEVICE, Device, Revision, Threads
 from ..output import check_output_file
 from ..runs import list_failures
@@ -99,10 +99,15 @@ def predict(
         lines.append(_line([entry.genome_id, prediction.label, *values, str(len(prediction.genome))]))
         if output is None:
             out_lines(lines[-1])
+        row: dict[str, Any] = {"genome_id": entry.genome_id, loaded.config.label_name: prediction.label}
+        row |= {"probabilities": prediction.probabilities, "n_genes": len(prediction.genome)}
+        extend(predictions=[row | {"differences": prediction.differences}])
     if output is not None and len(lines) > 1:
         with atomic_write(output) as partial:
             partial.write_text("\n".join(lines) + "\n")
         report_files({"predictions": output})
+    record(failed=failed)
+    next_command("inspect", model)
     if failed:
         list_failures(failed, None)
         common = all_failed_alike(failed, len(catalog))

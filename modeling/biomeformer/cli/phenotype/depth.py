@@ -10,7 +10,7 @@ import typer
 from ...errors import InputError, SamplesFailedError
 from ...io.tables import missing_words
 from ...runs.progress import Progress
-from ..console import doing, note, out, report_files
+from ..console import doing, next_command, note, record, report_files
 from ..embed import embed as embed_cohort
 from ..options import DEFAULT_DEVICE, AllowSharedFiles, BatchTokens, Device, Revision, Threads
 from ..output import open_output
@@ -32,7 +32,7 @@ from .options import (
     Zeros,
 )
 from .reading import FurtherBlocks, TargetOptions, print_remarks, samples_in_all
-from .summary import study_lines
+from .summary import print_study
 
 WRITER, FIGURE = "phenotype depth", "depth.svg"
 
@@ -166,8 +166,7 @@ def depth(
             inputs=inputs,
             progress=progress.update,
         )
-    for line in study_lines(study):
-        out(line)
+    print_study(study)
     with output_folder.publish() as partial:
         from ...reports.phenotype_figures import depth_figure
         from ...reports.svg import svg
@@ -176,6 +175,8 @@ def depth(
         written["figure"] = partial / FIGURE
         written["figure"].write_bytes(svg(depth_figure(study)))
     report_files({name: output / path.name for name, path in written.items()})
+    record(read_fractions=inputs["read_fractions"], failed={} if failure is None else failure.failed)
+    next_command("phenotype", "evaluate", folders[0], "--target", target)
     if failure is not None:
         raise failure
 

@@ -11,7 +11,7 @@ from ...errors import InputError
 from ...io.spreadsheets import write_spreadsheet
 from ...io.tables import missing_words
 from ...runs.progress import Progress
-from ..console import doing, out, report_files
+from ..console import doing, next_command, out, record, report_files
 from ..options import Threads
 from ..output import open_output
 from ..presets import Preset
@@ -35,7 +35,7 @@ from .options import (
     column_names,
 )
 from .reading import FurtherBlocks, TargetOptions, feature_set, read_study_tables
-from .summary import study_lines
+from .summary import print_study
 
 
 def evaluate(
@@ -182,13 +182,13 @@ def evaluate(
                 seed=seed,
             )
             study = replace(study, confounding=confounding)
-    for line in study_lines(study):
-        out(line)
+    print_study(study)
     leak = None
     if refit_centroids is not None:
         from ...phenotypes.refitting import leak_table
 
         leak = leak_table(study)
+        record(centroid_leak=leak)
         for row in leak.itertuples():
             out(
                 f"{row.model}: centroids of all samples gain {row.leak:+.3f} ({row.low:.3f} to {row.high:.3f}) in "
@@ -204,6 +204,8 @@ def evaluate(
 
             written["report"] = phenotype_report(study, partial / "report.html", tables=tables)
     report_files({name: output / path.name for name, path in written.items()})
+    given = [] if metadata is None else ["--metadata", metadata]
+    next_command("phenotype", "robustness", table, "--target", target, *given)
 
 
 def _feature_sets(blocks: list[str], chosen: list[str] | None) -> dict[str, list[str]]:

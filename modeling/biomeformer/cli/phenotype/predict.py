@@ -14,7 +14,7 @@ from ...io.compression import remove_compression_suffix
 from ...io.spreadsheets import write_spreadsheet
 from ...io.tables import missing_words
 from ...runs.progress import Progress
-from ..console import doing, note, out_lines, report_files
+from ..console import doing, next_command, note, out_lines, record, report_files
 from ..options import DEFAULT_DEVICE, Device, Revision, Threads
 from ..runs import list_failures
 from .options import Missing, NotMissing, Species
@@ -113,6 +113,8 @@ def predict(
         with atomic_write(output) as file:
             file.write_text(content, encoding="utf-8")
         report_files({"predictions": output})
+    record(predictions=predictions.rename_axis("sample_id").reset_index(), failed=failed)
+    next_command("inspect", checkpoint)
     if failed:
         raise SamplesFailedError(
             f"{len(failed)} of {len(failed) + len(predictions)} samples could not be used, and have no prediction "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import InputError, TableError
-from ..console import doing, report_files
+from ..console import doing, next_command, record, report_files
 from ..options import Revision, Threads
 from .reading import table_record
 
@@ -92,6 +92,10 @@ def report(
             n_permutations=permutations,
         )
     report_files({"report": target})
+    record(target=evaluated.target.column, feature_sets=evaluated.feature_sets, warnings=evaluated.warnings)
+    for described in evaluated.inputs.get("tables", {}).values():
+        next_command("phenotype", "robustness", described["path"], "--target", evaluated.target.column)
+        break
 
 
 def study_tables(study: Study) -> dict[str, FeatureTable]:
@@ -104,14 +108,14 @@ def study_tables(study: Study) -> dict[str, FeatureTable]:
     from ...phenotypes import read_feature_table
 
     tables = {}
-    for name, record in study.inputs.get("tables", {}).items():
-        path = Path(record["path"])
+    for name, read in study.inputs.get("tables", {}).items():
+        path = Path(read["path"])
         if not path.exists() and not is_dataset_id(path):
             raise TableError(f"{path}, a table of the study, does not exist; restore it, or evaluate again.")
-        if table_record(path)["sha256"] != record["sha256"]:
+        if table_record(path)["sha256"] != read["sha256"]:
             raise TableError(f"{path} has changed since the study was computed from it; evaluate again.")
         tables[name] = read_feature_table(
-            path, study.target.sample_ids, metadata_columns=record.get("metadata_columns", ())
+            path, study.target.sample_ids, metadata_columns=read.get("metadata_columns", ())
         )
     return tables
 

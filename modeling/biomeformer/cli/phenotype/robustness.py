@@ -9,7 +9,7 @@ import typer
 
 from ...io.spreadsheets import write_spreadsheet
 from ...io.tables import missing_words
-from ..console import doing, out, report_files
+from ..console import doing, next_command, out, record, report_files
 from ..output import open_output
 from ..presets import Preset
 from .options import Categorical, Missing, NotMissing, Overwrite, Strata, Zeros, column_names
@@ -116,3 +116,6 @@ def robustness(
     with folder.publish() as partial:
         write_spreadsheet(pd.DataFrame(rows), partial / "tests.csv", index=False)
     report_files({"tests": output / "tests.csv"})
+    record(tests=rows)
+    columns_of = [] if metadata is None else ["--metadata", str(metadata)]
+    next_command("phenotype", "evaluate", tables[0], "--target", target, *columns_of)

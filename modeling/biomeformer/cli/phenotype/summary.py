@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..console import one_line
+from ..console import one_line, out, record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ...metrics.scorers import Task
     from ...phenotypes import Interval, Study
+
+
+def print_study(study: Study) -> None:
+    """Print the results of a study."""
+    for line in study_lines(study):
+        out(line)
+    record(
+        target=study.record["target"],
+        scores=study.scores,
+        comparisons=study.comparisons,
+        notes=study.notes,
+        warnings=study.warnings,
+    )
 
 
 def study_lines(study: Study) -> list[str]:

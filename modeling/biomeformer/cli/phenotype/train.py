@@ -11,9 +11,10 @@ from ...errors import InputError
 from ...io.atomic import atomic_directory, write_json
 from ...io.tables import missing_words
 from ...runs.progress import Progress
-from ..console import doing, note, out, report_files
+from ..console import doing, next_command, note, record, report_files
 from ..options import Revision, Threads
 from ..output import check_output, hold_output
+from ..presets import Preset
 from .options import (
     Covariates,
     Group,
@@ -29,7 +30,7 @@ from .options import (
     Zeros,
 )
 from .reading import FurtherBlocks, StudyTables, TargetOptions, feature_set, read_study_tables
-from .summary import study_lines
+from .summary import print_study
 
 if TYPE_CHECKING:
     from ...models.metagenbert import MetagenBertModel
@@ -47,7 +48,11 @@ def train(
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="The checkpoint that embedded the table.", show_default=False)
     ] = None,
-    estimator: Annotated[Literal["l1", "forest", "boosting"], typer.Option(help="What is fitted.")] = "l1",
+    preset: Preset = None,
+    estimator: Annotated[
+        Literal["l1", "lasso", "forest", "boosting"],
+        typer.Option(help="What is fitted; lasso is the one published with MetagenBERT."),
+    ] = "l1",
     task: Task = "auto",
     metadata: Metadata = None,
     species: Species = None,
@@ -73,10 +78,10 @@ def train(
 ) -> None:
     """Fit an estimator on abundance vectors, a species table, covariates or any of them, and write it as a checkpoint.
 
-    L1 on the vectors of `biomeformer embed` alone becomes the head of the checkpoint that embedded them, with encoder
-    and centroids. All others become a predictor, which names the tables that it needs. The score shown, and kept in
-    training_record.json, is cross-validated; the checkpoint is fitted on all samples. A fit that learned nothing makes
-    no checkpoint without --force.
+    L1 or lasso on the vectors of `biomeformer embed` alone becomes the head of the checkpoint that embedded them, with
+    encoder and centroids. All others become a predictor, which names the tables that it needs. The score shown, and
+    kept in training_record.json, is cross-validated; the checkpoint is fitted on all samples. A fit that learned
+    nothing makes no checkpoint without --force.
     """
     check_output(output)
     words = missing_words(missing or (), not_missing or ())
@@ -94,10 +99,11 @@ def train(
         read = read_study_tables(table, metadata, TargetOptions(target, task, positive, group, words), further)
         chosen = feature_set(features, read.blocks) if features else list(read.blocks)
         names = [name for name in read.blocks if name in chosen]
-        is_head = estimator == "l1" and names == ["vectors"]
+        is_head = estimator in ("l1", "lasso") and names == ["vectors"]
         if model is None and is_head:
             raise InputError(
-                "L1 on vectors alone becomes the head of the checkpoint that embedded them; give that by --model."
+                f"{estimator} on vectors alone becomes the head of the checkpoint that embedded them; give that by "
+                "--model."
             )
         if model is not None and "vectors" not in names:
             raise InputError(f"--model embeds vectors, and the features are {' and '.join(names)}; leave it out.")
@@ -118,30 +124,33 @@ def train(
         settings["progress"] = progress.update
         if is_head:
             assert loaded is not None
-            trained, study, computed = _train_head(loaded, table, read, transform or "clr", settings)
+            trained, study, computed = _train_head(loaded, table, read, estimator, transform or "clr", settings)
         else:
             trained, study, computed = _train_predictor(loaded, read, names, further, estimator, transform, settings)
-    for line in study_lines(study):
-        out(line)
+    print_study(study)
     with atomic_directory(output, locked=True) as partial:
         trained.save_pretrained(partial)
         base = trained.base_model if loaded is None else model_source(loaded)
-        record = {"base_model": base, **study.record, **computed}
-        write_json(partial / "training_record.json", public_record(record))
+        training_record = {"base_model": base, **study.record, **computed}
+        write_json(partial / "training_record.json", public_record(training_record))
     if not is_head:
         note(f"the predictor needs {trained.needs}")
     report_files({"checkpoint": output})
+    record(estimator=estimator, features=names, needs=None if is_head else trained.needs)
+    next_command("phenotype", "predict", output, table)
 
 
 def _train_head(
-    model: MetagenBertModel, table: Path, read: StudyTables, transform: str, settings: dict[str, Any]
+    model: MetagenBertModel, table: Path, read: StudyTables, estimator: str, transform: str, settings: dict[str, Any]
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Return the model with a linear head, its study, and what computed them."""
     from ...metagenomes import AbundanceTable
     from ...metagenomes.cohort import computed_by
     from ...phenotypes import train_checkpoint
 
-    trained, study = train_checkpoint(model, AbundanceTable.read(table), read.target, transform=transform, **settings)
+    trained, study = train_checkpoint(
+        model, AbundanceTable.read(table), read.target, estimator=estimator, transform=transform, **settings
+    )
     return trained, study, computed_by(model)
 
 

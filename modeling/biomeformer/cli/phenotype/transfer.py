@@ -12,7 +12,7 @@ from ...io.atomic import write_json
 from ...io.spreadsheets import write_spreadsheet
 from ...io.tables import missing_words
 from ...version import __version__
-from ..console import doing, out, report_files
+from ..console import doing, next_command, out, record, report_files
 from ..options import Threads
 from ..output import open_output
 from .options import (
@@ -138,7 +138,7 @@ def transfer(
         write_spreadsheet(transfer_predictions(all_results, tested_cohorts), partial / "predictions.csv")
         cohorts_read = cohorts if tested is None else [*cohorts, tested]
         paths = {str(path): path for path in (*tables, *([] if test is None else [test]))}
-        record = {
+        transfer_record = {
             "target": target,
             "task": tested_cohorts[0].target.kind,
             "leave_out_column": leave_out_column,
@@ -152,7 +152,7 @@ def transfer(
             "warnings": [*reading_remarks(cohorts_read, "warnings"), *transfer_warnings(all_results)],
             "versions": {"biomeformer": __version__},
         }
-        write_json(partial / "transfer.json", public_record(record), ensure_ascii=False)
+        write_json(partial / "transfer.json", public_record(transfer_record), ensure_ascii=False)
         with doing("drawing the report"):
             transfer_report(
                 all_results,
@@ -169,3 +169,6 @@ def transfer(
             "report": output / "report.html",
         }
     )
+    record(target=target, scores=rows, notes=transfer_record["notes"], warnings=transfer_record["warnings"])
+    given = [] if metadata is None else ["--metadata", metadata]
+    next_command("phenotype", "robustness", *tables, "--target", target, *given)

@@ -9,6 +9,7 @@ from .card import card
 from .collection import collection
 from .dataset import dataset
 from .model import model
+from .space import space
 
 app = typer.Typer(
     cls=BiomeformerGroup,
@@ -44,6 +45,7 @@ app.command(
     biomeformer publish model my-centroids lab/gut-centroids --push --tag v1
 """
 )(model)
+app.command(epilog="Example: `biomeformer publish space lab/try-biomeformer --push`")(space)
 app.command(epilog="Example: `biomeformer publish dataset my-dataset lab/gut-abundance --push`")(dataset)
 app.command(
     epilog="Example: `biomeformer publish collection Gut lab --model lab/gut-centroids --dataset lab/gut-abundance`"

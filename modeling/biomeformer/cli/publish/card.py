@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...errors import InputError
-from ..console import doing, note, out, report_files
+from ..console import doing, next_command, note, out, record, report_files
 
 
 def card(
@@ -45,7 +45,9 @@ def card(
             )
         write_entry(folder, repo, license_id, title)
         report_files({"entry": path})
-        note(f"fill in every TODO in {path}, then run: biomeformer publish card {folder}")
+        record(repo=repo)
+        note(f"fill in every TODO in {path}, then write the card")
+        next_command("publish", "card", folder)
         return
     if repo is not None or license_id is not None or title is not None:
         raise InputError(f"{path} exists already; change id, license and title in it.")
@@ -59,5 +61,9 @@ def card(
             set_remote_code(path)
         out(f"code       {len(code)} files")
     with doing("writing the card"):
-        written = write_generated(folder, load_entry(folder))
+        entry = load_entry(folder)
+        written = write_generated(folder, entry)
+        is_dataset = is_table(folder) or training_dataset(folder) is not None
     report_files({"card" if path.name == "README.md" else path.name: path for path in written})
+    record(repo=entry.id)
+    next_command("publish", "dataset" if is_dataset else "model", folder, entry.id)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ...errors import InputError
-from ..console import doing, note, out
+from ..console import doing, next_command, note, out, record
 from .options import Push
 
 
@@ -31,7 +31,9 @@ def collection(
     out(f"collection  {namespace}: {title}")
     for name, repo_type in items:
         out(f"  {repo_type:<7}  {name}")
+    record(namespace=namespace, title=title, items=[{"id": name, "type": kind} for name, kind in items], pushed=push)
     if not push:
+        next_command(*_words(title, namespace, items, description, private))
         note("dry run: nothing was changed; add --push to do it")
         return
     with doing("writing the collection"):
@@ -39,3 +41,15 @@ def collection(
 
         url = publish_collection(title, namespace, items, description=description, private=private)
     out(f"published   {url}")
+    record(url=url)
+
+
+def _words(
+    title: str, namespace: str, items: list[tuple[str, str]], description: str | None, private: bool
+) -> list[str]:
+    """Return the words of the command that publishes the collection."""
+    words = ["publish", "collection", title, namespace]
+    for name, kind in items:
+        words += [f"--{kind}", name]
+    words += [] if description is None else ["--description", description]
+    return [*words, *["--private"] * private, "--push"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError
-from ..console import doing, note, one_line, out
+from ..console import doing, is_recording, next_command, note, one_line, out, record
 from ..units import size
 
 if TYPE_CHECKING:
@@ -40,8 +40,18 @@ def carry_out(
         raise InputError("--push needs the network, and HF_HUB_OFFLINE is set; unset it.")
     show_card(contents)
     show_plan(plan, private)
+    record_plan(plan)
+    record(pushed=push)
     if not push:
         note("dry run: nothing was sent; add --push to publish")
+        asked: dict[str, str | None] = {"--revision": revision, "--tag": tag, "--message": message}
+        words = [word for name, value in asked.items() if value is not None for word in (name, value)]
+        words += ["--private"] * private + ["--create-pr"] * create_pr
+        if contents.repo_type == "space":
+            where = [repo, "--folder", str(contents.folder)]
+        else:
+            where = [str(contents.folder), repo]
+        next_command("publish", contents.repo_type, *where, *words, "--push")
         return
     options: dict[str, Any] = {"private": private, "create_pr": create_pr, "tag": tag, "message": message}
     published = publish(plan, **options)
@@ -52,6 +62,25 @@ def carry_out(
     if published.tag is not None:
         out(f"tag        {published.tag}")
     out(f"see        {published.url}")
+    record(published=published)
+    if contents.repo_type != "space":
+        next_command("publish", "collection", "TITLE", repo.split("/")[0], f"--{contents.repo_type}", repo)
+
+
+def record_plan(plan: UploadPlan) -> None:
+    """Keep each file with its state, size and SHA-256 for `--json`."""
+    fields = ("name", "state", "size", "sha256")
+    record(
+        repo=plan.repo_id,
+        repo_type=plan.contents.repo_type,
+        license=plan.contents.entry.license,
+        revision=plan.revision,
+        exists=plan.exists,
+        upload=[{name: getattr(file, name) for name in fields} for file in plan.files],
+        kept=plan.kept,
+        replaced=plan.replaced,
+        remarks=plan.remarks,
+    )
 
 
 def show_card(contents: Contents) -> None:
@@ -59,7 +88,7 @@ def show_card(contents: Contents) -> None:
     import sys
 
     text = (contents.folder / "README.md").read_text(encoding="utf-8")
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and not is_recording():
         from rich.console import Console
         from rich.markdown import Markdown
 

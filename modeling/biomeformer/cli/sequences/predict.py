@@ -9,7 +9,8 @@ from typing import Annotated, TextIO
 import typer
 
 from ...io.spreadsheets import write_spreadsheet
-from ..console import doing, note, out_lines, report_files
+from ...runs.results import plain
+from ..console import doing, extend, next_command, note, out_lines, record, report_files
 from ..options import DEFAULT_DEVICE, Device, Revision, Threads
 from ..output import check_output_file
 
@@ -54,12 +55,15 @@ def predict(
             )
             if file is None:
                 out_lines(text.removesuffix("\n"))
+                extend(predictions=plain(table))
             n_done, n_truncated = n_done + len(table), n_truncated + int(table["is_cut"].sum())
     if output is not None:
         report_files({"predictions": output})
     if n_truncated:
         limit = classifier.preprocessing.max_tokens
         note(f"{n_truncated:,} of {n_done:,} sequences have more than {limit:,} tokens and were truncated")
+    record(n_sequences=n_done, n_truncated=n_truncated)
+    next_command("inspect", model)
 
 
 __all__ = ["predict"]

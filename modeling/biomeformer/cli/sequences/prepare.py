@@ -9,7 +9,7 @@ import typer
 
 from ...errors import InputError, RunInterrupted
 from ...runs.progress import Progress
-from ..console import doing, note, one_line, out, report_files
+from ..console import doing, next_command, note, one_line, out, record, report_files
 from ..options import Revision
 from ..output import check_overwritable
 from ..presets import Preset
@@ -50,7 +50,7 @@ def prepare(
     ] = "drop",
     canonical_contigs: Annotated[
         bool,
-        typer.Option("--canonical-contigs", help="Drop intervals on contigs other than 1, 2, ..., X, Y, Z, W."),
+        typer.Option("--canonical-contigs", help="Drop intervals on contigs other than 1, 2, ..., X, Y, Z, W, M."),
     ] = False,
     max_n: Annotated[
         float, typer.Option(min=0, max=1, help="Largest fraction of N; sequences above it are dropped.")
@@ -161,6 +161,11 @@ def prepare(
         if name not in prepared.n_sequences and share and not settings.validation_contigs + settings.test_contigs:
             note(f"{name} is empty: there are too few sequences or groups for its share of {share:g}")
     report_files(prepared.files)
+    record(n_read=prepared.n_read, n_kept=prepared.n_kept, dropped=prepared.dropped, n_sequences=prepared.n_sequences)
+    record(label_names=prepared.label_names, class_counts=prepared.class_counts, token_lengths=prepared.token_lengths)
+    record(n_clusters=prepared.n_clusters, missing_words=prepared.missing_words)
+    run = ["recipes", "run", "finetune_sequence_classifier", "--config", "smoke"]
+    next_command(*run, "--data", output, "--output", "run")
 
 
 def _shares(text: str) -> tuple[float, float, float]:

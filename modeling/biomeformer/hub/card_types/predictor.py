@@ -11,6 +11,7 @@ from .phenotype import training
 
 ESTIMATORS = {
     "l1": "linear model with an L1 penalty",
+    "lasso": "logistic regression with an L1 penalty, the LASSO published with MetagenBERT",
     "forest": "random forest",
     "boosting": "gradient-boosted trees",
 }

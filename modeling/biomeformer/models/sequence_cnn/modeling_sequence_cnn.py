@@ -20,8 +20,8 @@ N_BASES = 4
 class SequenceCnnForSequenceClassification(StrictPreTrainedModel):
     """Convolutions with maximum pooling, then the maximum and the mean of each filter, then a classifier.
 
-    A network of the kind with which arXiv 2509.25274 compares DNABERT-2 (EnhancerNet). Sequences may have any length,
-    and padding does not change the result.
+    A baseline in the place of EnhancerNet, with which arXiv 2509.25274 compares DNABERT-2; its layers are ours, not
+    EnhancerNet's. Sequences may have any length, and padding does not change the result.
     """
 
     config_class = SequenceCnnConfig
