@@ -17,7 +17,7 @@ OTHER := $(VENV)/$(notdir $(PYTHON))
 demo: $(VENV)/.demo-ready  ## the main job on the example cohort, with the shipped checkpoint
 	$(BIN)/biomeformer demo --output demo-output
 
-test: check $(VENV)/workflows/.ready $(VENV)/export/.ready  ## linters, type checker and all tests
+test: check $(VENV)/workflows/.ready $(VENV)/export/.ready $(VENV)/quantisation/.ready  ## linters, type checker and all tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-python: $(OTHER)/.ready  ## the fast tests on another interpreter, with what [export] installs: PYTHON=python3.13
@@ -66,6 +66,11 @@ $(OTHER)/.ready: pyproject.toml constraints.txt packaging/export.txt
 	$(OTHER)/bin/pip install --quiet '$(TORCH)' $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL))
 	$(OTHER)/bin/pip install --quiet -c constraints.txt -e '.[cpu,export]' hypothesis parameterized pytest pytest-xdist
 	$(OTHER)/bin/pip install --quiet --no-deps --upgrade -r packaging/export.txt
+	@touch $@
+
+# Beside the environment, without what it has already.
+$(VENV)/quantisation/.ready: packaging/quantisation.txt | $(VENV)/.test-ready
+	$(PIP_INSTALL) --no-deps --upgrade --target $(VENV)/quantisation -r packaging/quantisation.txt
 	@touch $@
 
 clean:

@@ -54,9 +54,14 @@ MODELS: dict[str, dict[str, str]] = {
 }
 # Pipeline class and default checkpoint by task.
 PIPELINES: dict[str, tuple[str, str | None]] = {
+    "read-embedding": ("biomeformer.pipelines.reads.ReadEmbeddingPipeline", "metagenbert-mini"),
     "metagenome-embedding": ("biomeformer.pipelines.metagenome.MetagenomeEmbeddingPipeline", "metagenbert-mini"),
     "metagenome-classification": ("biomeformer.pipelines.metagenome.MetagenomeClassificationPipeline", None),
     "genome-classification": ("biomeformer.pipelines.genome.GenomeClassificationPipeline", "genome-transformer-mini"),
+}
+# Tasks of transformers whose class is replaced by a subclass, which differs for models of the package only.
+REPLACED_PIPELINES: dict[str, str] = {
+    "feature-extraction": "biomeformer.pipelines.reads.ReadFeatureExtractionPipeline",
 }
 # Where transformers keeps the classes of each Auto class.
 AUTO_MAPPINGS: dict[str, dict[str, str]] = {
@@ -71,12 +76,16 @@ AUTO_MAPPINGS: dict[str, dict[str, str]] = {
 }
 
 
+# Functions by which a module of transformers looks a checkpoint up on the Hub. `pipeline` may have been imported before
+# this package, and Auto classes have copies of methods, but both look these up in their module when called.
+HUB_LOOKUPS = ("resolve_revision", "find_adapter_config_file")
 # Functions of transformers that take the name of a checkpoint, by module.
-TAKE_NAMES: dict[str, str] = {
-    "transformers.models.auto.configuration_auto": "AutoConfig.from_pretrained",
-    "transformers.models.auto.auto_factory": "_BaseAutoModelClass.from_pretrained",
-    "transformers.models.auto.tokenization_auto": "AutoTokenizer.from_pretrained",
-    "transformers.models.auto.processing_auto": "AutoProcessor.from_pretrained",
+TAKE_NAMES: dict[str, tuple[str, ...]] = {
+    "transformers.models.auto.configuration_auto": ("AutoConfig.from_pretrained",),
+    "transformers.models.auto.auto_factory": ("_BaseAutoModelClass.from_pretrained", *HUB_LOOKUPS),
+    "transformers.models.auto.tokenization_auto": ("AutoTokenizer.from_pretrained",),
+    "transformers.models.auto.processing_auto": ("AutoProcessor.from_pretrained",),
+    "transformers.pipelines": HUB_LOOKUPS,
 }
 
 
@@ -213,10 +222,10 @@ def _register_auto_classes(module: ModuleType) -> None:
 
 
 def _resolve_shipped_names(module: ModuleType) -> None:
-    """Let an Auto class find the checkpoints that ship in the package by name, as the package's classes do."""
+    """Let functions of transformers find the checkpoints that ship in the package by name, as its classes do."""
     from .checkpoints import resolve_checkpoint
 
-    def from_pretrained(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def resolved(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         argument = "pretrained_model_name_or_path"
         if args:
             args = (resolve_checkpoint(args[0]), *args[1:])
@@ -224,10 +233,12 @@ def _resolve_shipped_names(module: ModuleType) -> None:
             kwargs = {**kwargs, argument: resolve_checkpoint(kwargs[argument])}
         return wrapped(*args, **kwargs)
 
-    class_name, _, method = TAKE_NAMES[module.__name__].partition(".")
-    # A second call, after a reload of the package, finds it wrapped.
-    if not isinstance(vars(getattr(module, class_name))[method], ObjectProxy):
-        wrap_function_wrapper(module, f"{class_name}.{method}", from_pretrained)
+    for path in TAKE_NAMES[module.__name__]:
+        holder_name, _, name = path.rpartition(".")
+        holder = getattr(module, holder_name) if holder_name else module
+        # A second call, after a reload of the package, finds it wrapped.
+        if not isinstance(vars(holder)[name], ObjectProxy):
+            wrap_function_wrapper(module, path, resolved)
 
 
 def _register_pipelines(module: ModuleType) -> None:
@@ -240,6 +251,8 @@ def _register_pipelines(module: ModuleType) -> None:
         if checkpoint is not None:
             entry["default"] = {"model": (resolve_checkpoint(checkpoint), "main")}
         module.PIPELINE_REGISTRY.supported_tasks[task] = entry
+    for task, path in REPLACED_PIPELINES.items():
+        module.PIPELINE_REGISTRY.supported_tasks[task]["impl"] = path
 
 
 __all__ = [

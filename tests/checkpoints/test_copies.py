@@ -21,9 +21,12 @@ COPIED_FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", ["head_loss.py", "strict_loading.py"])
-@pytest.mark.parametrize("folder", MODEL_FOLDERS)
-def test_every_model_folder_has_the_shared_files_beside_its_own(folder, name):
+SHARED = {name: MODEL_FOLDERS for name in ("head_loss.py", "strict_loading.py")}
+SHARED["sentence_vectors.py"] = ("kmer_encoder", "metagenbert")
+
+
+@pytest.mark.parametrize(("folder", "name"), [(folder, name) for name in SHARED for folder in SHARED[name]])
+def test_model_folders_have_the_shared_files_beside_their_own(folder, name):
     # Links in the repository; a wheel has copies.
     models = PACKAGE / "models"
     assert (models / folder / name).read_bytes() == (models / "shared" / name).read_bytes()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -51,6 +53,15 @@ def test_compressed_and_to_stdout(run, model, fasta, tmp_path):
     assert plain.exit_code == 0 and plain.stdout == other.stdout
     assert plain.stdout.splitlines()[0].split("\t")[:4] == ["id", "length", "is_cut", "label"]
     assert len(plain.stdout.splitlines()) == 31
+
+
+def test_says_how_many_sequences_have_only_ambiguous_bases(run, model, tmp_path):
+    path = tmp_path / "n.fa"
+    path.write_text(">a\nACGTACGT\n>b\nNNNNNNNN\n>c\nnnRY\n>d\nNNNA\n")
+    result = run(["sequences", "predict", path, "--model", model])
+    assert "2 of 4 sequences (50.0%) have only ambiguous bases such as N" in result.stderr
+    table = pd.read_csv(io.StringIO(result.stdout), sep="\t")
+    assert np.isfinite(table["probability enhancer"]).all()
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,8 @@ class Known:
     """The list of known differences.
 
     Attributes:
-        failures: Entries with `tests`, patterns of `Class::test` that fail, and `reason`.
+        failures: Entries with `tests`, patterns of `Class::test` that fail, and `reason`; with `error`, a part of the
+            message with which they must fail.
         skips: Entries with `because`, beginnings of the suite's own reasons to skip, and `reason`.
     """
 
@@ -78,10 +79,11 @@ class Known:
         content = tomllib.loads(KNOWN.read_text())
         return cls(content["failure"], content["skip"])
 
-    def failure(self, name: str) -> str | None:
+    def failure(self, name: str, tracebacks: list[str]) -> str | None:
         """Return the reason of an expected failure, or None."""
         for entry in self.failures:
-            if any(fnmatchcase(name, test) for test in entry["tests"]):
+            is_expected = all(entry.get("error", "") in traceback for traceback in tracebacks)
+            if is_expected and any(fnmatchcase(name, test) for test in entry["tests"]):
                 return str(entry["reason"])
         return None
 
@@ -110,7 +112,7 @@ def report(outcomes: Outcomes, known: Known, is_whole: bool) -> int:
         row = table[name.partition("::")[0]]
         because = next(iter(outcomes.skips.get(name, ())), None)
         if name in outcomes.failures:
-            outcome, reason = "expected failures", known.failure(name)
+            outcome, reason = "expected failures", known.failure(name, outcomes.failures[name])
             problem = f"{name} failed:\n{outcomes.failures[name][0]}"
         elif because is not None and name not in outcomes.passed:
             outcome, reason = "skipped", known.skip(because)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import unittest
 from pathlib import Path
@@ -19,19 +20,25 @@ import transformers
 from transformers import pipeline
 
 import factories
+from biomeformer.checkpoints import FOLDER as CHECKPOINTS
 from biomeformer.models.dnabert2 import (
     DnaBert2Config,
     DnaBert2ForMaskedLM,
     DnaBert2ForSequenceClassification,
     DnaBert2Model,
 )
+from biomeformer.models.genome_transformer import GenomeTransformerForSequenceClassification
 from biomeformer.models.kmer_encoder import (
     KmerEncoderConfig,
     KmerEncoderForSequenceClassification,
     KmerEncoderModel,
     KmerTokenizer,
 )
-from biomeformer.models.metagenbert import MetagenBertForPhenotypeClassification, MetagenBertModel
+from biomeformer.models.metagenbert import (
+    MetagenBertForPhenotypeClassification,
+    MetagenBertModel,
+    MetagenBertProcessor,
+)
 from biomeformer.models.sequence_cnn import SequenceCnnConfig, SequenceCnnForSequenceClassification
 
 from .upstream import suite
@@ -68,8 +75,20 @@ def _write_models(folder: Path) -> None:
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
         contents[name] = {"tokenizer_classes": [type(tokenizer).__name__], "processor_classes": []}
+    # With its protein encoder.
+    name = GenomeTransformerForSequenceClassification.__name__
+    path = shutil.copytree(CHECKPOINTS / "genome-transformer-mini", folder / "genome_transformer" / name)
+    # The suite skips models without a tokenizer; the pipeline has no use for this one.
+    tokenizer = factories.bpe_tokenizer()
+    tokenizer.save_pretrained(path)
+    contents[name] = {"tokenizer_classes": [type(tokenizer).__name__], "processor_classes": []}
     (folder / "reports").mkdir()
     (folder / "reports/tiny_model_summary.json").write_text(json.dumps(contents))
+
+
+def is_whole(model: Any) -> bool:
+    """Return whether a model is a read encoder with centroids."""
+    return model.config.model_type == "metagenbert"
 
 
 class TaskChecks(unittest.TestCase):
@@ -91,9 +110,23 @@ class FeatureExtractionChecks(TaskChecks):
     task = "feature-extraction"
 
     def run_pipeline_test(self, run: Any, examples: list[Any]) -> None:
+        size = run.model.config.hidden_size
         for outputs, read in zip(run(examples), examples, strict=True):
-            tokens = run.tokenizer(read)["input_ids"]
-            assert torch.tensor(outputs).shape == (1, len(tokens), run.model.config.hidden_size)
+            of_tokens = (1, len(run.tokenizer(read)["input_ids"]), size)
+            assert torch.tensor(outputs).shape == ((1, size) if is_whole(run.model) else of_tokens)
+
+
+class ReadEmbeddingChecks(TaskChecks):
+    task = "read-embedding"
+
+    def get_test_pipeline(
+        self, model: Any, tokenizer: Any = None, dtype: str = "float32", **processors: Any
+    ) -> tuple[Any, list[Any]]:
+        processor = None if is_whole(model) else MetagenBertProcessor(tokenizer)
+        return pipeline(self.task, model=model, processor=processor, dtype=dtype), self.examples
+
+    def run_pipeline_test(self, run: Any, examples: list[Any]) -> None:
+        assert [vector.shape for vector in run(examples)] == [(run.model.config.hidden_size,)] * len(examples)
 
 
 class FillMaskChecks(TaskChecks):
@@ -133,14 +166,21 @@ class MetagenomeClassificationChecks(MetagenomeEmbeddingChecks):
         assert {row["label"] for row in run(examples[0])} == set(run.model.config.id2label.values())
 
 
+class GenomeClassificationChecks(MetagenomeClassificationChecks):
+    task = "genome-classification"
+    examples = [str(factories.write_protein_genomes(Path(FOLDER.name), n_genomes=1).with_name("g0.faa"))]
+
+
 CHECKS = {
     checks.task: checks
     for checks in (
         FeatureExtractionChecks,
+        ReadEmbeddingChecks,
         FillMaskChecks,
         TextClassificationChecks,
         MetagenomeEmbeddingChecks,
         MetagenomeClassificationChecks,
+        GenomeClassificationChecks,
     )
 }
 
@@ -150,17 +190,24 @@ def _load_suite() -> Any:
     _write_models(Path(FOLDER.name))
     os.environ["TRANSFORMERS_TINY_MODEL_PATH"] = FOLDER.name
     module = suite("test_pipeline_mixin")
+    validate = module.validate_test_components
+    # Compares the sizes of two vocabularies, and fails if the model has none.
+    module.validate_test_components = lambda model, tokenizer: (
+        None if isinstance(model, GenomeTransformerForSequenceClassification) else validate(model, tokenizer)
+    )
     for task, checks in CHECKS.items():
         module.pipeline_test_mapping[task] = {"test": f"{__name__}.{checks.__name__}"}
     module.transformers_module = SimpleNamespace(
-        KmerTokenizer=KmerTokenizer, TokenizersBackend=transformers.PreTrainedTokenizerFast
+        KmerTokenizer=KmerTokenizer,
+        TokenizersBackend=transformers.PreTrainedTokenizerFast,
     )
     return module
 
 
 class PipelineTest(_load_suite().PipelineTesterMixin, unittest.TestCase):
     pipeline_model_mapping: ClassVar[dict[str, Any]] = {
-        "feature-extraction": (DnaBert2Model, KmerEncoderModel),
+        "feature-extraction": (DnaBert2Model, KmerEncoderModel, MetagenBertModel),
+        "read-embedding": (DnaBert2Model, KmerEncoderModel, MetagenBertModel),
         "fill-mask": DnaBert2ForMaskedLM,
         "text-classification": (
             DnaBert2ForSequenceClassification,
@@ -169,7 +216,14 @@ class PipelineTest(_load_suite().PipelineTesterMixin, unittest.TestCase):
         ),
         "metagenome-embedding": MetagenBertModel,
         "metagenome-classification": MetagenBertForPhenotypeClassification,
+        "genome-classification": GenomeTransformerForSequenceClassification,
     }
+
+    def test_pipeline_read_embedding(self) -> None:
+        self.run_task_tests(task="read-embedding")
+
+    def test_pipeline_genome_classification(self) -> None:
+        self.run_task_tests(task="genome-classification")
 
     def test_pipeline_metagenome_embedding(self) -> None:
         self.run_task_tests(task="metagenome-embedding")

@@ -13,6 +13,7 @@ from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoModel,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorForLanguageModeling,
@@ -22,8 +23,10 @@ from transformers import (
     pipeline,
 )
 
+from biomeformer.checkpoints import resolve_checkpoint
 from biomeformer.metrics import EVALUATE_MODULE
 from biomeformer.models.dnabert2 import DnaBert2ForMaskedLM, DnaBert2ForSequenceClassification
+from biomeformer.models.genome_transformer import GenomeTransformerProcessor
 from biomeformer.models.kmer_encoder import (
     KmerEncoderConfig,
     KmerEncoderForSequenceClassification,
@@ -31,7 +34,7 @@ from biomeformer.models.kmer_encoder import (
     KmerTokenizer,
 )
 from biomeformer.models.metagenbert import MetagenBertModel
-from factories import bpe_tokenizer, random_sequences, tiny_dnabert2, tiny_metagenbert
+from factories import bpe_tokenizer, random_genome_transformer, random_sequences, tiny_dnabert2, tiny_metagenbert
 
 
 def labelled_reads(tokenizer, n=32):
@@ -88,6 +91,8 @@ def test_trainer_learns_from_datasets_and_scores_with_evaluate(tmp_path, monkeyp
 def test_a_language_model_from_a_base_checkpoint_trains_with_a_collator(tmp_path, caplog):
     tokenizer = bpe_tokenizer()
     tiny_dnabert2().save_pretrained(tmp_path / "base")
+    with pytest.raises(ValueError, match=r"holds no language-model head; .* or train a new one with new_head=True"):
+        AutoModelForMaskedLM.from_pretrained(tmp_path / "base")
     model = DnaBert2ForMaskedLM.from_pretrained(tmp_path / "base", new_head=True)
     assert "The head of this DnaBert2ForMaskedLM is new" in caplog.text and "UNEXPECTED" not in caplog.text
     data = Dataset.from_dict(dict(tokenizer(random_sequences(16))))
@@ -100,6 +105,31 @@ def test_a_language_model_from_a_base_checkpoint_trains_with_a_collator(tmp_path
     )
     assert np.isfinite(trainer.train().training_loss)
     assert not torch.equal(before, model.cls.predictions.transform.dense.weight)
+
+
+def test_trainer_takes_the_processor_of_genomes(tmp_path):
+    processor = GenomeTransformerProcessor(protein_size=24, max_genes=60)
+    rng = np.random.default_rng(0)
+    rows = [{"genes": rng.normal(size=(3 + i, 24)).tolist(), "labels": i % 2} for i in range(6)]
+
+    def collate(rows):
+        genes = [np.array(row["genes"], np.float32) for row in rows]
+        batch = processor(genes, [np.zeros(len(one), int) for one in genes])
+        return {**batch, "labels": torch.tensor([row["labels"] for row in rows])}
+
+    trainer = Trainer(
+        random_genome_transformer(),
+        arguments(tmp_path, max_steps=2, remove_unused_columns=False),
+        train_dataset=Dataset.from_list(rows),
+        eval_dataset=Dataset.from_list(rows),
+        data_collator=collate,
+        processing_class=processor,
+    )
+    trainer.train()
+    assert np.isfinite(trainer.evaluate()["eval_loss"])
+    trainer.save_model(str(tmp_path / "model"))
+    saved = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
+    assert saved.processor.preprocessing == processor.preprocessing
 
 
 def test_adapters_of_peft_are_saved_and_loaded(tmp_path):
@@ -189,6 +219,27 @@ def test_sentence_transformers_gives_the_encoders_own_vectors(kind, tmp_path):
         expected = model.embed_packed(torch.cat(tokens), torch.tensor([len(ids) for ids in tokens]))
     vectors = sentence_transformers.SentenceTransformer(str(tmp_path), device="cpu").encode(reads)
     np.testing.assert_allclose(vectors, expected.numpy(), atol=1e-6)
+
+
+def test_sentence_transformers_gives_the_read_vectors_of_a_metagenbert(tmp_path):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    # Lower case is known to the preprocessing config and not to the tokenizer; all reads are truncated.
+    reads = [read.lower() for read in random_sequences(5)]
+    own = tiny_metagenbert(max_length=20, pooling="mean_over_max_length")
+    own.save_pretrained(tmp_path / "own")
+    for name in ("metagenbert-mini", str(tmp_path / "own")):
+        model = MetagenBertModel.from_pretrained(name)
+        with torch.no_grad():
+            expected = np.concatenate([model(**model.processor(read)).read_embeddings.numpy() for read in reads])
+        vectors = sentence_transformers.SentenceTransformer(resolve_checkpoint(name), device="cpu")
+        np.testing.assert_allclose(vectors.encode(reads, batch_size=2), expected, atol=1e-6)
+        assert vectors.get_embedding_dimension() == model.config.hidden_size
+        vectors.save(str(tmp_path / "again"))
+        again = sentence_transformers.SentenceTransformer(str(tmp_path / "again"), device="cpu")
+        np.testing.assert_allclose(again.encode(reads), expected, atol=1e-6)
+        assert MetagenBertModel.from_pretrained(tmp_path / "again").weights_sha256 == model.weights_sha256
+        with pytest.raises(ValueError, match="gives no token"):
+            vectors.encode(["N" * 40])
 
 
 def test_feature_extraction_gives_token_vectors(tmp_path):

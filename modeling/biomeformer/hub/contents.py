@@ -19,7 +19,7 @@ from ..metagenomes import AbundanceTable
 from ..metagenomes.abundance_table import DATASET_FILE, dataset_file
 from ..metagenomes.cluster_descriptions import NAME as DESCRIPTIONS
 from ..metagenomes.cluster_descriptions import ClusterDescriptions
-from ..models.kmer_encoder.modeling_kmer_encoder import SENTENCE_TRANSFORMERS
+from ..models.shared.sentence_vectors import SENTENCE_TRANSFORMERS_FILES
 from ..phenotypes.predictor import MODEL_TYPE as PREDICTOR
 from ..runs.output_folder import RECORD as OWNERSHIP_RECORD
 from .card_types import card_type_of
@@ -33,7 +33,7 @@ from .privacy import holds_sequences, personal_columns
 from .remote_code import exported_files
 from .training_datasets import training_dataset
 
-MODEL_FILES = (CONFIG, PREPROCESSING, RECORD, CARD, CHECKSUMS, EVAL_RESULTS, *SENTENCE_TRANSFORMERS)
+MODEL_FILES = (CONFIG, PREPROCESSING, RECORD, CARD, CHECKSUMS, EVAL_RESULTS, *SENTENCE_TRANSFORMERS_FILES)
 ON_PURPOSE = "or, if it is to be public, add it to allowed in {entry}"
 WAYS_OUT = {
     TOKEN: "remove it, and revoke it where it was issued if anyone may have read it",

@@ -14,8 +14,8 @@ from ..errors import InputError
 from .checkpoint_reference import CheckpointReference
 
 
-class FilePipeline(Pipeline):
-    """A pipeline whose inputs are files. It loads its model itself and processes one input at a time.
+class CheckpointPipeline(Pipeline):
+    """A pipeline that loads its model itself, with every check of the package.
 
     Args:
         model: Model with its processor, or a `CheckpointReference`.
@@ -49,10 +49,30 @@ class FilePipeline(Pipeline):
         # It is among the options of the checkpoint already, and `Pipeline` does not know it.
         kwargs.pop("local_files_only", None)
         if isinstance(model, CheckpointReference):
-            model = load_strict(self.model_class, model.name, **model.options)
+            model = self.load(model)
         check_model(model, self.model_class)
-        check_batch_size(kwargs.get("batch_size"))
         super().__init__(model, *args, device=device, **kwargs)
+
+    def load(self, reference: CheckpointReference) -> PreTrainedModel:
+        """Load the model of a checkpoint.
+
+        Raises:
+            CheckpointError: The checkpoint cannot be found, is damaged, or is of another model type.
+        """
+        model: PreTrainedModel = load_strict(self.model_class, reference.name, **reference.options)
+        return model
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """Save the model with its processor; unlike in transformers, no code of the pipeline is added to be trusted."""
+        self.model.save_pretrained(save_directory, **kwargs)
+
+
+class FilePipeline(CheckpointPipeline):
+    """A pipeline whose inputs are files, of which one is processed at a time."""
+
+    def __init__(self, model: PreTrainedModel | CheckpointReference, *args: Any, **kwargs: Any) -> None:
+        check_batch_size(kwargs.get("batch_size"))
+        super().__init__(model, *args, **kwargs)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Process an input, or a list of inputs.
@@ -73,10 +93,6 @@ class FilePipeline(Pipeline):
             # transformers would fail on the missing first element.
             return [] if isinstance(inputs, list) else self.preprocess(inputs)
         return super().__call__(inputs, *args, **kwargs)
-
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
-        """Save the model with its processor; unlike in transformers, no code of the pipeline is added to be trusted."""
-        self.model.save_pretrained(save_directory, **kwargs)
 
 
 def check_model(model: Any, wanted: type) -> None:
@@ -147,6 +163,7 @@ def refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...], what: str =
 
 
 __all__ = [
+    "CheckpointPipeline",
     "CheckpointReference",
     "FilePipeline",
     "check_top_k",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +13,19 @@ from ..reads.records import NUCLEOTIDE_LETTERS, RecordFile, bad_letter_reason, r
 from .classifier import CHUNK, SequenceClassifier
 
 LETTERS = NUCLEOTIDE_LETTERS.decode()
+AMBIGUOUS = "".join(letter for letter in LETTERS if letter not in "ACGTUacgtu")
 
 
-def predict_sequences(classifier: SequenceClassifier, path: str | Path) -> Iterator[pd.DataFrame]:
+def predict_sequences(
+    classifier: SequenceClassifier, path: str | Path, stats: Counter[str] | None = None
+) -> Iterator[pd.DataFrame]:
     """Predict the sequences of a FASTA or FASTQ file, plain or compressed, a few thousand at a time.
 
     Args:
         classifier: A fine-tuned classifier.
         path: The file.
+        stats: Counts sequences, to which are added: `n_without_bases`, those of ambiguous bases only, of which a
+            prediction says nothing.
 
     Yields:
         One row per sequence: `id`, `length` in bases, `is_cut` if its end is beyond the model's context, `label`
@@ -42,6 +48,8 @@ def predict_sequences(classifier: SequenceClassifier, path: str | Path) -> Itera
             if sequence.strip(LETTERS):
                 letter = next(letter for letter in sequence if letter not in LETTERS)
                 raise record_error(path, number, bad_letter_reason(letter))
+            if stats is not None and not sequence.strip(AMBIGUOUS):
+                stats["n_without_bases"] += 1
             names.append(record.name.split(maxsplit=1)[0] if record.name.strip() else str(number))
             sequences.append(sequence)
             if len(names) == CHUNK:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, TextIO
@@ -44,12 +45,13 @@ def predict(
         classifier = SequenceClassifier.load(model, revision=revision, device=device)
     note_device(classifier.model.device)
     n_truncated = n_done = 0
+    stats: Counter[str] = Counter()
     with ExitStack() as stack:
         file: TextIO | None = None
         if output is not None:
             stack.enter_context(doing(f"reading {sequences}"))
             file = stack.enter_context(stack.enter_context(atomic_write(output)).open("w"))
-        for table in predict_sequences(classifier, sequences):
+        for table in predict_sequences(classifier, sequences, stats):
             text = write_spreadsheet(
                 table, file, sep="\t", index=False, header=not n_done, float_format="%.6g", lineterminator="\n"
             )
@@ -62,7 +64,12 @@ def predict(
     if n_truncated:
         limit = classifier.preprocessing.max_tokens
         note(f"{n_truncated:,} of {n_done:,} sequences have more than {limit:,} tokens and were truncated")
-    record(n_sequences=n_done, n_truncated=n_truncated)
+    if n_empty := stats["n_without_bases"]:
+        note(
+            f"{n_empty:,} of {n_done:,} sequences ({n_empty / n_done:.1%}) have only ambiguous bases such as N, so "
+            "their predictions say nothing of them"
+        )
+    record(n_sequences=n_done, n_truncated=n_truncated, n_without_bases=n_empty)
     next_command("inspect", model)
 
 

@@ -610,7 +610,12 @@ class DnaBert2OnlyMLMHead(nn.Module):
 
 
 class DnaBert2ForMaskedLM(DnaBert2PreTrainedModel):
-    """The encoder with its masked-language-model head, tied to the input embeddings."""
+    """The encoder with its masked-language-model head, tied to the input embeddings.
+
+    A base checkpoint, of an encoder alone, loads with a new head to train, and a warning, if `new_head=True` is given.
+    Without it, it is refused: transformers would warn only, and a warning is missed where the model is used at once, as
+    in `pipeline("fill-mask")`, which would predict from random weights.
+    """
 
     _tied_weights_keys = {"cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight"}
     weight_rules = WeightRules(

@@ -256,7 +256,7 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
             With `cls` pooling, all but the pooled vector have one position more at the front.
 
         Raises:
-            ValueError: A genome has more genes than `config.max_genes`, or a shape does not fit.
+            ValueError: A genome has no gene, or more genes than `config.max_genes`, or a shape does not fit.
         """
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
@@ -273,6 +273,9 @@ class GenomeTransformerModel(GenomeTransformerPreTrainedModel):
                 "with the processor, which says what is lost."
             )
         mask = torch.ones(proteins.shape[:2], device=proteins.device) if attention_mask is None else attention_mask
+        if not is_traced() and not bool(mask.any(1).all()):
+            row = int(mask.any(1).int().argmin())
+            raise ValueError(f"genome {row} of the batch has no gene, so there is nothing to encode; leave it out.")
         if self.config.pooling == "cls":
             mask = torch.cat([torch.ones_like(mask[:, :1]), mask], 1)
         mask = mask.bool()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,15 @@ PREPROCESSING_FIELDS = (
 )
 PROTEIN_POOLING = ("mean over residues", "mean over residues of all windows")
 CHOICES = {"protein_pooling": PROTEIN_POOLING, "truncation": ("keep_first_contigs",)}
+
+
+@dataclass(frozen=True)
+class NoTokenizer:
+    """What transformers' Trainer reads of the tokenizer that it takes every processor to have."""
+
+    bos_token_id: None = None
+    eos_token_id: None = None
+    pad_token_id: None = None
 
 
 class GenomeTransformerProcessor(ProcessorMixin):
@@ -69,6 +79,11 @@ class GenomeTransformerProcessor(ProcessorMixin):
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; this version knows {', '.join(choices)}.")
+
+    @property
+    def tokenizer(self) -> NoTokenizer:
+        """A tokenizer without any token, for `Trainer(processing_class=...)`: the inputs are vectors of proteins."""
+        return NoTokenizer()
 
     @property
     def preprocessing(self) -> dict[str, Any]:

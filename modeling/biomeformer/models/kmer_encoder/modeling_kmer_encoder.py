@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
@@ -15,20 +13,10 @@ from transformers.utils import can_return_tuple
 
 from .configuration_kmer_encoder import KmerEncoderConfig
 from .head_loss import head_loss
+from .sentence_vectors import write_sentence_transformers_files
 from .strict_loading import StrictPreTrainedModel, WeightRules
 
 CODON = 3
-# Files with which sentence-transformers takes `pooler_output`, and does not pool token vectors itself.
-SENTENCE_TRANSFORMERS: dict[str, Any] = {
-    "modules.json": [
-        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}
-    ],
-    "sentence_bert_config.json": {
-        "transformer_task": "feature-extraction",
-        "modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}},
-        "module_output_name": "sentence_embedding",
-    },
-}
 # Prefixes of the weights of a classifier on top of the encoder.
 HEAD = ("norm.", "dense.", "classifier.")
 # Columns of a table that are summed at once: 4**6 rows of 64 float32 are 1 MB, which stays in a CPU's cache.
@@ -102,8 +90,7 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         """
         super().save_pretrained(save_directory, **kwargs)
         if self.gates is not None:
-            for name, content in SENTENCE_TRANSFORMERS.items():
-                Path(save_directory, name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            write_sentence_transformers_files(save_directory, "pooler_output")
 
     # A read's vector is summed in the order of its own tokens, so it is bitwise the same in every batch.
     embeds_reads_independently = True

@@ -23,6 +23,7 @@ from .exact_batches import by_length, exact_batch_size
 from .full_float32 import full_float32_matmul
 from .head_loss import head_loss
 from .processing_metagenbert import MetagenBertProcessor
+from .sentence_vectors import write_sentence_transformers_files
 from .strict_loading import StrictPreTrainedModel, WeightRules
 from .weight_hash import hash_weights
 
@@ -130,6 +131,11 @@ class MetagenBertPreTrainedModel(StrictPreTrainedModel):
             init.normal_(module.centroids, mean=0.0, std=self.config.initializer_range)
         elif isinstance(module, DeepSets):
             module.init_weights()
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """Save as every model of the package, and how sentence-transformers gets a read's vector, if it loads it."""
+        super().save_pretrained(save_directory, **kwargs)
+        write_sentence_transformers_files(save_directory, "read_embeddings")
 
     def _finish_loading(self, info: dict[str, Any], options: dict[str, Any]) -> None:
         # `from_pretrained` makes every weight trainable, but centroids are constant.

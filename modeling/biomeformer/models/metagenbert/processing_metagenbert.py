@@ -39,6 +39,14 @@ CHOICES = {
     "pooling": ("mean", "mean_over_max_length", "cls"),
     "distance_dtype": ("float32",),
 }
+# Options of a call by which libraries ask for what the processor does anyway, and the groups in which they pass them.
+HARMLESS_OPTIONS: dict[str, tuple[Any, ...]] = {
+    "padding": (True, "longest"),
+    "truncation": (True, "longest_first", "only_first"),
+    "return_attention_mask": (True, None),
+}
+APPLICABLE_OPTIONS = ("common_kwargs", "text_kwargs")
+MODALITY_OPTIONS = (*APPLICABLE_OPTIONS, "images_kwargs", "audio_kwargs", "videos_kwargs")
 USUAL = b"ACGT"
 AMBIGUOUS = bytes(set(range(256)) - set(b"ACGTUacgtu"))
 LOWER_CASE = b"abcdefghijklmnopqrstuvwxyz"
@@ -241,22 +249,48 @@ class MetagenBertProcessor(ProcessorMixin):
         }
         return PackedReads(ids, lengths, window_rows, read_stats)
 
-    def __call__(self, reads: str | list[str], return_tensors: str | None = "pt", **kwargs: Any) -> BatchFeature:
+    def __call__(
+        self,
+        reads: str | list[str] | None = None,
+        return_tensors: str | None = "pt",
+        *,
+        text: str | list[str] | None = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
         """Tokenise reads into a padded batch for `MetagenBertModel.forward`.
 
         Args:
             reads: One read, or a list of several.
             return_tensors: `pt` for tensors, `np` for arrays.
-            **kwargs: There are no other options; any is an error.
+            text: Reads under the name that processors of transformers have for it, for libraries that expect one row
+                per text, such as sentence-transformers.
+            **kwargs: With `text`, options by which such libraries ask for what is done here anyway: `padding` to the
+                longest read, and `truncation` as in the preprocessing config. Any other is an error.
 
         Returns:
             `input_ids` and `attention_mask`, `(n_reads, longest)`; with `truncation="windows"` one row per window.
 
         Raises:
-            ValueError: A read cannot be used under the preprocessing config: it is too short, or has no token.
+            ValueError: A read cannot be used under the preprocessing config: it is too short, or has no token; or
+                reads that were given as `text` are to be cut into windows.
         """
+        if (reads is None) == (text is None):
+            raise ValueError("Give either reads or text, and not both.")
+        if text is not None:
+            groups = {group: kwargs.pop(group, None) or {} for group in MODALITY_OPTIONS}
+            for group in APPLICABLE_OPTIONS:
+                kwargs |= groups[group]
+            return_tensors = kwargs.pop("return_tensors", return_tensors)
+            kwargs = {name: value for name, value in kwargs.items() if value not in HARMLESS_OPTIONS.get(name, ())}
         if kwargs:
             raise ValueError(f"{', '.join(kwargs)}: not an option here; the preprocessing config decides.")
+        if text is not None and self.truncation == "windows":
+            raise ValueError(
+                "The preprocessing config cuts reads into windows, and one row per text was asked for; use a processor "
+                'with truncation "keep_head", or cut the reads before.'
+            )
+        reads = text if reads is None else reads
+        assert reads is not None
         texts = [reads] if isinstance(reads, str) else list(reads)
         sequence = np.frombuffer("".join(texts).encode(), np.uint8)
         offsets = np.cumsum([0, *map(len, texts)])

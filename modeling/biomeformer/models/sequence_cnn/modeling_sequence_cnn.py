@@ -91,6 +91,10 @@ class SequenceCnnForSequenceClassification(StrictPreTrainedModel):
         else:
             assert inputs_embeds is not None
             bases, tokens = inputs_embeds, torch.ones_like(inputs_embeds[:, :, 0], dtype=torch.bool)
+        if not bases.shape[1]:
+            # Sequences without tokens: one position of padding, since a convolution needs one.
+            bases, tokens = bases.new_zeros(len(bases), 1, N_BASES), tokens.new_zeros(len(tokens), 1)
+            attention_mask = None
         # `(batch, 1, length)`, shortened along with the hidden states. Padding is zeroed before each operation that
         # looks at neighbouring positions.
         mask = (tokens if attention_mask is None else attention_mask.bool())[:, None]

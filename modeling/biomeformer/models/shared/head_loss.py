@@ -72,11 +72,15 @@ def masked_lm_loss(
         logits: `(batch, length, vocab_size)`.
         labels: Token ids `(batch, length)`; positions with -100 do not count.
         num_items_in_batch: As for `head_loss`; None takes the mean over the masked tokens.
+
+    Returns:
+        The loss. It is 0, with gradients of 0, if no token is masked, as in a batch of reads of unknown bases only: the
+        mean of no numbers would be NaN, and would end a training.
     """
-    reduction = "mean" if num_items_in_batch is None else "sum"
     flat = labels.to(logits.device).flatten()
-    loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), flat, ignore_index=IGNORED, reduction=reduction)
-    return _per_item(loss, num_items_in_batch)
+    loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), flat, ignore_index=IGNORED, reduction="sum")
+    n_items = (flat != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+    return _per_item(loss, n_items.clamp_min(1) if isinstance(n_items, torch.Tensor) else max(n_items, 1))
 
 
 def _per_item(loss: torch.Tensor, num_items_in_batch: torch.Tensor | int | None) -> torch.Tensor:

@@ -1,0 +1,1 @@
+../shared/sentence_vectors.py
