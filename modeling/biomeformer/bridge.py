@@ -57,4 +57,27 @@ def predict_genome(model: Any, path: str | Path, **options: Any) -> Any:
     return predict(model, path, **options)
 
 
-__all__ = ["embed_cohort", "embed_sample", "load_strict", "predict_genome", "read_set", "sample_reads"]
+def read_kernels(n_tokens: int) -> Any:
+    """Return `biomeformer.inference.kernels` if compiled kernels are in use after so many more tokens, or None."""
+    from .inference import kernels
+
+    return kernels if kernels.KERNELS.after(n_tokens) else None
+
+
+def nearest_kernel(former: Any, centroids: Any, n_vectors: int) -> Any:
+    """Call `biomeformer.inference.kernels.nearest_kernel`."""
+    from .inference.kernels import nearest_kernel as nearest
+
+    return nearest(former, centroids, n_vectors)
+
+
+__all__ = [
+    "embed_cohort",
+    "embed_sample",
+    "load_strict",
+    "nearest_kernel",
+    "predict_genome",
+    "read_kernels",
+    "read_set",
+    "sample_reads",
+]

@@ -102,6 +102,8 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
             nn.Embedding(config.vocab_size, config.num_gate_heads, padding_idx=0) if config.num_gate_heads else None
         )
         self._cached_tables: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
+        # The same tables as the package's compiled kernels read them.
+        self._compiled_tables: tuple[list[torch.Tensor], Any] | None = None
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -141,6 +143,9 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
             starts = (torch.cumsum(lengths, 0) - lengths).to(input_ids.dtype)
             vectors = nn.functional.embedding_bag(input_ids, _rows(self.embeddings), starts, mode=mode)
             return vectors if mode == "mean" else vectors / (max_length or 1)
+        compiled = self._embed_compiled(input_ids, lengths, None if pooling == "mean" else max_length)
+        if compiled is not None:
+            return compiled
         divisors = _n_known(input_ids, lengths).clamp_min(1) if pooling == "mean" else None
         if divisors is None:
             divisors = torch.full_like(lengths, max_length or 1)
@@ -205,6 +210,40 @@ class KmerEncoderModel(KmerEncoderPreTrainedModel):
         if may_keep:
             self._cached_tables = copies, tables
         return tables
+
+    def _embed_compiled(
+        self, input_ids: torch.Tensor, lengths: torch.Tensor, divisor: int | None
+    ) -> torch.Tensor | None:
+        """Embed packed reads on a CPU by the package's compiled kernels.
+
+        Args:
+            input_ids: `(n_tokens,)`, concatenated reads.
+            lengths: `(n_reads,)`.
+            divisor: Of each read's sum; None for the number of its known k-mers.
+
+        Returns:
+            `(n_reads, hidden_size)`, equal to what torch's operations make of them to the last bit; None where the
+            kernels do not apply, do not work, or are not worth loading yet.
+        """
+        assert self.gates is not None
+        if self.bridge is None or torch.is_grad_enabled() or is_traced():
+            return None
+        layers = (self.gates, self.embeddings)
+        if not all(_is_plain(layer) and layer.weight.dtype == torch.float32 for layer in layers):
+            return None
+        if input_ids.device.type != "cpu" or self.embeddings.weight.device.type != "cpu":
+            return None
+        kernels = self.bridge.read_kernels(len(input_ids))
+        if kernels is None or not kernels.GatedTables.fit(self.config.hidden_size, self.config.num_gate_heads):
+            return None
+        tables = self._tables()
+        if self._compiled_tables is None or self._compiled_tables[0] is not tables:
+            forward = [table[:, : table.shape[1] // 2] for table in tables]
+            reverse = reverse_complement_ids(self.config.k, input_ids.device)
+            compiled = kernels.GatedTables.of(forward[0], torch.cat(forward[1:], dim=1), reverse)
+            self._compiled_tables = tables, compiled
+        vectors: torch.Tensor | None = self._compiled_tables[1].embed(input_ids, lengths, _exponentials, divisor)
+        return vectors
 
     def _gated_sums(
         self, input_ids: torch.Tensor, lengths: torch.Tensor, n_slots: int, divisors: torch.Tensor

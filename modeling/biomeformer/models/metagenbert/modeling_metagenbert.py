@@ -164,6 +164,8 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         )
         # Results of `_exact_batch_size`.
         self._exact_batches: dict[tuple[int, int, torch.device, torch.dtype], bool] = {}
+        # The centroids as the package's compiled kernel reads them.
+        self._compiled_centroids: Any = None
         self.post_init()
 
     def _apply(self, fn: Callable[..., torch.Tensor], recurse: bool = True) -> MetagenBertModel:
@@ -354,6 +356,9 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
                 "device; load it without device_map."
             )
         vectors = self.embed_packed(input_ids, lengths)
+        compiled = self._nearest_compiled(vectors)
+        if compiled is not None:
+            return NearestCentroids(*compiled, vectors)
         norms = torch.linalg.vector_norm(self.centroids, dim=1).square()
         tiles = vectors.split(DISTANCE_ROWS) if vectors.device.type == "cpu" else (vectors,)
         # Squared distances minus the read's own squared norm, which is the same for every centroid.
@@ -361,6 +366,24 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         cluster_ids, nearest, second = (torch.cat(parts) for parts in zip(*results, strict=True))
         scale = torch.linalg.vector_norm(vectors, dim=1).square() + norms.max()
         return NearestCentroids(cluster_ids, second - nearest <= TIE_TOLERANCE * scale, vectors)
+
+    def _nearest_compiled(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Find nearest centroids on a CPU by the package's compiled kernel, with the same clusters and near ties.
+
+        Returns:
+            Cluster ids and near ties as of `NearestCentroids`; None where the kernel does not apply or is not loaded.
+        """
+        tensors = (vectors, self.centroids)
+        if self.bridge is None or any(one.device.type != "cpu" or one.dtype != torch.float32 for one in tensors):
+            return None
+        if is_traced() or vectors.requires_grad or torch.is_autocast_enabled("cpu"):
+            return None
+        kernel = self.bridge.nearest_kernel(self._compiled_centroids, self.centroids, len(vectors))
+        if kernel is None:
+            return None
+        self._compiled_centroids = kernel
+        found: tuple[torch.Tensor, torch.Tensor] = kernel.find(vectors, TIE_TOLERANCE)
+        return found
 
     @property
     def settles_near_ties_by_distance(self) -> bool:
