@@ -12,7 +12,7 @@ FAST_TESTS := tests/io tests/metrics tests/reads tests/runs tests/models tests/g
 	tests/test_optional_imports.py tests/test_sinks.py
 OTHER := $(VENV)/$(notdir $(PYTHON))
 
-.PHONY: demo test test-python conformance check fuzz clean
+.PHONY: demo test test-python conformance check fuzz notebooks docs clean
 
 demo: $(VENV)/.demo-ready  ## the main job on the example cohort, with the shipped checkpoint
 	$(BIN)/biomeformer demo --output demo-output
@@ -31,6 +31,12 @@ SEED ?= 0
 fuzz: $(VENV)/.test-ready  ## N damaged files of every format; fails if one is read wrongly or not refused clearly
 	$(BIN)/python benchmarks/reliability.py --trials $(N) --seed $(SEED)
 
+notebooks: $(VENV)/.docs-ready  ## executes all notebooks
+	$(BIN)/python packaging/site/notebooks.py
+
+docs: notebooks  ## the documentation site, in site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file packaging/site/mkdocs.yml
+
 check: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,6 +53,10 @@ $(VENV)/.demo-ready: pyproject.toml constraints.txt
 
 $(VENV)/.test-ready: $(VENV)/.demo-ready
 	$(PIP_INSTALL) -c constraints.txt -e '.[cpu,dev]'
+	@touch $@
+
+$(VENV)/.docs-ready: $(VENV)/.demo-ready
+	$(PIP_INSTALL) -c constraints.txt -e '.[cpu,tuning,docs]'
 	@touch $@
 
 # An environment of their own, since they require other versions than constraints.txt.
@@ -74,4 +84,4 @@ $(VENV)/quantisation/.ready: packaging/quantisation.txt | $(VENV)/.test-ready
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo-output build *.egg-info modeling/*.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo-output build site *.egg-info modeling/*.egg-info .mypy_cache .pytest_cache .ruff_cache

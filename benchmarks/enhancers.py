@@ -17,11 +17,9 @@ layer2_train_weak_enhancers.fa. Finished folds are kept in --work.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -29,26 +27,17 @@ from typing import Any
 import numpy as np
 import sklearn
 import torch
-import yaml
 from rich.console import Console
 from rich.table import Table
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sequence_models import fine_tuned, logistic, recipe, scores_of
 
 import biomeformer
 from biomeformer import prepare_sequences
 from biomeformer.genomes.fasta import iter_records
-from biomeformer.metrics.tasks import choose_thresholds, score_predictions
-from biomeformer.models.kmer_encoder.tokenization_kmer_encoder import KmerTokenizer
-from biomeformer.models.metagenbert.packed_tokenizer import PackedTokenizer
 from biomeformer.phenotypes.evaluation import interval
 from biomeformer.sequences import PreparationSettings
-from biomeformer.sequences.prediction_table import read_predictions, split_arrays
 from biomeformer.sequences.training_data import read_training_data
 
-ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = ROOT / "recipes" / "configs" / "finetune_sequence_classifier"
 LAYERS = {
     "enhancer or not": {"enhancer": "layer1_train_enhancers.fa", "other": "layer1_train_nonenhancers.fa"},
     "strong or weak": {"strong": "layer2_train_strong_enhancers.fa", "weak": "layer2_train_weak_enhancers.fa"},
@@ -59,19 +48,9 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "metagenbert-mini, LoRA": ("lora.yaml", {}),
     "CNN": ("cnn.yaml", {}),
 }
+LOGISTIC = "logistic regression, 6-mers"
 METRICS = ("roc_auc", "pr_auc", "f1", "accuracy", "mcc")
 K = 6
-
-
-def recipe() -> Any:
-    """The recipe as a module."""
-    path = ROOT / "recipes" / "finetune_sequence_classifier.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def read(path: Path) -> list[str]:
@@ -125,74 +104,30 @@ def make_folds(folder: Path, files: dict[str, str], work: Path, n_folds: int) ->
     return made
 
 
-def kmer_shares(sequences: list[str]) -> np.ndarray:
-    """Shares of canonical k-mers, `(n_sequences, n_kmers)`."""
-    tokenizer = KmerTokenizer(k=K)
-    raw = np.frombuffer("".join(sequences).encode(), np.uint8)
-    offsets = np.concatenate([[0], np.cumsum([len(one) for one in sequences])])
-    ids, lengths, _ = PackedTokenizer(tokenizer, True, None).encode(raw, offsets)
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    counts = np.zeros((len(lengths), tokenizer.vocab_size))
-    np.add.at(counts, (rows, ids), 1)
-    return counts / np.maximum(lengths, 1)[:, None]
-
-
-def logistic(data: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Truth and probabilities on validation and test."""
-    splits = read_training_data(data).splits
-    features = {name: kmer_shares(split.sequences(range(len(split)))) for name, split in splits.items()}
-    best: tuple[float, Any] | None = None
-    for strength in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0):
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=5000))
-        model.fit(features["train"], splits["train"].truth)
-        chosen = model.predict_proba(features["validation"])[
-            np.arange(len(splits["validation"])), splits["validation"].truth
-        ]
-        loss = float(-np.log(chosen.clip(1e-12)).mean())
-        if best is None or loss < best[0]:
-            best = (loss, model)
-    assert best is not None
-    return (
-        splits["validation"].truth,
-        best[1].predict_proba(features["validation"]),
-        splits["test"].truth,
-        best[1].predict_proba(features["test"]),
-    )
-
-
-def fine_tuned(module: Any, data: Path, output: Path, config: str, changes: dict[str, Any]) -> tuple[np.ndarray, ...]:
-    """The same of a run of the recipe."""
-    values = yaml.safe_load((CONFIGS / config).read_text()) | changes
-    output.parent.mkdir(parents=True, exist_ok=True)
-    file = output.with_suffix(".yaml")
-    file.write_text(yaml.safe_dump(values))
-    arguments = ["--data", str(data), "--config", str(file), "--output", str(output), "--cpu"]
-    if not (output / "evaluation.json").is_file() and module.main(arguments):
-        raise SystemExit(f"{output} failed.")
-    names = read_training_data(data).label_names
-    table = read_predictions(output)
-    return (
-        *split_arrays(table, "binary", names, "validation"),
-        *split_arrays(table, "binary", names, "test"),
-    )
-
-
-def scores_of(names: tuple[str, ...], arrays: tuple[np.ndarray, ...]) -> dict[str, float]:
-    """Of the test fold, at the threshold chosen on the validation fold."""
-    thresholds = choose_thresholds("binary", arrays[0], arrays[1])
-    scores = score_predictions("binary", names, arrays[2], arrays[3], thresholds, n_bootstraps=1)
-    return {name: scores[name]["value"] for name in METRICS}
-
-
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="where folds and runs are kept")
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        choices=[LOGISTIC, *MODELS],
+        help="measure these only, and keep the other rows of --output",
+    )
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "enhancers.json")
     args = parser.parse_args()
     module, console = recipe(), Console()
+    versions = {
+        "biomeformer": biomeformer.__version__,
+        "scikit-learn": sklearn.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    earlier = None if args.models is None else json.loads(args.output.read_text())
+    if earlier is not None and (earlier["versions"], earlier["folds"]) != (versions, args.folds):
+        raise SystemExit(f"{args.output} is of other versions or folds; measure all models.")
     results: dict[str, Any] = {}
     for layer, files in LAYERS.items():
         work = args.work / layer.replace(" ", "-")
@@ -203,7 +138,12 @@ def main() -> None:
         ratio = float(np.mean([size["test"] / size["train"] for size in sizes]))
         table = Table(layer, *METRICS, title=f"{args.folds} folds, mean (95 % interval)")
         rows: dict[str, Any] = {}
-        for name in (f"logistic regression, {K}-mers", *MODELS):
+        for name in (LOGISTIC, *MODELS):
+            if earlier is not None and name not in args.models:
+                if earlier["layers"][layer]["n_sequences"] != sizes:
+                    raise SystemExit(f"{args.output} is of other sequences; measure all models.")
+                rows[name] = earlier["layers"][layer]["models"][name]
+                continue
             began, scores = time.monotonic(), []
             for i, data in enumerate(folds):
                 if name in MODELS:
@@ -211,8 +151,9 @@ def main() -> None:
                     output = work / name.replace(" ", "-").replace(",", "") / f"fold{i}"
                     arrays = fine_tuned(module, data, output, config, changes | {"seed": i})
                 else:
-                    arrays = logistic(data)
-                scores.append(scores_of(names, arrays))
+                    arrays = logistic(data, K)
+                scored = scores_of(names, arrays)
+                scores.append({metric: scored[metric]["value"] for metric in METRICS})
             spans = {
                 metric: interval(np.array([one[metric] for one in scores]), 1 / args.folds + ratio)
                 for metric in METRICS
@@ -227,12 +168,7 @@ def main() -> None:
         "layers": results,
         "configs": {name: [config, changes] for name, (config, changes) in MODELS.items()},
         "device": f"cpu, {os.cpu_count()} cores",
-        "versions": {
-            "biomeformer": biomeformer.__version__,
-            "scikit-learn": sklearn.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions,
     }
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(content, indent=1) + "\n")

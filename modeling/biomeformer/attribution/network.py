@@ -16,6 +16,7 @@ import pyarrow as pa
 from ..errors import InputError, TableError
 from ..io.atomic import atomic_write
 from ..io.digests import FileDigest, check_files, digest_files
+from ..io.html_repr import count, html_table
 from ..io.parquet import CheckedParquet, write_parquet
 from ..io.records import DamagedFileError, RecordType
 from ..io.short_repr import short_repr
@@ -93,6 +94,12 @@ class GeneInteractionNetwork:
     record: dict[str, Any]
 
     __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        n_clusters = count(len(self.clusters), "cluster")
+        title = f"{count(len(self), 'pair')} of genes by {self.method}, {n_clusters}; plot() draws them"
+        columns = ["genome_id", "class", "gene_1", "gene_2", self.method, "cluster"]
+        return html_table(self, title, self.pairs[columns])
 
     def __len__(self) -> int:
         return len(self.pairs)

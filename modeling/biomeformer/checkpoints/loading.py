@@ -53,6 +53,15 @@ def load(
     Raises:
         CheckpointError: The checkpoint cannot be found, is damaged, or is inconsistent.
         InputError: The device or the dtype is unknown or not available.
+
+    Examples:
+        >>> model = load("metagenbert-mini")
+        >>> model.config.n_clusters
+        512
+        >>> load("metagenbert-mimi")
+        Traceback (most recent call last):
+        ...
+        biomeformer.errors.CheckpointNotFoundError: No checkpoint 'metagenbert-mimi': ...
     """
     target, torch_dtype = resolve_device(device), resolve_dtype("bfloat16" if dtype == FLOAT8 else dtype)
     model: MetagenBertModel = load_from(open_checkpoint(name, revision=revision), MetagenBertModel, dtype=torch_dtype)
@@ -168,6 +177,11 @@ def load_encoder_with_processor(
     Raises:
         CheckpointError: As for `load_read_encoder`; or the encoder is one of proteins and no translation is asked for.
         InputError: The preprocessing config is inconsistent, or asks for more tokens than the encoder takes.
+
+    Examples:
+        >>> encoder, processor = load_encoder_with_processor("metagenbert-mini")
+        >>> processor.pooling, encoder.config.hidden_size
+        ('mean', 128)
     """
     encoder, tokenizer, own = _load_read_encoder(name, revision, device, dtype)
     fields = own | preprocessing

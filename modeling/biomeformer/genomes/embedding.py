@@ -18,6 +18,7 @@ import xxhash
 from ..checkpoints import public_name
 from ..errors import InputError, TableError
 from ..io.atomic import wrap_write_errors
+from ..io.html_repr import count, html_table
 from ..io.parquet import CheckedParquet, CheckedParquetWriter, write_parquet
 from ..io.records import DamagedFileError, RecordType
 from ..io.short_repr import short_repr
@@ -260,6 +261,9 @@ class EmbeddedGenomes:
     folder: Path
 
     __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        return html_table(self, f"{count(len(self), 'genome')} of {self.folder.name}", self.genomes)
 
     @classmethod
     def read(cls, folder: str | Path) -> EmbeddedGenomes:

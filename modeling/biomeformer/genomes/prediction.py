@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from ..errors import CheckpointError, InputError
+from ..io.html_repr import count, html_table
 from ..io.short_repr import short_repr
 from ..models.genome_transformer import GenomeTransformerForSequenceClassification
 from ..moved import renamed
@@ -42,6 +44,12 @@ class GenomePrediction:
     differences: tuple[str, ...] | None = None
 
     __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        frame = pd.DataFrame({"probability": self.probabilities}).sort_values("probability", ascending=False)
+        title = f"{self.genome.genome_id}, {count(len(self.genome), 'gene')}"
+        outside = f"; unlike the training genomes in {', '.join(self.differences)}" if self.differences else ""
+        return html_table(self, title + outside, frame)
 
     n_cut = renamed("n_cut", "n_dropped_genes")
 
@@ -138,7 +146,7 @@ def predict_genome(
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> GenomePrediction:
-    """Read a genome, call its genes if its file has none, embed its proteins, and classify it.
+    r"""Read a genome, call its genes if its file has none, embed its proteins, and classify it.
 
     Args:
         model: Model with its processor, on the device to use.
@@ -155,6 +163,15 @@ def predict_genome(
         GenomeError: The file cannot be read, or has no gene.
         CheckpointError: The protein encoder cannot be found, or is not the one the model was trained with.
         InputError: The model has no processor.
+
+    Examples:
+        >>> from importlib.resources import files
+        >>> checkpoint = files("biomeformer") / "checkpoints" / "genome-transformer-mini"
+        >>> model = GenomeTransformerForSequenceClassification.from_pretrained(checkpoint)
+        >>> _ = Path("few.faa").write_text(">a\nMKTAYIAKQRQISFVKSHFSRQ\n>b\nMSDNELLKAIRDQ\n")
+        >>> prediction = predict_genome(model, "few.faa")
+        >>> sorted(prediction.probabilities), bool(prediction.differences)
+        (['aquatic', 'host', 'soil'], True)
     """
     encoder = protein_encoder or protein_encoder_of(model)
     check_encoder(model, {"name": encoder.name, **encoder.preprocessing})

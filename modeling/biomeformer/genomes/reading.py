@@ -100,7 +100,7 @@ def read_genome(
     translation_table: int = 11,
     threads: int = 1,
 ) -> Genome:
-    """Read a genome and its genes; call the genes if the file has none.
+    r"""Read a genome and its genes; call the genes if the file has none.
 
     Args:
         path: FASTA of contigs, GenBank, GFF3, or FASTA of proteins (`.faa`), plain or compressed.
@@ -118,6 +118,13 @@ def read_genome(
 
     Raises:
         GenomeError: A file cannot be read or is malformed, files do not match, or no gene is left.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> _ = Path("two.faa").write_text(">a\nMKTAYIAKQR*\n>b\nMSDNE\n")
+        >>> genome = read_genome("two.faa")
+        >>> [gene.protein for gene in genome.genes]
+        ['MKTAYIAKQR', 'MSDNE']
     """
     path = Path(path)
     text = read_text(path)

@@ -18,6 +18,7 @@ import xxhash
 from ..errors import TableError
 from ..io.atomic import atomic_write
 from ..io.dataset_files import DATA, shards
+from ..io.html_repr import count, html_table
 from ..io.parquet import DAMAGE
 from ..io.records import DamagedFileError, RecordType, checksum_of_arrays
 from ..io.short_repr import short_repr
@@ -83,6 +84,16 @@ class AbundanceTable:
         metadata: Phenotypes and covariates of the cohort table, as text; one row per sample.
         provenance: Model, weights' hash, preprocessing, read fraction, seed and versions.
         source: Path or Hub id that `read` read it from, for messages.
+
+    Examples:
+        >>> from importlib.resources import files
+        >>> from biomeformer import load
+        >>> cohort = files("biomeformer") / "example_cohort" / "cohort.csv"
+        >>> table = load("metagenbert-mini").embed_cohort(cohort, read_fraction=0.02)
+        >>> path = table.write("abundance.parquet")
+        >>> again = AbundanceTable.read(path)
+        >>> again.sample_ids[:2], again.to_pandas().loc["case_01", "group"]
+        (('control_01', 'control_02'), 'case')
     """
 
     sample_ids: tuple[str, ...]
@@ -93,6 +104,13 @@ class AbundanceTable:
     source: str | None = field(default=None, compare=False)
 
     __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        n_samples, n_clusters = self.counts.shape
+        size = f"{count(n_samples, 'sample')}, {count(n_clusters, 'cluster')}"
+        title = f"{size}, embedded by {self.provenance.get('model')}; shares of the clusters: to_pandas()"
+        frame = pd.concat([self.read_stats.filter(["n_reads", "n_used"]), self.metadata], axis=1)
+        return html_table(self, title, frame)
 
     tallies = renamed("tallies", "read_stats")
 

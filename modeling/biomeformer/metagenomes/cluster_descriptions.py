@@ -15,8 +15,10 @@ import pyarrow as pa
 from ..checkpoints import FOLDER, public_name, resolve_checkpoint, shipped_checkpoints
 from ..checkpoints.source import open_checkpoint
 from ..errors import TableError
+from ..io.html_repr import count, html_table
 from ..io.parquet import CheckedParquet, write_parquet
 from ..io.records import DamagedFileError, RecordType
+from ..io.short_repr import short_repr
 from ..models.metagenbert import MetagenBertModel
 
 NAME = "cluster_descriptions.parquet"
@@ -69,6 +71,13 @@ class ClusterDescriptions:
 
     frame: pd.DataFrame
     record: DescriptionRecord
+
+    __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        purities = (f"{rank}_purity" for rank in self.ranks)
+        frame = self.frame.assign(name=self.names)[["name", "n_reads", *self.ranks, *purities]]
+        return html_table(self, f"{count(len(self), 'cluster')} by {self.record['catalog']['name']}", frame)
 
     def __len__(self) -> int:
         return len(self.frame)

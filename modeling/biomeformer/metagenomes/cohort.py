@@ -241,6 +241,16 @@ def embed_cohort(
         CohortError: The cohort table is malformed.
         ReadFileError: A file is damaged.
         SamplesFailedError: With `output`: samples failed; the table of the others has been written.
+
+    Examples:
+        >>> from importlib.resources import files
+        >>> from biomeformer import load
+        >>> cohort = files("biomeformer") / "example_cohort" / "cohort.csv"
+        >>> table = embed_cohort(load("metagenbert-mini"), cohort, read_fraction=0.02)
+        >>> table.counts.shape, list(table.metadata.columns)
+        ((12, 512), ['group', 'age'])
+        >>> float(table.abundance[0].sum().round(6))
+        1.0
     """
     if not isinstance(cohort, Cohort):
         cohort = read_cohort(cohort)

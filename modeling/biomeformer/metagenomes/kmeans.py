@@ -101,6 +101,13 @@ def run_kmeans(
         InputError: The array is not float32, two-dimensional and finite, has fewer points than clusters, or a number is
             out of range, or the device is absent, has no float64 or too little memory.
         MissingDependencyError: No faiss is installed.
+
+    Examples:
+        >>> import numpy as np
+        >>> points = np.float32([[0, 0], [0, 1], [9, 9], [9, 8]])
+        >>> fit = run_kmeans(points, 2, n_iterations=5)
+        >>> sorted(map(tuple, fit.centroids.tolist()))
+        [(0.0, 0.5), (9.0, 8.5)]
     """
     if embeddings.ndim != 2 or embeddings.dtype != np.float32:
         raise InputError(

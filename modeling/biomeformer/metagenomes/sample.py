@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from ..errors import InputError
 from ..inference.batching import check_batch_tokens, is_lookup_encoder, map_per_core
+from ..io.html_repr import MAX_ROWS, count, html_table
 from ..io.short_repr import short_repr
 from ..models.metagenbert import MetagenBertModel, MetagenBertProcessor, PackedReads
 from ..moved import renamed
@@ -57,6 +59,14 @@ class SampleEmbedding:
     sample_id: str | None = None
 
     __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        order = np.argsort(-self.counts, kind="stable")[:MAX_ROWS]
+        columns = {"reads": self.counts[order], "share": self.abundance[order]}
+        frame = pd.DataFrame(columns, index=pd.Index(order, name="cluster"))
+        name = "sample" if self.sample_id is None else self.sample_id
+        used, found = (self.read_stats.get(column, 0) for column in ("n_used", "n_reads"))
+        return html_table(self, f"{name}, {used:,} of {count(found, 'read')} used; its largest clusters", frame)
 
     tallies = renamed("tallies", "read_stats")
 
@@ -126,6 +136,16 @@ def embed_sample(
     Raises:
         ReadFileError: A file is damaged or holds no reads.
         InputError: An argument is out of range, or no read can be used.
+
+    Examples:
+        >>> from importlib.resources import files
+        >>> from biomeformer import load
+        >>> reads = files("biomeformer") / "example_cohort" / "reads"
+        >>> sample = embed_sample(load("metagenbert-mini"), reads / "case_01_R1.fastq.gz", read_fraction=0.1)
+        >>> sample.counts.shape, sample.read_stats["n_reads"]
+        ((512,), 2500)
+        >>> int(sample.counts.sum()) == sample.read_stats["n_used"]
+        True
     """
     processor = require_processor(model)
     if not isinstance(reads, SampleReads):

@@ -18,6 +18,11 @@ def score(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
 
     Returns:
         Scores by name; the areas are NaN if all samples are of one class.
+
+    Examples:
+        >>> scores = score(np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.2, 0.8]]))
+        >>> float(scores["roc_auc"]), float(scores["balanced_accuracy"])
+        (1.0, 0.75)
     """
     labels, probabilities = np.asarray(labels, np.int64), np.asarray(probabilities, np.float64)
     if probabilities.shape[1] == 2:

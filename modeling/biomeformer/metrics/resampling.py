@@ -118,6 +118,12 @@ def bootstrap(
 
     Raises:
         InputError: A group is in two strata.
+
+    Examples:
+        >>> values = np.arange(100.0)
+        >>> interval = bootstrap(lambda weights: {"mean": weights @ values / weights.sum(1)}, 100)["mean"]
+        >>> bool(interval.low < values.mean() < interval.high)
+        True
     """
     values = scorer(np.ones((1, n)))
     rng = np.random.default_rng(seed)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from ..errors import InputError
+from ..io.html_repr import html_table
 from ..io.short_repr import short_repr
 from ..metrics.resampling import bootstrap
 from ..metrics.scorers import Task
@@ -69,6 +71,12 @@ class Transfer:
     task: Task = "binary"
 
     __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        rows = {name: [value.mean, value.low, value.high] for name, value in self.scores.items()}
+        frame = pd.DataFrame.from_dict(rows, orient="index", columns=["score", "low", "high"])
+        title = f"{self.model} trained on {', '.join(self.trained_on)}, tested on {self.tested_on}; 95 % intervals"
+        return html_table(self, title, frame)
 
     @property
     def main_metric(self) -> str:

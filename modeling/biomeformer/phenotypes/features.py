@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..errors import InputError, MissingDependencyError, TableError, reason_of
 from ..io.compression import StreamError, open_bytes
+from ..io.html_repr import MAX_COLUMNS, count, html_table
 from ..io.limits import EXPANDED_BYTES, expands_too_far
 from ..io.short_repr import short_repr
 from ..io.tables import is_number, why_no_number
@@ -67,6 +68,12 @@ class FeatureTable:
     refit: Callable[[Sequence[str], Sequence[str]], np.ndarray] | None = field(default=None, compare=False)
 
     __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        title = f"{count(len(self), 'sample')}, {count(len(self.names), 'feature')}"
+        index = pd.Index(self.sample_ids, name="sample_id")
+        frame = pd.DataFrame(self.values[:, :MAX_COLUMNS], index=index, columns=list(self.names[:MAX_COLUMNS]))
+        return html_table(self, title, frame)
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -132,7 +139,7 @@ class FeatureTable:
 def read_feature_table(
     path: str | Path, sample_ids: Sequence[str] | None = None, *, metadata_columns: Collection[str] = ()
 ) -> FeatureTable:
-    """Read a feature table: one of this package, or a species table in any common layout.
+    r"""Read a feature table: one of this package, or a species table in any common layout.
 
     Supported are Parquet of `biomeformer embed` (or its folder, or the Hub id of a dataset), BIOM 1 and 2, tables of
     MetaPhlAn, curatedMetagenomicData, mOTUs, Bracken, taxpasta, kreport2mpa, QIIME 2 and HUMAnN, folders with one
@@ -148,6 +155,12 @@ def read_feature_table(
 
     Raises:
         TableError: The table cannot be read, mixes ranks, or has a value that is missing, not a number, or negative.
+
+    Examples:
+        >>> _ = Path("species.csv").write_text("sample_id,Rothia,Dialister\ns1,30,70\ns2,5,95\n")
+        >>> table = read_feature_table("species.csv")
+        >>> table.names, table.shares.tolist()
+        (('Rothia', 'Dialister'), [[0.3, 0.7], [0.05, 0.95]])
     """
     path = Path(path)
     if is_profile_folder(path):

@@ -20,7 +20,9 @@ from ..checkpoints.estimators import ESTIMATOR, estimators_in, load_estimator, w
 from ..checkpoints.source import CONFIG, CheckpointSource, open_checkpoint
 from ..errors import CheckpointError, InputError
 from ..io.digests import FileDigest, check_files, digest_files
+from ..io.html_repr import count, html_table
 from ..io.records import DamagedFileError, RecordType
+from ..io.short_repr import short_repr
 from ..metrics.scorers import Task
 from ..training.calibration import scale
 from ..version import __version__
@@ -89,6 +91,13 @@ class Predictions:
     failed: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        frame = self.frame if self.intervals is None else pd.concat([self.frame, self.intervals], axis=1)
+        failed = f", {len(self.failed)} could not be used" if self.failed else ""
+        return html_table(self, f"{count(len(self.frame), 'sample')}{failed}", frame)
 
 
 @dataclass(frozen=True)

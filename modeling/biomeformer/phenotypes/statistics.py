@@ -70,6 +70,11 @@ def distance_matrix(values: np.ndarray, distance: str, zeros: str = "fixed") -> 
 
     Raises:
         InputError: The distance is unknown.
+
+    Examples:
+        >>> distance_matrix(np.array([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]]), "bray_curtis")
+        array([[0. , 0.5],
+               [0.5, 0. ]])
     """
     from scipy.spatial.distance import pdist, squareform
 
@@ -142,6 +147,14 @@ def compare_groups(
 
     Raises:
         InputError: There are fewer than two groups, a group has a single sample, or a name is unknown or given twice.
+
+    Examples:
+        >>> values = np.random.default_rng(0).dirichlet(np.ones(6), 20)
+        >>> values[:10, 0] += 1
+        >>> table = FeatureTable(tuple(f"s{i}" for i in range(20)), tuple("abcdef"), values)
+        >>> tests = compare_groups(table, ["a"] * 10 + ["b"] * 10, distances=["bray_curtis"], n_permutations=99)
+        >>> tests[0].test, tests[0].p < 0.05
+        ('permanova', True)
     """
     names, labels, sizes = np.unique(list(map(str, groups)), return_inverse=True, return_counts=True)
     if len(labels) != len(table):

@@ -18,6 +18,7 @@ from ..checkpoints.source import public_record
 from ..errors import InputError, TableError
 from ..io.atomic import atomic_write
 from ..io.digests import FileDigest, check_files, digest_files
+from ..io.html_repr import count, html_table
 from ..io.records import DamagedFileError, MissingChecksumError, RecordType
 from ..io.short_repr import short_repr
 from ..io.spreadsheets import undo_spreadsheet, write_spreadsheet
@@ -123,6 +124,16 @@ class Study:
     importance: tuple[GroupImportance, ...] = ()
 
     __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        folds = f"{self.n_splits} folds x {count(self.n_repeats, 'repeat')}"
+        n_samples = count(len(self.target.sample_ids), "sample")
+        title = f"{self.target.column} of {n_samples}, {folds}; means with 95 % intervals"
+        rows = [
+            {"features": one.features, "model": one.model, **{name: str(value) for name, value in one.scores.items()}}
+            for one in self.evaluations
+        ]
+        return html_table(self, title, pd.DataFrame(rows).set_index(["features", "model"]))
 
     @property
     def notes(self) -> list[str]:
@@ -401,6 +412,19 @@ def run_study(
     Raises:
         InputError: There is no feature set or model, or as for `cross_validate`.
         TableError: A table lacks a sample.
+
+    Examples:
+        >>> ids = tuple(f"s{i}" for i in range(24))
+        >>> values = np.random.default_rng(0).integers(1, 50, (24, 5)).astype(float)
+        >>> values[::2, 0] += 100
+        >>> features = FeatureTable(ids, tuple("abcde"), values)
+        >>> labels = np.array([1, 0] * 12)
+        >>> target = Target("disease", ids, ("control", "case"), labels)
+        >>> study = run_study({"genera": [features]}, target, models=["l1"], n_splits=2, n_repeats=1, n_jobs=1)
+        >>> study.evaluations[0].scores["roc_auc"].mean > 0.9
+        True
+        >>> study.predictions.columns.tolist()
+        ['class', 'genera.l1.control', 'genera.l1.case']
     """
     if not feature_sets or not models:
         raise InputError("a study needs a feature set and a model; give one of each.")

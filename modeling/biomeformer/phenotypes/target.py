@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
+from ..io.html_repr import count, html_table
 from ..io.short_repr import short_repr
 from ..io.tables import MISSING_VALUES, TableFormat, is_missing, read_table, why_no_number
 from ..metrics.scorers import Task
@@ -67,6 +68,10 @@ class Target:
     kind: Kind = "classification"
 
     __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        frame = pd.DataFrame({"samples": self.sizes})
+        return html_table(self, f"{self.column} ({self.kind}) of {count(len(self.sample_ids), 'sample')}", frame)
 
     def describe_missing(self) -> str:
         """Describe which samples were left out and which words marked missing values; empty if there are none."""
@@ -221,6 +226,12 @@ def make_target(
     Raises:
         InputError: A column or value does not exist, no sample is known, there is only one class or more than 20, a
             value is no number, or there are too few samples.
+
+    Examples:
+        >>> metadata = pd.DataFrame({"disease": ["case", "control"] * 6 + ["NA"]}, index=[f"s{i}" for i in range(13)])
+        >>> target = make_target(metadata, "disease", list(metadata.index), positive=["case"])
+        >>> target.classes, target.sizes, target.describe_missing()
+        (('not case', 'case'), {'not case': 6, 'case': 6}, "1 sample without a value ('NA' in 1)")
     """
     for name in (column, *([group_column] if group_column else [])):
         if name not in metadata.columns:

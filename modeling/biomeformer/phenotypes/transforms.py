@@ -146,6 +146,10 @@ def transform_shares(
 
     Raises:
         InputError: The transform or rule is unknown, or there are too few features for it.
+
+    Examples:
+        >>> transform_shares(np.array([[0.5, 0.25, 0.25]]), "clr").round(3)
+        array([[ 0.462, -0.231, -0.231]])
     """
     if transform not in TRANSFORMS:
         raise InputError(f"transform is {transform!r}; give {', '.join(TRANSFORMS)}.")

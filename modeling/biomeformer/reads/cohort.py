@@ -15,6 +15,7 @@ from biomeformer.io.tables import Table, TableFormat, read_table
 from biomeformer.reads.sample import PathLike, SampleReads, local_path
 from biomeformer.reads.sheets import FileCell, parse_sheet
 
+from ..io.html_repr import count, html_table
 from ..io.short_repr import short_repr
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ class Cohort:
 
     __repr__ = short_repr
 
+    def _repr_html_(self) -> str:
+        source = "memory" if self.path is None else self.path.name
+        return html_table(self, f"{count(len(self), 'sample')} of {source}", self.metadata())
+
     def __len__(self) -> int:
         return len(self.samples)
 
@@ -107,6 +112,14 @@ def read_cohort(path: PathLike, *, allow_shared_files: bool = False) -> Cohort:
 
     Raises:
         CohortError: The table is malformed or names files that cannot be used; file, line and column are named.
+
+    Examples:
+        >>> from importlib.resources import files
+        >>> cohort = read_cohort(files("biomeformer") / "example_cohort" / "cohort.csv")
+        >>> len(cohort), cohort.columns
+        (12, ('group', 'age'))
+        >>> cohort.samples[0].sample_id
+        'control_01'
     """
     sheet = parse_sheet(read_table(path, FORMAT))
     content = sheet.table

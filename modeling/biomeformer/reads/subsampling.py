@@ -52,6 +52,12 @@ def keep_reads(index: npt.ArrayLike, read_fraction: float, seed: int) -> npt.NDA
 
     Raises:
         InputError: `read_fraction` is outside (0, 1].
+
+    Examples:
+        >>> int(keep_reads(range(100_000), 0.1, seed=0).sum())
+        9909
+        >>> bool((keep_reads(range(9), 0.5, seed=1) == keep_reads(range(9), 0.5, seed=1)).all())
+        True
     """
     check_read_fraction(read_fraction)
     numbers = np.asarray(index)

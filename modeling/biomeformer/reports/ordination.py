@@ -31,6 +31,11 @@ def bray_curtis_pcoa(abundance: np.ndarray, n_axes: int = 2) -> tuple[np.ndarray
     Returns:
         Coordinates `(n_samples, n_axes)`, and the share of variance per axis `(n_axes,)`: of the total sum of squares,
         imaginary axes included, as in the R² of PERMANOVA.
+
+    Examples:
+        >>> points, shares = bray_curtis_pcoa(np.array([[0.5, 0.5], [0.4, 0.6], [0.1, 0.9]]))
+        >>> points.shape, float(shares[0].round(2))
+        ((3, 2), 1.0)
     """
     n_samples = len(abundance)
     coordinates, shares = np.zeros((n_samples, n_axes)), np.zeros(n_axes)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import InputError, RunError
 from ..io.digests import digest_files
+from ..io.short_repr import short_repr
 from .batch import Batch
 from .dataset_card import REASONS, dataset_card
 from .folder import CARD, CONFLICTS, DATA, PREPARE_RECORD, RECORD, check_folder, dataset_folder
@@ -58,6 +59,8 @@ class PreparedSequences:
     token_lengths: TokenLengths | None
     missing_words: dict[str, int] = field(default_factory=dict)
 
+    __repr__ = short_repr
+
 
 def prepare_sequences(
     inputs: Sequence[str | Path],
@@ -71,7 +74,7 @@ def prepare_sequences(
     on_progress: Progress | None = None,
     check: Callable[[], None] | None = None,
 ) -> PreparedSequences:
-    """Make a dataset for fine-tuning from labelled sequences, or from intervals of a reference.
+    r"""Make a dataset for fine-tuning from labelled sequences, or from intervals of a reference.
 
     Sequences are converted to upper case, with U as T. Of identical sequences (reverse complements included, unless the
     settings say otherwise) the first is kept; if their labels differ, none is kept. The split of a sequence depends on
@@ -95,6 +98,13 @@ def prepare_sequences(
         InputError: A file or setting cannot be used; the message names file, line or record, and reason.
         CheckpointError: The read encoder has no tokenizer.
         RunError: The output cannot be written.
+
+    Examples:
+        >>> rows = ["sequence,label", "ACGTACGTAAAC,enhancer", "GTTTACGTACGT,enhancer", "GGGTTTTACCCA,other"]
+        >>> _ = Path("labels.csv").write_text("\n".join(rows))
+        >>> prepared = prepare_sequences(["labels.csv"], "prepared", read_encoder=None)
+        >>> prepared.n_read, prepared.n_kept, prepared.label_names
+        (3, 2, ('enhancer', 'other'))
     """
     settings = settings or PreparationSettings()
     folder = Path(output)

@@ -15,6 +15,25 @@ from .head_loss import head_loss
 from .strict_loading import StrictPreTrainedModel
 
 N_BASES = 4
+# Gain for which the outputs of a rectifier keep the variance of its inputs.
+RELU_GAIN = 2**0.5
+
+
+class StandardizedConv1d(nn.Conv1d):
+    """A convolution whose filters have mean 0 and a common norm, times a learnt gain each (arXiv 1903.10520).
+
+    Unlike batch normalisation, an output does not depend on the other sequences of a batch or on padding.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding="same")
+        self.gain = nn.Parameter(torch.empty(out_channels, 1, 1))
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Convolve `(batch, in_channels, length)` to `(batch, out_channels, length)`."""
+        centered = self.weight - self.weight.mean((1, 2), keepdim=True)
+        norm = centered.square().sum((1, 2), keepdim=True).add(torch.finfo(torch.float32).eps).sqrt()
+        return nn.functional.conv1d(input, centered * (self.gain / norm), self.bias, padding="same")
 
 
 class SequenceCnnForSequenceClassification(StrictPreTrainedModel):
@@ -32,10 +51,17 @@ class SequenceCnnForSequenceClassification(StrictPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         sizes = [N_BASES, *[config.n_filters] * len(config.kernel_sizes)]
+        is_layer = config.normalization == "layer"
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(sizes[i], sizes[i + 1], kernel, padding="same") for i, kernel in enumerate(config.kernel_sizes)
+            nn.Conv1d(sizes[i], sizes[i + 1], kernel, padding="same")
+            if is_layer
+            else StandardizedConv1d(sizes[i], sizes[i + 1], kernel)
+            for i, kernel in enumerate(config.kernel_sizes)
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(config.n_filters) for _ in config.kernel_sizes)
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(config.n_filters) if is_layer else nn.Identity() for _ in config.kernel_sizes
+        )
+        self.pooled_norm = nn.Identity() if is_layer else nn.LayerNorm(2 * config.n_filters)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.dense = nn.Linear(2 * config.n_filters, config.hidden_size)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
@@ -46,8 +72,13 @@ class SequenceCnnForSequenceClassification(StrictPreTrainedModel):
         if isinstance(module, nn.Conv1d):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
             init.zeros_(module.bias)
+            if isinstance(module, StandardizedConv1d):
+                init.constant_(module.gain, RELU_GAIN)
         elif isinstance(module, nn.Linear):
-            init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
+            if self.config.normalization == "layer":
+                init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
+            else:
+                init.kaiming_normal_(module.weight, nonlinearity="relu" if module is self.dense else "linear")
             init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
@@ -110,7 +141,8 @@ class SequenceCnnForSequenceClassification(StrictPreTrainedModel):
             hidden = states[-1].transpose(1, 2)
         largest = (hidden * mask).amax(2)
         mean = (hidden * mask).sum(2) / mask.sum(2).clamp_min(1)
-        hidden = self.dense(self.dropout(torch.cat([largest, mean], 1))).relu()
+        pooled = self.pooled_norm(torch.cat([largest, mean], 1))
+        hidden = self.dense(self.dropout(pooled)).relu()
         logits = self.classifier(self.dropout(hidden))
         loss = None
         if labels is not None:
