@@ -208,10 +208,11 @@ def _with_medians(results: dict[str, Any]) -> dict[str, Any]:
     complete = {}
     for name, result in results.items():
         rounds = result.get("rounds", [])
-        medians = {
-            key: None if rounds[0][key] is None else round(statistics.median(one[key] for one in rounds), 3)
-            for key in (rounds[0] if rounds else ())
-        }
+        medians = {}
+        for key in rounds[0] if rounds else ():
+            # A process may end before the system's clock ticks: the shares are then unknown.
+            known = [one[key] for one in rounds if one[key] is not None]
+            medians[key] = round(statistics.median(known), 3) if known else None
         complete[name] = result | medians
     return complete
 

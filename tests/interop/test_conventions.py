@@ -70,6 +70,14 @@ def test_embeddings_may_be_given_in_place_of_tokens():
             model(ids, inputs_embeds=table(ids))
     with pytest.raises(ValueError, match="reverse complement"):
         kmer_model(num_gate_heads=2)(inputs_embeds=torch.zeros(1, 4, 8))
+    model = tiny_metagenbert()
+    table = model.get_input_embeddings()
+    by_ids, by_vectors = model(ids, attention_mask=mask), model(inputs_embeds=table(ids), attention_mask=mask)
+    torch.testing.assert_close(by_vectors.read_embeddings, by_ids.read_embeddings)
+    assert by_vectors.cluster_ids.tolist() == by_ids.cluster_ids.tolist()
+    for wrong in ({}, {"input_ids": ids, "inputs_embeds": table(ids)}):
+        with pytest.raises(ValueError, match="either input_ids or inputs_embeds"):
+            model(**wrong)
     model, ids = cnn(), torch.tensor([[1, 2, 4, 3]])
     one_hot = torch.nn.functional.one_hot(ids - 1, 4).float()
     torch.testing.assert_close(model(inputs_embeds=one_hot).logits, model(ids).logits)

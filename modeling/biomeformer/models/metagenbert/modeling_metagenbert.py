@@ -286,14 +286,15 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
             return total / self.config.max_length
         return total / mask.sum(1, keepdim=True)
 
-    def _pool_encoded(self, encoded: Any, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def _pool_encoded(self, encoded: Any, input_ids: torch.Tensor | None, mask: torch.Tensor) -> torch.Tensor:
         """Pool the encoder's output for padded reads to one vector per read, as the config says."""
         if not getattr(self.encoder, "embeds_reads_independently", False):
             return self._pool(encoded.last_hidden_state, mask)
         # A k-mer encoder pools by reading frame, which its token vectors do not show: its mean is over known k-mers.
         if self.config.pooling == "mean":
             return encoded.pooler_output
-        n_known = (mask.bool() & (input_ids != 0)).sum(1, keepdim=True)
+        is_known = mask.bool() if input_ids is None else mask.bool() & (input_ids != 0)
+        n_known = is_known.sum(1, keepdim=True)
         return encoded.pooler_output * n_known / self.config.max_length
 
     def _finish(self, vectors: torch.Tensor) -> torch.Tensor:
@@ -451,10 +452,11 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> MetagenBertOutput:
         """Embed reads and find their nearest centroids.
@@ -465,18 +467,33 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
             output_hidden_states: Whether to return the encoder's hidden states, of which the read embeddings are then
                 pooled; by default as the config says.
             output_attentions: Whether to return the encoder's attention weights; likewise.
+            inputs_embeds: `(n_reads, length, width)`, vectors of tokens instead of `input_ids`, for encoders that take
+                them.
             **kwargs: Ignored arguments of the transformers interface.
 
         Returns:
             Read embeddings, cluster ids and squared distances; hidden states and attentions if asked for.
+
+        Raises:
+            ValueError: Not exactly one of `input_ids` and `inputs_embeds` is given.
         """
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give either input_ids or inputs_embeds, and not both.")
+        if attention_mask is not None:
+            mask = attention_mask
+        elif input_ids is not None:
+            mask = torch.ones_like(input_ids)
+        else:
+            assert inputs_embeds is not None
+            mask = torch.ones_like(inputs_embeds[:, :, 0], dtype=torch.int64)
         states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         weights = self.config.output_attentions if output_attentions is None else output_attentions
         encoded: Any = {}
-        if states or weights or is_traced():
+        if input_ids is None or states or weights or is_traced():
+            # Not every encoder takes the other one.
+            inputs = {"inputs_embeds": inputs_embeds} if input_ids is None else {"input_ids": input_ids}
             encoded = self.encoder(
-                input_ids=input_ids, attention_mask=mask, output_hidden_states=states, output_attentions=weights
+                **inputs, attention_mask=mask, output_hidden_states=states, output_attentions=weights
             )
             vectors = self._finish(self._pool_encoded(encoded, input_ids, mask))
         else:
