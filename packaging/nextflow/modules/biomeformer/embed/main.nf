@@ -3,7 +3,7 @@ process BIOMEFORMER_EMBED {
     label 'process_high'
 
     conda "${moduleDir}/environment.yml"
-    container "biomeformer:0.1.0"
+    container "biomeformer:0.2.0"
 
     input:
     tuple val(meta), path(samplesheet), path(reads, stageAs: 'reads/*')

@@ -3,7 +3,7 @@ process BIOMEFORMER_GENOME_PREDICT {
     label 'process_medium'
 
     conda "${moduleDir}/environment.yml"
-    container "biomeformer:0.1.0"
+    container "biomeformer:0.2.0"
 
     input:
     tuple val(meta), path(genomes)

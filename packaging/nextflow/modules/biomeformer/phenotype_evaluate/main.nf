@@ -3,7 +3,7 @@ process BIOMEFORMER_PHENOTYPE_EVALUATE {
     label 'process_medium'
 
     conda "${moduleDir}/environment.yml"
-    container "biomeformer:0.1.0"
+    container "biomeformer:0.2.0"
 
     input:
     tuple val(meta), path(table)
