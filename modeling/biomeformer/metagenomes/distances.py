@@ -61,13 +61,14 @@ def count_far(distances: np.ndarray, n_tokens: np.ndarray, record: list[list[flo
 
 
 def far_remark(n_compared: int, n_far: int) -> str | None:
-    """Return a remark if many of the reads compared are far, or None."""
-    if n_compared < MIN_COMPARED_READS or n_far < MANY_FAR * n_compared:
+    """Return a remark if the share of far reads exceeds `MANY_FAR` by more than its error, or None."""
+    # Two standard errors of a count.
+    if n_compared < MIN_COMPARED_READS or n_far - 2 * n_far**0.5 <= MANY_FAR * n_compared:
         return None
     return (
         f"{n_far / n_compared:.1%} of the reads compared lie far from the centroids (n_far in the table), against "
-        f"{FAR_SHARE:.0%} of those that the centroids were learned on: the cohort holds other species. Centroids of "
-        "the cohort's own reads fit better (embed --fit-centroids, or fit-centroids for several cohorts)"
+        f"{FAR_SHARE:.0%} of those that the centroids were learned on: many probably come from other species. "
+        "Centroids of the cohort's own reads fit better (embed --fit-centroids, or fit-centroids for several cohorts)"
     )
 
 
