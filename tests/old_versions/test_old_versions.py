@@ -46,12 +46,18 @@ def test_old_centroids_give_the_same_counts(old):
     assert model.embed_sample(old / "inputs/cohort/s3.fastq.gz").counts.tolist() == EXPECTED["centroids"]
 
 
-def test_interrupted_run_is_read_and_resumed(old):
+def test_interrupted_run_is_read_and_resumed(old, monkeypatch):
     folder = old / "embed_interrupted"
     status = run_status(folder)
     assert (status.n_samples, status.n_done, set(status.left)) == (12, 10, {"s10", "s11"})
     cohort, model = old / "inputs/cohort/cohort.csv", old / "metagenbert"
     arguments = ["embed", str(cohort), "--model", str(model), "--output", str(folder), "--device", "cpu"]
+    # One table is computed by one version.
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2 and "versions.biomeformer was 0.1.0 and is now" in result.stderr, result.stderr
+    assert run_status(folder).n_done == 10
+    # But for that, the folder is one that this version goes on with.
+    monkeypatch.setattr(biomeformer.version, "__version__", "0.1.0")
     result = CliRunner().invoke(app, arguments)
     if result.exit_code:
         # Another torch may round otherwise, so it is refused, with the difference named.
