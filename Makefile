@@ -74,7 +74,7 @@ $(VENV)/export/.ready: packaging/export.txt | $(VENV)/.test-ready
 $(OTHER)/.ready: pyproject.toml constraints.txt packaging/export.txt
 	$(PYTHON) -m venv $(OTHER)
 	$(OTHER)/bin/pip install --quiet '$(TORCH)' $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL))
-	$(OTHER)/bin/pip install --quiet -c constraints.txt -e '.[cpu,export]' hypothesis parameterized pytest pytest-xdist
+	$(OTHER)/bin/pip install --quiet -c constraints.txt -e '.[cpu,export,tuning]' fair-esm hypothesis parameterized pytest pytest-xdist
 	$(OTHER)/bin/pip install --quiet --no-deps --upgrade -r packaging/export.txt
 	@touch $@
 
