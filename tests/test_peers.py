@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import resource
 import sys
 
 import pytest
@@ -44,7 +45,9 @@ def test_processor_time_and_memory_are_those_of_the_processes_started(tmp_path):
     # Of a process that a process starts; its sleep is wall time alone.
     work = "import time, resource; x = bytearray(80_000_000); time.sleep(0.3)\nwhile time.process_time() < 0.5: pass"
     result = measure([["sh", "-c", 'exec_() { "$@"; }; exec_ "$0" -c "$1"; true', sys.executable, work]], tmp_path, 1)
-    assert result["cpu_s"] >= 0.5 and result["wall_s"] >= 0.8 and 80 <= result["memory_mib"] < 2000
+    # Until it starts the tool, a process counts the memory of this one, which ran other tests.
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    assert result["cpu_s"] >= 0.5 and result["wall_s"] >= 0.8 and 80 <= result["memory_mib"] < 2000 + own
     assert result["others_share"] is None or 0 <= result["others_share"] <= 1
 
 
