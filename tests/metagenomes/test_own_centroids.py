@@ -18,6 +18,7 @@ from biomeformer.metagenomes.distances import FAR_SHARE, count_far, far_distance
 from biomeformer.metagenomes.kmeans import run_distributed_kmeans
 from biomeformer.metagenomes.own_centroids import fit_own_centroids
 from biomeformer.metagenomes.points import Points
+from factories import random_sequences, tiny_metagenbert, write_cohort, write_fastq
 
 
 def test_far_reads_are_a_twentieth_of_those_learned_on_at_every_length():
@@ -96,6 +97,18 @@ def test_embed_fits_own_centroids_in_one_step(small, tmp_path):
     mixed = embed_cohort(biomeformer.load("metagenbert-mini"), small)
     with pytest.raises(TableError, match="weights"):
         AbundanceTable.join([table, mixed])
+
+
+def test_centroids_of_reads_that_changed_are_not_kept(tmp_path):
+    model = tiny_metagenbert()
+    sheet = write_cohort(tmp_path / "cohort", n_samples=2, n_reads=40)
+    cohort = biomeformer.read_cohort(sheet)
+    assert fit_own_centroids(model, cohort, tmp_path / "own", n_clusters=3)
+    assert not fit_own_centroids(model, biomeformer.read_cohort(sheet), tmp_path / "own", n_clusters=3)
+    changed = cohort.samples[0].files()[0]
+    write_fastq(changed, random_sequences(40, seed=9))
+    with pytest.raises(InputError, match="files of reads have changed since; remove it"):
+        fit_own_centroids(model, biomeformer.read_cohort(sheet), tmp_path / "own", n_clusters=3)
 
 
 def test_refined_centroids_are_nearer_than_the_checkpoints(small, tmp_path):

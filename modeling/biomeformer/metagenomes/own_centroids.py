@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any, Unpack
@@ -9,6 +11,7 @@ from typing import Any, Unpack
 from ..checkpoints import public_name
 from ..checkpoints.source import read_json
 from ..errors import InputError
+from ..io.file_identity import InputFile
 from ..models.metagenbert import MetagenBertModel
 from ..reads import Cohort
 from ..runs.control import RunControl, RunOptions, resolve_control
@@ -51,7 +54,8 @@ def fit_own_centroids(
         Whether they were fitted now; otherwise the folder holds what equal arguments gave before, and is kept.
 
     Raises:
-        InputError: The folder holds centroids of other arguments, or the cohort gives too few reads.
+        InputError: The folder holds centroids of other arguments or of files that have changed since, or the cohort
+            gives too few reads.
         SamplesFailedError: Samples cannot be used.
     """
     control = resolve_control(control, options)
@@ -65,14 +69,15 @@ def fit_own_centroids(
         "n_clusters": n_clusters,
         "refine_iterations": refine_iterations,
         "samples": [sample.sample_id for sample in cohort.samples],
+        "files_sha256": _hash_files(cohort),
         "seed": seed,
     }
     if folder.exists():
         former = read_json(folder / RECORD).get("fitted_for") if (folder / RECORD).is_file() else None
         if former != arguments:
             raise InputError(
-                f"{folder} exists and does not hold the centroids of this model, cohort and options; remove it, or "
-                "give another output."
+                f"{folder} exists and does not hold the centroids of this model, cohort and options, or files of reads "
+                "have changed since; remove it, or give another output."
             )
         return False
     fitting: dict[str, Any] = {}
@@ -99,6 +104,12 @@ def fit_own_centroids(
 
     processes.on_main(save)
     return True
+
+
+def _hash_files(cohort: Cohort) -> str:
+    """Hash name, size and time of modification of all files; names stay out of a record that may be published."""
+    files = [InputFile.from_path(path, cohort.root) for sample in cohort.samples for path in sample.files()]
+    return hashlib.sha256(json.dumps([[file.name, file.size, file.mtime_ns] for file in files]).encode()).hexdigest()
 
 
 __all__ = ["fit_own_centroids"]
