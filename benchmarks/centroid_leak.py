@@ -13,14 +13,10 @@ Every finished part is kept in the JSON at once: the same command goes on with w
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import sklearn
-import torch
 from rich.console import Console
 from rich.table import Table
 from simulation import simulated_cohort
@@ -30,7 +26,7 @@ from biomeformer.metagenomes import fit_centroids
 from biomeformer.metagenomes.drawn_vectors import DrawnVectors
 from biomeformer.phenotypes import make_target, run_study
 from biomeformer.phenotypes.refitting import leak_table, refitted_tables
-from phenotypes import Results
+from phenotypes import Results, machine
 
 # Transform and rule for zeros by model; the defaults of each where there is none.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -106,13 +102,7 @@ def main() -> None:
         "n_splits": 10,
         "n_repeats": args.repeats,
         "seed": args.seed,
-        "device": f"cpu, {os.cpu_count()} cores",
-        "versions": {
-            "biomeformer": biomeformer.__version__,
-            "torch": torch.__version__,
-            "scikit-learn": sklearn.__version__,
-            "python": platform.python_version(),
-        },
+        **machine(),
     }
     results, console = Results(args.output, settings), Console()
     args.cache.mkdir(parents=True, exist_ok=True)

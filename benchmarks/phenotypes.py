@@ -53,6 +53,19 @@ SOURCE, TARGETS = "cirrhosis", ("ibd", "obesity", "colorectal")
 SIMULATED = ("cirrhosis", "ibd")
 
 
+def machine() -> dict[str, Any]:
+    """What measures, for the settings of a results file."""
+    return {
+        "device": f"cpu, {os.cpu_count()} cores",
+        "versions": {
+            "biomeformer": biomeformer.__version__,
+            "torch": torch.__version__,
+            "scikit-learn": sklearn.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
 class Results:
     """The JSON, written after every part."""
 
@@ -229,13 +242,7 @@ def main() -> None:
         "n_repeats": args.repeats,
         "n_permutations": args.permutations,
         "seed": args.seed,
-        "device": f"cpu, {os.cpu_count()} cores",
-        "versions": {
-            "biomeformer": biomeformer.__version__,
-            "torch": torch.__version__,
-            "scikit-learn": sklearn.__version__,
-            "python": platform.python_version(),
-        },
+        **machine(),
     }
     results, console = Results(args.output, settings), Console()
     for name in KNOWN:
