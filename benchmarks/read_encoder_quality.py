@@ -3,14 +3,16 @@
 Genera that no shipped encoder has seen are listed in `recipes/configs/held_out_genera.txt`; everything is measured on
 genomes of seen and of unseen genera.
 
-* Per read (150 bp, 0.5 % errors): NMI and ARI of k-means with as many clusters as species; accuracy of a linear probe
-  with 1, 5 and 20 reads per species; recall of the nearest species mean.
+* Per read (--read-length bases, 0.5 % errors): NMI and ARI of k-means with as many clusters as species; accuracy of a
+  linear probe with 1, 5 and 20 reads per species; recall of the nearest species mean.
 * Per read length: the share of reads far from the first model's centroids (`biomeformer.metagenomes.distances`).
 * Per cohort: **simulated** reads of real species tables (a simulator given with --simulator), centroids learnt on the
   cohort's reads, and the 10-fold ROC-AUC of a random forest and an L1 logistic regression on the abundance vector. The
   true species abundances are the ceiling; the gap closed is (ours - 4-mers) / (truth - 4-mers), by random forest.
   Each model's shipped centroids are judged too, as they are and refined on the cohort by a few iterations of k-means;
-  and 4-mers with centroids of reads of the genomes that the cohort was simulated from.
+  models of --more also with further numbers of own centroids, those of --soft also with soft counts, where a read
+  counts for its 16 nearest centroids; and 4-mers with centroids of reads of the genomes that the cohort was simulated
+  from.
 
     python benchmarks/read_encoder_quality.py --genomes GENOMES [GENOMES ...] --models metagenbert-mini \
         --simulator simulate_cohort.py --cohorts COHORTS --names cirrhosis ibd --seeds 0 1 2
@@ -29,7 +31,9 @@ import platform
 import tempfile
 import time
 import warnings
+from collections import UserList
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +62,13 @@ from biomeformer.reads import Cohort, GenomeSet, ReadBatch, SampleReader
 
 ROOT = Path(__file__).resolve().parents[1]
 HELD_OUT = ROOT / "recipes" / "configs" / "held_out_genera.txt"
-SAME_GENOMES = "4-mers, centroids of the same genomes"
+SAME_GENOMES = ", centroids of the same genomes"
 FAR_LENGTHS = (75, 100, 150, 250)
-READ_LENGTH, ERROR_RATE = (150, 150), 0.005
+ERROR_RATE = 0.005
+SOFT = "soft counts"
+# A soft count's weights are exp(-d / t) of squared distances d to that many nearest centroids; t as a share of the mean
+# squared distance to the nearest.
+N_SOFT, SOFT_TEMPERATURE = 16, 0.1
 
 
 def four_mers() -> MetagenBertModel:
@@ -88,22 +96,24 @@ def as_model(encoder: Any, tokenizer: Any, *, spherical: bool) -> MetagenBertMod
     )
 
 
-def read_vectors(model: MetagenBertModel, genomes: GenomeSet, n_reads: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def read_vectors(
+    model: MetagenBertModel, genomes: GenomeSet, n_reads: int, seed: int, length: int = 150
+) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of `n_reads` reads of each species, with species numbers."""
     names = sorted(set(genomes.species))
     species = np.array([names.index(name) for name in genomes.species])
     first = np.array([np.flatnonzero(species == i)[0] for i in range(len(names))])
     which = np.repeat(first, n_reads)
-    sequence, offsets = genomes.draw(which, READ_LENGTH, ERROR_RATE, np.random.default_rng(seed))
+    sequence, offsets = genomes.draw(which, (length, length), ERROR_RATE, np.random.default_rng(seed))
     batch = ReadBatch(sequence, offsets, np.arange(len(which)))
     assert model.processor is not None
     vectors, packed = embed_vectors(model, model.processor, batch)
     return vectors, species[which][packed.rows]
 
 
-def per_read(model: MetagenBertModel, genomes: GenomeSet, n_reads: int, seed: int) -> dict[str, float]:
+def per_read(model: MetagenBertModel, genomes: GenomeSet, n_reads: int, seed: int, length: int) -> dict[str, float]:
     """Clustering, few-shot and nearest-mean figures on one set of genomes."""
-    vectors, species = read_vectors(model, genomes, n_reads, seed)
+    vectors, species = read_vectors(model, genomes, n_reads, seed, length)
     n_species = int(species.max()) + 1
     spherical = model.config.normalize_embeddings
     kmeans = run_kmeans(vectors, n_species, n_iterations=30, seed=seed, spherical=spherical)
@@ -112,7 +122,7 @@ def per_read(model: MetagenBertModel, genomes: GenomeSet, n_reads: int, seed: in
         "nmi": float(normalized_mutual_info_score(species, clusters)),
         "ari": float(adjusted_rand_score(species, clusters)),
     }
-    train, train_species = read_vectors(model, genomes, 100, seed + 1000)
+    train, train_species = read_vectors(model, genomes, 100, seed + 1000, length)
     for shots in (1, 5, 20):
         rows = np.concatenate([np.flatnonzero(train_species == i)[:shots] for i in range(n_species)])
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
@@ -143,8 +153,9 @@ def far_shares(model: MetagenBertModel, genomes: GenomeSet, n_reads: int, seed: 
 
 def simulated(args: argparse.Namespace, name: str, genera: str, seed: int, genomes: list[str]) -> Path:
     """Folder of a simulated cohort, made unless it was kept."""
+    length = "" if args.read_length == 150 else f"-{args.read_length}bp"
     return simulated_cohort(
-        args.cache / f"{name}-{genera}-{seed}-{args.reads}",
+        args.cache / f"{name}-{genera}-{seed}-{args.reads}{length}",
         simulator=args.simulator,
         cohorts=args.cohorts,
         name=name,
@@ -152,6 +163,7 @@ def simulated(args: argparse.Namespace, name: str, genera: str, seed: int, genom
         genome_ids=genomes,
         n_reads=args.reads,
         seed=seed,
+        read_length=args.read_length,
     )
 
 
@@ -167,34 +179,54 @@ def auc(features: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]
     return scores
 
 
-def centroid_sets(
-    model: MetagenBertModel, name: str, vectors: np.ndarray, samples: np.ndarray, args: argparse.Namespace, seed: int
+def features_of(
+    model: MetagenBertModel,
+    name: str,
+    vectors: list[np.ndarray],
+    genomes: GenomeSet,
+    args: argparse.Namespace,
+    seed: int,
 ) -> dict[str, Callable[[], np.ndarray]]:
-    """The sets of centroids to judge with a model's vectors, by name: own ones of the cohort, and shipped ones."""
+    """Abundance vectors to judge with a model: by own centroids of the cohort, and by shipped ones.
+
+    Their names are what follows the model's name in the results.
+    """
     spherical = model.config.normalize_embeddings
-    # Reads of a simulated sample are in random order.
-    is_first = np.zeros(len(samples), bool)
-    for number in np.unique(samples):
-        is_first[np.flatnonzero(samples == number)[: args.fit_reads]] = True
-    first = vectors[is_first]
-    sets: dict[str, Callable[[], np.ndarray]] = {}
+
+    def first_reads() -> np.ndarray:
+        # Reads of a simulated sample are in random order.
+        return np.concatenate([sample[: args.fit_reads] for sample in vectors])
+
+    def fitted(k: int) -> np.ndarray:
+        return run_kmeans(first_reads(), k, seed=seed, spherical=spherical).centroids
+
+    def refined(shipped: np.ndarray, n: int) -> np.ndarray:
+        points = Points.from_array(first_reads())
+        fit = run_distributed_kmeans(points, [len(shipped)], n_iterations=n, spherical=spherical, initial=shipped)
+        return fit[0].centroids
+
+    features: dict[str, Callable[[], np.ndarray]] = {}
     for k in args.n_clusters if name in args.more else args.n_clusters[:1]:
-        label = name if k == args.n_clusters[0] else f"{name}, K {k}"
-        sets[label] = lambda k=k: run_kmeans(first, k, seed=seed, spherical=spherical).centroids
+        label = "" if k == args.n_clusters[0] else f", K {k}"
+        features[label] = lambda k=k: counts_of(vectors, fitted(k))
+    if name in args.soft:
+        features[f", {SOFT}"] = lambda: soft_counts_of(vectors, fitted(args.n_clusters[0]))
     if len(model.centroids) > 1:
         shipped = model.centroids.detach().numpy()
-        sets[f"{name}, shipped centroids"] = lambda: shipped
+        label = ", shipped centroids"
+        features[label] = lambda: counts_of(vectors, shipped)
+        if name in args.soft:
+            features[f"{label}, {SOFT}"] = lambda: soft_counts_of(vectors, shipped)
         for n in args.refine:
-            sets[f"{name}, shipped centroids, {n} iterations"] = lambda n=n: (
-                run_distributed_kmeans(
-                    Points.from_array(first),
-                    [len(shipped)],
-                    n_iterations=n,
-                    spherical=spherical,
-                    initial=shipped,
-                )[0].centroids
-            )
-    return sets
+            features[f"{label}, {n} iterations"] = lambda n=n: counts_of(vectors, refined(shipped, n))
+    if name == "4-mers":
+
+        def of_genomes() -> np.ndarray:
+            reads, _ = read_vectors(model, genomes, 2000, seed, args.read_length)
+            return run_kmeans(reads, args.n_clusters[0], seed=seed).centroids
+
+        features[SAME_GENOMES] = lambda: counts_of(vectors, of_genomes())
+    return features
 
 
 def per_cohort(
@@ -203,60 +235,80 @@ def per_cohort(
     """AUCs of every encoder and set of centroids, and of the truth, on one simulated cohort."""
     cohort = biomeformer.read_cohort(folder / "cohort.csv")
     labels = cohort.metadata()["label"].astype(int).to_numpy()
-    known = args.cache / "results" / f"{folder.parent.name}-{args.fit_reads}.json"
-    results: dict[str, dict[str, float]] = json.loads(known.read_text()) if known.is_file() else {}
+    results: dict[str, dict[str, float]] = {}
 
-    def judge(name: str, features: np.ndarray) -> None:
-        results[name] = auc(features, labels, seed)
-        known.parent.mkdir(exist_ok=True)
-        known.write_text(json.dumps(results, indent=1))
+    def judge(kept: Path, model: str, features: dict[str, Callable[[], np.ndarray]]) -> None:
+        """Score a model's tables of features that were not scored before, and keep the scores."""
+        scores = json.loads(kept.read_text()) if kept.is_file() else {}
+        for name, make in features.items():
+            if name not in scores:
+                scores[name] = auc(make(), labels, seed)
+                kept.parent.mkdir(exist_ok=True)
+                kept.write_text(json.dumps(scores, indent=1))
+        results.update({f"{model}{name}": scores[name] for name in features})
 
-    if "truth" not in results:
+    def true_shares() -> np.ndarray:
         with gzip.open(folder / "truth.tsv.gz", "rt") as handle:
-            truth = np.array([line.split("\t")[1:] for line in handle.read().splitlines()[1:]], float)
-        judge("truth", truth)
+            return np.array([line.split("\t")[1:] for line in handle.read().splitlines()[1:]], float)
+
+    judge(args.cache / "results" / f"{folder.parent.name}-truth.json", "truth", {"": true_shares})
     for name, model in models.items():
-        # The names are known before reads are embedded.
-        empty = np.empty((0, model.config.hidden_size), np.float32), np.empty(0, np.int64)
-        names = list(centroid_sets(model, name, *empty, args, seed))
-        if name == "4-mers":
-            names.append(SAME_GENOMES)
-        if all(label in results for label in names):
-            continue
-        vectors, samples = cohort_vectors(model, cohort)
-        sets = centroid_sets(model, name, vectors, samples, args, seed)
-        if name == "4-mers":
-            sets[SAME_GENOMES] = lambda vectors=vectors, model=model: (
-                run_kmeans(read_vectors(model, genomes, 2000, seed)[0], args.n_clusters[0], seed=seed).centroids
-            )
-        for label, make in sets.items():
-            if label not in results:
-                judge(label, counts_of(vectors, samples, make()))
-    return {label: scores for label, scores in results.items() if _is_of(label, models)}
+        kept = args.cache / "results" / f"{folder.parent.name}-{args.fit_reads}-{digest_of(model)[:12]}.json"
+        # Reads are embedded when the first table needs them.
+        vectors: list[np.ndarray] = LazyVectors(model, cohort)
+        judge(kept, name, features_of(model, name, vectors, genomes, args, seed))
+    return results
 
 
-def _is_of(label: str, models: dict[str, MetagenBertModel]) -> bool:
-    return label == "truth" or any(label == name or label.startswith(f"{name}, ") for name in models)
+def digest_of(model: MetagenBertModel) -> str:
+    """SHA-256 of a model's weights."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode() + weight.numpy().tobytes())
+    return digest.hexdigest()
 
 
-def cohort_vectors(model: MetagenBertModel, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of all reads of a cohort, float32 `(n_reads, hidden_size)`, and the number of each read's sample."""
-    vectors, samples = [], []
-    assert model.processor is not None
-    for number, sample in enumerate(cohort.samples):
-        for batch in SampleReader(sample.reads):
-            vectors.append(embed_vectors(model, model.processor, batch)[0])
-            samples.append(np.full(len(vectors[-1]), number))
-    return np.concatenate(vectors), np.concatenate(samples)
+class LazyVectors(UserList[np.ndarray]):
+    """Vectors of all reads of each sample of a cohort, float32 `(n_reads, hidden_size)`, embedded on first use."""
+
+    def __init__(self, model: MetagenBertModel, cohort: Cohort) -> None:
+        self.model, self.cohort = model, cohort
+
+    @cached_property
+    def data(self) -> list[np.ndarray]:  # type: ignore[override]
+        """The vectors, one array per sample."""
+        processor = self.model.processor
+        assert processor is not None
+        return [
+            np.concatenate([embed_vectors(self.model, processor, batch)[0] for batch in SampleReader(sample.reads)])
+            for sample in self.cohort.samples
+        ]
 
 
-def counts_of(vectors: np.ndarray, samples: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+def counts_of(vectors: list[np.ndarray], centroids: np.ndarray) -> np.ndarray:
     """Share of each sample's reads nearest to each centroid, `(n_samples, n_clusters)`."""
     table = torch.from_numpy(np.ascontiguousarray(centroids, np.float32))
-    _, nearest = nearest_centroids(torch.from_numpy(vectors), table)
-    counts = np.zeros((samples.max() + 1, len(table)))
-    np.add.at(counts, (samples, nearest.numpy()), 1)
-    return counts / counts.sum(1, keepdims=True)
+    numbers = (nearest_centroids(torch.from_numpy(sample), table)[1] for sample in vectors)
+    return np.stack([np.bincount(nearest, minlength=len(table)) / len(nearest) for nearest in numbers])
+
+
+def soft_counts_of(vectors: list[np.ndarray], centroids: np.ndarray) -> np.ndarray:
+    """Share of each sample's reads by soft assignment to each read's nearest centroids, `(n_samples, n_clusters)`."""
+    table = torch.from_numpy(np.ascontiguousarray(centroids, np.float32))
+    norms = table.square().sum(1)
+    n_nearest = min(N_SOFT, len(table))
+    nearest_squares, _ = nearest_centroids(torch.from_numpy(vectors[0]), table)
+    temperature = SOFT_TEMPERATURE * float(nearest_squares.mean())
+    shares = []
+    for sample in vectors:
+        sums = torch.zeros(len(table), dtype=torch.float64)
+        for reads in torch.from_numpy(sample).split(16384):
+            # A read's own norm is the same for all centroids and cancels in the weights.
+            squares, numbers = torch.addmm(norms, reads, table.T, alpha=-2).topk(n_nearest, largest=False)
+            weights = torch.softmax(-squares / temperature, dim=1)
+            sums.index_add_(0, numbers.flatten(), weights.flatten().double())
+        shares.append((sums / len(sample)).numpy())
+    return np.stack(shares)
 
 
 def main() -> None:
@@ -264,17 +316,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--genomes", type=Path, nargs="+", required=True)
     parser.add_argument("--models", nargs="+", default=["metagenbert-mini"], help="names or folders")
+    parser.add_argument("--baselines", nargs="*", choices=["4-mers", "untrained"], default=["4-mers", "untrained"])
     parser.add_argument("--simulator", type=Path)
     parser.add_argument("--cohorts", type=Path)
     parser.add_argument("--names", nargs="*", default=["cirrhosis", "ibd"])
     parser.add_argument("--compare-on", nargs="*", help="cohorts for the models after the first; default all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--reads", type=int, default=4000, help="reads a simulated sample")
+    parser.add_argument("--read-length", type=int, default=150, help="bases of a read")
     parser.add_argument("--genera", nargs="+", choices=["seen", "unseen"], default=["seen", "unseen"])
     parser.add_argument(
         "--n-clusters", type=int, nargs="+", default=[512], help="further ones for the models of --more"
     )
-    parser.add_argument("--more", nargs="*", default=[], help="names of models for further K and refined centroids")
+    parser.add_argument("--more", nargs="*", default=[], help="names of models for further K")
+    parser.add_argument("--soft", nargs="*", default=[], help="names of models for soft counts")
     parser.add_argument("--refine", type=int, nargs="*", default=[], help="iterations by which to refine centroids")
     parser.add_argument("--fit-reads", type=int, default=1000, help="reads a sample to fit centroids on")
     parser.add_argument("--skip-reads", action="store_true", help="judge cohorts only")
@@ -300,15 +355,16 @@ def measure(args: argparse.Namespace) -> None:
     first = next(iter(loaded))
     held_out = set(HELD_OUT.read_text().split())
     sets = {genera: GenomeSet.load(args.genomes, held_out, only_held_out=genera == "unseen") for genera in args.genera}
-    models = loaded | {"4-mers": four_mers(), "untrained": untrained(loaded[first])}
+    baselines = {"4-mers": four_mers, "untrained": lambda: untrained(loaded[first])}
+    models = loaded | {name: make() for name, make in baselines.items() if name in args.baselines}
     console = Console()
     reads: dict[str, Any] = {}
     for genera, genomes in () if args.skip_reads else sets.items():
         reads[genera] = {"n_species": len(set(genomes.species))}
         for encoder, model in models.items():
-            runs = [per_read(model, genomes, args.reads_per_species, seed) for seed in args.seeds]
+            runs = [per_read(model, genomes, args.reads_per_species, seed, args.read_length) for seed in args.seeds]
             reads[genera][encoder] = {key: round(float(np.mean([run[key] for run in runs])), 4) for key in runs[0]}
-        table = Table("encoder", *reads[genera][first], title=f"150-bp reads, {genera} genera")
+        table = Table("encoder", *reads[genera][first], title=f"{args.read_length}-bp reads, {genera} genera")
         for encoder in models:
             table.add_row(encoder, *(f"{value:.3f}" for value in reads[genera][encoder].values()))
         console.print(table)
@@ -354,6 +410,7 @@ def measure(args: argparse.Namespace) -> None:
         "settings": {
             "seeds": args.seeds,
             "reads_per_sample": args.reads,
+            "read_length": args.read_length,
             "n_clusters": args.n_clusters[0],
             "fit_reads": args.fit_reads,
             "reads_per_species": args.reads_per_species,

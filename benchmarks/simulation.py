@@ -26,6 +26,7 @@ def simulated_cohort(
     genome_ids: Sequence[str] | None = None,
     n_reads: int,
     seed: int,
+    read_length: int = 150,
 ) -> Path:
     """A folder with `cohort.csv`, reads and `truth.tsv.gz` of a real species table, made unless it is there.
 
@@ -38,6 +39,7 @@ def simulated_cohort(
         genome_ids: Those to draw from; all by default.
         n_reads: Reads a sample.
         seed: Of the simulation.
+        read_length: Bases of a read.
     """
     if not folder.is_dir():
         with atomic_directory(folder) as partial:
@@ -46,6 +48,7 @@ def simulated_cohort(
             n_genomes = _link_genomes(folders, partial / "genomes", genome_ids)
             table, labels = (cohorts / f"{name}.{suffix}" for suffix in ("species_abundance.tsv.gz", "samples.tsv"))
             numbers = ["--reads", str(n_reads), "--species", str(min(100, n_genomes)), "--seed", str(seed)]
+            numbers += ["--length", str(read_length)]
             paths = ["--table", table, "--labels", labels, "--genomes", partial / "genomes", "--out", partial / "reads"]
             subprocess.run([sys.executable, simulator, *map(str, paths), *numbers], check=True)
             shutil.rmtree(partial / "genomes")
