@@ -32,7 +32,7 @@ import tempfile
 import time
 import warnings
 from collections import UserList
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,9 @@ def read_vectors(
     return vectors, species[which][packed.rows]
 
 
-def per_read(model: MetagenBertModel, genomes: GenomeSet, n_reads: int, seed: int, length: int) -> dict[str, float]:
+def per_read(
+    model: MetagenBertModel, genomes: GenomeSet, n_reads: int, seed: int, length: int, shots: Sequence[int]
+) -> dict[str, float]:
     """Clustering, few-shot and nearest-mean figures on one set of genomes."""
     vectors, species = read_vectors(model, genomes, n_reads, seed, length)
     n_species = int(species.max()) + 1
@@ -123,11 +125,11 @@ def per_read(model: MetagenBertModel, genomes: GenomeSet, n_reads: int, seed: in
         "ari": float(adjusted_rand_score(species, clusters)),
     }
     train, train_species = read_vectors(model, genomes, 100, seed + 1000, length)
-    for shots in (1, 5, 20):
-        rows = np.concatenate([np.flatnonzero(train_species == i)[:shots] for i in range(n_species)])
+    for n_shots in shots:
+        rows = np.concatenate([np.flatnonzero(train_species == i)[:n_shots] for i in range(n_species)])
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
         probe.fit(train[rows], train_species[rows])
-        figures[f"probe_{shots}"] = float((probe.predict(vectors) == species).mean())
+        figures[f"probe_{n_shots}"] = float((probe.predict(vectors) == species).mean())
     means = np.stack([train[train_species == i].mean(0) for i in range(n_species)])
     nearest = ((means**2).sum(1) - 2 * vectors @ means.T).argmin(1)
     figures["nearest_mean"] = float((nearest == species).mean())
@@ -333,6 +335,7 @@ def main() -> None:
     parser.add_argument("--refine", type=int, nargs="*", default=[], help="iterations by which to refine centroids")
     parser.add_argument("--fit-reads", type=int, default=1000, help="reads a sample to fit centroids on")
     parser.add_argument("--skip-reads", action="store_true", help="judge cohorts only")
+    parser.add_argument("--probes", type=int, nargs="*", default=[1, 5, 20], help="reads per species for linear probes")
     parser.add_argument("--cache", type=Path, help="keep simulated cohorts here; default a temporary folder")
     parser.add_argument("--reads-per-species", type=int, default=200)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "read_encoder_quality.json")
@@ -362,7 +365,10 @@ def measure(args: argparse.Namespace) -> None:
     for genera, genomes in () if args.skip_reads else sets.items():
         reads[genera] = {"n_species": len(set(genomes.species))}
         for encoder, model in models.items():
-            runs = [per_read(model, genomes, args.reads_per_species, seed, args.read_length) for seed in args.seeds]
+            runs = [
+                per_read(model, genomes, args.reads_per_species, seed, args.read_length, args.probes)
+                for seed in args.seeds
+            ]
             reads[genera][encoder] = {key: round(float(np.mean([run[key] for run in runs])), 4) for key in runs[0]}
         table = Table("encoder", *reads[genera][first], title=f"{args.read_length}-bp reads, {genera} genera")
         for encoder in models:
