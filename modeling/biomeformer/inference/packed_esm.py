@@ -111,12 +111,14 @@ def rotate(vectors: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch
     Returns:
         The vectors, turned, in their own precision.
     """
-    first, second = vectors.chunk(2, dim=-1)
-    turned = torch.empty_like(vectors)
+    # On a CPU each product of two types would convert its input again.
+    wide = vectors.to(cos.dtype) if vectors.device.type == "cpu" else vectors
+    first, second = wide.chunk(2, dim=-1)
+    turned = torch.empty_like(wide)
     half = first.shape[-1]
     turned[..., :half] = first * cos - second * sin
     turned[..., half:] = second * cos + first * sin
-    return turned
+    return turned.to(vectors.dtype)
 
 
 __all__ = ["looks_up_residues", "mean_residue_vectors", "rotate"]
