@@ -79,6 +79,7 @@ def predict(
 
             loaded = load_genome_model(model, revision=revision, device=device)
             protein_encoder_of(loaded)
+        assert loaded.processor is not None
         if translation_table is None and loaded.processor.translation_table != table:
             table = loaded.processor.translation_table
             ahead = stack.enter_context(GenomesAhead(entries, translation_table=table, threads=n_threads))
