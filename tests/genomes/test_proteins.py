@@ -141,8 +141,10 @@ def test_a_vector_does_not_depend_on_its_batch():
 def test_an_encoder_without_layers_is_as_transformers_has_it_and_equal_in_any_batch(positions):
     sizes = {"hidden_size": 20, "num_hidden_layers": 0, "num_attention_heads": 1, "intermediate_size": 20}
     torch.manual_seed(0)
+    config = esm_config(**sizes)
+    config.position_embedding_type = positions
     with pytest.warns(UserWarning, match="zero-element"):
-        model = EsmModel(esm_config(**sizes, position_embedding_type=positions), add_pooling_layer=False).eval()
+        model = EsmModel(config, add_pooling_layer=False).eval()
     torch.nn.init.normal_(model.encoder.emb_layer_norm_after.weight)
     rng = np.random.default_rng(0)
     proteins = ["".join(rng.choice(list(ALPHABET), n)) for n in (1, 2, 2, 30, 30, 30, 31, 700, 1022, 1022, 1500)]
