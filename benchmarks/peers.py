@@ -426,7 +426,7 @@ PEERS = (
         _predict,
         ("python:biomeformer",),
         _python_version("biomeformer"),
-        gives="genes, and the habitat of each genome with probabilities",
+        gives="the habitat of each genome, with probabilities",
     ),
     Peer(
         "Prodigal and DIAMOND",
@@ -480,6 +480,7 @@ def render(record: dict[str, Any]) -> str:
         f"{record['rounds']} or more runs. `others` is the share of the machine that other processes took, `stolen`",
         "what its host gave to other machines: compare processor times, and wall times only where both are small. The",
         "tools answer different questions; none replaces another.",
+        *(f"\n{remark}" for remark in record.get("remarks", [])),
     ]
     titles = {
         # A task that was not asked for has no results.
@@ -562,7 +563,8 @@ def main(arguments: list[str] | None = None) -> int:
     # Other tasks may have been measured before, on the same files.
     former = json.loads(args.output.read_text()) if args.output.exists() else {"tools": {}}
     others = {name: tool for name, tool in former["tools"].items() if tool["task"] not in args.tasks}
-    record: dict[str, Any] = {
+    kept = {"remarks": former["remarks"]} if others and "remarks" in former else {}
+    record: dict[str, Any] = kept | {
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": args.threads,
