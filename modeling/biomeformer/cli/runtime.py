@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from logging import DEBUG
 from typing import TYPE_CHECKING
 
+from ..runs.garbage_collection import paused_collection
 from ..runs.progress import logger
 from .console import note
 
@@ -17,22 +16,6 @@ if TYPE_CHECKING:
     import torch
 
     from ..runs.process_group import ProcessGroup
-
-
-@contextmanager
-def importing() -> Iterator[None]:
-    """Import modules without looking for garbage among their objects, neither meanwhile nor later.
-
-    Modules stay, so it would be in vain, and takes a sixth of the time of importing torch and transformers.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-        gc.freeze()
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def start(threads: int | None = None, *, models: bool = True) -> None:
@@ -52,12 +35,14 @@ def start(threads: int | None = None, *, models: bool = True) -> None:
         os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(threads)
     warnings.filterwarnings("ignore")
 
-    with importing():
+    with paused_collection():
         import torch
         from transformers.utils import logging
 
         if models:
             import transformers.modeling_utils  # noqa: F401
+    # Later searches leave out what has been imported.
+    gc.freeze()
 
     if logger.isEnabledFor(DEBUG):
         logging.set_verbosity_info()

@@ -1,10 +1,10 @@
-"""When reads on a CPU are tokenised, embedded and assigned by compiled kernels (`kernel_code`) instead of numpy's and
-torch's operations.
+"""When reads on a CPU are tokenised, embedded and assigned by compiled kernels (`kernel_code`).
 
-Results are the same: tokens, vectors of reads to the last bit, and clusters. Importing numba takes 0.3 s of processor time and
-compiling 3 to 6 s (once; the machine code is kept in `__pycache__`, or in the user's cache), so kernels are used from
-the `WORTHWHILE_TOKENS`-th token on that a process embeds. Without numba, or where it does not work, the other operations
-are used throughout; NUMBA_DISABLE_JIT=1 chooses this.
+Results are those of the operations of numpy and torch that they replace: tokens, vectors to the last bit, clusters.
+Importing numba and loading the machine code takes about 0.3 s of processor time (compiling it 4 to 6 s, once; it is
+kept in `__pycache__`, or in the user's cache), and the kernels save 4 microseconds per read of 150 bases, so they are
+used from the `WORTHWHILE_TOKENS`-th token on that a process embeds. Without numba, or where it does not work, the other
+operations are used throughout; NUMBA_DISABLE_JIT=1 chooses this.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from ..runs.garbage_collection import paused_collection
 from .kernel_layout import BLOCKS, CODON, HEADS, LANES, TILE
 
-# About 116,000 reads of 150 bases.
-WORTHWHILE_TOKENS = 1 << 24
+# About 58,000 reads of 150 bases, over which torch takes as much longer as loading the kernels takes.
+WORTHWHILE_TOKENS = 1 << 23
 # Fewer vectors are not worth a look at whether the centroids have changed.
 WORTHWHILE_VECTORS = 256
 
@@ -67,13 +68,14 @@ class _Kernels:
         if not self._is_loaded:
             self._is_loaded = True
             try:
-                from numba import config
+                with paused_collection():
+                    from numba import config
 
-                if not config.DISABLE_JIT and platform.machine() in PROCESSORS:
-                    from . import kernel_code
+                    if not config.DISABLE_JIT and platform.machine() in PROCESSORS:
+                        from . import kernel_code
 
-                    _compile(kernel_code)
-                    self._code = kernel_code
+                        _compile(kernel_code)
+                        self._code = kernel_code
             # Whatever the compiler, its cache or the machine has against them.
             except Exception as error:
                 logger.warning(
