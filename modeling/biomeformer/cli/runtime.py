@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import warnings
 from logging import DEBUG
 from typing import TYPE_CHECKING
@@ -35,14 +36,16 @@ def start(threads: int | None = None, *, models: bool = True) -> None:
         os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(threads)
     warnings.filterwarnings("ignore")
 
+    is_first = "torch" not in sys.modules
     with paused_collection():
         import torch
         from transformers.utils import logging
 
         if models:
             import transformers.modeling_utils  # noqa: F401
-    # Later searches leave out what has been imported.
-    gc.freeze()
+    if is_first:
+        # Later searches for garbage leave out what has been imported.
+        gc.freeze()
 
     if logger.isEnabledFor(DEBUG):
         logging.set_verbosity_info()
