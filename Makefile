@@ -37,12 +37,15 @@ notebooks: $(VENV)/.docs-ready  ## executes all notebooks
 docs: notebooks  ## the documentation site, in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file packaging/site/mkdocs.yml
 
+SCRIPTS := packaging/slurm/*.sbatch benchmarks/gpu.sh .ci/run
 check: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m biomeformer.hub.cards model_cards --check
+	$(BIN)/shellcheck --shell bash $(SCRIPTS)
+	$(BIN)/hadolint packaging/docker/Dockerfile*
 
 $(VENV)/.demo-ready: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): some minutes the first time."

@@ -65,11 +65,11 @@ step() { # NAME LIMIT COMMAND...: run it for LIMIT seconds at most, if that much
 if [ -n "${BIOMEFORMER_GPU_SMALL:-}" ]; then
   shape=tiny proteins=esm2-tiny precision=float32 float8=float32
   attention=(--reads 100 --batches 3) reads=(--reads 32 --host-reads 100 --rounds 1) genes=(--n-genes 64 --runs 1)
-  recipes=(--small) points=(--points 5000 --hidden-size 32 --clusters 16,64 --rounds 1)
+  recipes=(--small) points=(--points 5000 --hidden-size 32 --clusters "16,64" --rounds 1)
 else
   shape=dnabert2 proteins=esm2-650m precision=bfloat16 float8=bfloat16,float8
   attention=() reads=(--reads 40000 --rounds 2) genes=(--runs 3) recipes=()
-  points=(--points 2000000 --clusters 1024,4096 --rounds 1)
+  points=(--points 2000000 --clusters "1024,4096" --rounds 1)
 fi
 [ "$device" = cpu ] && recipes+=(--cpu)
 speed=(python3 benchmarks/speed.py --device "$device")

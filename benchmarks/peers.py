@@ -2,7 +2,7 @@
 
 Reads: Kraken 2 (a database of the given genomes), sourmash (sketch and gather), Mash (screen), sylph, and a script of
 4-mers and k-means (`peers_four_mers.py`, NumPy and FAISS). Genomes: Prodigal with DIAMOND or MMseqs2. Fine-tuning:
-transformers' Trainer with a plain BERT of the same size (`peers_trainer.py`).
+the recipe, and transformers' Trainer with a plain BERT of the same size (`peers_trainer.py`).
 
 Nothing is installed: what is absent is skipped, with the reason in the results. Databases are made before and timed
 apart. Wall time, processor time and peak memory are those of each process with those it starts; `others_share` is the
@@ -83,6 +83,7 @@ class Peer:
         needs: Programs and, after `python:`, Python modules.
         version: Command whose first line of output tells it.
         prepare: Makes the database in `Inputs.work`; timed apart.
+        gives: What the user has in the end.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Peer:
     needs: tuple[str, ...]
     version: Command = ()
     prepare: Callable[[Inputs], list[Command]] = field(default=lambda inputs: [])
+    gives: str = ""
 
 
 def missing(peer: Peer) -> str | None:
@@ -134,7 +136,9 @@ def measure(commands: Sequence[Command], folder: Path, threads: int) -> dict[str
     Raises:
         ToolError: One failed.
     """
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    # Threads that spin while they wait would count as processor time on a busy machine.
+    waiting = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+    env = {**os.environ, **waiting, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     before, began = machine_ticks(), time.perf_counter()
     cpu, memory = 0.0, 0.0
     for number, command in enumerate(commands):
@@ -320,8 +324,13 @@ def _protein_library(inputs: Inputs) -> Path:
 
 def _library(inputs: Inputs) -> list[Command]:
     """Proteins of the genomes after those that are annotated."""
+    if _protein_library(inputs).exists():
+        return []
     others = inputs.plain_genomes()[QUERIES : QUERIES + LIBRARY]
-    script = 'out=$1; shift; for genome; do prodigal -q -i "$genome" -a /dev/stdout -o /dev/null; done > "$out"'
+    script = (
+        'out=$1; shift; for genome; do prodigal -q -i "$genome" -a /dev/stdout -o /dev/null; done > "$out.partial" && '
+        'mv "$out.partial" "$out"'
+    )
     return [["sh", "-c", script, "sh", _protein_library(inputs), *others]]
 
 
@@ -340,9 +349,15 @@ def _mmseqs(inputs: Inputs) -> list[Command]:
     return [*_prodigal(inputs), ["sh", "-c", search, "sh", str(inputs.threads), _protein_library(inputs)]]
 
 
-def _trainer(model: str) -> Callable[[Inputs], list[Command]]:
-    script = HERE / "peers_trainer.py"
-    return lambda inputs: [[sys.executable, script, model, "--steps", str(inputs.steps)]]
+def _trainer(what: str) -> Callable[[Inputs], list[Command]]:
+    return lambda inputs: [[sys.executable, HERE / "peers_trainer.py", what, inputs.work / "fine_tuning"]]
+
+
+def _labelled_sequences(inputs: Inputs) -> list[Command]:
+    folder = inputs.work / "fine_tuning"
+    if (folder / "config.yaml").exists():
+        return []
+    return [[sys.executable, HERE / "peers_trainer.py", "prepare", folder, "--steps", str(inputs.steps)]]
 
 
 def _python_version(package: str) -> Command:
@@ -350,9 +365,32 @@ def _python_version(package: str) -> Command:
 
 
 PEERS = (
-    Peer(OURS, "reads", _embed, ("python:biomeformer",), _python_version("biomeformer")),
-    Peer("Kraken 2", "reads", _kraken, ("kraken2", "kraken2-build"), ("kraken2", "--version"), _kraken_database),
-    Peer("sourmash", "reads", _sourmash, ("sourmash",), ("sourmash", "--version"), _sourmash_database),
+    Peer(
+        OURS,
+        "reads",
+        _embed,
+        ("python:biomeformer",),
+        _python_version("biomeformer"),
+        gives="abundances of 512 clusters and a report",
+    ),
+    Peer(
+        "Kraken 2",
+        "reads",
+        _kraken,
+        ("kraken2", "kraken2-build"),
+        ("kraken2", "--version"),
+        _kraken_database,
+        gives="reads per species of the database",
+    ),
+    Peer(
+        "sourmash",
+        "reads",
+        _sourmash,
+        ("sourmash",),
+        ("sourmash", "--version"),
+        _sourmash_database,
+        gives="genomes of the database that cover the reads",
+    ),
     Peer(
         "Mash",
         "reads",
@@ -360,6 +398,7 @@ PEERS = (
         ("mash",),
         ("mash", "--version"),
         _mash_database,
+        gives="identity to each genome of the database",
     ),
     Peer(
         "sylph",
@@ -370,6 +409,7 @@ PEERS = (
         ("sylph",),
         ("sylph", "--version"),
         _sylph_database,
+        gives="abundance of each genome of the database",
     ),
     Peer(
         "4-mers and k-means",
@@ -378,8 +418,16 @@ PEERS = (
         ("python:faiss",),
         _python_version("numpy"),
         lambda inputs: _four_mers(inputs, "--fit"),
+        gives="abundances of clusters of 4-mers",
     ),
-    Peer(f"{OURS} genome", "genomes", _predict, ("python:biomeformer",), _python_version("biomeformer")),
+    Peer(
+        f"{OURS} genome predict",
+        "genomes",
+        _predict,
+        ("python:biomeformer",),
+        _python_version("biomeformer"),
+        gives="the habitat of each genome, with probabilities",
+    ),
     Peer(
         "Prodigal and DIAMOND",
         "genomes",
@@ -387,10 +435,35 @@ PEERS = (
         ("prodigal", "diamond"),
         ("diamond", "version"),
         _diamond_database,
+        gives="genes, and their hits among known proteins",
     ),
-    Peer("Prodigal and MMseqs2", "genomes", _mmseqs, ("prodigal", "mmseqs"), ("mmseqs", "version"), _library),
-    Peer(f"{OURS} DNABERT-2", "fine-tuning", _trainer("dnabert2"), ("python:biomeformer",), _python_version("torch")),
-    Peer("plain BERT", "fine-tuning", _trainer("bert"), ("python:transformers",), _python_version("transformers")),
+    Peer(
+        "Prodigal and MMseqs2",
+        "genomes",
+        _mmseqs,
+        ("prodigal", "mmseqs"),
+        ("mmseqs", "version"),
+        _library,
+        gives="genes, and their hits among known proteins",
+    ),
+    Peer(
+        f"{OURS} recipe, DNABERT-2",
+        "fine-tuning",
+        _trainer("ours"),
+        ("python:biomeformer",),
+        _python_version("biomeformer"),
+        _labelled_sequences,
+        gives="a classifier with thresholds, scores on the test split, predictions and a report",
+    ),
+    Peer(
+        "Trainer, plain BERT",
+        "fine-tuning",
+        _trainer("bert"),
+        ("python:transformers", "python:datasets"),
+        _python_version("transformers"),
+        _labelled_sequences,
+        gives="a classifier and its loss on the validation split",
+    ),
 )
 
 
@@ -407,13 +480,15 @@ def render(record: dict[str, Any]) -> str:
         f"{record['rounds']} or more runs. `others` is the share of the machine that other processes took, `stolen`",
         "what its host gave to other machines: compare processor times, and wall times only where both are small. The",
         "tools answer different questions; none replaces another.",
+        *(f"\n{remark}" for remark in record.get("remarks", [])),
     ]
     titles = {
         # A task that was not asked for has no results.
         "reads": "From a FASTQ file to a sample's profile",
         "genomes": f"From {QUERIES} genomes to a prediction, or to proteins compared with those of {LIBRARY} others",
-        "fine-tuning": f"Fine-tuning, {record['steps']} steps of 16 sequences, the same size of model",
+        "fine-tuning": f"Fine-tuning on the same sequences, {record['steps']} steps of 16, the same size of model",
     }
+    gives = {peer.name: peer.gives for peer in PEERS}
     for task in TASKS:
         results = {name: result for name, result in record["tools"].items() if result["task"] == task}
         measured = {name: result for name, result in results.items() if result.get("rounds")}
@@ -422,12 +497,12 @@ def render(record: dict[str, Any]) -> str:
         lines += ["", f"## {titles[task]}", ""]
         if measured:
             lines += [
-                "| | version | processor time, s | wall, s | memory, MiB | others | stolen |",
-                "|---|---|---|---|---|---|---|",
+                "| | version | processor time, s | wall, s | memory, MiB | others | stolen | gives |",
+                "|---|---|---|---|---|---|---|---|",
                 *(
                     f"| {name} | {result['version'] or '-'} | {result['cpu_s']:,.1f} | {result['wall_s']:,.1f} | "
                     f"{result['memory_mib']:,.0f} | {_share(result['others_share'])} | "
-                    f"{_share(result['stolen_share'])} |"
+                    f"{_share(result['stolen_share'])} | {gives.get(name) or '-'} |"
                     for name, result in measured.items()
                 ),
             ]
@@ -442,7 +517,8 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of the machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -460,7 +536,7 @@ def count_reads(path: Path) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Measure, and write the results or the document; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reads", type=Path, help="FASTQ, plain or gzip")
+    parser.add_argument("--reads", type=Path, help="FASTQ, plain or gzip; only for the task of reads")
     parser.add_argument("--genomes", type=Path, help="folder of FASTA files, gzip")
     parser.add_argument("--max-genomes", type=int, default=40)
     parser.add_argument("--work", type=Path, help="folder of databases, kept for the next run")
@@ -474,20 +550,25 @@ def main(arguments: list[str] | None = None) -> int:
     if args.write_docs:
         DOCS.write_text(render(json.loads(args.output.read_text())))
         return 0
-    if args.reads is None or args.genomes is None or args.work is None:
-        parser.error("give --reads, --genomes and --work")
+    if args.genomes is None or args.work is None or (args.reads is None and "reads" in args.tasks):
+        parser.error("give --genomes, --work and, for the task of reads, --reads")
     paths = sorted(path.resolve() for path in args.genomes.iterdir() if path.name.endswith((".fna.gz", ".fna")))
     inputs = Inputs(
-        args.reads.resolve(), tuple(paths[: args.max_genomes]), args.work.resolve(), args.threads, args.steps
+        (args.reads or Path("reads.fastq.gz")).resolve(),
+        tuple(paths[: args.max_genomes]),
+        args.work.resolve(),
+        args.threads,
+        args.steps,
     )
     # Other tasks may have been measured before, on the same files.
     former = json.loads(args.output.read_text()) if args.output.exists() else {"tools": {}}
     others = {name: tool for name, tool in former["tools"].items() if tool["task"] not in args.tasks}
-    record: dict[str, Any] = {
-        "processor": _processor(),
+    kept = {"remarks": former["remarks"]} if others and "remarks" in former else {}
+    record: dict[str, Any] = kept | {
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": args.threads,
-        "n_reads": count_reads(inputs.reads),
+        "n_reads": former.get("n_reads", 0) if args.reads is None else count_reads(inputs.reads),
         "n_genomes": len(inputs.genomes),
         "rounds": args.rounds,
         "steps": args.steps,

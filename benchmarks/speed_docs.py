@@ -35,17 +35,38 @@ bfloat16, float16 and float8, the assignment of such reads may also depend on th
 reads assigned differently than in float32. Keep type and batch size constant within a study. Vectors agree between
 batches within rounding error; those of k-mer encoders are identical.
 
-On a CPU, a gated k-mer encoder in float32 (such as that of `metagenbert-mini`) is computed by kernels compiled with
-numba from the 16.8 millionth token on that a process embeds (some 120,000 reads of 150 bases), and by torch before:
-importing numba takes 0.3 s of processor time, compiling 3 to 6 s, once; the machine code is kept beside the package,
-or in the user's cache folder (`NUMBA_CACHE_DIR`) if that cannot be written to. Vectors are equal to torch's to the
-last bit. Where the processor multiplies bytes (AVX-512 VNNI), nearest centroids are then found by products of bytes
-with a bound of their error, which leaves a few centroids of each read to compare in float32; near ties are decided in
-float64 as before, and counts are equal to the read. Without numba, with `NUMBA_DISABLE_JIT=1`, or if it fails (with
-a message), torch computes everything. On one core of an AMD EPYC (Zen 4), by processor time in one process, encoding
-took 4.1 to 5.0 microseconds per read of 150 bases by torch and 2.3 to 2.5 by the kernels, and assigning to 512
-centroids 2.2 and 0.6 to 0.7; a million simulated reads from FASTQ.gz to counts took 8.7 to 9.3 s of processor time
-by torch and 5.9 to 6.1 s by the kernels, with the same counts. The tables below are from before the kernels.
+On a CPU, reads of a gated k-mer encoder in float32 (such as that of `metagenbert-mini`) are tokenised and embedded by
+kernels compiled with numba from the 8.4 millionth token on that a process embeds (some 58,000 reads of 150 bases), and
+by numpy and torch before: importing numba and loading the kernels takes 0.3 s of processor time, compiling 4 to 6 s,
+once; the machine code is kept beside the package, or in the user's cache folder (`NUMBA_CACHE_DIR`) if that cannot be
+written to. Tokens are equal, and vectors equal to torch's to the last bit. Where the processor multiplies bytes
+(AVX-512 VNNI), nearest centroids are then found by products of bytes with a bound of their error, which leaves a few
+centroids of each read to compare in float32; near ties are decided in float64 as before, and counts are equal to the
+read. Without numba, with `NUMBA_DISABLE_JIT=1`, or if it fails (with a message), numpy and torch compute everything.
+
+On one core of an AMD EPYC (Zen 4), busy with other work, by processor time in one process, a read of 150 bases took
+
+| stage | by numpy and torch, microseconds | by the kernels, microseconds |
+| --- | --- | --- |
+| decompress (gzip) | 0.3 | 0.3 |
+| parse | 0.5 to 0.6 | 0.5 to 0.6 |
+| tokenise, with read statistics | 0.8 to 1.5 | 0.3 to 0.5 |
+| encode | 4.1 to 5.0 | 2.2 to 2.4 |
+| assign to 512 centroids | 2.2 | 0.6 to 0.7 |
+| FASTQ.gz to counts | 8.6 to 8.8 | 4.1 to 4.9 |
+
+Decompressing, encoding, assigning and the kernel of tokenising do not hold the interpreter's lock; parsing does, so
+that one process parses 1.1 to 1.3 million reads per second at most, however many cores it has: processes share the
+samples of a cohort (`accelerate launch`).
+
+Beside version 0.2.0 on the same 50,000 reads, in turn, FASTQ.gz to counts took 0.83 times the processor time (median
+of 7 rounds; 5.9 and 4.9 microseconds per read) and tokenising 0.30 times, with the same counts. `biomeformer embed
+--no-report` as a whole process took 0.73 times the processor time for a sample of 2,500 reads (5 rounds, 0.72 to
+0.78; 5.7 and 4.4 s) and 0.78 times for one of 200,000 (3 rounds; 8.0 and 6.2 s): commands import without looking for
+garbage among what they import. Importing torch and the base class of transformers' models alone is 3.1 to 3.4 s of
+it.
+
+The tables below are from before the kernels.
 [Other tools](peers.md) are compared as whole processes.
 """
 NOTHING = "\nNothing has been measured yet.\n"

@@ -64,6 +64,13 @@ def read_kernels(n_tokens: int) -> Any:
     return kernels if kernels.KERNELS.after(n_tokens) else None
 
 
+def number_kmers(sequence: Any, offsets: Any, codes: Any, k: int) -> Any:
+    """Call `biomeformer.inference.kernels.number_kmers`."""
+    from .inference.kernels import number_kmers as number
+
+    return number(sequence, offsets, codes, k)
+
+
 def nearest_kernel(former: Any, centroids: Any, n_vectors: int) -> Any:
     """Call `biomeformer.inference.kernels.nearest_kernel`."""
     from .inference.kernels import nearest_kernel as nearest
@@ -76,6 +83,7 @@ __all__ = [
     "embed_sample",
     "load_strict",
     "nearest_kernel",
+    "number_kmers",
     "predict_genome",
     "read_kernels",
     "read_set",

@@ -183,6 +183,7 @@ def register() -> None:
     """Register all models and pipelines when transformers is imported; a second call does nothing."""
     for model_type in MODELS:
         register_post_import_hook(_set_bridge, f"biomeformer.models.{model_type}.strict_loading")
+    register_post_import_hook(_set_tokenizer_bridge, "biomeformer.models.kmer_encoder.tokenization_kmer_encoder")
     for module in AUTO_MAPPINGS:
         register_post_import_hook(_after_import(_register_auto_classes), module)
     for module in TAKE_NAMES:
@@ -201,6 +202,10 @@ def _after_import(hook: Callable[[ModuleType], None]) -> Callable[[ModuleType], 
 
 def _set_bridge(module: ModuleType) -> None:
     module.StrictPreTrainedModel.bridge = LazyModule("biomeformer.bridge")
+
+
+def _set_tokenizer_bridge(module: ModuleType) -> None:
+    module.KmerTokenizer.bridge = LazyModule("biomeformer.bridge")
 
 
 def _register_auto_classes(module: ModuleType) -> None:

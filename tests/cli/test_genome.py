@@ -161,24 +161,45 @@ def test_predict_goes_on_after_a_bad_genome(place, model_dir, run, tmp_path):
 
 
 def test_predict_goes_on_after_an_error_that_nobody_expected(place, model_dir, run, monkeypatch):
-    from biomeformer.genomes import prediction
+    from biomeformer.genomes import catalog
 
     def read(path, **options):
         if "g0" in str(path):
             raise TypeError("an odd genome")
         return read_genome(path, **options)
 
-    monkeypatch.setattr(prediction, "read_genome", read)
+    monkeypatch.setattr(catalog, "read_genome", read)
     result = run(["genome", "predict", place / "g0.faa", place / "g1.faa", "--model", model_dir])
     assert result.exit_code == 1 and result.stdout.splitlines()[1].startswith("g1\t")
     assert "failed  g0: TypeError: an odd genome; re-run with --debug for the traceback" in result.stderr
     assert "Traceback" not in result.stderr
     debugged = run(["genome", "predict", place / "g0.faa", place / "g1.faa", "--model", model_dir, "--debug"])
     assert "genome g0 failed" in debugged.stderr and 'raise TypeError("an odd genome")' in debugged.stderr
-    monkeypatch.setattr(prediction, "read_genome", lambda path, **options: {}["gene"])
+    monkeypatch.setattr(catalog, "read_genome", lambda path, **options: {}["gene"])
     result = run(["genome", "predict", place / "g0.faa", place / "g1.faa", "--model", model_dir])
     assert result.exit_code == 1
     assert "error: all 2 genomes failed for one reason that is not about their files: KeyError" in result.stderr
+
+
+def test_predict_reads_genomes_with_the_models_translation_table(place, model_dir, run, tmp_path, monkeypatch):
+    from biomeformer.genomes import catalog
+
+    tables = []
+
+    def read(path, **options):
+        tables.append(options["translation_table"])
+        return read_genome(path, **options)
+
+    monkeypatch.setattr(catalog, "read_genome", read)
+    folder = shutil.copytree(model_dir, tmp_path / "model")
+    settings = json.loads((folder / "processor_config.json").read_text())
+    (folder / "processor_config.json").write_text(json.dumps(settings | {"translation_table": 4}))
+    (folder / "SHA256SUMS").unlink(missing_ok=True)
+    assert run(["genome", "predict", place / "g0.faa", "--model", folder]).exit_code == 0
+    assert tables[-1] == 4
+    tables.clear()
+    assert run(["genome", "predict", place / "g0.faa", "--model", folder, "--translation-table", 25]).exit_code == 0
+    assert tables == [25]
 
 
 def test_predict_with_another_encoder(place, model_dir, run, tmp_path):

@@ -68,7 +68,8 @@ def test_an_unfinished_run_is_refused(tasks, tmp_path, run):
     part = Path(shutil.copytree(tasks[0] / "results" / "task-0", tmp_path / "part"))
     (part / "abundance.parquet").unlink()
     result = run(["join", part, tasks[0] / "results" / "task-1", "--output", tmp_path / "all"])
-    assert result.exit_code == 2 and f"{part} holds a run with 1 of 1 samples done; give its command" in result.stderr
+    reason = f"{part} holds a run with 1 of 1 samples done and no abundance.parquet yet; give its command"
+    assert result.exit_code == 2 and reason in result.stderr
 
 
 def test_the_job_of_several_nodes_runs_on_one_machine(tasks, tmp_path):

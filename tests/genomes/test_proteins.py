@@ -137,6 +137,29 @@ def test_a_vector_does_not_depend_on_its_batch():
     assert not np.allclose(together[0], together[3], atol=1e-3)
 
 
+@pytest.mark.parametrize("positions", ["rotary", "absolute"])
+def test_an_encoder_without_layers_is_as_transformers_has_it_and_equal_in_any_batch(positions):
+    sizes = {"hidden_size": 20, "num_hidden_layers": 0, "num_attention_heads": 1, "intermediate_size": 20}
+    torch.manual_seed(0)
+    config = esm_config(**sizes)
+    config.position_embedding_type = positions
+    with pytest.warns(UserWarning, match="zero-element"):
+        model = EsmModel(config, add_pooling_layer=False).eval()
+    torch.nn.init.normal_(model.encoder.emb_layer_norm_after.weight)
+    rng = np.random.default_rng(0)
+    proteins = ["".join(rng.choice(list(ALPHABET), n)) for n in (1, 2, 2, 30, 30, 30, 31, 700, 1022, 1022, 1500)]
+    encoder = ProteinEncoder(model, "bare")
+    vectors = encoder.embed(proteins).vectors
+    packed = pack_proteins([protein[: encoder.max_residues] for protein in proteins])
+    ids = torch.from_numpy(pad_proteins(packed))
+    with torch.no_grad():
+        hidden = model(ids, attention_mask=(ids != model.config.pad_token_id).long()).last_hidden_state
+    means = [hidden[i, 1 : n - 1].mean(0).numpy() for i, n in enumerate(packed.lengths)]
+    np.testing.assert_allclose(vectors, np.stack(means), atol=1e-5)
+    for budget in (1, 1_024, 4_000):
+        assert np.array_equal(encoder.embed(proteins, batch_tokens=budget).vectors, vectors)
+
+
 @pytest.mark.parametrize("sizes", [{}, {"token_dropout": False}, {"emb_layer_norm_before": True}])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_equals_the_padded_forward_pass_of_transformers(sizes, attention):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import platform
 import sys
@@ -13,7 +14,7 @@ import torch
 import biomeformer
 from biomeformer.inference import kernels
 from biomeformer.inference.kernels import GatedTables, NearestKernel, has_vnni
-from biomeformer.models.kmer_encoder import KmerEncoderConfig, KmerEncoderModel
+from biomeformer.models.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
 from biomeformer.models.metagenbert import MetagenBertModel
 from biomeformer.models.metagenbert.modeling_metagenbert import TIE_TOLERANCE
 from factories import random_sequences, write_fastq
@@ -156,6 +157,48 @@ def test_vectors_that_are_not_finite_are_left_to_float64(vnni):
     points[1, 3], points[4, 0], points[6] = torch.nan, torch.inf, 0
     _, ties = NearestKernel.of(torch.eye(16)[:5]).find(points, TIE_TOLERANCE)
     assert ties[1] and ties[4] and ties[6]
+
+
+LETTERS = [b"ACGT", b"ACGTN", b"ACGTacgtuUN", b"ACGTRYSWKMBDHVN.-", b"NA", bytes(range(256))]
+
+
+@pytest.mark.parametrize("k", [1, 2, 6, 7, 10])
+def test_tokens_are_those_of_numpy(in_use, monkeypatch, k):
+    tokenizer, rng = KmerTokenizer(k=2, canonical=False), np.random.default_rng(k)
+    # Its k-mers need not be listed here.
+    tokenizer.k = k
+    calls, run = [], kernels.run_number_kmers
+    monkeypatch.setattr(kernels, "run_number_kmers", lambda *args: calls.append(1) or run(*args))
+    # Reads that are all shorter than k, of usual lengths, and longer than the kernel takes at once; of unknown bases
+    # few and many.
+    for longest, share, letters in itertools.product((k, 40, 3000), (0.003, 1.0), LETTERS):
+        lengths = rng.integers(0, longest, 20)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        codes = np.where(rng.random(offsets[-1]) < share, rng.integers(0, len(letters), offsets[-1]), 0)
+        sequence = np.frombuffer(letters, np.uint8)[codes]
+        for bases in (sequence, np.frombuffer(sequence.tobytes(), np.uint8)):
+            found = tokenizer.encode_packed(bases, offsets)
+            n_calls = len(calls)
+            with monkeypatch.context() as context:
+                context.setattr(KmerTokenizer, "bridge", None)
+                expected = tokenizer.encode_packed(bases, offsets)
+            assert n_calls == len(calls) > 0
+            for one, other in zip(found, expected, strict=True):
+                assert one.dtype == other.dtype and np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("offsets", [[0], [0, 5], [1, 4], [0, 3, 2, 4], [0, -1, 4]])
+def test_offsets_that_do_not_fit_reach_no_kernel(in_use, offsets):
+    sequence, codes = np.frombuffer(b"ACGT", np.uint8), np.zeros(256, np.uint8)
+    assert kernels.number_kmers(sequence, np.array([0, 4]), codes, 2) is not None
+    assert kernels.number_kmers(sequence, np.array(offsets), codes, 2) is None
+    assert kernels.number_kmers(sequence, np.array([0, 4]), codes[:5], 2) is None
+
+
+def test_reads_are_tokenised_by_numpy_until_the_kernels_are_in_use(monkeypatch):
+    kernels_of_this_process(monkeypatch, 0)
+    assert kernels.number_kmers(np.zeros(4, np.uint8), np.array([0, 4]), np.zeros(256, np.uint8), 2) is None
+    assert not kernels.KERNELS._is_loaded
 
 
 def test_counts_are_those_of_torch(in_use, monkeypatch, tmp_path):

@@ -9,9 +9,10 @@ import torch
 import biomeformer
 from biomeformer.errors import InputError, ReadFileError, TableError
 from biomeformer.inference.batching import embed_vectors, in_threads, iter_token_batches, map_per_core
-from biomeformer.metagenomes import READ_STATS, AbundanceTable
-from biomeformer.models.metagenbert import PackedReads
-from biomeformer.reads import ReadBatch
+from biomeformer.metagenomes import READ_STATS, AbundanceTable, embed_sample
+from biomeformer.metagenomes.distances import count_far
+from biomeformer.models.metagenbert import MetagenBertModel, PackedReads
+from biomeformer.reads import ReadBatch, SampleReads
 from biomeformer.runs.prefetch import prefetch
 from factories import random_sequences, tiny_bert, tiny_dnabert2, tiny_metagenbert, write_cohort, write_fastq
 
@@ -188,3 +189,33 @@ def test_counts_do_not_depend_on_threads(tmp_path):
         finally:
             torch.set_num_threads(1)
     assert counts[0].sum() == 9000 and all(np.array_equal(found, counts[0]) for found in counts)
+
+
+@pytest.mark.parametrize("encoder", [None, tiny_bert()])
+@pytest.mark.parametrize("windows", [False, True])
+def test_no_read_is_embedded_twice_to_tell_how_far_reads_lie(tmp_path, monkeypatch, encoder, windows):
+    limits = {"truncation": "windows", "max_length": 12} if windows else {}
+    model = tiny_metagenbert(encoder, min_read_length=10, **limits)
+    reads = [*random_sequences(60, 2, 90, seed=4), *["N" * 30] * 5, *random_sequences(1500, 2, 90, seed=5)]
+    path = write_fastq(tmp_path / "reads.fastq", reads)
+    vectors, packed = embed_vectors(model, model.processor, ReadBatch.from_strings(reads[:1000]))
+    distances = np.linalg.norm(vectors[:, None] - model.centroids.detach().numpy(), axis=2).min(1)
+    model.config.far_distances = [[float(n), float(n), float(np.median(distances))] for n in (4, 8, 10, 12, 16, 20)]
+    expected = count_far(distances, packed.lengths, model.config.far_distances)
+    assert 200 < expected[1] < expected[0] < len(distances)
+    embedded, embed = [], MetagenBertModel.embed_packed
+    near_ties, assign_exact = [], MetagenBertModel.assign_exact
+    monkeypatch.setattr(
+        MetagenBertModel, "embed_packed", lambda self, ids, n: embedded.append(len(n)) or embed(self, ids, n)
+    )
+    monkeypatch.setattr(
+        MetagenBertModel, "assign_exact", lambda self, reads: near_ties.append(len(reads)) or assign_exact(self, reads)
+    )
+    for budget in (None, 300):
+        embedded.clear(), near_ties.clear()
+        stats = model.embed_sample(path, batch_tokens=budget).read_stats
+        assert sum(embedded) - sum(near_ties) == stats["n_windows"] and sum(near_ties) < 20
+        assert (stats["n_windows"] > stats["n_used"]) == windows
+        assert (stats["n_compared"], stats["n_far"]) == expected
+    shares = [embed_sample(model, SampleReads.single(path), share=(i, 2)).read_stats for i in range(2)]
+    assert [share["n_compared"] for share in shares] == [expected[0], 0]

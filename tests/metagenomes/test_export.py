@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from biomeformer.cli import app
-from biomeformer.errors import TableError
+from biomeformer.errors import InputError, TableError
 from biomeformer.metagenomes import AbundanceTable
 from biomeformer.metagenomes.abundance_table import table_file
 from biomeformer.metagenomes.export import FORMATS, export_table, sample_frame
@@ -180,4 +180,6 @@ def test_a_run_that_is_not_finished(tmp_path):
     record = {"format_version": 1, "fingerprint": {}, "samples": {"s0": 5, "s1": 6}, "attempts": []}
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     result = CliRunner().invoke(app, ["export", str(tmp_path), "--format", "csv"], prog_name="biomeformer")
-    assert result.exit_code == 2 and "0 of 2 samples done and no table yet" in result.stderr
+    assert result.exit_code == 2 and "0 of 2 samples done and no abundance.parquet yet" in result.stderr
+    with pytest.raises(InputError, match="0 of 2 samples done and no abundance"):
+        AbundanceTable.read(tmp_path)

@@ -18,7 +18,7 @@ def doctor() -> None:
     from .runtime import start
 
     with doing("looking at the installation"):
-        start()
+        start(models=False)
         from ..checkpoints.health import as_record, check_installation, processor_instructions
         from ..inference.environment import describe_environment
 

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..errors import InputError
 from .console import doing, next_command, note, record, report_files
 from .embed import after_table
 from .output import open_output
@@ -44,14 +43,9 @@ def export(
         from ..metagenomes.cluster_descriptions import find_descriptions
         from ..metagenomes.export import export_table
         from ..runs.output_folder import RECORD
-        from ..runs.run_folder import is_run_folder, run_status
+        from ..runs.run_folder import failed_items
 
-        if is_run_folder(folder) and not (folder / TABLE_NAME).exists():
-            status = run_status(folder)
-            raise InputError(
-                f"{folder} holds a run with {status.n_done} of {status.n_items} {status.noun} done and no table yet; "
-                "give its command again to finish it."
-            )
+        failed = failed_items(folder, TABLE_NAME)
         table = AbundanceTable.read(folder)
         if drop is not None:
             table = table.without_columns([name.strip() for name in drop.split(",")])
@@ -62,7 +56,7 @@ def export(
         written.publish() as partial,
     ):
         export_table(table, partial, file_format, descriptions=descriptions)
-    if is_run_folder(folder) and (failed := run_status(folder).failed):
+    if failed:
         note(f"{len(failed)} samples failed and are not in the table: biomeformer status {folder}")
     files = {path for path in target.rglob("*") if path.is_file() and path.name != RECORD}
     report_files({path.name: path for path in sorted(files)})

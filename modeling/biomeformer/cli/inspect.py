@@ -36,7 +36,7 @@ def inspect(
     from .runtime import start
 
     with doing("looking at the environment" if model is None else f"loading {model}"):
-        start()
+        start(models=False)
         if model is None:
             from ..inference.environment import describe_environment
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError
 from .console import doing, note, record, report_files
 from .embed import after_table
 from .output import open_output
@@ -32,17 +31,9 @@ def join(
         from ..io.atomic import wrap_write_errors
         from ..metagenomes.abundance_table import TABLE_NAME, AbundanceTable
         from ..metagenomes.cluster_descriptions import NAME, find_descriptions
-        from ..runs.run_folder import is_run_folder, run_status
+        from ..runs.run_folder import failed_items
 
-        failed: dict[str, Path] = {}
-        for folder in filter(is_run_folder, tables):
-            status = run_status(folder)
-            if status.left or not (folder / TABLE_NAME).exists():
-                raise InputError(
-                    f"{folder} holds a run with {status.n_done} of {status.n_items} {status.noun} done; give its "
-                    "command again to finish it."
-                )
-            failed |= {name: folder for name in status.failed}
+        failed = {name: folder for folder in tables for name in failed_items(folder, TABLE_NAME)}
         read = [AbundanceTable.read(path) for path in tables]
         joined = AbundanceTable.join(read)
         descriptions = find_descriptions(joined.provenance, *(path for path in tables if path.is_dir()))

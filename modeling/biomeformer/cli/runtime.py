@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 import warnings
 from logging import DEBUG
 from typing import TYPE_CHECKING
 
+from ..runs.garbage_collection import paused_collection
 from ..runs.progress import logger
 from .console import note
 
@@ -16,11 +19,13 @@ if TYPE_CHECKING:
     from ..runs.process_group import ProcessGroup
 
 
-def start(threads: int | None = None) -> None:
+def start(threads: int | None = None, *, models: bool = True) -> None:
     """Import torch and transformers with their progress bars and messages off.
 
     Args:
         threads: CPU threads to compute with; the libraries' own choice where None.
+        models: Whether to import the base class of models too, which takes most of the time; without, it is imported
+            when a model is.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -31,8 +36,16 @@ def start(threads: int | None = None) -> None:
         os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(threads)
     warnings.filterwarnings("ignore")
 
-    import torch
-    from transformers.utils import logging
+    is_first = "torch" not in sys.modules
+    with paused_collection():
+        import torch
+        from transformers.utils import logging
+
+        if models:
+            import transformers.modeling_utils  # noqa: F401
+    if is_first:
+        # Later searches for garbage leave out what has been imported.
+        gc.freeze()
 
     if logger.isEnabledFor(DEBUG):
         logging.set_verbosity_info()

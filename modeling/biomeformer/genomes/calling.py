@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import pyrodigal
@@ -14,6 +16,10 @@ from .genome import Gene
 
 # Prodigal refuses to train its model on less.
 MIN_TRAINING_BASES = 20_000
+# On less it warns.
+RECOMMENDED_TRAINING_BASES = 100_000
+# The filters of warnings are those of all threads.
+_FILTERS = Lock()
 
 
 def call_genes(contigs: Mapping[str, str], *, translation_table: int = 11, threads: int = 1) -> tuple[list[Gene], str]:
@@ -31,12 +37,11 @@ def call_genes(contigs: Mapping[str, str], *, translation_table: int = 11, threa
         Genes in the order of contigs and starts, and a description of how they were called, for the record.
     """
     sequences = {name: sequence.encode() for name, sequence in contigs.items() if sequence}
-    single = sum(map(len, sequences.values())) >= MIN_TRAINING_BASES
+    n_bases = sum(map(len, sequences.values()))
+    single = n_bases >= MIN_TRAINING_BASES
     finder: Any = pyrodigal.GeneFinder(meta=not single)
     if single:
-        with warnings.catch_warnings():
-            # Below 100,000 bases pyrodigal warns and recommends meta mode; here the whole genome is in the file.
-            warnings.simplefilter("ignore", UserWarning)
+        with _without_warning(n_bases):
             try:
                 finder.train(*sequences.values(), translation_table=translation_table)
             except ValueError as error:
@@ -53,6 +58,17 @@ def call_genes(contigs: Mapping[str, str], *, translation_table: int = 11, threa
     ]
     mode = f"single mode, translation table {translation_table}" if single else "meta mode"
     return genes, f"called with pyrodigal {pyrodigal.__version__}, {mode}"
+
+
+@contextmanager
+def _without_warning(n_bases: int) -> Iterator[None]:
+    """Suppress pyrodigal's recommendation of meta mode for little sequence; here the whole genome is in the file."""
+    if n_bases >= RECOMMENDED_TRAINING_BASES:
+        yield
+        return
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def _gene(contig: str, number: int, gene: Any) -> Gene:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -25,6 +27,7 @@ from ..io.short_repr import short_repr
 from ..runs.control import RunControl, RunOptions, resolve_control
 from ..runs.run_folder import Part, RunFolder
 from ..runs.scheduler import ItemResult, RunOutcome, run_items
+from .ahead import GenomesAhead
 from .catalog import GENOME_ID, CatalogedGenome, GenomeCatalog
 from .genome import Genome
 from .proteins import ProteinEncoder
@@ -88,7 +91,7 @@ def embed_genomes(
         store: Folder of the proteins' vectors, which other runs may share; `folder/store` by default.
         translation_table: NCBI's number, of genes that do not say.
         batch_tokens: Token budget of one pass through the encoder.
-        threads: For calling genes.
+        threads: Genomes, or contigs, in which genes are called at a time, while others are embedded.
         control: How the run proceeds; `overwrite` keeps the store. Its observer's `advance` gets a genome's residues
             done, twice, and in all.
         **options: Fields of `RunControl` by keyword: `resume`, `overwrite`, `fail_fast`, `processes`, `observer`,
@@ -123,8 +126,18 @@ def embed_genomes(
         # Within the run, which checks the folder first.
         return ProteinStore(store_folder, encoder.preprocessing)
 
+    reading = ExitStack()
+    ahead: Iterator[tuple[CatalogedGenome, Future[Genome]]] = iter(())
+
+    def begin(entries: Sequence[CatalogedGenome]) -> None:
+        nonlocal ahead
+        genomes = GenomesAhead(entries, translation_table=translation_table, threads=threads)
+        ahead = iter(reading.enter_context(genomes))
+
     def embed(entry: CatalogedGenome, among: Sequence[int]) -> ItemResult:
-        genome = entry.read(translation_table=translation_table, threads=threads)
+        expected, read = next(ahead)
+        assert expected == entry
+        genome = read.result()
         control.processes.check()
         proteins = [gene.protein for gene in genome.genes]
         keys = protein_keys(proteins)
@@ -153,7 +166,8 @@ def embed_genomes(
             _write_tables(folder, parts, catalog, encoder, store_folder)
         return EmbeddedGenomes.read(folder)
 
-    return run_items(run, embed, gather, control=control, share_batches=False)
+    with reading:
+        return run_items(run, embed, gather, control=control, share_batches=False, begin=begin)
 
 
 def _inconsistency(arrays: dict[str, np.ndarray], gene_stats: dict[str, int]) -> str | None:

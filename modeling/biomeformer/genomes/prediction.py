@@ -134,7 +134,6 @@ def check_encoder(
         )
 
 
-@torch.no_grad()
 def predict_genome(
     model: GenomeTransformerForSequenceClassification,
     path: str | Path,
@@ -173,15 +172,38 @@ def predict_genome(
         >>> sorted(prediction.probabilities), bool(prediction.differences)
         (['aquatic', 'host', 'soil'], True)
     """
-    encoder = protein_encoder or protein_encoder_of(model)
-    check_encoder(model, {"name": encoder.name, **encoder.preprocessing})
+    encoder = _trained_encoder(model, protein_encoder)
+    assert model.processor is not None
+    table = model.processor.translation_table if translation_table is None else translation_table
+    genome = read_genome(path, translation_table=table, threads=threads, **options)
+    return classify_genome(model, genome, protein_encoder=encoder, batch_tokens=batch_tokens, progress=progress)
+
+
+@torch.no_grad()
+def classify_genome(
+    model: GenomeTransformerForSequenceClassification,
+    genome: Genome,
+    *,
+    protein_encoder: ProteinEncoder | None = None,
+    batch_tokens: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> GenomePrediction:
+    """Embed the proteins of a genome that was read, and classify it, as `predict_genome` does.
+
+    Args:
+        model: Model with its processor, on the device to use.
+        genome: The genome.
+        protein_encoder: The encoder the model was trained with; loaded by `protein_encoder_of` by default.
+        batch_tokens: Token budget of one pass through the protein encoder.
+        progress: Called after each batch with the numbers of residues done and in total.
+
+    Raises:
+        CheckpointError: The protein encoder cannot be found, or is not the one the model was trained with.
+        InputError: The model has no processor.
+    """
+    encoder = _trained_encoder(model, protein_encoder)
     processor = model.processor
     assert processor is not None
-    long_proteins = LONG_PROTEINS_OF[processor.protein_pooling]
-    if (encoder.max_residues, encoder.long_proteins) != (processor.max_residues, long_proteins):
-        encoder = replace(encoder, max_residues=processor.max_residues, long_proteins=long_proteins)
-    table = processor.translation_table if translation_table is None else translation_table
-    genome = read_genome(path, translation_table=table, threads=threads, **options)
     # The processor would drop genes beyond the limit, so they need not be embedded.
     used = genome.genes[: processor.max_genes]
     embedded = encoder.embed([gene.protein for gene in used], batch_tokens=batch_tokens, progress=progress)
@@ -204,4 +226,25 @@ def predict_genome(
     )
 
 
-__all__ = ["PROTEIN_ENCODER", "GenomePrediction", "check_encoder", "predict_genome", "protein_encoder_of"]
+def _trained_encoder(
+    model: GenomeTransformerForSequenceClassification, encoder: ProteinEncoder | None
+) -> ProteinEncoder:
+    """Return a model's protein encoder, or the one given if it is that, with the settings of the model's processor."""
+    encoder = encoder or protein_encoder_of(model)
+    check_encoder(model, {"name": encoder.name, **encoder.preprocessing})
+    processor = model.processor
+    assert processor is not None
+    long_proteins = LONG_PROTEINS_OF[processor.protein_pooling]
+    if (encoder.max_residues, encoder.long_proteins) != (processor.max_residues, long_proteins):
+        encoder = replace(encoder, max_residues=processor.max_residues, long_proteins=long_proteins)
+    return encoder
+
+
+__all__ = [
+    "PROTEIN_ENCODER",
+    "GenomePrediction",
+    "check_encoder",
+    "classify_genome",
+    "predict_genome",
+    "protein_encoder_of",
+]

@@ -35,7 +35,7 @@ from ..checkpoints.loading import resolve_device, resolve_dtype
 from ..checkpoints.source import open_checkpoint
 from ..errors import CheckpointError, InputError
 from ..inference.batching import embed_batches
-from ..inference.packed_esm import mean_residue_vectors
+from ..inference.packed_esm import looks_up_residues, mean_residue_vectors
 from ..inference.token_budget import TokenBudget
 from ..io.short_repr import short_repr
 from ..models.metagenbert.weight_hash import hash_weights
@@ -48,6 +48,8 @@ LONG_PROTEINS = ("truncate", "windows")
 POOLING = {"truncate": "mean over residues", "windows": "mean over residues of all windows"}
 # By type of device.
 DEFAULT_BATCH_TOKENS = {"cpu": 1_024, "cuda": 65_536}
+# A batch of an encoder that looks residues up has few operations, which should be worth their calls.
+LOOKUP_BATCH_TOKENS = 65_536
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class ProteinEncoder:
 
         Args:
             proteins: Sequences in upper-case letters of ESM-2's alphabet.
-            batch_tokens: Token budget of one pass through the encoder; `DEFAULT_BATCH_TOKENS` by default.
+            batch_tokens: Token budget of one pass through the encoder; `default_batch_tokens` by default.
             progress: Called after each batch with the numbers of residues done and in total.
             check: Called after each batch; an exception it raises stops the work.
 
@@ -154,7 +156,7 @@ class ProteinEncoder:
         packed = pack_proteins(pieces)
         budget = TokenBudget(
             self.model,
-            batch_tokens or DEFAULT_BATCH_TOKENS["cpu" if device.type == "cpu" else "cuda"],
+            batch_tokens or default_batch_tokens(self.model),
             what="protein",
             advice="give a lower max_residues",
         )
@@ -189,6 +191,13 @@ class ProteinEncoder:
             pieces += [protein[begin:end] for begin, end in pairwise(bounds)]
             rows += [row] * n_windows
         return pieces, np.array(rows, np.int64)
+
+
+def default_batch_tokens(model: EsmModel) -> int:
+    """Return the default token budget of a batch."""
+    if looks_up_residues(model):
+        return LOOKUP_BATCH_TOKENS
+    return DEFAULT_BATCH_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
 
 
 def _mean_of_pieces(vectors: np.ndarray, n_residues: np.ndarray, rows: np.ndarray) -> np.ndarray:

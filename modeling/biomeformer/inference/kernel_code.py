@@ -21,6 +21,8 @@ from .kernel_layout import BLOCKS, CODON, HEADS, LANES, ROWS, TILE
 # Reads whose tokens, and approximate distances, stay in the cache.
 CHUNK_READS = 512
 CHUNK_ROWS = 32
+CHUNK_KMERS = 1024
+UNKNOWN_BASE = 4
 
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Any:
@@ -284,6 +286,56 @@ def _sum_weighed_frames(
                 begin = end
 
 
+def _number_kmers(sequence: Any, offsets: Any, codes: Any, k: int, ids: Any, lengths: Any) -> int:
+    """Number the k-mers of each read: one more than their value in base 4, and 0 of those with an unknown base.
+
+    A read without a k-mer whose bases are all known gets no token.
+
+    Args:
+        sequence: uint8 `(n_bases,)`, concatenated reads in ASCII.
+        offsets: int64 `(n_reads + 1,)`, index at which each read begins, and the end of the last.
+        codes: uint8 `(256,)`, 0 to 3 for each letter of a base, and 4 for others.
+        k: Length of a k-mer in bases.
+        ids: int32, filled from its beginning; room for one token per base.
+        lengths: int64 `(n_reads,)`, filled with the number of tokens of each read.
+
+    Returns:
+        Number of tokens of all reads.
+    """
+    kmer_codes = np.empty(CHUNK_KMERS + k - 1, np.int32)
+    n_tokens = 0
+    for read in range(len(lengths)):
+        begin = offsets[read]
+        n_here = max(offsets[read + 1] - begin - k + 1, 0)
+        n_known = 0
+        for first in range(0, n_here, CHUNK_KMERS):
+            n_chunk = min(CHUNK_KMERS, n_here - first)
+            bases = sequence[begin + first : begin + first + n_chunk + k - 1]
+            chunk = ids[n_tokens + first : n_tokens + first + n_chunk]
+            every = 0
+            for i in range(len(bases)):
+                kmer_codes[i] = codes[bases[i]]
+                every |= kmer_codes[i]
+            # Pass by pass, which a compiler turns into operations on whole registers.
+            chunk[:] = 1
+            for place in range(k):
+                shifted, shift = kmer_codes[place : place + n_chunk], 2 * (k - 1 - place)
+                for i in range(n_chunk):
+                    chunk[i] += (shifted[i] & 3) << shift
+            n_known += n_chunk
+            if every >= UNKNOWN_BASE:
+                last_unknown = -1
+                for i in range(len(bases)):
+                    if kmer_codes[i] == UNKNOWN_BASE:
+                        for kmer in range(max(last_unknown + 1, i - k + 1), min(i + 1, n_chunk)):
+                            chunk[kmer] = 0
+                            n_known -= 1
+                        last_unknown = i
+        lengths[read] = n_here if n_known else 0
+        n_tokens += lengths[read]
+    return n_tokens
+
+
 def _quantise(vector: Any, out: Any) -> tuple[Any, Any, Any]:
     """Round a vector to bytes, with 128 added; fills uint8 `out`, zeros (128) beyond the vector's end.
 
@@ -396,6 +448,7 @@ def _find_nearest(
             near_tie[chunk + i] = not (second - nearest > tolerance * scale)
 
 
+number_kmers = _compiled(_number_kmers)
 sum_frame_scores = _compiled(_sum_frame_scores)
 sum_weighed_frames = _compiled(_sum_weighed_frames)
 find_nearest = _compiled(_find_nearest)

@@ -1,9 +1,10 @@
-"""When reads on a CPU are embedded and assigned by compiled kernels (`kernel_code`) instead of torch's operations.
+"""When reads on a CPU are tokenised, embedded and assigned by compiled kernels (`kernel_code`).
 
-Results are the same: vectors of reads to the last bit, and clusters. Importing numba takes 0.3 s of processor time and
-compiling 3 to 6 s (once; the machine code is kept in `__pycache__`, or in the user's cache), so kernels are used from
-the `WORTHWHILE_TOKENS`-th token on that a process embeds. Without numba, or where it does not work, torch's operations
-are used throughout; NUMBA_DISABLE_JIT=1 chooses this.
+Results are those of the operations of numpy and torch that they replace: tokens, vectors to the last bit, clusters.
+Importing numba and loading the machine code takes about 0.3 s of processor time (compiling it 4 to 6 s, once; it is
+kept in `__pycache__`, or in the user's cache), and the kernels save 4 microseconds per read of 150 bases, so they are
+used from the `WORTHWHILE_TOKENS`-th token on that a process embeds. Without numba, or where it does not work, the other
+operations are used throughout; NUMBA_DISABLE_JIT=1 chooses this.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from ..runs.garbage_collection import paused_collection
 from .kernel_layout import BLOCKS, CODON, HEADS, LANES, TILE
 
-# About 116,000 reads of 150 bases.
-WORTHWHILE_TOKENS = 1 << 24
+# About 58,000 reads of 150 bases, over which torch takes as much longer as loading the kernels takes.
+WORTHWHILE_TOKENS = 1 << 23
 # Fewer vectors are not worth a look at whether the centroids have changed.
 WORTHWHILE_VECTORS = 256
 
@@ -48,6 +50,11 @@ class _Kernels:
             return self._load() if self._n_tokens > WORTHWHILE_TOKENS else None
 
     @property
+    def in_use(self) -> ModuleType | None:
+        """The kernels if they are loaded and work, or None."""
+        return self._code
+
+    @property
     def is_in_use(self) -> bool:
         """Whether the kernels are loaded and work."""
         return self._code is not None
@@ -61,13 +68,14 @@ class _Kernels:
         if not self._is_loaded:
             self._is_loaded = True
             try:
-                from numba import config
+                with paused_collection():
+                    from numba import config
 
-                if not config.DISABLE_JIT and platform.machine() in PROCESSORS:
-                    from . import kernel_code
+                    if not config.DISABLE_JIT and platform.machine() in PROCESSORS:
+                        from . import kernel_code
 
-                    _compile(kernel_code)
-                    self._code = kernel_code
+                        _compile(kernel_code)
+                        self._code = kernel_code
             # Whatever the compiler, its cache or the machine has against them.
             except Exception as error:
                 logger.warning(
@@ -87,6 +95,10 @@ def _compile(code: ModuleType) -> None:
     vectors = torch.eye(16, 32)
     tables = GatedTables.of(torch.zeros(2, 8), vectors[:2], torch.arange(2))
     tables.run(code, ids, lengths, lambda scores: (scores, scores[0, :, 0] + 1), None)
+    codes = np.frombuffer(bytes(256), np.uint8)
+    # Reads come as bytes, which cannot be written to, or as an array that can: to numba, these are two types.
+    for sequence in (np.zeros(8, np.uint8), codes[:8]):
+        run_number_kmers(code, sequence, np.array([0, 8]), codes, 2)
     if has_vnni():
         NearestKernel.of(vectors).run(code, vectors, 1e-5)
 
@@ -301,6 +313,39 @@ class NearestKernel:
         return torch.from_numpy(cluster_ids), torch.from_numpy(near_tie)
 
 
+def number_kmers(
+    sequence: np.ndarray, offsets: np.ndarray, codes: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Number the k-mers of reads, if the kernels are in use.
+
+    Args:
+        sequence: uint8 `(n_bases,)`, concatenated reads in ASCII.
+        offsets: int64 `(n_reads + 1,)`, index at which each read begins, and the end of the last.
+        codes: uint8 `(256,)`, 0 to 3 for each letter of a base, and 4 for others.
+        k: Length of a k-mer in bases.
+
+    Returns:
+        Token ids, int32 `(n_tokens,)`: one more than the k-mer's value in base 4, and 0 of a k-mer with an unknown
+        base; and the number of tokens of each read, int64 `(n_reads,)`, none of a read without a known k-mer. None
+        without kernels, or if the arrays do not fit each other.
+    """
+    code = KERNELS.in_use
+    return None if code is None else run_number_kmers(code, sequence, offsets, codes, k)
+
+
+def run_number_kmers(
+    code: ModuleType, sequence: np.ndarray, offsets: np.ndarray, codes: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Number the k-mers of reads by these kernels; see `number_kmers`."""
+    sequence, offsets = np.ascontiguousarray(sequence), np.ascontiguousarray(offsets, np.int64)
+    if sequence.dtype != np.uint8 or len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(sequence):
+        return None
+    if len(codes) != 256 or (np.diff(offsets) < 0).any():
+        return None
+    ids, lengths = np.empty(len(sequence), np.int32), np.empty(len(offsets) - 1, np.int64)
+    return ids[: code.number_kmers(sequence, offsets, codes, k, ids, lengths)], lengths
+
+
 def nearest_kernel(former: NearestKernel | None, centroids: torch.Tensor, n_vectors: int) -> NearestKernel | None:
     """Return the kernel that finds nearest centroids, if it is in use and worth it for so many vectors.
 
@@ -314,4 +359,4 @@ def nearest_kernel(former: NearestKernel | None, centroids: torch.Tensor, n_vect
     return former if former is not None and former.is_of(centroids) else NearestKernel.of(centroids)
 
 
-__all__ = ["KERNELS", "GatedTables", "NearestKernel", "has_vnni", "nearest_kernel"]
+__all__ = ["KERNELS", "GatedTables", "NearestKernel", "has_vnni", "nearest_kernel", "number_kmers"]

@@ -35,6 +35,10 @@ def mean_residue_vectors(model: EsmModel, input_ids: torch.Tensor, lengths: torc
     """
     lengths = lengths.cpu()
     layout = PackedLayout.from_sorted_lengths(lengths.tolist())
+    if looks_up_residues(model):
+        tokens = torch.arange(model.config.vocab_size, device=input_ids.device)
+        vectors = model.encoder.emb_layer_norm_after(_embed(model, tokens, tokens))
+        return _mean_residues(layout, vectors[input_ids])
     positions = torch.arange(len(input_ids)) - torch.repeat_interleave(torch.cumsum(lengths, 0) - lengths, lengths)
     positions = to_device(positions + FIRST_POSITION, input_ids.device)
     hidden_states = _embed(model, input_ids, positions)
@@ -45,6 +49,16 @@ def mean_residue_vectors(model: EsmModel, input_ids: torch.Tensor, lengths: torc
     for layer in model.encoder.layer:
         hidden_states = _layer(layer, hidden_states, rotation, layout, model.config)
     hidden_states = model.encoder.emb_layer_norm_after(hidden_states)
+    return _mean_residues(layout, hidden_states)
+
+
+def looks_up_residues(model: EsmModel) -> bool:
+    """Return whether a residue's vector depends on the residue alone: there is no layer, and no absolute position."""
+    return not len(model.encoder.layer) and model.embeddings.position_embedding_type != "absolute"
+
+
+def _mean_residues(layout: PackedLayout, hidden_states: torch.Tensor) -> torch.Tensor:
+    """Return the mean of each protein's tokens but the first and the last, float32 `(n_proteins, hidden_size)`."""
     return torch.cat([group[:, 1:-1].mean(1, dtype=torch.float32) for group in layout.views(hidden_states)])
 
 
@@ -97,12 +111,14 @@ def rotate(vectors: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch
     Returns:
         The vectors, turned, in their own precision.
     """
-    first, second = vectors.chunk(2, dim=-1)
-    turned = torch.empty_like(vectors)
+    # On a CPU each product of two types would convert its input again.
+    wide = vectors.to(cos.dtype) if vectors.device.type == "cpu" else vectors
+    first, second = wide.chunk(2, dim=-1)
+    turned = torch.empty_like(wide)
     half = first.shape[-1]
     turned[..., :half] = first * cos - second * sin
     turned[..., half:] = second * cos + first * sin
-    return turned
+    return turned.to(vectors.dtype)
 
 
-__all__ = ["mean_residue_vectors", "rotate"]
+__all__ = ["looks_up_residues", "mean_residue_vectors", "rotate"]

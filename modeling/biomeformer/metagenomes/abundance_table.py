@@ -23,6 +23,7 @@ from ..io.parquet import DAMAGE
 from ..io.records import DamagedFileError, RecordType, checksum_of_arrays
 from ..io.short_repr import short_repr
 from ..moved import renamed
+from ..runs.run_folder import failed_items
 from .sample import SampleEmbedding, complete_read_stats
 
 METADATA_KEY = b"biomeformer"
@@ -295,6 +296,7 @@ class AbundanceTable:
 
         Raises:
             TableError: It does not exist, cannot be reached, is not Parquet, or is no abundance table.
+            InputError: The run in the folder has not finished.
         """
         path = table_file(path_or_id, revision)
         source = str(path_or_id)
@@ -307,6 +309,8 @@ class AbundanceTable:
                 columns = ["sample_id", *record["tally_columns"], *names.values(), "counts"]
                 table = file.read(columns=columns)
         except FileNotFoundError as error:
+            if path.name == TABLE_NAME:
+                failed_items(path.parent, TABLE_NAME)
             raise TableError(
                 f"{path}: no such file; give the abundance.parquet that `biomeformer embed` wrote, or a dataset of "
                 "`biomeformer export --format datasets`."

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
-import torch
-import transformers
 
 from ..checkpoints import public_name
 from ..checkpoints.admission import admit_model
@@ -25,6 +23,7 @@ from ..runs.failures import failure_reason
 from ..runs.process_group import ProcessGroup
 from ..runs.run_folder import Part, RunFolder
 from ..runs.scheduler import ItemResult, RunOutcome, run_items
+from ..version import versions
 from .abundance_table import TABLE_NAME, AbundanceTable
 from .cluster_descriptions import NAME as DESCRIPTIONS
 from .cluster_descriptions import descriptions_of, find_descriptions
@@ -45,12 +44,10 @@ RESULTS = {"table": TABLE_NAME, "figure": "cohort.png", "report": "report.html"}
 
 def computed_by(model: MetagenBertModel) -> dict[str, Any]:
     """Return the precision, device and versions that a model computes with."""
-    from ..version import __version__
-
     return {
         "dtype": precision(model.encoder),
         "device": model.device.type,
-        "versions": {"biomeformer": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+        "versions": versions("torch", "transformers"),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ import pandas as pd
 import torch
 
 from ..errors import InputError
-from ..inference.batching import check_batch_tokens, embed_vectors, is_lookup_encoder, map_per_core
+from ..inference.batching import check_batch_tokens, is_lookup_encoder, map_per_core
 from ..io.html_repr import MAX_ROWS, count, html_table
 from ..io.short_repr import short_repr
 from ..models.metagenbert import MetagenBertModel, MetagenBertProcessor, PackedReads
 from ..moved import renamed
 from ..reads import ReadBatch, SampleReader, SampleReads
 from ..runs.prefetch import prefetch
-from .counting import ClusterCounter
+from .counting import ClusterCounter, FirstVectors
 from .distances import MAX_COMPARED_READS, count_far
 from .kmeans import nearest_centroids
 
@@ -161,14 +161,17 @@ def embed_sample(
     budget = check_batch_tokens(batch_tokens, model)
     was_training = model.training
     model.eval()
-    counter = ClusterCounter(model, budget)
+    # The first reads of the whole sample are compared, by whichever share has them.
+    first = FirstVectors(MAX_COMPARED_READS) if share[0] == 0 and model.config.far_distances is not None else None
+    counter = ClusterCounter(model, budget, first)
 
     def encode(batch: ReadBatch) -> PackedReads:
         return processor.encode_reads(batch.sequence, batch.offsets)
 
-    def encode_and_count(batch: ReadBatch) -> dict[str, int]:
+    def encode_and_count(numbered: tuple[int, ReadBatch]) -> dict[str, int]:
+        number, batch = numbered
         packed = encode(batch)
-        counter.add(packed)
+        counter.add(packed, is_first=number == 0)
         return packed.read_stats
 
     read_stats = dict.fromkeys(READ_STATS, 0)
@@ -176,16 +179,10 @@ def embed_sample(
     try:
         # Closed at once if a batch fails, so that no thread reads on.
         mine: Iterator[ReadBatch] = islice(reader, share[0], None, share[1])
-        if share[0] == 0 and model.config.far_distances is not None:
-            # The first reads of the whole sample, by whichever share has them.
-            first = next(mine, None)
-            if first is not None:
-                read_stats |= _compare(model, processor, first)
-                mine = chain([first], mine)
         with ExitStack() as stack:
             if is_lookup_encoder(model) and model.device.type == "cpu":
                 # Tokenising is the larger part of the work, and is shared out with it.
-                batches = stack.enter_context(closing(prefetch(mine, torch.get_num_threads(), check)))
+                batches = stack.enter_context(closing(prefetch(enumerate(mine), torch.get_num_threads(), check)))
                 counted = stack.enter_context(closing(map_per_core(encode_and_count, batches, model.device)))
             else:
                 ahead = stack.enter_context(closing(prefetch(map(encode, mine), check=check)))
@@ -198,6 +195,8 @@ def embed_sample(
                 if check is not None:
                     check()
         counts = counter.counts
+        if first is not None:
+            read_stats |= _compare(model, first)
     finally:
         model.train(was_training)
     read_stats["n_reads"], read_stats["n_selected"] = reader.n_reads, reader.n_selected
@@ -209,13 +208,13 @@ def embed_sample(
     return embedding
 
 
-def _compare(model: MetagenBertModel, processor: MetagenBertProcessor, batch: ReadBatch) -> dict[str, int]:
-    """Return how many of a batch's first reads have a length on record, and how many are far from the centroids."""
-    vectors, packed = embed_vectors(model, processor, batch.select(np.arange(len(batch)) < MAX_COMPARED_READS))
+def _compare(model: MetagenBertModel, first: FirstVectors) -> dict[str, int]:
+    """Return how many of a sample's first reads have a length on record, and how many are far from the centroids."""
+    vectors, n_tokens = first.vectors()
     if not len(vectors):
         return {}
-    squares, _ = nearest_centroids(torch.from_numpy(vectors), model.centroids.cpu())
-    n_compared, n_far = count_far(squares.sqrt().numpy(), packed.lengths, model.config.far_distances)
+    squares, _ = nearest_centroids(vectors, model.centroids.cpu())
+    n_compared, n_far = count_far(squares.sqrt().numpy(), n_tokens, model.config.far_distances)
     return {"n_compared": n_compared, "n_far": n_far}
 
 

@@ -25,7 +25,7 @@ from ..io.records import DamagedFileError, RecordType
 from ..io.short_repr import short_repr
 from ..metrics.scorers import Task
 from ..training.calibration import scale
-from ..version import __version__
+from ..version import versions
 from .features import FeatureTable
 from .fitted_blocks import BlockRecord, FittedBlock
 from .lasso import without_choice
@@ -145,7 +145,7 @@ class PhenotypePredictor:
     @property
     def versions(self) -> dict[str, str]:
         """Versions of the packages that fit and store it, as they are now."""
-        return {"biomeformer": __version__} | {name: version(name) for name in ("scikit-learn", "skops")}
+        return versions("scikit-learn", "skops")
 
     def block(self, kind: str) -> FittedBlock | None:
         """Return the first block of a kind (`clusters`, `profile`, `covariates`); None if there is none."""

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ..metagenomes import AbundanceTable, ClusterDescriptions, find_descriptions
-from ..metagenomes.distances import FAR_SHARE, far_remark
+from ..metagenomes.distances import FAR_SHARE
+from ..metagenomes.quality import table_remarks
 from ..metrics.diversity import shannon_entropy
 from .blocks import Cards, DataTable, Figures, Paragraph, Picture, Section
 from .cluster_report import cluster_table
@@ -112,10 +113,11 @@ def cohort_report(
     descriptions = find_descriptions(table.provenance) if descriptions is None else descriptions
     n_samples = len(table.sample_ids)
     first = _first_of(n_samples, "the abundance table has all")
-    far = far_remark(*(int(table.read_stats.get(name, pd.Series([0])).sum()) for name in ("n_compared", "n_far")))
-    remark = [] if far is None else [Paragraph(f"{far[0].upper()}{far[1:]}.")]
+    remarks = [
+        Paragraph(f"{remark[0].upper()}{remark[1:]}.") for remark in table_remarks(table.counts, table.read_stats)
+    ]
     sections = [
-        Section("Overview", [*remark, _figures(table, colour_by, descriptions)]),
+        Section("Overview", [*remarks, _figures(table, colour_by, descriptions)]),
         Section("Samples", [*first, DataTable(_sample_table(table), "samples")]),
     ]
     if descriptions is not None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import platform
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ..checkpoints import is_machine_path, public_name
 from ..runs.command_line import current_command
-from ..version import __version__
+from ..version import versions
 
-LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "torch", "transformers")
+LIBRARIES = ("python", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "torch", "transformers")
 
 
 def run_details(parameters: Mapping[str, Any] | None = None) -> dict[str, str]:
@@ -32,7 +29,7 @@ def run_details(parameters: Mapping[str, Any] | None = None) -> dict[str, str]:
     details = {"date": f"{date:%Y-%m-%d %H:%M} UTC"}
     if current_command():
         details["command"] = shlex.join(map(public_text, current_command()))
-    details["versions"] = ", ".join(f"{name} {number}" for name, number in _versions().items())
+    details["versions"] = ", ".join(f"{name} {number}" for name, number in versions(*LIBRARIES).items())
     parameters = parameters or {}
     return details | {str(name).replace("_", " "): _text(value) for name, value in parameters.items()}
 
@@ -65,12 +62,6 @@ def _text(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(_text, value)) or "none"
     return public_text(str(value))
-
-
-@cache
-def _versions() -> dict[str, str]:
-    own = {"biomeformer": __version__, "Python": platform.python_version()}
-    return own | {name: version(name) for name in LIBRARIES}
 
 
 __all__ = ["command_text", "provenance", "public_text", "run_details"]

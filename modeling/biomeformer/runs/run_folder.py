@@ -420,6 +420,30 @@ def _holds_parts(folder: Path) -> bool:
     return is_run_folder(folder) or (folder / "run" / "parts").is_dir()
 
 
+def failed_items(folder: str | Path, result: str) -> dict[str, str]:
+    """Return why items of a finished run failed; nothing where there is no run.
+
+    Args:
+        folder: The folder of the run.
+        result: Name of the file in it that the run ends with.
+
+    Raises:
+        InputError: The run is not finished: items are left, or there is no result.
+        RunError: The run's record is damaged.
+    """
+    folder = Path(folder)
+    if not is_run_folder(folder):
+        return {}
+    status = run_status(folder)
+    has_result = (folder / result).exists()
+    if status.left or not has_result:
+        raise InputError(
+            f"{folder} holds a run with {status.n_done} of {status.n_items} {status.noun} done"
+            f"{'' if has_result else f' and no {result} yet'}; give its command again to finish it."
+        )
+    return status.failed
+
+
 def run_status(folder: str | Path) -> RunStatus:
     """Return where the run in a folder stands; only parts that match their checksums are done.
 
@@ -605,6 +629,7 @@ __all__ = [
     "RunItem",
     "RunStatus",
     "check_run_folder",
+    "failed_items",
     "is_run_folder",
     "lock_of_run",
     "output_of_run",

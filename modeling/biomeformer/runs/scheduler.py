@@ -109,6 +109,7 @@ def run_items(
     *,
     control: RunControl,
     share_batches: bool,
+    begin: Callable[[Sequence[Item]], None] | None = None,
 ) -> RunOutcome[Result]:
     """Make a part of each item that has none yet, on one process or many.
 
@@ -119,6 +120,7 @@ def run_items(
         gather: Called by the main process with all parts and failures, while the folder is still locked.
         control: How the run proceeds.
         share_batches: Whether several processes may share an item.
+        begin: Called with the items of this process before the first, in the order in which `make_part` gets them.
 
     Returns:
         What `gather` returned, and which items failed.
@@ -142,6 +144,8 @@ def run_items(
         mine = [(name, among) for name, among in plan.shared if processes.rank in among]
         mine += [(name, (processes.rank,)) for name in plan.whole[processes.rank]]
         observer.plan(n_resumed, sum(among[0] == processes.rank for _, among in mine))
+        if begin is not None:
+            begin([run.items[name] for name, _ in mine])
         for name, among in mine:
             reason = None
             try:

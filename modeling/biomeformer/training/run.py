@@ -6,7 +6,6 @@ import csv
 import json
 import logging
 import os
-import platform
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,6 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import msgspec
-import torch
 from accelerate import Accelerator
 from torch import nn
 
@@ -37,7 +35,7 @@ from ..io.records import DamagedFileError, MissingChecksumError, RecordType
 from ..runs.output_folder import OutputFolder
 from ..runs.process_group import ProcessGroup
 from ..runs.progress import Progress
-from ..version import __version__
+from ..version import versions
 from .states import Position, State, newest_intact_state, write_state
 from .weights import load_weights, save_weights
 
@@ -248,7 +246,7 @@ class TrainingRun:
         Returns:
             The checkpoint's folder.
         """
-        record = public_record(record | {"versions": versions()})
+        record = public_record(record | {"versions": versions("torch", "python")})
         folder = self.path / name
         with atomic_directory(folder, existing="replace", locked=True) as partial:
             save(partial)
@@ -465,9 +463,4 @@ def _difference(before: Sequence[FileIdentity], files: Sequence[InputFile]) -> s
     return "other input files"
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of biomeformer, torch and Python."""
-    return {"biomeformer": __version__, "torch": torch.__version__, "python": platform.python_version()}
-
-
-__all__ = ["COLUMNS", "RECORD", "TrainingRun", "versions"]
+__all__ = ["COLUMNS", "RECORD", "TrainingRun"]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +20,7 @@ from ..output import check_output_file
 from ..runs import list_failures
 
 DEFAULT_MODEL = "genome-transformer-mini"
+USUAL_TRANSLATION_TABLE = 11
 
 
 def predict(
@@ -51,57 +56,63 @@ def predict(
             f"--fasta names the contigs of one GFF3 file, and there are {len(genomes)} genomes; predict one at a time, "
             "or put each FASTA beside its GFF3 file under the same name (x.fna beside x.gff)."
         )
+    from ...genomes.ahead import GenomesAhead
+    from ...genomes.catalog import GenomeCatalog
     from ..runtime import note_device, start
 
-    with doing(f"loading {model}"):
-        start(threads)
-        import os
+    n_threads = threads or os.cpu_count() or 1
+    entries = list(GenomeCatalog.from_files(genomes))
+    if fasta is not None:
+        entries = [replace(entry, kind="gff", fasta=fasta) for entry in entries]
+    # In threads, for which `start` comes too late.
+    warnings.filterwarnings("ignore")
+    with ExitStack() as stack:
+        # Genes are called while torch is imported and the model loaded, with the table that most models use.
+        table = USUAL_TRANSLATION_TABLE if translation_table is None else translation_table
+        ahead = stack.enter_context(GenomesAhead(entries, translation_table=table, threads=n_threads))
+        with doing(f"loading {model}"):
+            start(threads)
 
-        from ...checkpoints.loading import load_genome_model
-        from ...genomes.catalog import GenomeCatalog
-        from ...genomes.prediction import predict_genome, protein_encoder_of
-        from ...runs.failures import all_failed_alike, failure_reason
+            from ...checkpoints.loading import load_genome_model
+            from ...genomes.prediction import classify_genome, protein_encoder_of
+            from ...runs.failures import all_failed_alike, failure_reason
 
-        catalog = GenomeCatalog.from_files(genomes)
-        loaded = load_genome_model(model, revision=revision, device=device)
-        protein_encoder_of(loaded)
-    note_device(loaded.device)
-    labels = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
-    lines = [_line(["genome_id", loaded.config.label_name, *labels, "n_genes"])]
-    if output is None:
-        out_lines(lines[0])
-    failed: dict[str, str] = {}
-    for entry in catalog:
-        try:
-            with doing(f"reading {entry.path}"):
-                prediction = predict_genome(
-                    loaded,
-                    entry.path,
-                    kind=None if fasta is None else "gff",
-                    fasta=fasta,
-                    translation_table=translation_table,
-                    threads=threads or os.cpu_count() or 1,
-                )
-        except Exception as error:
-            if len(catalog) == 1:
-                raise
-            failed[entry.genome_id] = failure_reason(error, f"genome {entry.genome_id}")
-            continue
-        if prediction.n_dropped_genes:
-            n_genes = f"{prediction.n_dropped_genes:,} genes"
-            note(f"{one_line(entry.genome_id)}: {n_genes} beyond the model's limit were not seen")
-        for remark in prediction.genome.notes:
-            note(f"{one_line(entry.genome_id)}: {one_line(remark)}")
-        if prediction.differences:
-            what = "; ".join(prediction.differences)
-            note(f"{one_line(entry.genome_id)}: unlike the genomes the model was trained on, so be careful: {what}")
-        values = [f"{prediction.probabilities[label]:.6g}" for label in labels]
-        lines.append(_line([entry.genome_id, prediction.label, *values, str(len(prediction.genome))]))
+            loaded = load_genome_model(model, revision=revision, device=device)
+            protein_encoder_of(loaded)
+        assert loaded.processor is not None
+        if translation_table is None and loaded.processor.translation_table != table:
+            table = loaded.processor.translation_table
+            ahead = stack.enter_context(GenomesAhead(entries, translation_table=table, threads=n_threads))
+        note_device(loaded.device)
+        labels = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
+        lines = [_line(["genome_id", loaded.config.label_name, *labels, "n_genes"])]
         if output is None:
-            out_lines(lines[-1])
-        row: dict[str, Any] = {"genome_id": entry.genome_id, loaded.config.label_name: prediction.label}
-        row |= {"probabilities": prediction.probabilities, "n_genes": len(prediction.genome)}
-        extend(predictions=[row | {"differences": prediction.differences}])
+            out_lines(lines[0])
+        failed: dict[str, str] = {}
+        for entry, reading in ahead:
+            try:
+                with doing(f"reading {entry.path}"):
+                    prediction = classify_genome(loaded, reading.result())
+            except Exception as error:
+                if len(entries) == 1:
+                    raise
+                failed[entry.genome_id] = failure_reason(error, f"genome {entry.genome_id}")
+                continue
+            if prediction.n_dropped_genes:
+                n_genes = f"{prediction.n_dropped_genes:,} genes"
+                note(f"{one_line(entry.genome_id)}: {n_genes} beyond the model's limit were not seen")
+            for remark in prediction.genome.notes:
+                note(f"{one_line(entry.genome_id)}: {one_line(remark)}")
+            if prediction.differences:
+                what = "; ".join(prediction.differences)
+                note(f"{one_line(entry.genome_id)}: unlike the genomes the model was trained on, so be careful: {what}")
+            values = [f"{prediction.probabilities[label]:.6g}" for label in labels]
+            lines.append(_line([entry.genome_id, prediction.label, *values, str(len(prediction.genome))]))
+            if output is None:
+                out_lines(lines[-1])
+            row: dict[str, Any] = {"genome_id": entry.genome_id, loaded.config.label_name: prediction.label}
+            row |= {"probabilities": prediction.probabilities, "n_genes": len(prediction.genome)}
+            extend(predictions=[row | {"differences": prediction.differences}])
     if output is not None and len(lines) > 1:
         with atomic_write(output) as partial:
             partial.write_text("\n".join(lines) + "\n")
@@ -110,12 +121,12 @@ def predict(
     next_command("inspect", model)
     if failed:
         list_failures(failed, None)
-        common = all_failed_alike(failed, len(catalog))
+        common = all_failed_alike(failed, len(entries))
         if common is not None:
             raise SamplesFailedError(
-                f"all {len(catalog)} genomes failed for one reason that is not about their files: {common}.", failed
+                f"all {len(entries)} genomes failed for one reason that is not about their files: {common}.", failed
             )
-        raise SamplesFailedError(f"{len(failed)} of {len(catalog)} genomes failed; mend or leave them out.", failed)
+        raise SamplesFailedError(f"{len(failed)} of {len(entries)} genomes failed; mend or leave them out.", failed)
 
 
 def _line(cells: list[str]) -> str:

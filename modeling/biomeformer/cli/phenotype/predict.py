@@ -80,7 +80,7 @@ def predict(
     from ..runtime import start
 
     with doing(f"loading {checkpoint}"):
-        start(threads)
+        start(threads, models=False)
         from ...checkpoints.source import open_checkpoint
         from ...phenotypes.predictor import MODEL_TYPE, PhenotypePredictor
 

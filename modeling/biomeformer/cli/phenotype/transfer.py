@@ -11,7 +11,7 @@ from ...errors import InputError
 from ...io.atomic import write_json
 from ...io.spreadsheets import write_spreadsheet
 from ...io.tables import missing_words
-from ...version import __version__
+from ...version import versions
 from ..console import doing, next_command, out, record, report_files
 from ..options import Threads
 from ..output import open_output
@@ -150,7 +150,7 @@ def transfer(
             **further.record(),
             "notes": reading_remarks(cohorts_read, "notes"),
             "warnings": [*reading_remarks(cohorts_read, "warnings"), *transfer_warnings(all_results)],
-            "versions": {"biomeformer": __version__},
+            "versions": versions(),
         }
         write_json(partial / "transfer.json", public_record(transfer_record), ensure_ascii=False)
         with doing("drawing the report"):

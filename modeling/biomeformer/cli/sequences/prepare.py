@@ -113,7 +113,7 @@ def prepare(
     from ..runtime import start
 
     with doing("starting"):
-        start()
+        start(models=False)
         from ...runs.interruption import Interruption
         from ...sequences import PreparationSettings, prepare_sequences
 

@@ -24,6 +24,7 @@ def _base_codes() -> bytes:
 
 
 BASE_CODES = _base_codes()
+CODE_TABLE = np.frombuffer(BASE_CODES, np.uint8)
 
 
 @lru_cache(maxsize=4)
@@ -104,6 +105,8 @@ class KmerTokenizer(PreTrainedTokenizer):
 
     model_input_names = ["input_ids", "attention_mask"]
     vocab_files_names: dict[str, str] = {}
+    # The package, where this file is part of it.
+    bridge: Any = None
 
     def __init__(self, k: int = 8, canonical: bool = True, pad_token: str = "[PAD]", **kwargs: Any) -> None:
         if not 1 <= k <= MAX_K:
@@ -149,6 +152,10 @@ class KmerTokenizer(PreTrainedTokenizer):
     def _encode_kmers(self, sequence: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tokenise as `encode_packed`, whatever tokens have been added."""
         k = self.k
+        if self.bridge is not None and not self.canonical:
+            numbered: tuple[np.ndarray, np.ndarray] | None = self.bridge.number_kmers(sequence, offsets, CODE_TABLE, k)
+            if numbered is not None:
+                return numbered
         lengths = np.maximum(np.diff(offsets) - k + 1, 0).astype(np.int64)
         if len(sequence) < k:
             return np.empty(0, np.int32), np.zeros(len(offsets) - 1, np.int64)

@@ -327,7 +327,22 @@ class MetagenBertModel(MetagenBertPreTrainedModel):
         Returns:
             Cluster ids, int64 `(n_reads,)`; of equally near centroids the first.
         """
-        cluster_ids, near_tie, vectors = self.nearest_packed(input_ids, lengths)
+        return self.settle_near_ties(self.nearest_packed(input_ids, lengths), input_ids, lengths)
+
+    def settle_near_ties(
+        self, nearest: NearestCentroids, input_ids: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """Decide the near ties of a batch, as `assign_packed` does.
+
+        Args:
+            nearest: Output of `nearest_packed`.
+            input_ids: As given there.
+            lengths: As given there.
+
+        Returns:
+            Cluster ids, int64 `(n_reads,)`, those of `nearest`, changed in place.
+        """
+        cluster_ids, near_tie, vectors = nearest
         rows = near_tie.nonzero()[:, 0]
         if not len(rows):
             return cluster_ids

@@ -48,8 +48,9 @@ HARMLESS_OPTIONS: dict[str, tuple[Any, ...]] = {
 APPLICABLE_OPTIONS = ("common_kwargs", "text_kwargs")
 MODALITY_OPTIONS = (*APPLICABLE_OPTIONS, "images_kwargs", "audio_kwargs", "videos_kwargs")
 USUAL = b"ACGT"
-AMBIGUOUS = bytes(set(range(256)) - set(b"ACGTUacgtu"))
-LOWER_CASE = b"abcdefghijklmnopqrstuvwxyz"
+# By the code of a letter.
+IS_AMBIGUOUS = np.array([chr(code) not in "ACGTUacgtu" for code in range(256)])
+IS_LOWER_CASE = np.array([chr(code) in "abcdefghijklmnopqrstuvwxyz" for code in range(256)])
 
 
 @dataclass(frozen=True)
@@ -205,18 +206,20 @@ class MetagenBertProcessor(ProcessorMixin):
         Returns:
             Tokens of the usable reads, and statistics that account for every read.
         """
-        raw = sequence.tobytes()
         n_bases = np.diff(offsets)
         used = n_bases >= self.min_read_length
         n_too_short = int(len(used) - used.sum())
-        unusual = raw.translate(None, USUAL)
-        ambiguous = _count_per_read(raw, AMBIGUOUS, offsets, unusual)
-        lower = _count_per_read(raw, LOWER_CASE, offsets, unusual)
+        # Few, and quick to find, so that no other base is looked at again.
+        positions = _unusual_positions(sequence)
+        unusual = sequence[positions]
+        ambiguous = _count_per_read(positions[IS_AMBIGUOUS[unusual]], offsets)
+        lower = _count_per_read(positions[IS_LOWER_CASE[unusual]], offsets)
         if ambiguous is not None:
             # A read of nothing but ambiguous bases has no information, whatever the tokenizer makes of it.
             used &= ambiguous < n_bases
         # No preprocessing config changes A, C, G, T and N, so most batches need no translation.
-        folded = np.frombuffer(raw.translate(self._table), np.uint8) if unusual.strip(b"N") else sequence
+        is_folded = bool((unusual != ord("N")).any())
+        folded = np.frombuffer(sequence.tobytes().translate(self._table), np.uint8) if is_folded else sequence
         if not used.all():
             folded = folded[np.repeat(used, n_bases)]
             rows = np.flatnonzero(used)
@@ -326,22 +329,27 @@ def translation_table(case: str, uracil: str, ambiguous_bases: str) -> bytes:
     return bytes(table)
 
 
-def _count_per_read(raw: bytes, characters: bytes, offsets: np.ndarray, unusual: bytes) -> np.ndarray | None:
-    """Count the bases of each read that are among given characters.
+def _unusual_positions(sequence: np.ndarray) -> np.ndarray:
+    """Return the positions of bases other than A, C, G and T in upper case, int64.
 
     Args:
-        raw: Concatenated bases of the reads.
-        characters: The characters to count.
-        offsets: int64 `(n_reads + 1,)`, index at which each read begins, and the end of the last.
-        unusual: Those bases of `raw` that are not A, C, G or T: few, and quick to search first.
-
-    Returns:
-        int64 `(n_reads,)`, or None if no base is among the characters.
+        sequence: uint8 `(n_bases,)`.
     """
-    if len(unusual.translate(None, characters)) == len(unusual):
+    is_unusual = sequence != USUAL[0]
+    for letter in USUAL[1:]:
+        is_unusual &= sequence != letter
+    return np.flatnonzero(is_unusual)
+
+
+def _count_per_read(positions: np.ndarray, offsets: np.ndarray) -> np.ndarray | None:
+    """Count positions of bases in each read: int64 `(n_reads,)`, or None if there are none.
+
+    Args:
+        positions: Of bases, ascending.
+        offsets: int64 `(n_reads + 1,)`, index at which each read begins, and the end of the last.
+    """
+    if not len(positions):
         return None
-    flags = raw.translate(bytes(code in characters for code in range(256)))
-    positions = np.flatnonzero(np.frombuffer(flags, np.bool_))
     return np.bincount(np.searchsorted(offsets, positions, side="right") - 1, minlength=len(offsets) - 1)
 
 
