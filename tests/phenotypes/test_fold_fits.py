@@ -5,9 +5,9 @@ import resource
 
 import numpy as np
 import pytest
-from processes import CONTEXT
 
 from biomeformer.phenotypes.fold_fits import keep_freed_memory
+from processes import CONTEXT
 
 
 def n_page_faults() -> int:
