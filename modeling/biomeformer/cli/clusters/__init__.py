@@ -28,5 +28,5 @@ app.command(
 """
 )(describe)
 app.command(
-    epilog="Example: `biomeformer clusters reads R1.fastq.gz R2.fastq.gz -m metagenbert-mini -c 408 -o 408.fastq.gz`"
+    epilog="Example: `biomeformer clusters reads R1.fastq.gz R2.fastq.gz -m metagenbert-mini -c 136 -o 136.fastq.gz`"
 )(reads)

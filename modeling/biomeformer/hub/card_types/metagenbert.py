@@ -163,7 +163,8 @@ def _cohorts_table(benchmark: Mapping[str, Any], name: str) -> str:
     for cohort, results in benchmark["cohorts"].items():
         labels = {
             name: f"{name}, centroids of the cohort",
-            "shipped centroids": f"{name}, its own centroids",
+            f"{name}, shipped centroids": f"{name}, its own centroids",
+            f"{name}, shipped centroids, 5 iterations": f"{name}, its own centroids refined on the cohort",
             "4-mers": "4-mers",
             "untrained": "untrained",
             "truth": "true species abundances",
