@@ -31,9 +31,8 @@ import platform
 import tempfile
 import time
 import warnings
-from collections import UserList
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +57,7 @@ from biomeformer.metagenomes.kmeans import nearest_centroids, run_distributed_km
 from biomeformer.metagenomes.points import Points
 from biomeformer.models.kmer_encoder import KmerEncoderConfig, KmerEncoderModel, KmerTokenizer
 from biomeformer.models.metagenbert import MetagenBertModel, MetagenBertProcessor
+from biomeformer.models.metagenbert.weight_hash import hash_weights
 from biomeformer.reads import Cohort, GenomeSet, ReadBatch, SampleReader
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -184,7 +184,7 @@ def auc(features: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]
 def features_of(
     model: MetagenBertModel,
     name: str,
-    vectors: list[np.ndarray],
+    vectors: Callable[[], list[np.ndarray]],
     genomes: GenomeSet,
     args: argparse.Namespace,
     seed: int,
@@ -197,7 +197,7 @@ def features_of(
 
     def first_reads() -> np.ndarray:
         # Reads of a simulated sample are in random order.
-        return np.concatenate([sample[: args.fit_reads] for sample in vectors])
+        return np.concatenate([sample[: args.fit_reads] for sample in vectors()])
 
     def fitted(k: int) -> np.ndarray:
         return run_kmeans(first_reads(), k, seed=seed, spherical=spherical).centroids
@@ -210,24 +210,24 @@ def features_of(
     features: dict[str, Callable[[], np.ndarray]] = {}
     for k in args.n_clusters if name in args.more else args.n_clusters[:1]:
         label = "" if k == args.n_clusters[0] else f", K {k}"
-        features[label] = lambda k=k: counts_of(vectors, fitted(k))
+        features[label] = lambda k=k: counts_of(vectors(), fitted(k))
     if name in args.soft:
-        features[f", {SOFT}"] = lambda: soft_counts_of(vectors, fitted(args.n_clusters[0]))
+        features[f", {SOFT}"] = lambda: soft_counts_of(vectors(), fitted(args.n_clusters[0]))
     if len(model.centroids) > 1:
         shipped = model.centroids.detach().numpy()
         label = ", shipped centroids"
-        features[label] = lambda: counts_of(vectors, shipped)
+        features[label] = lambda: counts_of(vectors(), shipped)
         if name in args.soft:
-            features[f"{label}, {SOFT}"] = lambda: soft_counts_of(vectors, shipped)
+            features[f"{label}, {SOFT}"] = lambda: soft_counts_of(vectors(), shipped)
         for n in args.refine:
-            features[f"{label}, {n} iterations"] = lambda n=n: counts_of(vectors, refined(shipped, n))
+            features[f"{label}, {n} iterations"] = lambda n=n: counts_of(vectors(), refined(shipped, n))
     if name == "4-mers":
 
         def of_genomes() -> np.ndarray:
             reads, _ = read_vectors(model, genomes, 2000, seed, args.read_length)
             return run_kmeans(reads, args.n_clusters[0], seed=seed).centroids
 
-        features[SAME_GENOMES] = lambda: counts_of(vectors, of_genomes())
+        features[SAME_GENOMES] = lambda: counts_of(vectors(), of_genomes())
     return features
 
 
@@ -255,36 +255,23 @@ def per_cohort(
 
     judge(args.cache / "results" / f"{folder.parent.name}-truth.json", "truth", {"": true_shares})
     for name, model in models.items():
-        kept = args.cache / "results" / f"{folder.parent.name}-{args.fit_reads}-{digest_of(model)[:12]}.json"
+        # The first K is not in the names of the tables.
+        settings = f"{args.n_clusters[0]}-{args.fit_reads}-{hash_weights(model.state_dict())[:12]}"
+        kept = args.cache / "results" / f"{folder.parent.name}-{settings}.json"
         # Reads are embedded when the first table needs them.
-        vectors: list[np.ndarray] = LazyVectors(model, cohort)
+        vectors = cache(partial(cohort_vectors, model, cohort))
         judge(kept, name, features_of(model, name, vectors, genomes, args, seed))
     return results
 
 
-def digest_of(model: MetagenBertModel) -> str:
-    """SHA-256 of a model's weights."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(name.encode() + weight.numpy().tobytes())
-    return digest.hexdigest()
-
-
-class LazyVectors(UserList[np.ndarray]):
-    """Vectors of all reads of each sample of a cohort, float32 `(n_reads, hidden_size)`, embedded on first use."""
-
-    def __init__(self, model: MetagenBertModel, cohort: Cohort) -> None:
-        self.model, self.cohort = model, cohort
-
-    @cached_property
-    def data(self) -> list[np.ndarray]:  # type: ignore[override]
-        """The vectors, one array per sample."""
-        processor = self.model.processor
-        assert processor is not None
-        return [
-            np.concatenate([embed_vectors(self.model, processor, batch)[0] for batch in SampleReader(sample.reads)])
-            for sample in self.cohort.samples
-        ]
+def cohort_vectors(model: MetagenBertModel, cohort: Cohort) -> list[np.ndarray]:
+    """Vectors of all reads of each sample of a cohort, float32 `(n_reads, hidden_size)`."""
+    processor = model.processor
+    assert processor is not None
+    return [
+        np.concatenate([embed_vectors(model, processor, batch)[0] for batch in SampleReader(sample.reads)])
+        for sample in cohort.samples
+    ]
 
 
 def counts_of(vectors: list[np.ndarray], centroids: np.ndarray) -> np.ndarray:

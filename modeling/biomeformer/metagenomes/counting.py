@@ -130,12 +130,11 @@ class ClusterCounter:
         self, packed: PackedReads, is_first: bool
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray | None]]:
         """Yield tokens and lengths by the token budget; of the first reads also their positions, to keep vectors."""
-        keep = is_first and self._first is not None
-        if keep:
-            assert self._first is not None
-            self._first.expect(packed)
+        first = self._first if is_first else None
+        if first is not None:
+            first.expect(packed)
         for input_ids, lengths, positions in iter_token_batches(packed, self._budget.tokens, sort=self._sort):
-            yield input_ids, lengths, positions if keep else None
+            yield input_ids, lengths, None if first is None else positions
 
     def add_all(self, stream: Iterable[PackedReads]) -> Generator[dict[str, int], None, None]:
         """Count the reads of many batches; on a CPU each core does passes of its own through the encoder.

@@ -89,7 +89,7 @@ def keep_freed_memory() -> bool:
     """Let this process keep the memory that it frees, where its C library is glibc; return whether it does.
 
     Boosting allocates and frees small tables for every node. By default these go back to the system each time, and a
-    third of the processor time is spent on page faults.
+    third to half of the processor time is spent on page faults.
     """
     if not sys.platform.startswith("linux"):
         return False
