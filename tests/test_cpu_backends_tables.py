@@ -51,7 +51,7 @@ def test_shares_of_the_peak_are_those_measured():
         size, dtype = label.removeprefix("ESM-2 ").split(", ")
         share = MEASURED["sizes"][size][dtype]["share_of_peak"]
         names = ("encoder", "attention in float32", "plain attention", "no attention")
-        expected = [f"{100 * share[name]:.0f} %" if name in share else "" for name in names]
+        expected = [f"{100 * share[name]:.0f} %" if name in share else "-" for name in names]
         assert cells == [f"{MEASURED['sizes'][size][dtype]['peak_gflops']:.0f}", *expected]
 
 
