@@ -54,7 +54,7 @@ def test_published_repository_to_abundance_table(tmp_path):
     assert not (tmp_path / "encoder" / "bert_layers.py").exists()
     fit = ["fit-centroids", cohort, "--read-encoder", tmp_path / "encoder", "--n-clusters", 5]
     command(*fit, "--reads-per-sample", 40, "--output", tmp_path / "model")
-    command("embed", cohort, "--model", tmp_path / "model", "--output", tmp_path / "results")
+    command("embed", cohort, "--model", tmp_path / "model", "--output", tmp_path / "results", "--no-report")
     table = AbundanceTable.read(tmp_path / "results" / "abundance.parquet")
     assert table.counts.shape == (3, 5) and (table.counts.sum(1) == 60).all()
     model = biomeformer.load(tmp_path / "model")
