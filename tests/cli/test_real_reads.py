@@ -31,5 +31,5 @@ def test_real_samples_give_equal_counts_at_another_batch_size(tmp_path, shared_d
         read_stats = table.read_stats
         assert read_stats["n_reads"].tolist() == read_stats["n_selected"].tolist() == n_reads
         assert (read_stats["n_used"] + read_stats["n_too_short"] + read_stats["n_no_tokens"]).tolist() == n_reads
-        assert table.counts.sum(1).tolist() == read_stats["n_used"].tolist() and (read_stats["n_used"] > 0).all()
+        assert table.counts.sum(1).tolist() == read_stats["n_used"].tolist() and (read_stats["n_used"] > 19_000).all()
         assert np.array_equal(table.counts, again.counts) and read_stats.equals(again.read_stats)
