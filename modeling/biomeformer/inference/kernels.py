@@ -89,8 +89,18 @@ class _Kernels:
 KERNELS = _Kernels()
 
 
+def record_kernels() -> ModuleType | None:
+    """Return the kernels for the records of FASTQ files, if kernels are in use."""
+    if KERNELS.in_use is None:
+        return None
+    from . import kernel_records
+
+    return kernel_records
+
+
 def _compile(code: ModuleType) -> None:
     """Compile the kernels, or load their machine code, by using them."""
+    _compile_record_kernels()
     ids, lengths = torch.ones(8, dtype=torch.int32), torch.tensor([8])
     vectors = torch.eye(16, 32)
     tables = GatedTables.of(torch.zeros(2, 8), vectors[:2], torch.arange(2))
@@ -101,6 +111,16 @@ def _compile(code: ModuleType) -> None:
         run_number_kmers(code, sequence, np.array([0, 8]), codes, 2)
     if has_vnni():
         NearestKernel.of(vectors).run(code, vectors, 1e-5)
+
+
+def _compile_record_kernels() -> None:
+    from . import kernel_records
+
+    text, line_ends = np.zeros(256, np.uint8), np.zeros((1, 4), np.int64)
+    kernel_records.find_records(text, 1, line_ends)
+    offsets = np.zeros(2, np.int64)
+    kernel_records.copy_sequences(text, line_ends, np.zeros(1, np.bool_), text, 0, 1, offsets)
+    kernel_records.first_other_name(text, 0, line_ends, text, 0, line_ends, 1)
 
 
 @lru_cache(maxsize=1)
@@ -359,4 +379,4 @@ def nearest_kernel(former: NearestKernel | None, centroids: torch.Tensor, n_vect
     return former if former is not None and former.is_of(centroids) else NearestKernel.of(centroids)
 
 
-__all__ = ["KERNELS", "GatedTables", "NearestKernel", "has_vnni", "nearest_kernel", "number_kmers"]
+__all__ = ["KERNELS", "GatedTables", "NearestKernel", "has_vnni", "nearest_kernel", "number_kmers", "record_kernels"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from isal import igzip_lib
 
 from biomeformer.errors import ReadFileError
+from biomeformer.io.bgzip import CHUNK_BYTES, HEADER_BYTES, BlockDecompressor, block_ends, starts_block
 from biomeformer.io.file_identity import ReadDigest
 from biomeformer.io.limits import EXPANDED_BYTES, MAX_RATIO, RATIO_FLOOR, expands_too_far, record_too_long
 
@@ -89,13 +90,17 @@ class DecompressedStream(io.RawIOBase):
         path: The file.
         max_bytes: Maximum number of decompressed bytes, after which the stream breaks; no limit by default.
         limit_expansion: Whether a compressed stream breaks where it expands too far to be held in memory.
+        threads: Number of threads that decompress the blocks of a file written by bgzip.
 
     Raises:
         ReadFileError: The file cannot be opened.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int | None = None, limit_expansion: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, max_bytes: int | None = None, limit_expansion: bool = False, threads: int = 0
+    ) -> None:
         super().__init__()
+        self._blocks = BlockDecompressor(threads) if threads else None
         self._max_expanded = EXPANDED_BYTES.get() if limit_expansion else None
         self._file = open_file(path)
         self._digest = ReadDigest(self._file)
@@ -116,8 +121,6 @@ class DecompressedStream(io.RawIOBase):
             self._file.close()
             raise ReadFileError(f"cannot read {path}: {error.strerror or error}") from error
         self._compression = _compression_of(self._input)
-        if self._compression is not None:
-            self._decompressor = self._compression.decompressor()
 
     @property
     def bytes_consumed(self) -> int:
@@ -131,6 +134,8 @@ class DecompressedStream(io.RawIOBase):
     def close(self) -> None:
         """Close the underlying file."""
         if not self.closed:
+            if self._blocks is not None:
+                self._blocks.close()
             self._file.close()
         super().close()
 
@@ -274,6 +279,10 @@ class DecompressedStream(io.RawIOBase):
         return output[:position]
 
     def _decompress(self, compression: _Compression) -> bytes:
+        if self._blocks is not None and self._decompressor is None:
+            output = self._decompress_blocks(self._blocks)
+            if output:
+                return output
         while (decompressor := self._decompressor or self._next_member(compression)) is not None:
             data = b""
             if decompressor.needs_input:
@@ -292,6 +301,30 @@ class DecompressedStream(io.RawIOBase):
             if output:
                 return output
         return b""
+
+    def _decompress_blocks(self, blocks: BlockDecompressor) -> bytes:
+        """Return the next bytes of blocks of bgzip; none before anything else, and before damaged blocks."""
+        while True:
+            while blocks.has_room:
+                self._fill_input(HEADER_BYTES)
+                if not starts_block(self._input):
+                    break
+                self._fill_input(CHUNK_BYTES)
+                ends = block_ends(self._input)
+                if not ends:
+                    break
+                blocks.submit(self._input[: ends[-1]], ends)
+                self._input = self._input[ends[-1] :]
+            if not blocks.is_pending:
+                return b""
+            output = blocks.next_output()
+            if output is None:
+                # Decompressed again one after the other, up to where the damage is.
+                self._input = blocks.close() + self._input
+                self._blocks = None
+                return b""
+            if output:
+                return output
 
     def _next_member(self, compression: _Compression) -> _Decompressor | None:
         """Return a decompressor for the next member, or None at the end; zero bytes after members are padding."""

@@ -15,6 +15,7 @@ import torch
 
 from ..errors import InputError
 from ..inference.batching import check_batch_tokens, is_lookup_encoder, map_per_core
+from ..inference.kernels import record_kernels
 from ..io.html_repr import MAX_ROWS, count, html_table
 from ..io.short_repr import short_repr
 from ..models.metagenbert import MetagenBertModel, MetagenBertProcessor, PackedReads
@@ -175,7 +176,7 @@ def embed_sample(
         return packed.read_stats
 
     read_stats = dict.fromkeys(READ_STATS, 0)
-    reader = SampleReader(reads, read_fraction=read_fraction, seed=seed)
+    reader = SampleReader(reads, read_fraction=read_fraction, seed=seed, kernels=record_kernels)
     try:
         # Closed at once if a batch fails, so that no thread reads on.
         mine: Iterator[ReadBatch] = islice(reader, share[0], None, share[1])

@@ -11,6 +11,7 @@ from dnaio import FastqReader, SequenceRecord
 
 from biomeformer.io.compression import DecompressedStream, StreamError
 from biomeformer.io.limits import RECORD_BASES, record_too_long
+from biomeformer.reads.blocks import NO_RECORDS, BlockReader, RecordBlock, RecordKernels
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -38,9 +39,10 @@ class FastqError(ValueError):
 class FastqRecords:
     """Records of a FASTQ file, read once.
 
-    Most files have four lines per record, with an empty third line but for its `+`, and are parsed by dnaio. From the
-    first record that it refuses, the rest of the file is parsed in Python, which also accepts any text on the `+`
-    line, blank lines around records, blanks at the ends of lines, and sequences and qualities on several lines.
+    Most files have four lines per record, with an empty third line but for its `+`, and are parsed by dnaio, or taken
+    by the block (`BlockReader`) by whoever needs no object per record. From the first record that dnaio refuses, the
+    rest of the file is parsed in Python, which also accepts any text on the `+` line, blank lines around records,
+    blanks at the ends of lines, and sequences and qualities on several lines.
 
     Args:
         stream: The file, at the `@` of its first record.
@@ -55,13 +57,41 @@ class FastqRecords:
         self, stream: DecompressedStream, first_line: int = 1, *, max_bases: int = RECORD_BASES.default
     ) -> None:
         self._stream, self._first_line, self._max_bases = stream, first_line, max_bases
+        self._blocks: BlockReader | None = None
         self._recent = _RecentBytes(stream)
-        self._n_irregular = 0
+        self._n_in_blocks = self._n_irregular = 0
+        self._is_irregular = False
 
     @property
     def n_records(self) -> int:
         """Records delivered so far."""
-        return self._recent.n_records + self._n_irregular
+        return self._n_in_blocks + self._recent.n_records + self._n_irregular
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether the next records can be taken by the block, as far as is known."""
+        return not self._is_irregular and (self._blocks is None or not self._blocks.is_finished)
+
+    def ready(self, kernels: RecordKernels) -> RecordBlock:
+        """Return the next records to take by the block; none if what follows is left to `regular`.
+
+        Raises:
+            StreamError: The file breaks.
+        """
+        if not self.has_blocks:
+            return NO_RECORDS
+        if self._blocks is None:
+            self._n_in_blocks = self._recent.n_records
+            self._stream.unread(self._recent.undelivered())
+            self._recent = _RecentBytes(self._stream)
+            self._blocks = BlockReader(self._stream, kernels)
+        return self._blocks.ready()
+
+    def take(self, n: int) -> RecordBlock:
+        """Return the first `n` of the records that are ready, at least one."""
+        assert self._blocks is not None, "records are ready"
+        self._n_in_blocks += n
+        return self._blocks.take(n)
 
     def regular(self) -> Iterator[SequenceRecord]:
         """Return dnaio's own iterator over the records, since one of Python's in between takes time for each.
@@ -71,6 +101,8 @@ class FastqRecords:
                 raised while iterating.
             StreamError: The file breaks; also raised while iterating.
         """
+        if self._blocks is not None:
+            self._blocks.finish()
         self._recent.reader = FastqReader(cast(BinaryIO, self._recent))
         return iter(self._recent.reader)
 
@@ -81,8 +113,9 @@ class FastqRecords:
             FastqError: A record breaks the format.
             StreamError: The file breaks.
         """
+        self._is_irregular = True
         self._stream.unread(self._recent.undelivered())
-        line = self._first_line + 4 * self._recent.n_records
+        line = self._first_line + 4 * self.n_records
         for record in read_irregular(io.BufferedReader(self._stream, 256 << 10), line, self._max_bases):
             self._n_irregular += 1
             yield record

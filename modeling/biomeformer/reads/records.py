@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,13 @@ from biomeformer.errors import ReadFileError
 from biomeformer.io.compression import DecompressedStream, StreamError
 from biomeformer.io.fasta import FastaError, iter_fasta
 from biomeformer.io.limits import RECORD_BASES
+from biomeformer.reads.blocks import NO_RECORDS, RecordBlock, RecordKernels
 from biomeformer.reads.fastq import NUCLEOTIDE_LETTERS, FastqError, FastqRecords
 
 # Lines of this length are read however low the limit on bases is.
 LONGEST_NAME = 1000
+# None on a small machine, where embedding takes all cores; and no more than a parser keeps up with.
+_DECOMPRESSING_THREADS = min((os.cpu_count() or 1) // 4, 4)
 _IS_NUCLEOTIDE = np.zeros(256, dtype=np.bool_)
 _IS_NUCLEOTIDE[list(NUCLEOTIDE_LETTERS)] = True
 _KNOWN_CONTENT = (
@@ -60,9 +65,11 @@ class RecordFile:
         limit = RECORD_BASES.get() if max_record_bases is None else max_record_bases
         # Names are lines as well.
         self._max_record_bases = max(limit, LONGEST_NAME)
-        self._stream = DecompressedStream(path)
+        self._stream = DecompressedStream(path, threads=_DECOMPRESSING_THREADS)
         self._fastq: FastqRecords | None = None
+        self._fasta: Iterator[SequenceRecord] = iter(())
         self._n_fasta = 0
+        self._is_open = False
 
     def __enter__(self) -> RecordFile:
         return self
@@ -80,47 +87,77 @@ class RecordFile:
         """Records delivered so far."""
         return self._n_fasta if self._fastq is None else self._fastq.n_records
 
+    @property
+    def has_blocks(self) -> bool:
+        """Whether the next records can be taken by the block, as far as is known."""
+        return not self._is_open or (self._fastq is not None and self._fastq.has_blocks)
+
+    def ready(self, kernels: RecordKernels) -> RecordBlock:
+        """Return the next records to take by the block; none if what follows must be iterated over.
+
+        Raises:
+            ReadFileError: The file is neither FASTQ nor FASTA, or breaks; the record is named.
+        """
+        with self._named_errors():
+            self._open_records()
+            return NO_RECORDS if self._fastq is None else self._fastq.ready(kernels)
+
+    def take(self, n: int) -> RecordBlock:
+        """Return the first `n` of the records that are ready, at least one."""
+        assert self._fastq is not None, "records are ready"
+        return self._fastq.take(n)
+
     def __iter__(self) -> Iterator[SequenceRecord]:
-        """Yield the records.
+        """Yield the records that have not been taken.
 
         Raises:
             ReadFileError: The file holds no reads, is neither FASTQ nor FASTA, or breaks; the record is named.
         """
+        with self._named_errors():
+            self._open_records()
+            if self._fastq is None:
+                yield from self._fasta
+            else:
+                try:
+                    yield from self._fastq.regular()
+                except FileFormatError:
+                    yield from self._fastq.irregular()
+        if self.n_records == 0:
+            raise ReadFileError(f"{self.path} holds no reads; remove it from the sample or copy it again")
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Add file and record to the errors of the parsers."""
         try:
-            records = self._open_records()
-            try:
-                yield from records if self._fastq is None else self._fastq.regular()
-            except FileFormatError:
-                if self._fastq is None:
-                    raise
-                yield from self._fastq.irregular()
+            yield
         except StreamError as error:
             raise self._error(str(error)) from error
         except FastaError as error:
             raise self._error(error.reason) from None
         except FastqError as error:
             raise self._error(str(error)) from error
-        if self.n_records == 0:
-            raise ReadFileError(f"{self.path} holds no reads; remove it from the sample or copy it again")
 
-    def _open_records(self) -> Iterator[SequenceRecord]:
+    def _open_records(self) -> None:
+        """Tell the format by the first bytes, once."""
+        if self._is_open:
+            return
         n_blank = self._stream.skip_blanks()
         head = self._stream.peek()
-        if not head:
-            return iter(())
-        content = known_content(head)
+        content = known_content(head) if head else None
         if content is not None:
             raise ReadFileError(f"{self.path} is {content}")
         if head.startswith(b"@"):
             self._stream.require_ascii()
             self._stream.limit_lines(self._max_record_bases)
             self._fastq = FastqRecords(self._stream, n_blank + 1, max_bases=self._max_record_bases)
-            return iter(())
-        if head.startswith(b">"):
-            return self._fasta_records()
-        raise self._error(
-            f"neither FASTQ nor FASTA, it starts with {head[:20]!r} where '@' or '>' should be; give a file of reads"
-        )
+        elif head.startswith(b">"):
+            self._fasta = self._fasta_records()
+        elif head:
+            raise self._error(
+                f"neither FASTQ nor FASTA, it starts with {head[:20]!r} where '@' or '>' should be; give a file of "
+                "reads"
+            )
+        self._is_open = True
 
     def _fasta_records(self) -> Iterator[SequenceRecord]:
         self._stream.limit_lines(self._max_record_bases)

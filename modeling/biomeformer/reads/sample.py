@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, compress, count, islice, zip_longest
@@ -17,6 +17,7 @@ from dnaio import SequenceRecord
 
 from biomeformer.errors import InputError, ReadFileError
 from biomeformer.reads.batch import ReadBatch
+from biomeformer.reads.blocks import PADDING, KernelSource, RecordBlock, RecordKernels
 from biomeformer.reads.mates import are_mates
 from biomeformer.reads.records import RecordFile, bad_letter_reason, first_bad_letter, record_error, usual_letters
 from biomeformer.reads.subsampling import check_read_fraction, keep_reads
@@ -105,9 +106,10 @@ class SampleReader:
     """Reader of one sample, which yields `ReadBatch` after `ReadBatch` once.
 
     Mates come one after the other (r1, r2, r1, r2, …) and are never separated. A batch ends with `batch_reads` reads,
-    at the read that brings it to `batch_bases` bases (a few dozen reads later where reads suddenly get longer), and at
-    the end of a file. Reads outside the fraction are parsed and counted; their letters are not looked at. Errors may
-    come after many good batches: commit results when the iteration has ended.
+    at the read that brings it to `batch_bases` bases (a few dozen reads later where reads suddenly get longer), at the
+    end of a file, and where its records are laid out otherwise than before. Reads outside the fraction are parsed and
+    counted; their letters are not looked at. Errors may come after many good batches: commit results when the iteration
+    has ended.
 
     Args:
         reads: The files.
@@ -116,6 +118,7 @@ class SampleReader:
         batch_reads: Most reads in a batch; at least two, so that a pair fits.
         batch_bases: Bases that close a batch; one read may be longer.
         max_record_bases: Longest read that is read; `RECORD_BASES` of `biomeformer.io.limits` by default.
+        kernels: Returns compiled functions once they are loaded; the reads are the same without them.
 
     Attributes:
         n_reads: Reads seen in the files so far; mates count as two.
@@ -137,6 +140,7 @@ class SampleReader:
         batch_reads: int = 8192,
         batch_bases: int = 4 << 20,
         max_record_bases: int | None = None,
+        kernels: KernelSource = lambda: None,
     ) -> None:
         check_read_fraction(read_fraction)
         if batch_reads < 2 or batch_bases < 1:
@@ -152,6 +156,7 @@ class SampleReader:
         self._batch_reads = batch_reads
         self._batch_bases = batch_bases
         self._max_record_bases = max_record_bases
+        self._kernels = kernels
         self._started = False
         self._bytes_finished = 0
         self._open_files: list[RecordFile] = []
@@ -179,14 +184,88 @@ class SampleReader:
 
     def _read_files(self, first_number: int) -> Iterator[ReadBatch]:
         """Yield batches of one file or one pair of files, whose first read has number `first_number`."""
+        n_taken = 0
+        while True:
+            kernels = self._kernels()
+            if kernels is not None and self._have_blocks():
+                n_taken = yield from self._read_blocks(kernels, first_number, n_taken)
+            n_taken, have_ended = yield from self._read_records(first_number, n_taken)
+            if have_ended:
+                break
+
+    def _have_blocks(self) -> bool:
+        return all(file.has_blocks for file in self._open_files)
+
+    def _read_blocks(self, kernels: RecordKernels, first_number: int, start: int) -> Generator[ReadBatch, None, int]:
+        """Yield batches for as long as all open files have records to take by the block.
+
+        Args:
+            kernels: Compiled functions.
+            first_number: Number of the files' first read.
+            start: How many reads have been taken from them, mates counted.
+
+        Returns:
+            How many reads have been taken then.
+        """
+        files = self._open_files
+        n_mates = len(files)
+        n_before = self.n_reads - start
+        pairs_per_batch = self._batch_reads // n_mates
+        end = start
+        batch = _BatchInProgress(self._batch_bases)
+        while True:
+            ready = [file.ready(kernels) for file in files]
+            n = min(*map(len, ready), pairs_per_batch - batch.n_reads // n_mates)
+            if not n:
+                break
+            first = end // n_mates + first_number
+            kept = keep_reads(np.arange(first, first + n), self._read_fraction, self._seed)
+            lengths = np.stack([block.lengths()[:n] for block in ready], axis=1)
+            n_bases = batch.n_bases + np.cumsum(lengths.sum(1) * kept)
+            n = min(n, int(np.searchsorted(n_bases, self._batch_bases)) + 1)
+            blocks = [file.take(n) for file in files]
+            if n_mates == 2:
+                _check_mates(kernels, files, blocks)
+            batch.add(kernels, blocks, lengths[:n], kept[:n])
+            end += n * n_mates
+            is_full = batch.n_reads // n_mates == pairs_per_batch or batch.n_bases >= self._batch_bases
+            if is_full or end - start >= _SCANNED_READS_PER_BATCH:
+                self.n_reads = n_before + end
+                if batch.n_reads:
+                    yield self._checked(batch, start, end, first_number)
+                batch, start = _BatchInProgress(self._batch_bases), end
+        self.n_reads = n_before + end
+        if batch.n_reads:
+            yield self._checked(batch, start, end, first_number)
+        return end
+
+    def _checked(self, batch: _BatchInProgress, start: int, end: int, first_number: int) -> ReadBatch:
+        """Return a batch whose letters are all nucleotide codes; positions as in `_batch`."""
+        packed = ReadBatch(batch.sequence(), batch.offsets(), self._index(start, end, first_number))
+        if not batch.are_bases and first_bad_letter(packed.sequence.tobytes(), packed.sequence) is not None:
+            return self._batch(packed.strings(), start, end, first_number)
+        self.n_selected += len(packed)
+        return packed
+
+    def _read_records(self, first_number: int, start: int) -> Generator[ReadBatch, None, tuple[int, bool]]:
+        """Yield batches until the files end or records can be taken by the block.
+
+        Args:
+            first_number: Number of the files' first read.
+            start: How many reads have been taken from them, mates counted.
+
+        Returns:
+            How many reads have been taken then, and whether the files have ended.
+        """
         files = self._open_files
         n_mates = len(files)
         records = iter(files[0]) if n_mates == 1 else _paired_records(files[0], files[1])
-        keep_flags = self._keep_flags(first_number, n_mates) if self._read_fraction < 1 else None
-        n_before = self.n_reads
+        keep_flags = self._keep_flags(first_number + start // n_mates, n_mates) if self._read_fraction < 1 else None
+        n_before = self.n_reads - start
         batch_reads = self._batch_reads - self._batch_reads % n_mates
         sequences: list[str] = []
-        start = end = n_bases = longest = 0
+        end = start
+        n_bases = longest = 0
         # Records are taken by the chunk, for speed; no chunk of reads as long as those seen passes the batch's end.
         while True:
             fitting = (self._batch_bases - n_bases) // longest if longest else 0
@@ -208,9 +287,12 @@ class SampleReader:
                 if sequences:
                     yield self._batch(sequences, start, end, first_number)
                 sequences, start, n_bases = [], end, 0
+                if self._kernels() is not None and self._have_blocks():
+                    return end, False
         self.n_reads = n_before + end
         if sequences:
             yield self._batch(sequences, start, end, first_number)
+        return end, True
 
     def _keep_flags(self, first_number: int, n_mates: int) -> Iterator[bool]:
         """Yield whether each read, mate by mate, is kept."""
@@ -225,8 +307,7 @@ class SampleReader:
     def _batch(self, sequences: list[str], start: int, end: int, first_number: int) -> ReadBatch:
         """Pack the kept reads among those at positions `start` … `end` - 1 of the open files, mates counted."""
         n_mates = len(self._open_files)
-        numbers = np.arange(start, end, dtype=np.int64) // n_mates + first_number
-        index = numbers[keep_reads(numbers, self._read_fraction, self._seed)]
+        index = self._index(start, end, first_number)
         batch, position = _packed(sequences, index)
         if position is not None:
             # Few files have other letters, so that reads are looked at one by one only here.
@@ -240,6 +321,68 @@ class SampleReader:
             )
         self.n_selected += len(batch)
         return batch
+
+    def _index(self, start: int, end: int, first_number: int) -> npt.NDArray[np.int64]:
+        """Return the numbers of the kept reads among those at positions `start` … `end` - 1, mates counted."""
+        numbers = np.arange(start, end, dtype=np.int64) // len(self._open_files) + first_number
+        return numbers[keep_reads(numbers, self._read_fraction, self._seed)]
+
+
+class _BatchInProgress:
+    """Reads of a batch, copied out of blocks of records.
+
+    Attributes:
+        n_reads: How many there are.
+        n_bases: Their bases.
+        are_bases: Whether all letters so far are A, C, G, T or N in either case.
+    """
+
+    def __init__(self, n_bases: int) -> None:
+        # Memory that is not written to is not taken.
+        self._letters = np.empty(n_bases + PADDING, np.uint8)
+        self._offsets = [np.zeros(1, np.int64)]
+        self.n_reads = self.n_bases = 0
+        self.are_bases = True
+
+    def add(
+        self,
+        kernels: RecordKernels,
+        blocks: Sequence[RecordBlock],
+        lengths: npt.NDArray[np.int64],
+        kept: npt.NDArray[np.bool_],
+    ) -> None:
+        """Add records, one of each block in turn.
+
+        Args:
+            kernels: Compiled functions.
+            blocks: Records of one file, or of two with mates.
+            lengths: int64 `(n, n_blocks)`, their bases.
+            kept: bool `(n,)`, which of them to add.
+        """
+        ends = self.n_bases + np.cumsum(lengths[kept].ravel())
+        if not len(ends):
+            return
+        offsets = np.concatenate([[self.n_bases], ends])
+        if offsets[-1] + PADDING > len(self._letters):
+            larger = np.empty(2 * int(offsets[-1]) + PADDING, np.uint8)
+            larger[: self.n_bases] = self._letters[: self.n_bases]
+            self._letters = larger
+        for mate, block in enumerate(blocks):
+            are_bases = kernels.copy_sequences(
+                block.text, block.line_ends, kept, self._letters, mate, len(blocks), offsets
+            )
+            self.are_bases &= bool(are_bases)
+        self._offsets.append(ends)
+        self.n_reads += len(ends)
+        self.n_bases = int(offsets[-1])
+
+    def sequence(self) -> npt.NDArray[np.uint8]:
+        """Return the letters, uint8 `(n_bases,)`."""
+        return self._letters[: self.n_bases]
+
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Return where reads begin and the last one ends, int64 `(n_reads + 1,)`."""
+        return np.concatenate(self._offsets)
 
 
 def iter_records(reads: SampleReads) -> Iterator[SequenceRecord]:
@@ -289,6 +432,36 @@ def local_path(path: PathLike) -> Path:
     return Path(path)
 
 
+def _check_mates(kernels: RecordKernels, files: Sequence[RecordFile], blocks: Sequence[RecordBlock]) -> None:
+    """Compare the names of pairs that were taken from two files.
+
+    Raises:
+        ReadFileError: The names of two mates differ.
+    """
+    first, second = blocks
+    pair = -1
+    while True:
+        pair = kernels.first_other_name(
+            first.text, first.start, first.line_ends, second.text, second.start, second.line_ends, pair + 1
+        )
+        if pair == len(first):
+            return
+        mates = SequenceRecord(first.name(pair), ""), SequenceRecord(second.name(pair), "")
+        if not are_mates(*mates):
+            raise _mates_differ(files, files[0].n_records - len(first) + pair + 1, *mates)
+
+
+def _mates_differ(
+    files: Sequence[RecordFile], record: int, mate_1: SequenceRecord, mate_2: SequenceRecord
+) -> ReadFileError:
+    return record_error(
+        files[0].path,
+        record,
+        f"the read's name is {mate_1.id!r}, but its mate in {files[1].path} is {mate_2.id!r}; "
+        f"give two files with the same pairs in the same order{_OR_UNPAIRED}",
+    )
+
+
 def _paired_records(first: RecordFile, second: RecordFile) -> Iterator[SequenceRecord]:
     """Yield mates in turn.
 
@@ -305,11 +478,6 @@ def _paired_records(first: RecordFile, second: RecordFile) -> Iterator[SequenceR
                 f"give two files with the same pairs{_OR_UNPAIRED}",
             )
         if not are_mates(mate_1, mate_2):
-            raise record_error(
-                first.path,
-                first.n_records,
-                f"the read's name is {mate_1.id!r}, but its mate in {second.path} is {mate_2.id!r}; "
-                f"give two files with the same pairs in the same order{_OR_UNPAIRED}",
-            )
+            raise _mates_differ((first, second), first.n_records, mate_1, mate_2)
         yield mate_1
         yield mate_2
