@@ -55,7 +55,7 @@ def target_of(table, metadata, **options):
 
 
 def small_model(name, *options):
-    """The model, a forest with few trees, where a test is not about its scores."""
+    """The model, a forest with few trees, where a test is about the folds and seeds."""
     model = make_model(name, *options)
     return model.set_params(n_estimators=20) if name == "forest" else model
 
@@ -103,8 +103,9 @@ def test_permutation_test_gives_the_smallest_p_for_a_real_effect():
     assert without.permutation_p is None
 
 
-def test_a_leak_through_subjects_is_caught_by_grouping():
+def test_a_leak_through_subjects_is_caught_by_grouping(monkeypatch):
     """A subject's samples look alike: by them the class of a subject that was trained on is known, and of no other."""
+    monkeypatch.setattr("biomeformer.phenotypes.evaluation.make_model", small_model)
     table, metadata = cohort(n_samples=120, n_groups=24)
     leaky = cross_validate([table], target_of(table, metadata), "forest", n_splits=4, n_repeats=1, n_jobs=1)
     grouped = target_of(table, metadata, group_column="subject")
