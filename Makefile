@@ -12,12 +12,16 @@ FAST_TESTS := tests/io tests/metrics tests/reads tests/runs tests/models tests/g
 	tests/test_optional_imports.py tests/test_sinks.py
 OTHER := $(VENV)/$(notdir $(PYTHON))
 
-.PHONY: demo test test-python conformance check fuzz notebooks docs clean
+.PHONY: demo test pytest test-python conformance check types lint fuzz notebooks docs clean
 
 demo: $(VENV)/.demo-ready  ## the main job on the example cohort, with the shipped checkpoint
 	$(BIN)/biomeformer demo --output demo-output
 
-test: check $(VENV)/workflows/.ready $(VENV)/export/.ready $(VENV)/quantisation/.ready  ## linters, type checker and all tests
+# The type checker takes half a minute on one core, beside the linters and then the tests.
+test: $(VENV)/workflows/.ready $(VENV)/export/.ready $(VENV)/quantisation/.ready  ## linters, type checker and all tests
+	$(MAKE) --no-print-directory --jobs=2 types lint pytest
+
+pytest: $(VENV)/.test-ready
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-python: $(OTHER)/.ready  ## the fast tests on another interpreter, with what [export] installs: PYTHON=python3.13
@@ -39,9 +43,14 @@ docs: notebooks  ## the documentation site, in site/; a warning is an error
 
 SCRIPTS := packaging/slurm/*.sbatch benchmarks/gpu.sh .ci/run
 check: $(VENV)/.test-ready
+	$(MAKE) --no-print-directory --jobs=2 types lint
+
+types: $(VENV)/.test-ready
+	$(BIN)/mypy
+
+lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m biomeformer.hub.cards model_cards --check
 	$(BIN)/shellcheck --shell bash $(SCRIPTS)

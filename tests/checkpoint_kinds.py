@@ -138,7 +138,7 @@ FIT = {
         chooses_class=True,
     )
 }
-EMBED = {"embed": cli("embed", "COHORT", "--model", "MODEL", "--output", "OUT")}
+EMBED = {"embed": cli("embed", "COHORT", "--model", "MODEL", "--output", "OUT", "--no-report")}
 READ_ENCODER = {"load_read_encoder": python(load_read_encoder, chooses_class=True)}
 
 

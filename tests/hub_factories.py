@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +47,20 @@ def small_table(model: MetagenBertModel | None = None) -> AbundanceTable:
     return AbundanceTable(ids, counts, read_stats, metadata, provenance(model, read_fraction=1.0, seed=0))
 
 
+@cache
+def _built_once(build: Callable[[Path], None]) -> tempfile.TemporaryDirectory[str]:
+    """What `build` writes, built once per process and deleted at its end; tests change copies."""
+    kept = tempfile.TemporaryDirectory(prefix="hub-factories-")
+    build(Path(kept.name))
+    return kept
+
+
 def phenotype_checkpoint(folder: Path) -> Path:
     """A model with a fitted head and the record of its training."""
+    return Path(shutil.copytree(_built_once(_build_phenotype_checkpoint).name, folder, dirs_exist_ok=True))
+
+
+def _build_phenotype_checkpoint(folder: Path) -> None:
     model = tiny_metagenbert()
     table = small_table(model)
     target = make_target(table.metadata, "disease", table.sample_ids, where="table")
@@ -52,7 +68,6 @@ def phenotype_checkpoint(folder: Path) -> Path:
     trained.save_pretrained(folder)
     record = {"base_model": {"id": "lab/centroids", "revision": "a" * 40}, **study.record}
     (folder / "training_record.json").write_text(json.dumps(record))
-    return folder
 
 
 def predictor_checkpoint(folder: Path) -> Path:

@@ -72,7 +72,8 @@ def test_read_fraction_and_seed(tmp_path, model_dir, run):
 
     def selected(name, *options):
         output = tmp_path / name
-        assert run(["embed", cohort, "--model", model_dir, "--output", output, *options]).exit_code == 0
+        arguments = ["embed", cohort, "--model", model_dir, "--output", output, "--no-report", *options]
+        assert run(arguments).exit_code == 0
         table = AbundanceTable.read(output / "abundance.parquet")
         return table.counts.tolist(), int(table.read_stats["n_selected"].iloc[0]), table.provenance
 
@@ -169,7 +170,7 @@ def test_fit_centroids_inspect_embed(tmp_path, run, request, encoder):
     shown = run(["inspect", output]).stdout
     assert "min_read_length" in shown and record["provenance"]["weights_sha256"][:20] in shown
 
-    assert run(["embed", cohort, "--model", output, "--output", tmp_path / "out"]).exit_code == 0
+    assert run(["embed", cohort, "--model", output, "--output", tmp_path / "out", "--no-report"]).exit_code == 0
     table = AbundanceTable.read(tmp_path / "out" / "abundance.parquet")
     assert table.counts.shape == (3, 4) and table.counts.sum() == 180
 
@@ -262,7 +263,8 @@ def test_convert_then_fit(tmp_path, encoder_dir, run):
     cohort = write_cohort(tmp_path / "cohort")
     fit = ["fit-centroids", cohort, "--read-encoder", converted, "--n-clusters", 3, "--output", tmp_path / "model"]
     assert run(fit).exit_code == 0
-    assert run(["embed", cohort, "--model", tmp_path / "model", "--output", tmp_path / "out"]).exit_code == 0
+    embed = ["embed", cohort, "--model", tmp_path / "model", "--output", tmp_path / "out", "--no-report"]
+    assert run(embed).exit_code == 0
     assert AbundanceTable.read(tmp_path / "out" / "abundance.parquet").counts.sum() == 180
 
 

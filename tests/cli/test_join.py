@@ -37,7 +37,7 @@ def tasks(tmp_path_factory):
     cohort = write_cohort(folder, n_samples=2)
     for task in range(3):
         numbers = {"SLURM_ARRAY_TASK_ID": str(task), "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_CPUS_PER_TASK": "1"}
-        done = job("embed_array.sbatch", cohort, "metagenbert-mini", folder / "results", **numbers)
+        done = job("embed_array.sbatch", cohort, "metagenbert-mini", folder / "results", "--no-report", **numbers)
         assert done.returncode == 0, done.stderr
     assert "task 2 has no sample" in done.stdout
     return folder, cohort
@@ -49,7 +49,8 @@ def test_an_array_of_jobs_makes_the_table_of_one_run(tasks, tmp_path, run):
     assert [path.name for path in parts] == ["task-0", "task-1"]
     assert run(["join", *parts, "--output", tmp_path / "all"]).exit_code == 0
     joined = AbundanceTable.read(tmp_path / "all")
-    assert run(["embed", cohort, "--model", "metagenbert-mini", "--output", tmp_path / "one"]).exit_code == 0
+    embed = ["embed", cohort, "--model", "metagenbert-mini", "--output", tmp_path / "one", "--no-report"]
+    assert run(embed).exit_code == 0
     one = AbundanceTable.read(tmp_path / "one")
     assert joined.sample_ids == one.sample_ids
     np.testing.assert_array_equal(joined.counts, one.counts)
@@ -73,6 +74,7 @@ def test_an_unfinished_run_is_refused(tasks, tmp_path, run):
 
 
 def test_the_job_of_several_nodes_runs_on_one_machine(tasks, tmp_path):
-    done = job("embed_nodes.sbatch", tasks[1], "metagenbert-mini", tmp_path / "results", SLURM_GPUS_ON_NODE="2")
+    arguments = [tasks[1], "metagenbert-mini", tmp_path / "results", "--no-report"]
+    done = job("embed_nodes.sbatch", *arguments, SLURM_GPUS_ON_NODE="2")
     assert done.returncode == 0, done.stderr
     assert len(AbundanceTable.read(tmp_path / "results").sample_ids) == 2

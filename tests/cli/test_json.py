@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -154,14 +153,6 @@ def test_an_error_is_in_the_document_too(words, command, code, error, tmp_path, 
 def test_help_is_not_json():
     done = CliRunner().invoke(app, ["embed", "--help", "--json"], prog_name="biomeformer")
     assert done.exit_code == 0 and "Usage:" in done.stdout and "--json" in done.stdout
-
-
-def test_what_processes_of_a_recipe_print_is_no_result(inputs, tmp_path):
-    arguments = COMMANDS["embed_cohort"].resolved(inputs, tmp_path / "out")
-    command = [sys.executable, "-m", "biomeformer", "recipes", "run", arguments[0], "--processes", "2", *arguments[1:]]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["files"] == {"output": str(tmp_path / "out")}
-    assert "abundance.parquet" in done.stderr
 
 
 def test_values_become_json():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def test_remarks_results_and_the_exit_code_are_logged(work):
 def test_a_file_is_appended_to_and_quiet_is_for_the_terminal(work):
     log = work.folder / "run.log"
     log.write_text("2026-01-01T00:00:00+0000 INFO    [1] earlier\n")
-    done = invoke("--log-file", log, *work.embed("--quiet"))
+    done = invoke("--log-file", log, *work.embed("--quiet", "--no-report"))
     assert done.exit_code == 0 and done.stderr == ""
     logged = lines(log)
     assert logged[0] == ("INFO", "earlier") and any(text.startswith("Using ") for _, text in logged)
@@ -70,11 +71,13 @@ def test_a_file_that_cannot_be_written_is_refused_first(work, name):
     assert invoke("doctor", "--log-file").exit_code == 2
 
 
-def test_processes_of_a_recipe_log_to_the_same_file(work, model_dir):
+def test_processes_of_a_recipe_log_to_the_same_file_and_print_no_result(work, model_dir):
     log = work.folder / "run.log"
     text = COMMANDS["embed_cohort"].arguments.replace("INPUTS/cohort/cohort.csv", str(work.cohort()))
     words = text.replace("INPUTS/model", str(model_dir)).replace("OUTPUT", str(work.output)).split()
     command = [sys.executable, "-m", "biomeformer", "recipes", "run", words[0], "--processes", "2", *words[1:]]
-    subprocess.run([*command, "--log-file", str(log)], capture_output=True, check=True)
+    done = subprocess.run([*command, "--log-file", str(log), "--json"], capture_output=True, text=True, check=True)
     logged = lines(log)
     assert any("s0" in text for _, text in logged) and any("abundance.parquet" in text for _, text in logged)
+    assert json.loads(done.stdout)["files"] == {"output": str(work.output)}
+    assert "abundance.parquet" in done.stderr

@@ -98,7 +98,7 @@ def embedded(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("embedded")
     cohort = write_cohort(folder / "cohort", n_samples=4)
-    arguments = ["embed", cohort, "--model", "metagenbert-mini", "--output", folder / "run"]
+    arguments = ["embed", cohort, "--model", "metagenbert-mini", "--output", folder / "run", "--no-report"]
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     return folder
@@ -138,7 +138,7 @@ def test_status_counts_only_parts_that_verify(embedded, tmp_path, run):
     assert lines[1].startswith("done     3 (") and "damaged  1 (s1); taken again when the run is resumed" in lines
     assert json.loads(run(["status", output, "--json"]).stdout)["damaged"] == ["s1"]
     cohort = embedded / "cohort" / "cohort.csv"
-    result = run(["embed", cohort, "--model", "metagenbert-mini", "--output", output])
+    result = run(["embed", cohort, "--model", "metagenbert-mini", "--output", output, "--no-report"])
     assert result.exit_code == 0
     assert "note: the parts of 1 sample (s1) are damaged, so they are taken again" in result.stderr
     assert run(["status", output]).stdout.splitlines()[1].startswith("done     4 (")
@@ -147,7 +147,7 @@ def test_status_counts_only_parts_that_verify(embedded, tmp_path, run):
 def test_samples_with_a_file_in_common_are_refused_unless_allowed(embedded, tmp_path, run):
     cohort = embedded / "cohort" / "shared.csv"
     cohort.write_text("sample_id,fastq\na,s0.fastq.gz\nb,s0.fastq.gz\n")
-    arguments = ["embed", cohort, "--model", "metagenbert-mini", "--output", tmp_path / "out"]
+    arguments = ["embed", cohort, "--model", "metagenbert-mini", "--output", tmp_path / "out", "--no-report"]
     result = run(arguments)
     assert result.exit_code == 2 and "samples a and b have the file" in result.stderr
     assert run([*arguments, "--allow-shared-files"]).exit_code == 0

@@ -27,7 +27,7 @@ def test_fit_centroids_says_what_becomes_of_reads_and_embed_cuts_windows(run, co
     assert "reads are written as 4-mers with blanks between" in result.stderr
     assert "reads of more than 64 tokens are truncated" in result.stderr
     embed = ["embed", cohort, "--model", tmp_path / "model", "--output"]
-    result = run([*embed, tmp_path / "heads"])
+    result = run([*embed, tmp_path / "heads", "--no-report"])
     assert result.exit_code == 0, result.output
     assert "reads used (100.0%) were truncated" in result.stderr
     result = run([*embed, tmp_path / "windows", "--windows"])
@@ -60,6 +60,6 @@ def test_windows_without_a_length_and_a_length_without_windows_are_refused(run, 
     assert result.exit_code == 2 and "windows have no length" in result.stderr
     result = run([*embed, "--max-length", 50])
     assert result.exit_code == 2 and "--max-length is the length of windows; add --windows" in result.stderr
-    assert run([*embed, "--windows", "--max-length", 50]).exit_code == 0
+    assert run([*embed, "--windows", "--max-length", 50, "--no-report"]).exit_code == 0
     contract = AbundanceTable.read(tmp_path / "run").provenance["contract"]
     assert (contract["truncation"], contract["max_length"]) == ("windows", 50)

@@ -19,8 +19,8 @@ def test_real_samples_give_equal_counts_at_another_batch_size(tmp_path, shared_d
     (tmp_path / "gut.csv").write_text(f"sample_id,fastq_1,fastq_2\ngut,{mates[0]},{mates[1]}\n")
 
     def embed(cohort, name, *options):
-        arguments = ["embed", tmp_path / cohort, "--model", "metagenbert-mini", "--output", tmp_path / name, *options]
-        result = run(arguments)
+        arguments = ["embed", tmp_path / cohort, "--model", "metagenbert-mini", "--output", tmp_path / name]
+        result = run([*arguments, "--no-report", *options])
         assert result.exit_code == 0, result.output
         return AbundanceTable.read(tmp_path / name / "abundance.parquet")
 
@@ -31,5 +31,5 @@ def test_real_samples_give_equal_counts_at_another_batch_size(tmp_path, shared_d
         read_stats = table.read_stats
         assert read_stats["n_reads"].tolist() == read_stats["n_selected"].tolist() == n_reads
         assert (read_stats["n_used"] + read_stats["n_too_short"] + read_stats["n_no_tokens"]).tolist() == n_reads
-        assert table.counts.sum(1).tolist() == read_stats["n_used"].tolist() and (read_stats["n_used"] > 0).all()
+        assert table.counts.sum(1).tolist() == read_stats["n_used"].tolist() and (read_stats["n_used"] > 19_000).all()
         assert np.array_equal(table.counts, again.counts) and read_stats.equals(again.read_stats)

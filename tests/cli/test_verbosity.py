@@ -26,11 +26,11 @@ def embed(cohort, *options):
 
 
 def test_remarks_are_shown_by_default_and_silenced_by_quiet(cohort):
-    assert "Using" in embed(cohort).stderr
+    assert "Using" in embed(cohort, "--no-report").stderr
     quiet = embed(cohort, "--overwrite", "--quiet")
     assert quiet.stderr == "" and "abundance.parquet" in quiet.stdout
     # The next command of the process is not quiet.
-    assert "Using" in embed(cohort, "--overwrite").stderr
+    assert "Using" in embed(cohort, "--overwrite", "--no-report").stderr
 
 
 def test_quiet_still_prints_errors(tmp_path):
@@ -42,7 +42,7 @@ def test_verbose_shows_what_transformers_says(cohort):
     import transformers
 
     try:
-        embed(cohort, "--verbose")
+        embed(cohort, "--verbose", "--no-report")
         assert transformers.logging.get_verbosity() == logging.INFO
     finally:
         transformers.logging.set_verbosity_error()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from biomeformer.errors import CheckpointError
 from local_hub import HubProcesses, LocalHub, ProcessResult
 
 # `ada` writes as herself and for the organisation `lab`; `bob` writes, but not there; the third is ada's, for reading.
@@ -35,6 +37,29 @@ def hub_process(hub_server: LocalHub, tmp_path_factory: pytest.TempPathFactory) 
     processes = HubProcesses(hub_server.url, tmp_path_factory.mktemp("hub-processes"))
     yield processes
     processes.close()
+
+
+def load_checked(folder: str) -> None:
+    """The load check, in a process of its own."""
+    from biomeformer.hub.load_check import load_check
+
+    load_check(folder)
+
+
+@pytest.fixture
+def forked_load_check(hub_process: HubProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`model_contents` loads checkpoints in a process forked from one that has imported the libraries.
+
+    A new interpreter, which needs seconds for them, loads them in tests of `biomeformer publish model`, of shipped
+    checkpoints and of checkpoints that do not load.
+    """
+
+    def check(folder: Path) -> None:
+        done = hub_process(load_checked, str(folder))
+        if done.error is not None:
+            raise CheckpointError(f"{folder} does not load in a fresh process: {done.error}")
+
+    monkeypatch.setattr("biomeformer.hub.contents.check_loads", check)
 
 
 @pytest.fixture

@@ -98,6 +98,7 @@ def use_predictor(name, table, metadata, revision=None):
     return predictor.predict({"vectors": table}, metadata).frame, predictor.revision, predictor.needs
 
 
+@pytest.mark.usefixtures("forked_load_check")
 def test_a_predictor_of_vectors_and_covariates_is_published_and_predicts_by_its_id(hub, hub_process, tmp_path):
     folder = predictor_checkpoint(tmp_path / "model")
     write_entry(folder, "lab/disease", "cc-by-4.0")
@@ -138,6 +139,7 @@ def test_a_predictor_of_vectors_and_covariates_is_published_and_predicts_by_its_
     pd.testing.assert_frame_equal(pinned.check()[0], expected)
 
 
+@pytest.mark.usefixtures("forked_load_check")
 def test_without_the_package(hub, hub_command, tmp_path):
     folder = tmp_path / "model"
     tiny_metagenbert().save_pretrained(folder)

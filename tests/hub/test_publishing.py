@@ -454,6 +454,7 @@ def describe(model):
     return describe_by_genomes(model, lambda: [genome], ["genus"], reads_per_genome=50)
 
 
+@pytest.mark.usefixtures("forked_load_check")
 def test_descriptions_of_the_same_weights_are_published(model):
     describe(tiny_metagenbert()).write(model / DESCRIPTIONS)
     with pytest.raises(InputError, match=r"README\.md is not what its files"):
@@ -463,6 +464,7 @@ def test_descriptions_of_the_same_weights_are_published(model):
     assert DESCRIPTIONS in model_contents(model).files
 
 
+@pytest.mark.usefixtures("forked_load_check")
 def test_descriptions_of_other_weights_are_not_published(model, dataset):
     other = describe(tiny_metagenbert(seed=8))
     other.write(model / DESCRIPTIONS)
@@ -542,6 +544,7 @@ def test_what_would_be_disclosed_is_refused_by_file_and_field(model, spoil, word
     assert "a1B2a1B2" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("forked_load_check")
 def test_what_is_public_on_purpose_is_allowed_except_for_tokens(model):
     spoil_record(contact="ada@lab.org", cluster="/scratch/shared/models")(model)
     text = (model / "card.toml").read_text()
@@ -577,6 +580,7 @@ def test_weights_that_are_not_loaded_do_not_go(model, name):
         model_contents(model)
 
 
+@pytest.mark.usefixtures("forked_load_check")
 def test_all_shards_go_and_no_others(tmp_path):
     folder = tmp_path / "sharded"
     tiny_metagenbert().save_pretrained(folder, max_shard_size="8KB")
@@ -616,6 +620,7 @@ def test_a_checkpoint_that_does_not_load(model, spoil, words):
         model_contents(model)
 
 
+@pytest.mark.usefixtures("forked_load_check")
 def test_code_goes_only_as_it_is_exported(model):
     code = export_remote_code(model)
     with pytest.raises(CheckpointError, match=r"config\.json has an auto_map"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 
 import pytest
 import yaml
@@ -19,14 +18,21 @@ def folder(tmp_path):
     return shutil.copytree(SHIPPED, tmp_path / "space", ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def test_the_command_shows_and_then_does(hub, hub_command):
-    command = [sys.executable, "-m", "biomeformer", "publish", "space", "lab/page"]
-    shown = hub_command(command, token="hf_ada")
+def run(*arguments):
+    """The command line."""
+    from biomeformer.cli.app import app
+
+    app(list(arguments), prog_name="biomeformer")
+
+
+def test_the_command_shows_and_then_does(hub, hub_process):
+    command = ["publish", "space", "lab/page"]
+    shown = hub_process(run, *command, token="hf_ada")
     assert shown.exit_code == 0, shown.output
     assert "to         space lab/page (new, public)" in shown.output and "dry run" in shown.output
     assert all(f"  {name} " in shown.output for name in FILES)
     assert not hub.exists("lab/page", "space")
-    done = hub_command([*command, "--push"], token="hf_ada")
+    done = hub_process(run, *command, "--push", token="hf_ada")
     assert done.exit_code == 0, done.output
     stored = hub.files("lab/page", repo_type="space")
     stored.pop(".gitattributes", None)

@@ -5,8 +5,8 @@ that environment before it imports huggingface_hub, transformers or datasets, wh
 (`HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_HOME` and folders derived from it): so none of them may be loaded here.
 
 With `--clients` they are loaded here nevertheless, which saves each process seconds. Then all processes are online at
-the Hub that this program was started for, and `HF_HOME` is the name of a file descriptor, which each process opens on a
-folder of its own before it does anything.
+the Hub that this program was started for, or offline if it is, and `HF_HOME` is the name of a file descriptor, which
+each process opens on a folder of its own before it does anything.
 
 It leaves `result.pickle`, what it printed in `output.txt`, and `exit` with its exit code.
 """

@@ -99,7 +99,7 @@ class HubProcesses:
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.folder = url, folder
         self._numbers = itertools.count()
-        self._servers: dict[bool, subprocess.Popen[str]] = {}
+        self._servers: dict[tuple[bool, bool], subprocess.Popen[str]] = {}
 
     def environment(
         self,
@@ -174,7 +174,7 @@ class HubProcesses:
         }
         (folder / "job.pickle").write_bytes(pickle.dumps(job))
         # What the environment changes beyond the user is read when a client is imported.
-        server = self._server(clients=not offline and not environment and DESCRIPTORS.is_dir())
+        server = self._server(clients=not environment and DESCRIPTORS.is_dir(), offline=offline)
         assert server.stdin is not None
         server.stdin.write(f"{folder}\n")
         server.stdin.flush()
@@ -240,17 +240,18 @@ class HubProcesses:
             path.mkdir(parents=True, exist_ok=True)
         return made[0], made[1], made[2]
 
-    def _server(self, clients: bool) -> subprocess.Popen[str]:
-        """The process that forks the others, with the clients loaded or without."""
-        if clients not in self._servers:
+    def _server(self, clients: bool, offline: bool) -> subprocess.Popen[str]:
+        """The process that forks the others: with the clients loaded, online or offline, or without them."""
+        kind = (clients, clients and offline)
+        if kind not in self._servers:
             home = Path(HOME) if clients else self.folder
-            self._servers[clients] = subprocess.Popen(
+            self._servers[kind] = subprocess.Popen(
                 [sys.executable, str(HERE / "forkserver.py"), *(["--clients"] if clients else [])],
                 stdin=subprocess.PIPE,
                 text=True,
-                env=self.environment(home),
+                env=self.environment(home, offline=clients and offline),
             )
-        return self._servers[clients]
+        return self._servers[kind]
 
     def close(self) -> None:
         """End the processes that fork the others."""

@@ -54,6 +54,12 @@ def target_of(table, metadata, **options):
     return make_target(metadata, "state", table.sample_ids, **options)
 
 
+def small_model(name, *options):
+    """The model, a forest with few trees, where a test is about the folds and seeds."""
+    model = make_model(name, *options)
+    return model.set_params(n_estimators=20) if name == "forest" else model
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_a_signal_is_found_and_a_permuted_one_is_not(model):
     table, metadata = cohort(effect=3)
@@ -75,7 +81,8 @@ def test_a_signal_is_found_and_a_permuted_one_is_not(model):
     assert null.scores["roc_auc"].low <= 0.5 <= null.scores["roc_auc"].high
 
 
-def test_equal_arguments_give_equal_scores():
+def test_equal_arguments_give_equal_scores(monkeypatch):
+    monkeypatch.setattr("biomeformer.phenotypes.evaluation.make_model", small_model)
     table, metadata = cohort()
     target = target_of(table, metadata)
     first, again, other = (
@@ -96,8 +103,9 @@ def test_permutation_test_gives_the_smallest_p_for_a_real_effect():
     assert without.permutation_p is None
 
 
-def test_a_leak_through_subjects_is_caught_by_grouping():
+def test_a_leak_through_subjects_is_caught_by_grouping(monkeypatch):
     """A subject's samples look alike: by them the class of a subject that was trained on is known, and of no other."""
+    monkeypatch.setattr("biomeformer.phenotypes.evaluation.make_model", small_model)
     table, metadata = cohort(n_samples=120, n_groups=24)
     leaky = cross_validate([table], target_of(table, metadata), "forest", n_splits=4, n_repeats=1, n_jobs=1)
     grouped = target_of(table, metadata, group_column="subject")
@@ -392,11 +400,6 @@ def folds_in_processes(monkeypatch):
     monkeypatch.setattr("biomeformer.phenotypes.fold_fits.threadpool_limits", limits)
     monkeypatch.setattr("biomeformer.phenotypes.fold_fits.WORTH_PROCESSES", -1.0)
     return here
-
-
-def small_model(name, *options):
-    model = make_model(name, *options)
-    return model.set_params(n_estimators=20) if name == "forest" else model
 
 
 def test_a_study_does_not_depend_on_the_number_of_processes(tmp_path, monkeypatch, folds_in_processes):

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from biomeformer.models.dnabert2 import DnaBert2Model
 from biomeformer.models.kmer_encoder import KmerEncoderModel
 from biomeformer.models.metagenbert import MetagenBertProcessor
 from biomeformer.reads import GenomeSet
+from processes import Job, run_recipe
 from recipes import pretrain_read_encoder as recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,23 +169,9 @@ def test_a_resumed_run_equals_the_uninterrupted_one(genomes, smoke, tmp_path, mo
 
 
 def test_two_processes_equal_one(genomes, smoke, tmp_path):
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        # With --cpu it would start one process, whatever their number.
-        "--multi_gpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    command = [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", "recipes/pretrain_read_encoder.py"]
-    command += ["--config", str(SMOKE), "--genomes", str(genomes), "--output", str(tmp_path / "run")]
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "modeling"), "OMP_NUM_THREADS": "1"}
-    env |= {"ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    arguments = ["--config", SMOKE, "--genomes", genomes, "--output", tmp_path / "run", "--cpu"]
+    job = Job(tmp_path / "text", 2, run_recipe, "pretrain_read_encoder", [str(argument) for argument in arguments])
+    assert job.wait() == [0, 0], job.text()
     assert "2 processes" in json.loads((tmp_path / "run" / "training_record.json").read_text())["device"]
     one, two = history(smoke[0]), history(tmp_path / "run")
     assert list(two) == list(one)

@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from biomeformer.training.command import run_main
 from processes import Job
 
 TIMEOUT = 8.0
+KILLED = (0, 1)
+WAITING = ("barrier", "collective", "training")
 
 
 def recipe_until_one_is_killed(killed: int, waiting: str) -> int:
@@ -43,15 +46,31 @@ def recipe_until_one_is_killed(killed: int, waiting: str) -> int:
     return run_main(work, argparse.Namespace(), "the same command resumes", timeout=TIMEOUT)
 
 
-@pytest.mark.parametrize("killed", [0, 1], ids=["the main process", "another process"])
-@pytest.mark.parametrize("waiting", ["barrier", "collective", "training"])
-def test_survivors_end_with_one_sentence_within_the_time_limit(tmp_path, killed, waiting):
-    job = Job(tmp_path, 2, recipe_until_one_is_killed, killed, waiting)
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory) -> dict[tuple[int, str], tuple[Job, list[int | None], float]]:
+    """Each job with its exit codes and how long the survivor took; all at once, since they spend their time waiting."""
+    jobs = {
+        (killed, waiting): Job(tmp_path_factory.mktemp("job"), 2, recipe_until_one_is_killed, killed, waiting)
+        for killed in KILLED
+        for waiting in WAITING
+    }
+
+    def wait(killed: int, job: Job) -> tuple[Job, list[int | None], float]:
+        job.processes[killed].join(120)
+        began = time.monotonic()
+        codes = job.wait(TIMEOUT + 20)
+        return job, codes, time.monotonic() - began
+
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        waits = {key: threads.submit(wait, key[0], job) for key, job in jobs.items()}
+    return {key: future.result() for key, future in waits.items()}
+
+
+@pytest.mark.parametrize("killed", KILLED, ids=["the main process", "another process"])
+@pytest.mark.parametrize("waiting", WAITING)
+def test_survivors_end_with_one_sentence_within_the_time_limit(ended, killed, waiting):
+    job, codes, seconds = ended[killed, waiting]
     survivor = 1 - killed
-    job.processes[killed].join(120)
-    began = time.monotonic()
-    codes = job.wait(TIMEOUT + 20)
-    seconds = time.monotonic() - began
     assert codes[killed] == -signal.SIGKILL and codes[survivor] == 1, job.text()
     lines = job.outputs[survivor].read_text().splitlines()
     errors = [line for line in lines if line.startswith("error: ")]

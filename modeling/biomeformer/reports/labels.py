@@ -20,7 +20,7 @@ def label_points(
     """Write names beside points where they cover neither points nor other names; leave out those for which none fits.
 
     Args:
-        axes: Axes whose scale and layout are final.
+        axes: Axes whose scale is final, of a figure to which nothing that takes space is added later.
         points: Positions in data coordinates, `(n_names, 2)`.
         names: One per point.
         avoid: All points of the figure, `(n_points, 2)`; by default the named ones.
@@ -29,8 +29,10 @@ def label_points(
     if not len(names):
         return
     figure = axes.figure
-    # The layout changes while a figure is drawn for the first time, and the names do not take part in it.
-    figure.canvas.draw()
+    # The layout changes while a figure is drawn for the first time. It is kept from then on, since names do not take
+    # part in it, and computing it is most of the time of drawing.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     style = {"fontsize": 8, "color": "#444444", "zorder": 4} | style
     texts = [axes.text(*point, name, **style) for point, name in zip(points, names, strict=True)]
     for text in texts:
