@@ -44,37 +44,14 @@ written to. Tokens are equal, and vectors equal to torch's to the last bit. Wher
 centroids of each read to compare in float32; near ties are decided in float64 as before, and counts are equal to the
 read. Without numba, with `NUMBA_DISABLE_JIT=1`, or if it fails (with a message), numpy and torch compute everything.
 
-On one core of an AMD EPYC (Zen 4), busy with other work, by processor time in one process, a read of 150 bases took
-
-| stage | by numpy and torch, microseconds | by the kernels, microseconds |
-| --- | --- | --- |
-| decompress (gzip) | 0.3 | 0.3 |
-| parse | 0.5 to 0.6 | 0.5 to 0.6 |
-| tokenise, with read statistics | 0.8 to 1.5 | 0.3 to 0.5 |
-| encode | 4.1 to 5.0 | 2.2 to 2.4 |
-| assign to 512 centroids | 2.2 | 0.6 to 0.7 |
-| FASTQ.gz to counts | 8.6 to 8.8 | 4.1 to 4.9 |
-
-Decompressing, encoding, assigning and the kernel of tokenising do not hold the interpreter's lock; parsing does, so
-that one process parses 1.1 to 1.3 million reads per second at most, however many cores it has: processes share the
-samples of a cohort (`accelerate launch`).
-
-Beside version 0.2.0 on the same 50,000 reads, in turn, FASTQ.gz to counts took 0.83 times the processor time (median
-of 7 rounds; 5.9 and 4.9 microseconds per read) and tokenising 0.30 times, with the same counts. `biomeformer embed
---no-report` as a whole process took 0.73 times the processor time for a sample of 2,500 reads (5 rounds, 0.72 to
-0.78; 5.7 and 4.4 s) and 0.78 times for one of 200,000 (3 rounds; 8.0 and 6.2 s): commands import without looking for
-garbage among what they import. Importing torch and the base class of transformers' models alone is 3.1 to 3.4 s of
-it.
-
-The tables below are from before the kernels.
-[Other tools](peers.md) are compared as whole processes.
+Whole commands are compared with [other tools](peers.md).
 """
 NOTHING = "\nNothing has been measured yet.\n"
 
 
 def write_docs(results: Path, target: Path) -> None:
     """Write the page from all results in a folder."""
-    target.write_text(render(load(results)))
+    target.write_text(render(load(results), *load_parts(results)))
 
 
 def load(results: Path) -> list[dict[str, Any]]:
@@ -82,13 +59,59 @@ def load(results: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(results.glob("speed.*.json"))]
 
 
-def render(results: Sequence[dict[str, Any]]) -> str:
+def load_parts(results: Path) -> list[dict[str, Any] | None]:
+    """Read the results of `read_kernels.py` and `start_speed.py`; None of one that is not there."""
+    paths = [results / name for name in ("read_kernels.cpu.json", "start_speed.cpu.json")]
+    return [json.loads(path.read_text()) if path.is_file() else None for path in paths]
+
+
+def render(
+    results: Sequence[dict[str, Any]],
+    kernels: dict[str, Any] | None = None,
+    start: dict[str, Any] | None = None,
+) -> str:
     """Return the page.
 
     Args:
         results: Results of `speed.py`, each of one shape on one device.
+        kernels: Results of `read_kernels.py`.
+        start: Results of `start_speed.py`.
     """
-    return HEADER + ("".join(_section(result) for result in results) or NOTHING)
+    parts = [HEADER, "" if kernels is None else _kernels(kernels), "" if start is None else _start(start)]
+    return "".join(parts) + ("".join(_section(result) for result in results) or NOTHING)
+
+
+def _kernels(result: dict[str, Any]) -> str:
+    rows = []
+    for stage, figures in result["stages"].items():
+        low, high = figures["range"]
+        times = (number(value) for value in figures["microseconds_per_read"].values())
+        rows.append([stage, *times, f"{figures['ratio']:.2f} ({low:.2f}-{high:.2f})"])
+    return (
+        "\n## Reads on a CPU, stage by stage\n\n"
+        f"By processor time of one thread ({result['processor']}), `{result['model']}` with {result['clusters']:,} "
+        f"centroids, {result['n_reads']:,} reads of a gzip file; medians of {result['rounds']} rounds, with and "
+        f"without kernels in turn ([read_kernels.py](../benchmarks/read_kernels.py)). Counts are "
+        f"equal.{_stolen(result)}\n\n"
+        + table(["stage", "kernels, microseconds per read", "numpy and torch", "ratio (range)"], rows)
+        + "\nNone of the kernels holds Python's lock, nor does decompression, so that one process can use many cores; "
+        "blocks of bgzip are decompressed in several threads where there are four cores or more.\n"
+    )
+
+
+def _start(result: dict[str, Any]) -> str:
+    rows = [
+        [name, number(figures["cpu_s"]), number(figures["wall_s"]), number(figures["memory_mib"])]
+        for name, figures in result["commands"].items()
+    ]
+    return (
+        "\n## Start\n\n"
+        f"Whole processes in turn ({result['processor']}, {result['cores']} cores), medians of "
+        f"{len(next(iter(result['commands'].values()))['rounds'])} rounds "
+        f"([start_speed.py](../benchmarks/start_speed.py)).{_stolen(result)}\n\n"
+        + table(["process", "processor time, s", "wall, s", "memory, MiB"], rows)
+        + "\nMost of the start of `embed` is the import of torch and of the base class of transformers' models.\n"
+    )
 
 
 def number(value: float) -> str:
