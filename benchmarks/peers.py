@@ -34,6 +34,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "peers.json"
+# The same for a larger file of reads, with some of the tools.
+LARGE_RESULTS = HERE / "results" / "peers_large.json"
 DOCS = HERE.parent / "docs" / "peers.md"
 TASKS = ("reads", "genomes", "fine-tuning")
 OURS = "biomeformer"
@@ -479,7 +481,8 @@ def render(record: dict[str, Any]) -> str:
         f"databases of {record['n_genomes']} genomes, which are made before and not part of the times; medians of",
         f"{record['rounds']} or more runs. `others` is the share of the machine that other processes took, `stolen`",
         "what its host gave to other machines: compare processor times, and wall times only where both are small. The",
-        "tools answer different questions; none replaces another.",
+        "tools answer different questions; none replaces another. `others` of Kraken 2 is the process in which it",
+        "unpacks its input.",
         *(f"\n{remark}" for remark in record.get("remarks", [])),
     ]
     titles = {
@@ -488,7 +491,6 @@ def render(record: dict[str, Any]) -> str:
         "genomes": f"From {QUERIES} genomes to a prediction, or to proteins compared with those of {LIBRARY} others",
         "fine-tuning": f"Fine-tuning on the same sequences, {record['steps']} steps of 16, the same size of model",
     }
-    gives = {peer.name: peer.gives for peer in PEERS}
     for task in TASKS:
         results = {name: result for name, result in record["tools"].items() if result["task"] == task}
         measured = {name: result for name, result in results.items() if result.get("rounds")}
@@ -496,21 +498,38 @@ def render(record: dict[str, Any]) -> str:
             continue
         lines += ["", f"## {titles[task]}", ""]
         if measured:
-            lines += [
-                "| | version | processor time, s | wall, s | memory, MiB | others | stolen | gives |",
-                "|---|---|---|---|---|---|---|---|",
-                *(
-                    f"| {name} | {result['version'] or '-'} | {result['cpu_s']:,.1f} | {result['wall_s']:,.1f} | "
-                    f"{result['memory_mib']:,.0f} | {_share(result['others_share'])} | "
-                    f"{_share(result['stolen_share'])} | {gives.get(name) or '-'} |"
-                    for name, result in measured.items()
-                ),
-            ]
+            lines += _table(measured)
         for name, result in results.items():
             for kind in ("skipped", "failed"):
                 if kind in result:
                     lines += ["", f"{name}: {kind}, {result[kind]}."]
     return "\n".join(lines) + "\n"
+
+
+def page(results: Path = RESULTS) -> str:
+    """Return the document of a results file, and of the larger file of reads if it was measured."""
+    text = render(json.loads(results.read_text()))
+    return f"{text}\n{render_large(json.loads(LARGE_RESULTS.read_text()))}" if LARGE_RESULTS.exists() else text
+
+
+def render_large(record: dict[str, Any]) -> str:
+    """Return the section on a larger file of reads."""
+    lines = [f"## {record['n_reads']:,} reads in one file", "", *_table(record["tools"])]
+    return "\n".join(lines) + "\n"
+
+
+def _table(measured: dict[str, Any]) -> list[str]:
+    gives = {peer.name: peer.gives for peer in PEERS}
+    return [
+        "| | version | processor time, s | wall, s | memory, MiB | others | stolen | gives |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {name} | {result['version'] or '-'} | {result['cpu_s']:,.1f} | {result['wall_s']:,.1f} | "
+            f"{result['memory_mib']:,.0f} | {_share(result['others_share'])} | "
+            f"{_share(result['stolen_share'])} | {gives.get(name) or '-'} |"
+            for name, result in measured.items()
+        ),
+    ]
 
 
 def _share(value: float | None) -> str:
@@ -544,11 +563,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=60, help="of fine-tuning")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--tools", nargs="+", metavar="NAME", choices=[peer.name for peer in PEERS], help="only these")
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--write-docs", action="store_true", help="only write the document of the results")
     args = parser.parse_args(arguments)
     if args.write_docs:
-        DOCS.write_text(render(json.loads(args.output.read_text())))
+        DOCS.write_text(page(args.output))
         return 0
     if args.genomes is None or args.work is None or (args.reads is None and "reads" in args.tasks):
         parser.error("give --genomes, --work and, for the task of reads, --reads")
@@ -576,7 +596,7 @@ def main(arguments: list[str] | None = None) -> int:
     differ = [key for key in record if others and former.get(key) != record[key]]
     if differ:
         parser.error(f"{args.output} was measured with other {', '.join(differ)}; give --output another file")
-    peers = [peer for peer in PEERS if peer.task in args.tasks]
+    peers = [peer for peer in PEERS if peer.task in args.tasks and (not args.tools or peer.name in args.tools)]
 
     def save(tools: dict[str, Any]) -> None:
         record["tools"] = others | tools

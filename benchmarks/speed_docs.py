@@ -37,7 +37,7 @@ batches within rounding error; those of k-mer encoders are identical.
 
 On a CPU, reads of a gated k-mer encoder in float32 (such as that of `metagenbert-mini`) are tokenised and embedded by
 kernels compiled with numba from the 8.4 millionth token on that a process embeds (some 58,000 reads of 150 bases), and
-by numpy and torch before: importing numba and loading the kernels takes 0.3 s of processor time, compiling 4 to 6 s,
+by numpy and torch before: importing numba and loading the kernels takes 0.5 s of processor time, compiling 4 to 6 s,
 once; the machine code is kept beside the package, or in the user's cache folder (`NUMBA_CACHE_DIR`) if that cannot be
 written to. Tokens are equal, and vectors equal to torch's to the last bit. Where the processor multiplies bytes
 (AVX-512 VNNI), nearest centroids are then found by products of bytes with a bound of their error, which leaves a few
@@ -100,16 +100,13 @@ def _kernels(result: dict[str, Any]) -> str:
 
 
 def _start(result: dict[str, Any]) -> str:
-    rows = [
-        [name, number(figures["cpu_s"]), number(figures["wall_s"]), number(figures["memory_mib"])]
-        for name, figures in result["commands"].items()
-    ]
+    rows = [[name, number(figures["cpu_s"]), number(figures["wall_s"])] for name, figures in result["commands"].items()]
     return (
         "\n## Start\n\n"
         f"Whole processes in turn ({result['processor']}, {result['cores']} cores), medians of "
         f"{len(next(iter(result['commands'].values()))['rounds'])} rounds "
         f"([start_speed.py](../benchmarks/start_speed.py)).{_stolen(result)}\n\n"
-        + table(["process", "processor time, s", "wall, s", "memory, MiB"], rows)
+        + table(["process", "processor time, s", "wall, s"], rows)
         + "\nMost of the start of `embed` is the import of torch and of the base class of transformers' models.\n"
     )
 

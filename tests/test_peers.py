@@ -102,4 +102,4 @@ def test_every_command_can_be_made(inputs):
 
 
 def test_the_document_is_that_of_the_results():
-    assert peers.DOCS.read_text() == render(json.loads(peers.RESULTS.read_text()))
+    assert peers.DOCS.read_text() == peers.page()

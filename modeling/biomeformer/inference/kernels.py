@@ -1,10 +1,10 @@
 """When reads on a CPU are tokenised, embedded and assigned by compiled kernels (`kernel_code`).
 
 Results are those of the operations of numpy and torch that they replace: tokens, vectors to the last bit, clusters.
-Importing numba and loading the machine code takes about 0.3 s of processor time (compiling it 4 to 6 s, once; it is
-kept in `__pycache__`, or in the user's cache), and the kernels save 4 microseconds per read of 150 bases, so they are
-used from the `WORTHWHILE_TOKENS`-th token on that a process embeds. Without numba, or where it does not work, the other
-operations are used throughout; NUMBA_DISABLE_JIT=1 chooses this.
+Importing numba and loading the machine code takes about half a second of processor time (compiling it 4 to 6 s, once;
+it is kept in `__pycache__`, or in the user's cache), and the kernels save 4 microseconds per read of 150 bases, so they
+are used from the `WORTHWHILE_TOKENS`-th token on that a process embeds. Without numba, or where it does not work, the
+other operations are used throughout; NUMBA_DISABLE_JIT=1 chooses this.
 """
 
 from __future__ import annotations
