@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LABELS = {
     "true species abundances": "truth",
+    "the cohort's own 4,096": "metagenbert-mini, K 4096",
     "the cohort's own 2,048": "metagenbert-mini, K 2048",
     "the cohort's own 512": "metagenbert-mini",
     "the cohort's own 512 (`--fit-centroids 512`)": "metagenbert-mini",
@@ -28,7 +29,7 @@ LABELS = {
     [
         ("features", "cirrhosis", "quality", 7),
         ("features, ibd", "ibd", "quality", 7),
-        ("features, 40,000 reads a sample", "cirrhosis", "depth", 8),
+        ("features, 40,000 reads a sample", "cirrhosis", "depth", 9),
     ],
 )
 def test_scores_by_centroids_are_those_measured(header, cohort, results, n_rows):
