@@ -36,7 +36,7 @@ def missing(runtime: str) -> str | None:
 
 
 def onnx_session(model: bytes | str) -> Any:
-    """Return a session of ONNX Runtime for a model, or its file, on one thread."""
+    """Load a model, or its file, into ONNX Runtime on one thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -21,6 +21,7 @@ _CASE = 0x20
 _LINES = 4
 # Bytes that are looked at at once.
 _STEP = 64
+PADDING = _STEP
 _BYTES = ir.VectorType(ir.IntType(8), _STEP)
 
 

@@ -16,12 +16,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from ..runs.garbage_collection import paused_collection
 from .kernel_layout import BLOCKS, CODON, HEADS, LANES, TILE
+
+if TYPE_CHECKING:
+    from ..reads.blocks import RecordKernels
 
 # About 58,000 reads of 150 bases, over which torch takes as much longer as loading the kernels takes.
 WORTHWHILE_TOKENS = 1 << 23
@@ -89,7 +93,7 @@ class _Kernels:
 KERNELS = _Kernels()
 
 
-def record_kernels() -> ModuleType | None:
+def record_kernels() -> RecordKernels | None:
     """Return the kernels for the records of FASTQ files, if kernels are in use."""
     if KERNELS.in_use is None:
         return None

@@ -11,7 +11,7 @@ from typing import cast
 
 from isal import igzip_lib
 
-_ERRORS: tuple[type[Exception], ...] = (cast("type[Exception]", igzip_lib.error), EOFError, MemoryError)
+IGZIP_ERROR = cast("type[Exception]", igzip_lib.error)
 # Compressed bytes of one thread's turn.
 CHUNK_BYTES = 256 << 10
 HEADER_BYTES = 18
@@ -22,16 +22,16 @@ _MOST_BYTES = (64 << 10) + 1
 _EXTRA = b"\x06\x00BC\x02\x00"
 
 
-def starts_block(data: bytes) -> bool:
-    """Return whether bytes begin with the header of a block."""
-    return data.startswith(_HEADER) and data[10:16] == _EXTRA and len(data) >= HEADER_BYTES
+def starts_block(data: bytes, begin: int = 0) -> bool:
+    """Return whether the header of a block begins at a position."""
+    return data.startswith(_HEADER, begin) and data.startswith(_EXTRA, begin + 10) and len(data) >= begin + HEADER_BYTES
 
 
 def block_ends(data: bytes) -> list[int]:
     """Return where the blocks end that bytes begin with, of those that are whole."""
     ends = []
     begin = 0
-    while data.startswith(_HEADER, begin) and data.startswith(_EXTRA, begin + 10):
+    while starts_block(data, begin):
         end = begin + int.from_bytes(data[begin + 16 : begin + HEADER_BYTES], "little") + 1
         if end > len(data) or end < begin + HEADER_BYTES:
             break
@@ -98,7 +98,7 @@ def _decompress(data: bytes, ends: list[int]) -> list[bytes] | None:
         decompressor = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
         try:
             outputs.append(decompressor.decompress(view[begin:end], _MOST_BYTES))
-        except _ERRORS:
+        except (IGZIP_ERROR, EOFError, MemoryError):
             return None
         if not decompressor.eof or decompressor.unused_data:
             return None
@@ -106,4 +106,4 @@ def _decompress(data: bytes, ends: list[int]) -> list[bytes] | None:
     return outputs
 
 
-__all__ = ["CHUNK_BYTES", "HEADER_BYTES", "BlockDecompressor", "block_ends", "starts_block"]
+__all__ = ["CHUNK_BYTES", "HEADER_BYTES", "IGZIP_ERROR", "BlockDecompressor", "block_ends", "starts_block"]

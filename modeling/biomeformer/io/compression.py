@@ -7,15 +7,15 @@ import io
 import lzma
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from isal import igzip_lib
 
 from biomeformer.errors import ReadFileError
-from biomeformer.io.bgzip import CHUNK_BYTES, HEADER_BYTES, BlockDecompressor, block_ends, starts_block
+from biomeformer.io.bgzip import CHUNK_BYTES, HEADER_BYTES, IGZIP_ERROR, BlockDecompressor, block_ends, starts_block
 from biomeformer.io.file_identity import ReadDigest
 from biomeformer.io.limits import EXPANDED_BYTES, MAX_RATIO, RATIO_FLOOR, expands_too_far, record_too_long
 
@@ -35,7 +35,7 @@ _OUTPUT_BYTES = 256 << 10
 _PEEKED_BYTES = 512
 _SKIPPABLE_ZSTD = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
 _DECOMPRESSION_ERRORS: tuple[type[Exception], ...] = (
-    cast("type[Exception]", igzip_lib.error),
+    IGZIP_ERROR,
     zstd.ZstdError,
     lzma.LZMAError,
     OSError,
@@ -200,6 +200,25 @@ class DecompressedStream(io.RawIOBase):
             self._output = memoryview(self._next_output())
         block, self._output = self._output[:n_bytes], self._output[n_bytes:]
         return block
+
+    def iter_blocks(self, n_bytes: int) -> Iterator[memoryview]:
+        """Yield the next `n_bytes` without copying them, or fewer: up to the end or a break of the stream.
+
+        Raises:
+            StreamError: The stream is broken at this position. A break after some bytes is raised by the next read.
+        """
+        n_left = n_bytes
+        while n_left:
+            try:
+                block = self.read_block(n_left)
+            except StreamError:
+                if n_left == n_bytes:
+                    raise
+                return
+            if not block:
+                return
+            n_left -= len(block)
+            yield block
 
     def _fill_input(self, n_bytes: int) -> None:
         """Read until at least `n_bytes` of input are buffered or the file has ended."""

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from biomeformer.io.compression import DecompressedStream, StreamError
+from biomeformer.io.compression import DecompressedStream
 
 # Few enough that text and copies stay in the processor's cache.
 _BLOCK_BYTES = 1 << 18
 _LINES = 4
-# Bytes beyond the text that the functions may look at.
-PADDING = 64
 _NEWLINE = ord("\n")
 
 
 class RecordKernels(Protocol):
     """Compiled functions; see `biomeformer.inference.kernel_records`."""
 
+    # Bytes beyond a text that the functions may look at.
+    PADDING: int
     find_records: Callable[..., int]
     copy_sequences: Callable[..., bool]
     first_other_name: Callable[..., int]
 
 
 # Returns the functions once they are loaded, and None before.
-KernelSource: TypeAlias = Callable[[], "RecordKernels | Any | None"]
+KernelSource: TypeAlias = Callable[[], "RecordKernels | None"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class BlockReader:
 
     def __init__(self, stream: DecompressedStream, kernels: RecordKernels) -> None:
         self._stream, self._kernels = stream, kernels
-        self._buffer = np.empty(_BLOCK_BYTES + PADDING, np.uint8)
+        self._padding = kernels.PADDING
+        self._buffer = np.empty(_BLOCK_BYTES + self._padding, np.uint8)
         self._line_ends = np.empty((_BLOCK_BYTES // 64, _LINES), np.int64)
         self._ready = NO_RECORDS
         # What the buffer holds after the records that are ready: position and end.
@@ -142,8 +143,9 @@ class BlockReader:
         """Move the rest to the front of the buffer, which is doubled where there is no room for more."""
         start, end = self._rest
         n_bytes = end - start
-        if 2 * n_bytes > len(self._buffer) - PADDING:
-            larger = np.empty(2 * (len(self._buffer) - PADDING) + PADDING, np.uint8)
+        room = len(self._buffer) - self._padding
+        if 2 * n_bytes > room:
+            larger = np.empty(2 * room + self._padding, np.uint8)
             larger[:n_bytes] = self._buffer[start:end]
             self._buffer = larger
         else:
@@ -157,21 +159,71 @@ class BlockReader:
             StreamError: The file breaks here.
         """
         _, end = self._rest
-        begin = end
-        room = len(self._buffer) - PADDING
         target = self._buffer.data
-        while end < room:
-            try:
-                n_bytes = self._stream.readinto(target[end:room])
-            except StreamError:
-                if end == begin:
-                    raise
-                # The stream raises it again at the next read.
-                break
-            if not n_bytes:
-                break
-            end += n_bytes
+        for block in self._stream.iter_blocks(len(target) - self._padding - end):
+            target[end : end + len(block)] = block
+            end += len(block)
         self._rest = (0, end)
 
 
-__all__ = ["NO_RECORDS", "PADDING", "BlockReader", "KernelSource", "RecordBlock", "RecordKernels"]
+class BatchInProgress:
+    """Reads of a batch, copied out of blocks of records.
+
+    Args:
+        kernels: Compiled functions.
+        n_bases: Bases for which there is room at first.
+
+    Attributes:
+        n_reads: How many there are.
+        n_bases: Their bases.
+        are_bases: Whether all letters so far are A, C, G, T or N in either case.
+    """
+
+    def __init__(self, kernels: RecordKernels, n_bases: int) -> None:
+        self._kernels = kernels
+        # Memory that is not written to is not taken.
+        self._letters = np.empty(n_bases + kernels.PADDING, np.uint8)
+        self._offsets = [np.zeros(1, np.int64)]
+        self.n_reads = self.n_bases = 0
+        self.are_bases = True
+
+    def add(
+        self,
+        blocks: Sequence[RecordBlock],
+        lengths: npt.NDArray[np.int64],
+        kept: npt.NDArray[np.bool_],
+    ) -> None:
+        """Add records, one of each block in turn.
+
+        Args:
+            blocks: Records of one file, or of two with mates.
+            lengths: int64 `(n, n_blocks)`, their bases.
+            kept: bool `(n,)`, which of them to add.
+        """
+        ends = self.n_bases + np.cumsum(lengths[kept].ravel())
+        if not len(ends):
+            return
+        offsets = np.concatenate([[self.n_bases], ends])
+        if offsets[-1] + self._kernels.PADDING > len(self._letters):
+            larger = np.empty(2 * int(offsets[-1]) + self._kernels.PADDING, np.uint8)
+            larger[: self.n_bases] = self._letters[: self.n_bases]
+            self._letters = larger
+        for mate, block in enumerate(blocks):
+            are_bases = self._kernels.copy_sequences(
+                block.text, block.line_ends, kept, self._letters, mate, len(blocks), offsets
+            )
+            self.are_bases &= bool(are_bases)
+        self._offsets.append(ends)
+        self.n_reads += len(ends)
+        self.n_bases = int(offsets[-1])
+
+    def sequence(self) -> npt.NDArray[np.uint8]:
+        """Return the letters, uint8 `(n_bases,)`."""
+        return self._letters[: self.n_bases]
+
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Return where reads begin and the last one ends, int64 `(n_reads + 1,)`."""
+        return np.concatenate(self._offsets)
+
+
+__all__ = ["NO_RECORDS", "BatchInProgress", "BlockReader", "KernelSource", "RecordBlock", "RecordKernels"]

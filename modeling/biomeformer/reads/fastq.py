@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 from dnaio import FastqReader, SequenceRecord
 
-from biomeformer.io.compression import DecompressedStream, StreamError
+from biomeformer.io.compression import DecompressedStream
 from biomeformer.io.limits import RECORD_BASES, record_too_long
 from biomeformer.reads.blocks import NO_RECORDS, BlockReader, RecordBlock, RecordKernels
 
@@ -157,16 +157,7 @@ class _RecentBytes(io.RawIOBase):
             self._n_lines_dropped += self._blocks.pop(0)[1]
         target = memoryview(buffer)
         n_bytes = 0
-        while n_bytes < len(target):
-            try:
-                block = self._stream.read_block(len(target) - n_bytes)
-            except StreamError:
-                if not n_bytes:
-                    raise
-                # The stream raises it again at the next read.
-                break
-            if not block:
-                break
+        for block in self._stream.iter_blocks(len(target)):
             target[n_bytes : n_bytes + len(block)] = block
             n_bytes += len(block)
             self._blocks.append((block, self._n_lines(block)))

@@ -17,7 +17,7 @@ from dnaio import SequenceRecord
 
 from biomeformer.errors import InputError, ReadFileError
 from biomeformer.reads.batch import ReadBatch
-from biomeformer.reads.blocks import PADDING, KernelSource, RecordBlock, RecordKernels
+from biomeformer.reads.blocks import BatchInProgress, KernelSource, RecordBlock, RecordKernels
 from biomeformer.reads.mates import are_mates
 from biomeformer.reads.records import RecordFile, bad_letter_reason, first_bad_letter, record_error, usual_letters
 from biomeformer.reads.subsampling import check_read_fraction, keep_reads
@@ -212,7 +212,7 @@ class SampleReader:
         n_before = self.n_reads - start
         pairs_per_batch = self._batch_reads // n_mates
         end = start
-        batch = _BatchInProgress(self._batch_bases)
+        batch = BatchInProgress(kernels, self._batch_bases)
         while True:
             ready = [file.ready(kernels) for file in files]
             n = min(*map(len, ready), pairs_per_batch - batch.n_reads // n_mates)
@@ -226,20 +226,20 @@ class SampleReader:
             blocks = [file.take(n) for file in files]
             if n_mates == 2:
                 _check_mates(kernels, files, blocks)
-            batch.add(kernels, blocks, lengths[:n], kept[:n])
+            batch.add(blocks, lengths[:n], kept[:n])
             end += n * n_mates
             is_full = batch.n_reads // n_mates == pairs_per_batch or batch.n_bases >= self._batch_bases
             if is_full or end - start >= _SCANNED_READS_PER_BATCH:
                 self.n_reads = n_before + end
                 if batch.n_reads:
                     yield self._checked(batch, start, end, first_number)
-                batch, start = _BatchInProgress(self._batch_bases), end
+                batch, start = BatchInProgress(kernels, self._batch_bases), end
         self.n_reads = n_before + end
         if batch.n_reads:
             yield self._checked(batch, start, end, first_number)
         return end
 
-    def _checked(self, batch: _BatchInProgress, start: int, end: int, first_number: int) -> ReadBatch:
+    def _checked(self, batch: BatchInProgress, start: int, end: int, first_number: int) -> ReadBatch:
         """Return a batch whose letters are all nucleotide codes; positions as in `_batch`."""
         packed = ReadBatch(batch.sequence(), batch.offsets(), self._index(start, end, first_number))
         if not batch.are_bases and first_bad_letter(packed.sequence.tobytes(), packed.sequence) is not None:
@@ -326,63 +326,6 @@ class SampleReader:
         """Return the numbers of the kept reads among those at positions `start` … `end` - 1, mates counted."""
         numbers = np.arange(start, end, dtype=np.int64) // len(self._open_files) + first_number
         return numbers[keep_reads(numbers, self._read_fraction, self._seed)]
-
-
-class _BatchInProgress:
-    """Reads of a batch, copied out of blocks of records.
-
-    Attributes:
-        n_reads: How many there are.
-        n_bases: Their bases.
-        are_bases: Whether all letters so far are A, C, G, T or N in either case.
-    """
-
-    def __init__(self, n_bases: int) -> None:
-        # Memory that is not written to is not taken.
-        self._letters = np.empty(n_bases + PADDING, np.uint8)
-        self._offsets = [np.zeros(1, np.int64)]
-        self.n_reads = self.n_bases = 0
-        self.are_bases = True
-
-    def add(
-        self,
-        kernels: RecordKernels,
-        blocks: Sequence[RecordBlock],
-        lengths: npt.NDArray[np.int64],
-        kept: npt.NDArray[np.bool_],
-    ) -> None:
-        """Add records, one of each block in turn.
-
-        Args:
-            kernels: Compiled functions.
-            blocks: Records of one file, or of two with mates.
-            lengths: int64 `(n, n_blocks)`, their bases.
-            kept: bool `(n,)`, which of them to add.
-        """
-        ends = self.n_bases + np.cumsum(lengths[kept].ravel())
-        if not len(ends):
-            return
-        offsets = np.concatenate([[self.n_bases], ends])
-        if offsets[-1] + PADDING > len(self._letters):
-            larger = np.empty(2 * int(offsets[-1]) + PADDING, np.uint8)
-            larger[: self.n_bases] = self._letters[: self.n_bases]
-            self._letters = larger
-        for mate, block in enumerate(blocks):
-            are_bases = kernels.copy_sequences(
-                block.text, block.line_ends, kept, self._letters, mate, len(blocks), offsets
-            )
-            self.are_bases &= bool(are_bases)
-        self._offsets.append(ends)
-        self.n_reads += len(ends)
-        self.n_bases = int(offsets[-1])
-
-    def sequence(self) -> npt.NDArray[np.uint8]:
-        """Return the letters, uint8 `(n_bases,)`."""
-        return self._letters[: self.n_bases]
-
-    def offsets(self) -> npt.NDArray[np.int64]:
-        """Return where reads begin and the last one ends, int64 `(n_reads + 1,)`."""
-        return np.concatenate(self._offsets)
 
 
 def iter_records(reads: SampleReads) -> Iterator[SequenceRecord]:
